@@ -1,0 +1,49 @@
+# Each target installs what it needs into .venv once; a second run installs nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LATEST := .venv-latest
+MODEL ?= wav2vec2
+
+.PHONY: demo test check test-slow test-latest format clean
+
+demo: $(INSTALLED)
+	$(BIN)/nonverbal demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# DS_BUILD_OPS=0: DeepSpeed compiles its operators when they are first used, not here.
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v g++ >/dev/null || { echo "g++ is missing: apt-get install g++ (DeepSpeed and torch.compile need it)"; exit 2; }
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer with venv is needed: apt-get install python3-venv, or make PYTHON=..."; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[fairseq2,deepspeed,opensmile,dev]'
+	touch $@
+
+# The newest transformers 5.x and the newest torch that torchaudio allows, in an environment of its own.
+test-latest: $(LATEST)/.installed
+	$(LATEST)/bin/python -m pytest
+
+$(LATEST)/.installed: pyproject.toml
+	test -x $(LATEST)/bin/python || $(PYTHON) -m venv $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --upgrade --editable '.[dev]' 'transformers>=5,<6' torch torchaudio
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(LATEST) dist build

@@ -1,0 +1,114 @@
+"""``nonverbal COMMAND [RECIPE] [--key value]``: finds the program, runs it, and says in one line what went wrong."""
+
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from nonverbal.errors import UserError
+
+PROGRAMS = {
+    "corpora": ("pretrain/corpora.py", "List the corpora that can be read, with their sizes and licences."),
+    "prepare": ("pretrain/prepare.py", "Turn folders of sound into shards: decode, check, deduplicate, split."),
+    "pretrain": ("pretrain/train.py", "Pretrain an encoder on shards; run it again to continue."),
+    "probe": ("evaluate/probe.py", "Score frozen encoders with linear probes under folds that share no speaker."),
+    "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
+}
+"""Command to program and summary, in the order of a project's life."""
+
+EXAMPLE = """\
+From raw folders to an encoder:
+  nonverbal prepare donateacry=PATH/TO/donateacry-corpus laughs=PATH/TO/FOLDER --out shards
+  nonverbal pretrain recipes/pretrain/wav2vec2_tiny.yaml --data shards --out runs/first
+  nonverbal probe --data shards --encoders logmel,runs/first/encoder --out runs/first/probe
+
+nonverbal COMMAND --help explains a command and every key. --debug shows the traceback of an error.
+"""
+
+
+def main() -> None:
+    """Run the command of ``sys.argv``."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+    elif arguments[0] == "--version":
+        from nonverbal import __version__
+
+        print(f"nonverbal {__version__}")
+    elif arguments[0] not in PROGRAMS:
+        _fail(_unknown_command(arguments[0]))
+    else:
+        program = find_file(PROGRAMS[arguments[0]][0])
+        sys.argv = [str(program), *arguments[1:]]
+        runpy.run_path(str(program), run_name="__main__")
+
+
+def run(program: Callable[[list[str]], None]) -> None:
+    """Call a program's ``main`` with the arguments, and end the process as a command should.
+
+    A ``UserError`` is one line and exit code 2, an interruption 128 + its signal, anything else one line that calls
+    itself a bug and exit code 1. ``--debug`` shows the traceback of all of them.
+    """
+    debug = "--debug" in sys.argv
+    try:
+        program([argument for argument in sys.argv[1:] if argument != "--debug"])
+    except BrokenPipeError:
+        # The reader of our output (head, say) has gone: nothing is left to say, to it or at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt as error:
+        if debug:
+            raise
+        # A run that a signal ended knows which one.
+        number = getattr(error, "signal", signal.SIGINT)
+        _fail(str(error) or "interrupted; run the same command again to continue", 128 + number)
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, UserError):
+            _fail(str(error))
+        if isinstance(error, OSError) and error.strerror:
+            _fail(f"{error.filename or 'file system'}: {error.strerror}")
+        _fail(f"unexpected {type(error).__name__}: {error}; this is a bug in nonverbal, run it again with --debug", 1)
+
+
+def find_file(name: str) -> Path:
+    """Find a program or recipe: a path as given, else inside a checkout, else inside an installed wheel.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    package = Path(__file__).parent
+    places = [Path(name), package.parent / name, package / "programs" / name]
+    for place in places:
+        if place.is_file():
+            return place
+    raise UserError(f"no file {name!r} here or among the shipped ones; shipped recipes: {', '.join(_recipes())}")
+
+
+def _recipes() -> list[str]:
+    package = Path(__file__).parent
+    roots = [root for root in (package.parent, package / "programs") if (root / "recipes").is_dir()]
+    return sorted(str(path.relative_to(root)) for root in roots[:1] for path in root.glob("recipes/**/*.yaml"))
+
+
+def _help() -> str:
+    lines = [f"  {command:<10}{summary}" for command, (_, summary) in PROGRAMS.items()]
+    usage = "usage: nonverbal COMMAND [RECIPE.yaml] [--key value ...]"
+    return f"{usage}\n\ncommands:\n" + "\n".join(lines) + f"\n\n{EXAMPLE}"
+
+
+def _unknown_command(command: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(command, PROGRAMS, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(PROGRAMS)}"
+    return f"unknown command {command!r}; {hint}"
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    print(f"nonverbal: {message}", file=sys.stderr)
+    sys.exit(code)

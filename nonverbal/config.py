@@ -1,0 +1,174 @@
+"""Configuration: dataclass defaults < recipe YAML < command line. An unknown key is an error."""
+
+import difflib
+import json
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+import yaml
+
+from nonverbal.errors import UserError
+
+T = TypeVar("T")
+
+
+def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
+    """Read ``[RECIPE.yaml] [--key value ...]`` into the dataclass ``cls``.
+
+    Nested dataclasses are ``--group.key``, lists ``--key a b`` or ``--key a,b``, switches ``--key``. A first
+    argument without ``--`` is the recipe: a path, or the name of one that is shipped (``nonverbal.cli.find_file``).
+    ``--help`` prints every field with its docstring and exits.
+
+    Raises:
+        UserError: an unknown key (with the nearest known one), a value of the wrong type, an unreadable recipe.
+    """
+    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser.add_argument("--recipe", action="config", help="A recipe: YAML that holds what differs from the defaults.")
+    parser.add_class_arguments(cls)
+    recipe, rest = _split_recipe(argv)
+    arguments = [] if recipe is None else [f"--recipe={_checked_recipe(recipe, cls)}"]
+    try:
+        parsed = parser.parse_args([*arguments, *_normalised(rest, cls)])
+        values = parser.instantiate_classes(parsed).as_dict()
+    except ArgumentError as error:
+        raise UserError(f"{_reworded(str(error))}; see {prog} --help") from error
+    values.pop("recipe", None)
+    return cls(**values)
+
+
+def dump(config: Any) -> str:
+    """Return a configuration as YAML that ``load`` reads back."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def to_dict(value: Any) -> Any:
+    """Return a dataclass as plain dictionaries, lists, strings and numbers."""
+    if is_dataclass(value):
+        return {field.name: to_dict(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: to_dict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_dict(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _split_recipe(argv: list[str]) -> tuple[str | None, list[str]]:
+    if argv and not argv[0].startswith("-"):
+        return argv[0], argv[1:]
+    return None, argv
+
+
+def _normalised(arguments: list[str], cls: type) -> list[str]:
+    """Check the keys, and write lists (``--key a b``, ``--key a,b``) and switches as jsonargparse reads them."""
+    known = _known(cls)
+    result: list[str] = []
+    position = 0
+    while position < len(arguments):
+        key, equals, value = arguments[position].partition("=")
+        position += 1
+        if key in ("-h", "--help") or key.startswith("--print_config"):
+            result.append(key + equals + value)
+            continue
+        if not key.startswith("--"):
+            raise UserError(f"unexpected argument {key!r}; settings are given as --key value")
+        values = [value] if equals else []
+        while not equals and position < len(arguments) and not arguments[position].startswith("--"):
+            values.append(arguments[position])
+            position += 1
+        name = key[2:]
+        _check_keys([name], cls, "the command line")
+        result.append(f"{key}={_joined(name, values, known.get(name))}")
+    return result
+
+
+def _joined(name: str, values: list[str], hint: Any) -> str:
+    if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith("[")):
+        return json.dumps([yaml.safe_load(item) for value in values for item in value.split(",")])
+    if hint is bool and not values:
+        return "true"
+    if len(values) != 1:
+        raise UserError(f"--{name} takes one value, but was given {' '.join(values) or 'none'}")
+    return values[0]
+
+
+def _checked_recipe(name: str, cls: type) -> Path:
+    from nonverbal.cli import find_file
+
+    path = find_file(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the recipe {name}: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"the recipe {path} is not valid YAML: {_one_line(str(error))}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"the recipe {path} must hold `key: value` lines, but holds {type(content).__name__}")
+    _check_keys(_paths(content, cls), cls, str(path))
+    return path
+
+
+def _nested(hint: Any) -> type | None:
+    """The dataclass of a field whose keys are known by name, or None."""
+    return hint if isinstance(hint, type) and is_dataclass(hint) else None
+
+
+def _paths(content: dict[str, Any], cls: type, prefix: str = "") -> list[str]:
+    """Dotted keys of a recipe, down to where a field is no dataclass of its own."""
+    hints = get_type_hints(cls)
+    paths = []
+    for key, value in content.items():
+        nested = _nested(hints.get(key))
+        if nested is not None and isinstance(value, dict):
+            paths += _paths(value, nested, f"{prefix}{key}.")
+        else:
+            paths.append(f"{prefix}{key}")
+    return paths
+
+
+def _known(cls: type, prefix: str = "") -> dict[str, Any]:
+    """Dotted key to type, for every field of a dataclass and of the dataclasses in it."""
+    known: dict[str, Any] = {}
+    for key, hint in get_type_hints(cls).items():
+        known[prefix + key] = hint
+        nested = _nested(hint)
+        if nested is not None:
+            known |= _known(nested, f"{prefix}{key}.")
+    return known
+
+
+def _check_keys(paths: list[str], cls: type, where: str) -> None:
+    known = _known(cls)
+    for path in paths:
+        # A field that is a dictionary takes keys of its own: --corpora.NAME.
+        prefixes = [path[: match.start()] for match in re.finditer(r"\.", path)]
+        takes_keys = any(prefix in known and _nested(known[prefix]) is None for prefix in prefixes)
+        if path in known or takes_keys or path in ("help", "recipe"):
+            continue
+        tails = {key: key.rsplit(".", 1)[-1] for key in known}
+        tail = path.rsplit(".", 1)[-1]
+        near = difflib.get_close_matches(path, known, 1, 0.7) or [
+            key for key in tails if tails[key] in difflib.get_close_matches(tail, tails.values(), 1, 0.7)
+        ]
+        hint = f"did you mean {near[0]!r}?" if near else "see --help for the keys there are"
+        raise UserError(f"unknown key {path!r} in {where}; {hint}")
+
+
+def _reworded(message: str) -> str:
+    """Say a parser's complaint in the words of the command line."""
+    message = _one_line(message)
+    if found := re.search(r'Parser key "([^"]+)": Expected an? (.+?)\. Got value: (.*)', message):
+        key, expected, value = found.groups()
+        kind = re.sub(r"<class '(.+?)'>", r"\1", expected)
+        return f"--{key} must be {kind}, but is {value!r}"
+    if found := re.search(r"arguments are required: (.*)", message):
+        return "missing: " + ", ".join(f"--{key}" for key in found.group(1).split(", "))
+    return message
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()

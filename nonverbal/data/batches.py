@@ -1,0 +1,218 @@
+"""From micro-batches of the plan to waveforms: a stock DataLoader whose sampler is the plan."""
+
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from nonverbal.data.index import ShardFolder
+from nonverbal.data.plan import BatchSettings, ClipTable, MicroBatch, clip_table, plan_validation, stream
+from nonverbal.errors import UserError
+from nonverbal.objectives.base import Batch, TargetSampler
+from nonverbal.seeding import Stream, generator
+
+
+@dataclass(frozen=True)
+class Request:
+    """One micro-batch to be read: what the sampler hands to the data workers."""
+
+    micro_batch: MicroBatch
+    step: int
+    position: int
+    """Number of the micro-batch in its step."""
+    corpus: str | None = None
+    """In validation, the corpus of the batch; crops are then central, not random."""
+
+
+class ShardDataset(Dataset[Batch]):
+    """Reads the clips of a ``Request`` from their shards, crops them, and draws their targets."""
+
+    def __init__(self, folders: list[ShardFolder], table: ClipTable, sampler: TargetSampler, seed: int) -> None:
+        self.folders = folders
+        self.table = table
+        self.sampler = sampler
+        self.seed = seed
+
+    def __getitem__(self, request: Request) -> Batch:
+        """Return the batch of a request; a function of the request, the seed and the shards."""
+        micro_batch, place = request.micro_batch, (request.step, request.position)
+        crops = generator(self.seed, Stream.CROP, *place).random(len(micro_batch.clips))
+        if request.corpus is not None:
+            crops[:] = 0.5
+        waveforms = np.zeros((len(micro_batch.clips), int(micro_batch.lengths.max())), dtype=np.float32)
+        real = 0
+        for i, (clips, length) in enumerate(zip(micro_batch.clips, micro_batch.lengths, strict=True)):
+            real += self._read(clips, float(crops[i]), waveforms[i, :length])
+        return Batch(
+            waveforms=torch.from_numpy(waveforms),
+            lengths=torch.from_numpy(micro_batch.lengths.astype(np.int64)),
+            ids=["+".join(self._name(clip) for clip in clips) for clips in micro_batch.clips],
+            targets=self.sampler(micro_batch.lengths, generator(self.seed, Stream.TARGETS, *place)),
+            seed=self.seed,
+            step=request.step,
+            position=request.position,
+            real_samples=real,
+            corpus=request.corpus,
+        )
+
+    def _read(self, clips: np.ndarray, crop: float, out: np.ndarray) -> int:
+        """Fill ``out`` from the clips, joined, cropped at the share ``crop`` of what is too much, or repeated.
+
+        Returns the samples of distinct audio in ``out``.
+        """
+        ends = np.cumsum(self.table.samples[clips])
+        first = int(crop * (max(int(ends[-1]) - len(out), 0) + 1))
+        last = min(first + len(out), int(ends[-1]))
+        for clip, end in zip(clips, ends, strict=True):
+            begin = int(end) - int(self.table.samples[clip])
+            start, stop = max(first, begin), min(last, int(end))
+            if start < stop:
+                folder = self.folders[self.table.folder[clip]]
+                row = int(self.table.row[clip])
+                out[start - first : stop - first] = folder.read(row, start - begin, stop - begin)
+        held = last - first
+        for start in range(held, len(out), held):
+            out[start : start + held] = out[: min(held, len(out) - start)]
+        return held
+
+    def _name(self, clip: int) -> str:
+        return f"{self.folders[self.table.folder[clip]].folder.name}:{self.table.row[clip]}"
+
+
+class TrainingRequests:
+    """The sampler: the endless stream of this process's micro-batches, from a position on.
+
+    Step s takes the next ``batches_per_step`` micro-batches of the stream, whatever the number of processes;
+    process r of n takes those whose position in the step is r, r + n, r + 2n, ...
+    """
+
+    def __init__(
+        self,
+        table: ClipTable,
+        settings: BatchSettings,
+        seed: int,
+        steps: range,
+        epoch: int,
+        batch: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.arguments = (table, settings, seed, epoch, batch)
+        self.steps = steps
+        self.per_step = settings.batches_per_step
+        self.rank = rank
+        self.world = world
+        self.after: dict[int, tuple[int, int]] = {}
+        """Step to the (epoch, micro-batch) at which the stream goes on after it, for the steps yielded so far."""
+
+    def __len__(self) -> int:
+        return len(self.steps) * len(range(self.rank, self.per_step, self.world))
+
+    def __iter__(self) -> Iterator[Request]:
+        batches = stream(*self.arguments)
+        for step in self.steps:
+            step_batches = [next(batches) for _ in range(self.per_step)]
+            epoch, number, _ = step_batches[-1]
+            self.after[step] = (epoch, number + 1)
+            for position in range(self.rank, self.per_step, self.world):
+                yield Request(step_batches[position][2], step, position)
+
+
+def validation_requests(table: ClipTable, settings: BatchSettings, seed: int) -> list[Request]:
+    """Return the requests of a validation pass, always the same: fixed crops, fixed targets."""
+    batches = plan_validation(table, settings, seed)
+    return [Request(batch, 0, number, corpus) for number, (corpus, batch) in enumerate(batches)]
+
+
+class BatchStream:
+    """The batches of a ``TrainingRequests``, in order, read ahead by worker processes."""
+
+    def __init__(self, dataset: ShardDataset, requests: TrainingRequests, workers: int) -> None:
+        self.requests = requests
+        self.loader = _loader(dataset, requests, workers)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.loader)
+
+    def after(self, step: int) -> tuple[int, int]:
+        """Return the (epoch, micro-batch) at which the stream goes on after ``step``, once its batches are read."""
+        return self.requests.after.pop(step)
+
+
+class ShardData:
+    """The batches of one or several shard folders, for a trainer."""
+
+    def __init__(
+        self, folders: list[ShardFolder], settings: BatchSettings, sampler: TargetSampler, seed: int, workers: int
+    ) -> None:
+        self.table, self.validation_table = tables(folders)
+        self.settings, self.seed, self.workers = settings, seed, workers
+        self.batches_per_step = settings.batches_per_step
+        self.dataset = ShardDataset(folders, self.table, sampler, seed)
+        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed)
+        self.validation_requests = validation_requests(self.validation_table, settings, seed)
+
+    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> BatchStream:
+        """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on."""
+        requests = TrainingRequests(self.table, self.settings, self.seed, steps, epoch, batch, rank, world)
+        return BatchStream(self.dataset, requests, self.workers)
+
+    def validation(self, rank: int, world: int) -> Iterable[Batch]:
+        """Return process ``rank``'s batches of a validation pass."""
+        return _loader(self.validation_dataset, self.validation_requests[rank::world], self.workers)
+
+
+def _loader(dataset: ShardDataset, requests: Any, workers: int) -> DataLoader[Batch]:
+    return DataLoader(
+        dataset,
+        sampler=requests,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_start_worker if workers else None,
+    )
+
+
+def tables(folders: list[ShardFolder]) -> tuple[ClipTable, ClipTable]:
+    """Return the clips of the train and of the validation split.
+
+    Raises:
+        UserError: nothing to train on, or a group that is in training in one folder and in validation in another.
+    """
+    train, validation = clip_table(folders, "train"), clip_table(folders, "validation")
+    if not len(train.samples):
+        raise UserError(f"{', '.join(str(f.folder) for f in folders) or 'data'}: no clips to train on")
+    _refuse_leaks(folders)
+    return train, validation
+
+
+def _refuse_leaks(folders: list[ShardFolder]) -> None:
+    """Each folder keeps its own splits apart; folders prepared one by one need not agree with each other."""
+    if len(folders) < 2:
+        return
+    seen: dict[str, tuple[str, ShardFolder]] = {}
+    for folder in folders:
+        clips = folder.clips()
+        splits = [shard["split"] for shard in folder.shards]
+        # Each clip is in one split, so any of its parts tells which.
+        for number, shard in {int(part["clip"]): int(part["shard"]) for part in folder.table}.items():
+            clip, split = clips[number], splits[shard]
+            for key in (f"audio {clip.sha256}", f"recording {clip.recording}", f"speaker {clip.speaker}"):
+                other, where = seen.setdefault(key, (split, folder))
+                if other != split and key != "speaker None":
+                    raise UserError(
+                        f"{key} is in {other} in {where.folder} and in {split} in {folder.folder}; "
+                        "prepare the corpora together, so that they are split together"
+                    )
+
+
+def _start_worker(_: int) -> None:
+    # Signals of the run are the main process's affair: it finishes its step, saves, and then ends the workers.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)

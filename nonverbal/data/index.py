@@ -1,0 +1,121 @@
+"""Reading a folder of shards: ``index.json``, the clip table, and samples at their offsets in the tar files."""
+
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import soundfile
+
+from nonverbal.data.manifest import Clip, read_manifest
+from nonverbal.errors import UserError
+
+FORMAT = "nonverbal-shards"
+VERSION = 1
+SAMPLE_RATE = 16_000
+
+Split = Literal["train", "validation"]
+
+TABLE_DTYPE = np.dtype(
+    [
+        ("offset", "<u8"),  # of the FLAC file's first byte in its shard
+        ("size", "<u4"),  # of the FLAC file, in bytes
+        ("samples", "<u4"),  # at 16 kHz
+        ("shard", "<u4"),  # row of index.json's "shards"
+        ("clip", "<u4"),  # row of manifest.jsonl
+        ("group", "<u4"),  # clips that share a recording, a speaker or their samples share a group
+        ("corpus", "<u2"),  # row of index.json's "corpora"
+        ("part", "<u2"),  # a long clip lies in equal parts, 0, 1, ...
+    ]
+)
+"""One row a part, in the order in which the parts lie in the shards."""
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """An opened folder of shards. The table is memory-mapped; shards are opened when first read, once a process."""
+
+    folder: Path
+    corpora: list[str]
+    shards: list[dict[str, Any]]
+    """Each shard's ``name``, ``split``, ``clips``, ``seconds``, ``bytes`` and ``sha256``."""
+    table: np.ndarray
+    """``(parts,)`` of ``TABLE_DTYPE``."""
+    sha256: str
+    """Of ``index.json``, and so of everything that it lists: names this folder's content."""
+    _files: dict[int, int] = field(default_factory=dict, repr=False)
+
+    def rows(self, split: Split) -> np.ndarray:
+        """Return the table rows of a split, ``(parts,)`` int64."""
+        in_split = np.array([shard["split"] == split for shard in self.shards], dtype=bool)
+        return np.flatnonzero(in_split[self.table["shard"]])
+
+    def clips(self) -> list[Clip]:
+        """Return the manifest: row i describes the parts whose table column ``clip`` is i."""
+        return list(read_manifest(self.folder / "manifest.jsonl"))
+
+    def read(self, row: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return samples ``start`` to ``stop`` of a part, float32 in [-1, 1]."""
+        part = self.table[row]
+        shard = int(part["shard"])
+        if shard not in self._files:
+            self._files[shard] = os.open(self.folder / self.shards[shard]["name"], os.O_RDONLY)
+        data = os.pread(self._files[shard], int(part["size"]), int(part["offset"]))
+        where = f"{self.folder / self.shards[shard]['name']}: the audio at byte {part['offset']}"
+        remedy = f"check the folder with: nonverbal prepare --verify {self.folder}"
+        try:
+            with soundfile.SoundFile(io.BytesIO(data)) as file:
+                file.seek(start)
+                samples: np.ndarray = file.read(-1 if stop is None else stop - start, dtype="float32")
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise UserError(f"{where} cannot be decoded ({error}); {remedy}") from error
+        expected = (int(part["samples"]) if stop is None else stop) - start
+        if len(samples) != expected:
+            raise UserError(f"{where} has {len(samples)} samples where {expected} were expected; {remedy}")
+        return samples
+
+    def __getstate__(self) -> dict[str, Any]:
+        # File descriptors belong to one process, and a memory map is opened again rather than copied.
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(open_shards(state["folder"]).__dict__)
+
+
+def open_shards(folder: Path) -> ShardFolder:
+    """Open a folder that ``nonverbal prepare`` wrote. Checks that every shard is there in its full size."""
+    path = Path(folder) / "index.json"
+    try:
+        text = path.read_bytes()
+        index = json.loads(text)
+    except OSError as error:
+        raise UserError(
+            f"{folder} is not a folder of shards: {path} cannot be read ({error.strerror}); "
+            "make one with: nonverbal prepare NAME=FOLDER --out SHARDS"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); make the folder again with nonverbal prepare") from error
+    if index.get("format") != FORMAT or index.get("version") != VERSION:
+        raise UserError(
+            f"{path} has format {index.get('format')!r} version {index.get('version')!r}, but {FORMAT!r} version "
+            f"{VERSION} is expected; make the folder again with nonverbal prepare"
+        )
+    for shard in index["shards"]:
+        name = shard["name"]
+        if Path(name).name != name:
+            raise UserError(f"{path} names the shard {name!r}, which is outside its folder")
+        size = (path.parent / name).stat().st_size if (path.parent / name).is_file() else None
+        if size != shard["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise UserError(
+                f"shard {path.parent / name} {found}, but index.json lists {shard['bytes']} bytes; "
+                "copy it again, or remove it and run the same nonverbal prepare command"
+            )
+    table = np.load(path.parent / "table.npy", mmap_mode="r", allow_pickle=False)
+    if table.dtype != TABLE_DTYPE or len(table) != sum(shard["clips"] for shard in index["shards"]):
+        raise UserError(f"{path.parent / 'table.npy'} does not belong to {path}; make the folder again")
+    return ShardFolder(Path(folder), index["corpora"], index["shards"], table, hashlib.sha256(text).hexdigest())

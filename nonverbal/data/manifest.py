@@ -1,0 +1,66 @@
+"""The manifest: JSON Lines, one ``Clip`` a row."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from nonverbal.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One labelled or unlabelled stretch of sound in a file of a corpus."""
+
+    id: str
+    """Unique in a manifest: ``corpus/relative path``, with ``#start-end`` where a file holds several clips."""
+    corpus: str
+    """Name of the corpus: lower-case letters, digits, ``-`` and ``_``."""
+    path: str
+    """The file, relative to the corpus's folder, with forward slashes."""
+    start: float
+    """Where the clip begins in the file, in seconds."""
+    end: float
+    """Where the clip ends in the file, in seconds."""
+    sample_rate: int
+    """Sample rate of the file, in Hz."""
+    label: str | None
+    """Class, as the corpus names it."""
+    speaker: str | None
+    """Who is heard, qualified so that it is unique over corpora (``corpus:id``); None where unknown."""
+    session: str | None
+    """Recording session, qualified like ``speaker``."""
+    language: str | None
+    """ISO 639 code, or None for sounds without words and where unknown."""
+    recording: str
+    """The group that must never be split between train and validation or between folds, qualified like ``speaker``."""
+    licence: str
+    """SPDX identifier where there is one, or a short description."""
+    sha256: str
+    """SHA-256 of the clip's samples at 16 kHz mono, as little-endian 16-bit integers."""
+
+
+_FIELDS = {field.name for field in fields(Clip)}
+
+
+def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
+    """Write ``clips`` to ``path``, one JSON object a line, in their order."""
+    with open(path, "w", encoding="utf-8") as file:
+        for clip in clips:
+            file.write(json.dumps(asdict(clip), ensure_ascii=False) + "\n")
+
+
+def read_manifest(path: Path) -> Iterator[Clip]:
+    """Yield the clips of a manifest; a row that cannot be read is a ``UserError`` naming file, line and reason."""
+    if not Path(path).is_file():
+        raise UserError(f"there is no manifest {path}; a folder of shards holds one as manifest.jsonl")
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise UserError(f"{path}, line {number}: not a JSON object ({error})") from error
+            if not isinstance(row, dict) or row.keys() != _FIELDS:
+                wrong = sorted(_FIELDS ^ set(row)) if isinstance(row, dict) else type(row).__name__
+                raise UserError(f"{path}, line {number}: not a manifest row; missing or unknown: {wrong}")
+            yield Clip(**row)

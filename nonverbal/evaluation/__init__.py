@@ -1,0 +1,1 @@
+"""Folds, embeddings, probes and scores. Knows no trainer."""

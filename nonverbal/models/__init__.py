@@ -1,0 +1,1 @@
+"""Encoders and their heads. Knows nothing of training."""

@@ -1,0 +1,74 @@
+"""What the trainer knows of an objective, whatever its family."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class Targets:
+    """What is to be predicted in one micro-batch, drawn on the host from lengths and a seed alone.
+
+    So every process knows the number of targets of a whole step before its first backward.
+    """
+
+    count: int
+    """Targets in the micro-batch: what its loss is averaged over, at least 1."""
+    tensors: dict[str, Tensor]
+    """Masks, negatives and the like, moved to the device with the batch."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """One micro-batch."""
+
+    waveforms: Tensor
+    """``(N, T)`` float32 in [-1, 1], 16 kHz; zeros beyond a row's length."""
+    lengths: Tensor
+    """``(N,)`` int64, in samples."""
+    ids: list[str]
+    """What each row is made of: ``shard folder row`` numbers, for messages."""
+    targets: Targets
+    seed: int
+    step: int
+    position: int
+    """Number of the micro-batch in its step. Noise is a function of (seed, step, position)."""
+    real_samples: int = 0
+    """Samples of distinct audio: neither padding nor repetition."""
+    corpus: str | None = None
+    """The corpus, in validation, where batches are of one corpus each."""
+
+
+@dataclass(slots=True)
+class Loss:
+    """The loss of one micro-batch, as a sum, so that steps add up the same however they are shared out."""
+
+    sum: Tensor
+    """Scalar with gradient: the sum over targets."""
+    count: int
+    """Targets it sums over."""
+    metrics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """Name to (sum, weight), detached scalars: the metric of many batches is sum of sums / sum of weights."""
+
+
+class TargetSampler(Protocol):
+    """Draws the targets of a micro-batch. Holds numbers only, so that it travels to data workers."""
+
+    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+        """Draw for rows of ``lengths`` samples, ``(N,)`` int64."""
+
+
+class Objective(Protocol):
+    """A ``torch.nn.Module`` that turns a batch into a loss."""
+
+    target_sampler: TargetSampler
+    min_samples: int
+    """Fewest samples a row may have."""
+
+    def __call__(self, batch: Batch) -> Loss: ...
+
+    def export(self, folder: Path) -> None:
+        """Write the encoder in Hugging Face format (weights, configuration, feature extractor) to ``folder``."""

@@ -1,0 +1,33 @@
+"""Randomness as a function of (seed, stream, position): nothing to save, nothing to restore."""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What a draw is for. Streams are independent; their numbers are part of every run and never change."""
+
+    PLAN = 0
+    CROP = 1
+    TARGETS = 2
+    NOISE = 3
+    LAYER_DROP = 4
+    SPLIT = 5
+    SHARDS = 6
+    INIT = 7
+    SYNTHETIC = 8
+    PROBE = 9
+
+
+def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:
+    """Return the generator of one place in a run, such as ``generator(seed, Stream.TARGETS, step, position)``.
+
+    All numbers must be at least 0. The same numbers give the same draws on every machine.
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, int(stream), *position])))
+
+
+def torch_seed(seed: int, stream: Stream, *position: int) -> int:
+    """Return a 63-bit seed for ``torch.manual_seed``, for noise that is drawn where the tensors lie."""
+    return int(generator(seed, stream, *position).integers(2**63 - 1))

@@ -1,0 +1,136 @@
+"""Checkpoints: fp32 weights and optimizer moments by parameter name, in safetensors; complete or absent."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from nonverbal.errors import UserError
+from nonverbal.training.run_folder import write_atomically
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Position:
+    """Where a run stands, besides its weights. There is no random state: randomness is a function of the step."""
+
+    step: int = 0
+    """Steps done."""
+    epoch: int = 0
+    batch: int = 0
+    """The stream of micro-batches goes on at micro-batch ``batch`` of epoch ``epoch``."""
+    updates: int = 0
+    """Steps whose gradient was applied: all but the skipped ones."""
+    skipped_in_a_row: int = 0
+    """Steps skipped since the last update, because a loss or gradient was not finite."""
+    best_step: int | None = None
+    best_loss: float | None = None
+    """The lowest validation loss so far, and its step."""
+
+
+def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> Path:
+    """Write ``folder/step-N`` and point ``folder/../latest`` at it. Returns the checkpoint's path."""
+    final = folder / f"step-{position.step}"
+    temporary = folder / f".step-{position.step}.new"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, temporary / "model.safetensors")
+    save_file(_moments(model, optimizer), temporary / "optimizer.safetensors")
+    files = {path.name: _sha256(path) for path in sorted(temporary.glob("*.safetensors"))}
+    write_atomically(temporary / "state.json", json.dumps({"position": asdict(position), "sha256": files}, indent=1))
+    for path in [*temporary.iterdir(), temporary]:
+        _sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(temporary, final)
+    _sync(folder)
+    point(folder, "latest", final)
+    return final
+
+
+def point(folder: Path, name: str, checkpoint: Path) -> None:
+    """Make the file ``name`` beside ``folder`` say which checkpoint it stands for."""
+    write_atomically(folder.parent / name, checkpoint.name + "\n")
+
+
+def prune(folder: Path, keep: int, best_step: int | None) -> None:
+    """Delete all but the last ``keep`` checkpoints and the best one."""
+    for path in saved(folder)[:-keep]:
+        if path.name != f"step-{best_step}":
+            shutil.rmtree(path)
+
+
+def saved(folder: Path) -> list[Path]:
+    """Return the checkpoints in ``folder``, oldest first."""
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def load(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Position:
+    """Load a checkpoint into ``model`` and ``optimizer`` and return its position.
+
+    Raises:
+        UserError: a file is missing, changed since it was written, or of another model.
+    """
+    try:
+        state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        for name, sha256 in state["sha256"].items():
+            if _sha256(checkpoint / name) != sha256:
+                raise UserError(f"{checkpoint / name} has changed since it was written")
+        weights = load_file(checkpoint / "model.safetensors")
+        moments = load_file(checkpoint / "optimizer.safetensors") if optimizer is not None else {}
+        position = Position(**state["position"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"the checkpoint {checkpoint} cannot be read ({error})") from error
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint {checkpoint} is of another model: {' '.join(str(error).split())}") from error
+    if optimizer is not None:
+        _load_moments(model, optimizer, moments, position.updates)
+    return position
+
+
+def _named(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in held}
+
+
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{moment}.{name}": optimizer.state[parameter][moment].detach().float().cpu().contiguous()
+        for name, parameter in _named(model, optimizer).items()
+        if parameter in optimizer.state
+        for moment in MOMENTS
+    }
+
+
+def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, Tensor], updates: int) -> None:
+    for name, parameter in _named(model, optimizer).items():
+        if f"{MOMENTS[0]}.{name}" in moments:
+            state = {moment: moments[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS}
+            # A fused AdamW keeps its count of updates on the device, one a parameter.
+            state["step"] = torch.tensor(float(updates), device=parameter.device)
+            optimizer.state[parameter] = state
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,67 @@
+"""Metrics of a run: rows of ``metrics.jsonl`` and TensorBoard curves."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.objectives.base import Batch, Loss
+from nonverbal.training.metrics import Means
+from nonverbal.training.run_folder import RunFolder
+
+
+class Log(AbstractContextManager["Log"]):
+    """Collects the metrics of steps until they are written as one row."""
+
+    def __init__(self, run: RunFolder, step: int) -> None:
+        self.run = run
+        # Events after the step a run continues from were written by steps that it now does again.
+        self.curves = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
+        self._start()
+
+    def __exit__(self, *_: Any) -> None:
+        self.curves.close()
+
+    def _start(self) -> None:
+        self.means = Means()
+        self.norms: list[float] = []
+        self.lr = 0.0
+        self.seconds = self.waited = self.audio = 0.0
+
+    def add(self, losses: list[Loss], lr: float, grad_norm: float) -> None:
+        """Add the losses of one step."""
+        for loss in losses:
+            self.means.add(loss)
+        self.lr = lr
+        self.norms.append(grad_norm)
+
+    def time(self, seconds: float, waited: float, batches: list[Batch]) -> None:
+        """Add the seconds a step took, those of them it waited for data, and the distinct audio it held."""
+        self.seconds += seconds
+        self.waited += waited
+        self.audio += sum(batch.real_samples for batch in batches) / SAMPLE_RATE
+
+    def write(self, step: int, skipped: int) -> dict[str, float]:
+        """Write the means over the steps since the last call, and return them."""
+        row = self.means.read()
+        if self.norms:
+            row |= {"lr": self.lr, "grad_norm": sum(self.norms) / len(self.norms)}
+        row |= {
+            "audio_per_second": self.audio / self.seconds,
+            "waiting": self.waited / self.seconds,
+            "skipped": float(skipped),
+        }
+        self._start()
+        self._write("train", step, row)
+        return row
+
+    def validation(self, step: int, values: dict[str, float]) -> dict[str, float]:
+        """Write the means of a validation pass: over all corpora, and for each, as ``corpora.NAME.metric``."""
+        self._write("validation", step, values)
+        return values
+
+    def _write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        self.run.add_metrics({"kind": kind, "step": step, **values})
+        for name, value in values.items():
+            self.curves.add_scalar(f"{kind}/{name.replace('.', '/')}", value, step)

@@ -1,0 +1,148 @@
+"""The run folder: what a run is, where it stands, and what it has measured."""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from nonverbal.config import to_dict
+from nonverbal.errors import UserError
+
+PACKAGES = ("nonverbal", "torch", "transformers", "accelerate", "numpy", "soundfile", "deepspeed")
+
+
+class RunFolder:
+    """Paths and small files of a run. Its checkpoints are ``nonverbal.training.checkpoint``'s affair."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.checkpoints = self.folder / "checkpoints"
+        self.encoder = self.folder / "encoder"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.marker = self.folder / "interrupted.json"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / ".lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise UserError(
+                    f"{self.folder} is in use by another process ({file.read().strip() or 'unknown'}); "
+                    "wait for it, stop it, or choose another --out"
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+            yield
+
+    def check_recipe(self, config: Any, free: set[str]) -> None:
+        """Write ``recipe.yaml``, or on a second run compare with it. Keys in ``free`` may change between the two.
+
+        Raises:
+            UserError: the run was started with another recipe; says which keys differ.
+        """
+        path = self.folder / "recipe.yaml"
+        resolved = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+        if path.exists():
+            old, new = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(yaml.safe_load(resolved))
+            differing = [key for key in sorted(old | new) if old.get(key) != new.get(key) and key not in free]
+            if differing:
+                changes = "; ".join(f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in differing)
+                raise UserError(
+                    f"{self.folder} holds a run of another recipe ({changes}); "
+                    "give the same settings to continue it, or another --out to start a new one"
+                )
+        write_atomically(path, resolved)
+
+    def write_environment(self, **facts: Any) -> None:
+        """Add this launch's versions and ``facts`` to ``environment.json``."""
+        path = self.folder / "environment.json"
+        launches = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        launches.append(
+            {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "command": sys.argv,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "packages": {name: _version(name) for name in PACKAGES},
+                "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+                "threads": torch.get_num_threads(),
+                **facts,
+            }
+        )
+        write_atomically(path, json.dumps(launches, indent=1))
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop the rows after ``step``, which a resumed run measures again, and a row that was cut off in writing."""
+        if self.metrics.exists():
+            rows = [row for row in self.metrics.read_text(encoding="utf-8").splitlines() if _step(row) <= step]
+            write_atomically(self.metrics, "".join(row + "\n" for row in rows))
+
+    def add_metrics(self, row: dict[str, Any]) -> None:
+        """Append a row to ``metrics.jsonl``."""
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def mark_interrupted(self, cause: str, step: int) -> None:
+        """Leave ``interrupted.json``, which tells a scheduler that the run wants to be continued."""
+        write_atomically(self.marker, json.dumps({"cause": cause, "step": step}))
+
+    def replace_encoder(self, export: Any) -> None:
+        """Call ``export(folder)`` and put what it wrote in the place of ``encoder/``, whole or not at all."""
+        new, old = self.folder / ".encoder.new", self.folder / ".encoder.old"
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        export(new)
+        if self.encoder.exists():
+            os.replace(self.encoder, old)
+        os.replace(new, self.encoder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` so that ``path`` is at every moment the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.new")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix.rstrip("."): tree}
+    return {key: value for name, child in tree.items() for key, value in _flat(child, f"{prefix}{name}.").items()}
+
+
+def _step(row: str) -> float:
+    try:
+        return float(json.loads(row)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

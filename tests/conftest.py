@@ -1,0 +1,89 @@
+"""Small folders of shards, written here by hand, for tests of what reads them."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import settings
+
+from nonverbal.data.index import TABLE_DTYPE, ShardFolder, open_shards
+from nonverbal.data.manifest import Clip, write_manifest
+
+settings.register_profile("quick", deadline=None, max_examples=50)
+settings.load_profile("quick")
+
+MakeShards = Callable[..., ShardFolder]
+
+
+@pytest.fixture()
+def make_shards(tmp_path: Path) -> MakeShards:
+    """Return ``make(clips, name="shards")``, where clips are (corpus, seconds, split) and shards hold 8 clips."""
+
+    def make(clips: list[tuple[str, float, str]], name: str = "shards") -> ShardFolder:
+        return write_shards(tmp_path / name, clips)
+
+    return make
+
+
+def write_shards(folder: Path, clips: list[tuple[str, float, str]]) -> ShardFolder:
+    """Write noise clips, each a speaker of its own, as a folder of shards."""
+    folder.mkdir()
+    corpora = sorted({corpus for corpus, _, _ in clips})
+    rows, shards, manifest = [], [], []
+    for split in ("train", "validation"):
+        chosen = [(i, clip) for i, clip in enumerate(clips) if clip[2] == split]
+        for start in range(0, len(chosen), 8):
+            name = f"{split}-{start // 8:06}.tar"
+            shard = chosen[start : start + 8]
+            sizes = []
+            with tarfile.open(folder / name, "w") as tar:
+                for i, (_, seconds, _) in shard:
+                    samples = np.random.default_rng(i).uniform(-0.5, 0.5, round(seconds * 16_000))
+                    buffer = io.BytesIO()
+                    soundfile.write(buffer, samples, 16_000, format="FLAC", subtype="PCM_16")
+                    info = tarfile.TarInfo(f"{i}.flac")
+                    info.size = len(buffer.getvalue())
+                    tar.addfile(info, io.BytesIO(buffer.getvalue()))
+                    sizes.append((info.size, len(samples)))
+            with tarfile.open(folder / name) as tar:
+                offsets = [member.offset_data for member in tar.getmembers()]
+            for (i, (corpus, seconds, _)), (size, samples), offset in zip(shard, sizes, offsets, strict=True):
+                rows.append((offset, size, samples, len(shards), len(manifest), i, corpora.index(corpus), 0))
+                manifest.append(_clip(folder.name, i, corpus, seconds))
+            data = (folder / name).read_bytes()
+            seconds = sum(clip[1] for _, clip in shard)
+            sha256 = hashlib.sha256(data).hexdigest()
+            shards.append(
+                {"name": name, "split": split, "clips": len(shard), "seconds": seconds, "bytes": len(data), "sha256": sha256}
+            )
+    np.save(folder / "table.npy", np.array(rows, dtype=TABLE_DTYPE))
+    write_manifest(folder / "manifest.jsonl", manifest)
+    index = {"format": "nonverbal-shards", "version": 1, "corpora": corpora, "shards": shards}
+    (folder / "index.json").write_text(json.dumps(index))
+    return open_shards(folder)
+
+
+def _clip(name: str, i: int, corpus: str, seconds: float) -> Clip:
+    return Clip(
+        id=f"{corpus}/{i}.wav",
+        corpus=corpus,
+        path=f"{i}.wav",
+        start=0.0,
+        end=seconds,
+        sample_rate=16_000,
+        label=None,
+        speaker=f"{corpus}:{name}-{i}",
+        session=None,
+        language=None,
+        recording=f"{corpus}:{name}-{i}",
+        licence="CC0-1.0",
+        sha256=hashlib.sha256(f"{name}{i}".encode()).hexdigest(),
+    )
+
+

@@ -34,7 +34,7 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     arguments = [] if recipe is None else [f"--recipe={_checked_recipe(recipe, cls)}"]
     try:
         parsed = parser.parse_args([*arguments, *_normalised(rest, cls)])
-        values = parser.instantiate_classes(parsed).as_dict()
+        values = parser.instantiate(parsed).as_dict()
     except ArgumentError as error:
         raise UserError(f"{_reworded(str(error))}; see {prog} --help") from error
     values.pop("recipe", None)

@@ -47,8 +47,12 @@ def main(argv: list[str]) -> None:
     run = RunFolder(settings.out)
     with run.locked():
         run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out"})
+        run.check_data({str(folder.folder): folder.sha256 for folder in folders})
+        run.write_environment()
         trainer = Trainer(objective, data, settings.trainer, run, settings.seed)
+        trainer.report.say(data.describe())
         trainer.train()
+        trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from nonverbal.data.index import ShardFolder
-from nonverbal.data.plan import BatchSettings, ClipTable, MicroBatch, clip_table, plan_validation, stream
+from nonverbal.data.index import SAMPLE_RATE, ShardFolder
+from nonverbal.data.plan import (
+    BatchSettings,
+    ClipTable,
+    MicroBatch,
+    clip_table,
+    plan,
+    plan_validation,
+    share,
+    stream,
+)
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, TargetSampler
 from nonverbal.seeding import Stream, generator
@@ -155,6 +164,19 @@ class ShardData:
         self.dataset = ShardDataset(folders, self.table, sampler, seed)
         self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed)
         self.validation_requests = validation_requests(self.validation_table, settings, seed)
+
+    def describe(self) -> str:
+        """Return what a pass over the data holds, as text: clips, hours, and what becomes of them."""
+        batches = plan(self.table, self.settings, self.seed, 0)
+        shares = share(batches, self.table)
+        hours = [table.samples.sum() / SAMPLE_RATE / 3600 for table in (self.table, self.validation_table)]
+        return (
+            f"train: {len(self.table.samples)} clips, {hours[0]:.2f} h of {', '.join(self.table.corpora)}; "
+            f"{len(batches)} micro-batches a pass, {len(batches) / self.batches_per_step:.1f} steps; "
+            f"of the audio {shares.cropped:.1%} is cropped away, {shares.repeated:.1%} repeated, "
+            f"{shares.padded:.1%} of the batches is padding\n"
+            f"validation: {len(self.validation_table.samples)} clips, {hours[1]:.2f} h"
+        )
 
     def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> BatchStream:
         """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on."""

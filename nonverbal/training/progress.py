@@ -51,7 +51,7 @@ class Reporter:
 
 def describe(row: dict[str, float]) -> str:
     """Return the metrics that tell how a run goes, those of them that its objective has, as one line."""
-    parts = [f"loss {row['loss']:.3f}"]
+    parts = [f"loss {row['loss']:.3f}" if "loss" in row else "no finite loss"]
     if "accuracy" in row:
         parts.append(f"accuracy {row['accuracy']:.3f} (chance {row['chance']:.3f})")
     if "perplexity" in row:

@@ -32,6 +32,11 @@ class RunFolder:
         self.metrics = self.folder / "metrics.jsonl"
         self.marker = self.folder / "interrupted.json"
 
+    @property
+    def best(self) -> str:
+        """Name of the best checkpoint."""
+        return (self.folder / "best").read_text(encoding="utf-8").strip()
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process.
@@ -72,6 +77,22 @@ class RunFolder:
                     "give the same settings to continue it, or another --out to start a new one"
                 )
         write_atomically(path, resolved)
+
+    def check_data(self, sha256: dict[str, str]) -> None:
+        """Write ``data.json``, the content (SHA-256 of ``index.json``) by folder, or compare with what it says.
+
+        Raises:
+            UserError: the run was started on other data.
+        """
+        path = self.folder / "data.json"
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if list(before.values()) != list(sha256.values()):
+                raise UserError(
+                    f"{self.folder} holds a run on other data (then {', '.join(before)}; now {', '.join(sha256)}); "
+                    "give the same shards, unchanged, to continue it, or another --out to start a new one"
+                )
+        write_atomically(path, json.dumps(sha256, indent=1))
 
     def write_environment(self, **facts: Any) -> None:
         """Add this launch's versions and ``facts`` to ``environment.json``."""

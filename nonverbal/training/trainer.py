@@ -97,9 +97,7 @@ class Trainer:
     def __init__(
         self, objective: Objective, data: TrainingData, settings: TrainerSettings, run: RunFolder, seed: int
     ) -> None:
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if settings.precision == "bf16" else "no", cpu=not torch.cuda.is_available()
-        )
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.objective, self.data, self.settings, self.run, self.seed = objective, data, settings, run, seed
         self.module = cast(nn.Module, objective)
@@ -110,6 +108,7 @@ class Trainer:
             # A layer that is dropped in a step has a gradient of zero there, and its moments decay like all others.
             parameter.grad = torch.zeros_like(parameter)
         self.position = Position()
+        self.report = Reporter(settings.steps, self.accelerator.is_main_process)
         self.signal = 0
 
     def train(self) -> None:
@@ -119,7 +118,6 @@ class Trainer:
             Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the run is saved, and continues when started again.
             UserError: ten steps in a row were not finite, or there are checkpoints but none can be read.
         """
-        self.report = Reporter(self.settings.steps, self.accelerator.is_main_process)
         self._resume()
         steps = range(self.position.step, self.settings.steps)
         source = self.data.training(steps, self.position.epoch, self.position.batch, self.rank, self.world)
@@ -150,7 +148,9 @@ class Trainer:
 
     def _forward(self, batch: Batch) -> Loss:
         torch.manual_seed(torch_seed(self.seed, Stream.NOISE, batch.step, batch.position))
-        loss: Loss = self.model(_to_device(batch, self.accelerator.device))
+        device = self.accelerator.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            loss: Loss = self.model(_to_device(batch, device))
         return loss
 
     def _update(self, step: int, losses: list[Loss]) -> None:

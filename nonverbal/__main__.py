@@ -1,0 +1,5 @@
+"""``python -m nonverbal`` is ``nonverbal``."""
+
+from nonverbal.cli import main
+
+main()

@@ -1,0 +1,170 @@
+"""Frozen encoders by name: a folder, a model of the Hugging Face Hub, its random twin, or log-mel bands."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.errors import UserError
+from nonverbal.seeding import Stream, torch_seed
+
+INITIALISED = "initialised:"
+
+
+class FrameEncoder(Protocol):
+    """Turns a waveform into frames. Frozen: the same waveform always gives the same frames."""
+
+    name: str
+    """As the user gave it."""
+    key: str
+    """Names everything that its frames depend on."""
+    layers: int
+
+    def frames(self, waveform: np.ndarray) -> np.ndarray:
+        """Return ``(layers, frames, dim)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz."""
+
+
+def load_encoder(name: str, seed: int = 0) -> FrameEncoder:
+    """Load an encoder by name.
+
+    Args:
+        name: ``logmel``; a folder or Hub id in Hugging Face format (safetensors only, no code of the model's own);
+            or ``initialised:`` before either, for the same configuration with random weights.
+        seed: draws the weights of ``initialised:``; nothing else depends on it.
+
+    Raises:
+        UserError: it cannot be loaded whole, or does not read waveforms at 16 kHz.
+    """
+    if name == "logmel":
+        from nonverbal.evaluation.logmel import LogMel
+
+        return LogMel()
+    return TransformersEncoder(name, seed)
+
+
+class TransformersEncoder:
+    """All hidden states of a model that transformers knows; layer 0 is the input to the first transformer block."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        source = name.removeprefix(INITIALISED)
+        with _quiet():
+            self.normalise = _normalises(source)
+            self.model = _initialised(source, seed) if name.startswith(INITIALISED) else _pretrained(source)
+        self.name = name
+        self.layers = self.model.config.num_hidden_layers + 1
+        self.device = _device()
+        self.key = f"{_hash(self.model)}-{'normalised' if self.normalise else 'as it is'}-{self.device}"
+        self.model.to(self.device)
+
+    def frames(self, waveform: np.ndarray) -> np.ndarray:
+        """Return ``(layers, frames, dim)``. One clip at a time: no padding, and no neighbours in a batch."""
+        import torch
+
+        samples = torch.from_numpy(waveform).to(self.device)
+        if self.normalise:
+            # As transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm.
+            samples = (samples - samples.mean()) / torch.sqrt(samples.var(correction=0) + 1e-7)
+        with torch.inference_mode():
+            states = self.model(samples[None], output_hidden_states=True).hidden_states
+        frames: np.ndarray = torch.cat(states).cpu().numpy()  # layers x (1, T, D) -> (layers, T, D)
+        return frames
+
+
+def _pretrained(source: str) -> Any:
+    from transformers import AutoModel
+
+    try:
+        model, found = AutoModel.from_pretrained(source, use_safetensors=True, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unloadable(source, error) from error
+    # transformers draws missing weights at random; the mask embedding alone plays no part in a frozen encoder.
+    missing = sorted(key for key in found["missing_keys"] if not key.endswith("masked_spec_embed"))
+    if missing or found["mismatched_keys"]:
+        raise UserError(
+            f"the weights in {source} are not whole: {len(missing)} are missing ({', '.join(missing[:3])}), "
+            f"{len(found['mismatched_keys'])} have another shape; export or download it again"
+        )
+    return _checked(model, source)
+
+
+def _initialised(source: str, seed: int) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise _unloadable(source, error) from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, Stream.INIT))
+        return _checked(AutoModel.from_config(config), source)
+
+
+def _checked(model: Any, source: str) -> Any:
+    if not hasattr(model.config, "conv_kernel") or not hasattr(model.config, "num_hidden_layers"):
+        raise UserError(
+            f"{source} is a {model.config.model_type!r} model, which does not read waveforms frame by frame; "
+            "give one of the wav2vec2 family (wav2vec2, hubert, wavlm, unispeech-sat, data2vec-audio)"
+        )
+    return model.float().eval()
+
+
+def _normalises(source: str) -> bool:
+    """Whether an encoder's waveforms are to have zero mean and unit variance."""
+    from transformers import AutoFeatureExtractor
+
+    if source.startswith((".", "/", "~")) and not Path(source).is_dir():
+        raise UserError(f"there is no folder {source}")
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise _unloadable(source, error) from error
+    rate = getattr(extractor, "sampling_rate", None)
+    if rate != SAMPLE_RATE or not hasattr(extractor, "do_normalize"):
+        raise UserError(
+            f"{source}: preprocessor_config.json asks for {rate} Hz, but waveforms of 16000 Hz are read here"
+        )
+    return bool(extractor.do_normalize)
+
+
+def _unloadable(source: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:300]
+    return UserError(
+        f"cannot load the encoder {source!r} ({reason}); expected a folder with config.json, model.safetensors and "
+        "preprocessor_config.json (runs/NAME/encoder, say), a Hub id with such files, or logmel"
+    )
+
+
+def _hash(model: Any) -> str:
+    """SHA-256 of a model's configuration and weights, wherever they were loaded from."""
+    volatile = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures"}
+    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in volatile}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' notes on heads that are not loaded off the terminal: what matters is checked here."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,137 @@
+"""Figures: training curves of a run, and probe results with their spread."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.scores import Score, summarise
+
+TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
+
+PANELS = (
+    ("loss", "loss per target (nats)"),
+    ("accuracy", "contrastive accuracy"),
+    ("perplexity", "codebook perplexity (codes in use)"),
+    ("lr", "learning rate"),
+)
+"""Metric and axis label. A metric that a run did not measure has no panel."""
+
+METRIC_NAMES = {"uar": "unweighted average recall (UAR)", "accuracy": "accuracy", "f1": "macro F1"}
+
+
+def plot_training(metrics: Path, figure: Path) -> None:
+    """Draw the curves of a run's ``metrics.jsonl`` to a PNG: loss, accuracy against chance, perplexity, learning rate.
+
+    Raises:
+        UserError: the file cannot be read, or holds no row of training.
+    """
+    from matplotlib.figure import Figure
+
+    rows = read_metrics(metrics)
+    panels = [(name, label) for name, label in PANELS if any(name in row for row in rows)]
+    columns = min(2, len(panels))
+    height = -(-len(panels) // columns)
+    canvas = Figure(figsize=(5.5 * columns, 3.6 * height), layout="constrained")
+    for axes, (name, label) in zip(canvas.subplots(height, columns, squeeze=False).flat, panels, strict=False):
+        _curves(axes, rows, name)
+        axes.set(xlabel="step", ylabel=label)
+        axes.grid(alpha=0.25)
+        if len(axes.get_lines()) > 1:
+            axes.legend(frameon=False, fontsize="small")
+    for axes in canvas.axes[len(panels) :]:
+        axes.set_axis_off()
+    _save(canvas, figure)
+
+
+def plot_probes(scores: Sequence[Score], figure: Path, metric: str = "uar") -> None:
+    """Draw every fold's value, and mean and population standard deviation over folds, a line a model, to a PNG.
+
+    The dashed line is chance: one over the number of classes.
+
+    Args:
+        scores: of one protocol and one task.
+        figure: the file.
+        metric: ``uar``, ``accuracy`` or ``f1``; chance is drawn for ``uar`` alone.
+    """
+    from matplotlib.figure import Figure
+
+    summaries = summarise(scores)
+    canvas = Figure(figsize=(8, 1.6 + 0.55 * len(summaries)), layout="constrained")
+    axes = canvas.subplots()
+    for height, summary in enumerate(summaries):
+        values = [score.metrics[metric] for score in scores if score.model == summary.model]
+        jitter = height + np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [height]
+        axes.scatter(values, jitter, s=14, color=TRAIN, alpha=0.45, linewidths=0, zorder=2)
+        mean, std = summary.mean[metric], summary.std[metric]
+        axes.errorbar(mean, height, xerr=std, fmt="o", color="black", markersize=6, capsize=4, zorder=3)
+        axes.annotate(f"{mean:.3f} ± {std:.3f}", (1.02, height), xycoords=("axes fraction", "data"), va="center")
+    axes.set_yticks(range(len(summaries)), [_label(summary.model, summary.pretraining) for summary in summaries])
+    axes.set_ylim(len(summaries) - 0.5, -0.5)
+    if metric == "uar":
+        chance = 1 / len(scores[0].classes)
+        axes.axvline(chance, color=MUTED, linestyle="--", label=f"chance ({chance:.2f})", zorder=1)
+        axes.legend(frameon=False, fontsize="small", loc="best")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(METRIC_NAMES[metric])
+    axes.set_title(f"{scores[0].corpus}, {len(scores[0].classes)} classes: {scores[0].protocol}", fontsize="medium")
+    axes.grid(alpha=0.25, axis="x")
+    _save(canvas, figure)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read a run's ``metrics.jsonl``; a last row that is still being written is left out.
+
+    Raises:
+        UserError: the file cannot be read, a row is not JSON, or there is no row of training.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except OSError as error:
+        raise UserError(f"cannot read the metrics {path}: {error.strerror}; give the file of a run folder") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith("\n"):
+            break
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not a JSON object ({error})") from error
+    if not any(row.get("kind") == "train" for row in rows):
+        raise UserError(f"{path} holds no row of training yet")
+    return rows
+
+
+def _curves(axes: Any, rows: list[dict[str, Any]], name: str) -> None:
+    train = [row for row in rows if row.get("kind") == "train" and name in row]
+    validation = [row for row in rows if row.get("kind") == "validation" and name in row]
+    if train:
+        axes.plot(_column(train, "step"), _column(train, name), color=TRAIN, linewidth=1.3, label="train")
+    if validation:
+        steps, values = _column(validation, "step"), _column(validation, name)
+        axes.plot(steps, values, color=VALIDATION, marker="o", markersize=3, linewidth=1.3, label="validation")
+    if name == "accuracy" and any("chance" in row for row in train):
+        known = [row for row in train if "chance" in row]
+        axes.plot(_column(known, "step"), _column(known, "chance"), color=MUTED, linestyle="--", label="chance (train)")
+        axes.set_ylim(bottom=0)
+
+
+def _column(rows: list[dict[str, Any]], name: str) -> list[float]:
+    # A loss that was not finite is None or nan in the file; both leave a gap in the curve.
+    return [float("nan") if row[name] is None else float(row[name]) for row in rows]
+
+
+def _label(model: str, pretraining: str) -> str:
+    """A model's name in two lines at most, with what a reader must know of its pretraining."""
+    short = model if len(model) <= 40 else f"…{model[-39:]}"
+    return short if pretraining == "held out" else f"{short}\n({pretraining})"
+
+
+def _save(canvas: Any, figure: Path) -> None:
+    figure.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = figure.with_name(f".{figure.name}.new")
+    canvas.savefig(unfinished, dpi=150, format="png")
+    unfinished.replace(figure)

@@ -1,0 +1,45 @@
+"""Scores as a table at the terminal."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from nonverbal.evaluation.scores import Score, summarise
+
+
+def print_scores(scores: Sequence[Score]) -> None:
+    """Print one protocol's scores, a row a model: UAR, accuracy and macro F1 as mean ± population std over folds."""
+    from rich.console import Console
+    from rich.table import Table
+
+    first = scores[0]
+    title = f"{first.corpus}: {first.probe} probe, {len(first.classes)} classes, {first.protocol}"
+    table = Table(title=title, caption=_caption(scores), title_justify="left", caption_justify="left")
+    table.add_column("model", overflow="fold")
+    for name in ("UAR", "accuracy", "macro F1"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("layers chosen")
+    table.add_column("pretraining")
+    for summary in summarise(scores):
+        values = [f"{summary.mean[name]:.3f} ± {summary.std[name]:.3f}" for name in ("uar", "accuracy", "f1")]
+        layers = Counter(int(score.chosen["layer"]) for score in scores if score.model == summary.model)
+        style = "yellow" if summary.pretraining == "transductive" else ""
+        table.add_row(
+            summary.model,
+            *values,
+            _layers(layers),
+            f"[{style}]{summary.pretraining}[/]" if style else summary.pretraining,
+        )
+    Console().print(table)
+
+
+def _caption(scores: Sequence[Score]) -> str:
+    folds = len({(score.seed, score.fold) for score in scores})
+    clips = sum(score.test_clips for score in scores if (score.model, score.seed) == (scores[0].model, scores[0].seed))
+    text = f"{clips} clips; mean ± population std over {folds} folds; chance UAR {1 / len(scores[0].classes):.3f}"
+    if any(score.test_classes < len(score.classes) for score in scores):
+        text += "; some folds lack clips of a class, and their UAR and F1 are means over the classes they have"
+    return text
+
+
+def _layers(layers: Counter[int]) -> str:
+    return ", ".join(f"{layer} (×{count})" if count > 1 else str(layer) for layer, count in sorted(layers.items()))

@@ -1,0 +1,134 @@
+"""Scores: JSON Lines, one row a model, protocol, seed and fold. A number never appears without its protocol."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nonverbal.errors import UserError
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one model did on one fold."""
+
+    model: str
+    """As the user named it."""
+    model_key: str
+    """Hash of its configuration and weights, and how it was read."""
+    corpus: str
+    """Names of the corpora, joined by ``+``."""
+    data_sha256: str
+    """Of the index of the shards that hold them."""
+    classes: list[str]
+    """The classes told apart."""
+    protocol: str
+    """How clips were divided, such as ``speaker-disjoint 5-fold, stratified``."""
+    probe: str
+    """What was trained on the model, such as ``linear``."""
+    seed: int
+    """Of the folds."""
+    fold: str
+    metrics: dict[str, float]
+    """``uar``, ``accuracy``, ``f1``, in [0, 1]."""
+    chosen: dict[str, float]
+    """What was chosen inside the training side, such as ``layer`` and ``C``."""
+    train_clips: int
+    test_clips: int
+    test_classes: int
+    """Classes that the fold's test clips have: the metrics are means over these."""
+    pretraining: str
+    """Whether the model was pretrained on these clips: ``held out``, ``transductive`` or ``unknown``."""
+    predictions: str
+    """The file of per-clip decisions, relative to that of the scores."""
+
+    @property
+    def key(self) -> tuple[str, str, tuple[str, ...], str, str, int, str]:
+        """What makes a row the same measurement again."""
+        return self.model, self.corpus, tuple(self.classes), self.protocol, self.probe, self.seed, self.fold
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One model under one protocol, over all folds and seeds."""
+
+    model: str
+    protocol: str
+    pretraining: str
+    folds: int
+    mean: dict[str, float]
+    """Each metric's mean over folds."""
+    std: dict[str, float]
+    """Each metric's population standard deviation over folds."""
+
+
+_FIELDS = {field.name for field in fields(Score)}
+
+
+def write_scores(path: Path, scores: Sequence[Score]) -> None:
+    """Add rows to a file of scores, which is made where it is missing.
+
+    A measurement made again takes the place of all rows of its model under its protocol and seed. The file is at
+    every moment the old one or the new one.
+    """
+    replaced = {score.key[:-1] for score in scores}
+    kept = [score for score in read_scores(path) if score.key[:-1] not in replaced] if path.exists() else []
+    _write_lines(path, (asdict(score) for score in [*kept, *scores]))
+
+
+def read_scores(path: Path) -> list[Score]:
+    """Read a file of scores; a row that is none is a ``UserError`` naming file and line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read the scores {path}: {error.strerror}") from error
+    scores = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not a JSON object ({error})") from error
+        if not isinstance(row, dict) or row.keys() != _FIELDS:
+            wrong = sorted(_FIELDS ^ set(row)) if isinstance(row, dict) else type(row).__name__
+            raise UserError(f"{path}, line {number}: not a score; missing or unknown: {wrong}")
+        scores.append(Score(**row))
+    return scores
+
+
+def write_predictions(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write one row a clip tested: ``clip``, ``label``, ``predicted``, ``group``, ``fold``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_lines(path, rows)
+
+
+def summarise(scores: Sequence[Score]) -> list[Summary]:
+    """Return mean and population standard deviation over folds and seeds, by model, in the order of the rows.
+
+    Raises:
+        ValueError: the rows are not of one protocol, probe, corpus and set of classes: they share no column.
+    """
+    measured = {
+        (score.protocol, score.probe, score.corpus, score.data_sha256, tuple(score.classes)) for score in scores
+    }
+    if len(measured) > 1:
+        raise ValueError(f"`scores` must be of one protocol, but are of {sorted(map(str, measured))}.")
+    summaries = []
+    for model in dict.fromkeys(score.model for score in scores):
+        rows = [score for score in scores if score.model == model]
+        values = {name: np.array([row.metrics[name] for row in rows]) for name in rows[0].metrics}
+        mean = {name: float(value.mean()) for name, value in values.items()}
+        std = {name: float(value.std()) for name, value in values.items()}
+        summaries.append(Summary(model, rows[0].protocol, rows[0].pretraining, len(rows), mean, std))
+    return summaries
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    unfinished = path.with_name(f".{path.name}.new")
+    with open(unfinished, "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    os.replace(unfinished, path)

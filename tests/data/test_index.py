@@ -1,0 +1,89 @@
+import json
+
+import numpy as np
+import pytest
+
+from nonverbal.data.index import open_shards
+from nonverbal.data.manifest import read_manifest, write_manifest
+from nonverbal.errors import UserError
+
+
+@pytest.fixture()
+def shards(make_shards):
+    return make_shards([("a", 1.0, "train")] * 9 + [("b", 0.5, "validation")])
+
+
+def edit_index(folder, **changes):
+    path = folder / "index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_parts_are_read_at_their_offsets(shards):
+    for row in range(10):
+        expected = np.random.default_rng(row).uniform(-0.5, 0.5, 16_000 if row < 9 else 8_000)
+        np.testing.assert_allclose(shards.read(row), expected, atol=2**-15)
+        np.testing.assert_array_equal(shards.read(row, 100, 300), shards.read(row)[100:300])
+    assert shards.rows("train").tolist() == list(range(9))
+    assert shards.rows("validation").tolist() == [9]
+
+
+def test_a_manifest_reads_back_as_written(shards, tmp_path):
+    clips = shards.clips()
+    write_manifest(tmp_path / "again.jsonl", clips)
+    assert list(read_manifest(tmp_path / "again.jsonl")) == clips
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"id": "x"}'])
+def test_a_manifest_row_that_cannot_be_read_is_named(shards, line):
+    with open(shards.folder / "manifest.jsonl", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(UserError, match=r"manifest.jsonl, line 11: not a"):
+        shards.clips()
+
+
+def test_no_manifest(tmp_path):
+    with pytest.raises(UserError, match="there is no manifest .*nowhere"):
+        list(read_manifest(tmp_path / "nowhere"))
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"is not a folder of shards: .*index.json cannot be read \(No such file"):
+        open_shards(tmp_path)
+
+
+def test_an_index_of_another_version_is_refused(shards):
+    edit_index(shards.folder, version=99)
+    with pytest.raises(UserError, match="version 99, but 'nonverbal-shards' version 1 is expected"):
+        open_shards(shards.folder)
+
+
+def test_a_missing_and_a_truncated_shard_are_named(shards):
+    path = shards.folder / "train-000001.tar"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"shard .*train-000001.tar has \d+ bytes, but index.json lists \d+"):
+        open_shards(shards.folder)
+    path.unlink()
+    with pytest.raises(UserError, match=r"shard .*train-000001.tar is missing"):
+        open_shards(shards.folder)
+
+
+def test_a_shard_outside_the_folder_is_refused(shards):
+    edit_index(shards.folder, shards=[{**shards.shards[0], "name": "../train-000000.tar"}])
+    with pytest.raises(UserError, match="names the shard '../train-000000.tar', which is outside its folder"):
+        open_shards(shards.folder)
+
+
+def test_a_table_of_another_index_is_refused(shards):
+    np.save(shards.folder / "table.npy", shards.table[:-1])
+    with pytest.raises(UserError, match="table.npy does not belong to"):
+        open_shards(shards.folder)
+
+
+def test_damaged_audio_names_the_shard_and_the_remedy(shards):
+    path = shards.folder / "train-000000.tar"
+    data = bytearray(path.read_bytes())
+    offset = int(shards.table[2]["offset"])
+    data[offset : offset + 200] = bytes(200)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=rf"train-000000.tar: the audio at byte {offset} .*nonverbal prepare --verify"):
+        shards.read(2)

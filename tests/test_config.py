@@ -1,0 +1,114 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from nonverbal import config
+from nonverbal.errors import UserError
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Inner settings."""
+
+    lr: float = 1e-3
+    """Peak learning rate."""
+    schedule: Literal["linear", "cosine"] = "linear"
+    """Decay."""
+
+
+@dataclass
+class Settings:
+    """Settings."""
+
+    out: Path
+    """Where it goes."""
+    data: list[Path] = field(default_factory=list)
+    """Folders of shards."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Weights by corpus."""
+    inner: Inner = field(default_factory=Inner)
+    """The inner ones."""
+    strict: bool = False
+    """Fail early."""
+    limit: float | None = None
+    """At most."""
+
+
+def load(*argv):
+    return config.load(Settings, list(argv), prog="nonverbal test", description="Test.")
+
+
+@pytest.fixture()
+def recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("out: from-recipe\ninner: {lr: 2e-4, schedule: cosine}\nweights: {a: 2}\nlimit: 3\n")
+    return str(path)
+
+
+def test_command_line_over_recipe_over_defaults(recipe):
+    loaded = load(recipe, "--inner.lr", "5e-4", "--data", "x", "y", "--strict")
+    assert loaded == Settings(
+        out=Path("from-recipe"),
+        data=[Path("x"), Path("y")],
+        weights={"a": 2.0},
+        inner=Inner(lr=5e-4, schedule="cosine"),
+        strict=True,
+        limit=3.0,
+    )
+    assert load("--out", "x") == Settings(out=Path("x"))
+
+
+def test_lists_dictionaries_and_nothing():
+    assert load("--out=x", "--data=x,y").data == load("--out=x", '--data=["x", "y"]').data == [Path("x"), Path("y")]
+    assert load("--out=x", "--weights.a", "2", "--weights.b=3").weights == {"a": 2.0, "b": 3.0}
+    assert load("--out=x", "--limit", "null").limit is None
+
+
+def test_what_is_dumped_loads_again(tmp_path, recipe):
+    loaded = load(recipe, "--data", "x")
+    (tmp_path / "dumped.yaml").write_text(config.dump(loaded))
+    assert load(str(tmp_path / "dumped.yaml")) == loaded
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--out", "x", "--inner.lrr", "1"], "unknown key 'inner.lrr' in the command line; did you mean 'inner.lr'"),
+        (["--out", "x", "--lr", "1"], "unknown key 'lr' in the command line; did you mean 'inner.lr'"),
+        (["--out", "x", "--colour", "1"], "unknown key 'colour' in the command line; see --help"),
+        (["--out", "x", "--inner.lr", "fast"], "--inner.lr must be float, but is 'fast'"),
+        (["--out", "x", "--inner.schedule", "lin"], r"--inner.schedule must be .*'linear', 'cosine'.*, but is 'lin'"),
+        (["--out", "x", "stray"], "--out takes one value, but was given x stray"),
+        (["--strict"], "missing: --out"),
+        (["nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_named(argv, message):
+    with pytest.raises(UserError, match=message):
+        load(*argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("out: x\ninner: {lrate: 1}\n", "unknown key 'inner.lrate' in .*recipe.yaml"),
+        ("out: x\nwieghts: {a: 1}\n", "unknown key 'wieghts' in .*recipe.yaml; did you mean 'weights'"),
+        ("out: [x\n", "recipe.yaml is not valid YAML"),
+        ("- out\n", "recipe.yaml must hold `key: value` lines, but holds list"),
+        ("out: x\ninner: {lr: fast}\n", "--inner.lr must be float, but is 'fast'"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load(str(path))
+
+
+def test_help_prints_the_docstrings(capsys):
+    with pytest.raises(SystemExit) as raised:
+        load("--help")
+    assert raised.value.code == 0
+    assert "Peak learning rate." in capsys.readouterr().out

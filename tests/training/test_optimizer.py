@@ -1,0 +1,27 @@
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+
+from nonverbal.errors import UserError
+from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, learning_rate
+
+
+@pytest.mark.parametrize(
+    ("schedule", "reference"),
+    [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)],
+)
+def test_learning_rate_is_transformers_schedule(schedule, reference):
+    settings = OptimizerSettings(lr=3e-4, warmup_steps=10, schedule=schedule)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=3e-4)
+    scheduler: LambdaLR = reference(optimizer, 10, 50)
+    for step in range(50):
+        # transformers' first step has a rate of 0 and does nothing; ours begins one step further on the ramp.
+        expected = scheduler.lr_lambdas[0](step + 1 if step < 10 else step) * 3e-4
+        assert learning_rate(step, 50, settings) == pytest.approx(expected)
+
+
+def test_a_warmup_longer_than_the_run_is_refused():
+    with pytest.raises(UserError, match="warmup_steps must be less than the 100 steps of the run, but is 100; .* 8"):
+        build_optimizer(nn.Linear(1, 1), 100, OptimizerSettings(warmup_steps=100))

@@ -1,0 +1,267 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy import ToyObjective, toy_data
+
+from nonverbal.errors import UserError
+from nonverbal.training import checkpoint
+from nonverbal.training.optimizer import OptimizerSettings
+from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.trainer import Interrupted, Trainer, TrainerSettings
+
+CLIPS = [("a", s, "train") for s in [0.6, 1.0, 1.5, 2.5, 3.0, 0.9, 0.4, 2.0]] * 3 + [
+    ("a", 1.0, "validation"),
+    ("b", 2.0, "validation"),
+    ("b", 2.5, "validation"),
+]
+
+
+@pytest.fixture()
+def shards(make_shards):
+    return make_shards(CLIPS)
+
+
+def settings_of(steps=12, **changes):
+    optimizer = OptimizerSettings(lr=1e-2, warmup_steps=3, **changes.pop("optimizer", {}))
+    defaults = {"precision": "fp32", "validate_every": 4, "checkpoint_every": 5, "log_every": 1, "workers": 0}
+    return TrainerSettings(steps=steps, optimizer=optimizer, **{**defaults, **changes})
+
+
+def trainer_of(folder, shards, settings=None, objective=None, data=None):
+    run = RunFolder(folder)
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    return Trainer(objective or ToyObjective(), data or toy_data(shards), settings or settings_of(), run, seed=0)
+
+
+def rows_of(folder, *without):
+    timing = {"audio_per_second", "waiting"}
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in timing} for row in rows]
+
+
+def stop_at(trainer, step):
+    """Make a signal arrive while ``step`` is being taken."""
+    take = trainer._step
+
+    def take_and_signal(number, batches):
+        take(number, batches)
+        if number + 1 == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    trainer._step = take_and_signal
+
+
+def test_interrupted_twice_is_the_run_in_one_go(tmp_path, shards):
+    trainer_of(tmp_path / "whole", shards).train()
+    for stop in (3, 7, None):
+        trainer = trainer_of(tmp_path / "parts", shards)
+        if stop is None:
+            trainer.train()
+            continue
+        stop_at(trainer, stop)
+        with pytest.raises(Interrupted, match=f"SIGTERM: saved at step {stop}; run the same command again"):
+            trainer.train()
+        assert json.loads((tmp_path / "parts/interrupted.json").read_text()) == {"cause": "SIGTERM", "step": stop}
+    assert not (tmp_path / "parts/interrupted.json").exists()
+    for file in ("checkpoints/step-12/model.safetensors", "checkpoints/step-12/optimizer.safetensors"):
+        whole, parts = load_file(tmp_path / "whole" / file), load_file(tmp_path / "parts" / file)
+        assert whole.keys() == parts.keys()
+        assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
+    assert (tmp_path / "whole/best").read_text() == (tmp_path / "parts/best").read_text()
+
+
+def test_a_killed_run_repeats_what_no_checkpoint_holds(tmp_path, shards):
+    trainer_of(tmp_path / "whole", shards).train()
+    trainer = trainer_of(tmp_path / "parts", shards)
+    take = trainer._step
+
+    def die(number, batches):
+        if number == 9:
+            raise SystemExit
+        take(number, batches)
+
+    trainer._step = die
+    with pytest.raises(SystemExit):
+        trainer.train()
+    with open(tmp_path / "parts/metrics.jsonl", "a") as file:
+        file.write('{"kind": "tra')
+    trainer_of(tmp_path / "parts", shards).train()
+    assert rows_of(tmp_path / "whole") == rows_of(tmp_path / "parts")
+    path = "checkpoints/step-12/model.safetensors"
+    whole, parts = load_file(tmp_path / "whole" / path), load_file(tmp_path / "parts" / path)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_step_is_one_batch_of_all_its_targets(tmp_path, shards):
+    """Three micro-batches of unequal size give the gradient of the mean over all their targets."""
+    trainer = trainer_of(tmp_path, shards, settings_of(steps=4))
+    batches = list(trainer.data.training(range(1), 0, 0, 0, 1))
+    assert len({batch.targets.count for batch in batches}) > 1
+    trainer.log = type("Log", (), {"add": lambda *_, **__: None})()
+    gradients = {}
+    trainer.optimizer.step = lambda: gradients.update(
+        {name: parameter.grad.clone() for name, parameter in trainer.module.named_parameters()}
+    )
+    trainer._step(0, batches)
+    reference = ToyObjective()
+    total = 0
+    for batch in batches:
+        torch.manual_seed(0)
+        total = total + trainer._forward(batch).sum
+        total = total + 0 * reference(batch).sum
+    count = sum(batch.targets.count for batch in batches)
+    names = [name for name, parameter in trainer.module.named_parameters()]
+    expected = torch.autograd.grad(
+        total / count, [trainer.module.get_parameter(name) for name in names], allow_unused=True
+    )
+    for name, gradient in zip(names, expected, strict=True):
+        expected_gradient = torch.zeros_like(gradients[name]) if gradient is None else gradient
+        torch.testing.assert_close(gradients[name], expected_gradient)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path, shards):
+    trainer = trainer_of(tmp_path, shards, objective=ToyObjective(spoil={4, 5}))
+    trainer.train()
+    rows = {row["step"]: row for row in rows_of(tmp_path) if row["kind"] == "train"}
+    assert rows[4]["skipped"] == 0
+    assert rows[6]["skipped"] == rows[12]["skipped"] == 2
+    assert "loss" not in rows[5]
+    assert trainer.position.updates == 10
+    assert all(torch.isfinite(p).all() for p in trainer.module.parameters())
+
+
+def test_ten_such_steps_in_a_row_end_the_run(tmp_path, shards):
+    trainer = trainer_of(tmp_path, shards, settings_of(steps=30), ToyObjective(spoil=set(range(3, 30))))
+    with pytest.raises(UserError, match="stopped at step 13: 10 steps in a row.*learning rate.*peak 0.01"):
+        trainer.train()
+
+
+def test_best_latest_encoder_and_what_is_kept(tmp_path, shards):
+    trainer = trainer_of(tmp_path, shards, settings_of(steps=20, checkpoint_every=2, keep_checkpoints=2))
+    trainer.train()
+    validation = {row["step"]: row for row in rows_of(tmp_path) if row["kind"] == "validation"}
+    best = min(validation, key=lambda step: validation[step]["loss"])
+    assert (tmp_path / "best").read_text() == f"step-{best}\n"
+    assert (tmp_path / "latest").read_text() == "step-20\n"
+    kept = {path.name for path in checkpoint.saved(tmp_path / "checkpoints")}
+    assert kept == {"step-18", "step-20", f"step-{best}"}
+    encoder = load_file(tmp_path / "encoder/model.safetensors")
+    weights = load_file(tmp_path / f"checkpoints/step-{best}/model.safetensors")
+    assert all(torch.equal(encoder[name], weights[name]) for name in weights)
+    row = validation[20]
+    counts = {"a": 1, "b": 2}
+    mean = sum(counts[c] * row[f"corpora.{c}.loss"] for c in counts) / 3
+    assert row["loss"] == pytest.approx(mean)
+
+
+def test_validation_is_the_same_at_the_same_weights(tmp_path, shards):
+    trainer_of(tmp_path, shards, settings_of(steps=8, validate_every=4, optimizer={"weight_decay": 0.0})).train()
+    still = settings_of(steps=8, validate_every=4)
+    losses = []
+    for name in ("one", "two"):
+        trainer = trainer_of(tmp_path / name, shards, still)
+        trainer._update = lambda step, losses: None
+        trainer.train()
+        losses += [row["loss"] for row in rows_of(tmp_path / name) if row["kind"] == "validation"]
+    assert len(losses) == 4
+    assert len(set(losses)) == 1
+
+
+def test_without_validation_clips_the_last_checkpoint_is_the_encoder(tmp_path, make_shards):
+    shards = make_shards([("a", 2.0, "train")] * 4)
+    trainer_of(tmp_path, shards, settings_of(steps=7)).train()
+    encoder = load_file(tmp_path / "encoder/model.safetensors")
+    weights = load_file(tmp_path / "checkpoints/step-7/model.safetensors")
+    assert all(torch.equal(encoder[name], weights[name]) for name in weights)
+    assert (tmp_path / "best").read_text() == "step-7\n"
+
+
+def test_an_unreadable_checkpoint_gives_way_to_the_one_before(tmp_path, shards, capsys):
+    trainer_of(tmp_path, shards, settings_of(steps=12, checkpoint_every=4)).train()
+    newest = tmp_path / "checkpoints/step-12/model.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-5] ^= 1
+    newest.write_bytes(data)
+    whole = rows_of(tmp_path)
+    trainer_of(tmp_path, shards, settings_of(steps=12, checkpoint_every=4)).train()
+    output = capsys.readouterr().out
+    assert "step-12/model.safetensors has changed since it was written; taking the checkpoint before it" in output
+    assert "continuing from" in output
+    assert rows_of(tmp_path) == whole
+    for path in (tmp_path / "checkpoints").glob("*/model.safetensors"):
+        path.write_bytes(b"x")
+    with pytest.raises(UserError, match="none of the checkpoints in .* can be read"):
+        trainer_of(tmp_path, shards, settings_of(steps=12)).train()
+
+
+def test_bf16_trains_and_keeps_fp32_weights(tmp_path, shards):
+    trainer_of(tmp_path, shards, settings_of(precision="bf16")).train()
+    losses = [row["loss"] for row in rows_of(tmp_path) if row["kind"] == "train"]
+    assert losses[-1] < losses[0]
+    weights = load_file(tmp_path / "checkpoints/step-12/model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+def test_gradients_are_clipped_to_the_norm(tmp_path, shards):
+    trainer = trainer_of(tmp_path, shards, settings_of(steps=4, optimizer={"clip_norm": 1e-3}))
+    norms = []
+    trainer.optimizer.step = lambda: norms.append(torch.nn.utils.get_total_norm([p.grad for p in trainer.parameters]))
+    trainer.train()
+    assert all(norm == pytest.approx(1e-3, rel=1e-3) for norm in norms)
+
+
+def test_a_second_sigint_ends_at_once(tmp_path, shards):
+    trainer = trainer_of(tmp_path, shards)
+    take = trainer._step
+
+    def interrupt_twice(number, batches):
+        take(number, batches)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+    trainer._step = interrupt_twice
+    with pytest.raises(KeyboardInterrupt) as raised:
+        trainer.train()
+    assert not isinstance(raised.value, Interrupted)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from nonverbal.training.run_folder import RunFolder\n"
+        f"with RunFolder(Path({str(tmp_path)!r})).locked(): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"is in use by another process .process {holder.pid} on"):
+            with RunFolder(tmp_path).locked():
+                pass
+    finally:
+        holder.communicate("")
+    with RunFolder(tmp_path).locked():
+        pass
+
+
+def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
+    run = RunFolder(tmp_path)
+    run.check_recipe(settings_of(steps=12), free={"workers"})
+    run.check_recipe(settings_of(steps=12, workers=3), free={"workers"})
+    with pytest.raises(UserError, match=r"another recipe \(optimizer.clip_norm: None then, 1.0 now; steps: 12 then, 13 now\)"):
+        run.check_recipe(settings_of(steps=13, optimizer={"clip_norm": 1.0}), free={"workers"})
+
+
+def test_threads_are_not_left_behind(tmp_path, shards):
+    before = threading.active_count()
+    trainer_of(tmp_path, shards, settings_of(steps=4), data=toy_data(shards, workers=1)).train()
+    assert Path(tmp_path / "tensorboard").is_dir()
+    assert threading.active_count() <= before + 1

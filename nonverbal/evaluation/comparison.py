@@ -1,6 +1,6 @@
 """One task, one protocol, several frozen encoders: embeddings, linear probes, scores."""
 
-import sys
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from nonverbal.data.index import ShardFolder
 from nonverbal.data.manifest import Clip, read_manifest
 from nonverbal.errors import UserError
 from nonverbal.evaluation.embeddings import embed, slug
-from nonverbal.evaluation.encoders import INITIALISED, FrameEncoder, load_encoder
+from nonverbal.evaluation.encoders import INITIALISED, FrameEncoder, check_encoder, load_encoder
 from nonverbal.evaluation.folds import Fold, group_folds, leave_one_group_out, protocol_name, speaker_groups
 from nonverbal.evaluation.probes import FoldResult, linear_probe
 from nonverbal.evaluation.scores import Score, write_predictions, write_scores
@@ -105,6 +105,8 @@ def compare(
         out: folder of the results.
         names: what the encoders are called in the scores; as in ``encoders`` where empty.
     """
+    for source in encoders:
+        check_encoder(source)
     status = contamination(task.clips, pretraining)
     scores: list[Score] = []
     for name, source in zip(names or encoders, encoders, strict=True):
@@ -135,9 +137,11 @@ def contamination(clips: Sequence[Clip], manifests: Iterable[Path]) -> str:
 
 
 def _probe(task: Task, name: str, embeddings: np.ndarray, folds: list[Fold], seed: int) -> list[FoldResult]:
+    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(transient=True, disable=not sys.stderr.isatty()) as progress:
+    console = Console(stderr=True)
+    with Progress(transient=True, console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(f"probing {name}", total=len(folds))
         return linear_probe(embeddings, task.labels, task.groups, folds, seed, lambda: progress.advance(bar))
 
@@ -145,7 +149,10 @@ def _probe(task: Task, name: str, embeddings: np.ndarray, folds: list[Fold], see
 def _scores(
     task: Task, encoder: FrameEncoder, name: str, status: str, results: list[FoldResult], seed: int
 ) -> list[Score]:
-    predictions = f"predictions/{slug(f'{name} {task.slug} seed {seed}')}.jsonl"
+    # Names of encoders may be long paths that differ in their beginning alone: the digest tells them apart.
+    measured = "|".join([name, task.shards.sha256, task.protocol, *task.classes, str(seed)])
+    digest = hashlib.sha256(measured.encode()).hexdigest()[:8]
+    predictions = f"predictions/{slug(name)[-60:]}-{slug(task.protocol)}-seed-{seed}-{digest}.jsonl"
     return [
         Score(
             model=name,

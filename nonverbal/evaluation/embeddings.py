@@ -73,15 +73,15 @@ def slug(name: str) -> str:
 
 def _parts(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray) -> Iterable[list[np.ndarray]]:
     """Yield the waveforms of each clip's parts, in their order."""
-    import sys
-
+    from rich.console import Console
     from rich.progress import track
 
     table = shards.table
     order = np.lexsort((table["part"], table["clip"]))
     first, last = (np.searchsorted(table["clip"][order], clips, side) for side in ("left", "right"))
-    total, title = len(clips), f"embedding with {encoder.name}"
-    for i in track(range(total), title, transient=True, disable=not sys.stderr.isatty()):
+    title = f"embedding with {encoder.name}"
+    console = Console(stderr=True)
+    for i in track(range(len(clips)), title, transient=True, console=console, disable=not console.is_terminal):
         yield [shards.read(int(row)) for row in order[first[i] : last[i]]]
 
 

@@ -47,6 +47,13 @@ def load_encoder(name: str, seed: int = 0) -> FrameEncoder:
     return TransformersEncoder(name, seed)
 
 
+def check_encoder(name: str) -> None:
+    """Raise the ``UserError`` of an encoder that is not there or reads another sample rate, before it is needed."""
+    if name != "logmel":
+        with _quiet():
+            _normalises(name.removeprefix(INITIALISED))
+
+
 class TransformersEncoder:
     """All hidden states of a model that transformers knows; layer 0 is the input to the first transformer block."""
 
@@ -159,12 +166,15 @@ def _device() -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' notes on heads that are not loaded off the terminal: what matters is checked here."""
-    from transformers.utils import logging
+    """Keep notes on retries and on heads that are not loaded off the terminal: what matters is checked here."""
+    from huggingface_hub.utils import logging as hub
+    from transformers.utils import logging as transformers
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
+    loggers = (hub, hub.get_verbosity()), (transformers, transformers.get_verbosity())
+    for logger, _ in loggers:
+        logger.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        for logger, verbosity in loggers:
+            logger.set_verbosity(verbosity)

@@ -8,28 +8,34 @@ from nonverbal.evaluation.scores import Score, summarise
 
 def print_scores(scores: Sequence[Score]) -> None:
     """Print one protocol's scores, a row a model: UAR, accuracy and macro F1 as mean ± population std over folds."""
+    from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     first = scores[0]
     title = f"{first.corpus}: {first.probe} probe, {len(first.classes)} classes, {first.protocol}"
-    table = Table(title=title, caption=_caption(scores), title_justify="left", caption_justify="left")
-    table.add_column("model", overflow="fold")
+    table = Table(
+        title=title,
+        caption=_caption(scores),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("model", overflow="fold", min_width=16)
     for name in ("UAR", "accuracy", "macro F1"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("layers chosen")
-    table.add_column("pretraining")
+    table.add_column("layer")
+    table.add_column("pretraining", no_wrap=True)
     for summary in summarise(scores):
-        values = [f"{summary.mean[name]:.3f} ± {summary.std[name]:.3f}" for name in ("uar", "accuracy", "f1")]
+        values = [f"{_short(summary.mean[name])}±{_short(summary.std[name])}" for name in ("uar", "accuracy", "f1")]
         layers = Counter(int(score.chosen["layer"]) for score in scores if score.model == summary.model)
-        style = "yellow" if summary.pretraining == "transductive" else ""
-        table.add_row(
-            summary.model,
-            *values,
-            _layers(layers),
-            f"[{style}]{summary.pretraining}[/]" if style else summary.pretraining,
-        )
-    Console().print(table)
+        status = f"[yellow]{summary.pretraining}[/]" if summary.pretraining == "transductive" else summary.pretraining
+        table.add_row(escape(summary.model), *values, _layers(layers), status)
+    console = Console()
+    # A file or a pipe has no width: room for the whole table, so that it can be searched.
+    console.print(table, width=None if console.is_terminal else 160)
 
 
 def _caption(scores: Sequence[Score]) -> str:
@@ -42,4 +48,9 @@ def _caption(scores: Sequence[Score]) -> str:
 
 
 def _layers(layers: Counter[int]) -> str:
-    return ", ".join(f"{layer} (×{count})" if count > 1 else str(layer) for layer, count in sorted(layers.items()))
+    return ", ".join(f"{layer}×{count}" for layer, count in sorted(layers.items()))
+
+
+def _short(value: float) -> str:
+    """Three decimals without a leading zero, as tables of scores are set."""
+    return f"{value:.3f}".removeprefix("0")

@@ -1,0 +1,132 @@
+"""The whole way in minutes, offline, on synthetic vocal sounds: ``nonverbal demo [--out runs/demo]``.
+
+By path: ``python demo/demo.py``. Run again, it keeps what is there and continues what was cut off.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nonverbal import cli, config
+from nonverbal.data.index import ShardFolder
+from nonverbal.data.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.synthetic import CLASSES, write_corpus
+from nonverbal.errors import UserError
+from nonverbal.evaluation.comparison import compare, make_task
+from nonverbal.evaluation.plots import plot_probes, plot_training, read_metrics
+from nonverbal.evaluation.report import print_scores
+from nonverbal.evaluation.scores import Score, summarise
+
+PATTERN = r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav"
+"""Class and speaker in the path of a synthetic sound."""
+
+
+@dataclass
+class DemoConfig:
+    """A small corpus, a small encoder, and what a linear probe finds in it."""
+
+    out: Path = Path("runs/demo")
+    """Folder of everything that the demo makes."""
+    pretraining: str = "recipes/demo.yaml"
+    """Recipe of the pretraining, see `nonverbal pretrain --help`."""
+    pretraining_speakers: int = 60
+    """Speakers heard in pretraining, without their labels."""
+    probe_speakers: int = 20
+    """Other speakers, whom the encoder is probed on."""
+    takes: int = 4
+    """Sounds of each class by each speaker."""
+
+
+def main(argv: list[str]) -> None:
+    """Make sounds, prepare them, pretrain, probe, and show."""
+    started = time.monotonic()
+    settings = config.load(DemoConfig, argv, prog="nonverbal demo", description=__doc__)
+    out, first = settings.out, settings.probe_speakers
+    probed = make_shards(out, "probe", range(first), settings.takes, [])
+    heard = make_shards(
+        out, "pretraining", range(first, first + settings.pretraining_speakers), settings.takes, [probed]
+    )
+    pretrain_encoder(settings.pretraining, heard, out / "run")
+    plot_training(out / "run" / "metrics.jsonl", out / "training.png")
+    scores = probe_encoder(out / "run" / "encoder", heard, probed, out)
+    plot_probes(scores, out / "probe.png")
+    write_summary(out, scores, time.monotonic() - started)
+    print_scores(scores)
+    print_places(out)
+
+
+def make_shards(out: Path, name: str, speakers: range, takes: int, exclude: Sequence[ShardFolder]) -> ShardFolder:
+    """Synthesise a corpus, and prepare it as any corpus is."""
+    step(f"{name}: {len(speakers)} speakers x {len(CLASSES)} classes x {takes} takes of synthetic vocal sounds")
+    corpus = out / "corpus" / name
+    write_corpus(corpus, speakers, takes, seed=0)
+    manifests = [shards.folder / "manifest.jsonl" for shards in exclude]
+    source = Source(folder=corpus, pattern=PATTERN)
+    return prepare(PrepareConfig(corpora={f"synthetic-{name}": source}, out=out / "shards" / name, exclude=manifests))
+
+
+def pretrain_encoder(recipe: str, shards: ShardFolder, run: Path) -> None:
+    """Pretrain as on the command line, in a process of its own."""
+    arguments = ["pretrain", recipe, "--data", str(shards.folder), "--out", str(run)]
+    step("nonverbal " + " ".join(arguments))
+    with subprocess.Popen([sys.executable, "-m", "nonverbal", *arguments]) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            # The same Ctrl-C has reached it, and it saves its state before it ends.
+            process.wait()
+            raise
+    if code:
+        raise UserError(f"pretraining ended with exit code {code}, see above; run the same command again to continue")
+
+
+def probe_encoder(encoder: Path, heard: ShardFolder, probed: ShardFolder, out: Path) -> list[Score]:
+    """Probe log-mel statistics, the encoder as initialised, and as pretrained, on speakers it has not heard."""
+    step("linear probes of log-mel statistics, the encoder as initialised, and as pretrained")
+    task = make_task(probed, classes=[], group="speaker", folds=5, seeds=[0])
+    encoders = {"logmel": "logmel", "initialised": f"initialised:{encoder}", "pretrained": str(encoder)}
+    manifests = [heard.folder / "manifest.jsonl"]
+    return compare(task, list(encoders.values()), manifests, out / "embeddings", out / "probe", list(encoders))
+
+
+def write_summary(out: Path, scores: list[Score], seconds: float) -> None:
+    """Write ``summary.json``: UAR by encoder with its protocol, first and last training loss, seconds of this run."""
+    losses = [row["loss"] for row in read_metrics(out / "run" / "metrics.jsonl") if row["kind"] == "train"]
+    uar = {row.model: {"mean": row.mean["uar"], "std": row.std["uar"]} for row in summarise(scores)}
+    measured = {
+        "protocol": scores[0].protocol,
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+        "seconds": round(seconds, 1),
+    }
+    (out / "summary.json").write_text(json.dumps(uar | measured, indent=1) + "\n", encoding="utf-8")
+
+
+def print_places(out: Path) -> None:
+    """Say where every file went."""
+    places = {
+        "corpus": "the sounds, a folder a class: corpus/probe and corpus/pretraining",
+        "shards": "the same as manifests, ledgers and shards",
+        "run": "the pretraining run: recipe, metrics, TensorBoard, checkpoints",
+        "run/encoder": "the encoder, in Hugging Face format",
+        "embeddings": "pooled embeddings of the probed clips",
+        "probe/scores.jsonl": "scores by fold, with each clip's predicted class beside them",
+        "training.png": "training curves",
+        "probe.png": "what the probes found",
+        "summary.json": "the figures above",
+    }
+    for place, what in places.items():
+        print(f"  {out / place}: {what}")
+
+
+def step(text: str) -> None:
+    """Announce what comes next."""
+    print(f"\n== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,43 @@
+"""The catalog: corpora that can be read as they are distributed, and readers for folders of one's own."""
+
+from pathlib import Path
+
+from nonverbal.data.corpora import donateacry, human_voice
+from nonverbal.data.corpora.base import Corpus, Reading
+from nonverbal.data.corpora.folders import METADATA, read_audiofolder, read_folder
+from nonverbal.errors import UserError
+
+CATALOG: dict[str, Corpus] = {
+    corpus.name: corpus for corpus in (human_voice.CORPUS, donateacry.CLEANED, donateacry.UPLOADS)
+}
+"""Name to corpus."""
+
+OWN = ("folder", "audiofolder")
+"""Readers for folders that are no corpus of the catalog."""
+
+
+def choose_reader(name: str, folder: Path, reader: str | None) -> str:
+    """Return the reader of a folder: the one asked for, the corpus's own, or what the folder looks like.
+
+    Raises:
+        UserError: there is no such folder or reader.
+    """
+    if not folder.is_dir():
+        raise UserError(f"the corpus {name!r} is to be in {folder}, but there is no such folder")
+    if reader is None:
+        has_metadata = any((folder / file).is_file() for file in METADATA)
+        return name if name in CATALOG else "audiofolder" if has_metadata else "folder"
+    if reader not in (*CATALOG, *OWN):
+        raise UserError(f"unknown reader {reader!r} for {name}; readers are {', '.join((*CATALOG, *OWN))}")
+    if reader == "audiofolder" and not any((folder / file).is_file() for file in METADATA):
+        raise UserError(f"{folder} is no audiofolder: expected {' or '.join(METADATA)} in it")
+    return reader
+
+
+def read(name: str, folder: Path, reader: str, pattern: str | None) -> Reading:
+    """Say of every file under ``folder`` what it is, by a reader that ``choose_reader`` named."""
+    if reader in CATALOG:
+        if pattern is not None:
+            raise UserError(f"{name}: the reader {reader} has patterns of its own; give pattern with reader: folder")
+        return CATALOG[reader].read(folder)
+    return read_folder(folder, name, pattern) if reader == "folder" else read_audiofolder(folder, name)

@@ -1,0 +1,82 @@
+"""Donate-a-Cry: baby cries in five classes, sent in by parents through an app; one of voc2vec's six test sets.
+
+Home: GitHub gveres/donateacry-corpus. Licence: ODbL 1.0 for the database and DbCL 1.0 for its contents, which allow
+commercial use and redistribution with attribution, share-alike. Verified on the repository.
+Expected of the cleaned set: 457 clips, 0.88 h, 8 kHz: belly_pain 16, burping 8, discomfort 27, hungry 382, tired 24.
+Expected of the raw uploads: 712 .3gp (Android) and 416 .caf (iOS) files; hours unknown.
+
+Names end in the app's instance (a UUID, itself with dashes), Unix time (seconds on iOS, milliseconds on Android), app
+version, sex, age and reason; they are parsed from the right. The instance, whatever its case, is the group: an install,
+not a baby. The label is the folder, not the code: seven clips coded ch (cold, hot) are in discomfort. In the uploads
+the label is the code. Uploads are in part the originals of cleaned clips; they share its groups.
+"""
+
+import re
+from pathlib import Path
+
+from nonverbal.data.corpora.base import Corpus, Found, Reading, read_by_name
+
+NAME = (
+    r"(?P<instance>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
+    r"-(?P<time>\d+)-(?P<version>[\d.]+)-(?P<sex>[mf])-(?P<age>\d{2})-(?P<reason>[a-z]{2})"
+)
+CLASSES = "belly_pain|burping|discomfort|hungry|tired"
+REASONS = {
+    "hu": "hungry",
+    "bu": "burping",
+    "bp": "belly_pain",
+    "dc": "discomfort",
+    "ti": "tired",
+    "lo": "lonely",
+    "ch": "cold_hot",
+    "sc": "scared",
+    "dk": "unknown",
+}
+CLEANED_LOOKS_LIKE = "donateacry_corpus_cleaned_and_updated_data/<class>/<uuid>-<time>-<version>-<sex>-<age>-<reason>.wav"
+UPLOADS_LOOKS_LIKE = "donateacry-{android,ios}-upload-bucket/<uuid>-<time>-<version>-<sex>-<age>-<reason>.{3gp,caf}"
+
+
+def read_cleaned(folder: Path) -> Reading:
+    """Label: the class's folder."""
+    pattern = rf"(?:.*/)?(?P<label>{CLASSES})/{NAME}\.wav"
+    return read_by_name(folder, pattern, _describe_cleaned, "not in the cleaned set", CLEANED_LOOKS_LIKE)
+
+
+def read_uploads(folder: Path) -> Reading:
+    """Label: the code at the end of the name."""
+    pattern = rf"(?:.*/)?{NAME}\.(?:3gp|caf)"
+    return read_by_name(folder, pattern, _describe_upload, "not a raw upload", UPLOADS_LOOKS_LIKE)
+
+
+def _describe_cleaned(match: re.Match[str], path: str) -> Found:
+    instance = f"donateacry:{match['instance'].lower()}"
+    return Found(path, match["label"], speaker=instance, recording=instance)
+
+
+def _describe_upload(match: re.Match[str], path: str) -> Found:
+    instance = f"donateacry:{match['instance'].lower()}"
+    return Found(path, REASONS.get(match["reason"]), speaker=instance, recording=instance)
+
+
+CLEANED = Corpus(
+    name="donateacry",
+    title="Donate-a-Cry: baby cries, cleaned",
+    home="GitHub gveres/donateacry-corpus",
+    licence="ODbL-1.0 AND DbCL-1.0",
+    allows="commercial use, redistribution (attribution, share-alike)",
+    clips=457,
+    hours=0.88,
+    looks_like=CLEANED_LOOKS_LIKE,
+    read=read_cleaned,
+)
+UPLOADS = Corpus(
+    name="donateacry-uploads",
+    title="Donate-a-Cry: the raw uploads",
+    home="GitHub gveres/donateacry-corpus",
+    licence="ODbL-1.0 AND DbCL-1.0",
+    allows="commercial use, redistribution (attribution, share-alike)",
+    clips=1128,
+    hours=float("nan"),
+    looks_like=UPLOADS_LOOKS_LIKE,
+    read=read_uploads,
+)

@@ -1,0 +1,94 @@
+"""Corpora without a reader of their own: a folder a class, and Hugging Face's audiofolder."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from nonverbal.data.corpora.base import Found, Reading, Skipped, files, is_audio, leaves
+from nonverbal.errors import UserError
+
+METADATA = ("metadata.csv", "metadata.jsonl")
+FIELDS = ("label", "speaker", "session", "recording", "language")
+
+
+def read_folder(folder: Path, name: str, pattern: str | None) -> Reading:
+    """Read a folder a class: the label is the name of the folder that a file is in, None at the top.
+
+    Args:
+        folder: where the files are.
+        name: the corpus's name, which qualifies speakers, sessions and recordings.
+        pattern: a regular expression searched in each relative path; its named groups among ``FIELDS`` replace what
+            the folders say. A file that it does not match is skipped.
+    """
+    compiled = _compiled(pattern)
+    found = list(files(folder))
+    if not any(map(is_audio, found)):
+        raise UserError(f"{folder} holds no audio: expected files such as <class>/<clip>.wav, found {len(found)} files")
+    for path in found:
+        match = compiled.search(path) if compiled else None
+        if not is_audio(path):
+            yield Skipped(path, "not audio")
+        elif compiled and not match:
+            yield Skipped(path, "does not match the pattern")
+        else:
+            parent = Path(path).parent.name or None
+            yield _qualified(path, name, {"label": parent, **(match.groupdict() if match else {})})
+
+
+def read_audiofolder(folder: Path, name: str) -> Reading:
+    """Read Hugging Face's audiofolder: ``metadata.csv`` or ``metadata.jsonl`` with ``file_name`` and ``FIELDS``."""
+    table = _metadata(folder)
+    for path in files(folder):
+        row = table.pop(path, None)
+        if row is not None:
+            speaker = row.get("speaker") or row.get("speaker_id")
+            yield _qualified(path, name, {**row, "speaker": speaker})
+        else:
+            yield Skipped(path, "not in the metadata" if is_audio(path) else "not audio")
+    for path in table:
+        yield Skipped(path, "in the metadata, but there is no such file")
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
+    unknown = sorted(set(compiled.groupindex) - set(FIELDS))
+    if unknown:
+        raise UserError(f"the pattern {pattern!r} names {', '.join(unknown)}; groups may be {', '.join(FIELDS)}")
+    return compiled
+
+
+def _qualified(path: str, name: str, row: dict[str, Any]) -> Found:
+    values = {key: str(row[key]) for key in FIELDS if row.get(key) not in (None, "")}
+    for key in ("speaker", "session", "recording"):
+        if key in values:
+            values[key] = f"{name}:{values[key]}"
+    return Found(path, **values)
+
+
+def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
+    path = next(folder / name for name in METADATA if (folder / name).is_file())
+    rows = []
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".csv":
+            rows = list(csv.DictReader(text.splitlines()))
+        else:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    table = {}
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not row.get("file_name"):
+            raise UserError(f"{path}, row {number}: no file_name; each row names a file, relative to {folder}")
+        name = Path(str(row["file_name"])).as_posix()
+        if leaves(folder, name):
+            raise UserError(f"{path}, row {number}: file_name {name!r} is outside {folder}")
+        table[name] = row
+    return table

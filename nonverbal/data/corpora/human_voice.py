@@ -1,0 +1,41 @@
+"""HumanVoiceDataset: sung notes and vowels of one singer; one of the ten corpora of Voc125.
+
+Home: GitHub vocobox/human-voice-dataset. Licence: MIT, which allows commercial use and redistribution.
+Expected: 179 clips, 0.06 h, 44.1 kHz; 75 notes, each in mono and in stereo, and 29 vowels. Verified on the repository.
+
+The mono and stereo exports are the same takes, in part under other names, so all clips are one recording session of one
+speaker; what is the same after mixing down is kept once like any duplicate. Suffixes -ko, -instable and -bended mark
+failed, unstable and bent notes; they are sounds of a voice and are kept, as in Voc125.
+"""
+
+import re
+from pathlib import Path
+
+from nonverbal.data.corpora.base import Corpus, Found, Reading, read_by_name
+
+PATTERN = r"(?:.*/)?(?P<kind>notes|voyels)/exports/(?:mono|stereo)/(?P<name>[^/]+)\.wav"
+LOOKS_LIKE = "data/voices/martin/{notes,voyels}/exports/{mono,stereo}/*.wav"
+
+
+def read(folder: Path) -> Reading:
+    """Label: the vowel, or ``note``."""
+    return read_by_name(folder, PATTERN, _describe, "not an exported note or vowel", LOOKS_LIKE)
+
+
+def _describe(match: re.Match[str], path: str) -> Found:
+    # Vowels are named {consonant}-{vowel}-{note}[-take], the consonant _ where there is none.
+    label = match["name"].split("-")[1] if match["kind"] == "voyels" else "note"
+    return Found(path, label, speaker="human-voice:martin", recording="human-voice:martin")
+
+
+CORPUS = Corpus(
+    name="human-voice",
+    title="HumanVoiceDataset: sung notes and vowels",
+    home="GitHub vocobox/human-voice-dataset",
+    licence="MIT",
+    allows="commercial use, redistribution",
+    clips=179,
+    hours=0.06,
+    looks_like=LOOKS_LIKE,
+    read=read,
+)

@@ -1,0 +1,152 @@
+"""The last stage of preparing: shards, their table and their index; and checking them later."""
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from webdataset import TarWriter
+
+from nonverbal.data.index import FORMAT, SAMPLE_RATE, TABLE_DTYPE, VERSION, Split
+from nonverbal.data.manifest import Clip, write_manifest
+from nonverbal.errors import UserError
+from nonverbal.seeding import Stream, generator
+
+SPLITS: tuple[Split, ...] = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a clip, of at most the longest a shard holds, as FLAC in a scratch file."""
+
+    clip: int
+    """Row of the manifest."""
+    number: int
+    samples: int
+    group: int
+    split: Split
+    file: Path
+    offset: int
+    size: int
+
+
+def write_shards(
+    folder: Path, clips: list[Clip], parts: list[Part], megabytes: float, seed: int
+) -> Iterator[int]:
+    """Write shards, ``table.npy``, ``manifest.jsonl`` and, last, ``index.json``. Yields the bytes written so far.
+
+    Parts lie in random order over all corpora, so that any stretch of shards is a sample of the whole.
+    """
+    corpora = sorted({clip.corpus for clip in clips})
+    shards: list[dict[str, Any]] = []
+    rows: list[tuple[int, ...]] = []
+    written = 0
+    for number, split in enumerate(SPLITS):
+        mine = [part for part in parts if part.split == split]
+        order = generator(seed, Stream.SHARDS, number).permutation(len(mine))
+        for count, members in enumerate(_by_size([mine[i] for i in order], megabytes * 1e6)):
+            name = f"{split}-{count:06}.tar"
+            offsets = _write_tar(folder / name, members, clips)
+            for part, offset in zip(members, offsets, strict=True):
+                corpus = corpora.index(clips[part.clip].corpus)
+                rows.append(
+                    (offset, part.size, part.samples, len(shards), part.clip, part.group, corpus, part.number)
+                )
+            shards.append(_describe(folder / name, split, members))
+            written += shards[-1]["bytes"]
+            yield written
+    np.save(folder / "table.npy", np.array(rows, dtype=TABLE_DTYPE))
+    write_manifest(folder / "manifest.jsonl", clips)
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "sample_rate": SAMPLE_RATE,
+        "seed": seed,
+        "corpora": corpora,
+        "files": {name: _sha256(folder / name) for name in ("table.npy", "manifest.jsonl")},
+        "shards": shards,
+    }
+    unfinished = folder / ".index.json.new"
+    unfinished.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(folder / "index.json")
+
+
+def verify(folder: Path) -> int:
+    """Compare every shard, the table and the manifest with the index. Returns how many files are as they were.
+
+    Raises:
+        UserError: one has changed or is missing; names all of them.
+    """
+    from nonverbal.data.index import open_shards
+
+    opened = open_shards(folder)
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    expected = {shard["name"]: shard["sha256"] for shard in opened.shards} | index["files"]
+    changed = [name for name, sha256 in expected.items() if _sha256(folder / name) != sha256]
+    if changed:
+        raise UserError(
+            f"{', '.join(str(folder / name) for name in changed)} changed since index.json was written; copy them again "
+            "from where they came, or remove the folder and prepare it again"
+        )
+    return len(expected)
+
+
+def _by_size(parts: list[Part], most: float) -> Iterator[list[Part]]:
+    """Cut parts into lists whose audio is at most ``most`` bytes, or a single part."""
+    members: list[Part] = []
+    size = 0
+    for part in parts:
+        if members and size + part.size > most:
+            yield members
+            members, size = [], 0
+        members.append(part)
+        size += part.size
+    if members:
+        yield members
+
+
+def _write_tar(path: Path, parts: Iterable[Part], clips: list[Clip]) -> list[int]:
+    """Write a shard whole or not at all. Returns the offset of each part's FLAC in it."""
+    unfinished = path.with_suffix(".tar.new")
+    with TarWriter(str(unfinished), mtime=0, user="nonverbal", group="nonverbal", encoder=False) as writer:
+        for part in parts:
+            clip = clips[part.clip]
+            writer.write(
+                {
+                    "__key__": f"{clip.corpus}-{clip.sha256[:16]}-{part.number:04}",
+                    "flac": _read(part),
+                    "json": json.dumps({**asdict(clip), "part": part.number, "split": part.split}).encode(),
+                }
+            )
+    with tarfile.open(unfinished) as tar:
+        offsets = [member.offset_data for member in tar if member.name.endswith(".flac")]
+    unfinished.replace(path)
+    return offsets
+
+
+def _read(part: Part) -> bytes:
+    with open(part.file, "rb") as file:
+        file.seek(part.offset)
+        return file.read(part.size)
+
+
+def _describe(path: Path, split: Split, parts: list[Part]) -> dict[str, Any]:
+    return {
+        "name": path.name,
+        "split": split,
+        "clips": len(parts),
+        "seconds": round(sum(part.samples for part in parts) / SAMPLE_RATE, 4),
+        "bytes": path.stat().st_size,
+        "sha256": _sha256(path),
+    }
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        return "missing"
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

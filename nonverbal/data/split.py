@@ -1,0 +1,90 @@
+"""The second stage of preparing: which clips stay, and on which side of the split."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+
+from nonverbal.data.manifest import Clip
+
+
+class Groups:
+    """Disjoint sets of names (union-find): what shares a speaker, a recording or samples ends up in one."""
+
+    def __init__(self) -> None:
+        self._parent: dict[Hashable, Hashable] = {}
+
+    def find(self, name: Hashable) -> Hashable:
+        """Return the name that stands for the set of ``name``."""
+        root = name
+        while self._parent.setdefault(root, root) != root:
+            root = self._parent[root]
+        while self._parent[name] != root:
+            self._parent[name], name = root, self._parent[name]
+        return root
+
+    def join(self, names: Iterable[Hashable]) -> None:
+        """Put all of ``names`` into one set."""
+        first, *rest = names
+        for name in rest:
+            self._parent[self.find(name)] = self.find(first)
+
+
+def group_numbers(clips: list[Clip]) -> list[int]:
+    """Number the groups of clips that share a speaker, a recording or their samples, directly or by way of others.
+
+    Numbers run from 0 in the order in which the groups first appear.
+    """
+    groups = Groups()
+    for clip in clips:
+        names = [("recording", clip.recording), ("samples", clip.sha256)]
+        groups.join(names + ([("speaker", clip.speaker)] if clip.speaker else []))
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(groups.find(("samples", clip.sha256)), len(numbers)) for clip in clips]
+
+
+def excluded(clips: list[Clip], evaluation: Iterable[Clip]) -> list[str | None]:
+    """Say of each clip why it must not enter beside an evaluation set, or None where it may.
+
+    Out are clips with the samples of an evaluation clip, and all of a recording of which any clip is in the
+    evaluation set, by its name or by its samples.
+    """
+    hashes, recordings = set(), set()
+    for clip in evaluation:
+        hashes.add(clip.sha256)
+        recordings.add(clip.recording)
+    recordings |= {clip.recording for clip in clips if clip.sha256 in hashes}
+    reasons: list[str | None] = []
+    for clip in clips:
+        if clip.sha256 in hashes:
+            reasons.append("its samples are in an excluded manifest")
+        else:
+            in_recording = clip.recording in recordings
+            reasons.append(f"its recording {clip.recording} is in an excluded manifest" if in_recording else None)
+    return reasons
+
+
+def choose_validation(clips: list[Clip], groups: list[int], share: float, seed: int) -> set[int]:
+    """Choose the groups for validation: of each corpus about ``share`` of the seconds, in an order drawn from ``seed``.
+
+    A group belongs to the corpus of its first clip. It is taken where that brings the corpus nearer to its share. A
+    corpus of one group, or whose every group is more than twice its share, gives none.
+    """
+    seconds: dict[int, float] = defaultdict(float)
+    home: dict[int, str] = {}
+    name: dict[int, str] = {}
+    for clip, group in zip(clips, groups, strict=True):
+        seconds[group] += clip.end - clip.start
+        home.setdefault(group, clip.corpus)
+        name.setdefault(group, clip.id)
+    chosen: set[int] = set()
+    for corpus in sorted(set(home.values())):
+        members = [group for group in home if home[group] == corpus]
+        # The order hangs on names, not on numbers: a clip more or less elsewhere changes little here.
+        members.sort(key=lambda group: hashlib.sha256(f"{seed} {name[group]}".encode()).digest())
+        target = share * sum(seconds[group] for group in members)
+        taken = 0.0
+        for group in members:
+            if len(members) > 1 and abs(taken + seconds[group] - target) < abs(taken - target):
+                chosen.add(group)
+                taken += seconds[group]
+    return chosen

@@ -1,0 +1,140 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nonverbal.data.index import ShardFolder
+from nonverbal.errors import UserError
+from nonverbal.evaluation.embeddings import embed, pool
+from nonverbal.evaluation.encoders import load_encoder
+from nonverbal.evaluation.logmel import LogMel
+
+Make = Callable[..., ShardFolder]
+
+
+def _noise(samples: int, seed: int, level: float = 0.1) -> np.ndarray:
+    return (np.random.default_rng(seed).standard_normal(samples) * level).clip(-1, 1).astype(np.float32)
+
+
+def test_hidden_states_are_those_of_transformers(encoder_folder: Path) -> None:
+    import torch
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    waveform = _noise(12_345, 0)
+    frames = load_encoder(str(encoder_folder)).frames(waveform)
+    extractor = AutoFeatureExtractor.from_pretrained(encoder_folder)
+    model = AutoModel.from_pretrained(encoder_folder).eval()
+    values = extractor(waveform, sampling_rate=16_000, return_tensors="pt").input_values
+    with torch.inference_mode():
+        states = model(values, output_hidden_states=True).hidden_states
+    assert frames.shape == (3, 38, 16)
+    np.testing.assert_allclose(frames, torch.cat(states).numpy(), atol=1e-5)
+    # Layer 0 is the input to the first block: the block applied to it gives layer 1.
+    with torch.inference_mode():
+        first = model.encoder.layers[0](torch.from_numpy(frames[:1]))[0]
+    np.testing.assert_allclose(first.reshape(38, 16).numpy(), frames[1], atol=1e-5)
+
+
+def test_a_clip_in_parts_is_pooled_over_all_its_frames(labelled_shards: Make, tmp_path: Path) -> None:
+    parts = [_noise(8000, 1), _noise(20_000, 2, 0.01), _noise(4000, 3)]
+    shards = labelled_shards([("a", None, "1", [_noise(9000, 4)]), ("b", None, "2", parts)])
+    encoder = LogMel()
+    result = embed(encoder, shards, np.array([1]), tmp_path)
+    frames = np.concatenate([encoder.frames(np.round(part * 32768) / 32768)[0] for part in parts]).astype(np.float64)
+    assert result.shape == (1, 1, 160)
+    np.testing.assert_allclose(result[0, 0], np.concatenate([frames.mean(0), frames.std(0)]), rtol=1e-4, atol=1e-4)
+
+
+def test_pooling_is_exact_far_from_zero() -> None:
+    frames = 1e4 + np.random.default_rng(0).standard_normal((2, 50, 3)).astype(np.float64)
+    pooled = pool([frames[:, :7], frames[:, 7:8], frames[:, 8:]])
+    np.testing.assert_allclose(pooled, np.concatenate([frames.mean(1), frames.std(1)], axis=1), rtol=1e-6)
+
+
+def test_an_embedding_depends_on_its_clip_alone(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
+    sounds = [("a", None, str(i), [_noise(3000 + 2000 * i, i)]) for i in range(4)]
+    shards, encoder = labelled_shards(sounds), load_encoder(str(encoder_folder))
+    together = embed(encoder, shards, np.arange(4), tmp_path)
+    assert together.shape == (4, 3, 32)
+    assert together.dtype == np.float32
+    for row in range(4):
+        np.testing.assert_array_equal(embed(encoder, shards, np.array([row]), tmp_path)[0], together[row])
+
+
+def test_embeddings_are_computed_once(labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = labelled_shards([("a", None, "1", [_noise(5000, 1)]), ("b", None, "2", [_noise(5000, 2)])])
+    first = embed(LogMel(), shards, np.arange(2), tmp_path / "cache")
+    monkeypatch.setattr(LogMel, "frames", lambda *_: pytest.fail("computed again"))
+    np.testing.assert_array_equal(embed(LogMel(), shards, np.arange(2), tmp_path / "cache"), first)
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_bytes(kept.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"cannot be read .*; remove the file"):
+        embed(LogMel(), shards, np.arange(2), tmp_path / "cache")
+
+
+def test_kept_embeddings_belong_to_shards_and_weights(
+    labelled_shards: Make, encoder_folder: Path, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    one = labelled_shards([("a", None, "1", [_noise(5000, 1)])], "one")
+    two = labelled_shards([("a", None, "1", [_noise(5000, 2)])], "two")
+    first = embed(load_encoder(str(encoder_folder)), one, np.arange(1), tmp_path / "cache")
+    assert (embed(load_encoder(str(encoder_folder)), two, np.arange(1), tmp_path / "cache") != first).any()
+    weights = load_file(encoder_folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("layers.1.feed_forward.output_dense.weight"))
+    weights[name] = torch.flip(weights[name], [0])
+    save_file(weights, encoder_folder / "model.safetensors", {"format": "pt"})
+    changed = embed(load_encoder(str(encoder_folder)), one, np.arange(1), tmp_path / "cache")
+    np.testing.assert_array_equal(changed[:, :2], first[:, :2])
+    assert (changed[:, 2] != first[:, 2]).any()
+
+
+def test_the_initialised_twin_is_random_by_seed(encoder_folder: Path) -> None:
+    waveform, name = _noise(5000, 0), f"initialised:{encoder_folder}"
+    trained, first, again, other = (
+        load_encoder(n, s).frames(waveform) for n, s in ((str(encoder_folder), 0), (name, 0), (name, 0), (name, 1))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == trained.shape
+    assert np.abs(first - trained).max() > 0.01
+    assert np.abs(first - other).max() > 0.01
+
+
+def test_weights_that_are_missing_are_not_drawn_at_random(encoder_folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(encoder_folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if "layers.1.attention" not in name}
+    save_file(kept, encoder_folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="are not whole: 8 are missing"):
+        load_encoder(str(encoder_folder))
+
+
+def test_pickled_weights_are_refused(encoder_folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    torch.save(load_file(encoder_folder / "model.safetensors"), encoder_folder / "pytorch_model.bin")
+    (encoder_folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"cannot load the encoder .*safetensors"):
+        load_encoder(str(encoder_folder))
+
+
+def test_an_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"there is no folder {tmp_path}/nothing"):
+        load_encoder(f"{tmp_path}/nothing")
+
+
+def test_log_mel_bands_are_ordered_by_frequency() -> None:
+    time = np.arange(16_000) / 16_000
+    peaks = [
+        LogMel().frames(np.sin(2 * np.pi * f * time).astype(np.float32))[0].mean(0).argmax()
+        for f in (100, 500, 2000, 7000)
+    ]
+    # Bands are even on the (HTK) mel scale from 50 to 8000 Hz.
+    mel = lambda f: 2595 * np.log10(1 + f / 700)  # noqa: E731
+    expected = [(mel(f) - mel(50)) / (mel(8000) - mel(50)) * 81 - 1 for f in (100, 500, 2000, 7000)]
+    np.testing.assert_allclose(peaks, expected, atol=1)

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nonverbal.data.manifest import Clip
+from nonverbal.errors import UserError
+from nonverbal.evaluation.folds import group_folds, leave_one_group_out, protocol_name, speaker_groups
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> tuple[list[str], list[str]]:
+    speakers = draw(st.integers(6, 20))
+    clips = [(c, s) for s in range(speakers) for c in "abc" for _ in range(draw(st.integers(1, 3)))]
+    order = draw(st.permutations(range(len(clips))))
+    return [clips[i][0] for i in order], [f"s{clips[i][1]}" for i in order]
+
+
+@settings(max_examples=30, deadline=None)
+@given(task=tasks(), folds=st.integers(2, 5), seed=st.integers(0, 2**31))
+def test_folds_split_no_group_and_test_every_clip_once(
+    task: tuple[list[str], list[str]], folds: int, seed: int
+) -> None:
+    labels, groups = task
+    result = group_folds(labels, groups, folds, seed)
+    assert len(result) == folds
+    assert sorted(np.concatenate([fold.test for fold in result])) == list(range(len(labels)))
+    for fold in result:
+        assert not {groups[i] for i in fold.train} & {groups[i] for i in fold.test}
+        assert {labels[i] for i in fold.train} == {"a", "b", "c"}
+        assert len(fold.train) + len(fold.test) == len(labels)
+
+
+def test_folds_are_stratified_as_far_as_groups_allow() -> None:
+    labels = ["common"] * 40 + ["rare"] * 10
+    groups = [f"common{i}" for i in range(40)] + [f"rare{i}" for i in range(10)]
+    for fold in group_folds(labels, groups, 5, seed=1):
+        assert [labels[i] for i in fold.test].count("rare") == 2
+
+
+def test_the_seed_decides_the_folds() -> None:
+    labels, groups = ["a", "b"] * 20, [f"s{i // 2}" for i in range(40)]
+    first, again, other = (group_folds(labels, groups, 4, seed) for seed in (0, 0, 1))
+    assert all((x.test == y.test).all() for x, y in zip(first, again, strict=True))
+    assert any(len(x.test) != len(y.test) or (x.test != y.test).any() for x, y in zip(first, other, strict=True))
+
+
+def test_leaving_one_out_names_each_fold_by_its_group() -> None:
+    folds = leave_one_group_out(["a", "b", "a", "b"], ["z", "z", "y", "y"])
+    assert [(fold.name, fold.test.tolist(), fold.train.tolist()) for fold in folds] == [
+        ("y", [2, 3], [0, 1]),
+        ("z", [0, 1], [2, 3]),
+    ]
+
+
+def test_impossible_folds_are_refused_with_the_reason() -> None:
+    with pytest.raises(UserError, match="folds must be 2 to 3, the number of groups, but is 5"):
+        group_folds(["a", "b"] * 3, ["x", "x", "y", "y", "z", "z"], 5, 0)
+    with pytest.raises(UserError, match=r"all clips of class 'silence' are in one group \(silence.wav\)"):
+        group_folds(["silence", "silence", "a", "a"], ["silence.wav", "silence.wav", "x", "y"], 2, 0)
+    with pytest.raises(UserError, match="at least two classes"):
+        leave_one_group_out(["a", "a"], ["x", "y"])
+    with pytest.raises(UserError, match="all clips of class 'b' are in one group"):
+        leave_one_group_out(["a", "a", "b"], ["x", "y", "y"])
+
+
+def _clip(speaker: str | None, recording: str) -> Clip:
+    return Clip("id", "c", "p", 0, 1, 16000, "a", speaker, None, None, recording, "CC0-1.0", "0")
+
+
+def test_speakers_of_one_recording_are_one_group() -> None:
+    clips = [
+        _clip("ann", "1"),
+        _clip("bob", "1"),
+        _clip("bob", "2"),
+        _clip("cy", "3"),
+        _clip("dee", "4"),
+        _clip("cy", "5"),
+    ]
+    assert speaker_groups(clips) == ["ann", "ann", "ann", "cy", "dee", "cy"]
+
+
+def test_a_clip_without_speaker_cannot_be_grouped_by_speaker() -> None:
+    with pytest.raises(UserError, match=r"1 of 2 clips have no speaker, the first is id; .*--group recording"):
+        speaker_groups([_clip("ann", "1"), _clip(None, "2")])
+
+
+def test_protocols_have_names() -> None:
+    assert protocol_name("speaker", 5) == "speaker-disjoint 5-fold, stratified"
+    assert protocol_name("recording", None) == "leave one recording out"

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.plots import plot_probes, plot_training, read_metrics
+from nonverbal.evaluation.scores import Score
+
+
+def _rows() -> list[dict[str, object]]:
+    steps = range(10, 2000, 10)
+    train = [
+        {
+            "kind": "train",
+            "step": s,
+            "loss": 4.6 - s / 1000,
+            "accuracy": 0.02 + s / 2e4,
+            "chance": 0.02,
+            "lr": 1e-3,
+            "perplexity": s / 20,
+        }
+        for s in steps
+    ]
+    validation = [
+        {"kind": "validation", "step": s, "loss": 4.7 - s / 1000, "accuracy": s / 2e4} for s in steps if s % 200 == 0
+    ]
+    return [*train, *validation]
+
+
+def _write(path: Path, rows: list[dict[str, object]], tail: str = "") -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
+    return path
+
+
+def _pixels(path: Path) -> np.ndarray:
+    from matplotlib.image import imread
+
+    pixels: np.ndarray = imread(path)[..., :3]
+    return pixels
+
+
+def _contains(path: Path, colour: tuple[int, int, int]) -> bool:
+    return bool((np.abs(_pixels(path) * 255 - colour).max(-1) < 3).sum() > 30)
+
+
+def test_training_curves_show_train_and_validation(tmp_path: Path) -> None:
+    rows = _rows()
+    metrics = _write(tmp_path / "metrics.jsonl", rows, tail='{"kind": "train", "st')
+    assert len(read_metrics(metrics)) == len(rows)
+    plot_training(metrics, tmp_path / "both.png")
+    plot_training(_write(tmp_path / "train.jsonl", [r for r in rows if r["kind"] == "train"]), tmp_path / "train.png")
+    train, validation = (0x1F, 0x77, 0xB4), (0xD9, 0x5F, 0x02)
+    assert _contains(tmp_path / "both.png", train)
+    assert _contains(tmp_path / "both.png", validation)
+    assert not _contains(tmp_path / "train.png", validation)
+
+
+def test_a_metric_that_was_not_measured_has_no_panel(tmp_path: Path) -> None:
+    rows = [{"kind": "train", "step": s, "loss": float(s)} for s in range(20)]
+    plot_training(_write(tmp_path / "m.jsonl", rows), tmp_path / "one.png")
+    plot_training(_write(tmp_path / "m.jsonl", _rows()), tmp_path / "four.png")
+    assert _pixels(tmp_path / "four.png").shape[0] > 1.8 * _pixels(tmp_path / "one.png").shape[0]
+
+
+def test_metrics_that_are_none_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read the metrics .*No such file"):
+        read_metrics(tmp_path / "metrics.jsonl")
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 1: not a JSON object"):
+        read_metrics(_write(tmp_path / "metrics.jsonl", [], tail="{\n"))
+    with pytest.raises(UserError, match="holds no row of training yet"):
+        read_metrics(_write(tmp_path / "metrics.jsonl", [{"kind": "validation", "step": 1}]))
+
+
+def _score(model: str, fold: int, uar: float, protocol: str = "speaker-disjoint 5-fold, stratified") -> Score:
+    metrics = {"uar": uar, "accuracy": uar, "f1": uar}
+    chosen = {"layer": 1.0, "C": 0.1}
+    return Score(
+        model,
+        "key",
+        "corpus",
+        "sha",
+        list("abcdef"),
+        protocol,
+        "linear",
+        0,
+        str(fold),
+        metrics,
+        chosen,
+        8,
+        2,
+        6,
+        "held out",
+        "f",
+    )
+
+
+def test_probe_results_are_drawn_with_spread_and_chance(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    means = {"logmel": 0.7, "initialised": 0.5, "runs/first/encoder": 0.8}
+    scores = [_score(model, i, mean + random.normal() / 30) for model, mean in means.items() for i in range(5)]
+    plot_probes(scores, tmp_path / "probes.png")
+    assert _contains(tmp_path / "probes.png", (0x77, 0x77, 0x77))
+    assert _contains(tmp_path / "probes.png", (0, 0, 0))
+
+
+def test_two_protocols_are_not_drawn_together(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="of one protocol"):
+        plot_probes([_score("a", 0, 0.5), _score("a", 0, 0.5, "leave one speaker out")], tmp_path / "probes.png")

@@ -1,0 +1,75 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.scores import Score, read_scores, summarise, write_predictions, write_scores
+
+
+def score(model: str = "m", fold: str = "0", uar: float = 0.5, **changes: object) -> Score:
+    metrics = {"uar": uar, "accuracy": uar, "f1": uar}
+    row = Score(
+        model,
+        "key",
+        "c",
+        "sha",
+        ["a", "b"],
+        "p",
+        "linear",
+        0,
+        fold,
+        metrics,
+        {"layer": 1, "C": 0.1},
+        8,
+        2,
+        2,
+        "held out",
+        "f",
+    )
+    return dataclasses.replace(row, **changes)  # type: ignore[arg-type]
+
+
+def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
+    scores = [score(fold="0"), score(fold="1", uar=0.75)]
+    write_scores(tmp_path / "scores.jsonl", scores)
+    assert read_scores(tmp_path / "scores.jsonl") == scores
+    assert json.loads((tmp_path / "scores.jsonl").read_text().splitlines()[0])["protocol"] == "p"
+
+
+def test_a_measurement_made_again_replaces_its_rows_alone(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    others = [score("other"), score(protocol="q"), score(seed=1), score(corpus="d")]
+    write_scores(path, [*others, score(fold="0"), score(fold="1"), score(fold="2")])
+    write_scores(path, [score(fold="0", uar=0.9), score(fold="1", uar=0.8)])
+    assert read_scores(path) == [*others, score(fold="0", uar=0.9), score(fold="1", uar=0.8)]
+
+
+def test_summaries_are_means_and_population_deviations() -> None:
+    rows = [score("x", "0", 0.5), score("x", "1", 0.7), score("y", "0", 0.1), score("y", "1", 0.1)]
+    first, second = summarise(rows)
+    assert (first.model, first.folds, first.mean["uar"]) == ("x", 2, pytest.approx(0.6))
+    assert first.std["uar"] == pytest.approx(0.1)
+    assert (second.mean["f1"], second.std["f1"]) == (pytest.approx(0.1), pytest.approx(0))
+
+
+@pytest.mark.parametrize("change", [{"protocol": "q"}, {"classes": ["a", "c"]}, {"data_sha256": "other"}])
+def test_numbers_of_two_protocols_share_no_column(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="`scores` must be of one protocol"):
+        summarise([score("x"), score("y", **change)])
+
+
+@pytest.mark.parametrize(("line", "reason"), [("{", "not a JSON object"), ("{}", "missing or unknown"), ("3", "int")])
+def test_a_damaged_row_is_named(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "scores.jsonl"
+    write_scores(path, [score()])
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(UserError, match=f"scores.jsonl, line 2: .*{reason}"):
+        read_scores(path)
+
+
+def test_predictions_are_one_row_a_clip(tmp_path: Path) -> None:
+    rows = [{"clip": "ä", "label": "a", "predicted": "b", "group": "s", "fold": "0"}]
+    write_predictions(tmp_path / "predictions" / "x.jsonl", rows)
+    assert [json.loads(line) for line in (tmp_path / "predictions" / "x.jsonl").read_text().splitlines()] == rows

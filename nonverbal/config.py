@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -31,9 +31,10 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     parser.add_argument("--recipe", action="config", help="A recipe: YAML that holds what differs from the defaults.")
     parser.add_class_arguments(cls)
     recipe, rest = _split_recipe(argv)
-    arguments = [] if recipe is None else [f"--recipe={_checked_recipe(recipe, cls)}"]
+    path = None if recipe is None else _checked_recipe(recipe, cls)
+    arguments = [] if path is None else [f"--recipe={path}"]
     try:
-        parsed = parser.parse_args([*arguments, *_normalised(rest, cls)])
+        parsed = parser.parse_args([*arguments, *_with_tables(_normalised(rest, cls), cls, path)])
         values = parser.instantiate(parsed).as_dict()
     except ArgumentError as error:
         raise UserError(f"{_reworded(str(error))}; see {prog} --help") from error
@@ -44,6 +45,20 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
 def dump(config: Any) -> str:
     """Return a configuration as YAML that ``load`` reads back."""
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def differences(before: str, config: Any, free: set[str]) -> str:
+    """Say which keys of a dumped configuration have another value in ``config``, apart from those in ``free``.
+
+    A key of ``free`` stands for all that is below it. Empty where nothing differs.
+    """
+    old, new = _flat(yaml.safe_load(before)), _flat(to_dict(config))
+    changed = [
+        key
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key) and not any(key == name or key.startswith(f"{name}.") for name in free)
+    ]
+    return "; ".join(f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in changed)
 
 
 def to_dict(value: Any) -> Any:
@@ -86,6 +101,35 @@ def _normalised(arguments: list[str], cls: type) -> list[str]:
     return result
 
 
+def _with_tables(arguments: list[str], cls: type, recipe: Path | None) -> list[str]:
+    """Replace ``--table.NAME.key=value``, for tables of dataclasses by name, by the recipe's table with these changes.
+
+    jsonargparse knows tables of plain values only.
+    """
+    tables = {key: get_args(hint)[1] for key, hint in get_type_hints(cls).items() if _is_table(hint)}
+    changed: dict[str, dict[str, Any]] = {}
+    rest = []
+    for argument in arguments:
+        path, _, value = argument.removeprefix("--").partition("=")
+        table, _, tail = path.partition(".")
+        if table not in tables or not tail:
+            rest.append(argument)
+            continue
+        if table not in changed:
+            content = {} if recipe is None else yaml.safe_load(recipe.read_text(encoding="utf-8"))
+            changed[table] = dict(content.get(table) or {})
+        name, _, key = tail.partition(".")
+        if key not in _known(tables[table]):
+            keys = ", ".join(_known(tables[table]))
+            raise UserError(f"unknown key {path!r} in the command line; {table}.{name} has the keys {keys}")
+        changed[table][name] = {**(changed[table].get(name) or {}), key: value}
+    return rest + [f"--{table}={json.dumps(content)}" for table, content in changed.items()]
+
+
+def _is_table(hint: Any) -> bool:
+    return get_origin(hint) is dict and is_dataclass(get_args(hint)[1])
+
+
 def _joined(name: str, values: list[str], hint: Any) -> str:
     if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith("[")):
         return json.dumps([yaml.safe_load(item) for value in values for item in value.split(",")])
@@ -110,6 +154,12 @@ def _checked_recipe(name: str, cls: type) -> Path:
         raise UserError(f"the recipe {path} must hold `key: value` lines, but holds {type(content).__name__}")
     _check_keys(_paths(content, cls), cls, str(path))
     return path
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {prefix.rstrip("."): tree}
+    return {key: value for name, child in tree.items() for key, value in _flat(child, f"{prefix}{name}.").items()}
 
 
 def _nested(hint: Any) -> type | None:

@@ -13,7 +13,6 @@ class Stream(IntEnum):
     TARGETS = 2
     NOISE = 3
     LAYER_DROP = 4
-    SPLIT = 5
     SHARDS = 6
     INIT = 7
     SYNTHETIC = 8

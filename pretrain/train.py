@@ -1,19 +1,19 @@
 """Pretrain an encoder on shards: ``nonverbal pretrain RECIPE.yaml --data SHARDS --out RUN``.
 
-By path: ``python pretrain/train.py RECIPE.yaml --data SHARDS --out RUN``, or ``accelerate launch pretrain/train.py ...``.
-The same command again continues a run that ended early.
+By path: ``python pretrain/train.py RECIPE.yaml --data SHARDS --out RUN``,
+or ``accelerate launch pretrain/train.py ...``. The same command again continues a run that ended early.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
+
 from nonverbal import cli, config
 from nonverbal.data.batches import ShardData
 from nonverbal.data.index import open_shards
 from nonverbal.data.plan import BatchSettings
-from nonverbal.models.wav2vec2 import Wav2Vec2Settings
-from nonverbal.objectives.contrastive import build_objective
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.trainer import FREE_SETTINGS, Trainer, TrainerSettings
 

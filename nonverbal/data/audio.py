@@ -35,10 +35,12 @@ ALIASES = {"mka": "matroska", "wma": "asf"}
 class AudioProblem(Exception):
     """Why a file gives no clip."""
 
+    REASONS = ("unreadable", "truncated", "empty", "not_finite", "silent")
+
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
-        """unreadable, truncated, empty, not_finite or silent."""
+        """One of ``REASONS``."""
         self.detail = detail
 
 
@@ -150,10 +152,10 @@ def _av(path: Path, refusal: str) -> tuple[np.ndarray, int, list[str]]:
 
 def _check_length(seconds: float) -> None:
     if seconds > MAX_SECONDS:
-        raise AudioProblem("unreadable", f"the header promises {seconds / 3600:.0f} hours, more than the 24 that are read")
+        raise AudioProblem(
+            "unreadable", f"the header promises {seconds / 3600:.0f} hours, more than the 24 that are read"
+        )
 
 
 def _extension(path: Path) -> str:
     return path.suffix.lower().lstrip(".")
-
-

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,12 @@ class Chunk:
 
     def key(self) -> str:
         """Name the content: files by relative path, size and time of change, and what their reader said of them."""
-        stats = [(self.folder / found.path).stat() for found in self.files]
+        stats = [_size_and_time(self.folder / found.path) for found in self.files]
         content = [
             SCAN_VERSION,
             self.corpus,
             self.max_seconds,
-            [
-                (asdict(found), stat.st_size, stat.st_mtime_ns)
-                for found, stat in zip(self.files, stats, strict=True)
-            ],
+            [(asdict(found), *stat) for found, stat in zip(self.files, stats, strict=True)],
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
@@ -109,12 +107,22 @@ def decode_chunk(chunk: Chunk, rows: Path) -> None:
     unfinished.replace(rows)
 
 
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
 def _decode(chunk: Chunk, found: Found) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
     row: dict[str, Any] = {"file": asdict(found), "problem": None, "detail": "", "seconds": 0.0, "notes": []}
     try:
         audio = load(chunk.folder / found.path)
     except AudioProblem as problem:
         return {**row, "problem": problem.reason, "detail": problem.detail}, []
+    except FileNotFoundError:
+        return {**row, "problem": "missing", "detail": "there is no such file"}, []
     except OSError as error:
         return {**row, "problem": "unreadable", "detail": str(error.strerror)}, []
     row |= {"seconds": audio.seconds, "notes": audio.notes, "sample_rate": audio.sample_rate}
@@ -126,7 +134,7 @@ def _decode(chunk: Chunk, found: Found) -> tuple[dict[str, Any], list[tuple[byte
     row["samples"] = len(audio.samples)
     if len(bounds) > 2:
         row["notes"].append("cut")
-    parts = [audio.samples[start:stop] for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = [audio.samples[start:stop] for start, stop in pairwise(bounds)]
     return row, [(encode(part), len(part)) for part in parts]
 
 

@@ -34,9 +34,7 @@ class Part:
     size: int
 
 
-def write_shards(
-    folder: Path, clips: list[Clip], parts: list[Part], megabytes: float, seed: int
-) -> Iterator[int]:
+def write_shards(folder: Path, clips: list[Clip], parts: list[Part], megabytes: float, seed: int) -> Iterator[int]:
     """Write shards, ``table.npy``, ``manifest.jsonl`` and, last, ``index.json``. Yields the bytes written so far.
 
     Parts lie in random order over all corpora, so that any stretch of shards is a sample of the whole.
@@ -53,9 +51,7 @@ def write_shards(
             offsets = _write_tar(folder / name, members, clips)
             for part, offset in zip(members, offsets, strict=True):
                 corpus = corpora.index(clips[part.clip].corpus)
-                rows.append(
-                    (offset, part.size, part.samples, len(shards), part.clip, part.group, corpus, part.number)
-                )
+                rows.append((offset, part.size, part.samples, len(shards), part.clip, part.group, corpus, part.number))
             shards.append(_describe(folder / name, split, members))
             written += shards[-1]["bytes"]
             yield written
@@ -89,8 +85,8 @@ def verify(folder: Path) -> int:
     changed = [name for name, sha256 in expected.items() if _sha256(folder / name) != sha256]
     if changed:
         raise UserError(
-            f"{', '.join(str(folder / name) for name in changed)} changed since index.json was written; copy them again "
-            "from where they came, or remove the folder and prepare it again"
+            f"{', '.join(str(folder / name) for name in changed)} changed since index.json was written; copy them "
+            "again from where they came, or remove the folder and prepare it again"
         )
     return len(expected)
 

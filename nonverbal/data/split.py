@@ -53,13 +53,16 @@ def excluded(clips: list[Clip], evaluation: Iterable[Clip]) -> list[str | None]:
         hashes.add(clip.sha256)
         recordings.add(clip.recording)
     recordings |= {clip.recording for clip in clips if clip.sha256 in hashes}
+    # What an excluded recording holds stays out under another name too.
+    inside = {clip.sha256 for clip in clips if clip.recording in recordings}
     reasons: list[str | None] = []
     for clip in clips:
         if clip.sha256 in hashes:
             reasons.append("its samples are in an excluded manifest")
+        elif clip.recording in recordings:
+            reasons.append(f"its recording {clip.recording} is in an excluded manifest")
         else:
-            in_recording = clip.recording in recordings
-            reasons.append(f"its recording {clip.recording} is in an excluded manifest" if in_recording else None)
+            reasons.append("its samples are in an excluded recording" if clip.sha256 in inside else None)
     return reasons
 
 

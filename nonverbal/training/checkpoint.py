@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nonverbal.errors import UserError
-from nonverbal.training.run_folder import write_atomically
+from nonverbal.files import write_atomically
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

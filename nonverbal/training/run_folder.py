@@ -1,7 +1,6 @@
 """The run folder: what a run is, where it stands, and what it has measured."""
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from nonverbal.config import to_dict
+from nonverbal.config import differences, dump
 from nonverbal.errors import UserError
+from nonverbal.files import locked, write_atomically
 
 PACKAGES = ("nonverbal", "torch", "transformers", "accelerate", "numpy", "soundfile", "deepspeed")
 
@@ -45,18 +44,7 @@ class RunFolder:
             UserError: another process holds it.
         """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                raise UserError(
-                    f"{self.folder} is in use by another process ({file.read().strip() or 'unknown'}); "
-                    "wait for it, stop it, or choose another --out"
-                ) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
-            file.flush()
+        with locked(self.folder):
             yield
 
     def check_recipe(self, config: Any, free: set[str]) -> None:
@@ -66,17 +54,14 @@ class RunFolder:
             UserError: the run was started with another recipe; says which keys differ.
         """
         path = self.folder / "recipe.yaml"
-        resolved = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
         if path.exists():
-            old, new = _flat(yaml.safe_load(path.read_text(encoding="utf-8"))), _flat(yaml.safe_load(resolved))
-            differing = [key for key in sorted(old | new) if old.get(key) != new.get(key) and key not in free]
-            if differing:
-                changes = "; ".join(f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in differing)
+            changes = differences(path.read_text(encoding="utf-8"), config, free)
+            if changes:
                 raise UserError(
                     f"{self.folder} holds a run of another recipe ({changes}); "
                     "give the same settings to continue it, or another --out to start a new one"
                 )
-        write_atomically(path, resolved)
+        write_atomically(path, dump(config))
 
     def check_data(self, sha256: dict[str, str]) -> None:
         """Write ``data.json``, the content (SHA-256 of ``index.json``) by folder, or compare with what it says.
@@ -137,22 +122,6 @@ class RunFolder:
             os.replace(self.encoder, old)
         os.replace(new, self.encoder)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that ``path`` is at every moment the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.new")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {prefix.rstrip("."): tree}
-    return {key: value for name, child in tree.items() for key, value in _flat(child, f"{prefix}{name}.").items()}
 
 
 def _step(row: str) -> float:

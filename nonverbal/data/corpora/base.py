@@ -46,7 +46,8 @@ class Corpus:
     allows: str
     """What the licence allows, in a few words."""
     clips: int
-    hours: float
+    hours: float | None
+    """None where nobody has published them."""
     looks_like: str
     """What a folder of it holds, for the person who gave another one."""
     read: Callable[[Path], Reading] = field(repr=False)

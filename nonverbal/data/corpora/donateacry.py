@@ -16,9 +16,11 @@ from pathlib import Path
 
 from nonverbal.data.corpora.base import Corpus, Found, Reading, read_by_name
 
+UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 NAME = (
-    r"(?P<instance>[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
-    r"-(?P<time>\d+)-(?P<version>[\d.]+)-(?P<sex>[mf])-(?P<age>\d{2})-(?P<reason>[a-z]{2})"
+    rf"(?P<instance>{UUID})-(?P<time>\d+)-(?P<version>[\d.]+)"
+    # Some uploads name the device too.
+    rf"(?:-{UUID})?-(?P<sex>[mf])-(?P<age>\d{{2}})-(?P<reason>[a-z]{{2}})"
 )
 CLASSES = "belly_pain|burping|discomfort|hungry|tired"
 REASONS = {
@@ -32,7 +34,9 @@ REASONS = {
     "sc": "scared",
     "dk": "unknown",
 }
-CLEANED_LOOKS_LIKE = "donateacry_corpus_cleaned_and_updated_data/<class>/<uuid>-<time>-<version>-<sex>-<age>-<reason>.wav"
+CLEANED_LOOKS_LIKE = (
+    "donateacry_corpus_cleaned_and_updated_data/<class>/<uuid>-<time>-<version>-<sex>-<age>-<reason>.wav"
+)
 UPLOADS_LOOKS_LIKE = "donateacry-{android,ios}-upload-bucket/<uuid>-<time>-<version>-<sex>-<age>-<reason>.{3gp,caf}"
 
 
@@ -44,7 +48,7 @@ def read_cleaned(folder: Path) -> Reading:
 
 def read_uploads(folder: Path) -> Reading:
     """Label: the code at the end of the name."""
-    pattern = rf"(?:.*/)?{NAME}\.(?:3gp|caf)"
+    pattern = rf"(?:.*/)?{NAME}(?:\.3gp|\.caf)+"
     return read_by_name(folder, pattern, _describe_upload, "not a raw upload", UPLOADS_LOOKS_LIKE)
 
 
@@ -76,7 +80,7 @@ UPLOADS = Corpus(
     licence="ODbL-1.0 AND DbCL-1.0",
     allows="commercial use, redistribution (attribution, share-alike)",
     clips=1128,
-    hours=float("nan"),
+    hours=None,
     looks_like=UPLOADS_LOOKS_LIKE,
     read=read_uploads,
 )

@@ -47,8 +47,9 @@ def read_audiofolder(folder: Path, name: str) -> Reading:
             yield _qualified(path, name, {**row, "speaker": speaker})
         else:
             yield Skipped(path, "not in the metadata" if is_audio(path) else "not audio")
-    for path in table:
-        yield Skipped(path, "in the metadata, but there is no such file")
+    # A file that is not there is found missing when it is to be decoded.
+    for path, row in table.items():
+        yield _qualified(path, name, row)
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

@@ -1,0 +1,364 @@
+"""From folders of sound to a folder of shards: scan, ledger, duplicates, exclusion, split, shards."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nonverbal.config import differences, dump
+from nonverbal.data.audio import AudioProblem
+from nonverbal.data.corpora import CATALOG, choose_reader, read
+from nonverbal.data.corpora.base import Found, Skipped, leaves
+from nonverbal.data.index import ShardFolder, Split, open_shards
+from nonverbal.data.ledger import Entry, print_summaries, read_summaries, summarise, write_ledger
+from nonverbal.data.manifest import Clip, read_manifest
+from nonverbal.data.scan import Chunk, chunks, scan
+from nonverbal.data.shards import Part, write_shards
+from nonverbal.data.split import choose_validation, excluded, group_numbers
+from nonverbal.errors import UserError
+from nonverbal.files import locked, write_atomically
+
+STRICT = (*AudioProblem.REASONS, "missing", "mislabelled")
+"""What ``strict`` does not accept."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of sound."""
+
+    folder: Path
+    """Where it is."""
+    reader: str | None = None
+    """A corpus of the catalog (`nonverbal corpora`), folder (one a class) or audiofolder. Unset: the catalog's where
+    the corpus has its name, audiofolder where there is a metadata.csv or .jsonl, else folder."""
+    pattern: str | None = None
+    """For the reader folder: a regular expression searched in each path relative to the folder; its named groups among
+    label, speaker, session, recording and language say what a clip is. A file without a match is no clip."""
+    licence: str | None = None
+    """Licence of the clips, by its SPDX name where it has one. Unset: the catalog's, or unknown."""
+
+
+def available_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Which folders become shards, and how."""
+
+    corpora: dict[str, Source]
+    """Name to folder. On the command line NAME=FOLDER; in a recipe also reader, pattern and licence."""
+    out: Path
+    """Folder of the shards. The same command again continues, or finds them finished."""
+    seed: int = 0
+    """Of the split and of the order in the shards."""
+    validation_share: float = 0.05
+    """Of each corpus's seconds, set aside to validate on; speakers and recordings stay whole."""
+    max_seconds: float = 10.0
+    """Longest part; a longer clip is cut into the fewest equal parts."""
+    exclude: list[Path] = field(default_factory=list)
+    """Manifests of evaluation sets, whose clips and recordings are kept out."""
+    shard_megabytes: float = 256.0
+    """Most audio in a shard, in 10^6 bytes."""
+    processes: int = field(default_factory=available_processors)
+    """Processes that decode. The shards do not depend on it."""
+    strict: bool = False
+    """Stop, before any shard is written, at a file that is missing, unreadable, truncated, empty, silent, mislabelled
+    or holds values that are not finite."""
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no shards."""
+        _require(bool(self.corpora), "no corpora: give at least one NAME=FOLDER")
+        for name in self.corpora:
+            good = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name)
+            _require(bool(good), f"the corpus {name!r} must be named in lower-case letters, digits, - and _")
+        _require(0 <= self.validation_share < 1, f"validation_share must be in [0, 1), but is {self.validation_share}")
+        _require(0.2 <= self.max_seconds <= 3600, f"max_seconds must be in [0.2, 3600], but is {self.max_seconds}")
+        _require(self.shard_megabytes > 0, f"shard_megabytes must be above 0, but is {self.shard_megabytes}")
+        _require(self.processes >= 1, f"processes must be at least 1, but is {self.processes}")
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """A file, and what decoding it gave."""
+
+    corpus: str
+    found: Found | Skipped
+    row: dict[str, Any]
+    """What ``scan`` says; empty where it was skipped."""
+    audio: Path | None
+    """Scratch file that holds its parts."""
+
+
+def prepare(config: PrepareConfig, say: Callable[[str], None] = print) -> ShardFolder:
+    """Make a folder of shards, or continue to, and return it opened. The ledger is shown at the end.
+
+    The same files, configuration and libraries give the same bytes, wherever and on however many processes.
+
+    Raises:
+        UserError: no such folder, no such corpus in it, nothing to keep, a file that ``strict`` does not accept, a
+            folder that holds other shards, or a disk that is full.
+    """
+    try:
+        with locked(config.out):
+            return _prepare(config, say)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"no space is left for {config.out}; make room, and run the same command again: it continues"
+        ) from error
+
+
+def _prepare(config: PrepareConfig, say: Callable[[str], None]) -> ShardFolder:
+    readers = {name: choose_reader(name, source.folder, source.reader) for name, source in config.corpora.items()}
+    files = {name: _files(name, source, readers[name]) for name, source in config.corpora.items()}
+    work = [chunk for name in files for chunk in _chunks(name, config, files[name])]
+    evaluation = [clip for path in config.exclude for clip in read_manifest(path)]
+    inputs = _fingerprint(work, files, evaluation)
+    if (config.out / "index.json").exists():
+        return _finished(config, inputs, say)
+
+    scratch = config.out / ".scratch"
+    scratch.mkdir(exist_ok=True)
+    scanned = _scan(work, files, scratch, config.processes)
+    if config.strict:
+        _refuse_problems(scanned)
+    entries, clips, parts = _decide(scanned, config, evaluation)
+    facts = {name: _facts(name, config.corpora[name], readers[name]) for name in files}
+    summaries = [summarise(entries, name, **facts[name]) for name in files]
+    write_ledger(config.out, entries, summaries)
+    if not clips:
+        print_summaries(summaries)
+        raise UserError(f"nothing to keep: see {config.out / 'ledger.jsonl'} for the reason of each file")
+    write_atomically(config.out / "recipe.yaml", dump(config))
+    write_atomically(config.out / ".inputs.json", json.dumps(inputs))
+    _write(config, clips, parts)
+    shutil.rmtree(scratch)
+    print_summaries(summaries)
+    say(f"shards: {config.out}")
+    return open_shards(config.out)
+
+
+def _files(name: str, source: Source, reader: str) -> list[Found | Skipped]:
+    """Every file of a corpus, in the order of their paths; none outside its folder, none whose name is no text."""
+    files: list[Found | Skipped] = []
+    for file in read(name, source.folder, reader, source.pattern):
+        printable = file.path.encode("utf-8", "backslashreplace").decode()
+        if printable != file.path:
+            file = Skipped(printable, "its name is not valid UTF-8")
+        elif isinstance(file, Found) and leaves(source.folder, file.path):
+            file = Skipped(file.path, "a link that leaves the folder")
+        files.append(file)
+    return sorted(files, key=lambda file: file.path)
+
+
+def _chunks(name: str, config: PrepareConfig, files: Iterable[Found | Skipped]) -> list[Chunk]:
+    found = [file for file in files if isinstance(file, Found)]
+    return chunks(name, config.corpora[name].folder, found, config.max_seconds)
+
+
+def _fingerprint(work: list[Chunk], files: dict[str, list[Found | Skipped]], evaluation: list[Clip]) -> dict[str, str]:
+    """Name the input: the clips' files, those skipped, and the evaluation sets."""
+    skipped = [(name, file.path, file.reason) for name in files for file in files[name] if isinstance(file, Skipped)]
+    contents = {
+        "files": [chunk.key() for chunk in work],
+        "other files": skipped,
+        "excluded manifests": [(clip.sha256, clip.recording) for clip in evaluation],
+    }
+    return {name: hashlib.sha256(json.dumps(content).encode()).hexdigest() for name, content in contents.items()}
+
+
+def _finished(config: PrepareConfig, inputs: dict[str, str], say: Callable[[str], None]) -> ShardFolder:
+    """Open what an earlier call has made, if it is what this one would make."""
+    remedy = "choose another --out, or remove the folder to make it again"
+    try:
+        before = (config.out / "recipe.yaml").read_text(encoding="utf-8")
+        inputs_before = json.loads((config.out / ".inputs.json").read_text(encoding="utf-8"))
+        summaries = read_summaries(config.out)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{config.out} holds shards that cannot be compared with this command ({error}); {remedy}"
+        ) from error
+    free = {"out", "processes", "strict", *(f"corpora.{name}.folder" for name in config.corpora)}
+    changes = differences(before, config, free)
+    if changes:
+        raise UserError(f"{config.out} holds shards of another recipe ({changes}); {remedy}")
+    changed = [name for name in inputs if inputs[name] != inputs_before.get(name)]
+    if changed:
+        raise UserError(f"{config.out} holds shards of other input ({', '.join(changed)} changed since); {remedy}")
+    shards = open_shards(config.out)
+    print_summaries(summaries)
+    say(f"shards: {config.out} (made before, nothing to do)")
+    return shards
+
+
+def _scan(work: list[Chunk], files: dict[str, list[Found | Skipped]], scratch: Path, processes: int) -> list[Scanned]:
+    """Decode all files, with progress, and return them in the order of the corpora and paths."""
+    decoded: dict[tuple[str, str], tuple[dict[str, Any], Path]] = {}
+    with _progress("decoding", sum(len(chunk.files) for chunk in work), "files") as advance:
+        for chunk, rows in scan(work, scratch, processes):
+            for line in rows.read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                decoded[chunk.corpus, row["file"]["path"]] = row, rows.with_suffix(".flacs")
+            advance(len(chunk.files))
+    scanned = []
+    for name in files:
+        for file in files[name]:
+            row, audio = decoded[name, file.path] if isinstance(file, Found) else ({}, None)
+            scanned.append(Scanned(name, file, row, audio))
+    return scanned
+
+
+def _refuse_problems(scanned: list[Scanned]) -> None:
+    problems = []
+    for item in scanned:
+        reasons = [item.row.get("problem"), *item.row.get("notes", [])]
+        problems += [f"{item.corpus}/{item.found.path} is {reason}" for reason in reasons if reason in STRICT]
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise UserError(
+            f"--strict: {len(problems)} files are not as they should be: {'; '.join(problems[:5])}{more}; "
+            "repair or remove them, or leave --strict out to have them listed in the ledger"
+        )
+
+
+def _decide(
+    scanned: list[Scanned], config: PrepareConfig, evaluation: list[Clip]
+) -> tuple[list[Entry], list[Clip], list[Part]]:
+    """Say of every file what becomes of it. Returns the ledger, the clips kept, and their parts."""
+    readable = [item for item in scanned if item.row and item.row["problem"] is None]
+    clips = [_clip(item, config.corpora[item.corpus]) for item in readable]
+    # Clips that are dropped still tie together those that share their samples or recording.
+    groups = group_numbers(clips)
+    reasons = _drop(clips, excluded(clips, evaluation))
+    kept = [i for i, reason in enumerate(reasons) if reason is None]
+    validation = choose_validation(
+        [clips[i] for i in kept], [groups[i] for i in kept], config.validation_share, config.seed
+    )
+    entries: list[Entry] = []
+    parts: list[Part] = []
+    rows = iter(range(len(clips)))
+    row_in_manifest = {i: number for number, i in enumerate(kept)}
+    for item in scanned:
+        if isinstance(item.found, Skipped):
+            entries.append(Entry(item.corpus, item.found.path, "skipped", item.found.reason))
+            continue
+        seconds, notes = item.row["seconds"], item.row["notes"]
+        if item.row["problem"] is not None:
+            reason, detail = item.row["problem"], item.row["detail"]
+            entries.append(Entry(item.corpus, item.found.path, "dropped", reason, detail, seconds, notes=notes))
+            continue
+        i = next(rows)
+        dropped = reasons[i]
+        if dropped is not None:
+            entries.append(Entry(item.corpus, item.found.path, "dropped", *dropped, seconds, notes=notes))
+            continue
+        split: Split = "validation" if groups[i] in validation else "train"
+        entries.append(Entry(item.corpus, item.found.path, "kept", None, None, seconds, split, groups[i], notes))
+        assert item.audio is not None
+        for number, (offset, size, samples) in enumerate(item.row["parts"]):
+            parts.append(Part(row_in_manifest[i], number, samples, groups[i], split, item.audio, offset, size))
+    return entries, [clips[i] for i in kept], parts
+
+
+def _clip(item: Scanned, source: Source) -> Clip:
+    found = item.found
+    assert isinstance(found, Found)
+    name = f"{item.corpus}/{found.path}"
+    return Clip(
+        id=name,
+        corpus=item.corpus,
+        path=found.path,
+        start=0.0,
+        end=item.row["seconds"],
+        sample_rate=item.row["sample_rate"],
+        label=found.label,
+        speaker=found.speaker,
+        session=found.session,
+        language=found.language,
+        recording=found.recording or name,
+        licence=_licence(item.corpus, source),
+        sha256=item.row["sha256"],
+    )
+
+
+def _drop(clips: list[Clip], out: list[str | None]) -> list[tuple[str, str] | None]:
+    """Return (reason, detail) for each clip that is excluded or has the samples of an earlier one, else None."""
+    first: dict[str, Clip] = {}
+    reasons: list[tuple[str, str] | None] = []
+    for clip, why in zip(clips, out, strict=True):
+        if why is not None:
+            reasons.append(("excluded", why))
+        elif first.setdefault(clip.sha256, clip) is not clip:
+            reasons.append(("duplicate", f"the same samples as {first[clip.sha256].id}"))
+        else:
+            reasons.append(None)
+    return reasons
+
+
+def _licence(name: str, source: Source) -> str:
+    reader = source.reader or name
+    catalogued = CATALOG[reader].licence if reader in CATALOG else "unknown"
+    return source.licence or catalogued
+
+
+def _facts(name: str, source: Source, reader: str) -> dict[str, Any]:
+    corpus = CATALOG.get(reader)
+    return {
+        "reader": reader,
+        "licence": _licence(name, source),
+        "expected_clips": None if corpus is None else corpus.clips,
+        "expected_hours": None if corpus is None else corpus.hours,
+    }
+
+
+def _write(config: PrepareConfig, clips: list[Clip], parts: list[Part]) -> None:
+    # Without an index, shards here are what an interrupted call left.
+    for leftover in (*config.out.glob("train-*.tar*"), *config.out.glob("validation-*.tar*")):
+        leftover.unlink()
+    with _progress("writing", sum(part.size for part in parts) // 1_000_000, "MB") as advance:
+        done = 0
+        for written in write_shards(config.out, clips, parts, config.shard_megabytes, config.seed):
+            advance(written // 1_000_000 - done)
+            done = written // 1_000_000
+
+
+@contextlib.contextmanager
+def _progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar in a terminal, and elsewhere a line at every tenth."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(title),
+        BarColumn(20),
+        TextColumn("{task.completed}/{task.total} " + unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=total)
+        done = 0
+
+        def advance(amount: int) -> None:
+            nonlocal done
+            progress.advance(task, amount)
+            if not console.is_terminal and 10 * done // max(total, 1) != 10 * (done + amount) // max(total, 1):
+                console.print(f"{title}: {done + amount}/{total} {unit}", highlight=False)
+            done += amount
+
+        yield advance
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)

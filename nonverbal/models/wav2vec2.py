@@ -1,0 +1,259 @@
+"""wav2vec 2.0 over transformers' modules: its state dict and checkpoints, and a forward pass of our own.
+
+Shapes: N rows, T samples, S frames, C channels of the convolutions, M width of the transformer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForPreTraining
+
+from nonverbal.errors import UserError
+from nonverbal.seeding import Stream, torch_seed
+
+Counts = TypeVar("Counts", int, np.ndarray, Tensor)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of the encoder. Defaults are wav2vec 2.0 base (Baevski et al., 2020, section 5.2)."""
+
+    layout: Literal["base", "large"] = "base"
+    """base: group norm in the first convolution, LayerNorm after each block. large: LayerNorm in every convolution and
+    before each block."""
+    hidden_size: int = 768
+    """Width of the transformer."""
+    layers: int = 12
+    """Transformer blocks."""
+    heads: int = 12
+    """Attention heads. voc2vec's text says 8; every released base checkpoint has 12."""
+    ffn_size: int = 3072
+    """Width of the feed-forward layers."""
+    conv_channels: int = 512
+    """Channels of each of the seven convolutions (kernels 10, 3, 3, 3, 3, 2, 2, strides 5, 2, 2, 2, 2, 2, 2)."""
+    position_kernel: int = 128
+    """Frames that the convolution which gives positions sees."""
+    position_groups: int = 16
+    """Groups of that convolution."""
+    codebooks: int = 2
+    """Codebooks of the quantiser."""
+    codes: int = 320
+    """Codes in each codebook."""
+    code_size: int = 256
+    """Width of a quantised frame, all codebooks together."""
+    projection_size: int = 256
+    """Width in which context and quantised frames are compared."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not divide."""
+        for whole, part in (
+            ("hidden_size", "heads"),
+            ("hidden_size", "position_groups"),
+            ("code_size", "codebooks"),
+        ):
+            if getattr(self, part) < 1 or getattr(self, whole) % getattr(self, part):
+                raise UserError(
+                    f"architecture.{whole} must be a multiple of {part}, but they are {getattr(self, whole)} and "
+                    f"{getattr(self, part)}"
+                )
+
+
+@dataclass(frozen=True)
+class Dropouts:
+    """Shares that are dropped in training (fairseq's wav2vec 2.0 base)."""
+
+    hidden: float = 0.1
+    """Of the values after attention, after the feed-forward layers, and that enter the first block."""
+    attention: float = 0.1
+    """Of the attention weights."""
+    activation: float = 0.0
+    """Of the values inside the feed-forward layers."""
+    features: float = 0.1
+    """Of the values of the frames, before they are masked."""
+    quantiser: float = 0.1
+    """Of the values of the frames that are quantised."""
+    layer: float = 0.05
+    """Of the transformer blocks, drawn once a step."""
+
+    def __post_init__(self) -> None:
+        """Refuse shares outside [0, 1)."""
+        for name, value in self.__dict__.items():
+            if not 0 <= value < 1:
+                raise UserError(f"dropouts.{name} must be at least 0 and below 1, but is {value}")
+
+
+NO_DROPOUT = Dropouts(hidden=0, attention=0, features=0, quantiser=0, layer=0)
+
+
+def build_model(
+    init: str | None, architecture: Architecture, normalise: bool | None, seed: int
+) -> tuple[Wav2Vec2ForPreTraining, bool]:
+    """Return the model in float32, and whether its waveforms are brought to zero mean and unit variance.
+
+    Args:
+        init: folder or Hugging Face id of a checkpoint (safetensors), or None to draw weights from ``seed``.
+        architecture: shape of a new model; with ``init`` the default, or the checkpoint's own.
+        normalise: overrides what the checkpoint says, or the custom of the layout (fairseq): large yes, base no.
+        seed: draws the weights.
+
+    Raises:
+        UserError: the checkpoint cannot be read, is of another architecture, or lacks weights.
+    """
+    if init is not None:
+        return _pretrained(init, architecture, normalise)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, Stream.INIT))
+        model = Wav2Vec2ForPreTraining(_config(architecture))
+    return model, architecture.layout == "large" if normalise is None else normalise
+
+
+def export(model: Wav2Vec2ForPreTraining, normalise: bool, folder: Path) -> None:
+    """Write weights, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(
+        feature_size=1,
+        sampling_rate=16_000,
+        do_normalize=normalise,
+        # Group norm takes its statistics over padding too; such models were trained without an attention mask.
+        return_attention_mask=model.config.feat_extract_norm == "layer",
+    ).save_pretrained(folder)
+
+
+def frames_of(samples: Counts, kernels: Sequence[int], strides: Sequence[int]) -> Counts:
+    """Return how many frames rows of ``samples`` give."""
+    for kernel, stride in zip(kernels, strides, strict=True):
+        samples = (samples - kernel) // stride + 1
+    return samples
+
+
+def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """Return ``(N, T)`` with zero mean and unit variance over each row's length, zeros beyond it.
+
+    As transformers' ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` (population variance, + 1e-7).
+    """
+    valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
+    counts = lengths[:, None].to(waveforms.dtype)
+    mean = (waveforms * valid).sum(1, keepdim=True) / counts
+    centred = (waveforms - mean) * valid
+    variance = centred.square().sum(1, keepdim=True) / counts
+    return centred / torch.sqrt(variance + 1e-7)
+
+
+def conv_features(model: Wav2Vec2ForPreTraining, waveforms: Tensor) -> Tensor:
+    """Return ``(N, S, C)`` of waveforms ``(N, T)``: the convolutions' output, before its LayerNorm."""
+    hidden = waveforms[:, None]
+    for layer in model.wav2vec2.feature_extractor.conv_layers:
+        hidden = layer(hidden)
+    return hidden.transpose(1, 2)
+
+
+def transformer(
+    model: Wav2Vec2ForPreTraining, hidden: Tensor, valid: Tensor | None, kept: Sequence[bool], dropouts: Dropouts
+) -> Tensor:
+    """Return the context ``(N, S, M)``.
+
+    Args:
+        model: whose encoder is run.
+        hidden: ``(N, S, M)``, the projected and masked frames.
+        valid: ``(N, S)`` bool, False beyond a row's frames; None where there is no padding.
+        kept: of each block, whether it is run or passed by.
+        dropouts: used where the model is in training mode.
+    """
+    encoder = model.wav2vec2.encoder
+    pre_norm = model.config.do_stable_layer_norm
+    dropouts = dropouts if model.training else NO_DROPOUT
+    if valid is not None:
+        hidden = hidden * valid[..., None]
+    hidden = hidden + encoder.pos_conv_embed(hidden)
+    if not pre_norm:
+        hidden = encoder.layer_norm(hidden)
+    hidden = F.dropout(hidden, dropouts.hidden)
+    # (N, S) -> (N, 1, 1, S): every frame attends to the valid ones
+    attended = None if valid is None else valid[:, None, None, :]
+    block = _pre_norm if pre_norm else _post_norm
+    for layer, keep in zip(encoder.layers, kept, strict=True):
+        if keep:
+            hidden = block(layer, hidden, attended, dropouts)
+    return cast(Tensor, encoder.layer_norm(hidden) if pre_norm else hidden)
+
+
+def _post_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:
+    hidden = layer.layer_norm(hidden + _attention(layer.attention, hidden, attended, dropouts))
+    return cast(Tensor, layer.final_layer_norm(hidden + _feed_forward(layer.feed_forward, hidden, dropouts)))
+
+
+def _pre_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:
+    hidden = hidden + _attention(layer.attention, layer.layer_norm(hidden), attended, dropouts)
+    return hidden + _feed_forward(layer.feed_forward, layer.final_layer_norm(hidden), dropouts)
+
+
+def _attention(module: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:
+    rows, frames, width = hidden.shape
+    # (N, S, M) -> (N, heads, S, M / heads)
+    query, key, value = (
+        projection(hidden).view(rows, frames, module.num_heads, width // module.num_heads).transpose(1, 2)
+        for projection in (module.q_proj, module.k_proj, module.v_proj)
+    )
+    context = F.scaled_dot_product_attention(query, key, value, attended, dropouts.attention)
+    # (N, heads, S, M / heads) -> (N, S, M)
+    context = context.transpose(1, 2).reshape(rows, frames, width)
+    return F.dropout(module.out_proj(context), dropouts.hidden)
+
+
+def _feed_forward(module: Any, hidden: Tensor, dropouts: Dropouts) -> Tensor:
+    hidden = F.dropout(F.gelu(module.intermediate_dense(hidden)), dropouts.activation)
+    return F.dropout(module.output_dense(hidden), dropouts.hidden)
+
+
+def _config(shape: Architecture) -> Wav2Vec2Config:
+    large = shape.layout == "large"
+    return Wav2Vec2Config(
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.ffn_size,
+        feat_extract_norm="layer" if large else "group",
+        do_stable_layer_norm=large,
+        conv_bias=large,
+        conv_dim=(shape.conv_channels,) * 7,
+        num_conv_pos_embeddings=shape.position_kernel,
+        num_conv_pos_embedding_groups=shape.position_groups,
+        num_codevector_groups=shape.codebooks,
+        num_codevectors_per_group=shape.codes,
+        codevector_dim=shape.code_size,
+        proj_codevector_dim=shape.projection_size,
+    )
+
+
+def _pretrained(init: str, architecture: Architecture, normalise: bool | None) -> tuple[Wav2Vec2ForPreTraining, bool]:
+    try:
+        model, info = Wav2Vec2ForPreTraining.from_pretrained(init, use_safetensors=True, output_loading_info=True)
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(init)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"cannot load the checkpoint {init!r}: {' '.join(str(error).split())[:300]}") from error
+    lacking = [*sorted(info["missing_keys"]), *(str(key) for key in info["mismatched_keys"])]
+    if lacking:
+        raise UserError(
+            f"the checkpoint {init!r} lacks {len(lacking)} weights of wav2vec 2.0's pretraining "
+            f"({', '.join(lacking[:3])}); expected one saved by Wav2Vec2ForPreTraining"
+        )
+    _check_architecture(model.config, architecture, init)
+    return model.float(), bool(extractor.do_normalize) if normalise is None else normalise
+
+
+def _check_architecture(config: Wav2Vec2Config, architecture: Architecture, init: str) -> None:
+    if architecture == replace(Architecture(), layout=architecture.layout):
+        return
+    expected, found = _config(architecture).to_dict(), config.to_dict()
+    different = sorted(key for key in _config(architecture).to_diff_dict() if found.get(key) != expected[key])
+    if different:
+        raise UserError(
+            f"wav2vec2.architecture contradicts the checkpoint {init!r} in {', '.join(different)}; leave it out to "
+            "take the checkpoint's own"
+        )

@@ -1,0 +1,273 @@
+"""wav2vec 2.0's objective: tell the true code of a masked frame from the codes of other masked frames of its clip.
+
+Baevski et al., 2020 (arXiv 2006.11477), equations 2 to 4; constants as in fairseq's base configuration. Only what the
+loss needs is computed: masked frames alone are quantised and projected, and similarities to the negatives are gathered
+from one matrix product a clip.
+
+Shapes: N rows, S frames, C convolution channels, K masked frames a row, G codebooks of V codes, D width of comparison.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Wav2Vec2ForPreTraining
+
+from nonverbal.errors import UserError
+from nonverbal.models import wav2vec2
+from nonverbal.models.wav2vec2 import Architecture, Dropouts
+from nonverbal.objectives.base import Batch, Loss, Targets
+from nonverbal.objectives.masking import draw_negatives, span_mask
+from nonverbal.seeding import Stream, generator
+
+MIN_SAMPLES = 1040
+"""Three frames."""
+
+
+@dataclass(frozen=True)
+class ContrastiveSettings:
+    """The objective. Defaults are fairseq's wav2vec 2.0 base."""
+
+    mask_probability: float = 0.65
+    """Share of frames that the masked spans would cover if they did not overlap; about 49% are masked."""
+    mask_length: int = 10
+    """Frames in a masked span."""
+    negatives: int = 100
+    """Other masked frames of the clip, drawn with replacement, that the true one is to be told from."""
+    temperature: float = 0.1
+    """Of the softmax over cosine similarities."""
+    diversity_weight: float = 0.1
+    """Weight of the codes' diversity loss, equation 4."""
+    penalty_weight: float = 10.0
+    """Weight of the mean square of the convolutions' output."""
+    conv_gradient_scale: float = 0.1
+    """Factor on the gradient that reaches the convolutions."""
+    gumbel_start: float = 2.0
+    """Temperature of the Gumbel softmax at the first step."""
+    gumbel_end: float = 0.5
+    """Lowest temperature of the Gumbel softmax."""
+    gumbel_decay: float = 0.999995
+    """Factor on the temperature at each step."""
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        for name, good, range_ in (
+            ("mask_probability", 0 < self.mask_probability <= 1, "in (0, 1]"),
+            ("mask_length", self.mask_length >= 1, "at least 1"),
+            ("negatives", self.negatives >= 1, "at least 1"),
+            ("temperature", self.temperature > 0, "above 0"),
+            ("gumbel_end", 0 < self.gumbel_end <= self.gumbel_start, "above 0 and at most gumbel_start"),
+            ("gumbel_decay", 0 < self.gumbel_decay <= 1, "in (0, 1]"),
+        ):
+            if not good:
+                raise UserError(f"objective.{name} must be {range_}, but is {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Wav2Vec2Settings:
+    """A wav2vec 2.0 encoder and its objective."""
+
+    init: str | None = None
+    """Checkpoint to continue from, a folder or Hugging Face id; weights are drawn from the seed where unset."""
+    normalise: bool | None = None
+    """Bring waveforms to zero mean and unit variance. Unset: as the checkpoint says; new ones: large yes, base no."""
+    architecture: Architecture = field(default_factory=Architecture)
+    """Shape of the encoder."""
+    dropouts: Dropouts = field(default_factory=Dropouts)
+    """Shares that are dropped in training."""
+    objective: ContrastiveSettings = field(default_factory=ContrastiveSettings)
+    """Masking, negatives and the loss."""
+
+
+@dataclass(frozen=True)
+class ContrastiveTargetSampler:
+    """Draws masks and negatives of a micro-batch."""
+
+    mask_probability: float = 0.65
+    mask_length: int = 10
+    negatives: int = 100
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+
+    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+        """Return ``mask`` ``(N, S)`` bool and ``negatives`` ``(N, K, negatives)`` int64, places among the K."""
+        frames = wav2vec2.frames_of(lengths, self.kernels, self.strides)
+        mask = span_mask(frames, self.mask_probability, self.mask_length, random)
+        masked = int(mask[0].sum())
+        negatives = draw_negatives(len(lengths), masked, self.negatives, random)
+        tensors = {"mask": torch.from_numpy(mask), "negatives": torch.from_numpy(negatives)}
+        return Targets(count=len(lengths) * masked, tensors=tensors)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Quantised frames."""
+
+    vectors: Tensor
+    """``(N x K, width)``."""
+    ids: Tensor
+    """``(N x K,)`` int64, which code of each codebook, as one number."""
+    usage: Tensor
+    """``(G, V)``, the mean softmax over the frames."""
+
+
+class Wav2Vec2Objective(nn.Module):
+    """A wav2vec 2.0 model and its loss. Its gradient is that of a sum over the masked frames."""
+
+    def __init__(self, settings: Wav2Vec2Settings, model: Wav2Vec2ForPreTraining, normalise: bool) -> None:
+        super().__init__()
+        self.settings, self.model, self.normalise = settings, model, normalise
+        objective, config = settings.objective, model.config
+        self.kernels, self.strides = tuple(config.conv_kernel), tuple(config.conv_stride)
+        self.target_sampler = ContrastiveTargetSampler(
+            objective.mask_probability, objective.mask_length, objective.negatives, self.kernels, self.strides
+        )
+        self.min_samples = MIN_SAMPLES
+
+    def forward(self, batch: Batch) -> Loss:
+        """Return the loss of a batch, summed over its masked frames."""
+        dropouts, model = self.settings.dropouts, self.model
+        mask = batch.targets.tensors["mask"]
+        conv = self._conv(batch)
+        # (N,) samples -> (N, S) whether a frame is the row's own
+        frames = wav2vec2.frames_of(batch.lengths, self.kernels, self.strides)
+        valid = torch.arange(conv.shape[1], device=conv.device) < frames[:, None]
+        padded = bool((batch.lengths < batch.waveforms.shape[1]).any())
+        squares = conv.float().square().mean(-1)
+        penalty = squares[valid].mean() if padded else squares.mean()
+        features = model.wav2vec2.feature_projection.layer_norm(conv)
+        # (N, S, C) -> (N x K, C)
+        codes = self._quantise(F.dropout(features[mask], dropouts.quantiser, self.training), batch.step)
+        hidden = model.wav2vec2.feature_projection.projection(features)
+        hidden = F.dropout(hidden, dropouts.features, self.training)
+        hidden = torch.where(mask[..., None], model.wav2vec2.masked_spec_embed.to(hidden.dtype), hidden)
+        context = wav2vec2.transformer(model, hidden, valid if padded else None, self._kept(batch), dropouts)
+        # (N, S, M) -> (N x K, M) -> (N x K, D)
+        predicted, true = model.project_hid(context[mask]), model.project_q(codes.vectors)
+        with torch.autocast(conv.device.type, enabled=False):
+            return self._loss(predicted.float(), true.float(), codes, batch.targets.tensors["negatives"], penalty)
+
+    def export(self, folder: Path) -> None:
+        """Write the encoder in Hugging Face format."""
+        wav2vec2.export(self.model, self.normalise, folder)
+
+    def _conv(self, batch: Batch) -> Tensor:
+        waveforms = wav2vec2.normalised(batch.waveforms, batch.lengths) if self.normalise else batch.waveforms
+        conv = wav2vec2.conv_features(self.model, waveforms)
+        return cast(Tensor, _ScaledGradient.apply(conv, self.settings.objective.conv_gradient_scale))  # type: ignore[no-untyped-call]
+
+    def _kept(self, batch: Batch) -> list[bool]:
+        """Draw the blocks that run: by step alone, so that all micro-batches and processes drop the same."""
+        draws = generator(batch.seed, Stream.LAYER_DROP, batch.step).random(self.model.config.num_hidden_layers)
+        return [not self.training or draw >= self.settings.dropouts.layer for draw in draws.tolist()]
+
+    def _quantise(self, features: Tensor, step: int) -> Codes:
+        """Return the codes of ``(N x K, C)``: the Gumbel softmax's hardest in training, the likeliest otherwise."""
+        quantiser = self.model.quantizer
+        groups, codes = quantiser.num_groups, quantiser.num_vars
+        with torch.autocast(features.device.type, enabled=False):
+            # (N x K, C) -> (N x K, G, V)
+            logits = quantiser.weight_proj(features.float()).view(len(features), groups, codes)
+            usage = logits.softmax(-1).mean(0)
+            if self.training:
+                sample = F.softmax((logits + gumbel_noise(logits)) / self._gumbel_temperature(step), -1)
+                ids = sample.argmax(-1)
+                # Forward the hard choice, backward the soft one (straight through, Jang et al., 2017).
+                weights = F.one_hot(ids, codes).to(sample.dtype) + sample - sample.detach()
+            else:
+                ids = logits.argmax(-1)
+                weights = F.one_hot(ids, codes).to(logits.dtype)
+            # (1, G x V, width / G) -> (G, V, width / G)
+            book = quantiser.codevectors.view(groups, codes, -1)
+            # (N x K, G, V) -> (N x K, G, width / G) -> (N x K, width)
+            vectors = torch.einsum("kgv,gvd->kgd", weights, book).flatten(1)
+            place = codes ** torch.arange(groups, device=ids.device)
+            return Codes(vectors, (ids * place).sum(-1), usage)
+
+    def _gumbel_temperature(self, step: int) -> float:
+        objective = self.settings.objective
+        return max(objective.gumbel_start * objective.gumbel_decay**step, objective.gumbel_end)
+
+    def _loss(self, predicted: Tensor, true: Tensor, codes: Codes, negatives: Tensor, penalty: Tensor) -> Loss:
+        """Add up the cross entropies (equation 3), the diversity loss (equation 4) and the penalty, each times n.
+
+        Args:
+            predicted: ``(N x K, D)`` contexts.
+            true: ``(N x K, D)`` codes, projected.
+            codes: as quantised.
+            negatives: ``(N, K, negatives)``.
+            penalty: scalar.
+        """
+        objective = self.settings.objective
+        rows, masked, _ = negatives.shape
+        n = rows * masked
+        # (N x K, D) -> (N, K, D)
+        predicted, true = (F.normalize(x, dim=-1, eps=1e-8).view(rows, masked, -1) for x in (predicted, true))
+        # (N, K, D) x (N, D, K) -> (N, K, K)
+        similarity = predicted @ true.transpose(1, 2) / objective.temperature
+        positive = similarity.diagonal(dim1=1, dim2=2)
+        ids = codes.ids.view(rows, masked)
+        negative_ids = ids.gather(1, negatives.flatten(1)).view_as(negatives)
+        # A negative of the positive's own code is no negative.
+        same = negative_ids == ids[..., None]
+        negative = similarity.gather(2, negatives).masked_fill(same, float("-inf"))
+        # log softmax's positive term, without putting both in one tensor
+        contrastive = (torch.logsumexp(torch.cat([positive[..., None], negative], -1), -1) - positive).sum()
+        perplexity = torch.exp(-(codes.usage * torch.log(codes.usage + 1e-7)).sum(-1)).sum()
+        diversity = (codes.usage.numel() - perplexity) / codes.usage.numel()
+        total = contrastive + n * (objective.diversity_weight * diversity + objective.penalty_weight * penalty)
+        sums = {
+            "loss": total.detach(),
+            "contrastive": contrastive.detach(),
+            "accuracy": (positive > negative.amax(-1)).sum(),
+            "chance": chance(negative_ids, same).sum(),
+            "diversity": diversity.detach() * n,
+            "perplexity": perplexity.detach() * n,
+            "penalty": penalty.detach() * n,
+        }
+        weight = torch.tensor(float(n), device=total.device)
+        return Loss(total, n, {name: (value, weight) for name, value in sums.items()})
+
+
+class _ScaledGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, scale):  # type: ignore[no-untyped-def]
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        return gradient * ctx.scale, None
+
+
+def gumbel_noise(like: Tensor) -> Tensor:
+    """Draw standard Gumbel noise in the shape of ``like``."""
+    return -torch.empty_like(like).exponential_().log()
+
+
+def chance(negative_ids: Tensor, same: Tensor) -> Tensor:
+    """Return the accuracy of guessing among the different codes that each target really has before it.
+
+    Frames with equal codes have equal similarities, so they count once.
+
+    Args:
+        negative_ids: ``(N, K, negatives)``, the codes of the negatives.
+        same: ``(N, K, negatives)`` bool, True where a code is the positive's own.
+
+    Returns:
+        ``(N, K)``, 1 / (1 + different negative codes).
+    """
+    ordered = negative_ids.masked_fill(same, -1).sort(-1).values
+    new = torch.ones_like(same)
+    new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    return 1 / (1 + (new & (ordered >= 0)).sum(-1))
+
+
+def build_objective(settings: Wav2Vec2Settings, seed: int) -> Wav2Vec2Objective:
+    """Return the objective over a new model, or over the checkpoint that the settings name."""
+    model, normalise = wav2vec2.build_model(settings.init, settings.architecture, settings.normalise, seed)
+    return Wav2Vec2Objective(settings, model, normalise)

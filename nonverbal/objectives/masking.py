@@ -1,0 +1,56 @@
+"""Which frames are masked, and which of them are each other's negatives; drawn on the host, from lengths and a seed."""
+
+import numpy as np
+
+from nonverbal.errors import UserError
+
+MIN_SPANS = 2
+"""Spans that even the shortest clip gets (fairseq's ``mask_min_spans``)."""
+
+
+def span_mask(frames: np.ndarray, probability: float, length: int, random: np.random.Generator) -> np.ndarray:
+    """Mask spans of frames as wav2vec 2.0 does (Baevski et al., 2020, section 4.2; fairseq's ``compute_mask_indices``).
+
+    A row of T frames gets max(2, floor(``probability`` x T / ``length`` + u)) spans, u uniform in [0, 1); they start
+    at different frames and may overlap. Then frames drawn at random are unmasked again until all rows have the same
+    number of masked frames.
+
+    Args:
+        frames: ``(N,)`` frames of each row.
+        probability: share of frames that spans would mask if they did not overlap; about 0.65 masks 49%.
+        length: frames in a span.
+        random: the source of randomness.
+
+    Returns:
+        ``(N, max(frames))`` bool, True where masked, never beyond a row's frames.
+
+    Raises:
+        UserError: a row is too short to hold the spans and leave a frame unmasked.
+    """
+    shortest = int(frames.min())
+    if length + MIN_SPANS > shortest:
+        raise UserError(
+            f"`mask_length` must be at most the {max(shortest - MIN_SPANS, 0)} frames of the shortest clip but two, "
+            f"but is {length} instead; raise batches.min_seconds"
+        )
+    mask = np.zeros((len(frames), int(frames.max())), dtype=bool)
+    for row, count in zip(mask, frames, strict=True):
+        spans = max(MIN_SPANS, int(probability * count / length + random.random()))
+        starts = random.choice(int(count) - length, min(spans, int(count) - length), replace=False)
+        row[(starts[:, None] + np.arange(length)).ravel()] = True
+    fewest = int(mask.sum(axis=1).min())
+    for row in mask:
+        masked = np.flatnonzero(row)
+        row[random.choice(masked, len(masked) - fewest, replace=False)] = False
+    return mask
+
+
+def draw_negatives(rows: int, masked: int, count: int, random: np.random.Generator) -> np.ndarray:
+    """Draw ``count`` negatives a target, uniformly and with replacement, among the other masked frames of its row.
+
+    Returns:
+        ``(rows, masked, count)`` int64, each an index into the row's ``masked`` frames, never the target's own.
+    """
+    drawn = random.integers(masked - 1, size=(rows, masked, count))
+    drawn += drawn >= np.arange(masked)[:, None]
+    return drawn

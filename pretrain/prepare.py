@@ -1,0 +1,39 @@
+"""Turn folders of sound into shards: ``nonverbal prepare [RECIPE.yaml] NAME=FOLDER ... --out SHARDS``.
+
+By path: ``python pretrain/prepare.py NAME=FOLDER ... --out SHARDS``. Every clip is decoded, checked, brought to 16 kHz
+mono and kept once; the ledger says what became of every file. ``nonverbal prepare --verify SHARDS`` compares shards
+with their index.
+"""
+
+import re
+from pathlib import Path
+
+from nonverbal import cli, config
+from nonverbal.data.prepare import PrepareConfig, prepare
+from nonverbal.data.shards import verify
+from nonverbal.errors import UserError
+
+
+def main(argv: list[str]) -> None:
+    """Prepare, or verify what was prepared."""
+    if argv[:1] == ["--verify"]:
+        if len(argv) != 2:
+            raise UserError("--verify takes one folder of shards and nothing else: nonverbal prepare --verify SHARDS")
+        print(f"{argv[1]}: {verify(Path(argv[1]))} files are as they were written")
+        return
+    prepare(config.load(PrepareConfig, with_corpora(argv), prog="nonverbal prepare", description=__doc__))
+
+
+def with_corpora(argv: list[str]) -> list[str]:
+    """Turn each leading ``NAME=FOLDER`` into ``--corpora.NAME.folder=FOLDER``."""
+    arguments = []
+    leading = True
+    for argument in argv:
+        named = re.fullmatch(r"([^-/=.][^/=.]*)=(.+)", argument)
+        leading = leading and not argument.startswith("-")
+        arguments.append(f"--corpora.{named[1]}.folder={named[2]}" if leading and named else argument)
+    return arguments
+
+
+if __name__ == "__main__":
+    cli.run(main)

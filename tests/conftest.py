@@ -21,7 +21,7 @@ settings.load_profile("quick")
 MakeShards = Callable[..., ShardFolder]
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_shards(tmp_path: Path) -> MakeShards:
     """Return ``make(clips, name="shards")``, where clips are (corpus, seconds, split) and shards hold 8 clips."""
 
@@ -60,7 +60,14 @@ def write_shards(folder: Path, clips: list[tuple[str, float, str]]) -> ShardFold
             seconds = sum(clip[1] for _, clip in shard)
             sha256 = hashlib.sha256(data).hexdigest()
             shards.append(
-                {"name": name, "split": split, "clips": len(shard), "seconds": seconds, "bytes": len(data), "sha256": sha256}
+                {
+                    "name": name,
+                    "split": split,
+                    "clips": len(shard),
+                    "seconds": seconds,
+                    "bytes": len(data),
+                    "sha256": sha256,
+                }
             )
     np.save(folder / "table.npy", np.array(rows, dtype=TABLE_DTYPE))
     write_manifest(folder / "manifest.jsonl", manifest)
@@ -85,5 +92,3 @@ def _clip(name: str, i: int, corpus: str, seconds: float) -> Clip:
         licence="CC0-1.0",
         sha256=hashlib.sha256(f"{name}{i}".encode()).hexdigest(),
     )
-
-

@@ -23,7 +23,9 @@ def test_help_lists_every_command():
 
 
 def test_help_needs_nothing_heavy():
-    code = "import sys; sys.argv = ['nonverbal']; from nonverbal import cli; cli.main(); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; sys.argv = ['nonverbal']; from nonverbal import cli; cli.main(); assert 'torch' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 

@@ -40,7 +40,7 @@ def load(*argv):
     return config.load(Settings, list(argv), prog="nonverbal test", description="Test.")
 
 
-@pytest.fixture()
+@pytest.fixture
 def recipe(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("out: from-recipe\ninner: {lr: 2e-4, schedule: cosine}\nweights: {a: 2}\nlimit: 3\n")

@@ -15,7 +15,7 @@ def count_frames(lengths, random):
     return Targets(count=len(lengths), tensors={"drawn": torch.from_numpy(random.random(len(lengths)))})
 
 
-@pytest.fixture()
+@pytest.fixture
 def shards(make_shards):
     lengths = [3.0, 0.7, 0.9, 5.0, 4.0, 2.5, 0.5]
     clips = [("a", s, "train") for s in lengths] + [("b", s, "validation") for s in [3.0, 1.0, 2.2]]

@@ -8,7 +8,7 @@ from nonverbal.data.manifest import read_manifest, write_manifest
 from nonverbal.errors import UserError
 
 
-@pytest.fixture()
+@pytest.fixture
 def shards(make_shards):
     return make_shards([("a", 1.0, "train")] * 9 + [("b", 0.5, "validation")])
 

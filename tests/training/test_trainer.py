@@ -24,7 +24,7 @@ CLIPS = [("a", s, "train") for s in [0.6, 1.0, 1.5, 2.5, 3.0, 0.9, 0.4, 2.0]] * 
 ]
 
 
-@pytest.fixture()
+@pytest.fixture
 def shards(make_shards):
     return make_shards(CLIPS)
 
@@ -243,9 +243,9 @@ def test_a_folder_in_use_is_refused(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=f"is in use by another process .process {holder.pid} on"):
-            with RunFolder(tmp_path).locked():
-                pass
+        refused = pytest.raises(UserError, match=f"is in use by another process .process {holder.pid} on")
+        with refused, RunFolder(tmp_path).locked():
+            pass
     finally:
         holder.communicate("")
     with RunFolder(tmp_path).locked():
@@ -256,7 +256,9 @@ def test_another_recipe_in_the_same_folder_is_refused(tmp_path):
     run = RunFolder(tmp_path)
     run.check_recipe(settings_of(steps=12), free={"workers"})
     run.check_recipe(settings_of(steps=12, workers=3), free={"workers"})
-    with pytest.raises(UserError, match=r"another recipe \(optimizer.clip_norm: None then, 1.0 now; steps: 12 then, 13 now\)"):
+    with pytest.raises(
+        UserError, match=r"another recipe \(optimizer.clip_norm: None then, 1.0 now; steps: 12 then, 13 now\)"
+    ):
         run.check_recipe(settings_of(steps=13, optimizer={"clip_norm": 1.0}), free={"workers"})
 
 

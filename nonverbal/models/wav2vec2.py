@@ -15,6 +15,14 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForPreTraining
 
 from nonverbal.errors import UserError
+from nonverbal.models.functional import (
+    attention,
+    compute_dtype,
+    conv1d_group_norm,
+    dropout,
+    gelu_conv1d,
+    waveform_conv1d,
+)
 from nonverbal.seeding import Stream, torch_seed
 
 Counts = TypeVar("Counts", int, np.ndarray, Tensor)
@@ -147,10 +155,23 @@ def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
 
 def conv_features(model: Wav2Vec2ForPreTraining, waveforms: Tensor) -> Tensor:
     """Return ``(N, S, C)`` of waveforms ``(N, T)``: the convolutions' output, before its LayerNorm."""
-    hidden = waveforms[:, None]
-    for layer in model.wav2vec2.feature_extractor.conv_layers:
-        hidden = layer(hidden)
-    return hidden.transpose(1, 2)
+    layers = model.wav2vec2.feature_extractor.conv_layers
+    if waveforms.device.type != "cpu":
+        hidden = waveforms[:, None]
+        for layer in layers:
+            hidden = layer(hidden)
+        return hidden.transpose(1, 2)
+    waveforms = waveforms.to(compute_dtype(waveforms))
+    first, stride = layers[0].conv, layers[0].conv.stride[0]
+    if model.config.feat_extract_norm == "group":
+        hidden = conv1d_group_norm(waveforms, first.weight, stride, layers[0].layer_norm)
+    else:
+        hidden = layers[0].layer_norm(waveform_conv1d(waveforms, first.weight, first.bias, stride))
+    for layer in layers[1:]:
+        hidden = gelu_conv1d(hidden, layer.conv.weight, layer.conv.bias, layer.conv.stride[0])
+        if model.config.feat_extract_norm == "layer":
+            hidden = layer.layer_norm(hidden)
+    return F.gelu(hidden)
 
 
 def transformer(
@@ -173,7 +194,7 @@ def transformer(
     hidden = hidden + encoder.pos_conv_embed(hidden)
     if not pre_norm:
         hidden = encoder.layer_norm(hidden)
-    hidden = F.dropout(hidden, dropouts.hidden)
+    hidden = dropout(hidden, dropouts.hidden)
     # (N, S) -> (N, 1, 1, S): every frame attends to the valid ones
     attended = None if valid is None else valid[:, None, None, :]
     block = _pre_norm if pre_norm else _post_norm
@@ -200,15 +221,15 @@ def _attention(module: Any, hidden: Tensor, attended: Tensor | None, dropouts: D
         projection(hidden).view(rows, frames, module.num_heads, width // module.num_heads).transpose(1, 2)
         for projection in (module.q_proj, module.k_proj, module.v_proj)
     )
-    context = F.scaled_dot_product_attention(query, key, value, attended, dropouts.attention)
+    context = attention(query, key, value, attended, dropouts.attention)
     # (N, heads, S, M / heads) -> (N, S, M)
     context = context.transpose(1, 2).reshape(rows, frames, width)
-    return F.dropout(module.out_proj(context), dropouts.hidden)
+    return dropout(module.out_proj(context), dropouts.hidden)
 
 
 def _feed_forward(module: Any, hidden: Tensor, dropouts: Dropouts) -> Tensor:
-    hidden = F.dropout(F.gelu(module.intermediate_dense(hidden)), dropouts.activation)
-    return F.dropout(module.output_dense(hidden), dropouts.hidden)
+    hidden = dropout(F.gelu(module.intermediate_dense(hidden)), dropouts.activation)
+    return dropout(module.output_dense(hidden), dropouts.hidden)
 
 
 def _config(shape: Architecture) -> Wav2Vec2Config:

@@ -19,7 +19,8 @@ from transformers import Wav2Vec2ForPreTraining
 
 from nonverbal.errors import UserError
 from nonverbal.models import wav2vec2
-from nonverbal.models.wav2vec2 import Architecture, Dropouts
+from nonverbal.models.functional import dropout
+from nonverbal.models.wav2vec2 import NO_DROPOUT, Architecture, Dropouts
 from nonverbal.objectives.base import Batch, Loss, Targets
 from nonverbal.objectives.masking import draw_negatives, span_mask
 from nonverbal.seeding import Stream, generator
@@ -130,7 +131,7 @@ class Wav2Vec2Objective(nn.Module):
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over its masked frames."""
-        dropouts, model = self.settings.dropouts, self.model
+        model, dropouts = self.model, self.settings.dropouts if self.training else NO_DROPOUT
         mask = batch.targets.tensors["mask"]
         conv = self._conv(batch)
         # (N,) samples -> (N, S) whether a frame is the row's own
@@ -141,9 +142,9 @@ class Wav2Vec2Objective(nn.Module):
         penalty = squares[valid].mean() if padded else squares.mean()
         features = model.wav2vec2.feature_projection.layer_norm(conv)
         # (N, S, C) -> (N x K, C)
-        codes = self._quantise(F.dropout(features[mask], dropouts.quantiser, self.training), batch.step)
+        codes = self._quantise(dropout(features[mask], dropouts.quantiser), batch.step)
         hidden = model.wav2vec2.feature_projection.projection(features)
-        hidden = F.dropout(hidden, dropouts.features, self.training)
+        hidden = dropout(hidden, dropouts.features)
         hidden = torch.where(mask[..., None], model.wav2vec2.masked_spec_embed.to(hidden.dtype), hidden)
         context = wav2vec2.transformer(model, hidden, valid if padded else None, self._kept(batch), dropouts)
         # (N, S, M) -> (N x K, M) -> (N x K, D)

@@ -1,0 +1,226 @@
+"""Dropout, attention and convolutions with backward passes by hand, for where PyTorch's own waste most of a step.
+
+On a CPU, PyTorch draws dropout's random numbers one by one, leaves its fast attention as soon as attention weights are
+dropped, and moves channels first and last around every convolution. What is here computes the same functions; dropout
+takes other random numbers. On other devices PyTorch's own are used.
+"""
+
+import math
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RESOLUTION = 1 << 15
+"""Dropout's probabilities are multiples of 1 / 32768."""
+
+
+def compute_dtype(like: Tensor) -> torch.dtype:
+    """Return the type in which matrix products of ``like`` are computed: autocast's where that is on."""
+    device = like.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
+
+
+def dropout(x: Tensor, p: float) -> Tensor:
+    """Return ``x`` with a share ``p`` of its values zeroed, and the others divided by 1 - p."""
+    if p == 0 or x.device.type != "cpu":
+        return F.dropout(x, p)
+    return cast(Tensor, _Dropout.apply(x, p))  # type: ignore[no-untyped-call]
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, attended: Tensor | None, p: float) -> Tensor:
+    """Return scaled dot-product attention with dropped weights, ``(N, H, S, D)``.
+
+    Args:
+        query: ``(N, H, S, D)``, as ``key`` and ``value``.
+        key: see ``query``.
+        value: see ``query``.
+        attended: ``(N, 1, 1, S)`` bool, True where a frame may be attended to; all where None.
+        p: share of the weights that is dropped.
+    """
+    if p == 0 or query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, attended, p)
+    rows, heads, frames, width = query.shape
+    if attended is not None:
+        # (N, 1, 1, S) -> (N x H, 1, S)
+        attended = attended.expand(rows, heads, 1, frames).reshape(rows * heads, 1, frames)
+    # (N, H, S, D) -> (N x H, S, D)
+    query, key, value = (x.reshape(rows * heads, frames, width) for x in (query, key, value))
+    context = _Attention.apply(query / math.sqrt(width), key, value, attended, p)  # type: ignore[no-untyped-call]
+    return cast(Tensor, context.view(rows, heads, frames, width))
+
+
+def gelu_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    """Convolve the GELU of ``(N, T, C)`` along T, channels last, without padding.
+
+    The two are one step so that the GELU need not be kept for the backward pass: it is computed again.
+
+    Args:
+        x: ``(N, T, C)``, before its activation.
+        weight: ``(C', C, kernel)``, as ``torch.nn.Conv1d`` has it.
+        bias: ``(C',)``.
+        stride: step along T.
+
+    Returns:
+        ``(N, (T - kernel) // stride + 1, C')``.
+    """
+    y = cast(Tensor, _GeluConv1d.apply(x, weight.to(x.dtype), stride))  # type: ignore[no-untyped-call]
+    return y if bias is None else y + bias.to(y.dtype)
+
+
+def waveform_conv1d(waveforms: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """Convolve waveforms ``(N, T)`` along T, without padding; they get no gradient.
+
+    Args:
+        waveforms: ``(N, T)``.
+        weight: ``(C', 1, kernel)``.
+        bias: ``(C',)``.
+        stride: step along T.
+
+    Returns:
+        ``(N, T', C')``, in the type of ``waveforms``.
+    """
+    # (kernel, C'), (1, C') -> (kernel + 1, C') -> (N, kernel + 1, C')
+    folded = torch.cat([weight[:, 0].T, bias[None]]).expand(len(waveforms), -1, -1)
+    return _windows_product(windows(waveforms[..., None].contiguous(), weight.shape[2], stride), folded)
+
+
+def conv1d_group_norm(waveforms: Tensor, weight: Tensor, stride: int, norm: torch.nn.GroupNorm) -> Tensor:
+    """Convolve waveforms ``(N, T)`` and normalise each channel of each row over time, as ``norm`` does.
+
+    A convolution's mean and variance over time follow from the mean and covariance of its input's windows. So the norm
+    is folded into weights and biases of each row, and the convolution's own output never exists.
+
+    Returns:
+        ``(N, T', C')``, in the type of ``waveforms``.
+    """
+    # (C', 1, kernel) -> (kernel, C')
+    flat = weight[:, 0].T.double()
+    # (N, T) -> (N, T', kernel)
+    seen = windows(waveforms[..., None].contiguous(), len(flat), stride)
+    exact = seen.double()
+    mean = exact.mean(1)
+    centred = exact - mean[:, None]
+    covariance = centred.transpose(1, 2) @ centred / exact.shape[1]
+    variance = torch.einsum("kc,nkl,lc->nc", flat, covariance, flat)
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    bias = norm.bias - (mean @ flat) * scale
+    # (N, kernel, C'), (N, 1, C') -> (N, kernel + 1, C')
+    return _windows_product(seen, torch.cat([flat * scale[:, None], bias[:, None]], 1))
+
+
+def windows(x: Tensor, size: int, stride: int) -> Tensor:
+    """Return ``(N, (T - size) // stride + 1, size x C)``, a view of the contiguous ``(N, T, C)``."""
+    rows, length, channels = x.shape
+    count = (length - size) // stride + 1
+    return x.as_strided((rows, count, size * channels), (length * channels, stride * channels, 1))
+
+
+def _windows_product(seen: Tensor, folded: Tensor) -> Tensor:
+    """Return windows ``(N, T', kernel)`` times weights and bias, ``(N, kernel + 1, C')``: the bias is weight of a 1."""
+    ones = F.pad(seen, (0, 1), value=1.0)
+    return cast(Tensor, _Product.apply(ones, folded.to(seen.dtype)))  # type: ignore[no-untyped-call]
+
+
+def _drop_marks(like: Tensor, p: float) -> Tensor:
+    """Draw int16 in the shape of ``like`` that are negative with probability ``p``, from four a 64-bit draw."""
+    count = like.numel()
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    marks = draws.view(torch.int16)[:count].view(like.shape)
+    return marks.bitwise_and_(RESOLUTION - 1).sub_(round(p * RESOLUTION))
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        kept = (_drop_marks(x, p) >= 0).to(x.dtype).mul_(1 / (1 - p))
+        ctx.save_for_backward(kept)
+        return x * kept
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (kept,) = ctx.saved_tensors
+        return gradient * kept, None
+
+
+class _Attention(torch.autograd.Function):
+    """Attention weights are at least 0, so one tensor of them, negative where dropped, is all that is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, attended: Tensor | None, p: float) -> Tensor:
+        scores = torch.bmm(query, key.transpose(1, 2))
+        if attended is not None:
+            scores.masked_fill_(~attended, float("-inf"))
+        weights = torch.softmax(scores, -1)
+        signed = torch.copysign(weights, _drop_marks(weights, p).to(weights.dtype))
+        value = value / (1 - p)
+        ctx.save_for_backward(query, key, value, signed)
+        ctx.p = p
+        return torch.bmm(signed.relu(), value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        query, key, value, signed = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        for_value = torch.bmm(signed.relu().transpose(1, 2), gradient) / (1 - ctx.p)
+        kept = torch.ops.aten.threshold_backward(torch.bmm(gradient, value.transpose(1, 2)), signed, 0)
+        for_scores = torch.ops.aten._softmax_backward_data(kept, signed.abs(), -1, signed.dtype)
+        return torch.bmm(for_scores, key), torch.bmm(for_scores.transpose(1, 2), query), for_value, None, None
+
+
+class _Product(torch.autograd.Function):
+    """``(N, T, K)`` x ``(N, K, C)``, for a first factor that is data."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(data)
+        return torch.bmm(data, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+        (data,) = ctx.saved_tensors
+        return None, torch.bmm(data.transpose(1, 2), gradient.contiguous())
+
+
+class _GeluConv1d(torch.autograd.Function):
+    """A convolution as one matrix product over overlapping windows; so is its gradient for the input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+        x = x.contiguous()
+        ctx.save_for_backward(x, weight)
+        ctx.stride = stride
+        # (C', C, kernel) -> (kernel x C, C')
+        flat = weight.permute(2, 1, 0).reshape(-1, weight.shape[0])
+        return windows(F.gelu(x), weight.shape[2], stride) @ flat
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        out, channels, kernel = weight.shape
+        gradient = gradient.contiguous()
+        # (N, C', T') x (N, T', kernel x C) -> (C', kernel x C) -> (C', C, kernel)
+        flat = torch.bmm(gradient.transpose(1, 2), windows(F.gelu(x), kernel, ctx.stride)).sum(0)
+        for_weight = flat.view(out, kernel, channels).transpose(1, 2)
+        for_gelu = _input_gradient(gradient, weight, ctx.stride, x.shape[1])
+        return torch.ops.aten.gelu_backward(for_gelu, x), for_weight, None
+
+
+def _input_gradient(gradient: Tensor, weight: Tensor, stride: int, length: int) -> Tensor:
+    """Return ``(N, T, C)``.
+
+    Input sample stride x t + i has met output t - j through tap i + stride x j. So a block of ``stride`` samples is a
+    product of a window of ``reach`` output gradients with one matrix, whose taps beyond the kernel are zero.
+    """
+    out, channels, kernel = weight.shape
+    reach = -(-kernel // stride)
+    blocks = -(-length // stride)
+    taps = F.pad(weight, (0, reach * stride - kernel))
+    # (C', C, reach x stride) -> (C', C, reach, stride) -> (reach, C', stride, C), the latest gradient's taps last
+    taps = taps.view(out, channels, reach, stride).permute(2, 0, 3, 1).flip(0)
+    before, after = reach - 1, blocks - gradient.shape[1]
+    padded = F.pad(gradient, (0, 0, before, after)).contiguous()
+    # (N, blocks, reach x C') x (reach x C', stride x C) -> (N, blocks x stride, C)
+    spread = windows(padded, reach, 1) @ taps.reshape(reach * out, stride * channels)
+    return spread.view(len(gradient), blocks * stride, channels)[:, :length]

@@ -1,11 +1,14 @@
 """Small folders of shards, written here by hand, for tests of what reads them."""
 
 import hashlib
+import importlib.util
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,6 +22,23 @@ settings.register_profile("quick", deadline=None, max_examples=50)
 settings.load_profile("quick")
 
 MakeShards = Callable[..., ShardFolder]
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def load_program() -> Callable[[str], ModuleType]:
+    """Return ``load("pretrain/train.py")``: programs are files, not modules of a package."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"program_{Path(name).stem}", ROOT / name)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module.__name__] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

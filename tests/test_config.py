@@ -34,6 +34,8 @@ class Settings:
     """Fail early."""
     limit: float | None = None
     """At most."""
+    folds: int | Literal["all"] = 5
+    """How many."""
 
 
 def load(*argv):
@@ -80,6 +82,8 @@ def test_what_is_dumped_loads_again(tmp_path, recipe):
         (["--out", "x", "--colour", "1"], "unknown key 'colour' in the command line; see --help"),
         (["--out", "x", "--inner.lr", "fast"], "--inner.lr must be float, but is 'fast'"),
         (["--out", "x", "--inner.schedule", "lin"], r"--inner.schedule must be .*'linear', 'cosine'.*, but is 'lin'"),
+        (["--out", "x", "--limit", "many"], "--limit must be float or null, but is 'many'"),
+        (["--out", "x", "--folds", "five"], "--folds must be int or 'all', but is 'five'"),
         (["--out", "x", "stray"], "--out takes one value, but was given x stray"),
         (["--strict"], "missing: --out"),
         (["nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),

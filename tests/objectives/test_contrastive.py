@@ -37,9 +37,7 @@ BARE = ContrastiveSettings(penalty_weight=0, conv_gradient_scale=1)
 
 def tiny(layout="base", objective=BARE, dropouts=NO_DROPOUT, normalise=None):
     architecture = replace(TINY, layout=layout)
-    settings = Wav2Vec2Settings(
-        architecture=architecture, objective=objective, dropouts=dropouts, normalise=normalise
-    )
+    settings = Wav2Vec2Settings(architecture=architecture, objective=objective, dropouts=dropouts, normalise=normalise)
     built = build_objective(settings, seed=0)
     torch.manual_seed(1)
     with torch.no_grad():
@@ -242,7 +240,9 @@ def test_padding_changes_nothing_in_the_large_layout():
     # The second row masks as many frames, anywhere.
     masked = int(mask[0].sum())
     mask[1, :masked] = True
-    targets = replace(alone.targets, tensors={"mask": mask, "negatives": alone.targets.tensors["negatives"].expand(2, -1, -1)})
+    targets = replace(
+        alone.targets, tensors={"mask": mask, "negatives": alone.targets.tensors["negatives"].expand(2, -1, -1)}
+    )
     both = Batch(waveforms, torch.tensor([32_000, 48_000]), [], targets, 0, 0, 0)
 
     def contexts(batch):

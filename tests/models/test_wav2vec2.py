@@ -1,0 +1,134 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoFeatureExtractor, AutoModel, Wav2Vec2ForPreTraining
+
+from nonverbal.errors import UserError
+from nonverbal.models import wav2vec2
+from nonverbal.models.wav2vec2 import NO_DROPOUT, Architecture, Dropouts, build_model, export, frames_of, normalised
+
+SIZES = {
+    "hidden_size": 32,
+    "layers": 2,
+    "heads": 4,
+    "ffn_size": 48,
+    "conv_channels": 16,
+    "position_kernel": 16,
+    "position_groups": 4,
+    "codes": 16,
+    "code_size": 16,
+    "projection_size": 12,
+}
+
+
+@pytest.mark.parametrize("layout", ["base", "large"])
+def test_the_exported_encoder_gives_the_context_of_our_forward_pass(tmp_path, layout):
+    model, normalise = build_model(None, Architecture(layout=layout, **SIZES), None, seed=0)
+    model.eval()
+    export(model, normalise, tmp_path)
+    waveforms = 0.1 * torch.randn(2, 16_000) + 0.05
+    lengths = torch.tensor([16_000, 16_000])
+    with torch.no_grad():
+        read = normalised(waveforms, lengths) if normalise else waveforms
+        projection = model.wav2vec2.feature_projection
+        features = projection.projection(projection.layer_norm(wav2vec2.conv_features(model, read)))
+        ours = wav2vec2.transformer(model, features, None, [True, True], NO_DROPOUT)
+        extractor = AutoFeatureExtractor.from_pretrained(tmp_path)
+        inputs = extractor(list(waveforms.numpy()), sampling_rate=16_000, return_tensors="pt")
+        theirs = AutoModel.from_pretrained(tmp_path).eval()(**inputs).last_hidden_state
+    assert normalise == (layout == "large")
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_checkpoint_is_continued_with_its_weights_shape_and_normalisation(tmp_path):
+    model, _ = build_model(None, Architecture(**SIZES), None, seed=0)
+    export(model, True, tmp_path)
+    again, normalise = build_model(str(tmp_path), Architecture(), None, seed=1)
+    assert normalise
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+    assert build_model(str(tmp_path), Architecture(**SIZES), False, seed=1)[1] is False
+
+
+def test_what_is_no_checkpoint_is_refused_in_words(tmp_path):
+    with pytest.raises(UserError, match="cannot load the checkpoint '.*nowhere'"):
+        build_model(str(tmp_path / "nowhere"), Architecture(), None, 0)
+    model, _ = build_model(None, Architecture(**SIZES), None, seed=0)
+    export(model, False, tmp_path / "whole")
+    with pytest.raises(UserError, match=r"architecture contradicts the checkpoint '.*whole' in num_hidden_layers"):
+        build_model(str(tmp_path / "whole"), Architecture(**{**SIZES, "layers": 3}), None, 0)
+    model.wav2vec2.save_pretrained(tmp_path / "encoder")
+    (tmp_path / "encoder" / "preprocessor_config.json").write_text(
+        (tmp_path / "whole" / "preprocessor_config.json").read_text()
+    )
+    with pytest.raises(UserError, match=r"lacks \d+ weights of wav2vec 2.0's pretraining \(project_hid.bias"):
+        build_model(str(tmp_path / "encoder"), Architecture(), None, 0)
+
+
+def test_a_pickled_checkpoint_is_never_loaded(tmp_path):
+    model, _ = build_model(None, Architecture(**SIZES), None, seed=0)
+    export(model, False, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot load the checkpoint"):
+        build_model(str(tmp_path), Architecture(), None, 0)
+
+
+def test_weights_are_a_function_of_the_seed():
+    state = torch.get_rng_state()
+    models = [build_model(None, Architecture(**SIZES), None, seed)[0].state_dict() for seed in (0, 0, 1)]
+    assert torch.equal(state, torch.get_rng_state())
+    name = "project_hid.weight"
+    assert torch.equal(models[0][name], models[1][name])
+    assert not torch.equal(models[0][name], models[2][name])
+
+
+def test_base_has_the_size_of_the_paper():
+    with torch.device("meta"):
+        model = Wav2Vec2ForPreTraining(wav2vec2._config(Architecture()))
+    # Baevski et al., 2020, section 5.2: 95 M parameters.
+    assert round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 1) == 95.0
+    assert json.loads(model.config.to_json_string())["conv_stride"] == [5, 2, 2, 2, 2, 2, 2]
+
+
+def test_frames_are_as_transformers_counts_them():
+    model, _ = build_model(None, Architecture(**SIZES), None, seed=0)
+    kernels, strides = model.config.conv_kernel, model.config.conv_stride
+    lengths = torch.tensor([400, 719, 720, 1040, 16_000, 160_000])
+    expected = model._get_feat_extract_output_lengths(lengths)
+    assert torch.equal(frames_of(lengths, kernels, strides), expected)
+    assert expected.tolist()[3] == 3
+    assert frames_of(np.array([160_000]), kernels, strides).tolist() == [499]
+
+
+def test_normalised_has_zero_mean_and_unit_variance_within_each_length():
+    waveforms = torch.randn(2, 1000) * 3 + 5
+    waveforms[1, 600:] = 0
+    out = normalised(waveforms, torch.tensor([1000, 600]))
+    for row, length in zip(out, (1000, 600), strict=True):
+        assert row[:length].mean().abs() < 1e-5
+        assert row[:length].var(correction=0) == pytest.approx(1, abs=1e-4)
+        assert (row[length:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Architecture(heads=7), "architecture.hidden_size must be a multiple of heads, but they are 768 and 7"),
+        (lambda: Dropouts(layer=1.0), "dropouts.layer must be at least 0 and below 1, but is 1.0"),
+    ],
+)
+def test_impossible_settings_are_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+def test_stock_convolutions_agree_with_ours(monkeypatch):
+    for layout in ("base", "large"):
+        model, _ = build_model(None, Architecture(layout=layout, **SIZES), None, seed=0)
+        waveforms = torch.randn(2, 4000)
+        with torch.no_grad():
+            stock = model.wav2vec2.feature_extractor(waveforms).transpose(1, 2)
+            assert torch.allclose(wav2vec2.conv_features(model, waveforms), stock, atol=1e-5)

@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from nonverbal import config
+from nonverbal.errors import UserError
+from nonverbal.evaluation.scores import read_scores
+
+RECIPE = """\
+wav2vec2:
+  architecture:
+    layout: large
+    hidden_size: 32
+    layers: 1
+    heads: 2
+    ffn_size: 32
+    conv_channels: 16
+    codes: 8
+    code_size: 8
+    projection_size: 8
+batches: {batch_seconds: 4, batches_per_step: 1, max_seconds: 1, min_seconds: 0.5}
+trainer: {steps: 3, validate_every: 2, checkpoint_every: 2, log_every: 1, optimizer: {warmup_steps: 1}}
+"""
+FILES = """\
+corpus/probe/laugh/laugh_s000_00.wav
+corpus/pretraining/laugh/laugh_s005_00.wav
+shards/probe/manifest.jsonl
+shards/pretraining/ledger.jsonl
+run/recipe.yaml
+run/checkpoints/step-3/model.safetensors
+run/encoder/model.safetensors
+embeddings
+probe/scores.jsonl
+training.png
+probe.png
+summary.json
+"""
+
+
+@pytest.fixture(scope="module")
+def program(load_program):
+    return load_program("demo/demo.py")
+
+
+def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, monkeypatch, capfd, program):
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(RECIPE)
+    arguments = ["--out", "demo", "--pretraining", "recipe.yaml"]
+    arguments += ["--probe_speakers", "5", "--pretraining_speakers", "4", "--takes", "1"]
+    program.main(arguments)
+    out = Path("demo")
+    assert all((out / name).exists() for name in FILES.split())
+    said = capfd.readouterr().out
+    assert all(f"demo/{name}: " in said for name in ("run/encoder", "training.png", "probe.png", "summary.json"))
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary) == ["logmel", "initialised", "pretrained", "protocol", "loss_first", "loss_last", "seconds"]
+    assert all(summary[name].keys() == {"mean", "std"} for name in ("logmel", "initialised", "pretrained"))
+    assert summary["protocol"] == "speaker-disjoint 5-fold, stratified"
+    scores = read_scores(out / "probe/scores.jsonl")
+    assert {(score.model, score.pretraining) for score in scores} == {
+        (name, "held out") for name in ("logmel", "initialised", "pretrained")
+    }
+
+    checkpoint = out / "run/checkpoints/step-3/model.safetensors"
+    written = checkpoint.stat().st_mtime_ns
+    program.main(arguments)
+    assert checkpoint.stat().st_mtime_ns == written
+    repeated = json.loads((out / "summary.json").read_text())
+    assert repeated | {"seconds": summary["seconds"]} == summary
+    assert read_scores(out / "probe/scores.jsonl") == scores
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--takes", "0"], "--takes must be at least 1, but is 0"),
+        (["--probe_speakers", "4"], "--probe_speakers must be at least 5, but is 4"),
+        (["--pretraining", "nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
+        (["--takes", "3"], "demo holds a demo of other settings .takes: 4 then, 3 now.; give the same"),
+    ],
+)
+def test_what_no_demo_can_be_made_of_is_refused(tmp_path, monkeypatch, program, argv, message):
+    monkeypatch.chdir(tmp_path)
+    Path("demo").mkdir()
+    Path("demo/demo.yaml").write_text(config.dump(program.DemoConfig()))
+    with pytest.raises(UserError, match=message):
+        program.main(["--out", "demo", *argv])

@@ -1,0 +1,39 @@
+"""Every command that the pages show is one that the programs understand."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from nonverbal import cli, config
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+CONFIGS = {"prepare": "PrepareConfig", "pretrain": "PretrainConfig", "probe": "ProbeConfig", "demo": "DemoConfig"}
+
+
+def commands(text):
+    """Return the lines of code blocks that begin with ``nonverbal``, those that are continued as one."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [line for line in "".join(blocks).replace("\\\n", " ").splitlines() if line.startswith("nonverbal ")]
+
+
+SHOWN = [(page.name, line) for page in PAGES for line in commands(page.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize(("page", "line"), SHOWN)
+def test_a_command_is_understood(page, line, load_program):
+    command, *argv = shlex.split(line, comments=True)[1:]
+    if command not in CONFIGS or argv[:1] in (["--help"], ["--verify"]):
+        assert command in cli.PROGRAMS
+        return
+    module = load_program(cli.PROGRAMS[command][0])
+    argv = module.with_corpora(argv) if command == "prepare" else argv
+    config.load(getattr(module, CONFIGS[command]), argv, f"nonverbal {command}", "")
+
+
+def test_pages_link_to_pages_that_are_there():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"

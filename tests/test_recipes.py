@@ -1,0 +1,96 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from nonverbal import config
+from nonverbal.data.plan import clip_table, plan, plan_validation
+from nonverbal.data.prepare import PrepareConfig
+from nonverbal.objectives.contrastive import build_objective
+
+ROOT = Path(__file__).parent.parent
+PRETRAINING = sorted([*ROOT.glob("recipes/pretrain/*.yaml"), ROOT / "recipes/demo.yaml"])
+DATA = sorted(ROOT.glob("recipes/data/*.yaml"))
+SMALL = {"hidden_size": 32, "layers": 1, "heads": 2, "ffn_size": 32, "conv_channels": 8, "codes": 4, "code_size": 8}
+CLIPS = [
+    (corpus, seconds, "validation" if i % 5 == 0 else "train")
+    for corpus, count in (("bursts", 20), ("cries", 10))
+    for i, seconds in enumerate(np.linspace(0.3, 2.5 if corpus == "bursts" else 10, count).round(2).tolist())
+]
+
+
+@pytest.fixture(scope="module")
+def pretrain_config(load_program):
+    return load_program("pretrain/train.py").PretrainConfig
+
+
+def load(cls, recipe, *argv):
+    return config.load(cls, [str(recipe), "--data", "shards", "--out", "run", *argv], "nonverbal pretrain", "")
+
+
+@pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
+def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, pretrain_config, make_shards):
+    small = [f"--wav2vec2.architecture.{name}={size}" for name, size in SMALL.items()]
+    settings = load(pretrain_config, recipe, *small)
+    assert settings.trainer.optimizer.warmup_steps < settings.trainer.steps
+    table = clip_table([make_shards(CLIPS)], "train")
+    batches = plan(table, settings.batches, settings.seed, 0)
+    assert sorted(np.concatenate([clips for batch in batches for clips in batch.clips])) == list(range(24))
+    assert plan_validation(table, settings.batches, settings.seed)
+    sampler = build_objective(settings.wav2vec2, settings.seed).target_sampler
+    for batch in batches:
+        targets = sampler(batch.lengths, np.random.default_rng(0))
+        assert targets.count >= 2 * len(batch.lengths)
+
+
+@pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
+def test_a_pretraining_recipe_holds_only_what_differs(recipe, pretrain_config):
+    given = flat(yaml.safe_load(recipe.read_text()))
+    defaults = flat(config.to_dict(pretrain_config(data=[], out=Path("run"))))
+    # The family says which of the groups is read.
+    assert [key for key in given if key != "family" and given[key] == defaults[key]] == []
+
+
+def flat(tree, prefix=""):
+    if not isinstance(tree, dict):
+        return {prefix[:-1]: tree}
+    return {key: value for name, child in tree.items() for key, value in flat(child, f"{prefix}{name}.").items()}
+
+
+def test_voc2vec_is_the_papers(pretrain_config):
+    settings = load(pretrain_config, ROOT / "recipes/pretrain/voc2vec.yaml")
+    shape, trainer, optimizer = settings.wav2vec2.architecture, settings.trainer, settings.trainer.optimizer
+    assert (shape.layout, shape.layers, shape.hidden_size, shape.ffn_size) == ("base", 12, 768, 3072)
+    assert (shape.conv_channels, shape.heads) == (512, 12)
+    assert (trainer.steps, optimizer.lr, optimizer.schedule) == (400_000, 5e-4, "linear")
+    assert optimizer.warmup_steps == 0.08 * trainer.steps
+    assert settings.batches.max_seconds == 10
+    assert settings.batches.batch_seconds * settings.batches.batches_per_step == 700
+
+
+def test_the_tiny_recipe_trains_and_its_encoder_loads(make_shards, tmp_path):
+    from transformers import AutoFeatureExtractor, AutoModel
+
+    shards, run = make_shards(CLIPS).folder, tmp_path / "run"
+    command = [sys.executable, "-m", "nonverbal", "pretrain", "recipes/pretrain/wav2vec2_tiny.yaml"]
+    command += ["--data", str(shards), "--out", str(run), "--trainer.steps", "2", "--trainer.log_every", "1"]
+    result = subprocess.run(
+        [*command, "--trainer.optimizer.warmup_steps", "1"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "train"] == [1, 2]
+    assert all(np.isfinite(row["loss"]) for row in rows)
+    assert AutoModel.from_pretrained(run / "encoder").config.hidden_size == 144
+    assert AutoFeatureExtractor.from_pretrained(run / "encoder").do_normalize
+
+
+@pytest.mark.parametrize("recipe", DATA, ids=lambda path: path.stem)
+def test_a_data_recipe_loads(recipe):
+    settings = config.load(PrepareConfig, [str(recipe), "--out", "shards"], "nonverbal prepare", "")
+    assert settings.corpora
+    assert all(source.folder.parts[0] == "corpora" for source in settings.corpora.values())

@@ -104,9 +104,6 @@ class Trainer:
         optimizer = build_optimizer(self.module, settings.steps, settings.optimizer)
         self.model, self.optimizer = self.accelerator.prepare(self.module, optimizer)
         self.parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        for parameter in self.parameters:
-            # A layer that is dropped in a step has a gradient of zero there, and its moments decay like all others.
-            parameter.grad = torch.zeros_like(parameter)
         self.position = Position()
         self.report = Reporter(settings.steps, self.accelerator.is_main_process)
         self.signal = 0
@@ -154,6 +151,10 @@ class Trainer:
         return loss
 
     def _update(self, step: int, losses: list[Loss]) -> None:
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                # A layer that is dropped in a step has a gradient of zero there: its moments decay like all others.
+                parameter.grad = torch.zeros_like(parameter)
         gradients = [cast(Tensor, parameter.grad) for parameter in self.parameters]
         norm = get_total_norm(gradients, foreach=True)
         rate = learning_rate(step, self.settings.steps, self.settings.optimizer)
@@ -168,7 +169,7 @@ class Trainer:
             self.log.add(losses, lr=rate, grad_norm=float(norm))
         else:
             self._skip(step, losses)
-        self.optimizer.zero_grad(set_to_none=False)
+        self.optimizer.zero_grad()
 
     def _skip(self, step: int, losses: list[Loss]) -> None:
         self.position.skipped_in_a_row += 1

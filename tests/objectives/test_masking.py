@@ -26,7 +26,7 @@ def test_one_row_is_whole_spans(seed):
 
 def test_about_49_percent_are_masked_as_in_transformers():
     random = np.random.default_rng(0)
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - what transformers draws from
     # One row at a time: fairseq's equal counts, which transformers does not have, cost several rows some.
     ours = [span_mask(np.array([499]), 0.65, 10, random).mean() for _ in range(400)]
     theirs = [_compute_mask_indices((1, 499), 0.65, 10, min_masks=2).mean() for _ in range(400)]

@@ -20,9 +20,12 @@ from nonverbal.evaluation.comparison import compare, make_task
 from nonverbal.evaluation.plots import plot_probes, plot_training, read_metrics
 from nonverbal.evaluation.report import print_scores
 from nonverbal.evaluation.scores import Score, summarise
+from nonverbal.files import write_atomically
 
 PATTERN = r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav"
 """Class and speaker in the path of a synthetic sound."""
+
+FOLDS = 5
 
 
 @dataclass
@@ -40,11 +43,19 @@ class DemoConfig:
     takes: int = 4
     """Sounds of each class by each speaker."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no demo can be made of."""
+        for name, least in (("probe_speakers", FOLDS), ("pretraining_speakers", 2), ("takes", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name} must be at least {least}, but is {getattr(self, name)}")
+
 
 def main(argv: list[str]) -> None:
     """Make sounds, prepare them, pretrain, probe, and show."""
     started = time.monotonic()
     settings = config.load(DemoConfig, argv, prog="nonverbal demo", description=__doc__)
+    cli.find_file(settings.pretraining)
+    check_settings(settings)
     out, first = settings.out, settings.probe_speakers
     probed = make_shards(out, "probe", range(first), settings.takes, [])
     heard = make_shards(
@@ -57,6 +68,20 @@ def main(argv: list[str]) -> None:
     write_summary(out, scores, time.monotonic() - started)
     print_scores(scores)
     print_places(out)
+
+
+def check_settings(settings: DemoConfig) -> None:
+    """Write ``demo.yaml``, or on a second run compare with it: sounds that are there are not made again."""
+    path = settings.out / "demo.yaml"
+    if path.exists():
+        changes = config.differences(path.read_text(encoding="utf-8"), settings, {"out"})
+        if changes:
+            raise UserError(
+                f"{settings.out} holds a demo of other settings ({changes}); "
+                "give the same to continue it, or another --out to start a new one"
+            )
+    settings.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, config.dump(settings))
 
 
 def make_shards(out: Path, name: str, speakers: range, takes: int, exclude: Sequence[ShardFolder]) -> ShardFolder:
@@ -77,17 +102,20 @@ def pretrain_encoder(recipe: str, shards: ShardFolder, run: Path) -> None:
         try:
             code = process.wait()
         except KeyboardInterrupt:
-            # The same Ctrl-C has reached it, and it saves its state before it ends.
-            process.wait()
-            raise
+            # The same Ctrl-C has reached it: it saves its state before it ends, and says so.
+            code = process.wait()
+            if code <= 0:  # it was at its end, and said nothing
+                raise
+    if code < 0:
+        raise UserError(f"pretraining was killed by signal {-code}; run the same command again to continue")
     if code:
-        raise UserError(f"pretraining ended with exit code {code}, see above; run the same command again to continue")
+        sys.exit(code)
 
 
 def probe_encoder(encoder: Path, heard: ShardFolder, probed: ShardFolder, out: Path) -> list[Score]:
     """Probe log-mel statistics, the encoder as initialised, and as pretrained, on speakers it has not heard."""
     step("linear probes of log-mel statistics, the encoder as initialised, and as pretrained")
-    task = make_task(probed, classes=[], group="speaker", folds=5, seeds=[0])
+    task = make_task(probed, classes=[], group="speaker", folds=FOLDS, seeds=[0])
     encoders = {"logmel": "logmel", "initialised": f"initialised:{encoder}", "pretrained": str(encoder)}
     manifests = [heard.folder / "manifest.jsonl"]
     return compare(task, list(encoders.values()), manifests, out / "embeddings", out / "probe", list(encoders))
@@ -103,7 +131,7 @@ def write_summary(out: Path, scores: list[Score], seconds: float) -> None:
         "loss_last": losses[-1],
         "seconds": round(seconds, 1),
     }
-    (out / "summary.json").write_text(json.dumps(uar | measured, indent=1) + "\n", encoding="utf-8")
+    write_atomically(out / "summary.json", json.dumps(uar | measured, indent=1) + "\n")
 
 
 def print_places(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Score frozen encoders with linear probes: ``nonverbal probe --data SHARDS --encoders logmel RUN/encoder --out FOLDER``.
+"""Score frozen encoders with linear probes: ``nonverbal probe --data SHARDS --encoders logmel RUN/encoder --out DIR``.
 
 By path: ``python evaluate/probe.py --data SHARDS --encoders ...``. All encoders are tested on the same folds.
 """

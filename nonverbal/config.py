@@ -13,6 +13,9 @@ from nonverbal.errors import UserError
 
 T = TypeVar("T")
 
+KIND = r"<class '[^']+'>|typing\.Literal\[.+?\]"
+"""A type in a parser's complaint."""
+
 
 def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     """Read ``[RECIPE.yaml] [--key value ...]`` into the dataclass ``cls``.
@@ -213,11 +216,20 @@ def _reworded(message: str) -> str:
     message = _one_line(message)
     if found := re.search(r'Parser key "([^"]+)": Expected an? (.+?)\. Got value: (.*)', message):
         key, expected, value = found.groups()
-        kind = re.sub(r"<class '(.+?)'>", r"\1", expected)
-        return f"--{key} must be {kind}, but is {value!r}"
+        return f"--{key} must be {_kind(expected)}, but is {value!r}"
+    union = r'Parser key "([^"]+)": .* Union subtypes Subtypes: [(\[](.+?)[)\]] Errors: .* Given value: (.*)'
+    if found := re.search(union, message):
+        key, kinds, value = found.groups()
+        return f"--{key} must be {' or '.join(_kind(kind) for kind in re.findall(KIND, kinds))}, but is {value!r}"
     if found := re.search(r"arguments are required: (.*)", message):
         return "missing: " + ", ".join(f"--{key}" for key in found.group(1).split(", "))
     return message
+
+
+def _kind(expected: str) -> str:
+    """A type as the parser writes it, in the words of the command line."""
+    plain = re.sub(r"<class '(.+?)'>", r"\1", expected).replace("NoneType", "null")
+    return re.sub(r"typing\.Literal\[(.+)\]", r"\1", plain)
 
 
 def _one_line(text: str) -> str:

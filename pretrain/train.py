@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
-
 from nonverbal import cli, config
 from nonverbal.data.batches import ShardData
 from nonverbal.data.index import open_shards
 from nonverbal.data.plan import BatchSettings
+from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.trainer import FREE_SETTINGS, Trainer, TrainerSettings
 

@@ -1,16 +1,26 @@
 """Decoding: any audio file to 16-bit samples at 16 kHz, mono, and a name for everything that is wrong with it."""
 
 import io
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
+from nonverbal.data.containers import ends_early
 from nonverbal.data.index import SAMPLE_RATE
 
 MAX_SECONDS = 24 * 3600
 """Longest file that is read; a header that claims more is taken for damaged."""
+
+SAMPLE_RATES = range(1_000, 1_000_001)
+"""Hz that are taken for sound."""
+
+BLOCK = 1 << 20
+"""Samples that are read at once, whatever a header promises."""
 
 FORMATS = {
     "wav": {"WAV", "WAVEX", "RF64", "W64"},
@@ -30,6 +40,9 @@ EXTENSIONS = frozenset([*FORMATS, "3gp", "m4a", "mp4", "aac", "webm", "mka", "wm
 """What counts as an audio file where a folder says no more."""
 
 ALIASES = {"mka": "matroska", "wma": "asf"}
+
+FFMPEG_FORMATS = "mov,matroska,asf,caf,aac,amr,amrnb,amrwb,ogg,mp3,flac,wav,w64,aiff,au"
+"""No playlists, which name other files and addresses."""
 
 
 class AudioProblem(Exception):
@@ -63,11 +76,16 @@ def load(path: Path) -> Audio:
 
     Raises:
         AudioProblem: the file gives no sound, or not all of it.
+        OSError: there is no such file, or it may not be read.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise AudioProblem("unreadable", "not a regular file")
+    if ends_early(path):
+        raise AudioProblem("truncated", "the file ends before its container does")
     try:
         waveform, rate, notes = _soundfile(path)
     except soundfile.LibsndfileError as error:
-        waveform, rate, notes = _av(path, str(error))
+        waveform, rate, notes = _av(path, error.error_string)
     if not len(waveform):
         raise AudioProblem("empty", "no samples")
     if not np.isfinite(waveform).all():
@@ -101,13 +119,17 @@ def encode(samples: np.ndarray) -> bytes:
 
 def _soundfile(path: Path) -> tuple[np.ndarray, int, list[str]]:
     with soundfile.SoundFile(path) as file:
-        _check_length(file.frames / file.samplerate)
+        _check(file.frames, file.samplerate)
         if _shortened(file.extra_info):
             raise AudioProblem("truncated", "the header promises more audio than the file holds")
+        blocks = []
         try:
-            waveform = file.read(dtype="float32", always_2d=True)
+            # A header that lies must not take the memory that it promises to fill.
+            while len(block := file.read(BLOCK // file.channels, dtype="float32", always_2d=True)):
+                blocks.append(block)
         except soundfile.LibsndfileError as error:
-            raise AudioProblem("truncated", str(error)) from error
+            raise AudioProblem("truncated", error.error_string) from error
+        waveform = np.concatenate([np.zeros((0, file.channels), dtype=np.float32), *blocks])
         # MP3 headers estimate; the others count.
         if len(waveform) < file.frames and file.format != "MP3":
             raise AudioProblem("truncated", f"{len(waveform)} of {file.frames} samples can be read")
@@ -131,30 +153,43 @@ def _av(path: Path, refusal: str) -> tuple[np.ndarray, int, list[str]]:
     av.logging.set_level(av.logging.PANIC)
     chunks: list[np.ndarray] = []
     try:
-        with av.open(str(path)) as container:
+        # FFmpeg takes some names for addresses, so it is given none.
+        with open(path, "rb") as file, av.open(file, options={"format_whitelist": FFMPEG_FORMATS}) as container:
             if not container.streams.audio:
                 raise AudioProblem("unreadable", "no audio stream")
-            _check_length((container.duration or 0) / 1_000_000)
             stream = container.streams.audio[0]
             rate, names = stream.rate, container.format.name.split(",")
-            resampler = av.AudioResampler(format="fltp")
-            for frame in container.decode(stream):
-                chunks += [part.to_ndarray() for part in resampler.resample(frame)]
-            chunks += [part.to_ndarray() for part in resampler.resample(None)]
+            _check((container.duration or 0) * rate // 1_000_000, rate)
+            for chunk in _frames(container, stream):
+                chunks.append(chunk)
+                _check(sum(map(len, chunks)) if len(chunks) % 1000 == 0 else 0, rate)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = "truncated" if chunks else "unreadable"
-        raise AudioProblem(reason, f"libsndfile: {refusal}; FFmpeg: {error}") from error
+        said = getattr(error, "strerror", None) or error
+        raise AudioProblem(reason, f"libsndfile: {refusal} FFmpeg: {said}") from error
     extension = _extension(path)
     notes = [] if ALIASES.get(extension, extension) in names else ["mislabelled"]
-    waveform = np.concatenate(chunks, axis=1).T if chunks else np.zeros((0, 1), dtype=np.float32)
-    return waveform.astype(np.float32), rate, notes
+    waveform = np.concatenate(chunks) if chunks else np.zeros((0, 1), dtype=np.float32)
+    return waveform, rate, notes
 
 
-def _check_length(seconds: float) -> None:
-    if seconds > MAX_SECONDS:
-        raise AudioProblem(
-            "unreadable", f"the header promises {seconds / 3600:.0f} hours, more than the 24 that are read"
-        )
+def _frames(container: Any, stream: Any) -> Iterator[np.ndarray]:
+    """Decode, ``(T, channels)`` float32 at a time."""
+    from av import AudioResampler
+
+    resampler = AudioResampler(format="fltp")
+    for frame in container.decode(stream):
+        yield from (part.to_ndarray().T for part in resampler.resample(frame))
+    yield from (part.to_ndarray().T for part in resampler.resample(None))
+
+
+def _check(samples: int, rate: int) -> None:
+    """Refuse what no recording is, before it takes the memory of one."""
+    if rate not in SAMPLE_RATES:
+        raise AudioProblem("unreadable", f"the header says {rate} Hz")
+    if samples / rate > MAX_SECONDS:
+        hours = samples / rate / 3600
+        raise AudioProblem("unreadable", f"the header promises {hours:.0f} hours, more than the 24 that are read")
 
 
 def _extension(path: Path) -> str:

@@ -125,8 +125,9 @@ def _normalises(source: str) -> bool:
     """Whether an encoder's waveforms are to have zero mean and unit variance."""
     from transformers import AutoFeatureExtractor
 
-    if source.startswith((".", "/", "~")) and not Path(source).is_dir():
-        raise UserError(f"there is no folder {source}")
+    # A name of the Hub has one slash at most.
+    if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).is_dir():
+        raise UserError(f"there is no folder {source}; nonverbal pretrain writes an encoder to RUN/encoder")
     try:
         extractor = AutoFeatureExtractor.from_pretrained(source)
     except (OSError, ValueError) as error:

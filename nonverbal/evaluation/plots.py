@@ -14,7 +14,7 @@ TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
 
 PANELS = (
     ("loss", "loss per target (nats)"),
-    ("accuracy", "contrastive accuracy"),
+    ("accuracy", "contrastive accuracy (share of targets)"),
     ("perplexity", "codebook perplexity (codes in use)"),
     ("lr", "learning rate"),
 )
@@ -38,8 +38,12 @@ def plot_training(metrics: Path, figure: Path) -> None:
     canvas = Figure(figsize=(5.5 * columns, 3.6 * height), layout="constrained")
     for axes, (name, label) in zip(canvas.subplots(height, columns, squeeze=False).flat, panels, strict=False):
         _curves(axes, rows, name)
-        axes.set(xlabel="step", ylabel=label)
+        axes.set(xlabel="optimizer step", ylabel=label)
         axes.grid(alpha=0.25)
+        if name != "loss":
+            axes.set_ylim(bottom=0)
+        if name == "lr":
+            axes.ticklabel_format(axis="y", scilimits=(0, 0))
         if len(axes.get_lines()) > 1:
             axes.legend(frameon=False, fontsize="small")
     for axes in canvas.axes[len(panels) :]:
@@ -60,21 +64,23 @@ def plot_probes(scores: Sequence[Score], figure: Path, metric: str = "uar") -> N
     from matplotlib.figure import Figure
 
     summaries = summarise(scores)
-    canvas = Figure(figsize=(8, 1.6 + 0.55 * len(summaries)), layout="constrained")
+    canvas = Figure(figsize=(8, 1.7 + 0.55 * len(summaries)), layout="constrained")
     axes = canvas.subplots()
     for height, summary in enumerate(summaries):
         values = [score.metrics[metric] for score in scores if score.model == summary.model]
         jitter = height + np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [height]
-        axes.scatter(values, jitter, s=14, color=TRAIN, alpha=0.45, linewidths=0, zorder=2)
+        dots = axes.scatter(values, jitter, s=16, color=TRAIN, alpha=0.6, linewidths=0, zorder=2, clip_on=False)
         mean, std = summary.mean[metric], summary.std[metric]
-        axes.errorbar(mean, height, xerr=std, fmt="o", color="black", markersize=6, capsize=4, zorder=3)
+        bar = axes.errorbar(mean, height, xerr=std, fmt="o", color="black", markersize=6, capsize=4, zorder=3)
         axes.annotate(f"{mean:.3f} ± {std:.3f}", (1.02, height), xycoords=("axes fraction", "data"), va="center")
     axes.set_yticks(range(len(summaries)), [_label(summary.model, summary.pretraining) for summary in summaries])
     axes.set_ylim(len(summaries) - 0.5, -0.5)
+    marks = [(dots, "one fold"), (bar, f"mean ± population std over {summaries[0].folds} folds")]
     if metric == "uar":
         chance = 1 / len(scores[0].classes)
-        axes.axvline(chance, color=MUTED, linestyle="--", label=f"chance ({chance:.2f})", zorder=1)
-        axes.legend(frameon=False, fontsize="small", loc="best")
+        line = axes.axvline(chance, color=MUTED, linestyle="--", zorder=1)
+        marks.append((line, f"chance ({chance:.2f})"))
+    canvas.legend(*zip(*marks, strict=True), frameon=False, fontsize="small", loc="outside lower center", ncols=3)
     axes.set_xlim(0, 1)
     axes.set_xlabel(METRIC_NAMES[metric])
     axes.set_title(f"{scores[0].corpus}, {len(scores[0].classes)} classes: {scores[0].protocol}", fontsize="medium")
@@ -116,7 +122,6 @@ def _curves(axes: Any, rows: list[dict[str, Any]], name: str) -> None:
     if name == "accuracy" and any("chance" in row for row in train):
         known = [row for row in train if "chance" in row]
         axes.plot(_column(known, "step"), _column(known, "chance"), color=MUTED, linestyle="--", label="chance (train)")
-        axes.set_ylim(bottom=0)
 
 
 def _column(rows: list[dict[str, Any]], name: str) -> list[float]:

@@ -22,20 +22,23 @@ def print_scores(scores: Sequence[Score]) -> None:
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("model", overflow="fold", min_width=16)
     for name in ("UAR", "accuracy", "macro F1"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("layer")
-    table.add_column("pretraining", no_wrap=True)
+    table.add_column("pretraining", no_wrap=True, min_width=len("transductive"))
     for summary in summarise(scores):
         values = [f"{_short(summary.mean[name])}±{_short(summary.std[name])}" for name in ("uar", "accuracy", "f1")]
         layers = Counter(int(score.chosen["layer"]) for score in scores if score.model == summary.model)
         status = f"[yellow]{summary.pretraining}[/]" if summary.pretraining == "transductive" else summary.pretraining
         table.add_row(escape(summary.model), *values, _layers(layers), status)
     console = Console()
-    # A file or a pipe has no width: room for the whole table, so that it can be searched.
-    console.print(table, width=None if console.is_terminal else 160)
+    if not console.is_terminal:
+        # A file or a pipe has no width: room for the whole table, so that it can be searched.
+        console = Console(width=160)
+    console.print(table)
 
 
 def _caption(scores: Sequence[Score]) -> str:

@@ -6,6 +6,7 @@ takes other random numbers. On other devices PyTorch's own are used.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -14,6 +15,10 @@ from torch import Tensor
 
 RESOLUTION = 1 << 15
 """Dropout's probabilities are multiples of 1 / 32768."""
+
+
+CACHED_VALUES = 1 << 21
+"""Values of a matrix that is to stay in the cache between two operations."""
 
 
 def compute_dtype(like: Tensor) -> torch.dtype:
@@ -139,7 +144,7 @@ class _Dropout(torch.autograd.Function):
         return x * kept
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (kept,) = ctx.saved_tensors
         return gradient * kept, None
 
@@ -160,7 +165,7 @@ class _Attention(torch.autograd.Function):
         return torch.bmm(signed.relu(), value)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, signed = ctx.saved_tensors
         gradient = gradient.contiguous()
         for_value = torch.bmm(signed.relu().transpose(1, 2), gradient) / (1 - ctx.p)
@@ -178,49 +183,80 @@ class _Product(torch.autograd.Function):
         return torch.bmm(data, weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         (data,) = ctx.saved_tensors
         return None, torch.bmm(data.transpose(1, 2), gradient.contiguous())
 
 
 class _GeluConv1d(torch.autograd.Function):
-    """A convolution as one matrix product over overlapping windows; so is its gradient for the input."""
+    """A convolution as matrix products over overlapping windows; so is its gradient for the input.
+
+    All are taken a stretch at a time, so that windows, activations and their gradients stay in the cache.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int) -> Tensor:
         x = x.contiguous()
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
+        out, channels, kernel = weight.shape
         # (C', C, kernel) -> (kernel x C, C')
-        flat = weight.permute(2, 1, 0).reshape(-1, weight.shape[0])
-        return windows(F.gelu(x), weight.shape[2], stride) @ flat
+        flat = weight.permute(2, 1, 0).reshape(-1, out)
+        y = x.new_empty(len(x), (x.shape[1] - kernel) // stride + 1, out)
+        for row, start, stop in _stretches(y.shape, kernel * channels):
+            seen = F.gelu(x[row, start * stride : (stop - 1) * stride + kernel])
+            torch.mm(_unfolded(seen, kernel, stride), flat, out=y[row, start:stop])
+        return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight = ctx.saved_tensors
-        out, channels, kernel = weight.shape
         gradient = gradient.contiguous()
-        # (N, C', T') x (N, T', kernel x C) -> (C', kernel x C) -> (C', C, kernel)
-        flat = torch.bmm(gradient.transpose(1, 2), windows(F.gelu(x), kernel, ctx.stride)).sum(0)
-        for_weight = flat.view(out, kernel, channels).transpose(1, 2)
-        for_gelu = _input_gradient(gradient, weight, ctx.stride, x.shape[1])
-        return torch.ops.aten.gelu_backward(for_gelu, x), for_weight, None
+        return _input_gradient(gradient, x, weight, ctx.stride), _weight_gradient(gradient, x, weight, ctx.stride), None
 
 
-def _input_gradient(gradient: Tensor, weight: Tensor, stride: int, length: int) -> Tensor:
+def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Return ``(C', C, kernel)``; stretches are added up in float32 or better."""
+    out, channels, kernel = weight.shape
+    total = torch.zeros(out, kernel * channels, dtype=torch.promote_types(weight.dtype, torch.float32))
+    for row, start, stop in _stretches(gradient.shape, kernel * channels):
+        seen = F.gelu(x[row, start * stride : (stop - 1) * stride + kernel])
+        # (C', stretch) x (stretch, kernel x C) -> (C', kernel x C)
+        total += gradient[row, start:stop].T @ _unfolded(seen, kernel, stride)
+    return total.view(out, kernel, channels).transpose(1, 2).to(weight.dtype)
+
+
+def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Return ``(N, T, C)``.
 
     Input sample stride x t + i has met output t - j through tap i + stride x j. So a block of ``stride`` samples is a
     product of a window of ``reach`` output gradients with one matrix, whose taps beyond the kernel are zero.
     """
     out, channels, kernel = weight.shape
-    reach = -(-kernel // stride)
+    length, reach = x.shape[1], -(-kernel // stride)
     blocks = -(-length // stride)
     taps = F.pad(weight, (0, reach * stride - kernel))
     # (C', C, reach x stride) -> (C', C, reach, stride) -> (reach, C', stride, C), the latest gradient's taps last
-    taps = taps.view(out, channels, reach, stride).permute(2, 0, 3, 1).flip(0)
-    before, after = reach - 1, blocks - gradient.shape[1]
-    padded = F.pad(gradient, (0, 0, before, after)).contiguous()
-    # (N, blocks, reach x C') x (reach x C', stride x C) -> (N, blocks x stride, C)
-    spread = windows(padded, reach, 1) @ taps.reshape(reach * out, stride * channels)
-    return spread.view(len(gradient), blocks * stride, channels)[:, :length]
+    taps = taps.view(out, channels, reach, stride).permute(2, 0, 3, 1).flip(0).reshape(reach * out, stride * channels)
+    padded = F.pad(gradient, (0, 0, reach - 1, blocks - gradient.shape[1]))
+    result = torch.empty_like(x)
+    for row, start, stop in _stretches((len(x), blocks), reach * out):
+        # (blocks, reach x C') x (reach x C', stride x C) -> (blocks x stride, C)
+        spread = (_unfolded(padded[row, start : stop + reach - 1], reach, 1) @ taps).view(-1, channels)
+        here = slice(start * stride, min(stop * stride, length))
+        spread = spread[: here.stop - here.start]
+        torch.ops.aten.gelu_backward.grad_input(spread, x[row, here], grad_input=result[row, here])
+    return result
+
+
+def _stretches(shape: Sequence[int], width: int) -> Iterator[tuple[int, int, int]]:
+    """Cut each row of ``shape`` (rows, length, ...) into stretches whose windows of ``width`` values fit the cache."""
+    longest = max(CACHED_VALUES // width, 1)
+    for row in range(shape[0]):
+        for start in range(0, shape[1], longest):
+            yield row, start, min(start + longest, shape[1])
+
+
+def _unfolded(x: Tensor, size: int, stride: int) -> Tensor:
+    """Return the windows of ``(T, C)`` as rows, ``((T - size) // stride + 1, size x C)``, a view."""
+    return windows(x[None], size, stride)[0]

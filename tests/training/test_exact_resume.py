@@ -40,7 +40,13 @@ def trainer_of(folder, shards, precision, workers):
     run.checkpoints.mkdir(parents=True, exist_ok=True)
     optimizer = OptimizerSettings(lr=1e-3, warmup_steps=2)
     training = TrainerSettings(
-        steps=7, precision=precision, validate_every=4, checkpoint_every=5, log_every=1, workers=workers, optimizer=optimizer
+        steps=7,
+        precision=precision,
+        validate_every=4,
+        checkpoint_every=5,
+        log_every=1,
+        workers=workers,
+        optimizer=optimizer,
     )
     return Trainer(objective, data, training, run, seed=0)
 

@@ -1,0 +1,233 @@
+"""One pretraining step of wav2vec 2.0 base: ours, transformers' as its example uses it, and fairseq2's own model.
+
+``python benchmarks/pretrain_step.py [--rows 4] [--seconds 10] [--steps 2] [--rounds 2] [--json FILE]``
+
+The same clips, shape, dropouts, share of masked frames, 100 negatives and fused AdamW, no layer drop, in bf16
+(autocast) and fp32. Each measurement is a process of its own, one after another, in several rounds, so that a
+disturbance of the machine meets all of them; a step's seconds are the least of its process's steps, a peer's the median
+over rounds. Memory is the process's peak, its interpreter and libraries included. The floor is what the matrix products
+and convolutions of the network would take at this machine's measured rates; the profile shows where our step's time
+goes.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PEERS = ("nonverbal", "transformers", "fairseq2")
+PRECISIONS = ("bf16", "fp32")
+
+Step = Callable[[], Tensor]
+
+
+def main() -> None:
+    """Measure every peer in both precisions, print, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=4, help="clips in the batch")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each clip")
+    parser.add_argument("--steps", type=int, default=2, help="steps timed in each process, after one that is not")
+    parser.add_argument("--rounds", type=int, default=2, help="processes for each peer and precision")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--measure", nargs=2, metavar=("PEER", "PRECISION"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        peer, precision = arguments.measure
+        print(json.dumps(measure(peer, precision, arguments.rows, arguments.seconds, arguments.steps)))
+        return
+    figures = compare(sys.argv[1:], arguments.rounds)
+    figures["rows"], figures["clip_seconds"], figures["threads"] = (
+        arguments.rows,
+        arguments.seconds,
+        torch.get_num_threads(),
+    )
+    figures["floor"] = {name: floor(name, arguments.rows, arguments.seconds) for name in PRECISIONS}
+    figures["profile"] = profile(arguments.rows, arguments.seconds)
+    print(json.dumps(figures, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def compare(argv: list[str], rounds: int) -> dict[str, Any]:
+    """Run each measurement as a process of its own; the ratios are over transformers."""
+    times: dict[tuple[str, str], list[float]] = {}
+    memory: dict[tuple[str, str], list[float]] = {}
+    peers = [peer for peer in PEERS if peer != "fairseq2" or _has_fairseq2()]
+    for _ in range(rounds):
+        for precision in PRECISIONS:
+            for peer in peers:
+                command = [sys.executable, __file__, *argv, "--measure", peer, precision]
+                result = subprocess.run(command, capture_output=True, text=True, check=False)
+                if result.returncode:
+                    sys.exit(f"{peer} in {precision} failed:\n{result.stderr}")
+                row = json.loads(result.stdout.splitlines()[-1])
+                times.setdefault((peer, precision), []).append(row["seconds"])
+                memory.setdefault((peer, precision), []).append(row["gigabytes"])
+                print(f"{peer} {precision}: {row['seconds']:.2f} s, {row['gigabytes']:.2f} GB", file=sys.stderr)
+    seconds = {key: statistics.median(values) for key, values in times.items()}
+    gigabytes = {key: statistics.median(values) for key, values in memory.items()}
+    figures: dict[str, Any] = {}
+    for peer in peers[1:]:
+        suffix = "" if peer == "transformers" else f"_{peer}"
+        for precision in PRECISIONS:
+            figures[f"ratio_{precision}{suffix}"] = seconds[peer, precision] / seconds["nonverbal", precision]
+        figures[f"memory_ratio{suffix}"] = gigabytes["nonverbal", "bf16"] / gigabytes[peer, "bf16"]
+    figures["seconds"] = {f"{peer}_{precision}": value for (peer, precision), value in seconds.items()}
+    figures["seconds_of_rounds"] = {f"{peer}_{precision}": value for (peer, precision), value in times.items()}
+    figures["gigabytes"] = {f"{peer}_{precision}": value for (peer, precision), value in gigabytes.items()}
+    return figures
+
+
+def measure(peer: str, precision: str, rows: int, seconds: float, steps: int) -> dict[str, float]:
+    """Time steps in this process. Returns the least seconds of a step and the peak of memory in 10^9 bytes."""
+    step = make_step(peer, precision, rows, seconds)
+    step()
+    times = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        loss = step()
+        times.append(time.perf_counter() - started)
+        assert torch.isfinite(loss), f"{peer}: the loss is {loss}"
+    # Linux counts in 1024 bytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return {"seconds": min(times), "gigabytes": peak}
+
+
+def make_step(peer: str, precision: str, rows: int, seconds: float) -> Step:
+    """Return a function that takes one whole step: targets, forward, backward, update."""
+    torch.manual_seed(0)
+    clips = 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal((rows, round(seconds * 16_000)))).float()
+    make = {"nonverbal": nonverbal_loss, "transformers": transformers_loss, "fairseq2": fairseq2_loss}[peer]
+    model, mean_loss = make(clips)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+    def step() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext():
+            loss = mean_loss()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return step
+
+
+def nonverbal_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
+    """Ours: masks and negatives are drawn in the step too, although a run has other processes draw them ahead."""
+    from nonverbal.models.wav2vec2 import Dropouts
+    from nonverbal.objectives.base import Batch
+    from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
+
+    objective = build_objective(Wav2Vec2Settings(dropouts=Dropouts(layer=0.0)), seed=0).train()
+    lengths = np.full(len(clips), clips.shape[1])
+    random = np.random.default_rng(0)
+
+    def mean_loss() -> Tensor:
+        targets = objective.target_sampler(lengths, random)
+        loss = objective(Batch(clips, torch.from_numpy(lengths), [], targets, seed=0, step=0, position=0))
+        return loss.sum / loss.count
+
+    return objective, mean_loss
+
+
+def transformers_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
+    """As transformers' ``run_wav2vec2_pretraining_no_trainer.py``: its data collator's draws, its model, its loss."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+    from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices, _sample_negative_indices
+
+    config = Wav2Vec2Config(layerdrop=0.0, mask_time_prob=0.65, feat_quantizer_dropout=0.1, activation_dropout=0.0)
+    model = Wav2Vec2ForPreTraining(config).train()
+    shape = (len(clips), int(model._get_feat_extract_output_lengths(clips.shape[1])))
+
+    def mean_loss() -> Tensor:
+        mask = _compute_mask_indices(shape, config.mask_time_prob, config.mask_time_length, min_masks=2)
+        negatives = _sample_negative_indices(shape, config.num_negatives, mask_time_indices=mask)
+        mask, negatives = torch.from_numpy(mask), torch.from_numpy(negatives)
+        output = model(clips, mask_time_indices=mask, sampled_negative_indices=negatives)
+        loss: Tensor = output.loss / mask.sum()
+        return loss
+
+    return model, mean_loss
+
+
+def fairseq2_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
+    """The original authors' model and loss; they draw masks and negatives inside."""
+    import soundfile  # noqa: F401 - fairseq2 takes libsndfile from here
+    from fairseq2.models.wav2vec2.config import Wav2Vec2Config
+    from fairseq2.models.wav2vec2.factory import create_wav2vec2_model
+    from fairseq2.nn import BatchLayout
+
+    config = Wav2Vec2Config()
+    config.encoder_config.layer_drop_p = 0.0
+    config.encoder_config.first_pass_dropout_p = 0.1
+    model = create_wav2vec2_model(config).train()
+
+    def mean_loss() -> Tensor:
+        loss, output = model(clips, BatchLayout.of(clips))
+        mean: Tensor = loss.aggregate / output.num_targets
+        return mean
+
+    return model, mean_loss
+
+
+def floor(precision: str, rows: int, seconds: float) -> dict[str, float]:
+    """Return the seconds of the network's matrix products and convolutions alone, at rates measured here."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = torch.randn(2048, 1024, dtype=dtype), torch.randn(1024, 3072, dtype=dtype)
+    matmul = 2 * 2048 * 1024 * 3072 / _least_seconds(lambda: left @ right)
+    signal, kernel = torch.randn(4, 512, 4000, dtype=dtype), torch.randn(512, 512, 3, dtype=dtype)
+    conv = 2 * 4 * 1999 * 512 * 512 * 3 / _least_seconds(lambda: torch.conv1d(signal, kernel, stride=2))
+    samples, conv_work = round(seconds * 16_000), 0.0
+    channels = 1
+    for width, stride in zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True):
+        samples = (samples - width) // stride + 1
+        conv_work += 2 * samples * 512 * channels * width
+        channels = 512
+    frames = samples
+    conv_work += 2 * frames * 768 * (768 // 16) * 128
+    # Projections and feed-forward layers of 12 blocks, and attention's two products.
+    matmul_work = 12 * 2 * frames * (4 * 768**2 + 2 * 768 * 3072) + 12 * 2 * 2 * frames**2 * 768
+    # A backward pass is two products for each of the forward's.
+    total = 3 * rows * (matmul_work / matmul + conv_work / conv)
+    return {"seconds": total, "matmul_gflops": matmul / 1e9, "conv_gflops": conv / 1e9}
+
+
+def profile(rows: int, seconds: float) -> dict[str, float]:
+    """Return the share of our bf16 step's time by operator, the largest first."""
+    step = make_step("nonverbal", "bf16", rows, seconds)
+    step()
+    with torch.profiler.profile() as recorded:
+        step()
+    events = sorted(recorded.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    return {event.key: round(event.self_cpu_time_total / total, 4) for event in events[:16]}
+
+
+def _least_seconds(work: Callable[[], Tensor]) -> float:
+    times = []
+    for _ in range(10):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _has_fairseq2() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("fairseq2") is not None
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -126,7 +126,17 @@ def _with_tables(arguments: list[str], cls: type, recipe: Path | None) -> list[s
             keys = ", ".join(_known(tables[table]))
             raise UserError(f"unknown key {path!r} in the command line; {table}.{name} has the keys {keys}")
         changed[table][name] = {**(changed[table].get(name) or {}), key: value}
+    for table, content in changed.items():
+        _check_complete(table, content, tables[table])
     return rest + [f"--{table}={json.dumps(content)}" for table, content in changed.items()]
+
+
+def _check_complete(table: str, content: dict[str, Any], cls: Any) -> None:
+    required = [field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING]
+    for name, values in content.items():
+        for key in required:
+            if key not in (values or {}):
+                raise UserError(f"missing: --{table}.{name}.{key}")
 
 
 def _is_table(hint: Any) -> bool:
@@ -135,7 +145,10 @@ def _is_table(hint: Any) -> bool:
 
 def _joined(name: str, values: list[str], hint: Any) -> str:
     if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith("[")):
-        return json.dumps([yaml.safe_load(item) for value in values for item in value.split(",")])
+        items = [item for value in values for item in value.split(",")]
+        # A label may be called 7.
+        is_text = get_args(hint)[0] in (str, Path)
+        return json.dumps(items if is_text else [yaml.safe_load(item) for item in items])
     if hint is bool and not values:
         return "true"
     if len(values) != 1:

@@ -18,6 +18,16 @@ class Inner:
     """Decay."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """A place."""
+
+    folder: Path
+    """Where it is."""
+    pattern: str | None = None
+    """What is there."""
+
+
 @dataclass
 class Settings:
     """Settings."""
@@ -36,6 +46,10 @@ class Settings:
     """At most."""
     folds: int | Literal["all"] = 5
     """How many."""
+    labels: list[str] = field(default_factory=list)
+    """Classes."""
+    places: dict[str, Place] = field(default_factory=dict)
+    """Places by name."""
 
 
 def load(*argv):
@@ -66,6 +80,28 @@ def test_lists_dictionaries_and_nothing():
     assert load("--out=x", "--data=x,y").data == load("--out=x", '--data=["x", "y"]').data == [Path("x"), Path("y")]
     assert load("--out=x", "--weights.a", "2", "--weights.b=3").weights == {"a": 2.0, "b": 3.0}
     assert load("--out=x", "--limit", "null").limit is None
+
+
+def test_texts_in_a_list_may_look_like_numbers():
+    assert load("--out", "x", "--labels", "7,no", "0x1f").labels == ["7", "no", "0x1f"]
+    assert load("--out", "x", "--data", "1,2").data == [Path("1"), Path("2")]
+
+
+def test_a_table_of_dataclasses_is_changed_key_by_key(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("out: x\nplaces:\n  a: {folder: there, pattern: p}\n  b: {folder: elsewhere}\n")
+    loaded = load(str(recipe), "--places.a.folder", "here", "--places.c.folder=new")
+    assert loaded.places == {
+        "a": Place(Path("here"), "p"),
+        "b": Place(Path("elsewhere")),
+        "c": Place(Path("new")),
+    }
+    with pytest.raises(
+        UserError, match="unknown key 'places.a.foldr' in the command line; places.a has the keys folder"
+    ):
+        load("--out", "x", "--places.a.foldr", "here")
+    with pytest.raises(UserError, match="missing: --places.a.folder"):
+        load("--out", "x", "--places.a.pattern", "here")
 
 
 def test_what_is_dumped_loads_again(tmp_path, recipe):

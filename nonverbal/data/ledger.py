@@ -105,39 +105,28 @@ def read_summaries(folder: Path) -> list[Summary]:
 
 def print_summaries(summaries: Sequence[Summary]) -> None:
     """Show what was found against what was expected, what was kept, and what became of the rest."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="ledger", title_justify="left")
-    for name in (
-        "corpus",
-        "files",
-        "clips",
-        "expected",
-        "hours",
-        "expected",
-        "kept",
-        "hours kept",
-        "validation",
-        "groups",
-    ):
-        table.add_column(name, justify="left" if name == "corpus" else "right")
+    table = Table(
+        title="clips and hours: found/expected, then kept", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for name in ("corpus", "files", "clips", "hours", "kept", "hours", "validation", "groups"):
+        table.add_column(name, justify="left" if name == "corpus" else "right", overflow="fold")
     for row in summaries:
+        share = row.hours_validation / row.hours_kept if row.hours_kept else 0.0
         table.add_row(
             row.corpus,
             f"{row.files}",
-            f"{row.clips}",
-            "-" if row.expected_clips is None else f"{row.expected_clips}",
-            f"{row.hours:.3f}",
-            "-" if row.expected_hours is None else f"{row.expected_hours:.2f}",
+            f"{row.clips}" + ("" if row.expected_clips is None else f"/{row.expected_clips}"),
+            f"{row.hours:.2f}" + ("" if row.expected_hours is None else f"/{row.expected_hours:.2f}"),
             f"{row.kept}",
-            f"{row.hours_kept:.3f}",
-            f"{row.validation} ({row.hours_validation / row.hours_kept if row.hours_kept else 0:.1%})",
+            f"{row.hours_kept:.2f}",
+            f"{row.validation} ({share:.0%})",
             f"{row.groups}",
         )
-    console = Console(soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(width=140)
+    console = Console()
     console.print(table)
     for row in summaries:
         for title, counts in (("dropped", row.dropped), ("no clips", row.skipped), ("of those kept", row.done)):

@@ -54,10 +54,10 @@ def available_processors() -> int:
 class PrepareConfig:
     """Which folders become shards, and how."""
 
-    corpora: dict[str, Source]
-    """Name to folder. On the command line NAME=FOLDER; in a recipe also reader, pattern and licence."""
     out: Path
     """Folder of the shards. The same command again continues, or finds them finished."""
+    corpora: dict[str, Source] = field(default_factory=dict)
+    """Name to folder. On the command line NAME=FOLDER; in a recipe also reader, pattern and licence."""
     seed: int = 0
     """Of the split and of the order in the shards."""
     validation_share: float = 0.05
@@ -155,6 +155,8 @@ def _files(name: str, source: Source, reader: str) -> list[Found | Skipped]:
         printable = file.path.encode("utf-8", "backslashreplace").decode()
         if printable != file.path:
             file = Skipped(printable, "its name is not valid UTF-8")
+        elif (source.folder / file.path).is_dir():
+            file = Skipped(file.path, "a link to a folder, which is not followed")
         elif isinstance(file, Found) and leaves(source.folder, file.path):
             file = Skipped(file.path, "a link that leaves the folder")
         files.append(file)

@@ -4,8 +4,10 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 
 class Reporter:
@@ -15,6 +17,7 @@ class Reporter:
         self.console = Console(quiet=not shown, soft_wrap=True)
         self.last = last
         self._bar: Progress | None = None
+        self._metrics = Text()
 
     @contextlib.contextmanager
     def running(self, first: int) -> Iterator["Reporter"]:
@@ -23,11 +26,15 @@ class Reporter:
         if not self.console.is_terminal:
             yield self
             return
-        columns = (BarColumn(20), TextColumn("{task.completed}/{task.total} steps"), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.description}"), console=self.console) as self._bar:
-            self._bar.add_task("", total=self.last, completed=first)
+        bar = Progress(
+            BarColumn(20), TextColumn("{task.completed}/{task.total} steps"), TimeRemainingColumn(), TextColumn("left")
+        )
+        bar.add_task("", total=self.last, completed=first)
+        # The metrics have lines of their own: beside the bar, a terminal of 80 columns would cut them off.
+        with Live(Group(bar, self._metrics), console=self.console):
+            self._bar = bar
             yield self
-        self._bar = None
+            self._bar = None
 
     def step(self, step: int) -> None:
         """Move the bar to ``step``."""
@@ -38,7 +45,7 @@ class Reporter:
         """Show the metrics of the steps since the last call."""
         text = describe(row)
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], description=text)
+            self._metrics.plain = text
         else:
             done = max(step - self.first, 1)
             left = (time.monotonic() - self.started) / done * (self.last - step)

@@ -1,5 +1,6 @@
 """The training loop, for every objective."""
 
+import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -97,6 +98,9 @@ class Trainer:
     def __init__(
         self, objective: Objective, data: TrainingData, settings: TrainerSettings, run: RunFolder, seed: int
     ) -> None:
+        if not torch.cuda.is_available():
+            # DeepSpeed, which is imported wherever it is installed, otherwise warns that it finds no GPU.
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.objective, self.data, self.settings, self.run, self.seed = objective, data, settings, run, seed

@@ -36,13 +36,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 		--editable '.[fairseq2,deepspeed,opensmile,dev]'
 	touch $@
 
-# The newest transformers 5.x and the newest torch that torchaudio allows, in an environment of its own.
+# The newest transformers 5.x and the newest torch that torchaudio allows, in an environment of its own. torchaudio
+# names no version of torch, and fails beside any other than its own.
 test-latest: $(LATEST)/.installed
 	$(LATEST)/bin/python -m pytest
 
 $(LATEST)/.installed: pyproject.toml
 	test -x $(LATEST)/bin/python || $(PYTHON) -m venv $(LATEST)
-	$(LATEST)/bin/python -m pip install --quiet --upgrade --editable '.[dev]' 'transformers>=5,<6' torch torchaudio
+	$(LATEST)/bin/python -m pip install --quiet --upgrade torchaudio
+	$(LATEST)/bin/python -m pip install --quiet --upgrade --editable '.[dev]' 'transformers>=5,<6' \
+		"torch==$$($(LATEST)/bin/python -c 'from importlib.metadata import version; print(version("torchaudio").split("+")[0])').*"
 	touch $@
 
 clean:

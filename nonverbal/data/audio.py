@@ -155,10 +155,10 @@ def _av(path: Path, refusal: str) -> tuple[np.ndarray, int, list[str]]:
     try:
         # FFmpeg takes some names for addresses, so it is given none.
         with open(path, "rb") as file, av.open(file, options={"format_whitelist": FFMPEG_FORMATS}) as container:
-            if not container.streams.audio:
-                raise AudioProblem("unreadable", "no audio stream")
+            if not container.streams.audio or container.streams.audio[0].codec_context is None:
+                raise AudioProblem("unreadable", "no audio stream that FFmpeg can decode")
             stream = container.streams.audio[0]
-            rate, names = stream.rate, container.format.name.split(",")
+            rate, names = stream.codec_context.sample_rate, container.format.name.split(",")
             _check((container.duration or 0) * rate // 1_000_000, rate)
             for chunk in _frames(container, stream):
                 chunks.append(chunk)

@@ -113,9 +113,12 @@ def open_shards(folder: Path) -> ShardFolder:
             found = "is missing" if size is None else f"has {size} bytes"
             raise UserError(
                 f"shard {path.parent / name} {found}, but index.json lists {shard['bytes']} bytes; "
-                "copy it again, or remove it and run the same nonverbal prepare command"
+                "copy it again, or remove the folder and run nonverbal prepare again"
             )
-    table = np.load(path.parent / "table.npy", mmap_mode="r", allow_pickle=False)
+    try:
+        table = np.load(path.parent / "table.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
     if table.dtype != TABLE_DTYPE or len(table) != sum(shard["clips"] for shard in index["shards"]):
         raise UserError(f"{path.parent / 'table.npy'} does not belong to {path}; make the folder again")
     return ShardFolder(Path(folder), index["corpora"], index["shards"], table, hashlib.sha256(text).hexdigest())

@@ -132,7 +132,7 @@ def print_summaries(summaries: Sequence[Summary]) -> None:
         for title, counts in (("dropped", row.dropped), ("no clips", row.skipped), ("of those kept", row.done)):
             if counts:
                 text = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-                console.print(f"{row.corpus}: {title}: {text}", highlight=False, markup=False)
+                console.print(f"{row.corpus}: {title}: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _hours(entries: Sequence[Entry]) -> float:

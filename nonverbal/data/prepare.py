@@ -80,8 +80,10 @@ class PrepareConfig:
         for name in self.corpora:
             good = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name)
             _require(bool(good), f"the corpus {name!r} must be named in lower-case letters, digits, - and _")
+        _require(self.seed >= 0, f"seed must be at least 0, but is {self.seed}")
         _require(0 <= self.validation_share < 1, f"validation_share must be in [0, 1), but is {self.validation_share}")
-        _require(0.2 <= self.max_seconds <= 3600, f"max_seconds must be in [0.2, 3600], but is {self.max_seconds}")
+        # The table counts a clip's parts in 16 bits, and a clip may have a day.
+        _require(2 <= self.max_seconds <= 3600, f"max_seconds must be in [2, 3600], but is {self.max_seconds}")
         _require(self.shard_megabytes > 0, f"shard_megabytes must be above 0, but is {self.shard_megabytes}")
         _require(self.processes >= 1, f"processes must be at least 1, but is {self.processes}")
 
@@ -107,6 +109,9 @@ def prepare(config: PrepareConfig, say: Callable[[str], None] = print) -> ShardF
         UserError: no such folder, no such corpus in it, nothing to keep, a file that ``strict`` does not accept, a
             folder that holds other shards, or a disk that is full.
     """
+    for name, source in config.corpora.items():
+        inside = not leaves(source.folder, os.path.abspath(config.out))
+        _require(not inside, f"--out {config.out} is in {source.folder}, the corpus {name!r}: choose another folder")
     try:
         with locked(config.out):
             return _prepare(config, say)
@@ -198,6 +203,7 @@ def _finished(config: PrepareConfig, inputs: dict[str, str], say: Callable[[str]
     if changed:
         raise UserError(f"{config.out} holds shards of other input ({', '.join(changed)} changed since); {remedy}")
     shards = open_shards(config.out)
+    shutil.rmtree(config.out / ".scratch", ignore_errors=True)
     print_summaries(summaries)
     say(f"shards: {config.out} (made before, nothing to do)")
     return shards
@@ -224,7 +230,9 @@ def _refuse_problems(scanned: list[Scanned]) -> None:
     problems = []
     for item in scanned:
         reasons = [item.row.get("problem"), *item.row.get("notes", [])]
-        problems += [f"{item.corpus}/{item.found.path} is {reason}" for reason in reasons if reason in STRICT]
+        name = f"{item.corpus}/{item.found.path}"
+        name = name if name.isprintable() else repr(name)
+        problems += [f"{name} is {reason}" for reason in reasons if reason in STRICT]
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise UserError(

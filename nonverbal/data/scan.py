@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,7 @@ def decode_chunk(chunk: Chunk, rows: Path) -> None:
             for data, samples in parts:
                 row["parts"].append([offset, len(data), samples])
                 offset += audio.write(data)
-            lines.append(json.dumps(row, ensure_ascii=False))
+            lines.append(json.dumps(row))
     unfinished.replace(rows.with_suffix(".flacs"))
     # The rows come last: where they are, the audio is.
     unfinished.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -145,7 +147,14 @@ def equal_parts(samples: int, longest: int) -> list[int]:
 
 
 def _start_worker() -> None:
-    import signal
-
     # Ctrl-C goes to the whole group; the first process ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose first process was killed would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -69,13 +69,13 @@ def excluded(clips: list[Clip], evaluation: Iterable[Clip]) -> list[str | None]:
 def choose_validation(clips: list[Clip], groups: list[int], share: float, seed: int) -> set[int]:
     """Choose the groups for validation: of each corpus about ``share`` of the seconds, in an order drawn from ``seed``.
 
-    A group belongs to the corpus of its first clip. It is taken where that brings the corpus nearer to its share. A
-    corpus of one group, or whose every group is more than twice its share, gives none.
+    A group belongs to the corpus of its first clip by id. It is taken where that brings the corpus nearer to its share.
+    A corpus of one group, or whose every group is more than twice its share, gives none.
     """
     seconds: dict[int, float] = defaultdict(float)
     home: dict[int, str] = {}
     name: dict[int, str] = {}
-    for clip, group in zip(clips, groups, strict=True):
+    for clip, group in sorted(zip(clips, groups, strict=True), key=lambda pair: pair[0].id):
         seconds[group] += clip.end - clip.start
         home.setdefault(group, clip.corpus)
         name.setdefault(group, clip.id)

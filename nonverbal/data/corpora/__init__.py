@@ -36,8 +36,8 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
 
 def read(name: str, folder: Path, reader: str, pattern: str | None) -> Reading:
     """Say of every file under ``folder`` what it is, by a reader that ``choose_reader`` named."""
+    if pattern is not None and reader != "folder":
+        raise UserError(f"{name}: the reader {reader} takes no pattern; give pattern with reader: folder")
     if reader in CATALOG:
-        if pattern is not None:
-            raise UserError(f"{name}: the reader {reader} has patterns of its own; give pattern with reader: folder")
         return CATALOG[reader].read(folder)
     return read_folder(folder, name, pattern) if reader == "folder" else read_audiofolder(folder, name)

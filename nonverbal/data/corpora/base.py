@@ -55,21 +55,32 @@ class Corpus:
 
 
 def files(folder: Path) -> Iterator[str]:
-    """Yield every file under ``folder``, relative to it, in sorted order; hidden ones too. Links are not followed."""
-    for root, folders, names in os.walk(folder):
+    """Yield every file under ``folder``, relative to it, in sorted order; hidden ones too.
+
+    Links to folders are not followed, and count as files.
+
+    Raises:
+        UserError: a folder cannot be listed.
+    """
+    for root, folders, names in os.walk(folder, onerror=_refuse):
         folders.sort()
-        for name in sorted(names):
+        linked = [name for name in folders if (Path(root) / name).is_symlink()]
+        for name in sorted(names + linked):
             yield (Path(root) / name).relative_to(folder).as_posix()
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"the folder {error.filename} cannot be listed: {error.strerror}") from error
 
 
 def leaves(folder: Path, path: str) -> bool:
     """Whether a path, its links followed, is outside ``folder``."""
-    return not (folder / path).resolve().is_relative_to(folder.resolve())
+    return not Path(os.path.realpath(folder / path)).is_relative_to(os.path.realpath(folder))
 
 
 def is_audio(path: str) -> bool:
     """Whether a file's extension is one of audio."""
-    return path.rsplit(".", 1)[-1].lower() in EXTENSIONS
+    return Path(path).suffix.lower().lstrip(".") in EXTENSIONS
 
 
 def read_by_name(

@@ -1,12 +1,14 @@
 """Corpora without a reader of their own: a folder a class, and Hugging Face's audiofolder."""
 
 import csv
+import io
 import json
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
 
-from nonverbal.data.corpora.base import Found, Reading, Skipped, files, is_audio, leaves
+from nonverbal.data.corpora.base import Found, Reading, Skipped, files, is_audio
 from nonverbal.errors import UserError
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -43,8 +45,7 @@ def read_audiofolder(folder: Path, name: str) -> Reading:
     for path in files(folder):
         row = table.pop(path, None)
         if row is not None:
-            speaker = row.get("speaker") or row.get("speaker_id")
-            yield _qualified(path, name, {**row, "speaker": speaker})
+            yield _qualified(path, name, row)
         else:
             yield Skipped(path, "not in the metadata" if is_audio(path) else "not audio")
     # A file that is not there is found missing when it is to be decoded.
@@ -75,21 +76,24 @@ def _qualified(path: str, name: str, row: dict[str, Any]) -> Found:
 
 def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
     path = next(folder / name for name in METADATA if (folder / name).is_file())
-    rows = []
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".csv":
-            rows = list(csv.DictReader(text.splitlines()))
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
         else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+        # JSON can escape what is no character.
+        json.dumps(rows, ensure_ascii=False).encode()
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not row.get("file_name"):
             raise UserError(f"{path}, row {number}: no file_name; each row names a file, relative to {folder}")
-        name = Path(str(row["file_name"])).as_posix()
-        if leaves(folder, name):
-            raise UserError(f"{path}, row {number}: file_name {name!r} is outside {folder}")
-        table[name] = row
+        name = posixpath.normpath(str(row["file_name"]))
+        if name.startswith(("/", "../")) or name in (".", "..") or "\0" in name:
+            raise UserError(f"{path}, row {number}: file_name {row['file_name']!r} is not in {folder}")
+        if name in table:
+            raise UserError(f"{path}, row {number}: {name} has a row before; each file has one")
+        table[name] = {**row, "speaker": row.get("speaker") or row.get("speaker_id")}
     return table

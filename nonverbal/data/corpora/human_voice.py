@@ -24,7 +24,8 @@ def read(folder: Path) -> Reading:
 
 def _describe(match: re.Match[str], path: str) -> Found:
     # Vowels are named {consonant}-{vowel}-{note}[-take], the consonant _ where there is none.
-    label = match["name"].split("-")[1] if match["kind"] == "voyels" else "note"
+    vowel = re.match(r"[^-]+-([^-]+)-", match["name"])
+    label = "note" if match["kind"] == "notes" else vowel and vowel[1]
     return Found(path, label, speaker="human-voice:martin", recording="human-voice:martin")
 
 

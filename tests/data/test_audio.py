@@ -1,0 +1,288 @@
+import contextlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from nonverbal.data.audio import AudioProblem, encode, load
+
+SHARED = Path(__file__).parents[2].parent / "shared/data"
+CONTAINERS = [
+    ("wav", "WAV", "PCM_U8"),
+    ("wav", "WAV", "PCM_16"),
+    ("wav", "WAV", "PCM_24"),
+    ("wav", "WAV", "FLOAT"),
+    ("wav", "WAVEX", "DOUBLE"),
+    ("flac", "FLAC", "PCM_16"),
+    ("flac", "FLAC", "PCM_24"),
+    ("mp3", "MP3", "MPEG_LAYER_III"),
+    ("ogg", "OGG", "VORBIS"),
+    ("aiff", "AIFF", "PCM_24"),
+    ("aif", "AIFF", "FLOAT"),
+    ("au", "AU", "PCM_16"),
+    ("caf", "CAF", "PCM_16"),
+]
+# FFmpeg's container, codec and extension.
+BY_FFMPEG = [
+    ("ipod", "aac", "m4a"),
+    ("mp4", "aac", "mp4"),
+    ("3gp", "aac", "3gp"),
+    ("caf", "alac", "caf"),
+    ("matroska", "aac", "mka"),
+    ("webm", "libopus", "webm"),
+    ("mp3", "libmp3lame", "mp3"),
+    ("ogg", "libopus", "opus"),
+]
+
+
+def sine(rate, seconds=1.0, hertz=440.0, amplitude=0.5):
+    return amplitude * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)
+
+
+def written(folder, extension, container, subtype, samples, rate=16_000):
+    path = folder / f"clip.{extension}"
+    soundfile.write(path, samples, rate, format=container, subtype=subtype)
+    return path
+
+
+def written_by_ffmpeg(folder, container, codec, extension, options=None):
+    import av
+
+    path = folder / f"clip.{extension}"
+    rate = 48_000 if codec == "libopus" else 16_000
+    samples = (sine(rate, 2.0) * 32767).astype("<i2")
+    with av.open(str(path), "w", format=container, options=options or {}) as output:
+        stream = output.add_stream(codec, rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = rate, 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            output.mux(packet)
+    return path
+
+
+def assert_sine(samples, hertz=440.0, amplitude=0.5, atol=1e-4, delay=0):
+    # The middle half: a resampler's filter rings at the ends.
+    quarter = len(samples) // 4
+    middle = samples[quarter:-quarter] / 32768
+    phase = 2 * np.pi * hertz * (np.arange(len(samples))[quarter:-quarter]) / 16_000
+    basis = np.stack([np.sin(phase), np.cos(phase)], axis=1)
+    (a, b), *_ = np.linalg.lstsq(basis, middle, rcond=None)
+    assert np.hypot(a, b) == pytest.approx(amplitude, abs=max(atol, 1e-4))
+    np.testing.assert_allclose(middle, basis @ [a, b], atol=atol)
+    if delay == 0:
+        assert np.arctan2(b, a) == pytest.approx(0, abs=max(10 * atol, 1e-3))
+
+
+def problem(path):
+    with pytest.raises(AudioProblem) as caught:
+        load(path)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(("extension", "container", "subtype"), CONTAINERS)
+def test_a_sine_is_the_same_in_every_container(tmp_path, extension, container, subtype):
+    audio = load(written(tmp_path, extension, container, subtype, sine(16_000)))
+    lossy = subtype in ("MPEG_LAYER_III", "VORBIS")
+    atol = {"MPEG_LAYER_III": 0.02, "VORBIS": 0.02, "PCM_U8": 1 / 100}.get(subtype, 5e-5)
+    assert_sine(audio.samples, atol=atol, delay=None if lossy else 0)
+    assert (len(audio.samples), audio.seconds, audio.sample_rate) == (16_000, 1.0, 16_000)
+    assert audio.notes == []
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_a_sine_is_the_same_at_every_rate(tmp_path, rate):
+    audio = load(written(tmp_path, "wav", "WAV", "PCM_24", sine(rate), rate))
+    assert_sine(audio.samples)
+    assert len(audio.samples) == 16_000
+    assert (audio.sample_rate, audio.seconds) == (rate, 1.0)
+    assert audio.notes == (["resampled"] if rate != 16_000 else [])
+
+
+def test_what_16_khz_cannot_hold_is_filtered_and_not_folded_down(tmp_path):
+    both = sine(48_000, hertz=440) + sine(48_000, hertz=12_000, amplitude=0.4)
+    assert_sine(load(written(tmp_path, "wav", "WAV", "PCM_24", both, 48_000)).samples)
+
+
+def test_channels_are_averaged(tmp_path):
+    stereo = np.stack([sine(16_000, amplitude=0.75), sine(16_000, amplitude=0.25)], axis=1)
+    audio = load(written(tmp_path, "wav", "WAV", "PCM_24", stereo))
+    assert_sine(audio.samples, amplitude=0.5)
+    assert audio.notes == ["downmixed"]
+
+
+def test_above_full_scale_is_scaled_and_at_full_scale_is_not(tmp_path):
+    audio = load(written(tmp_path, "wav", "WAV", "FLOAT", sine(16_000, hertz=1000, amplitude=2.0)))
+    assert_sine(audio.samples, hertz=1000, amplitude=1.0)
+    assert audio.notes == ["scaled"]
+    assert load(written(tmp_path, "wav", "WAV", "FLOAT", sine(16_000, hertz=1000, amplitude=1.0))).notes == []
+
+
+@pytest.mark.parametrize(("container", "codec", "extension"), BY_FFMPEG)
+def test_containers_of_phones_and_browsers_are_read(tmp_path, container, codec, extension):
+    audio = load(written_by_ffmpeg(tmp_path, container, codec, extension))
+    assert_sine(audio.samples[:32_000], atol=0.03, delay=None)
+    assert audio.seconds == pytest.approx(2.0, abs=0.15)
+    assert audio.notes == (["resampled"] if codec == "libopus" else [])
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="real recordings are not beside this checkout")
+def test_every_raw_upload_of_donate_a_cry_is_read():
+    uploads = sorted(SHARED.glob("donateacry-corpus/*-bucket/*"))
+    assert {path.suffix for path in uploads} == {".3gp", ".caf"}
+    for path in uploads[::10]:
+        audio = load(path)
+        assert audio.seconds > 1
+        assert "mislabelled" not in audio.notes
+
+
+@pytest.mark.parametrize("share", [0.99, 0.5])
+@pytest.mark.parametrize(("extension", "container", "subtype"), CONTAINERS)
+def test_a_file_that_was_cut_is_truncated(tmp_path, extension, container, subtype, share):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000)
+    path = written(tmp_path, extension, container, subtype, noise)
+    cut(path, share - 0.01)
+    assert problem(path) == "truncated"
+
+
+@pytest.mark.parametrize("share", [0.98, 0.5])
+@pytest.mark.parametrize(("container", "codec", "extension"), BY_FFMPEG)
+def test_a_file_of_a_phone_that_was_cut_is_truncated(tmp_path, container, codec, extension, share):
+    # The index comes first: all that was not cut away can be decoded.
+    options = {"movflags": "faststart"} if extension in ("m4a", "mp4") else {}
+    path = written_by_ffmpeg(tmp_path, container, codec, extension, options)
+    cut(path, share)
+    assert problem(path) == "truncated"
+
+
+def cut(path, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+def test_a_streamed_wav_without_a_length_is_whole(tmp_path):
+    path = written(tmp_path, "wav", "WAV", "PCM_16", sine(16_000))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    assert len(load(path).samples) == 16_000
+
+
+def test_what_is_no_sound_is_named(tmp_path):
+    path = tmp_path / "clip.wav"
+    path.write_bytes(b"<html>404</html>" * 20)
+    assert problem(path) == "unreadable"
+    path.write_bytes(b"")
+    assert problem(path) == "unreadable"
+    for samples, reason in [
+        (np.zeros(0), "empty"),
+        (np.array([0.1, np.nan] * 2000), "not_finite"),
+        (np.array([0.1, -np.inf] * 2000), "not_finite"),
+        (np.zeros(16_000), "silent"),
+        (np.full(16_000, 0.3), "silent"),
+    ]:
+        assert problem(written(tmp_path, "wav", "WAV", "FLOAT", samples)) == reason
+
+
+def test_a_quiet_sound_is_not_silent(tmp_path):
+    assert load(written(tmp_path, "wav", "WAV", "PCM_16", sine(16_000, amplitude=3 / 32768))).notes == []
+
+
+def test_a_wrong_or_unknown_extension_is_noted(tmp_path):
+    for extension in ("mp3", "txt", "m4a"):
+        assert load(written(tmp_path, extension, "WAV", "PCM_16", sine(16_000))).notes == ["mislabelled"]
+    path = written_by_ffmpeg(tmp_path, "ipod", "aac", "m4a")
+    assert load(path.rename(tmp_path / "other.webm")).notes == ["mislabelled"]
+
+
+def test_details_do_not_tell_where_a_corpus_lies(tmp_path):
+    for name in ("a.wav", "b.m4a", "c.flac"):
+        (tmp_path / name).write_bytes(b"hello" * 100)
+        with pytest.raises(AudioProblem) as caught:
+            load(tmp_path / name)
+        assert str(tmp_path) not in caught.value.detail
+
+
+def test_missing_files_and_what_is_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "clip.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    assert problem(tmp_path / "pipe.wav") == problem(tmp_path / "folder.wav") == "unreadable"
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    with pytest.raises(OSError, match="symbolic links"):
+        load(tmp_path / "loop.wav")
+
+
+@pytest.mark.parametrize("playlist", ["#EXTM3U\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile {}\n"])
+def test_a_playlist_does_not_lead_to_other_files(tmp_path, playlist):
+    target = written_by_ffmpeg(tmp_path, "adts", "aac", "aac")
+    for name in ("list.m4a", "list.m3u8"):
+        (tmp_path / name).write_text(playlist.format(target.name))
+        assert problem(tmp_path / name) == "unreadable"
+
+
+@pytest.mark.parametrize(("rate", "frames"), [(1, 16_000), (8_000, 2**36 - 1)])
+def test_a_header_that_promises_days_is_not_believed(tmp_path, rate, frames):
+    path = written(tmp_path, "flac", "FLAC", "PCM_16", sine(16_000))
+    data = bytearray(path.read_bytes())
+    # STREAMINFO: 20 bits of rate, 3 of channels, 5 of depth, 36 of samples.
+    data[18:26] = (rate << 44 | 15 << 36 | frames).to_bytes(8)
+    path.write_bytes(data)
+    assert problem(path) == "unreadable"
+
+
+def test_a_header_that_promises_hours_takes_no_memory_for_them(tmp_path):
+    path = written(tmp_path, "flac", "FLAC", "PCM_16", sine(16_000))
+    data = bytearray(path.read_bytes())
+    data[18:26] = (96_000 << 44 | 15 << 36 | 96_000 * 3600 * 23).to_bytes(8)
+    path.write_bytes(data)
+    assert problem(path) in ("truncated", "unreadable")
+
+
+@given(arrays("<i2", st.integers(1, 5000)))
+def test_encoding_loses_nothing(samples):
+    decoded, rate = soundfile.read(io.BytesIO(encode(samples)), dtype="int16")
+    assert rate == 16_000
+    np.testing.assert_array_equal(decoded, samples)
+
+
+@given(samples=arrays("<i2", st.integers(2, 2000)), container=st.sampled_from(["WAV", "FLAC", "AIFF", "AU"]))
+def test_samples_at_16_khz_stay_as_they_are(samples, container, tmp_path_factory):
+    samples[:2] = -3, 3
+    path = tmp_path_factory.getbasetemp() / f"exact.{container.lower()}"
+    soundfile.write(path, samples, 16_000, format=container, subtype="PCM_16")
+    np.testing.assert_array_equal(load(path).samples, samples)
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_damage_is_a_problem_and_never_a_crash(data, tmp_path_factory, whole_files):
+    name = data.draw(st.sampled_from(sorted(path.name for path in whole_files.iterdir())))
+    damaged = bytearray((whole_files / name).read_bytes())
+    for _ in range(data.draw(st.integers(1, 5))):
+        # Half of the damage is in the header.
+        reach = data.draw(st.sampled_from([100, len(damaged)]))
+        at = data.draw(st.integers(0, min(reach, len(damaged)) - 1))
+        damaged[at : at + 4] = data.draw(st.binary(min_size=1, max_size=4))
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(damaged)
+    with contextlib.suppress(AudioProblem):
+        assert np.abs(load(path).samples.astype(int)).max() > 0
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    for kind in CONTAINERS:
+        written(folder, *kind, sine(16_000, 0.2))
+    for kind in BY_FFMPEG:
+        if kind[2] not in {extension for extension, _, _ in CONTAINERS}:
+            written_by_ffmpeg(folder, *kind)
+    return folder

@@ -54,7 +54,7 @@ def read_manifest(path: Path) -> Iterator[Clip]:
     """Yield the clips of a manifest; a row that cannot be read is a ``UserError`` naming file, line and reason."""
     if not Path(path).is_file():
         raise UserError(f"there is no manifest {path}; a folder of shards holds one as manifest.jsonl")
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)

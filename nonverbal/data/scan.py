@@ -81,7 +81,7 @@ def scan(all_chunks: list[Chunk], scratch: Path, processes: int) -> Iterator[tup
         for future in as_completed(futures):
             future.result()
             yield futures[future]
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, MemoryError) as error:
         raise UserError(
             "a process that decodes audio was ended from outside, by lack of memory perhaps; "
             "run the same command again with fewer --processes, and it continues"

@@ -1,5 +1,6 @@
 import contextlib
 import errno
+import functools
 import io
 import json
 import os
@@ -370,7 +371,7 @@ def test_an_interruption_in_the_middle_of_decoding_loses_one_chunk(corpus, tmp_p
 
 
 def test_killed_while_decoding_it_leaves_no_process_and_continues(corpus, tmp_path):
-    for number in range(400):
+    for number in range(256):
         write(corpus / f"many/{number:03}.wav", noise(1000 + number, rate=44_100), 44_100)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "nonverbal", "prepare", "x=laughs", "--out", "out", "--processes", "2"]
@@ -466,6 +467,20 @@ def test_a_full_disk_is_said_in_one_line_and_the_command_continues(corpus, tmp_p
         with pytest.raises(UserError, match="no space is left for .*; make room, and run the same command again"):
             prepare(settings({"x": corpus}, tmp_path / "out"))
     assert prepare(settings({"x": corpus}, tmp_path / "out")).clips()
+
+
+def test_a_process_that_ends_from_outside_is_said_in_one_line(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(scan_module, "_start_worker", functools.partial(os._exit, 1))
+    with pytest.raises(
+        UserError, match="was ended from outside, .*; run the same command again with fewer --processes"
+    ):
+        prepare(settings({"x": corpus}, tmp_path / "out"))
+
+
+def test_an_excluded_manifest_that_is_no_text_is_named(corpus, tmp_path):
+    (tmp_path / "manifest.jsonl").write_bytes(b'{"id": "\xff"}\n')
+    with pytest.raises(UserError, match="manifest.jsonl, line 1: not a JSON object"):
+        prepare(settings({"x": corpus}, tmp_path / "out", exclude=[tmp_path / "manifest.jsonl"]))
 
 
 def test_verify_names_what_changed_and_what_is_missing(corpus, tmp_path):
@@ -583,19 +598,14 @@ def test_mistakes_on_the_command_line_are_one_line(corpus, tmp_path, monkeypatch
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_line_from_folder_to_verified_shards(corpus, tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "nonverbal", "prepare", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-
-    made = run("laughs=laughs", "--out", "out")
+def test_the_command_line_from_folder_to_verified_shards(corpus, tmp_path, load_program, capsys):
+    command = [sys.executable, "-m", "nonverbal", "prepare", "laughs=laughs", "--out", "out"]
+    made = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert "laughs: dropped: 2 duplicate" in made.stdout
-    checked = run("--verify", "out")
-    assert checked.stdout == "out: 4 files are as they were written\n"
-    path = tmp_path / "out/train-000000.tar"
-    path.write_bytes(path.read_bytes()[:-512] + b"x" * 512)
-    assert "train-000000.tar changed since index.json was written" in run("--verify", "out").stderr
+    out = tmp_path / "out"
+    load_program("pretrain/prepare.py").main(["--verify", str(out)])
+    assert capsys.readouterr().out == f"{out}: 4 files are as they were written\n"
 
 
 def test_reading_needs_nothing_but_the_folder(corpus, tmp_path):

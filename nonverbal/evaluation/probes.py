@@ -79,7 +79,8 @@ def linear_probe(
             inner = _inner_folds(classes[fold.train], kinds[fold.train], fold, seed)
             train, answers = embeddings[fold.train], classes[fold.train]
             layer, C = _choose(train, answers, inner)
-            predicted = _fit(train[:, layer], answers, C).predict(embeddings[fold.test, layer])
+            test = embeddings[fold.test, layer].astype(np.float64)
+            predicted = _fit(train[:, layer].astype(np.float64), answers, C).predict(test)
             scores = metrics(classes[fold.test], predicted)
             results.append(FoldResult(fold.name, layer, C, fold.test, [str(name) for name in predicted], scores))
             advance()
@@ -103,9 +104,10 @@ def metrics(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
 def _choose(train: np.ndarray, labels: np.ndarray, inner: list[Fold]) -> tuple[int, float]:
     layers = range(train.shape[1])
-    by_layer = [_inner_uar(train[:, layer], labels, inner, LAYER_STRENGTH) for layer in layers]
+    by_layer = [_inner_uar(train[:, layer].astype(np.float64), labels, inner, LAYER_STRENGTH) for layer in layers]
     layer = int(np.argmax(by_layer))
-    by_strength = [_inner_uar(train[:, layer], labels, inner, C) for C in STRENGTHS]
+    chosen = train[:, layer].astype(np.float64)
+    by_strength = [_inner_uar(chosen, labels, inner, C) for C in STRENGTHS]
     return layer, STRENGTHS[int(np.argmax(by_strength))]
 
 
@@ -127,6 +129,7 @@ def _inner_folds(labels: np.ndarray, groups: np.ndarray, fold: Fold, seed: int) 
 
 
 def _fit(features: np.ndarray, labels: np.ndarray, C: float) -> Any:
+    """Train on float64: in float32, where an array lies in memory decides on some clips."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

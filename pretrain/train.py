@@ -4,6 +4,7 @@ By path: ``python pretrain/train.py RECIPE.yaml --data SHARDS --out RUN``,
 or ``accelerate launch pretrain/train.py ...``. The same command again continues a run that ended early.
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -44,11 +45,14 @@ def main(argv: list[str]) -> None:
     objective = build_objective(settings.wav2vec2, settings.seed)
     data = ShardData(folders, settings.batches, objective.target_sampler, settings.seed, settings.trainer.workers)
     run = RunFolder(settings.out)
-    with run.locked():
-        run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out"})
-        run.check_data({str(folder.folder): folder.sha256 for folder in folders})
-        run.write_environment()
-        trainer = Trainer(objective, data, settings.trainer, run, settings.seed)
+    trainer = Trainer(objective, data, settings.trainer, run, settings.seed)
+    with ExitStack() as held:
+        with trainer.processes.first_before_others() as is_first:
+            if is_first:
+                held.enter_context(run.locked())
+                run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out"})
+                run.check_data({str(folder.folder): folder.sha256 for folder in folders})
+                run.write_environment(processes=trainer.world)
         trainer.report.say(data.describe())
         trainer.train()
         trainer.report.say(f"encoder: {run.encoder} (from {run.best})")

@@ -65,8 +65,8 @@ class Objective(Protocol):
     """A ``torch.nn.Module`` that turns a batch into a loss."""
 
     target_sampler: TargetSampler
-    min_samples: int
-    """Fewest samples a row may have."""
+    drops_layers: bool
+    """Whether parameters may be without a gradient in a step: the same ones in all its micro-batches."""
 
     def __call__(self, batch: Batch) -> Loss: ...
 

@@ -25,9 +25,6 @@ from nonverbal.objectives.base import Batch, Loss, Targets
 from nonverbal.objectives.masking import draw_negatives, span_mask
 from nonverbal.seeding import Stream, generator
 
-MIN_SAMPLES = 1040
-"""Three frames."""
-
 
 @dataclass(frozen=True)
 class ContrastiveSettings:
@@ -127,7 +124,7 @@ class Wav2Vec2Objective(nn.Module):
         self.target_sampler = ContrastiveTargetSampler(
             objective.mask_probability, objective.mask_length, objective.negatives, self.kernels, self.strides
         )
-        self.min_samples = MIN_SAMPLES
+        self.drops_layers = settings.dropouts.layer > 0
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over its masked frames."""

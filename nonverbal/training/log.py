@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
+from accelerate.utils import gather_object
 from torch.utils.tensorboard import SummaryWriter
 
 from nonverbal.data.index import SAMPLE_RATE
@@ -12,16 +13,19 @@ from nonverbal.training.run_folder import RunFolder
 
 
 class Log(AbstractContextManager["Log"]):
-    """Collects the metrics of steps until they are written as one row."""
+    """Collects the metrics of steps until they are written as one row, of all processes, by the first."""
 
-    def __init__(self, run: RunFolder, step: int) -> None:
+    def __init__(self, run: RunFolder, step: int, is_first: bool = True) -> None:
         self.run = run
-        # Events after the step a run continues from were written by steps that it now does again.
-        self.curves = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
+        self.curves = None
+        if is_first:
+            # Events after the step a run continues from were written by steps that it now does again.
+            self.curves = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
         self._start()
 
     def __exit__(self, *_: Any) -> None:
-        self.curves.close()
+        if self.curves is not None:
+            self.curves.close()
 
     def _start(self) -> None:
         self.means = Means()
@@ -47,9 +51,11 @@ class Log(AbstractContextManager["Log"]):
         row = self.means.read()
         if self.norms:
             row |= {"lr": self.lr, "grad_norm": sum(self.norms) / len(self.norms)}
+        audio, seconds, waited = zip(*gather_object([(self.audio, self.seconds, self.waited)]), strict=True)
+        # Processes keep step, so the slowest tells the time.
         row |= {
-            "audio_per_second": self.audio / self.seconds,
-            "waiting": self.waited / self.seconds,
+            "audio_per_second": sum(audio) / max(seconds),
+            "waiting": max(waited) / max(seconds),
             "skipped": float(skipped),
         }
         self._start()
@@ -62,6 +68,8 @@ class Log(AbstractContextManager["Log"]):
         return values
 
     def _write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        if self.curves is None:
+            return
         self.run.add_metrics({"kind": kind, "step": step, **values})
         for name, value in values.items():
             self.curves.add_scalar(f"{kind}/{name.replace('.', '/')}", value, step)

@@ -1,6 +1,5 @@
 """The training loop, for every objective."""
 
-import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -11,6 +10,7 @@ from typing import Any, Literal, Protocol, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -22,6 +22,7 @@ from nonverbal.training.checkpoint import Position
 from nonverbal.training.log import Log
 from nonverbal.training.metrics import Means
 from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, learning_rate
+from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
 
@@ -47,6 +48,8 @@ class TrainerSettings:
     """Steps between rows of metrics."""
     workers: int = 1
     """Processes that read audio ahead, for each training process."""
+    processes: int | None = None
+    """Training processes that the launcher is asked for; a run on any other number is refused. Unset: any number."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """AdamW and its learning rate."""
 
@@ -55,11 +58,15 @@ class TrainerSettings:
         for name in ("steps", "validate_every", "checkpoint_every", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"trainer.{name} must be at least 1, but is {getattr(self, name)}")
+        if self.processes is not None and self.processes < 1:
+            raise UserError(f"trainer.processes must be at least 1, but is {self.processes}")
         if self.workers < 0:
             raise UserError(f"trainer.workers must be at least 0, but is {self.workers}")
 
 
-FREE_SETTINGS = {f"trainer.{name}" for name in ("checkpoint_every", "keep_checkpoints", "log_every", "workers")}
+FREE_SETTINGS = {
+    f"trainer.{name}" for name in ("checkpoint_every", "keep_checkpoints", "log_every", "workers", "processes")
+}
 """Settings that may differ when a run is continued: they change neither the weights nor which are best."""
 
 
@@ -98,11 +105,15 @@ class Trainer:
     def __init__(
         self, objective: Objective, data: TrainingData, settings: TrainerSettings, run: RunFolder, seed: int
     ) -> None:
-        if not torch.cuda.is_available():
-            # DeepSpeed, which is imported wherever it is installed, otherwise warns that it finds no GPU.
-            os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.processes = Processes(settings.processes)
+        unused = DistributedDataParallelKwargs(find_unused_parameters=objective.drops_layers)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        if self.world > data.batches_per_step:
+            raise UserError(
+                f"{self.world} processes share the {data.batches_per_step} micro-batches of a step, so some would have "
+                "none; start fewer, or raise batches.batches_per_step and lower batches.batch_seconds"
+            )
         self.objective, self.data, self.settings, self.run, self.seed = objective, data, settings, run, seed
         self.module = cast(nn.Module, objective)
         optimizer = build_optimizer(self.module, settings.steps, settings.optimizer)
@@ -122,7 +133,7 @@ class Trainer:
         self._resume()
         steps = range(self.position.step, self.settings.steps)
         source = self.data.training(steps, self.position.epoch, self.position.batch, self.rank, self.world)
-        with self._catching_signals(), self.report.running(steps.start), Log(self.run, steps.start) as self.log:
+        with self._catching_signals(), self.report.running(steps.start), self._log(steps.start) as self.log:
             batches = iter(source)
             for step in steps:
                 started = time.perf_counter()
@@ -266,6 +277,9 @@ class Trainer:
             return number
         tensor = torch.tensor(number, device=self.accelerator.device)
         return int(self.accelerator.reduce(tensor, reduction="sum"))
+
+    def _log(self, step: int) -> Log:
+        return Log(self.run, step, self.accelerator.is_main_process)
 
     def _catching_signals(self) -> AbstractContextManager[None]:
         return _Signals(self)

@@ -1,6 +1,7 @@
 """Files that are whole or not there, and folders that belong to one process at a time."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import platform
@@ -31,6 +32,25 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def room_for(folder: Path) -> Iterator[None]:
+    """Turn the errors of a full disk into one that says so.
+
+    Raises:
+        UserError: no space is left, or none that this user may take.
+    """
+    try:
+        yield
+    except Exception as error:
+        # safetensors has an error of its own, which says the number in its text alone.
+        number = error.errno if isinstance(error, OSError) else errno.ENOSPC if "(os error 28)" in str(error) else None
+        if number not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"no space is left for {folder}; make room, and run the same command again: it continues"
+        ) from error
 
 
 def write_atomically(path: Path, text: str) -> None:

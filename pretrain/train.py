@@ -13,6 +13,7 @@ from nonverbal import cli, config
 from nonverbal.data.batches import ShardData
 from nonverbal.data.index import open_shards
 from nonverbal.data.plan import BatchSettings
+from nonverbal.files import room_for
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.trainer import FREE_SETTINGS, Trainer, TrainerSettings
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> None:
     data = ShardData(folders, settings.batches, objective.target_sampler, settings.seed, settings.trainer.workers)
     run = RunFolder(settings.out)
     trainer = Trainer(objective, data, settings.trainer, run, settings.seed)
-    with ExitStack() as held:
+    with room_for(settings.out), ExitStack() as held:
         with trainer.processes.first_before_others() as is_first:
             if is_first:
                 held.enter_context(run.locked())

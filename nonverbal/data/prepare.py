@@ -1,7 +1,6 @@
 """From folders of sound to a folder of shards: scan, ledger, duplicates, exclusion, split, shards."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ from nonverbal.data.scan import Chunk, chunks, scan
 from nonverbal.data.shards import Part, write_shards
 from nonverbal.data.split import choose_validation, excluded, group_numbers
 from nonverbal.errors import UserError
-from nonverbal.files import locked, write_atomically
+from nonverbal.files import locked, room_for, write_atomically
 
 STRICT = (*AudioProblem.REASONS, "missing", "mislabelled")
 """What ``strict`` does not accept."""
@@ -112,15 +111,8 @@ def prepare(config: PrepareConfig, say: Callable[[str], None] = print) -> ShardF
     for name, source in config.corpora.items():
         inside = not leaves(source.folder, os.path.abspath(config.out))
         _require(not inside, f"--out {config.out} is in {source.folder}, the corpus {name!r}: choose another folder")
-    try:
-        with locked(config.out):
-            return _prepare(config, say)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(
-            f"no space is left for {config.out}; make room, and run the same command again: it continues"
-        ) from error
+    with room_for(config.out), locked(config.out):
+        return _prepare(config, say)
 
 
 def _prepare(config: PrepareConfig, say: Callable[[str], None]) -> ShardFolder:

@@ -1,11 +1,15 @@
 """What the trainer knows of an objective, whatever its family."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from torch import Tensor
+
+Metrics = dict[str, float]
+"""Name to value, as in a row of ``metrics.jsonl``."""
 
 
 @dataclass(slots=True)
@@ -54,6 +58,22 @@ class Loss:
     """Name to (sum, weight), detached scalars: the metric of many batches is sum of sums / sum of weights."""
 
 
+@dataclass(frozen=True)
+class Symptom:
+    """A way in which runs fail."""
+
+    name: str
+    """What it is called."""
+    holds: Callable[[Metrics], bool]
+    """Whether a row of metrics shows it; the metrics it needs may be missing."""
+    reading: tuple[str, ...]
+    """The metrics that show it."""
+    causes: str
+    """What usually causes it, and what to change."""
+    slow: bool = False
+    """Healthy runs show it too for a while: it counts only after a fifth of the run."""
+
+
 class TargetSampler(Protocol):
     """Draws the targets of a micro-batch. Holds numbers only, so that it travels to data workers."""
 
@@ -65,6 +85,8 @@ class Objective(Protocol):
     """A ``torch.nn.Module`` that turns a batch into a loss."""
 
     target_sampler: TargetSampler
+    symptoms: Sequence[Symptom]
+    """What its metrics show where it fails to learn."""
     drops_layers: bool
     """Whether parameters may be without a gradient in a step: the same ones in all its micro-batches."""
 

@@ -21,9 +21,15 @@ from nonverbal.errors import UserError
 from nonverbal.models import wav2vec2
 from nonverbal.models.functional import dropout
 from nonverbal.models.wav2vec2 import NO_DROPOUT, Architecture, Dropouts
-from nonverbal.objectives.base import Batch, Loss, Targets
+from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
 from nonverbal.objectives.masking import draw_negatives, span_mask
 from nonverbal.seeding import Stream, generator
+
+COLLAPSED = 0.03
+"""Share of the codes, beyond one of each codebook, under which a codebook counts as collapsed."""
+
+AT_CHANCE = 1.1
+"""Contrastive accuracy over chance, up to which nothing has been learned."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ class Wav2Vec2Objective(nn.Module):
         self.target_sampler = ContrastiveTargetSampler(
             objective.mask_probability, objective.mask_length, objective.negatives, self.kernels, self.strides
         )
+        self.symptoms = symptoms(config.num_codevector_groups, config.num_codevectors_per_group)
         self.drops_layers = settings.dropouts.layer > 0
 
     def forward(self, batch: Batch) -> Loss:
@@ -229,6 +236,36 @@ class Wav2Vec2Objective(nn.Module):
         }
         weight = torch.tensor(float(n), device=total.device)
         return Loss(total, n, {name: (value, weight) for name, value in sums.items()})
+
+
+def symptoms(codebooks: int, codes: int) -> tuple[Symptom, ...]:
+    """Return how this objective fails, for codebooks of so many codes."""
+    few = codebooks + COLLAPSED * codebooks * (codes - 1)
+    return (
+        Symptom(
+            name="the codebook has collapsed",
+            holds=lambda row: row.get("perplexity", few) < few,
+            reading=("perplexity",),
+            causes="a diversity weight that is too low for a small model (wav2vec2.objective.diversity_weight), too "
+            "little audio a step (batches), or a learning rate that is too high (trainer.optimizer.lr)",
+        ),
+        Symptom(
+            name="the contrastive loss is zero",
+            holds=lambda row: row.get("contrastive", 1.0) < 0.01,
+            reading=("contrastive", "accuracy", "chance"),
+            causes="codes that tell time rather than sound, or so few that no negative differs: raise "
+            "wav2vec2.objective.diversity_weight, and look for clips that are silent or all alike",
+        ),
+        Symptom(
+            name="the contrastive accuracy is still at chance",
+            holds=lambda row: row.get("accuracy", 1.0) < AT_CHANCE * row.get("chance", 0.0),
+            reading=("accuracy", "chance"),
+            causes="too little audio a step (batches), the post-norm layout in a small model "
+            "(wav2vec2.architecture.layout large is pre-norm), a learning rate that is too high or too low "
+            "(trainer.optimizer.lr), or a temperature that is too high (wav2vec2.objective.temperature)",
+            slow=True,
+        ),
+    )
 
 
 class _ScaledGradient(torch.autograd.Function):

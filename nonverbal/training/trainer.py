@@ -1,5 +1,6 @@
 """The training loop, for every objective."""
 
+import math
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, lea
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.watchdog import Watchdog, WatchdogSettings
 
 MAX_SKIPPED = 10
 """Steps in a row whose gradient is not finite, after which a run stops."""
@@ -50,6 +52,8 @@ class TrainerSettings:
     """Processes that read audio ahead, for each training process."""
     processes: int | None = None
     """Training processes that the launcher is asked for; a run on any other number is refused. Unset: any number."""
+    watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
+    """What is done about a run that has stopped learning."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """AdamW and its learning rate."""
 
@@ -65,7 +69,8 @@ class TrainerSettings:
 
 
 FREE_SETTINGS = {
-    f"trainer.{name}" for name in ("checkpoint_every", "keep_checkpoints", "log_every", "workers", "processes")
+    f"trainer.{name}"
+    for name in ("checkpoint_every", "keep_checkpoints", "log_every", "workers", "processes", "watchdog")
 }
 """Settings that may differ when a run is continued: they change neither the weights nor which are best."""
 
@@ -119,6 +124,7 @@ class Trainer:
         optimizer = build_optimizer(self.module, settings.steps, settings.optimizer)
         self.model, self.optimizer = self.accelerator.prepare(self.module, optimizer)
         self.parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        self.watchdog = Watchdog(settings.watchdog, objective.symptoms, settings.optimizer.warmup_steps, settings.steps)
         self.position = Position()
         self.report = Reporter(settings.steps, self.accelerator.is_main_process)
         self.signal = 0
@@ -203,6 +209,8 @@ class Trainer:
         if step % settings.log_every == 0 or step == 1 or last:
             row = self.log.write(step, self.position.step - self.position.updates)
             self.report.metrics(row, step)
+            if warning := self.watchdog.read(row, step):
+                self.report.say(warning, style="yellow")
         self.report.step(step)
         improved = False
         if step % settings.validate_every == 0 or last:
@@ -228,7 +236,9 @@ class Trainer:
             return False
         row = self.log.validation(self.position.step, values)
         self.report.say(f"validation at step {self.position.step}: {row['loss']:.3f}")
-        improved = self.position.best_loss is None or values["loss"] < self.position.best_loss
+        # A collapsed model has a low loss, and is the best at nothing.
+        counts = math.isfinite(values["loss"]) and self.watchdog.healthy(values)
+        improved = counts and (self.position.best_loss is None or values["loss"] < self.position.best_loss)
         if improved:
             self.position.best_step, self.position.best_loss = self.position.step, values["loss"]
         return improved

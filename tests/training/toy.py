@@ -22,6 +22,7 @@ class ToyObjective(nn.Module):
 
     target_sampler = staticmethod(draw_targets)
     drops_layers = True
+    symptoms = ()
 
     def __init__(self, spoil=frozenset()):
         super().__init__()

@@ -1,0 +1,67 @@
+"""Notices from its metrics that a run has stopped learning, and says what usually causes it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from nonverbal.errors import UserError
+from nonverbal.objectives.base import Metrics, Symptom
+
+VANISHED = Symptom(
+    name="the gradient is zero",
+    holds=lambda row: row.get("grad_norm", 1.0) == 0,
+    reading=("grad_norm",),
+    causes="weights that have grown too large: lower trainer.optimizer.lr or raise trainer.optimizer.warmup_steps",
+)
+"""What any objective may show."""
+
+
+@dataclass(frozen=True)
+class WatchdogSettings:
+    """What is done about a run that has stopped learning."""
+
+    on_collapse: Literal["stop", "warn"] = "stop"
+    """Stop the run, or say so and go on."""
+    patience: int = 10
+    """Rows of metrics in a row, after the warm-up, that must show a symptom; a row is `trainer.log_every` steps."""
+
+    def __post_init__(self) -> None:
+        """Refuse a patience of nothing."""
+        if self.patience < 1:
+            raise UserError(f"watchdog.patience must be at least 1, but is {self.patience}")
+
+
+class Watchdog:
+    """Reads each row of training metrics. What it has counted is not kept when a run is interrupted."""
+
+    def __init__(self, settings: WatchdogSettings, symptoms: Sequence[Symptom], warmup_steps: int, steps: int) -> None:
+        self.settings, self.symptoms = settings, (*symptoms, VANISHED)
+        self.warmup_steps, self.steps = warmup_steps, steps
+        self.rows = dict.fromkeys((symptom.name for symptom in self.symptoms), 0)
+
+    def healthy(self, row: Metrics) -> bool:
+        """Whether a row shows none of the symptoms that no healthy run shows."""
+        return not any(symptom.holds(row) for symptom in self.symptoms if not symptom.slow)
+
+    def read(self, row: Metrics, step: int) -> str | None:
+        """Count a row. Returns what to warn of, once each time that a symptom has lasted.
+
+        Raises:
+            UserError: a symptom has lasted, and the settings say to stop.
+        """
+        for symptom in self.symptoms:
+            counts = step > (max(self.warmup_steps, self.steps // 5) if symptom.slow else self.warmup_steps)
+            self.rows[symptom.name] = self.rows[symptom.name] + 1 if counts and symptom.holds(row) else 0
+            if self.rows[symptom.name] == self.settings.patience:
+                return self._report(symptom, row, step)
+        return None
+
+    def _report(self, symptom: Symptom, row: Metrics, step: int) -> str:
+        seen = ", ".join(f"{name} {row[name]:.4g}" for name in symptom.reading)
+        message = (
+            f"step {step}: {symptom.name} ({seen}), for {self.settings.patience} rows of metrics; usual causes: "
+            f"{symptom.causes}"
+        )
+        if self.settings.on_collapse == "stop":
+            raise UserError(f"stopped at {message}; with --trainer.watchdog.on_collapse warn it would have gone on")
+        return message

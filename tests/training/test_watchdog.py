@@ -33,10 +33,10 @@ def test_each_symptom_is_told_once_after_its_patience(change, first, name):
     dog = watchdog()
     said = {step: message for step in range(10, 1000, 10) if (message := dog.read({**HEALTHY, **change}, step))}
     assert list(said) == [first]
+    strict = watchdog("stop")
+    assert [strict.read({**HEALTHY, **change}, step) for step in range(10, first, 10)] == [None] * (first // 10 - 1)
     with pytest.raises(UserError, match=f"stopped at step {first}: {name}.*usual causes: .*on_collapse warn"):
-        dog = watchdog("stop")
-        for step in range(10, 1000, 10):
-            dog.read({**HEALTHY, **change}, step)
+        strict.read({**HEALTHY, **change}, first)
 
 
 def test_a_healthy_run_and_a_passing_weakness_are_left_alone():

@@ -42,8 +42,8 @@ def test_each_symptom_is_told_once_after_its_patience(change, first, name):
 def test_a_healthy_run_and_a_passing_weakness_are_left_alone():
     dog = watchdog("stop")
     for step in range(10, 1000, 10):
-        dog.read({**HEALTHY, "perplexity": 2.0 if step % 30 else 60.0}, step)
-        dog.read(HEALTHY, step)
+        assert dog.read({**HEALTHY, "perplexity": 2.0 if step % 30 else 60.0}, step) is None
+        assert dog.read(HEALTHY, step) is None
 
 
 def test_a_row_without_its_metrics_shows_nothing():

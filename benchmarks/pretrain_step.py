@@ -136,7 +136,7 @@ def nonverbal_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
     def mean_loss() -> Tensor:
         targets = objective.target_sampler(lengths, random)
         loss = objective(Batch(clips, torch.from_numpy(lengths), [], targets, seed=0, step=0, position=0))
-        return loss.sum / loss.count
+        return loss.sum / targets.count
 
     return objective, mean_loss
 

@@ -121,5 +121,6 @@ def _unknown_command(command: str) -> str:
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:
-    print(f"nonverbal: {message}", file=sys.stderr)
+    rank = os.environ.get("RANK", "0")
+    print(f"nonverbal{'' if rank == '0' else f' (process {rank})'}: {message}", file=sys.stderr)
     sys.exit(code)

@@ -1,7 +1,8 @@
 """Pretrain an encoder on shards: ``nonverbal pretrain RECIPE.yaml --data SHARDS --out RUN``.
 
-By path: ``python pretrain/train.py RECIPE.yaml --data SHARDS --out RUN``,
-or ``accelerate launch pretrain/train.py ...``. The same command again continues a run that ended early.
+By path: ``python pretrain/train.py RECIPE.yaml --data SHARDS --out RUN``. ``--trainer.processes 8`` starts eight
+processes, one a GPU; accelerate, torchrun and srun may start them too (``accelerate launch pretrain/train.py ...``).
+The same command again continues a run that ended early.
 """
 
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from nonverbal.data.index import open_shards
 from nonverbal.data.plan import BatchSettings
 from nonverbal.files import room_for
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
+from nonverbal.training.launch import launch
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.trainer import FREE_SETTINGS, Trainer, TrainerSettings
 
@@ -42,6 +44,7 @@ class PretrainConfig:
 def main(argv: list[str]) -> None:
     """Train until the last step, or until a signal."""
     settings = config.load(PretrainConfig, argv, prog="nonverbal pretrain", description=__doc__)
+    launch(settings.trainer.processes)
     folders = [open_shards(folder) for folder in settings.data]
     objective = build_objective(settings.wav2vec2, settings.seed)
     data = ShardData(folders, settings.batches, objective.target_sampler, settings.seed, settings.trainer.workers)

@@ -41,6 +41,12 @@ def load_program() -> Callable[[str], ModuleType]:
     return load
 
 
+@pytest.fixture(scope="module")
+def module_shards(tmp_path_factory: pytest.TempPathFactory) -> MakeShards:
+    """Return ``make(clips)`` as ``make_shards`` does, for shards that the tests of a module share."""
+    return lambda clips: write_shards(tmp_path_factory.mktemp("shared") / "shards", clips)
+
+
 @pytest.fixture
 def make_shards(tmp_path: Path) -> MakeShards:
     """Return ``make(clips, name="shards")``, where clips are (corpus, seconds, split) and shards hold 8 clips."""

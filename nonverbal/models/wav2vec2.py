@@ -3,7 +3,7 @@
 Shapes: N rows, T samples, S frames, C channels of the convolutions, M width of the transformer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -121,9 +121,9 @@ def build_model(
     return model, architecture.layout == "large" if normalise is None else normalise
 
 
-def export(model: Wav2Vec2ForPreTraining, normalise: bool, folder: Path) -> None:
-    """Write weights, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
-    model.save_pretrained(folder)
+def export(model: Wav2Vec2ForPreTraining, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
+    """Write ``weights``, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
+    model.save_pretrained(folder, state_dict=dict(weights))
     Wav2Vec2FeatureExtractor(
         feature_size=1,
         sampling_rate=16_000,

@@ -1,9 +1,9 @@
 """What the trainer knows of an objective, whatever its family."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -12,7 +12,7 @@ Metrics = dict[str, float]
 """Name to value, as in a row of ``metrics.jsonl``."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Targets:
     """What is to be predicted in one micro-batch, drawn on the host from lengths and a seed alone.
 
@@ -25,7 +25,7 @@ class Targets:
     """Masks, negatives and the like, moved to the device with the batch."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Batch:
     """One micro-batch."""
 
@@ -46,15 +46,15 @@ class Batch:
     """The corpus, in validation, where batches are of one corpus each."""
 
 
-@dataclass(slots=True)
-class Loss:
-    """The loss of one micro-batch, as a sum, so that steps add up the same however they are shared out."""
+class Loss(NamedTuple):
+    """The loss of one micro-batch, as a sum, so that steps add up the same however they are shared out.
+
+    A tuple, because ZeRO 3 looks for tensors in tuples, and gathers weights when gradient reaches them.
+    """
 
     sum: Tensor
-    """Scalar with gradient: the sum over targets."""
-    count: int
-    """Targets it sums over."""
-    metrics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """Scalar with gradient: the sum over the batch's targets."""
+    metrics: dict[str, tuple[Tensor, Tensor]]
     """Name to (sum, weight), detached scalars: the metric of many batches is sum of sums / sum of weights."""
 
 
@@ -92,5 +92,8 @@ class Objective(Protocol):
 
     def __call__(self, batch: Batch) -> Loss: ...
 
-    def export(self, folder: Path) -> None:
-        """Write the encoder in Hugging Face format (weights, configuration, feature extractor) to ``folder``."""
+    def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        """Write the encoder in Hugging Face format (weights, configuration, feature extractor) to ``folder``.
+
+        ``weights`` are the module's state dict, which may at that time be spread over processes.
+        """

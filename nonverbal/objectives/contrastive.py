@@ -7,6 +7,7 @@ from one matrix product a clip.
 Shapes: N rows, S frames, C convolution channels, K masked frames a row, G codebooks of V codes, D width of comparison.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -156,9 +157,10 @@ class Wav2Vec2Objective(nn.Module):
         with torch.autocast(conv.device.type, enabled=False):
             return self._loss(predicted.float(), true.float(), codes, batch.targets.tensors["negatives"], penalty)
 
-    def export(self, folder: Path) -> None:
+    def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the encoder in Hugging Face format."""
-        wav2vec2.export(self.model, self.normalise, folder)
+        weights = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
+        wav2vec2.export(self.model, weights, self.normalise, folder)
 
     def _conv(self, batch: Batch) -> Tensor:
         waveforms = wav2vec2.normalised(batch.waveforms, batch.lengths) if self.normalise else batch.waveforms
@@ -235,7 +237,7 @@ class Wav2Vec2Objective(nn.Module):
             "penalty": penalty.detach() * n,
         }
         weight = torch.tensor(float(n), device=total.device)
-        return Loss(total, n, {name: (value, weight) for name, value in sums.items()})
+        return Loss(total, {name: (value, weight) for name, value in sums.items()})
 
 
 def symptoms(codebooks: int, codes: int) -> tuple[Symptom, ...]:

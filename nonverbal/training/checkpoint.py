@@ -4,18 +4,16 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
-
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -36,15 +34,14 @@ class Position:
     """The lowest validation loss so far, and its step."""
 
 
-def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> Path:
+def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], position: Position) -> Path:
     """Write ``folder/step-N`` and point ``folder/../latest`` at it. Returns the checkpoint's path."""
     final = folder / f"step-{position.step}"
     temporary = folder / f".step-{position.step}.new"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, temporary / "model.safetensors")
-    save_file(_moments(model, optimizer), temporary / "optimizer.safetensors")
+    save_file(dict(weights), temporary / "model.safetensors")
+    save_file(dict(moments), temporary / "optimizer.safetensors")
     files = {path.name: _sha256(path) for path in sorted(temporary.glob("*.safetensors"))}
     write_atomically(temporary / "state.json", json.dumps({"position": asdict(position), "sha256": files}, indent=1))
     for path in [*temporary.iterdir(), temporary]:
@@ -73,8 +70,8 @@ def saved(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def load(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Position:
-    """Load a checkpoint into ``model`` and ``optimizer`` and return its position.
+def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor]]:
+    """Load a checkpoint's weights into ``model``. Returns its position and the optimizer's moments.
 
     Raises:
         UserError: a file is missing, changed since it was written, or of another model.
@@ -85,7 +82,7 @@ def load(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer | 
             if _sha256(checkpoint / name) != sha256:
                 raise UserError(f"{checkpoint / name} has changed since it was written")
         weights = load_file(checkpoint / "model.safetensors")
-        moments = load_file(checkpoint / "optimizer.safetensors") if optimizer is not None else {}
+        moments = load_file(checkpoint / "optimizer.safetensors")
         position = Position(**state["position"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         if isinstance(error, UserError):
@@ -95,32 +92,7 @@ def load(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer | 
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"the checkpoint {checkpoint} is of another model: {' '.join(str(error).split())}") from error
-    if optimizer is not None:
-        _load_moments(model, optimizer, moments, position.updates)
-    return position
-
-
-def _named(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in held}
-
-
-def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{moment}.{name}": optimizer.state[parameter][moment].detach().float().cpu().contiguous()
-        for name, parameter in _named(model, optimizer).items()
-        if parameter in optimizer.state
-        for moment in MOMENTS
-    }
-
-
-def _load_moments(model: nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, Tensor], updates: int) -> None:
-    for name, parameter in _named(model, optimizer).items():
-        if f"{MOMENTS[0]}.{name}" in moments:
-            state = {moment: moments[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS}
-            # A fused AdamW keeps its count of updates on the device, one a parameter.
-            state["step"] = torch.tensor(float(updates), device=parameter.device)
-            optimizer.state[parameter] = state
+    return position, moments
 
 
 def _sha256(path: Path) -> str:

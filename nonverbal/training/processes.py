@@ -1,36 +1,81 @@
-"""The processes of a run: how many were asked for, and how many there are."""
+"""The processes of a run: how many were asked for, how many there are, and what they do together."""
 
 import contextlib
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 
 import torch
+import torch.distributed
 from accelerate import PartialState
 
 from nonverbal.errors import UserError
 
+LOST = (
+    "lost contact with another process of this run: it has ended, its machine cannot be reached, or it has not "
+    "answered for {minutes:g} minutes (trainer.timeout_minutes); its own last message, if it had time for one, says "
+    "why; run the same command again to continue from the last checkpoint"
+)
+
 
 class Processes:
-    """The processes that a launcher (accelerate, torchrun, srun) has started for this run.
+    """The processes that a launcher (nonverbal, accelerate, torchrun, srun) has started for this run.
 
     Raises:
         UserError: there are not as many as were asked for. accelerate, told to start two on a CPU, starts one.
     """
 
-    def __init__(self, asked: int | None) -> None:
-        if not torch.cuda.is_available():
+    def __init__(self, asked: int | None, timeout_minutes: float) -> None:
+        on_cpu = not torch.cuda.is_available()
+        if on_cpu:
             # DeepSpeed, which is imported wherever it is installed, otherwise warns that it finds no GPU.
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        self.state = PartialState(cpu=not torch.cuda.is_available())
-        self.world, self.is_first = self.state.num_processes, self.state.is_main_process
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" or os.environ.get("ACCELERATE_USE_FSDP") == "true":
+            raise UserError(
+                "accelerate's configuration asks for DeepSpeed or FSDP, but how a run is spread belongs to its recipe: "
+                "use --trainer.zero 1, 2 or 3, and a configuration that only starts processes, such as "
+                "recipes/launch/gpus.yaml"
+            )
+        self.timeout_minutes = timeout_minutes
+        options = {"timeout": timedelta(minutes=timeout_minutes)} if "WORLD_SIZE" in os.environ else {}
+        with self.in_contact():
+            self.state = PartialState(cpu=on_cpu, **options)
+        self.world, self.rank = self.state.num_processes, self.state.process_index
+        self.device, self.is_first = self.state.device, self.state.is_main_process
         if asked is not None and asked != self.world:
             raise UserError(
-                f"--trainer.processes asks for {asked}, but the launcher started {self.world}; "
-                f"start them with: torchrun --standalone --nproc_per_node {asked} pretrain/train.py ..."
+                f"--trainer.processes asks for {asked}, but the launcher started {self.world}; start it without a "
+                f"launcher, or with: torchrun --standalone --nproc_per_node {asked} pretrain/train.py ..."
             )
 
     @contextlib.contextmanager
     def first_before_others(self) -> Iterator[bool]:
         """Say whether this is the first process; the others wait until it has left the block."""
         yield self.is_first
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
         self.state.wait_for_everyone()
+
+    def add(self, number: int) -> int:
+        """Return the sum of ``number`` over all processes."""
+        if self.world == 1:
+            return number
+        total = torch.tensor(number, device=self.device)
+        torch.distributed.all_reduce(total)
+        return int(total)
+
+    @contextlib.contextmanager
+    def in_contact(self) -> Iterator[None]:
+        """Say in one line that another process is gone, which torch says in many.
+
+        Raises:
+            UserError: a collective operation in the block has failed.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+                raise UserError(LOST.format(minutes=self.timeout_minutes)) from error
+            raise

@@ -3,17 +3,14 @@
 import math
 import signal
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Literal, Protocol, cast
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, Loss, Objective
@@ -26,6 +23,7 @@ from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, lea
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.strategy import Autocast, Divided, Strategy, Whole, check_zero
 from nonverbal.training.watchdog import Watchdog, WatchdogSettings
 
 MAX_SKIPPED = 10
@@ -52,6 +50,13 @@ class TrainerSettings:
     """Processes that read audio ahead, for each training process."""
     processes: int | None = None
     """Training processes that the launcher is asked for; a run on any other number is refused. Unset: any number."""
+    zero: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed's ZeRO: each process keeps only its part of the optimizer (1), of the gradients too (2), of the weights
+    too (3). 0: everything in each process, which is fastest where it fits."""
+    offload: bool = False
+    """Keep what ZeRO has divided in main memory instead of the GPU's."""
+    timeout_minutes: float = 10.0
+    """Longest that processes wait for one another before the run ends; it can be continued."""
     watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
     """What is done about a run that has stopped learning."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -64,13 +69,27 @@ class TrainerSettings:
                 raise UserError(f"trainer.{name} must be at least 1, but is {getattr(self, name)}")
         if self.processes is not None and self.processes < 1:
             raise UserError(f"trainer.processes must be at least 1, but is {self.processes}")
+        if self.timeout_minutes <= 0:
+            raise UserError(f"trainer.timeout_minutes must be above 0, but is {self.timeout_minutes}")
+        if self.offload and not self.zero:
+            raise UserError("trainer.offload moves what ZeRO has divided: set trainer.zero to 1, 2 or 3 as well")
         if self.workers < 0:
             raise UserError(f"trainer.workers must be at least 0, but is {self.workers}")
 
 
 FREE_SETTINGS = {
     f"trainer.{name}"
-    for name in ("checkpoint_every", "keep_checkpoints", "log_every", "workers", "processes", "watchdog")
+    for name in (
+        "checkpoint_every",
+        "keep_checkpoints",
+        "log_every",
+        "workers",
+        "processes",
+        "zero",
+        "offload",
+        "timeout_minutes",
+        "watchdog",
+    )
 }
 """Settings that may differ when a run is continued: they change neither the weights nor which are best."""
 
@@ -110,23 +129,21 @@ class Trainer:
     def __init__(
         self, objective: Objective, data: TrainingData, settings: TrainerSettings, run: RunFolder, seed: int
     ) -> None:
-        self.processes = Processes(settings.processes)
-        unused = DistributedDataParallelKwargs(find_unused_parameters=objective.drops_layers)
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
-        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        self.processes = Processes(settings.processes, settings.timeout_minutes)
+        self.rank, self.world = self.processes.rank, self.processes.world
         if self.world > data.batches_per_step:
             raise UserError(
                 f"{self.world} processes share the {data.batches_per_step} micro-batches of a step, so some would have "
                 "none; start fewer, or raise batches.batches_per_step and lower batches.batch_seconds"
             )
+        check_zero(settings.zero, settings.offload, self.world, data.batches_per_step, objective.drops_layers)
         self.objective, self.data, self.settings, self.run, self.seed = objective, data, settings, run, seed
         self.module = cast(nn.Module, objective)
-        optimizer = build_optimizer(self.module, settings.steps, settings.optimizer)
-        self.model, self.optimizer = self.accelerator.prepare(self.module, optimizer)
-        self.parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        # Before anything is loaded: a warm-up longer than the run is refused.
+        self.optimizer = build_optimizer(self.module, settings.steps, settings.optimizer)
         self.watchdog = Watchdog(settings.watchdog, objective.symptoms, settings.optimizer.warmup_steps, settings.steps)
         self.position = Position()
-        self.report = Reporter(settings.steps, self.accelerator.is_main_process)
+        self.report = Reporter(settings.steps, self.processes.is_first)
         self.signal = 0
 
     def train(self) -> None:
@@ -134,9 +151,14 @@ class Trainer:
 
         Raises:
             Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the run is saved, and continues when started again.
-            UserError: ten steps in a row were not finite, or there are checkpoints but none can be read.
+            UserError: ten steps in a row were not finite, there are checkpoints but none can be read, or another
+                process of the run is gone.
         """
-        self._resume()
+        with self.processes.in_contact():
+            self.strategy = self._spread(self._resume())
+            self._train()
+
+    def _train(self) -> None:
         steps = range(self.position.step, self.settings.steps)
         source = self.data.training(steps, self.position.epoch, self.position.batch, self.rank, self.world)
         with self._catching_signals(), self.report.running(steps.start), self._log(steps.start) as self.log:
@@ -153,44 +175,25 @@ class Trainer:
 
     def _step(self, step: int, batches: list[Batch]) -> None:
         """Take one optimizer step on the mean loss over all targets of the step, on all processes."""
-        count = self._agree(sum(batch.targets.count for batch in batches))
+        count = self.processes.add(sum(batch.targets.count for batch in batches))
         losses = []
         for batch in batches:
-            last = batch is batches[-1]
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
+            with self.strategy.micro_batch(last=batch is batches[-1]):
                 loss = self._forward(batch)
-                # DDP averages over processes; the step's gradient is a sum over all its targets, divided once.
-                self.accelerator.backward(loss.sum * (self.world / count))
-            losses.append(Loss(loss.sum.detach(), loss.count, loss.metrics))
-        self._update(step, losses)
+                self.strategy.backward(loss.sum / count)
+            losses.append(Loss(loss.sum.detach(), loss.metrics))
+        rate = learning_rate(step, self.settings.steps, self.settings.optimizer)
+        norm = self.strategy.update(rate)
+        if math.isfinite(norm):
+            self.position.updates += 1
+            self.position.skipped_in_a_row = 0
+            self.log.add(losses, lr=rate, grad_norm=norm)
+        else:
+            self._skip(step, losses)
 
     def _forward(self, batch: Batch) -> Loss:
         torch.manual_seed(torch_seed(self.seed, Stream.NOISE, batch.step, batch.position))
-        device = self.accelerator.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
-            loss: Loss = self.model(_to_device(batch, device))
-        return loss
-
-    def _update(self, step: int, losses: list[Loss]) -> None:
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                # A layer that is dropped in a step has a gradient of zero there: its moments decay like all others.
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [cast(Tensor, parameter.grad) for parameter in self.parameters]
-        norm = get_total_norm(gradients, foreach=True)
-        rate = learning_rate(step, self.settings.steps, self.settings.optimizer)
-        if torch.isfinite(norm):
-            if self.settings.optimizer.clip_norm is not None:
-                clip_grads_with_norm_(self.parameters, self.settings.optimizer.clip_norm, norm, foreach=True)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-            self.position.updates += 1
-            self.position.skipped_in_a_row = 0
-            self.log.add(losses, lr=rate, grad_norm=float(norm))
-        else:
-            self._skip(step, losses)
-        self.optimizer.zero_grad()
+        return cast(Loss, self.strategy.model(_to_device(batch, self.processes.device)))
 
     def _skip(self, step: int, losses: list[Loss]) -> None:
         self.position.skipped_in_a_row += 1
@@ -215,7 +218,7 @@ class Trainer:
         improved = False
         if step % settings.validate_every == 0 or last:
             improved = self._validate()
-        stopping = self._agree(self.signal) and not last
+        stopping = self.processes.add(self.signal) and not last
         if step % settings.checkpoint_every == 0 or improved or stopping or last:
             self._save(improved)
         if stopping:
@@ -224,13 +227,13 @@ class Trainer:
     def _validate(self) -> bool:
         """Measure the validation loss, for each corpus too. Returns whether it is the lowest so far."""
         means = Means()
-        self.model.eval()
+        self.strategy.model.eval()
         with torch.no_grad():
             for batch in self.data.validation(self.rank, self.world):
                 loss = self._forward(batch)
                 means.add(loss)
                 means.add(loss, f"corpora.{batch.corpus}.")
-        self.model.train()
+        self.strategy.model.train()
         values = means.read()
         if not values:
             return False
@@ -245,21 +248,31 @@ class Trainer:
 
     def _save(self, improved: bool) -> None:
         """Write a checkpoint; where it is the best, or where there is no validation to say so, the encoder too."""
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
+        weights, moments = self.strategy.weights(), self.strategy.moments()
+        if self.processes.is_first:
             folder = self.run.checkpoints
-            path = checkpoint.save(folder, self.module, self.optimizer, self.position)
+            path = checkpoint.save(folder, weights, moments, self.position)
             if improved or self.position.best_step is None:
                 checkpoint.point(folder, "best", path)
-                self.run.replace_encoder(self.objective.export)
+                self.run.replace_encoder(lambda new: self.objective.export(new, weights))
             checkpoint.prune(folder, self.settings.keep_checkpoints, self.position.best_step)
-        self.accelerator.wait_for_everyone()
+        self.processes.wait()
 
-    def _resume(self) -> None:
+    def _spread(self, moments: Mapping[str, Tensor]) -> Strategy:
+        settings, device = self.settings, self.processes.device
+        model = Autocast(self.module, device.type, settings.precision == "bf16").to(device).train()
+        what = (model, self.optimizer, settings.optimizer.clip_norm, moments, self.position.updates)
+        if settings.zero:
+            return Divided(*what, settings.zero, settings.offload)
+        return Whole(*what, self.objective.drops_layers)
+
+    def _resume(self) -> Mapping[str, Tensor]:
+        """Take up the last checkpoint that can be read, where there is one. Returns the optimizer's moments."""
+        moments: Mapping[str, Tensor] = {}
         saved = checkpoint.saved(self.run.checkpoints)
         for path in reversed(saved):
             try:
-                self.position = checkpoint.load(path, self.module, self.optimizer)
+                self.position, moments = checkpoint.load(path, self.module)
             except UserError as error:
                 self.report.say(f"{error}; taking the checkpoint before it", style="yellow")
                 continue
@@ -270,26 +283,20 @@ class Trainer:
                 raise UserError(
                     f"none of the checkpoints in {self.run.checkpoints} can be read; start with another --out"
                 )
-        if self.accelerator.is_main_process:
+        if self.processes.is_first:
             self.run.cut_metrics(self.position.step)
             self.run.marker.unlink(missing_ok=True)
+        return moments
 
     def _leave(self) -> None:
         name = signal.Signals(self.signal).name if self.signal else "a signal to another process"
-        if self.accelerator.is_main_process:
+        if self.processes.is_first:
             self.run.mark_interrupted(name, self.position.step)
         message = f"{name}: saved at step {self.position.step}; run the same command again to continue"
         raise Interrupted(self.signal or signal.SIGTERM, message)
 
-    def _agree(self, number: int) -> int:
-        """Return the sum of ``number`` over all processes."""
-        if self.world == 1:
-            return number
-        tensor = torch.tensor(number, device=self.accelerator.device)
-        return int(self.accelerator.reduce(tensor, reduction="sum"))
-
     def _log(self, step: int) -> Log:
-        return Log(self.run, step, self.accelerator.is_main_process)
+        return Log(self.run, step, self.processes.is_first)
 
     def _catching_signals(self) -> AbstractContextManager[None]:
         return _Signals(self)

@@ -27,7 +27,7 @@ SIZES = {
 def test_the_exported_encoder_gives_the_context_of_our_forward_pass(tmp_path, layout):
     model, normalise = build_model(None, Architecture(layout=layout, **SIZES), None, seed=0)
     model.eval()
-    export(model, normalise, tmp_path)
+    export(model, model.state_dict(), normalise, tmp_path)
     waveforms = 0.1 * torch.randn(2, 16_000) + 0.05
     lengths = torch.tensor([16_000, 16_000])
     with torch.no_grad():
@@ -44,7 +44,7 @@ def test_the_exported_encoder_gives_the_context_of_our_forward_pass(tmp_path, la
 
 def test_a_checkpoint_is_continued_with_its_weights_shape_and_normalisation(tmp_path):
     model, _ = build_model(None, Architecture(**SIZES), None, seed=0)
-    export(model, True, tmp_path)
+    export(model, model.state_dict(), True, tmp_path)
     again, normalise = build_model(str(tmp_path), Architecture(), None, seed=1)
     assert normalise
     assert again.state_dict().keys() == model.state_dict().keys()
@@ -56,7 +56,7 @@ def test_what_is_no_checkpoint_is_refused_in_words(tmp_path):
     with pytest.raises(UserError, match="cannot load the checkpoint '.*nowhere'"):
         build_model(str(tmp_path / "nowhere"), Architecture(), None, 0)
     model, _ = build_model(None, Architecture(**SIZES), None, seed=0)
-    export(model, False, tmp_path / "whole")
+    export(model, model.state_dict(), False, tmp_path / "whole")
     with pytest.raises(UserError, match=r"architecture contradicts the checkpoint '.*whole' in num_hidden_layers"):
         build_model(str(tmp_path / "whole"), Architecture(**{**SIZES, "layers": 3}), None, 0)
     model.wav2vec2.save_pretrained(tmp_path / "encoder")
@@ -69,7 +69,7 @@ def test_what_is_no_checkpoint_is_refused_in_words(tmp_path):
 
 def test_a_pickled_checkpoint_is_never_loaded(tmp_path):
     model, _ = build_model(None, Architecture(**SIZES), None, seed=0)
-    export(model, False, tmp_path)
+    export(model, model.state_dict(), False, tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="cannot load the checkpoint"):

@@ -1,82 +1,60 @@
 import json
-import os
 import shutil
+import signal
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from tiny_runs import (
+    CLIPS,
+    PROGRAM,
+    ROOT,
+    TORCHRUN,
+    assert_same_run,
+    command_of,
+    environment,
+    losses,
+    pretrain,
+)
 
-PROGRAM = Path(__file__).parents[2] / "pretrain" / "train.py"
-TINY = {
-    "wav2vec2.architecture.hidden_size": 32,
-    "wav2vec2.architecture.layers": 3,
-    "wav2vec2.architecture.heads": 4,
-    "wav2vec2.architecture.ffn_size": 48,
-    "wav2vec2.architecture.conv_channels": 16,
-    "wav2vec2.architecture.position_kernel": 16,
-    "wav2vec2.architecture.position_groups": 4,
-    "wav2vec2.architecture.codes": 16,
-    "wav2vec2.architecture.code_size": 16,
-    "wav2vec2.architecture.projection_size": 12,
-    "wav2vec2.dropouts.layer": 0.3,
-    "batches.batch_seconds": 3,
-    "batches.batches_per_step": 5,
-    "batches.max_seconds": 1.5,
-    "batches.min_seconds": 0.5,
-    "trainer.steps": 6,
-    "trainer.precision": "fp32",
-    "trainer.validate_every": 3,
-    "trainer.checkpoint_every": 3,
-    "trainer.log_every": 1,
-    "trainer.optimizer.lr": 1e-3,
-    "trainer.optimizer.warmup_steps": 2,
-}
+ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch")
 
 
-def pretrain(processes, shards, out, *more):
-    launcher = (
-        [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    )
-    settings = [f"--{key}={value}" for key, value in TINY.items()]
-    command = [sys.executable, *launcher, str(PROGRAM), f"--data={shards}", f"--out={out}", *settings, *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+@pytest.fixture(scope="module")
+def shards(module_shards):
+    return module_shards(CLIPS).folder
 
 
-@pytest.fixture
-def shards(make_shards):
-    clips = [("a", seconds, "train") for seconds in (0.6, 1.0, 1.5, 0.4, 2.0)] * 5
-    return make_shards([*clips, ("a", 1.0, "validation"), ("b", 1.5, "validation")]).folder
+@pytest.fixture(scope="module")
+def one(shards, tmp_path_factory):
+    """The run as one process does it."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    result = pretrain(shards, out)
+    assert result.returncode == 0, result.stderr
+    return out
 
 
-def losses(run):
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [(row["kind"], row["step"], row["loss"]) for row in rows]
-
-
-def assert_same_run(one, other):
-    for (kind, step, loss), (other_kind, other_step, other_loss) in zip(losses(one), losses(other), strict=True):
-        assert (kind, step) == (other_kind, other_step)
-        assert loss == pytest.approx(other_loss, rel=1e-5)
-    weights, others = (load_file(run / "checkpoints/step-6/model.safetensors") for run in (one, other))
-    assert weights.keys() == others.keys()
-    for name, value in weights.items():
-        assert torch.allclose(value, others[name], atol=1e-5), name
-
-
-def test_one_two_and_one_continued_by_two_are_the_same_run(tmp_path, shards):
-    one, two, both = (tmp_path / name for name in ("one", "two", "both"))
-    for processes, out in ((1, one), (2, two)):
-        result = pretrain(processes, shards, out, f"--trainer.processes={processes}")
-        assert result.returncode == 0, result.stderr
+def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
+    two = tmp_path / "two"
+    result = pretrain(shards, two, "trainer.processes=2")
+    assert result.returncode == 0, result.stderr
     assert_same_run(one, two)
 
+
+def test_two_processes_started_by_accelerate(tmp_path, shards, one):
+    two = tmp_path / "two"
+    launcher = (*ACCELERATE, "--config_file", str(ROOT / "pretrain/launch/cpu.yaml"))
+    result = pretrain(shards, two, "trainer.processes=2", launcher=launcher)
+    assert result.returncode == 0, result.stderr
+    assert_same_run(one, two)
+
+
+def test_a_run_of_one_process_continued_by_two_of_torchrun(tmp_path, shards, one):
+    both = tmp_path / "both"
     shutil.copytree(one, both)
     shutil.rmtree(both / "checkpoints/step-6")
-    result = pretrain(2, shards, both)
+    result = pretrain(shards, both, launcher=(*TORCHRUN, "2"))
     assert result.returncode == 0, result.stderr
     assert f"continuing from {both / 'checkpoints/step-3'}" in result.stdout
     assert_same_run(one, both)
@@ -84,14 +62,64 @@ def test_one_two_and_one_continued_by_two_are_the_same_run(tmp_path, shards):
     assert [launch["processes"] for launch in launches] == [1, 2]
 
 
-def test_another_number_of_processes_than_asked_for_is_refused(tmp_path, shards):
-    result = pretrain(1, shards, tmp_path / "run", "--trainer.processes=2")
-    assert result.returncode == 2
-    assert "--trainer.processes asks for 2, but the launcher started 1; start them with: torchrun" in result.stderr
+def test_accelerate_starting_one_process_in_silence_is_noticed(tmp_path, shards):
+    launcher = (*ACCELERATE, "--cpu", "--num_processes", "2")
+    result = pretrain(shards, tmp_path / "run", "trainer.processes=2", launcher=launcher)
+    assert result.returncode != 0
+    assert "--trainer.processes asks for 2, but the launcher started 1; start it without a launcher" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
 def test_more_processes_than_micro_batches_are_refused(tmp_path, shards):
-    result = pretrain(2, shards, tmp_path / "run", "--batches.batches_per_step=1")
-    assert result.returncode != 0
+    result = pretrain(shards, tmp_path / "run", "batches.batches_per_step=1", "trainer.processes=2")
+    assert result.returncode == 2
     assert "2 processes share the 1 micro-batches of a step, so some would have none" in result.stderr
+
+
+def started(command, run, step):
+    """Start a run and return it when it has written its metrics of ``step``."""
+    process = subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 100
+    while not (run / "metrics.jsonl").exists() or len(losses(run)) < step:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_to_the_command_reaches_all_processes_once(tmp_path, shards, number):
+    run = tmp_path / "run"
+    command = command_of(shards, run, "trainer.processes=2", "trainer.steps=100000", "trainer.checkpoint_every=100000")
+    process = started(command, run, 2)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, errors
+    marker = json.loads((run / "interrupted.json").read_text())
+    assert marker["cause"] == signal.Signals(number).name
+    assert (run / f"checkpoints/step-{marker['step']}/state.json").exists()
+    assert f"nonverbal: {marker['cause']}: saved at step {marker['step']}" in errors
+
+
+def children_of(process):
+    return [int(pid) for pid in subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()]
+
+
+def test_the_other_process_ends_when_one_is_killed(tmp_path, shards):
+    run = tmp_path / "run"
+    process = started(command_of(shards, run, "trainer.processes=2", "trainer.steps=100000"), run, 4)
+    trainers = [pid for pid in children_of(process) if str(PROGRAM).encode() in cmdline(pid)]
+    assert len(trainers) == 2
+    subprocess.run(["kill", "-KILL", str(trainers[1])], check=True)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert "nonverbal: process 1 was ended by SIGKILL; the others end too" in errors
+    assert "nonverbal: lost contact with another process of this run" in errors
+    assert "Traceback" not in errors
+
+
+def cmdline(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()

@@ -1,0 +1,116 @@
+"""Starts the processes of a run on this machine, where no other launcher has.
+
+torchrun would do, but for how runs end here: Ctrl-C reaches its processes twice, the second time in the middle of a
+save, it does not pass SIGUSR1 on, and every failure ends in a traceback of its own.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import FrameType
+
+import torch
+
+from nonverbal.errors import UserError
+
+LAUNCHED = ("WORLD_SIZE", "RANK", "ACCELERATE_MIXED_PRECISION")
+"""Variables that tell that a launcher has started this process. accelerate sets the last even where it starts one."""
+
+GRACE = 15.0
+"""Seconds that processes have to notice that another has failed, and to say so, before they are killed."""
+
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def launch(processes: int | None) -> None:
+    """Run this very command in ``processes`` processes and end with their exit code; return where there is no need to.
+
+    Raises:
+        UserError: fewer GPUs than processes.
+    """
+    if processes in (None, 1) or any(name in os.environ for name in LAUNCHED):
+        return
+    assert processes is not None
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < processes:
+        raise UserError(f"--trainer.processes asks for {processes}, one a GPU, but this machine has {gpus}")
+    sys.exit(_Children(processes).wait())
+
+
+class _Children:
+    """The processes, each a session of its own: a Ctrl-C comes to the parent alone, which passes it on once."""
+
+    def __init__(self, count: int) -> None:
+        shared = {
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(_free_port()),
+            # As torchrun does: processes that each take all cores are in each other's way.
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1))),
+            # DDP warns, where layers may be dropped, that in its first step none was.
+            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
+        }
+        self.passed_on: set[int] = set()
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        for rank in range(count):
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            self.running[rank] = subprocess.Popen(
+                [sys.executable, *sys.argv],
+                env={**os.environ, **shared, **own},
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        for number in PASSED_ON:
+            signal.signal(number, self._pass_on)
+
+    def wait(self) -> int:
+        """Return the exit code of the first process that failed, or 0; the others end soon after it."""
+        failed, deadline = 0, float("inf")
+        while self.running:
+            for rank, child in list(self.running.items()):
+                if child.poll() is None:
+                    continue
+                del self.running[rank]
+                if child.returncode and not failed:
+                    failed, deadline = self._code(rank, child.returncode), time.monotonic() + GRACE
+            if time.monotonic() > deadline:
+                for child in self.running.values():
+                    child.kill()
+            time.sleep(0.05)
+        return failed
+
+    def _code(self, rank: int, returned: int) -> int:
+        if returned > 0:
+            return returned
+        name = signal.Signals(-returned).name
+        if -returned in self.passed_on:
+            print(f"nonverbal: {name} before the run began", file=sys.stderr)
+            return 128 - returned
+        print(
+            f"nonverbal: process {rank} was ended by {name}; the others end too. If memory ran out, lower "
+            "batches.batch_seconds or start fewer processes; run the same command again to continue",
+            file=sys.stderr,
+        )
+        return 128 - returned
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self.passed_on.add(number)
+        for child in self.running.values():
+            child.send_signal(number)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send SIGTERM to this process when its parent is gone, so that it saves and ends."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,292 @@
+"""How a model is spread over processes: whole in each, or divided among them by DeepSpeed's ZeRO.
+
+Either way a step's gradient is the sum over its micro-batches on all processes, parameters without a gradient count as
+zero, and weights and moments come out in float32 by parameter name: a run goes on under another strategy.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, cast
+
+import torch
+import torch.distributed
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from nonverbal.errors import UserError
+from nonverbal.objectives.base import Batch, Loss
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's, as torch calls them: running means of the gradient and of its square."""
+
+
+class Strategy(Protocol):
+    """What the training loop asks of it. All processes call each method, together."""
+
+    model: nn.Module
+    """What is called with a batch."""
+
+    def micro_batch(self, last: bool) -> AbstractContextManager[None]:
+        """Enclose the forward and backward pass of a micro-batch; ``last`` is this process's last of the step."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of ``loss``, which is divided by the step's number of targets and by nothing else."""
+
+    def update(self, rate: float) -> float:
+        """Apply and clear the gradient at learning rate ``rate``. Returns its norm before clipping.
+
+        A gradient that is not finite is cleared only.
+        """
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all weights, whole, in float32, on the CPU."""
+
+    def moments(self) -> dict[str, Tensor]:
+        """Return the optimizer's moments as ``MOMENT.NAME`` -> tensor, whole, in float32, on the CPU."""
+
+
+class Whole:
+    """The whole model in each process; DistributedDataParallel adds up the gradients of several."""
+
+    def __init__(
+        self,
+        model: "Autocast",
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float | None,
+        moments: Mapping[str, Tensor],
+        updates: int,
+        drops_layers: bool,
+    ) -> None:
+        unused = DistributedDataParallelKwargs(find_unused_parameters=drops_layers)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
+        self.module, self.clip_norm = model.objective, clip_norm
+        self.parameters = trained(self.module)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        for name, parameter in self.parameters.items():
+            if f"{MOMENTS[0]}.{name}" in moments:
+                self.optimizer.state[parameter] = {
+                    **{moment: moments[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS},
+                    # A fused AdamW keeps its count of updates on the device, one a parameter.
+                    "step": torch.tensor(float(updates), device=parameter.device),
+                }
+
+    def micro_batch(self, last: bool) -> AbstractContextManager[None]:
+        if last:
+            return contextlib.nullcontext()
+        return cast(AbstractContextManager[None], self.accelerator.no_sync(self.model))
+
+    def backward(self, loss: Tensor) -> None:
+        # DDP averages over processes, and a step's gradient is a sum.
+        self.accelerator.backward(loss * self.accelerator.num_processes)
+
+    def update(self, rate: float) -> float:
+        for parameter in self.parameters.values():
+            if parameter.grad is None:
+                # A layer that is dropped in a step has a gradient of zero there: its moments decay like all others.
+                parameter.grad = torch.zeros_like(parameter)
+        parameters = list(self.parameters.values())
+        norm = get_total_norm([cast(Tensor, parameter.grad) for parameter in parameters], foreach=True)
+        if torch.isfinite(norm):
+            if self.clip_norm is not None:
+                clip_grads_with_norm_(parameters, self.clip_norm, norm, foreach=True)
+            set_rate(self.optimizer, rate)
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(norm)
+
+    def weights(self) -> dict[str, Tensor]:
+        return {name: on_cpu(tensor) for name, tensor in self.module.state_dict().items()}
+
+    def moments(self) -> dict[str, Tensor]:
+        return {
+            f"{moment}.{name}": on_cpu(self.optimizer.state[parameter][moment])
+            for name, parameter in self.parameters.items()
+            if parameter in self.optimizer.state
+            for moment in MOMENTS
+        }
+
+
+class Divided:
+    """DeepSpeed's ZeRO (Rajbhandari et al., 2020): 1 divides the optimizer, 2 gradients too, 3 weights too.
+
+    Weights, gradients and optimizer stay in float32. DeepSpeed's own loss scaling, batch counting and checkpoints are
+    not used.
+    """
+
+    def __init__(
+        self,
+        model: "Autocast",
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float | None,
+        moments: Mapping[str, Tensor],
+        updates: int,
+        stage: int,
+        offload: bool,
+    ) -> None:
+        deepspeed = _deepspeed()
+        self.stage = stage
+        self.module, self.parameters = model.objective, trained(model.objective)
+        with _quiet():
+            self.engine, *_ = deepspeed.initialize(
+                model=model,
+                optimizer=optimizer,
+                config=_deepspeed_config(stage, offload, clip_norm),
+                dist_init_required=False,
+            )
+        self.model = self.engine
+        self._restore(moments, updates)
+
+    def micro_batch(self, last: bool) -> AbstractContextManager[None]:
+        self.engine.set_gradient_accumulation_boundary(last)
+        return contextlib.nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        # DeepSpeed averages over processes, and a step's gradient is a sum.
+        self.engine.backward(loss * torch.distributed.get_world_size())
+
+    def update(self, rate: float) -> float:
+        set_rate(self._optimizer, rate)
+        self.engine.step()
+        norm = float(self.engine.get_global_grad_norm())
+        # DeepSpeed says -1 where a part of the norm is not finite.
+        return norm if self.engine.was_step_applied() else float("inf")
+
+    def weights(self) -> dict[str, Tensor]:
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        weights = {name: on_cpu(tensor) for name, tensor in self.module.state_dict().items()}
+        whole = {name: safe_get_full_fp32_param(parameter) for name, parameter in self.parameters.items()}
+        return weights | {name: on_cpu(tensor) for name, tensor in whole.items()}
+
+    def moments(self) -> dict[str, Tensor]:
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        return {
+            f"{moment}.{name}": on_cpu(safe_get_full_optimizer_state(parameter, moment))
+            for name, parameter in self.parameters.items()
+            for moment in MOMENTS
+        }
+
+    @property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer over this process's part."""
+        return cast(torch.optim.Optimizer, self.engine.optimizer.optimizer)
+
+    def _restore(self, moments: Mapping[str, Tensor], updates: int) -> None:
+        from deepspeed.utils import safe_set_full_optimizer_state
+
+        zero = self.engine.optimizer
+        # DeepSpeed has no moments before the first update.
+        divided = zero.fp32_partitioned_groups_flat if self.stage == 3 else zero.single_partition_of_fp32_groups
+        for part in divided:
+            self._optimizer.state[part] = {moment: torch.zeros_like(part) for moment in MOMENTS} | {
+                "step": torch.tensor(float(updates), device=part.device)
+            }
+        if self.stage < 3:
+            zero._lazy_init_hp_params_optimizer_state()
+        for name, parameter in self.parameters.items():
+            for moment in MOMENTS:
+                if f"{moment}.{name}" in moments:
+                    safe_set_full_optimizer_state(parameter, moments[f"{moment}.{name}"], moment)
+
+
+class Autocast(nn.Module):
+    """Calls an objective with matrix products in bfloat16, from inside: DeepSpeed switches autocast off around it."""
+
+    def __init__(self, objective: nn.Module, device: str, enabled: bool) -> None:
+        super().__init__()
+        self.objective, self.device, self.enabled = objective, device, enabled
+
+    def forward(self, batch: Batch) -> Loss:
+        """Return the objective's loss."""
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.enabled):
+            return cast(Loss, self.objective(batch))
+
+
+def check_zero(stage: int, offload: bool, processes: int, batches_per_step: int, drops_layers: bool) -> None:
+    """Refuse what ZeRO cannot do.
+
+    Raises:
+        UserError: says what, why, and what to use instead.
+    """
+    if stage >= 2 and batches_per_step % processes:
+        raise UserError(
+            f"--trainer.zero {stage} adds up gradients at every micro-batch, so each process needs as many as the "
+            f"others, but {processes} processes share {batches_per_step}; make batches.batches_per_step a "
+            f"multiple of {processes}, or use --trainer.zero 1"
+        )
+    if drops_layers and (stage == 3 or offload):
+        asked = "--trainer.zero 3" if stage == 3 else "--trainer.offload"
+        raise UserError(
+            f"{asked} cannot go with layer dropout: to a layer that is dropped in a step, DeepSpeed would apply its "
+            "gradient of an earlier step again; set wav2vec2.dropouts.layer to 0, or use --trainer.zero 2 alone"
+        )
+
+
+def trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the trainable parameters by name."""
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def on_cpu(tensor: Tensor) -> Tensor:
+    """Return a copy or view on the CPU that can be written to a file."""
+    return tensor.detach().cpu().contiguous()
+
+
+def _deepspeed() -> Any:
+    try:
+        import deepspeed
+    except ImportError as error:
+        raise UserError("--trainer.zero needs DeepSpeed: pip install 'nonverbal[deepspeed]'") from error
+    if not torch.distributed.is_initialized():
+        # One process, whose GPU may still want its optimizer in main memory.
+        meeting = f"file://{tempfile.mkdtemp()}/meeting"
+        os.environ.setdefault("LOCAL_RANK", "0")
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend, init_method=meeting, rank=0, world_size=1)
+    deepspeed.init_distributed(torch.distributed.get_backend(), dist_init_required=False, verbose=False)
+    return deepspeed
+
+
+def _deepspeed_config(stage: int, offload: bool, clip_norm: float | None) -> dict[str, Any]:
+    zero: dict[str, Any] = {"stage": stage}
+    if offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+        if stage == 3:
+            zero["offload_param"] = {"device": "cpu"}
+    return {
+        # Required, and used by nothing here: the plan makes the batches, and the loop says where a step ends.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": clip_norm or 0.0,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        # torch's fused AdamW runs on a CPU as well, and need not be compiled first.
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1 << 31,
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep DeepSpeed's account of its configuration from the run's output."""
+    import logging
+
+    logger = logging.getLogger("DeepSpeed")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LATEST := .venv-latest
 MODEL ?= wav2vec2
+ALONE := unshare --pid --fork --mount-proc --kill-child
+INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge; }
 
-.PHONY: demo test check test-slow test-latest format clean
+.PHONY: demo test check test-slow test-slurm test-latest format clean
 
 demo: $(INSTALLED)
 	$(BIN)/nonverbal demo
@@ -21,6 +24,14 @@ check: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# On a Slurm of its own, two nodes on this machine, which the tests start and stop; where the kernel allows it, in a
+# process namespace of its own, so that nothing outlives tests that are killed.
+test-slurm: $(INSTALLED)
+	@for program in slurmctld slurmd munged; do command -v $$program >/dev/null || missing=1; done; \
+		test -z "$$missing" || $(INSTALL_SLURM) || { echo "Slurm is missing: apt-get install slurm-wlm munge;" \
+		"in a Debian or Ubuntu container, as root, this target does so itself"; exit 2; }
+	$$($(ALONE) true 2>/dev/null && echo $(ALONE)) $(BIN)/python -m pytest -m slurm
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -1,0 +1,106 @@
+#!/bin/bash
+# Pretrain an encoder on a cluster. `nonverbal submit` fills in the upper part; or do so by hand, and sbatch this file.
+
+#SBATCH --job-name=voc2vec
+#SBATCH --nodes=2
+# One task is one process of the run, and trains on one GPU.
+#SBATCH --ntasks-per-node=4
+#SBATCH --gpus-per-node=4
+#SBATCH --cpus-per-task=4
+##SBATCH --mem=200G
+##SBATCH --partition=gpu
+##SBATCH --account=my-project
+# Minutes that one job may take. So many seconds before they are over, the run saves itself, and is queued again.
+#SBATCH --time=1440
+#SBATCH --signal=USR1@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=pretrain-%j.log
+
+# Commands that make the environment ready, such as: module load cuda
+# setup
+
+python=.venv/bin/python
+settings=(recipes/pretrain/voc2vec.yaml)
+data=(shards/voc125)
+out=runs/voc2vec
+# Nodes times tasks a node: the run refuses to start on another number.
+processes=8
+# A folder on each node's own disk, where the shards are copied to; where it is empty, they are read where they are.
+staging=/tmp/nonverbal-$SLURM_JOB_USER
+
+# What follows is the same for every run.
+set -euo pipefail
+# Nodes often cannot reach the Hugging Face Hub, and waiting for it takes minutes: what a run needs is there before.
+export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
+# This script and process 0 run on the first node. Two jobs that share a node differ in the port.
+MASTER_ADDR=$(hostname)
+MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
+marker=$out/interrupted.json
+requeues=$out/slurm/requeues-$SLURM_JOB_ID
+export python MASTER_ADDR MASTER_PORT
+mkdir -p "$out/slurm"
+# From here on it is this launch that leaves it.
+rm -f "$marker"
+
+# Copy a folder of shards to this node's disk. The copy has its name when it is whole and verified, never before.
+stage() {
+    local folder=$1 copy=$2
+    mkdir -p "$(dirname "$copy")"
+    exec 9> "$copy.lock"
+    flock 9
+    if [ ! -d "$copy" ]; then
+        rm -rf "$copy.new"
+        cp -rL "$folder" "$copy.new"
+        "$python" -m nonverbal prepare --verify "$copy.new"
+        mv "$copy.new" "$copy"
+    fi
+}
+export -f stage
+
+# End the job with the status of srun. A run that Slurm asked to stop is queued again; one that failed is not.
+finish() {
+    local status=$1
+    if [ "$status" -ne 0 ] && asked_to_stop "$status" && goes_on; then
+        echo "requeueing job $SLURM_JOB_ID: the run continues when it starts again"
+        scontrol requeue "$SLURM_JOB_ID" || echo "job $SLURM_JOB_ID cannot be requeued; submit it again to continue"
+    fi
+    exit "$status"
+}
+
+# The run says so itself, unless the signal came before its first step or after its last: 138 is SIGUSR1's.
+asked_to_stop() {
+    [ -f "$marker" ] || [ "$1" -eq 138 ] || scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"
+}
+
+# The third time in a row that a run was stopped without a step more than before, it would be so for ever.
+goes_on() {
+    local step=0 before=0 idle=0
+    if [ -f "$marker" ]; then step=$(sed 's/.*"step": *\([0-9]*\).*/\1/' "$marker"); fi
+    if [ -f "$requeues" ]; then read -r before idle < "$requeues"; fi
+    if [ "$step" -gt "$before" ]; then before=$step idle=0; else idle=$((idle + 1)); fi
+    echo "$before $idle" > "$requeues"
+    if [ "$idle" -ge 3 ]; then
+        echo "not requeued: stopped $idle times without a step more; give it more time, or look above for what is slow"
+        return 1
+    fi
+}
+
+shards=()
+for folder in "${data[@]}"; do
+    if [ -z "$staging" ]; then
+        shards+=("$folder")
+    else
+        copy=$staging/$(sha256sum "$folder/index.json" | cut -c 1-16)
+        srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
+            bash -euc 'stage "$@"' stage "$folder" "$copy" || finish $?
+        shards+=("$copy")
+    fi
+done
+
+# exec, so that Slurm's signals reach the process itself.
+task='export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID; exec "$@"'
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 bash -c "$task" task \
+    "$python" -m nonverbal pretrain "${settings[@]}" --data "${shards[@]}" --out "$out" \
+    --trainer.processes "$processes" || finish $?

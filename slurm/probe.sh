@@ -1,0 +1,36 @@
+#!/bin/bash
+# Probe an encoder on a cluster. `nonverbal submit --then_probe` fills in the upper part; or do so by hand, and sbatch
+# this file.
+
+#SBATCH --job-name=voc2vec-probe
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=1
+#SBATCH --cpus-per-task=4
+##SBATCH --mem=200G
+##SBATCH --partition=gpu
+##SBATCH --account=my-project
+# Minutes.
+#SBATCH --time=1440
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=probe-%j.log
+# Where it waits for a job that fails, it is cancelled.
+#SBATCH --kill-on-invalid-dep=yes
+
+# Commands that make the environment ready, such as: module load cuda
+# setup
+
+python=.venv/bin/python
+data=shards/cries
+encoders=(logmel initialised:runs/voc2vec/encoder runs/voc2vec/encoder)
+# Manifests of what the encoder was pretrained on: the scores say whether the clips were held out.
+pretraining=(shards/voc125/manifest.jsonl)
+out=runs/voc2vec/probe
+
+# What follows is the same for every encoder.
+set -euo pipefail
+export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
+exec "$python" -m nonverbal probe --data "$data" --encoders "${encoders[@]}" \
+    --pretraining "${pretraining[@]}" --out "$out"

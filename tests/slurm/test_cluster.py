@@ -1,0 +1,239 @@
+"""What becomes of a run on a real Slurm: to its end, past its limit, preempted, failed, cancelled."""
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nonverbal.data.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.synthetic import write_corpus
+
+pytestmark = pytest.mark.slurm
+
+STEPS = 80
+RECIPE = {
+    "wav2vec2": {
+        "architecture": {
+            "hidden_size": 32,
+            "layers": 2,
+            "heads": 4,
+            "ffn_size": 48,
+            "conv_channels": 16,
+            "position_kernel": 16,
+            "position_groups": 4,
+            "codes": 16,
+            "code_size": 16,
+            "projection_size": 12,
+        }
+    },
+    "batches": {"batch_seconds": 6, "batches_per_step": 4, "max_seconds": 1.5, "min_seconds": 0.5},
+    "trainer": {
+        "steps": STEPS,
+        "precision": "fp32",
+        "validate_every": STEPS // 4,
+        "checkpoint_every": 20,
+        "keep_checkpoints": 1,
+        "log_every": 1,
+        "workers": 0,
+        "watchdog": {"on_collapse": "warn"},
+        "optimizer": {"lr": 1e-4, "warmup_steps": 10},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def recipe(work):
+    path = work / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shards(work):
+    write_corpus(work / "corpus", range(12), 2, seed=0)
+    source = Source(folder=work / "corpus", pattern=r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav")
+    return prepare(PrepareConfig(corpora={"synthetic": source}, out=work / "shards")).folder
+
+
+@pytest.fixture(scope="module")
+def alone(work, recipe, shards, cluster):
+    """The run on one process, without Slurm."""
+    cluster.nonverbal("pretrain", recipe, "--data", shards, "--out", work / "alone")
+    return work / "alone"
+
+
+@pytest.fixture
+def submit(cluster, recipe, shards, work):
+    """Return ``submit(name, *settings)``: the run folder, and the ids of the jobs on two nodes."""
+    jobs = []
+
+    def submit(name, *settings):
+        run = work / name
+        common = ["--gpus", 0, "--cpus", 1, "--nodes", 2, "--staging", work / "staging", "--submit"]
+        printed = cluster.nonverbal("submit", recipe, "--data", shards, "--out", run, *common, *settings)
+        submitted = re.findall(r"^job (\d+)", printed, re.MULTILINE)
+        jobs.extend(submitted)
+        return run, submitted
+
+    yield submit
+    # What a failed test leaves behind must not stand in the way of the next.
+    cluster.run("scancel", *jobs)
+
+
+def losses(run):
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(row["kind"], row["step"], row["loss"]) for row in rows]
+
+
+def assert_same_run(run, other):
+    for (kind, number, loss), (other_kind, other_number, other_loss) in zip(losses(run), losses(other), strict=True):
+        assert (kind, number) == (other_kind, other_number)
+        assert loss == pytest.approx(other_loss, rel=1e-3), f"step {number}"
+
+
+def launches(run):
+    return [launch["processes"] for launch in json.loads((run / "environment.json").read_text())]
+
+
+def step(run):
+    """The last step in the metrics, 0 where there are none."""
+    lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
+    return max((int(found[1]) for line in lines if (found := re.search(r'"step": (\d+)', line))), default=0)
+
+
+def preempt(cluster):
+    """Take both nodes for a moment."""
+    cluster.run("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+
+
+def process(run, rank):
+    """The process of a rank of a run."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+            environment = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"--out\0{run}\0".encode() in command and f"RANK={rank}".encode() in environment:
+            return int(folder.name)
+    raise AssertionError(f"no rank {rank} of {run}")
+
+
+def held(cluster, job, run, after):
+    """Wait until a run is past a step, and hold its two processes there, so that it cannot end before its signal."""
+    end = time.monotonic() + 120
+    while step(run) <= after:
+        assert time.monotonic() < end, cluster.log(job)
+        time.sleep(0.1)
+    for number in [process(run, rank) for rank in (0, 1)]:
+        os.kill(number, signal.SIGSTOP)
+    assert step(run) < STEPS
+
+
+def test_a_run_on_two_nodes_with_two_gpus_each_is_that_on_one_process(submit, cluster, alone, work):
+    run, (job,) = submit("first", "--gpus", 2)
+    assert cluster.ended(job)["JobState"] == "COMPLETED", cluster.log(job)
+    assert launches(run) == [4]
+    assert_same_run(run, alone)
+    # Both nodes are on this machine: the second found the copy of the first.
+    assert len([path for path in (work / "staging").iterdir() if path.is_dir()]) == 1
+    assert cluster.log(job).count("files are as they were written") == 1
+    assert str(work / "staging") in (run / "data.json").read_text()
+
+
+def test_at_its_time_limit_a_run_is_saved_and_queued_again_and_the_probe_waits(submit, cluster, shards, alone):
+    run, (job, probe) = submit("limit", "--hours", 1, "--notice", 30, "--then_probe", shards)
+    held(cluster, job, run, after=5)
+    # Slurm looks at time limits every 30 s, and sends SIGCONT with its signal.
+    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=29")
+    cluster.wait(job, lambda now: (now["Restarts"], now["JobState"]) == ("1", "PENDING"))
+    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+    assert 5 < json.loads((run / "interrupted.json").read_text())["step"] < STEPS
+    assert cluster.job(probe)["JobState"] == "PENDING"
+    assert cluster.ended(job)["JobState"] == "COMPLETED", cluster.log(job)
+    assert not (run / "interrupted.json").exists()
+    assert launches(run) == [2, 2]
+    assert_same_run(run, alone)
+    assert cluster.ended(probe)["JobState"] == "COMPLETED", cluster.log(probe)
+    scores = [json.loads(line) for line in (run / "probe/scores.jsonl").read_text().splitlines()]
+    assert len({score["model"] for score in scores}) == 3
+
+
+def test_a_run_that_is_preempted_saves_itself_and_continues(submit, cluster, alone):
+    run, (job,) = submit("preempted")
+    held(cluster, job, run, after=5)
+    # Slurm queues it again by itself, with SIGCONT and SIGTERM.
+    preempt(cluster)
+    cluster.wait(job, lambda now: now["Restarts"] == "1")
+    assert cluster.ended(job)["JobState"] == "COMPLETED", cluster.log(job)
+    assert "continuing from" in cluster.log(job)
+    assert_same_run(run, alone)
+
+
+def test_a_run_that_is_preempted_with_grace_requeues_itself_even_before_its_first_step(submit, cluster, alone):
+    run, (job,) = submit("graceful", "--partition", "graceful")
+    cluster.wait(job, lambda now: now["JobState"] == "RUNNING")
+    preempt(cluster)
+    cluster.wait(job, lambda now: now["Restarts"] == "1")
+    assert step(run) == 0
+    held(cluster, job, run, after=5)
+    preempt(cluster)
+    cluster.wait(job, lambda now: now["Restarts"] == "2")
+    assert cluster.log(job).count(f"requeueing job {job}") == 2
+    assert cluster.ended(job)["JobState"] == "COMPLETED", cluster.log(job)
+    assert_same_run(run, alone)
+
+
+def test_a_process_that_dies_ends_the_job_even_where_it_was_preempted_before(submit, cluster, shards):
+    run, (job, probe) = submit("dies", "--partition", "graceful", "--then_probe", shards)
+    held(cluster, job, run, after=5)
+    preempt(cluster)
+    cluster.wait(job, lambda now: now["Restarts"] == "1")
+    held(cluster, job, run, after=step(run))
+    os.kill(process(run, rank=1), signal.SIGKILL)
+    os.kill(process(run, rank=0), signal.SIGCONT)
+    ended = cluster.ended(job, 60)
+    assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "1"), cluster.log(job)
+    assert cluster.ended(probe)["JobState"] == "CANCELLED"
+
+
+def test_another_number_of_processes_is_refused_and_not_queued_again(cluster, recipe, shards, work):
+    run = work / "an odd #1 'name' 5%j"
+    common = ["--gpus", 0, "--cpus", 1, "--nodes", 2, "--staging", "null"]
+    cluster.nonverbal("submit", recipe, "--data", shards, "--out", run, *common)
+    job = cluster.run("sbatch", "--parsable", "--nodes=1", run / "slurm/pretrain.sh").strip()
+    ended = cluster.ended(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "0")
+    assert (
+        "--trainer.processes asks for 2, but the launcher started 1" in (run / f"slurm/pretrain-{job}.log").read_text()
+    )
+
+
+def test_a_run_that_is_cancelled_saves_itself_and_stays_cancelled(submit, cluster):
+    run, (job,) = submit("cancelled")
+    held(cluster, job, run, after=5)
+    cluster.run("scancel", job)
+    ended = cluster.ended(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("CANCELLED", "0")
+    assert (run / "interrupted.json").exists()
+
+
+def test_the_line_that_submit_prints_submits_both(cluster, recipe, shards, work):
+    run = work / "by hand"
+    common = ["--gpus", 0, "--cpus", 1, "--staging", "null", "--trainer.steps", 2, "--trainer.optimizer.warmup_steps=1"]
+    printed = cluster.nonverbal("submit", recipe, "--data", shards, "--out", run, *common, "--then_probe", shards)
+    line = re.search(r"submit with: (.*)", printed)[1]
+    submitted = cluster.run("bash", "-euc", line)
+    probe = re.search(r"Submitted batch job (\d+)", submitted)[1]
+    assert cluster.ended(probe)["JobState"] == "COMPLETED", cluster.log(probe)
+    assert (run / "probe/scores.jsonl").exists()

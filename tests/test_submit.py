@@ -1,0 +1,356 @@
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nonverbal import slurm
+from nonverbal.cli import find_file
+from nonverbal.errors import UserError
+from nonverbal.slurm import SubmitConfig
+
+ODD = "it's $(touch broken) `touch broken` ; touch broken # & * 5%j"
+
+# Notes how it was called, does as a run would, and ends as it is told.
+PYTHON = """#!/bin/bash
+printf '%s\\0' "$@" > "$NOTES/arguments"
+env > "$NOTES/environment"
+if [ "$3" = prepare ]; then echo "$5" >> "$NOTES/verified"; exit "${VERIFY:-0}"; fi
+if [ -n "${STEP-}" ]; then echo '{"cause": "SIGUSR1", "step": '"$STEP"'}' > "$OUT/interrupted.json"; fi
+exit "${STATUS:-0}"
+"""
+SRUN = """#!/bin/bash
+while [[ $1 == --* ]]; do echo "$1" >> "$NOTES/srun"; shift; done
+SLURM_PROCID=5 SLURM_LOCALID=1 exec "$@"
+"""
+SCONTROL = """#!/bin/bash
+if [ "$1" = show ]; then echo "JobId=7 PreemptTime=${PREEMPTED:-None}"; else echo "$@" >> "$NOTES/scontrol"; fi
+"""
+SBATCH = """#!/bin/bash
+echo "$@" >> "$NOTES/sbatch"
+if [ -n "${REFUSE-}" ]; then echo "sbatch: error: $REFUSE" >&2; exit 1; fi
+echo "$((100 + $(wc -l < "$NOTES/sbatch")));first"
+"""
+
+
+class Fakes:
+    """Slurm's commands and a Python that only note how they are called."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name, text in (("python", PYTHON), ("srun", SRUN), ("scontrol", SCONTROL), ("sbatch", SBATCH)):
+            path = folder / "bin" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755)
+        self.python = str(folder / "bin" / "python")
+        self.path = f"{folder / 'bin'}:{os.environ['PATH']}"
+
+    def run(self, script, out, **environment):
+        """Run a script as Slurm would, and return its exit status."""
+        job = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_NTASKS": "8", "SLURM_CPUS_PER_TASK": "4"}
+        names = {**os.environ, **job, "SLURM_JOB_USER": "me", "NOTES": str(self.folder), "OUT": str(out)}
+        names |= {"PATH": self.path, **{name: str(value) for name, value in environment.items()}}
+        syntax = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
+        assert syntax.returncode == 0, syntax.stderr
+        return subprocess.run(["bash", script], env=names, cwd=self.folder, capture_output=True, text=True)
+
+    def notes(self, name):
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def arguments(self):
+        return (self.folder / "arguments").read_text().split("\0")[:-1]
+
+
+@pytest.fixture
+def fakes(tmp_path, monkeypatch):
+    fakes = Fakes(tmp_path)
+    monkeypatch.setattr(sys, "executable", fakes.python)
+    monkeypatch.setenv("NOTES", str(tmp_path))
+    return fakes
+
+
+def written(passed=(), **settings):
+    return slurm.write_scripts(SubmitConfig(**{"staging": None, **settings}), list(passed))
+
+
+def test_the_script_says_what_was_asked_for(tmp_path):
+    asked = SubmitConfig(
+        data=[Path("/shards/a"), Path("/shards/b")],
+        out=tmp_path / "my run",
+        nodes=2,
+        gpus=4,
+        cpus=6,
+        memory="100G",
+        hours=1.5,
+        notice=2,
+        account="me",
+        setup="module load cuda\nulimit -n 4096",
+    )
+    lines = slurm.write_scripts(asked, ["--trainer.steps", "10"])[0].read_text().splitlines()
+    for line in (
+        "#SBATCH --job-name=my-run-pretrain",
+        "#SBATCH --nodes=2",
+        "#SBATCH --ntasks-per-node=4",
+        "#SBATCH --gpus-per-node=4",
+        "#SBATCH --cpus-per-task=6",
+        "#SBATCH --mem=100G",
+        "##SBATCH --partition=gpu",
+        "#SBATCH --account=me",
+        "#SBATCH --time=90",
+        "#SBATCH --signal=USR1@120",
+        "#SBATCH --requeue",
+        f'#SBATCH --output="{tmp_path}/my run/slurm/pretrain-%j.log"',
+        "module load cuda",
+        "ulimit -n 4096",
+        f"python={sys.executable}",
+        "settings=(--trainer.steps 10)",
+        "data=(/shards/a /shards/b)",
+        f"out='{tmp_path}/my run'",
+        "processes=8",
+        'staging=/tmp/nonverbal-"$SLURM_JOB_USER"',
+    ):
+        assert line in lines, line
+    # All but the upper part is the shipped script.
+    shipped = find_file("slurm/pretrain.sh").read_text()
+    assert "\n".join(lines).split("# What follows")[1] == shipped.rstrip("\n").split("# What follows")[1]
+
+
+def test_on_cpus_no_gpu_is_asked_for(tmp_path):
+    pretrain, probe = written(data=[], out=tmp_path / "run", gpus=0, processes_per_node=3, then_probe=Path("cries"))
+    assert "##SBATCH --gpus-per-node=4\n" in pretrain.read_text()
+    assert "#SBATCH --ntasks-per-node=3\n" in pretrain.read_text()
+    assert "##SBATCH --gpus-per-node=1\n" in probe.read_text()
+
+
+@pytest.mark.parametrize("name", ["pretrain", "probe"])
+def test_a_shipped_script_can_be_run_as_it_is(fakes, tmp_path, name):
+    script = tmp_path / "script.sh"
+    script.write_text(find_file(f"slurm/{name}.sh").read_text().replace(".venv/bin/python", fakes.python))
+    (tmp_path / "shards/voc125").mkdir(parents=True)
+    (tmp_path / "shards/voc125/index.json").touch()
+    result = fakes.run(script, tmp_path / "runs/voc2vec", TMPDIR=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert fakes.arguments()[:3] == ["-m", "nonverbal", name]
+
+
+def test_a_process_gets_its_place_and_every_word_as_it_was_typed(fakes, tmp_path):
+    out, data = tmp_path / f"run {ODD}", tmp_path / f"shards {ODD}"
+    script, probe = written(
+        ["--wav2vec2.init", ODD, "--trainer.x=a b"], data=[data], out=out, nodes=4, gpus=2, then_probe=data
+    )
+    result = fakes.run(script, out)
+    assert result.returncode == 0, result.stderr
+    passed = ["--wav2vec2.init", ODD, "--trainer.x=a b", "--data", str(data), "--out", str(out)]
+    assert fakes.arguments() == ["-m", "nonverbal", "pretrain", *passed, "--trainer.processes", "8"]
+    environment = fakes.notes("environment")
+    for line in (
+        "RANK=5",
+        "WORLD_SIZE=8",
+        "LOCAL_RANK=1",
+        "MASTER_PORT=20007",
+        "OMP_NUM_THREADS=4",
+        "HF_HUB_OFFLINE=1",
+    ):
+        assert line in environment
+    assert "--kill-on-bad-exit=1" in fakes.notes("srun")
+
+    assert fakes.run(probe, out).returncode == 0
+    encoders = ["--encoders", "logmel", f"initialised:{out}/encoder", f"{out}/encoder"]
+    rest = ["--pretraining", f"{data}/manifest.jsonl", "--out", f"{out}/probe"]
+    assert fakes.arguments() == ["-m", "nonverbal", "probe", "--data", str(data), *encoders, *rest]
+    assert not (tmp_path / "broken").exists()
+
+
+def test_a_run_that_was_asked_to_stop_is_queued_again_while_it_gets_on(fakes, tmp_path):
+    out = tmp_path / "run"
+    (script,) = written(data=[tmp_path], out=out)
+    for launch, step in enumerate((5, 6, 6, 6), 1):
+        result = fakes.run(script, out, STATUS=138, STEP=step)
+        assert result.returncode == 138
+        assert len(fakes.notes("scontrol")) == launch
+    assert fakes.notes("scontrol")[0] == "requeue 7"
+    assert "not requeued: stopped 3 times without a step more" in fakes.run(script, out, STATUS=138, STEP=6).stdout
+    assert len(fakes.notes("scontrol")) == 4
+    # Submitted again, it has another number.
+    fakes.run(script, out, STATUS=138, STEP=6, SLURM_JOB_ID="8")
+    assert fakes.notes("scontrol")[4:] == ["requeue 8"]
+
+
+def test_a_run_that_failed_is_not_queued_again(fakes, tmp_path):
+    out = tmp_path / "run"
+    (script,) = written(data=[tmp_path], out=out)
+    fakes.run(script, out, STATUS=138, STEP=5)
+    # What the launch before it left behind does not count.
+    assert fakes.run(script, out, STATUS=1).returncode == 1
+    assert len(fakes.notes("scontrol")) == 1
+    assert fakes.run(script, out, STATUS=143).returncode == 143
+    assert len(fakes.notes("scontrol")) == 1
+
+
+def test_a_run_that_was_asked_to_stop_before_it_could_say_so_is_queued_again(fakes, tmp_path):
+    out = tmp_path / "run"
+    (script,) = written(data=[tmp_path], out=out)
+    fakes.run(script, out, STATUS=143, PREEMPTED="2030-01-01T00:00:00")
+    assert len(fakes.notes("scontrol")) == 1
+    fakes.run(script, out, STATUS=138)
+    assert len(fakes.notes("scontrol")) == 2
+
+
+def test_shards_are_copied_once_and_verified(fakes, tmp_path):
+    out, shards = tmp_path / "run", tmp_path / "shards"
+    shards.mkdir()
+    (shards / "index.json").write_text("{}")
+    (script,) = written(data=[shards], out=out, staging="${SCRATCH}/it's")
+    scratch = tmp_path / "scratch disk"
+    assert fakes.run(script, out, SCRATCH=scratch, VERIFY=2).returncode == 2
+    assert fakes.notes("verified") == [str(path) for path in scratch.glob("it's/*.new")]
+    for _ in range(2):
+        assert fakes.run(script, out, SCRATCH=scratch).returncode == 0
+        (copy,) = (path for path in (scratch / "it's").iterdir() if path.is_dir())
+        assert (copy / "index.json").read_text() == "{}"
+        assert fakes.arguments()[3:5] == ["--data", str(copy)]
+    assert len(fakes.notes("verified")) == 2
+    assert fakes.notes("scontrol") == []
+    assert fakes.run(script, out, SCRATCH="/dev/null").returncode != 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/a b", "$HOME", "/x/${HOME}'s", ODD, "$(echo $HOME)", '"$HOME"', "$1 $$ \\$HOME"]
+)
+def test_only_variables_are_what_they_are_in_the_job(text):
+    printed = subprocess.run(
+        ["bash", "-uc", f"printf %s {slurm.quote_but_variables(text)}"], capture_output=True, text=True
+    )
+    assert printed.stdout == text.replace("${HOME}", "$HOME").replace("$HOME", os.environ["HOME"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"nodes": 0}, "--nodes must be at least 1, but is 0"),
+        ({"gpus": -1}, "--gpus must be at least 0"),
+        ({"gpus": 2, "processes_per_node": 2}, "--processes_per_node goes with --gpus 0"),
+        ({"hours": 0.1, "notice": 6}, "--notice must be shorter than --hours, but is 6 of 6 minutes"),
+        ({"partition": "a\n#SBATCH --nodes=9"}, "--partition must look like"),
+        ({"account": "a b"}, "--account must look like"),
+        ({"memory": "lots"}, "--memory must look like"),
+        ({"out": Path("a\nb")}, r"--out must not contain '\\n': choose another name"),
+        ({"out": Path('a"b,c')}, """--out must not contain '"' ',': choose another name"""),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        SubmitConfig(**{"data": [], "out": Path("run"), **settings})
+
+
+def test_the_command_line_is_divided():
+    argv = [
+        "tiny.yaml",
+        "--data",
+        "a",
+        "b",
+        "--trainer.steps",
+        "5",
+        "--seed=3",
+        "--nodes",
+        "2",
+        "--batches.weights.x",
+        "1",
+    ]
+    own, passed = slurm.split(argv)
+    assert own == ["--data", "a", "b", "--nodes", "2"]
+    assert passed == ["tiny.yaml", "--trainer.steps", "5", "--seed=3", "--batches.weights.x", "1"]
+
+
+def test_the_recipe_is_read_from_a_copy(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("seed: 1\n")
+    (script,) = written([str(recipe), "--seed", "2"], data=[], out=tmp_path / "run")
+    recipe.write_text("seed: 3\n")
+    assert f"settings=({tmp_path}/run/slurm/mine.yaml --seed 2)\n" in script.read_text()
+    assert (tmp_path / "run/slurm/mine.yaml").read_text() == "seed: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("resolved", "settings", "message"),
+    [
+        ({"trainer": {"processes": 4}}, {}, "trainer.processes follows from --nodes and --gpus: leave it out"),
+        ({}, {"nodes": 3, "gpus": 2}, "3 x 2 processes share the 4 micro-batches of a step"),
+        ({}, {"setup": "module load 'cuda"}, "--setup is not valid bash: .*unexpected EOF"),
+    ],
+)
+def test_what_would_fail_after_the_queue_is_refused_before_it(make_shards, monkeypatch, resolved, settings, message):
+    defaults = {"trainer": {"processes": None}, "batches": {"batches_per_step": 4}}
+    shards = make_shards([("a", 1.0, "train")]).folder
+    monkeypatch.setattr(slurm, "resolve", lambda *_: defaults)
+    slurm.check_settings(SubmitConfig(data=[shards], out=Path("run")), [])
+    monkeypatch.setattr(slurm, "resolve", lambda *_: defaults | resolved)
+    with pytest.raises(UserError, match=message):
+        slurm.check_settings(SubmitConfig(data=[shards], out=Path("run"), **settings), [])
+
+
+def submit(*arguments, **environment):
+    command = [sys.executable, "-m", "nonverbal", "submit", *map(str, arguments)]
+    names = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=names)
+
+
+@pytest.fixture
+def command(make_shards, tmp_path):
+    shards = make_shards([("a", 1.0, "train")]).folder
+    (tmp_path / "cluster.yaml").write_text("partition: long\nsetup: |\n  module load a,b\n  echo hello\n")
+    recipe, cluster = "recipes/pretrain/wav2vec2_tiny.yaml", tmp_path / "cluster.yaml"
+    return [recipe, "--data", shards, "--out", tmp_path / "runs/my first", "--cluster", cluster, "--then_probe", shards]
+
+
+def test_both_scripts_are_submitted_the_probe_after_the_pretraining(command, tmp_path):
+    fakes, folder = Fakes(tmp_path), tmp_path / "runs/my first/slurm"
+    result = submit(*command, "--submit", "--account=me", "--trainer.steps", 10, PATH=fakes.path, NOTES=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        f"wrote {folder}/pretrain.sh",
+        f"wrote {folder}/probe.sh",
+        f"job 101: log in {folder}/pretrain-101.log",
+        f"job 102: log in {folder}/probe-102.log",
+    ]
+    assert fakes.notes("sbatch") == [
+        f"--parsable {folder}/pretrain.sh",
+        f"--parsable --dependency=afterok:101 {folder}/probe.sh",
+    ]
+    text = (folder / "pretrain.sh").read_text()
+    assert "#SBATCH --partition=long\n" in text
+    assert "#SBATCH --account=me\n" in text
+    assert "\nmodule load a,b\necho hello\n" in text
+    assert not (tmp_path / "runs/my first/recipe.yaml").exists()
+
+
+def test_how_to_submit_is_said(command, tmp_path):
+    fakes = Fakes(tmp_path)
+    scripts = [tmp_path / "it's/pretrain.sh", tmp_path / "it's/probe.sh"]
+    line = slurm.submit_command(scripts)
+    subprocess.run(["bash", "-euc", line], env={**os.environ, "PATH": fakes.path, "NOTES": str(tmp_path)}, check=True)
+    assert fakes.notes("sbatch") == [f"--parsable {scripts[0]}", f"--dependency=afterok:101;first {scripts[1]}"]
+    assert slurm.submit_command(scripts[:1]) == f"sbatch {shlex.quote(str(scripts[0]))}"
+
+
+def test_what_sbatch_says_is_said(fakes, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", fakes.path)
+    monkeypatch.setenv("REFUSE", "invalid partition specified: long")
+    with pytest.raises(UserError, match="sbatch refused run.sh: sbatch: error: invalid partition specified: long"):
+        slurm.submit(Path("run.sh"))
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="sbatch is not on the PATH; run.sh is written: submit it on a machine"):
+        slurm.submit(Path("run.sh"))
+
+
+def test_a_setting_that_pretraining_does_not_know_is_refused(command, tmp_path):
+    result = submit(*command, "--trainer.step", "10")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "nonverbal: unknown key 'trainer.step' in the command line; did you mean 'trainer.steps'?" in result.stderr
+    assert not (tmp_path / "runs").exists()
+    result = submit(*command, "--node", "10")
+    assert "nonverbal: unknown key 'node' in the command line; did you mean 'nodes'?" in result.stderr

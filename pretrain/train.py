@@ -6,39 +6,16 @@ The same command again continues a run that ended early.
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
 from nonverbal import cli, config
 from nonverbal.data.batches import ShardData
 from nonverbal.data.index import open_shards
-from nonverbal.data.plan import BatchSettings
 from nonverbal.files import room_for
-from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
+from nonverbal.objectives.contrastive import build_objective
+from nonverbal.pretraining import PretrainConfig
 from nonverbal.training.launch import launch
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.trainer import FREE_SETTINGS, Trainer, TrainerSettings
-
-
-@dataclass
-class PretrainConfig:
-    """A pretraining run."""
-
-    data: list[Path]
-    """Folders of shards, as `nonverbal prepare` makes them."""
-    out: Path
-    """The run folder. A run that is there is continued."""
-    seed: int = 0
-    """Of everything random: weights, order, crops, masks, noise."""
-    family: Literal["wav2vec2"] = "wav2vec2"
-    """What is pretrained, and how."""
-    wav2vec2: Wav2Vec2Settings = field(default_factory=Wav2Vec2Settings)
-    """The encoder and its masked contrastive objective."""
-    batches: BatchSettings = field(default_factory=BatchSettings)
-    """How clips become micro-batches, and micro-batches steps."""
-    trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    """How long, how precisely, and what is kept."""
+from nonverbal.training.trainer import FREE_SETTINGS, Trainer
 
 
 def main(argv: list[str]) -> None:

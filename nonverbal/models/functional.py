@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -128,18 +129,32 @@ def _windows_product(seen: Tensor, folded: Tensor) -> Tensor:
     return cast(Tensor, _Product.apply(ones, folded.to(seen.dtype)))  # type: ignore[no-untyped-call]
 
 
-def _drop_marks(like: Tensor, p: float) -> Tensor:
-    """Draw int16 in the shape of ``like`` that are negative with probability ``p``, from four a 64-bit draw."""
-    count = like.numel()
-    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    marks = draws.view(torch.int16)[:count].view(like.shape)
-    return marks.bitwise_and_(RESOLUTION - 1).sub_(round(p * RESOLUTION))
+class _Draws:
+    """Draws which values to drop. Seeded by torch's generator, and faster than it."""
+
+    def __init__(self) -> None:
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        self.bits = np.random.PCG64DXSM(seed)
+
+    def marks(self, like: Tensor, p: float) -> Tensor:
+        """Return int16 in the shape of ``like`` that are negative with probability ``p``, from four a 64-bit draw."""
+        count = like.numel()
+        draws = torch.from_numpy(self.bits.random_raw((count + 3) // 4).view(np.int16))
+        return draws[:count].view(like.shape).bitwise_and_(RESOLUTION - 1).sub_(round(p * RESOLUTION))
+
+
+def _with_signs(values: Tensor, marks: Tensor) -> Tensor:
+    """Return ``values``, at least 0, negative where ``marks`` are. ``marks`` are used up."""
+    if values.dtype != torch.bfloat16:
+        return torch.copysign(values, marks.to(values.dtype))
+    # A bfloat16 has its sign where an int16 has it.
+    return marks.bitwise_and_(-(1 << 15)).bitwise_or_(values.view(torch.int16)).view(torch.bfloat16)
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        kept = (_drop_marks(x, p) >= 0).to(x.dtype).mul_(1 / (1 - p))
+        kept = (_Draws().marks(x, p) >= 0).to(x.dtype).mul_(1 / (1 - p))
         ctx.save_for_backward(kept)
         return x * kept
 
@@ -150,28 +165,49 @@ class _Dropout(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """Attention weights are at least 0, so one tensor of them, negative where dropped, is all that is kept."""
+    """Attention weights are at least 0, so one tensor of them, negative where dropped, is all that is kept.
+
+    Some heads are taken at a time, so that their weights stay in the cache.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, attended: Tensor | None, p: float) -> Tensor:
-        scores = torch.bmm(query, key.transpose(1, 2))
-        if attended is not None:
-            scores.masked_fill_(~attended, float("-inf"))
-        weights = torch.softmax(scores, -1)
-        signed = torch.copysign(weights, _drop_marks(weights, p).to(weights.dtype))
         value = value / (1 - p)
+        signed = query.new_empty(*query.shape[:2], key.shape[1])
+        context = torch.empty_like(value)
+        draws = _Draws()
+        for heads in _parts(signed):
+            scores = torch.bmm(query[heads], key[heads].transpose(1, 2))
+            if attended is not None:
+                scores.masked_fill_(~attended[heads], float("-inf"))
+            weights = torch.softmax(scores, -1)
+            signed[heads] = _with_signs(weights, draws.marks(weights, p))
+            torch.bmm(signed[heads].relu(), value[heads], out=context[heads])
         ctx.save_for_backward(query, key, value, signed)
         ctx.p = p
-        return torch.bmm(signed.relu(), value)
+        return context
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, signed = ctx.saved_tensors
         gradient = gradient.contiguous()
-        for_value = torch.bmm(signed.relu().transpose(1, 2), gradient) / (1 - ctx.p)
-        kept = torch.ops.aten.threshold_backward(torch.bmm(gradient, value.transpose(1, 2)), signed, 0)
-        for_scores = torch.ops.aten._softmax_backward_data(kept, signed.abs(), -1, signed.dtype)
-        return torch.bmm(for_scores, key), torch.bmm(for_scores.transpose(1, 2), query), for_value, None, None
+        for_query, for_key, for_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        for heads in _parts(signed):
+            weights = signed[heads]
+            torch.bmm(weights.relu().transpose(1, 2), gradient[heads], out=for_value[heads])
+            kept = torch.bmm(gradient[heads], value[heads].transpose(1, 2))
+            kept = torch.ops.aten.threshold_backward(kept, weights, 0)
+            for_scores = torch.ops.aten._softmax_backward_data(kept, weights.abs(), -1, weights.dtype)
+            torch.bmm(for_scores, key[heads], out=for_query[heads])
+            torch.bmm(for_scores.transpose(1, 2), query[heads], out=for_key[heads])
+        return for_query, for_key, for_value.div_(1 - ctx.p), None, None
+
+
+def _parts(weights: Tensor) -> Iterator[slice]:
+    """Cut the heads of ``(heads, S, S)`` into parts whose weights fit the cache."""
+    heads = max(CACHED_VALUES // (weights.shape[1] * weights.shape[2]), 1)
+    for start in range(0, len(weights), heads):
+        yield slice(start, start + heads)
 
 
 class _Product(torch.autograd.Function):

@@ -104,12 +104,34 @@ def test_attention_is_softmax_dropout_and_product(monkeypatch, padded):
     query, key, value = drawn(2, 3, 7, 4), drawn(2, 3, 7, 4), drawn(2, 3, 7, 4)
     attended = (torch.arange(7) < torch.tensor([[7], [5]]))[:, None, None] if padded else None
     marks = torch.randint(-1, 3, (6, 7, 7), dtype=torch.int16)
-    monkeypatch.setattr(functional, "_drop_marks", lambda like, p: marks)
+    rows = iter(marks)
+    monkeypatch.setattr(functional._Draws, "marks", lambda _, like, p: torch.stack([next(rows) for _ in like]))
+    monkeypatch.setattr(functional, "CACHED_VALUES", 100)  # two of the six heads at a time
     scores = query @ key.transpose(2, 3) / 2
     if padded:
         scores = scores.masked_fill(~attended, float("-inf"))
     weights = scores.softmax(-1) * (marks.view(2, 3, 7, 7) >= 0) / 0.75
     assert_same(attention(query, key, value, attended, 0.25), weights @ value, [query, key, value])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_signs_mark_what_is_dropped(dtype):
+    values = torch.tensor([0.0, 0.25, 1.0, 0.0, 0.25, 1.0], dtype=dtype)
+    marks = torch.tensor([-5, -1, -32768, 0, 3, 32767], dtype=torch.int16)
+    signed = functional._with_signs(values, marks)
+    assert signed.abs().tolist() == values.tolist()
+    assert signed.signbit().tolist() == [True, True, True, False, False, False]
+
+
+def test_marks_are_drawn_from_torchs_seed_with_their_share():
+    like = torch.empty(1000, 999)
+    torch.manual_seed(3)
+    marks = functional._Draws().marks(like, 0.1)
+    torch.manual_seed(3)
+    assert torch.equal(functional._Draws().marks(like, 0.1), marks)
+    assert not torch.equal(functional._Draws().marks(like, 0.1), marks)
+    # Six standard deviations of a binomial share; the probability is a multiple of 1 / 32768.
+    assert abs((marks < 0).double().mean() - 0.1) < 6 * math.sqrt(0.09 / 999_000) + 1 / 65536
 
 
 def test_attention_drops_its_share():

@@ -34,6 +34,8 @@ set -euo pipefail
 # Nodes often cannot reach the Hugging Face Hub, and waiting for it takes minutes: what a run needs is there before.
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
+# DDP warns, where layers may be dropped, that in its first step none was.
+export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
 # This script and process 0 run on the first node. Two jobs that share a node differ in the port.
 MASTER_ADDR=$(hostname)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))

@@ -194,6 +194,16 @@ def test_a_run_that_is_preempted_with_grace_requeues_itself_even_before_its_firs
     assert_same_run(run, alone)
 
 
+def test_a_run_whose_node_fails_continues(submit, cluster, alone):
+    run, (job,) = submit("node")
+    held(cluster, job, run, after=25)
+    # It is back when its slurmd next says that it is well.
+    cluster.run("scontrol", "update", "NodeName=node2", "State=DOWN", "Reason=test")
+    cluster.wait(job, lambda now: now["Restarts"] == "1")
+    assert cluster.ended(job)["JobState"] == "COMPLETED", cluster.log(job)
+    assert_same_run(run, alone)
+
+
 def test_a_process_that_dies_ends_the_job_even_where_it_was_preempted_before(submit, cluster, shards):
     run, (job, probe) = submit("dies", "--partition", "graceful", "--then_probe", shards)
     held(cluster, job, run, after=5)

@@ -5,6 +5,7 @@ processes, one a GPU; accelerate, torchrun and srun may start them too (``accele
 The same command again continues a run that ended early.
 """
 
+import signal
 from contextlib import ExitStack
 
 from nonverbal import cli, config
@@ -36,6 +37,9 @@ def main(argv: list[str]) -> None:
                 run.write_environment(processes=trainer.world)
         trainer.report.say(data.describe())
         trainer.train()
+        # Nothing is left to save: a scheduler's signal that comes late must not turn success into failure.
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
         trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
 
 

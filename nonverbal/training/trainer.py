@@ -292,6 +292,8 @@ class Trainer:
         name = signal.Signals(self.signal).name if self.signal else "a signal to another process"
         if self.processes.is_first:
             self.run.mark_interrupted(name, self.position.step)
+        # srun ends all processes when one has ended: not before the marker is there.
+        self.processes.wait()
         message = f"{name}: saved at step {self.position.step}; run the same command again to continue"
         raise Interrupted(self.signal or signal.SIGTERM, message)
 

@@ -37,11 +37,11 @@ def main(argv: list[str]) -> None:
                 run.write_environment(processes=trainer.world)
         trainer.report.say(data.describe())
         trainer.train()
-        # Nothing is left to save: a scheduler's signal that comes late must not turn success into failure.
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
         trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
 
 
 if __name__ == "__main__":
     cli.run(main)
+    # Nothing is left to save: a scheduler's signal that comes while the process ends must not make it a failure.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

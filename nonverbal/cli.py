@@ -13,6 +13,7 @@ from nonverbal.errors import UserError
 PROGRAMS = {
     "corpora": ("pretrain/corpora.py", "List the corpora that can be read, with their sizes and licences."),
     "prepare": ("pretrain/prepare.py", "Turn folders of sound into shards: decode, check, deduplicate, split."),
+    "plan": ("pretrain/plan.py", "Say what pretraining will take: hours, memory, disk, passes; trains for a minute."),
     "pretrain": ("pretrain/train.py", "Pretrain an encoder on shards; run it again to continue."),
     "submit": ("pretrain/submit.py", "Pretrain on a Slurm cluster: write the batch script, check it, submit it."),
     "probe": ("evaluate/probe.py", "Score frozen encoders with linear probes under folds that share no speaker."),

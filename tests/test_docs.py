@@ -10,7 +10,13 @@ from nonverbal import cli, config
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-CONFIGS = {"prepare": "PrepareConfig", "pretrain": "PretrainConfig", "probe": "ProbeConfig", "demo": "DemoConfig"}
+CONFIGS = {
+    "prepare": "PrepareConfig",
+    "plan": "PlanConfig",
+    "pretrain": "PretrainConfig",
+    "probe": "ProbeConfig",
+    "demo": "DemoConfig",
+}
 
 
 def commands(text):

@@ -1,0 +1,198 @@
+"""Trains for a minute to see what a run costs: seconds an update, waiting, memory, size of a checkpoint."""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import torch
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.errors import UserError
+from nonverbal.objectives.base import Batch, Objective
+from nonverbal.training.progress import Reporter
+from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.strategy import trained
+from nonverbal.training.trainer import BatchSource, Interrupted, Trainer, TrainerSettings, TrainingData
+
+WARMING = 3
+"""First updates that do not count, where at least as many follow: caches and allocators fill in them."""
+
+LEAST = 3
+"""Updates that are taken however long they last: one to warm up, two that count."""
+
+ENDLESS = 10**9
+"""Steps of a run that only the clock ends."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What training on this device, in one process, has shown."""
+
+    device: str
+    on_gpu: bool
+    seconds: list[float]
+    """Of each update that counts."""
+    waiting: float
+    """Share of these seconds in which it waited for data."""
+    largest_batch: float
+    """Seconds of audio in the largest micro-batch seen, padding included: peak memory follows it."""
+    memory: dict[str, int]
+    """Bytes: the peak of the training process, and what the device has."""
+    parameters: int
+    checkpoint_bytes: int
+    encoder_bytes: int
+
+
+def measure(objective: Objective, data: TrainingData, settings: TrainerSettings, seed: int, seconds: float) -> Measured:
+    """Train for ``seconds``, and at least ``LEAST`` updates, in a run folder that is deleted.
+
+    Raises:
+        UserError: a launcher has started several processes.
+        Interrupted: a signal came.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("one process is measured, but a launcher has started several; start nonverbal plan without it")
+    clocked = Clocked(data, seconds)
+    with _SignalsEnd(), tempfile.TemporaryDirectory(prefix="nonverbal-plan-") as folder:
+        trainer = Trainer(objective, clocked, _endless(settings), RunFolder(Path(folder)), seed)
+        trainer.report = Reporter(ENDLESS, shown=False)
+        try:
+            trainer.train()
+        except TimeOver:
+            return _measured(trainer, clocked, Path(folder))
+    raise AssertionError("only the clock ends this run")
+
+
+def _endless(settings: TrainerSettings) -> TrainerSettings:
+    """Nothing is validated or saved, and no warm-up is too long; the learning rate costs the same whatever it is."""
+    return replace(
+        settings,
+        steps=ENDLESS,
+        validate_every=ENDLESS,
+        checkpoint_every=ENDLESS,
+        log_every=ENDLESS,
+        processes=None,
+    )
+
+
+class TimeOver(Exception):
+    """Ends a run between two updates."""
+
+
+class Clocked:
+    """Training data that notes when updates begin and how long they wait, and ends the run when its time is over."""
+
+    def __init__(self, data: TrainingData, seconds: float) -> None:
+        self.data, self.limit = data, seconds
+        self.batches_per_step = data.batches_per_step
+        self.begun: list[float] = []
+        self.waited: list[float] = []
+        self.largest = 0
+
+    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> "Clocked":
+        """Begin the stream of micro-batches."""
+        self.source: BatchSource = self.data.training(steps, epoch, batch, rank, world)
+        return self
+
+    def after(self, step: int) -> tuple[int, int]:
+        """As the data that it holds."""
+        return self.source.after(step)
+
+    def validation(self, rank: int, world: int) -> Iterable[Batch]:
+        """Return nothing: only updates are measured."""
+        return ()
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield micro-batches; the first of an update is asked for when the update before it is done."""
+        # The trainer, which has begun to listen for signals, would finish its step and save.
+        _SignalsEnd().__enter__()
+        batches = iter(self.source)
+        while True:
+            self._begin()
+            for _ in range(self.batches_per_step):
+                started = time.perf_counter()
+                batch = next(batches)
+                self.waited[-1] += time.perf_counter() - started
+                self.largest = max(self.largest, batch.waveforms.numel())
+                yield batch
+
+    def _begin(self) -> None:
+        self.begun.append(time.perf_counter())
+        if len(self.begun) > LEAST and self.begun[-1] - self.begun[0] >= self.limit:
+            raise TimeOver
+        self.waited.append(0.0)
+
+    def counted(self) -> tuple[list[float], float]:
+        """Return the seconds of each update but the first ones, and the share of them that was waiting."""
+        seconds = [end - start for start, end in zip(self.begun, self.begun[1:], strict=False)]
+        first = WARMING if len(seconds) >= 2 * WARMING else 1
+        return seconds[first:], sum(self.waited[first:]) / sum(seconds[first:])
+
+
+class _SignalsEnd:
+    """Signals end the block at once: nothing is there to be saved."""
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def __enter__(self) -> None:
+        self.before = {number: signal.signal(number, _end) for number in self.NUMBERS}
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    raise Interrupted(number, f"{signal.Signals(number).name}: stopped; nothing was written")
+
+
+def _measured(trainer: Trainer, clocked: Clocked, folder: Path) -> Measured:
+    device = trainer.processes.device
+    seconds, waiting = clocked.counted()
+    # Before the weights are copied.
+    memory = peak_memory(device)
+    weights = trainer.strategy.weights()
+    trainer.objective.export(folder / "encoder", weights)
+    return Measured(
+        device=device_name(device),
+        on_gpu=device.type == "cuda",
+        seconds=seconds,
+        waiting=waiting,
+        largest_batch=clocked.largest / SAMPLE_RATE,
+        memory=memory,
+        parameters=sum(parameter.numel() for parameter in trained(trainer.module).values()),
+        checkpoint_bytes=sum(tensor.nbytes for tensor in [*weights.values(), *trainer.strategy.moments().values()]),
+        encoder_bytes=sum(path.stat().st_size for path in (folder / "encoder").iterdir()),
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a person calls the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def peak_memory(device: torch.device) -> dict[str, int]:
+    """Return the peak of this process and what there is, in bytes: the GPU's memory, or on a CPU the main memory."""
+    if device.type == "cuda":
+        return {
+            "peak_allocated": torch.cuda.max_memory_allocated(device),
+            "peak_reserved": torch.cuda.max_memory_reserved(device),
+            "available": torch.cuda.mem_get_info(device)[1],
+        }
+    # Not getrusage: its peak may be that of the process which started this one.
+    peak = _kilobytes("/proc/self/status", "VmHWM")
+    return {"peak_resident": 1024 * peak, "available": 1024 * _kilobytes("/proc/meminfo", "MemTotal")}
+
+
+def _kilobytes(path: str, name: str) -> int:
+    rows = dict(line.split(":", 1) for line in Path(path).read_text(encoding="utf-8").splitlines())
+    return int(rows[name].split()[0])

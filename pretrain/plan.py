@@ -1,0 +1,74 @@
+"""What a recipe will cost: ``nonverbal plan RECIPE.yaml --data SHARDS --gpus 8``.
+
+By path: ``python pretrain/plan.py RECIPE.yaml --data SHARDS``. Takes every setting of ``nonverbal pretrain``, trains
+for a minute on this machine's first device, in a folder that is deleted, and prints updates, hours and GPU-hours,
+memory, disk, and how often each corpus is heard. The hours on several GPUs are computed from one: nothing is measured
+of their communication. Nothing is written to --out.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from nonverbal import cli, config
+from nonverbal.data.batches import ShardData
+from nonverbal.data.index import open_shards
+from nonverbal.errors import UserError
+from nonverbal.files import write_atomically
+from nonverbal.objectives.contrastive import build_objective
+from nonverbal.pretraining import PretrainConfig
+from nonverbal.training.cost_table import figures, print_cost
+from nonverbal.training.estimate import audio_of, cautions, estimate, refusals
+from nonverbal.training.timing import measure
+
+
+@dataclass
+class PlanConfig(PretrainConfig):
+    """A pretraining run that is only planned."""
+
+    out: Path = Path("run")
+    """As in `nonverbal pretrain`; here nothing is written there, and it need not be given."""
+    gpus: int | None = None
+    """The GPUs that the run will have. Unset: `trainer.processes`, or 1."""
+    seconds: float = 60.0
+    """How long to train. The first updates are not counted, and at least three are taken."""
+    json: Path | None = None
+    """Where to write the figures, as JSON."""
+
+
+def main(argv: list[str]) -> None:
+    """Train for a minute, and print what the whole run would take."""
+    settings = config.load(PlanConfig, argv, prog="nonverbal plan", description=__doc__)
+    gpus = checked_gpus(settings)
+    objective = build_objective(settings.wav2vec2, settings.seed)
+    folders = [open_shards(folder) for folder in settings.data]
+    data = ShardData(folders, settings.batches, objective.target_sampler, settings.seed, settings.trainer.workers)
+    micro_batches, trainer = settings.batches.batches_per_step, settings.trainer
+    warnings = refusals(objective, trainer, micro_batches, gpus)
+    audio = audio_of(data.table, data.validation_table, settings.batches, settings.seed, trainer.steps)
+    print(f"training for {settings.seconds:g} s, to be thrown away", flush=True)
+    measured = measure(objective, data, trainer, settings.seed, settings.seconds)
+    cost = estimate(measured, audio, trainer, micro_batches, gpus)
+    warnings += cautions(measured, audio, cost, trainer)
+    print_cost(measured, audio, cost, warnings)
+    if settings.json is not None:
+        write_atomically(settings.json, json.dumps(figures(measured, audio, cost, warnings), indent=1) + "\n")
+
+
+def checked_gpus(settings: PlanConfig) -> int:
+    """Return the number of GPUs to plan for, and refuse what would be noticed a minute later."""
+    asked = settings.trainer.processes
+    gpus = settings.gpus if settings.gpus is not None else asked or 1
+    if gpus < 1:
+        raise UserError(f"--gpus must be at least 1, but is {gpus}")
+    if asked is not None and asked != gpus:
+        raise UserError(f"--gpus is {gpus}, but trainer.processes asks for {asked}; give one of the two")
+    if settings.seconds <= 0:
+        raise UserError(f"--seconds must be above 0, but is {settings.seconds:g}")
+    if settings.json is not None and not settings.json.parent.is_dir():
+        raise UserError(f"--json: there is no folder {settings.json.parent}; make it first")
+    return gpus
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -9,7 +9,7 @@ import signal
 from contextlib import ExitStack
 
 from nonverbal import cli, config
-from nonverbal.data.batches import ShardData
+from nonverbal.data.batches import ShardData, workers_watched
 from nonverbal.data.index import open_shards
 from nonverbal.files import room_for
 from nonverbal.objectives.contrastive import build_objective
@@ -25,10 +25,13 @@ def main(argv: list[str]) -> None:
     launch(settings.trainer.processes)
     folders = [open_shards(folder) for folder in settings.data]
     objective = build_objective(settings.wav2vec2, settings.seed)
-    data = ShardData(folders, settings.batches, objective.target_sampler, settings.seed, settings.trainer.workers)
+    timeout = 60 * settings.trainer.timeout_minutes
+    data = ShardData(
+        folders, settings.batches, objective.target_sampler, settings.seed, settings.trainer.workers, timeout
+    )
     run = RunFolder(settings.out)
     trainer = Trainer(objective, data, settings.trainer, run, settings.seed)
-    with room_for(settings.out), ExitStack() as held:
+    with room_for(settings.out), workers_watched(), ExitStack() as held:
         with trainer.processes.first_before_others() as is_first:
             if is_first:
                 held.enter_context(run.locked())

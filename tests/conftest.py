@@ -97,7 +97,8 @@ def write_shards(folder: Path, clips: list[tuple[str, float, str]]) -> ShardFold
             )
     np.save(folder / "table.npy", np.array(rows, dtype=TABLE_DTYPE))
     write_manifest(folder / "manifest.jsonl", manifest)
-    index = {"format": "nonverbal-shards", "version": 1, "corpora": corpora, "shards": shards}
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("table.npy", "manifest.jsonl")}
+    index = {"format": "nonverbal-shards", "version": 1, "corpora": corpora, "files": files, "shards": shards}
     (folder / "index.json").write_text(json.dumps(index))
     return open_shards(folder)
 

@@ -1,6 +1,10 @@
 """From micro-batches of the plan to waveforms: a stock DataLoader whose sampler is the plan."""
 
+import contextlib
+import ctypes
+import multiprocessing
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -140,12 +144,11 @@ def validation_requests(table: ClipTable, settings: BatchSettings, seed: int) ->
 class BatchStream:
     """The batches of a ``TrainingRequests``, in order, read ahead by worker processes."""
 
-    def __init__(self, dataset: ShardDataset, requests: TrainingRequests, workers: int) -> None:
-        self.requests = requests
-        self.loader = _loader(dataset, requests, workers)
+    def __init__(self, dataset: ShardDataset, requests: TrainingRequests, workers: int, timeout: float) -> None:
+        self.dataset, self.requests, self.workers, self.timeout = dataset, requests, workers, timeout
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self.loader)
+        return _read_ahead(self.dataset, self.requests, self.workers, self.timeout)
 
     def after(self, step: int) -> tuple[int, int]:
         """Return the (epoch, micro-batch) at which the stream goes on after ``step``, once its batches are read."""
@@ -156,10 +159,16 @@ class ShardData:
     """The batches of one or several shard folders, for a trainer."""
 
     def __init__(
-        self, folders: list[ShardFolder], settings: BatchSettings, sampler: TargetSampler, seed: int, workers: int
+        self,
+        folders: list[ShardFolder],
+        settings: BatchSettings,
+        sampler: TargetSampler,
+        seed: int,
+        workers: int,
+        timeout: float = 600.0,
     ) -> None:
         self.table, self.validation_table = tables(folders)
-        self.settings, self.seed, self.workers = settings, seed, workers
+        self.settings, self.seed, self.workers, self.timeout = settings, seed, workers, timeout
         self.batches_per_step = settings.batches_per_step
         self.dataset = ShardDataset(folders, self.table, sampler, seed)
         self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed)
@@ -181,17 +190,61 @@ class ShardData:
     def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> BatchStream:
         """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on."""
         requests = TrainingRequests(self.table, self.settings, self.seed, steps, epoch, batch, rank, world)
-        return BatchStream(self.dataset, requests, self.workers)
+        return BatchStream(self.dataset, requests, self.workers, self.timeout)
 
     def validation(self, rank: int, world: int) -> Iterable[Batch]:
         """Return process ``rank``'s batches of a validation pass."""
-        return _loader(self.validation_dataset, self.validation_requests[rank::world], self.workers)
+        return _read_ahead(self.validation_dataset, self.validation_requests[rank::world], self.workers, self.timeout)
 
 
-def _loader(dataset: ShardDataset, requests: Any, workers: int) -> DataLoader[Batch]:
+class _Told(Dataset[Batch | UserError]):
+    """Hands over what is wrong as an item: raised in a worker, it would come with the worker's traceback."""
+
+    def __init__(self, dataset: ShardDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, request: Request) -> Batch | UserError:
+        try:
+            return self.dataset[request]
+        except UserError as error:
+            return error
+
+
+def _read_ahead(dataset: ShardDataset, requests: Any, workers: int, timeout: float) -> Iterator[Batch]:
+    for item in _loader(_Told(dataset), requests, workers, timeout):
+        if isinstance(item, UserError):
+            raise item
+        yield item
+
+
+@contextlib.contextmanager
+def workers_watched() -> Iterator[None]:
+    """Say in one line that a worker has died or hangs, and leave none behind where the block fails.
+
+    Raises:
+        UserError: torch's signal handler has noticed it, at any place in the block, or the next batch did not come.
+    """
+    try:
+        yield
+    except BaseException as error:
+        # A worker that hangs would be waited for at exit, for ever; and that they are killed now is no news.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader"):
+            raise UserError(
+                f"a process that reads audio ahead has died or hangs ({str(error).strip(' .')}); if memory ran out, "
+                "lower trainer.workers or batches.batch_seconds; if the shards' disk does not answer, copy them to "
+                "another; run the same command again to continue from the last checkpoint"
+            ) from error
+        raise
+
+
+def _loader(dataset: _Told, requests: Any, workers: int, timeout: float) -> DataLoader[Batch | UserError]:
     return DataLoader(
         dataset,
         sampler=requests,
+        timeout=timeout if workers else 0,
         batch_size=None,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
@@ -237,4 +290,8 @@ def _start_worker(_: int) -> None:
     # Signals of the run are the main process's affair: it finishes its step, saves, and then ends the workers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # A worker that outlives its process by seconds holds the lock of the run folder as long.
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
     torch.set_num_threads(1)

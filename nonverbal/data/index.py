@@ -62,11 +62,14 @@ class ShardFolder:
         """Return samples ``start`` to ``stop`` of a part, float32 in [-1, 1]."""
         part = self.table[row]
         shard = int(part["shard"])
-        if shard not in self._files:
-            self._files[shard] = os.open(self.folder / self.shards[shard]["name"], os.O_RDONLY)
-        data = os.pread(self._files[shard], int(part["size"]), int(part["offset"]))
         where = f"{self.folder / self.shards[shard]['name']}: the audio at byte {part['offset']}"
         remedy = f"check the folder with: nonverbal prepare --verify {self.folder}"
+        try:
+            if shard not in self._files:
+                self._files[shard] = os.open(self.folder / self.shards[shard]["name"], os.O_RDONLY)
+            data = os.pread(self._files[shard], int(part["size"]), int(part["offset"]))
+        except OSError as error:
+            raise UserError(f"{where} cannot be read ({error.strerror}); {remedy}") from error
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as file:
                 file.seek(start)
@@ -99,9 +102,12 @@ def open_shards(folder: Path) -> ShardFolder:
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); make the folder again with nonverbal prepare") from error
-    if index.get("format") != FORMAT or index.get("version") != VERSION:
+    lacking = [key for key in ("format", "version", "corpora", "files", "shards") if key not in index]
+    if lacking:
+        raise UserError(f"{path} does not say {', '.join(lacking)}; make the folder again with nonverbal prepare")
+    if index["format"] != FORMAT or index["version"] != VERSION:
         raise UserError(
-            f"{path} has format {index.get('format')!r} version {index.get('version')!r}, but {FORMAT!r} version "
+            f"{path} has format {index['format']!r} version {index['version']!r}, but {FORMAT!r} version "
             f"{VERSION} is expected; make the folder again with nonverbal prepare"
         )
     for shard in index["shards"]:
@@ -119,6 +125,9 @@ def open_shards(folder: Path) -> ShardFolder:
         table = np.load(path.parent / "table.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
-    if table.dtype != TABLE_DTYPE or len(table) != sum(shard["clips"] for shard in index["shards"]):
+    # A wrong offset may still find audio: another clip's.
+    with open(path.parent / "table.npy", "rb") as file:
+        same = hashlib.file_digest(file, "sha256").hexdigest() == index["files"]["table.npy"]
+    if not same or table.dtype != TABLE_DTYPE or len(table) != sum(shard["clips"] for shard in index["shards"]):
         raise UserError(f"{path.parent / 'table.npy'} does not belong to {path}; make the folder again")
     return ShardFolder(Path(folder), index["corpora"], index["shards"], table, hashlib.sha256(text).hexdigest())

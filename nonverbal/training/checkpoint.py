@@ -38,7 +38,8 @@ def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tens
     """Write ``folder/step-N`` and point ``folder/../latest`` at it. Returns the checkpoint's path."""
     final = folder / f"step-{position.step}"
     temporary = folder / f".step-{position.step}.new"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for leftover in folder.glob(".step-*.new"):
+        shutil.rmtree(leftover)
     temporary.mkdir(parents=True)
     save_file(dict(weights), temporary / "model.safetensors")
     save_file(dict(moments), temporary / "optimizer.safetensors")
@@ -58,16 +59,23 @@ def point(folder: Path, name: str, checkpoint: Path) -> None:
     write_atomically(folder.parent / name, checkpoint.name + "\n")
 
 
-def prune(folder: Path, keep: int, best_step: int | None) -> None:
-    """Delete all but the last ``keep`` checkpoints and the best one."""
-    for path in saved(folder)[:-keep]:
-        if path.name != f"step-{best_step}":
+def prune(folder: Path, keep: int, position: Position) -> None:
+    """Delete all but the last ``keep`` checkpoints up to ``position``, and the best one.
+
+    Where later ones could not be read, they do not count: the run will write them again.
+    """
+    for path in [path for path in saved(folder) if _step(path) <= position.step][:-keep]:
+        if path.name != f"step-{position.best_step}":
             shutil.rmtree(path)
 
 
 def saved(folder: Path) -> list[Path]:
     """Return the checkpoints in ``folder``, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(folder.glob("step-*"), key=_step)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor]]:

@@ -52,7 +52,8 @@ class Processes:
     def first_before_others(self) -> Iterator[bool]:
         """Say whether this is the first process; the others wait until it has left the block."""
         yield self.is_first
-        self.wait()
+        with self.in_contact():
+            self.wait()
 
     def wait(self) -> None:
         """Return when all processes have come here."""

@@ -36,6 +36,10 @@ class RunFolder:
         """Name of the best checkpoint."""
         return (self.folder / "best").read_text(encoding="utf-8").strip()
 
+    def has_encoder_of(self, checkpoint: str) -> bool:
+        """Whether ``encoder/`` holds the weights of the checkpoint of this name."""
+        return self.encoder.exists() and (self.folder / "best").exists() and self.best == checkpoint
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process.

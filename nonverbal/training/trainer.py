@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Protocol, cast
 
@@ -253,10 +254,14 @@ class Trainer:
             folder = self.run.checkpoints
             path = checkpoint.save(folder, weights, moments, self.position)
             if improved or self.position.best_step is None:
-                checkpoint.point(folder, "best", path)
-                self.run.replace_encoder(lambda new: self.objective.export(new, weights))
-            checkpoint.prune(folder, self.settings.keep_checkpoints, self.position.best_step)
+                self._export(path, weights)
+            checkpoint.prune(folder, self.settings.keep_checkpoints, self.position)
         self.processes.wait()
+
+    def _export(self, path: Path, weights: Mapping[str, Tensor]) -> None:
+        """Make ``encoder/`` that of the checkpoint ``path``, and then ``best`` say so."""
+        self.run.replace_encoder(lambda new: self.objective.export(new, weights))
+        checkpoint.point(self.run.checkpoints, "best", path)
 
     def _spread(self, moments: Mapping[str, Tensor]) -> Strategy:
         settings, device = self.settings, self.processes.device
@@ -277,6 +282,10 @@ class Trainer:
                 self.report.say(f"{error}; taking the checkpoint before it", style="yellow")
                 continue
             self.report.say(f"continuing from {path}")
+            # Killed after this checkpoint, and before its encoder was written.
+            owed = self.position.best_step in (None, self.position.step) and not self.run.has_encoder_of(path.name)
+            if owed and self.processes.is_first:
+                self._export(path, self.module.state_dict())
             break
         else:
             if saved:

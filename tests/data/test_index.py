@@ -57,6 +57,29 @@ def test_an_index_of_another_version_is_refused(shards):
         open_shards(shards.folder)
 
 
+def test_an_index_that_says_too_little_is_refused(shards):
+    (shards.folder / "index.json").write_text('{"format": "nonverbal-shards", "version": 1}')
+    with pytest.raises(UserError, match="index.json does not say corpora, files, shards; make the folder again"):
+        open_shards(shards.folder)
+
+
+def test_a_table_with_one_flipped_bit_is_refused(shards):
+    path = shards.folder / "table.npy"
+    data = bytearray(path.read_bytes())
+    data[-40] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="table.npy does not belong to .*index.json"):
+        open_shards(shards.folder)
+
+
+def test_a_shard_that_goes_missing_later_is_named(shards):
+    (shards.folder / "train-000000.tar").unlink()
+    with pytest.raises(
+        UserError, match=r"train-000000.tar: the audio at byte \d+ cannot be read .No such file.*--verify"
+    ):
+        shards.read(0)
+
+
 def test_a_missing_and_a_truncated_shard_are_named(shards):
     path = shards.folder / "train-000001.tar"
     path.write_bytes(path.read_bytes()[:-1])

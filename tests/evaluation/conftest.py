@@ -51,7 +51,9 @@ def labelled_shards(tmp_path: Path) -> Callable[..., ShardFolder]:
             "sha256": "",
             "seconds": 1,
         }
-        index = {"format": FORMAT, "version": VERSION, "corpora": [corpus], "shards": [shard], "made from": name}
+        files = {"table.npy": hashlib.sha256((folder / "table.npy").read_bytes()).hexdigest()}
+        index = {"format": FORMAT, "version": VERSION, "corpora": [corpus], "files": files, "shards": [shard]}
+        index["made from"] = name
         (folder / "index.json").write_text(json.dumps(index))
         return open_shards(folder)
 

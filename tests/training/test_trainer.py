@@ -202,6 +202,40 @@ def test_an_unreadable_checkpoint_gives_way_to_the_one_before(tmp_path, shards, 
         trainer_of(tmp_path, shards, settings_of(steps=12)).train()
 
 
+def test_an_encoder_that_a_kill_prevented_is_written_on_the_next_start(tmp_path, shards):
+    trainer = trainer_of(tmp_path, shards)
+    trainer.run.replace_encoder = lambda _: (_ for _ in ()).throw(SystemExit)
+    with pytest.raises(SystemExit):
+        trainer.train()
+    assert checkpoint.saved(tmp_path / "checkpoints")
+    assert not (tmp_path / "best").exists()
+    trainer_of(tmp_path, shards).train()
+    weights = load_file(tmp_path / "checkpoints" / (tmp_path / "best").read_text().strip() / "model.safetensors")
+    encoder = load_file(tmp_path / "encoder/model.safetensors")
+    assert all(torch.equal(encoder[name], weights[name]) for name in weights)
+
+
+def test_the_last_encoder_that_a_kill_prevented_is_written_on_the_next_start(tmp_path, shards):
+    trainer_of(tmp_path, shards).train()
+    assert (tmp_path / "best").read_text() == "step-12\n"
+    os.replace(tmp_path / "encoder", tmp_path / ".encoder.old")
+    trainer_of(tmp_path, shards).train()
+    assert (tmp_path / "encoder/model.safetensors").exists()
+
+
+def test_unreadable_checkpoints_ahead_of_the_run_push_none_of_its_own_out(tmp_path):
+    for step in (2, 4, 6, 8):
+        (tmp_path / f"step-{step}").mkdir()
+    checkpoint.prune(tmp_path, 1, checkpoint.Position(step=6, best_step=2))
+    assert [path.name for path in checkpoint.saved(tmp_path)] == ["step-2", "step-6", "step-8"]
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path):
+    (tmp_path / "checkpoints/.step-3.new").mkdir(parents=True)
+    checkpoint.save(tmp_path / "checkpoints", {}, {}, checkpoint.Position(step=4))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-4"]
+
+
 def test_bf16_trains_and_keeps_fp32_weights(tmp_path, shards):
     trainer_of(tmp_path, shards, settings_of(precision="bf16")).train()
     losses = [row["loss"] for row in rows_of(tmp_path) if row["kind"] == "train"]

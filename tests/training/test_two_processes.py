@@ -76,6 +76,15 @@ def test_more_processes_than_micro_batches_are_refused(tmp_path, shards):
     assert "2 processes share the 1 micro-batches of a step, so some would have none" in result.stderr
 
 
+def test_what_the_first_process_refuses_is_no_bug_of_the_others(tmp_path, shards, one):
+    both = tmp_path / "both"
+    shutil.copytree(one, both)
+    result = pretrain(shards, both, "trainer.processes=2", "trainer.steps=8")
+    assert result.returncode == 2
+    assert "holds a run of another recipe (trainer.steps: 6 then, 8 now)" in result.stderr
+    assert "nonverbal (process 1): lost contact with another process of this run" in result.stderr
+
+
 def started(command, run, step):
     """Start a run and return it when it has written its metrics of ``step``."""
     process = subprocess.Popen(

@@ -4,15 +4,21 @@ Shapes: N rows, T samples, S frames, C channels of the convolutions, M width of 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForPreTraining
+from transformers import (
+    HubertModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForPreTraining,
+    Wav2Vec2Model,
+)
 
 from nonverbal.errors import UserError
 from nonverbal.models.functional import (
@@ -26,6 +32,9 @@ from nonverbal.models.functional import (
 from nonverbal.seeding import Stream, torch_seed
 
 Counts = TypeVar("Counts", int, np.ndarray, Tensor)
+
+Encoder: TypeAlias = Wav2Vec2Model | HubertModel
+"""Convolutions and transformer: the same modules by the same names in both."""
 
 
 @dataclass(frozen=True)
@@ -105,31 +114,40 @@ def build_model(
     """Return the model in float32, and whether its waveforms are brought to zero mean and unit variance.
 
     Args:
-        init: folder or Hugging Face id of a checkpoint (safetensors), or None to draw weights from ``seed``.
+        init: a checkpoint (see ``nonverbal.models.checkpoints``), or None to draw weights from ``seed``.
         architecture: shape of a new model; with ``init`` the default, or the checkpoint's own.
         normalise: overrides what the checkpoint says, or the custom of the layout (fairseq): large yes, base no.
         seed: draws the weights.
 
     Raises:
-        UserError: the checkpoint cannot be read, is of another architecture, or lacks weights.
+        UserError: the checkpoint cannot be read, or is of another architecture.
     """
     if init is not None:
-        return _pretrained(init, architecture, normalise)
+        # It builds on this module.
+        from nonverbal.models.start import start_from
+
+        start = start_from(init, architecture, normalise, seed)
+        return start.model, start.normalise
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.INIT))
-        model = Wav2Vec2ForPreTraining(_config(architecture))
+        model = Wav2Vec2ForPreTraining(config_of(architecture))
     return model, architecture.layout == "large" if normalise is None else normalise
 
 
 def export(model: Wav2Vec2ForPreTraining, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
     """Write ``weights``, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
     model.save_pretrained(folder, state_dict=dict(weights))
+    save_extractor(model.config, normalise, folder)
+
+
+def save_extractor(config: Any, normalise: bool, folder: Path) -> None:
+    """Write the feature extractor that belongs to an encoder of this configuration."""
     Wav2Vec2FeatureExtractor(
         feature_size=1,
         sampling_rate=16_000,
         do_normalize=normalise,
         # Group norm takes its statistics over padding too; such models were trained without an attention mask.
-        return_attention_mask=model.config.feat_extract_norm == "layer",
+        return_attention_mask=config.feat_extract_norm == "layer",
     ).save_pretrained(folder)
 
 
@@ -153,9 +171,9 @@ def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
     return centred / torch.sqrt(variance + 1e-7)
 
 
-def conv_features(model: Wav2Vec2ForPreTraining, waveforms: Tensor) -> Tensor:
+def conv_features(encoder: Encoder, waveforms: Tensor) -> Tensor:
     """Return ``(N, S, C)`` of waveforms ``(N, T)``: the convolutions' output, before its LayerNorm."""
-    layers = model.wav2vec2.feature_extractor.conv_layers
+    layers = encoder.feature_extractor.conv_layers
     if waveforms.device.type != "cpu":
         hidden = waveforms[:, None]
         for layer in layers:
@@ -163,30 +181,30 @@ def conv_features(model: Wav2Vec2ForPreTraining, waveforms: Tensor) -> Tensor:
         return hidden.transpose(1, 2)
     waveforms = waveforms.to(compute_dtype(waveforms))
     first, stride = layers[0].conv, layers[0].conv.stride[0]
-    if model.config.feat_extract_norm == "group":
+    if encoder.config.feat_extract_norm == "group":
         hidden = conv1d_group_norm(waveforms, first.weight, stride, layers[0].layer_norm)
     else:
         hidden = layers[0].layer_norm(waveform_conv1d(waveforms, first.weight, first.bias, stride))
     for layer in layers[1:]:
         hidden = gelu_conv1d(hidden, layer.conv.weight, layer.conv.bias, layer.conv.stride[0])
-        if model.config.feat_extract_norm == "layer":
+        if encoder.config.feat_extract_norm == "layer":
             hidden = layer.layer_norm(hidden)
     return F.gelu(hidden)
 
 
 def transformer(
-    model: Wav2Vec2ForPreTraining, hidden: Tensor, valid: Tensor | None, kept: Sequence[bool], dropouts: Dropouts
+    model: Encoder, hidden: Tensor, valid: Tensor | None, kept: Sequence[bool], dropouts: Dropouts
 ) -> Tensor:
     """Return the context ``(N, S, M)``.
 
     Args:
-        model: whose encoder is run.
+        model: whose transformer is run.
         hidden: ``(N, S, M)``, the projected and masked frames.
         valid: ``(N, S)`` bool, False beyond a row's frames; None where there is no padding.
         kept: of each block, whether it is run or passed by.
         dropouts: used where the model is in training mode.
     """
-    encoder = model.wav2vec2.encoder
+    encoder = model.encoder
     pre_norm = model.config.do_stable_layer_norm
     dropouts = dropouts if model.training else NO_DROPOUT
     if valid is not None:
@@ -232,7 +250,8 @@ def _feed_forward(module: Any, hidden: Tensor, dropouts: Dropouts) -> Tensor:
     return dropout(module.output_dense(hidden), dropouts.hidden)
 
 
-def _config(shape: Architecture) -> Wav2Vec2Config:
+def config_of(shape: Architecture) -> Wav2Vec2Config:
+    """Return the configuration of a new model of this shape."""
     large = shape.layout == "large"
     return Wav2Vec2Config(
         hidden_size=shape.hidden_size,
@@ -250,31 +269,3 @@ def _config(shape: Architecture) -> Wav2Vec2Config:
         codevector_dim=shape.code_size,
         proj_codevector_dim=shape.projection_size,
     )
-
-
-def _pretrained(init: str, architecture: Architecture, normalise: bool | None) -> tuple[Wav2Vec2ForPreTraining, bool]:
-    try:
-        model, info = Wav2Vec2ForPreTraining.from_pretrained(init, use_safetensors=True, output_loading_info=True)
-        extractor = Wav2Vec2FeatureExtractor.from_pretrained(init)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"cannot load the checkpoint {init!r}: {' '.join(str(error).split())[:300]}") from error
-    lacking = [*sorted(info["missing_keys"]), *(str(key) for key in info["mismatched_keys"])]
-    if lacking:
-        raise UserError(
-            f"the checkpoint {init!r} lacks {len(lacking)} weights of wav2vec 2.0's pretraining "
-            f"({', '.join(lacking[:3])}); expected one saved by Wav2Vec2ForPreTraining"
-        )
-    _check_architecture(model.config, architecture, init)
-    return model.float(), bool(extractor.do_normalize) if normalise is None else normalise
-
-
-def _check_architecture(config: Wav2Vec2Config, architecture: Architecture, init: str) -> None:
-    if architecture == replace(Architecture(), layout=architecture.layout):
-        return
-    expected, found = _config(architecture).to_dict(), config.to_dict()
-    different = sorted(key for key in _config(architecture).to_diff_dict() if found.get(key) != expected[key])
-    if different:
-        raise UserError(
-            f"wav2vec2.architecture contradicts the checkpoint {init!r} in {', '.join(different)}; leave it out to "
-            "take the checkpoint's own"
-        )

@@ -10,7 +10,6 @@ Shapes: N rows, S frames, C convolution channels, K masked frames a row, G codeb
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -21,10 +20,11 @@ from transformers import Wav2Vec2ForPreTraining
 from nonverbal.errors import UserError
 from nonverbal.models import wav2vec2
 from nonverbal.models.functional import dropout
-from nonverbal.models.wav2vec2 import NO_DROPOUT, Architecture, Dropouts
+from nonverbal.models.start import Account, start_from
+from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
+from nonverbal.objectives.encoding import encode
 from nonverbal.objectives.masking import draw_negatives, span_mask
-from nonverbal.seeding import Stream, generator
 
 COLLAPSED = 0.03
 """Share of the codes, beyond one of each codebook, under which a codebook counts as collapsed."""
@@ -77,7 +77,8 @@ class Wav2Vec2Settings:
     """A wav2vec 2.0 encoder and its objective."""
 
     init: str | None = None
-    """Checkpoint to continue from, a folder or Hugging Face id; weights are drawn from the seed where unset."""
+    """Checkpoint to continue from: a folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, or a `.pt` of fairseq or
+    fairseq2. Weights are drawn from the seed where unset."""
     normalise: bool | None = None
     """Bring waveforms to zero mean and unit variance. Unset: as the checkpoint says; new ones: large yes, base no."""
     architecture: Architecture = field(default_factory=Architecture)
@@ -133,44 +134,27 @@ class Wav2Vec2Objective(nn.Module):
         )
         self.symptoms = symptoms(config.num_codevector_groups, config.num_codevectors_per_group)
         self.drops_layers = settings.dropouts.layer > 0
+        self.account: Account | None = None
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over its masked frames."""
-        model, dropouts = self.model, self.settings.dropouts if self.training else NO_DROPOUT
+        model, settings = self.model, self.settings
+        scale = settings.objective.conv_gradient_scale
+        encoded = encode(model.wav2vec2, batch, self.normalise, settings.dropouts, scale)
         mask = batch.targets.tensors["mask"]
-        conv = self._conv(batch)
-        # (N,) samples -> (N, S) whether a frame is the row's own
-        frames = wav2vec2.frames_of(batch.lengths, self.kernels, self.strides)
-        valid = torch.arange(conv.shape[1], device=conv.device) < frames[:, None]
-        padded = bool((batch.lengths < batch.waveforms.shape[1]).any())
-        squares = conv.float().square().mean(-1)
-        penalty = squares[valid].mean() if padded else squares.mean()
-        features = model.wav2vec2.feature_projection.layer_norm(conv)
         # (N, S, C) -> (N x K, C)
-        codes = self._quantise(dropout(features[mask], dropouts.quantiser), batch.step)
-        hidden = model.wav2vec2.feature_projection.projection(features)
-        hidden = dropout(hidden, dropouts.features)
-        hidden = torch.where(mask[..., None], model.wav2vec2.masked_spec_embed.to(hidden.dtype), hidden)
-        context = wav2vec2.transformer(model, hidden, valid if padded else None, self._kept(batch), dropouts)
+        seen = dropout(encoded.features[mask], settings.dropouts.quantiser if self.training else 0.0)
+        codes = self._quantise(seen, batch.step)
         # (N, S, M) -> (N x K, M) -> (N x K, D)
-        predicted, true = model.project_hid(context[mask]), model.project_q(codes.vectors)
-        with torch.autocast(conv.device.type, enabled=False):
-            return self._loss(predicted.float(), true.float(), codes, batch.targets.tensors["negatives"], penalty)
+        predicted, true = model.project_hid(encoded.context[mask]), model.project_q(codes.vectors)
+        with torch.autocast(predicted.device.type, enabled=False):
+            negatives = batch.targets.tensors["negatives"]
+            return self._loss(predicted.float(), true.float(), codes, negatives, encoded.penalty)
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the encoder in Hugging Face format."""
         weights = {name.removeprefix("model."): tensor for name, tensor in weights.items()}
         wav2vec2.export(self.model, weights, self.normalise, folder)
-
-    def _conv(self, batch: Batch) -> Tensor:
-        waveforms = wav2vec2.normalised(batch.waveforms, batch.lengths) if self.normalise else batch.waveforms
-        conv = wav2vec2.conv_features(self.model, waveforms)
-        return cast(Tensor, _ScaledGradient.apply(conv, self.settings.objective.conv_gradient_scale))  # type: ignore[no-untyped-call]
-
-    def _kept(self, batch: Batch) -> list[bool]:
-        """Draw the blocks that run: by step alone, so that all micro-batches and processes drop the same."""
-        draws = generator(batch.seed, Stream.LAYER_DROP, batch.step).random(self.model.config.num_hidden_layers)
-        return [not self.training or draw >= self.settings.dropouts.layer for draw in draws.tolist()]
 
     def _quantise(self, features: Tensor, step: int) -> Codes:
         """Return the codes of ``(N x K, C)``: the Gumbel softmax's hardest in training, the likeliest otherwise."""
@@ -270,17 +254,6 @@ def symptoms(codebooks: int, codes: int) -> tuple[Symptom, ...]:
     )
 
 
-class _ScaledGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, scale):  # type: ignore[no-untyped-def]
-        ctx.scale = scale
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
-        return gradient * ctx.scale, None
-
-
 def gumbel_noise(like: Tensor) -> Tensor:
     """Draw standard Gumbel noise in the shape of ``like``."""
     return -torch.empty_like(like).exponential_().log()
@@ -306,5 +279,10 @@ def chance(negative_ids: Tensor, same: Tensor) -> Tensor:
 
 def build_objective(settings: Wav2Vec2Settings, seed: int) -> Wav2Vec2Objective:
     """Return the objective over a new model, or over the checkpoint that the settings name."""
-    model, normalise = wav2vec2.build_model(settings.init, settings.architecture, settings.normalise, seed)
-    return Wav2Vec2Objective(settings, model, normalise)
+    if settings.init is None:
+        model, normalise = wav2vec2.build_model(None, settings.architecture, settings.normalise, seed)
+        return Wav2Vec2Objective(settings, model, normalise)
+    start = start_from(settings.init, settings.architecture, settings.normalise, seed)
+    objective = Wav2Vec2Objective(settings, start.model, start.normalise)
+    objective.account = start.account
+    return objective

@@ -18,6 +18,7 @@ from nonverbal.objectives.contrastive import (
     build_objective,
     chance,
 )
+from nonverbal.objectives.encoding import kept_layers
 
 TINY = Architecture(
     hidden_size=32,
@@ -206,11 +207,26 @@ def test_the_loss_is_a_function_of_seed_and_place():
 
 
 def test_layer_drop_depends_on_the_step_alone():
-    objective = tiny(dropouts=replace(NO_DROPOUT, layer=0.5))
-    kept = [objective._kept(batch_of(objective, [32_000], step=step, position=p)) for step in range(40) for p in (0, 1)]
+    objective = tiny()
+    batches = [batch_of(objective, [32_000], step=step, position=p) for step in range(40) for p in (0, 1)]
+    kept = [kept_layers(batch, 2, 0.5) for batch in batches]
     assert kept[::2] == kept[1::2]
     assert 20 < sum(map(sum, kept[::2])) < 60
-    assert objective.eval()._kept(batch_of(objective, [32_000])) == [True, True]
+    assert kept_layers(batches[0], 2, 0.0) == [True, True]
+
+
+def test_layers_are_dropped_in_training_only():
+    objective = tiny(dropouts=replace(NO_DROPOUT, layer=0.9))
+    ran = []
+    for block in objective.model.wav2vec2.encoder.layers:
+        block.final_layer_norm.register_forward_hook(lambda *_: ran.append(1))
+    batches = [batch_of(objective, [32_000], step=step) for step in range(10)]
+    for batch in batches:
+        objective(batch)
+    assert len(ran) < 10
+    ran.clear()
+    objective.eval()(batches[0])
+    assert len(ran) == 2
 
 
 def test_the_gumbel_temperature_falls():

@@ -1,0 +1,74 @@
+"""From a batch to the context of its masked frames: what wav2vec 2.0's and HuBERT's objectives have in common.
+
+Shapes: N rows, S frames, C convolution channels, M width of the transformer.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from nonverbal.models import wav2vec2
+from nonverbal.models.functional import dropout
+from nonverbal.models.wav2vec2 import NO_DROPOUT, Dropouts, Encoder
+from nonverbal.objectives.base import Batch
+from nonverbal.seeding import Stream, generator
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch, seen through an encoder."""
+
+    features: Tensor
+    """``(N, S, C)``, the convolutions' output after its LayerNorm, whole."""
+    context: Tensor
+    """``(N, S, M)``, the transformer's output, of which masked frames were hidden from it."""
+    penalty: Tensor
+    """Scalar: the mean square of the convolutions' output before its LayerNorm, over the rows' own frames."""
+
+
+def encode(encoder: Encoder, batch: Batch, normalise: bool, dropouts: Dropouts, conv_gradient_scale: float) -> Encoded:
+    """Run an encoder over a batch whose targets hold ``mask``, ``(N, S)`` bool.
+
+    Args:
+        encoder: in training mode, values and layers are dropped.
+        batch: waveforms, lengths and mask.
+        normalise: bring each waveform to zero mean and unit variance first.
+        dropouts: shares that are dropped.
+        conv_gradient_scale: factor on the gradient that reaches the convolutions.
+    """
+    dropouts = dropouts if encoder.training else NO_DROPOUT
+    waveforms = wav2vec2.normalised(batch.waveforms, batch.lengths) if normalise else batch.waveforms
+    conv = wav2vec2.conv_features(encoder, waveforms)
+    conv = cast(Tensor, _ScaledGradient.apply(conv, conv_gradient_scale))  # type: ignore[no-untyped-call]
+    # (N,) samples -> (N, S) whether a frame is the row's own
+    frames = wav2vec2.frames_of(batch.lengths, encoder.config.conv_kernel, encoder.config.conv_stride)
+    valid = torch.arange(conv.shape[1], device=conv.device) < frames[:, None]
+    padded = bool((batch.lengths < batch.waveforms.shape[1]).any())
+    squares = conv.float().square().mean(-1)
+    penalty = squares[valid].mean() if padded else squares.mean()
+    features = encoder.feature_projection.layer_norm(conv)
+    hidden = dropout(encoder.feature_projection.projection(features), dropouts.features)
+    mask = batch.targets.tensors["mask"]
+    hidden = torch.where(mask[..., None], encoder.masked_spec_embed.to(hidden.dtype), hidden)
+    kept = kept_layers(batch, encoder.config.num_hidden_layers, dropouts.layer)
+    context = wav2vec2.transformer(encoder, hidden, valid if padded else None, kept, dropouts)
+    return Encoded(features, context, penalty)
+
+
+def kept_layers(batch: Batch, layers: int, share: float) -> list[bool]:
+    """Draw the blocks that run: by step alone, so that all micro-batches and processes drop the same."""
+    draws = generator(batch.seed, Stream.LAYER_DROP, batch.step).random(layers)
+    return [draw >= share for draw in draws.tolist()]
+
+
+class _ScaledGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, scale):  # type: ignore[no-untyped-def]
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        return gradient * ctx.scale, None

@@ -1,12 +1,11 @@
 """The whole loss, feature penalty and scaled gradient included, against the original authors' implementation."""
 
-import re
-
 import pytest
 import soundfile  # noqa: F401 - fairseq2 takes libsndfile from here
 import torch
 from test_contrastive import batch_of, tiny
 
+from nonverbal.models.names import NO_COUNTERPART, Layout, translate
 from nonverbal.objectives import contrastive
 from nonverbal.objectives.contrastive import ContrastiveSettings
 
@@ -17,44 +16,6 @@ from fairseq2.models.wav2vec2 import vector_quantizer
 from fairseq2.models.wav2vec2.config import Wav2Vec2Config
 from fairseq2.models.wav2vec2.factory import create_wav2vec2_model
 from fairseq2.nn import BatchLayout
-
-NAMES = [
-    (
-        r"encoder_frontend\.feature_extractor\.layers\.(\d)\.(group|layer)_norm",
-        r"wav2vec2.feature_extractor.conv_layers.\1.layer_norm",
-    ),
-    (r"encoder_frontend\.feature_extractor\.layers", "wav2vec2.feature_extractor.conv_layers"),
-    (r"encoder_frontend\.post_extract_layer_norm", "wav2vec2.feature_projection.layer_norm"),
-    (r"encoder_frontend\.model_dim_proj", "wav2vec2.feature_projection.projection"),
-    (
-        r"encoder_frontend\.pos_encoder\.conv\.weight_g",
-        "wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original0",
-    ),
-    (
-        r"encoder_frontend\.pos_encoder\.conv\.weight_v",
-        "wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original1",
-    ),
-    (r"encoder_frontend\.pos_encoder\.conv", "wav2vec2.encoder.pos_conv_embed.conv"),
-    (r"(encoder_frontend|encoder)\.layer_norm", "wav2vec2.encoder.layer_norm"),
-    (r"encoder\.layers\.(\d)\.self_attn_layer_norm", r"wav2vec2.encoder.layers.\1.layer_norm"),
-    (r"encoder\.layers\.(\d)\.ffn_layer_norm", r"wav2vec2.encoder.layers.\1.final_layer_norm"),
-    (r"encoder\.layers\.(\d)\.self_attn\.output_proj", r"wav2vec2.encoder.layers.\1.attention.out_proj"),
-    (r"encoder\.layers\.(\d)\.self_attn", r"wav2vec2.encoder.layers.\1.attention"),
-    (r"encoder\.layers\.(\d)\.ffn\.inner_proj", r"wav2vec2.encoder.layers.\1.feed_forward.intermediate_dense"),
-    (r"encoder\.layers\.(\d)\.ffn\.output_proj", r"wav2vec2.encoder.layers.\1.feed_forward.output_dense"),
-    (r"masker\.temporal_mask_embed", "wav2vec2.masked_spec_embed"),
-    (r"quantizer\.entries", "quantizer.codevectors"),
-    (r"quantizer\.entry_proj", "quantizer.weight_proj"),
-    (r"final_proj", "project_hid"),
-    (r"final_target_proj", "project_q"),
-]
-
-
-def our_name(theirs):
-    for pattern, replacement in NAMES:
-        if re.match(pattern, theirs):
-            return re.sub(f"^{pattern}", replacement, theirs)
-    raise AssertionError(theirs)
 
 
 def their_model(layout):
@@ -91,7 +52,9 @@ def test_loss_and_gradients_are_those_of_fairseq2(monkeypatch, layout):
 
     theirs = their_model(layout).train()
     weights = ours.model.state_dict()
-    names = {name: our_name(name) for name in theirs.state_dict() if name != "quantizer.num_updates"}
+    order = Layout(group_norm=layout == "base", pre_norm=layout == "large")
+    names = {name: translate(name, "fairseq2", "transformers", order) for name in theirs.state_dict()}
+    assert names.pop(NO_COUNTERPART) is None
     assert sorted(names.values()) == sorted(weights)
     theirs.load_state_dict({name: weights[other] for name, other in names.items()}, strict=False)
     theirs.masker.mask_factory = lambda **_: mask

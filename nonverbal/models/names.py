@@ -1,0 +1,143 @@
+"""The names of wav2vec 2.0's weights in fairseq, fairseq2 and transformers: one table, used in every direction.
+
+All three keep the same tensors in the same shapes.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Format = Literal["fairseq", "fairseq2", "transformers"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What decides between two names of one weight."""
+
+    group_norm: bool
+    """Group norm in the first convolution, rather than LayerNorm in each."""
+    pre_norm: bool
+    """LayerNorm before each part of a block, rather than after it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One weight, or module, in each format. ``{i}`` stands for a layer's number; what follows a module is kept."""
+
+    fairseq: str
+    fairseq2: str
+    transformers: str
+    group_norm: bool | None = None
+    """Only where the layout's is this."""
+    pre_norm: bool | None = None
+    """Only where the layout's is this."""
+
+    def fits(self, layout: Layout) -> bool:
+        """Whether models of this layout have the row."""
+        return self.group_norm in (None, layout.group_norm) and self.pre_norm in (None, layout.pre_norm)
+
+
+_CONV = "feature_extractor.conv_layers"
+_BLOCK, _OUR_BLOCK = "encoder.layers.{i}", "wav2vec2.encoder.layers.{i}"
+_POSITION = "wav2vec2.encoder.pos_conv_embed.conv"
+
+TABLE = (
+    Row(f"{_CONV}.{{i}}.0", "encoder_frontend.feature_extractor.layers.{i}.conv", f"wav2vec2.{_CONV}.{{i}}.conv"),
+    Row(
+        f"{_CONV}.{{i}}.2.1",
+        "encoder_frontend.feature_extractor.layers.{i}.layer_norm",
+        f"wav2vec2.{_CONV}.{{i}}.layer_norm",
+        group_norm=False,
+    ),
+    Row(
+        f"{_CONV}.0.2",
+        "encoder_frontend.feature_extractor.layers.0.group_norm",
+        f"wav2vec2.{_CONV}.0.layer_norm",
+        group_norm=True,
+    ),
+    Row("layer_norm", "encoder_frontend.post_extract_layer_norm", "wav2vec2.feature_projection.layer_norm"),
+    Row("post_extract_proj", "encoder_frontend.model_dim_proj", "wav2vec2.feature_projection.projection"),
+    Row("mask_emb", "masker.temporal_mask_embed", "wav2vec2.masked_spec_embed"),
+    Row(
+        "encoder.pos_conv.0.weight_g",
+        "encoder_frontend.pos_encoder.conv.weight_g",
+        f"{_POSITION}.parametrizations.weight.original0",
+    ),
+    Row(
+        "encoder.pos_conv.0.weight_v",
+        "encoder_frontend.pos_encoder.conv.weight_v",
+        f"{_POSITION}.parametrizations.weight.original1",
+    ),
+    Row("encoder.pos_conv.0.bias", "encoder_frontend.pos_encoder.conv.bias", f"{_POSITION}.bias"),
+    # fairseq2 has it where it is applied: before the blocks, or after them.
+    Row("encoder.layer_norm", "encoder_frontend.layer_norm", "wav2vec2.encoder.layer_norm", pre_norm=False),
+    Row("encoder.layer_norm", "encoder.layer_norm", "wav2vec2.encoder.layer_norm", pre_norm=True),
+    Row(f"{_BLOCK}.self_attn.q_proj", f"{_BLOCK}.self_attn.q_proj", f"{_OUR_BLOCK}.attention.q_proj"),
+    Row(f"{_BLOCK}.self_attn.k_proj", f"{_BLOCK}.self_attn.k_proj", f"{_OUR_BLOCK}.attention.k_proj"),
+    Row(f"{_BLOCK}.self_attn.v_proj", f"{_BLOCK}.self_attn.v_proj", f"{_OUR_BLOCK}.attention.v_proj"),
+    Row(f"{_BLOCK}.self_attn.out_proj", f"{_BLOCK}.self_attn.output_proj", f"{_OUR_BLOCK}.attention.out_proj"),
+    Row(f"{_BLOCK}.self_attn_layer_norm", f"{_BLOCK}.self_attn_layer_norm", f"{_OUR_BLOCK}.layer_norm"),
+    Row(f"{_BLOCK}.fc1", f"{_BLOCK}.ffn.inner_proj", f"{_OUR_BLOCK}.feed_forward.intermediate_dense"),
+    Row(f"{_BLOCK}.fc2", f"{_BLOCK}.ffn.output_proj", f"{_OUR_BLOCK}.feed_forward.output_dense"),
+    Row(f"{_BLOCK}.final_layer_norm", f"{_BLOCK}.ffn_layer_norm", f"{_OUR_BLOCK}.final_layer_norm"),
+    Row("quantizer.vars", "quantizer.entries", "quantizer.codevectors"),
+    Row("quantizer.weight_proj", "quantizer.entry_proj", "quantizer.weight_proj"),
+    Row("project_q", "final_target_proj", "project_q"),
+    Row("final_proj", "final_proj", "project_hid"),
+)
+
+FIRST: dict[Format, str] = {
+    "fairseq": f"{_CONV}.0.0.weight",
+    "fairseq2": "encoder_frontend.feature_extractor.layers.0.conv.weight",
+    "transformers": f"{_CONV}.0.conv.weight",
+}
+"""A weight of every encoder, by which its format and what stands before its names are told."""
+
+NO_COUNTERPART = "quantizer.num_updates"
+"""fairseq2 counts updates in the model, for its Gumbel temperature; the others take the run's."""
+
+
+def recognise(names: Iterable[str]) -> tuple[Format, str] | None:
+    """Return the format of names, and the prefix that all of an encoder's have; None where they are of neither."""
+    for name in names:
+        for format_, first in FIRST.items():
+            if name == first or name.endswith(f".{first}"):
+                return format_, name.removesuffix(first)
+    return None
+
+
+def layout_of(names: Iterable[str], source: Format, pre_norm: bool | None) -> Layout:
+    """Read the layout off names without prefix. Where they do not tell, ``pre_norm`` does, or else the custom."""
+    present = set(names)
+    group = {
+        "fairseq": f"{_CONV}.0.2.weight",
+        "fairseq2": "encoder_frontend.feature_extractor.layers.0.group_norm.weight",
+    }
+    # In transformers both norms have one name; only group norm stands in the first convolution alone.
+    group_norm = (
+        group[source] in present if source != "transformers" else f"wav2vec2.{_CONV}.1.layer_norm.weight" not in present
+    )
+    if source == "fairseq2":
+        pre_norm = "encoder.layer_norm.weight" in present
+    return Layout(group_norm, not group_norm if pre_norm is None else pre_norm)
+
+
+def translate(name: str, source: Format, target: Format, layout: Layout) -> str | None:
+    """Return a weight's name in another format, None where the table does not hold it."""
+    for row in TABLE:
+        if not row.fits(layout):
+            continue
+        pattern = re.escape(getattr(row, source)).replace(r"\{i\}", r"(?P<i>\d+)")
+        if found := re.fullmatch(rf"{pattern}(?P<rest>|\.weight|\.bias)", name):
+            number = found.groupdict().get("i", "")
+            return str(getattr(row, target)).replace("{i}", number) + found["rest"]
+    return None
+
+
+def renamed(weights: Mapping[str, Tensor], source: Format, target: Format, layout: Layout) -> dict[str, Tensor]:
+    """Return weights under another format's names; those that it does not know are left out."""
+    names = {name: translate(name, source, target, layout) for name in weights}
+    return {new: weights[old] for old, new in names.items() if new is not None}

@@ -1,0 +1,152 @@
+"""Weights out of PyTorch's files without running what is in them.
+
+A pickle is a program. Its globals are listed without executing anything; those of a configuration are replaced by an
+object that only keeps what it is given; any other, and the file is refused. What is left is read by
+``torch.load(weights_only=True)``, which refuses on its own what is neither a tensor nor named here.
+"""
+
+import pickletools
+import re
+import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from nonverbal.errors import UserError
+
+CONFIGURATION = ("argparse", "collections", "enum", "fairseq", "omegaconf", "pathlib", "typing")
+"""Packages whose objects fairseq's files hold besides tensors; none of them is imported."""
+
+PLAIN = {
+    *(f"builtins.{name}" for name in ("bool", "bytes", "dict", "float", "int", "list", "object", "str", "tuple")),
+    *(f"numpy{core}.multiarray.scalar" for core in (".core", "._core")),
+    "numpy.dtype",
+    "copyreg._reconstructor",
+}
+"""Single names that they hold too."""
+
+TORCHS_OWN = {"_codecs.encode", "builtins.bytearray", "builtins.complex", "builtins.set", "collections.OrderedDict"}
+"""Harmless names that ``weights_only`` knows besides PyTorch's own."""
+
+LEGACY_STREAMS = 5
+"""Pickles at the head of a file from before PyTorch 1.6: magic number, protocol, system, object, storages."""
+
+
+class Inert:
+    """Stands for an object of a configuration: keeps what it is given, and does nothing."""
+
+    def __init__(self, *given: Any) -> None:
+        self.given = given
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.__dict__[str(key)] = value
+
+    def __setstate__(self, state: Any) -> None:
+        self.__dict__.update(state if isinstance(state, dict) else {"state": state})
+
+
+def load_weights_only(path: Path) -> Any:
+    """Return what a file of PyTorch holds, zip or legacy; configurations are dictionaries and ``Inert`` objects.
+
+    Raises:
+        UserError: it names what is no part of a checkpoint, is cut short, or is no file of PyTorch.
+    """
+    names = _checked_globals(path)
+    stubs: list[Any] = [(Inert, name) for name in sorted(names - TORCHS_OWN) if not name.startswith("torch.")]
+    try:
+        with torch.serialization.safe_globals(stubs):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Whatever torch stumbles over in a damaged file, and its own refusals.
+        raise _unreadable(path, error) from error
+
+
+def _checked_globals(path: Path) -> set[str]:
+    try:
+        names = set(list_globals(path))
+    except (OSError, ValueError, EOFError, UnicodeDecodeError, zipfile.BadZipFile, KeyError) as error:
+        raise _unreadable(path, error) from error
+    foreign = sorted(name for name in names if not _harmless(name))
+    if foreign:
+        raise UserError(
+            f"{path} is refused: it asks for {', '.join(foreign[:3])}, which no checkpoint needs, and which could run "
+            "anything; nothing in it was run. Expected weights and fairseq's configuration alone"
+        )
+    return names
+
+
+def _harmless(name: str) -> bool:
+    root = name.split(".")[0]
+    return name in PLAIN | TORCHS_OWN or root == "torch" or root in CONFIGURATION
+
+
+def list_globals(path: Path) -> Iterator[str]:
+    """Yield the globals that a file's pickles name, as ``module.name``, without executing anything."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = [name for name in archive.namelist() if name.endswith(".pkl")]
+            if not members:
+                raise ValueError("a zip file without data.pkl")
+            for member in members:
+                with archive.open(member) as file:
+                    yield from _globals(file)
+        return
+    with open(path, "rb") as file:
+        for _ in range(LEGACY_STREAMS):
+            yield from _globals(file)
+
+
+def _globals(file: IO[bytes]) -> Iterator[str]:
+    """Yield the globals of one pickle, and leave the file behind it."""
+    strings: list[str] = []
+    for code, argument, _ in pickletools.genops(file):
+        if code.name in ("GLOBAL", "INST"):
+            module, name = str(argument).split(" ", 1)
+            yield _today(module, name)
+        elif code.name == "STACK_GLOBAL":
+            # Taken from the stack; torch reads no such pickle, so this name is for the message alone.
+            yield _today(*strings[-2:]) if len(strings) > 1 else "an unknown name"
+        elif isinstance(argument, str):
+            strings.append(argument)
+
+
+def _today(module: str, name: str) -> str:
+    """The name in Python 3 of what may be a name of Python 2, as torch reads it."""
+    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+    return f"{module}.{name}"
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return UserError(f"{path} is refused: it asks for {found[1]}, which no checkpoint needs; nothing in it was run")
+    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    return UserError(
+        f"{path} cannot be read ({reason}); it is cut short, damaged, or no file that torch.save wrote: download it "
+        "again, or give a folder in Hugging Face format"
+    )
+
+
+def find(tree: Any, key: str) -> Any:
+    """Return the first value under ``key`` anywhere in a configuration that was read, None where there is none."""
+    seen: set[int] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, Inert):
+            node = node.__dict__
+        if id(node) in seen or not isinstance(node, dict | list | tuple):
+            continue
+        # omegaconf's nodes point to their parents.
+        seen.add(id(node))
+        if isinstance(node, dict) and key in node and _plain(node[key]) is not None:
+            return _plain(node[key])
+        waiting += list(node.values() if isinstance(node, dict) else node)
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """The value of omegaconf's node."""
+    return value.__dict__.get("_val") if isinstance(value, Inert) else value

@@ -9,7 +9,7 @@ ALONE := unshare --pid --fork --mount-proc --kill-child
 INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge; }
 
-.PHONY: demo test check test-slow test-slurm test-latest format clean
+.PHONY: demo test check test-slow chaos test-slurm test-latest format clean
 
 demo: $(INSTALLED)
 	$(BIN)/nonverbal demo
@@ -24,6 +24,9 @@ check: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+chaos: $(INSTALLED)
+	$(BIN)/python -m pytest -m chaos tests/chaos
 
 # On a Slurm of its own, two nodes on this machine, which the tests start and stop; where the kernel allows it, in a
 # process namespace of its own, so that nothing outlives tests that are killed.

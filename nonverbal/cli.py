@@ -13,9 +13,12 @@ from nonverbal.errors import UserError
 PROGRAMS = {
     "corpora": ("pretrain/corpora.py", "List the corpora that can be read, with their sizes and licences."),
     "prepare": ("pretrain/prepare.py", "Turn folders of sound into shards: decode, check, deduplicate, split."),
+    "cluster": ("pretrain/cluster.py", "Make the units that HuBERT is pretrained on, by k-means."),
     "plan": ("pretrain/plan.py", "Say what pretraining will take: hours, memory, disk, passes; trains for a minute."),
     "pretrain": ("pretrain/train.py", "Pretrain an encoder on shards; run it again to continue."),
     "submit": ("pretrain/submit.py", "Pretrain on a Slurm cluster: write the batch script, check it, submit it."),
+    "convert": ("pretrain/convert.py", "Write a checkpoint in the format of fairseq, fairseq2 or transformers."),
+    "compare": ("evaluate/compare.py", "Say how far two encoders are apart: hidden states by layer, and weights."),
     "probe": ("evaluate/probe.py", "Score frozen encoders with linear probes under folds that share no speaker."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
 }

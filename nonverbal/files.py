@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,3 +62,28 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write a file or folder to, which takes its place when the block has ended well."""
+    new, old = (path.with_name(f".{path.name}.{end}") for end in ("new", "old"))
+    for leftover in (new, old):
+        _remove(leftover)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield new
+        if path.is_dir():
+            # A folder that holds something cannot be replaced in one step.
+            os.replace(path, old)
+        os.replace(new, path)
+    finally:
+        _remove(new)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

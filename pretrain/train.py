@@ -12,9 +12,11 @@ from nonverbal import cli, config
 from nonverbal.data.batches import ShardData, workers_watched
 from nonverbal.data.index import open_shards
 from nonverbal.files import room_for
+from nonverbal.models.start import Account
 from nonverbal.objectives.contrastive import build_objective
 from nonverbal.pretraining import PretrainConfig
 from nonverbal.training.launch import launch
+from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.trainer import FREE_SETTINGS, Trainer
 
@@ -39,8 +41,20 @@ def main(argv: list[str]) -> None:
                 run.check_data({str(folder.folder): folder.sha256 for folder in folders})
                 run.write_environment(processes=trainer.world)
         trainer.report.say(data.describe())
+        say_start(getattr(objective, "account", None), trainer.report)
         trainer.train()
         trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
+
+
+def say_start(account: Account | None, report: Reporter) -> None:
+    """Say what was taken from the checkpoint that the run starts from, if there is one."""
+    if account is None:
+        return
+    report.console.print(account.table())
+    for note in account.notes:
+        report.say(f"note: {note}")
+    if account.warning is not None:
+        report.say(account.warning, style="bold yellow")
 
 
 if __name__ == "__main__":

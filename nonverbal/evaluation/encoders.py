@@ -1,9 +1,7 @@
 """Frozen encoders by name: a folder, a model of the Hugging Face Hub, its random twin, or log-mel bands."""
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +9,7 @@ import numpy as np
 
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
+from nonverbal.models.quiet import quiet
 from nonverbal.seeding import Stream, torch_seed
 
 INITIALISED = "initialised:"
@@ -50,7 +49,7 @@ def load_encoder(name: str, seed: int = 0) -> FrameEncoder:
 def check_encoder(name: str) -> None:
     """Raise the ``UserError`` of an encoder that is not there or reads another sample rate, before it is needed."""
     if name != "logmel":
-        with _quiet():
+        with quiet():
             _normalises(name.removeprefix(INITIALISED))
 
 
@@ -59,7 +58,7 @@ class TransformersEncoder:
 
     def __init__(self, name: str, seed: int) -> None:
         source = name.removeprefix(INITIALISED)
-        with _quiet():
+        with quiet():
             self.normalise = _normalises(source)
             self.model = _initialised(source, seed) if name.startswith(INITIALISED) else _pretrained(source)
         self.name = name
@@ -163,19 +162,3 @@ def _device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep notes on retries and on heads that are not loaded off the terminal: what matters is checked here."""
-    from huggingface_hub.utils import logging as hub
-    from transformers.utils import logging as transformers
-
-    loggers = (hub, hub.get_verbosity()), (transformers, transformers.get_verbosity())
-    for logger, _ in loggers:
-        logger.set_verbosity_error()
-    try:
-        yield
-    finally:
-        for logger, verbosity in loggers:
-            logger.set_verbosity(verbosity)

@@ -27,6 +27,7 @@ from nonverbal.models.names import (
     renamed,
 )
 from nonverbal.models.pickles import find, load_weights_only
+from nonverbal.models.quiet import quiet
 
 KERNELS = [10, 3, 3, 3, 3, 2, 2]
 """Of the convolutions. Strides leave no trace in weights, so those of other kernels are not guessed."""
@@ -94,7 +95,8 @@ def read_checkpoint(source: str, heads: int | None = None) -> Checkpoint:
         if not (path / "encoder").is_dir():
             raise UserError(f"the run {source} has no encoder/ yet: it is written with the first checkpoint")
         path = path / "encoder"
-    return _from_transformers(path if path.is_dir() else None, source)
+    with quiet():
+        return _from_transformers(path if path.is_dir() else None, source)
 
 
 def _from_transformers(path: Path | None, source: str) -> Checkpoint:

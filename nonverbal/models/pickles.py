@@ -85,7 +85,10 @@ def _harmless(name: str) -> bool:
 
 def list_globals(path: Path) -> Iterator[str]:
     """Yield the globals that a file's pickles name, as ``module.name``, without executing anything."""
-    if zipfile.is_zipfile(path):
+    with open(path, "rb") as file:
+        # As torch tells them apart: a legacy file may have a zip at its end.
+        zipped = file.read(4) == b"PK\x03\x04"
+    if zipped:
         with zipfile.ZipFile(path) as archive:
             members = [name for name in archive.namelist() if name.endswith(".pkl")]
             if not members:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from rich.table import Table
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from nonverbal.errors import UserError
@@ -13,6 +14,11 @@ from nonverbal.seeding import Stream, torch_seed
 
 GROUPS = {"quantiser": "quantizer.", "projections": "project_", "mask embedding": MASK}
 """What pretraining has besides the encoder."""
+
+NO_QUANTISER = (
+    "the checkpoint has no quantiser: codes and projections start at random, and disturb the encoder until they have "
+    "learned; with --wav2vec2.warm_quantiser_steps 1000, say, they learn alone at first"
+)
 
 HEAD_SIZES = ("num_codevector_groups", "num_codevectors_per_group", "codevector_dim", "proj_codevector_dim")
 
@@ -28,6 +34,15 @@ class Account:
     """What the checkpoint does not say."""
     warning: str | None
     """What is missing and matters, and what to do about it."""
+
+    def table(self) -> Table:
+        """Return what was done, for a terminal."""
+        table = Table(title=f"starting from {self.source}", title_justify="left")
+        for column in ("", "what", "how much"):
+            table.add_column(column, overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
 
 
 @dataclass(frozen=True)
@@ -71,15 +86,7 @@ def account_of(checkpoint: Checkpoint, model: Wav2Vec2ForPreTraining) -> Account
         rows.append((verb, name, f"{len(keys)} weights, {sum(state[key].numel() for key in keys):,} parameters"))
     if checkpoint.left_over:
         rows.append(("left over", _first(checkpoint.left_over), f"{len(checkpoint.left_over)} weights"))
-    warning = (
-        None
-        if checkpoint.has_head
-        else (
-            f"{checkpoint.source} has no quantiser: codes and projections start at random, and would disturb the "
-            "encoder until they have learned; set --wav2vec2.warm_quantiser_steps (1000, say) to let them learn alone at first"
-        )
-    )
-    return Account(checkpoint.source, tuple(rows), checkpoint.notes, warning)
+    return Account(checkpoint.source, tuple(rows), checkpoint.notes, None if checkpoint.has_head else NO_QUANTISER)
 
 
 def _first(names: Sequence[str]) -> str:

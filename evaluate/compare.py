@@ -1,0 +1,79 @@
+"""Say how far two encoders are apart, by layer and by weight: ``nonverbal compare A B [--data SHARDS]``.
+
+By path: ``python evaluate/compare.py A B``. A and B are what wav2vec2.init takes: folders or Hugging Face ids (wav2vec
+2.0 or HuBERT), runs, .pt files of fairseq or fairseq2. Both hear the same clips.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from nonverbal import cli, config
+from nonverbal.errors import UserError
+from nonverbal.evaluation.differences import Differences, compare_encoders
+from nonverbal.files import write_atomically
+
+
+@dataclass
+class CompareConfig:
+    """Two encoders, and what they hear."""
+
+    a: str
+    """One encoder; the two may stand first, without `--a` and `--b`."""
+    b: str
+    """The other."""
+    data: Path | None = None
+    """Folder of shards to take clips from. Unset: synthetic vocal sounds, always the same."""
+    clips: int = 12
+    """How many clips."""
+    weights: int = 10
+    """How many of the weights that moved most are shown."""
+    json: Path | None = None
+    """File for all figures."""
+
+
+def main(argv: list[str]) -> None:
+    """Compare, show, and write."""
+    settings = config.load(CompareConfig, with_encoders(argv), prog="nonverbal compare", description=__doc__)
+    if settings.json is not None and not settings.json.parent.is_dir():
+        raise UserError(f"--json: there is no folder {settings.json.parent}; make it first")
+    differences = compare_encoders(settings.a, settings.b, settings.data, settings.clips)
+    show(differences, settings.weights)
+    if settings.json is not None:
+        write_atomically(settings.json, json.dumps(differences.as_dict(), indent=1) + "\n")
+        print(f"wrote {settings.json}")
+
+
+def with_encoders(argv: list[str]) -> list[str]:
+    """Turn two leading encoders into ``--a=A --b=B``."""
+    if len(argv) > 1 and not argv[0].startswith("-") and not argv[1].startswith("-"):
+        return [f"--a={argv[0]}", f"--b={argv[1]}", *argv[2:]]
+    if argv and not argv[0].startswith("-"):
+        raise UserError("two encoders are compared, but one was given: nonverbal compare A B")
+    return argv
+
+
+def show(differences: Differences, weights: int) -> None:
+    """Print both tables."""
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=120)
+    title = f"hidden states of {differences.clips} clips, {differences.frames} frames"
+    table = Table("layer", "largest difference", "mean difference", "linear CKA", title=title)
+    for layer in differences.layers:
+        table.add_row(str(layer.layer), _figure(layer.largest), _figure(layer.mean), f"{layer.cka:.4f}")
+    console.print(table)
+    table = Table("weight", "relative change", title="weights that moved most")
+    for movement in differences.moved[:weights]:
+        table.add_row(movement.name.removeprefix("wav2vec2."), f"{movement.relative:.2e}")
+    console.print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2e}"
+
+
+if __name__ == "__main__":
+    cli.run(main)

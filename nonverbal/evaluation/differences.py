@@ -1,0 +1,147 @@
+"""How far two encoders are apart: hidden states by layer on the same clips, and weights."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nonverbal.data.index import open_shards
+from nonverbal.data.synthetic import CLASSES, vocal_sound
+from nonverbal.errors import UserError
+from nonverbal.models.checkpoints import Checkpoint, read_checkpoint
+from nonverbal.models.states import encoder_of, prepared, states_of
+
+
+@dataclass(frozen=True)
+class LayerDifference:
+    """One layer's hidden states, over all frames of all clips."""
+
+    layer: int
+    """0 is what enters the first block."""
+    largest: float | None
+    """Largest absolute difference of a value; None where the widths differ."""
+    mean: float | None
+    """Mean absolute difference."""
+    cka: float
+    """Linear CKA: 1 where one is the other, turned and scaled; 0 where they share nothing."""
+
+
+@dataclass(frozen=True)
+class Movement:
+    """One weight."""
+
+    name: str
+    """As transformers calls it."""
+    relative: float
+    """Norm of the difference over the norm of A's."""
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Two encoders."""
+
+    a: str
+    b: str
+    clips: int
+    frames: int
+    layers: list[LayerDifference]
+    """As many as both have."""
+    moved: list[Movement]
+    """The weights of the same name and shape, the most moved first."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, for JSON."""
+        return asdict(self)
+
+
+class LinearCKA:
+    """Linear CKA of two representations of the same frames (Kornblith et al., 2019, equation 5), frames by parts.
+
+    In float64 from sums over frames: ||Y'X||^2 / (||X'X|| ||Y'Y||) of centred X and Y, so memory does not grow.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: list[Tensor] = []
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add frames, ``(S, D)`` and ``(S, E)``."""
+        x, y = x.double(), y.double()
+        new = [x.sum(0), y.sum(0), x.T @ x, y.T @ y, y.T @ x]
+        self.sums = [a + b for a, b in zip(self.sums, new, strict=True)] if self.sums else new
+        self.count += len(x)
+
+    def read(self) -> float:
+        """Return the CKA of all frames."""
+        x, y, xx, yy, yx = self.sums
+        n = self.count
+        xx, yy, yx = xx - torch.outer(x, x) / n, yy - torch.outer(y, y) / n, yx - torch.outer(y, x) / n
+        return float(yx.square().sum() / (xx.norm() * yy.norm()))
+
+
+def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differences:
+    """Compare two checkpoints (see ``read_checkpoint``).
+
+    Args:
+        a: one.
+        b: the other.
+        data: folder of shards whose first clips are heard; synthetic vocal sounds where None.
+        clips: how many.
+
+    Raises:
+        UserError: a checkpoint cannot be read, or there are no clips.
+    """
+    if clips < 1:
+        raise UserError(f"--clips must be at least 1, but is {clips}")
+    first, second = read_checkpoint(a), read_checkpoint(b)
+    waveforms = list(synthetic(clips) if data is None else read_clips(data, clips))
+    layers, frames = _layers(first, second, waveforms)
+    return Differences(a, b, len(waveforms), frames, layers, movements(first.weights, second.weights))
+
+
+def synthetic(clips: int) -> Iterable[np.ndarray]:
+    """Yield vocal sounds of every class in turn, the same everywhere."""
+    for number in range(clips):
+        yield vocal_sound(list(CLASSES)[number % len(CLASSES)], speaker=number, take=0, seed=0)
+
+
+def read_clips(folder: Path, clips: int) -> Iterable[np.ndarray]:
+    """Yield clips spread evenly over a folder of shards."""
+    shards = open_shards(folder)
+    for row in np.unique(np.linspace(0, len(shards.table) - 1, clips).astype(int)):
+        yield shards.read(int(row))
+
+
+def _layers(a: Checkpoint, b: Checkpoint, waveforms: Sequence[np.ndarray]) -> tuple[list[LayerDifference], int]:
+    models = encoder_of(a), encoder_of(b)
+    depth = min(a.config.num_hidden_layers, b.config.num_hidden_layers) + 1
+    alike = a.config.hidden_size == b.config.hidden_size
+    ckas = [LinearCKA() for _ in range(depth)]
+    largest, total, frames = np.zeros(depth), np.zeros(depth), 0
+    for waveform in waveforms:
+        states = [
+            states_of(model, prepared(waveform, each.normalise)) for model, each in zip(models, (a, b), strict=True)
+        ]
+        for layer, (x, y) in enumerate(zip(*(state[:depth] for state in states), strict=True)):
+            ckas[layer].add(x, y)
+            if alike:
+                difference = (x - y).abs()
+                largest[layer] = max(largest[layer], float(difference.max()))
+                total[layer] += float(difference.mean(1).sum())
+        frames += len(states[0][0])
+    means = total / frames
+    return [
+        LayerDifference(layer, largest[layer] if alike else None, means[layer] if alike else None, cka.read())
+        for layer, cka in enumerate(ckas)
+    ], frames
+
+
+def movements(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[Movement]:
+    """Return how far each weight moved, the farthest first."""
+    shared = [name for name in a if name in b and a[name].shape == b[name].shape]
+    moved = [Movement(name, float((b[name] - a[name]).norm() / a[name].norm().clamp(min=1e-12))) for name in shared]
+    return sorted(moved, key=lambda movement: -movement.relative)

@@ -1,0 +1,113 @@
+"""Checkpoints from one format to another, and the proof that they compute the same."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
+
+from nonverbal.errors import UserError
+from nonverbal.files import room_for, whole
+from nonverbal.models.checkpoints import Checkpoint, read_checkpoint
+from nonverbal.models.names import NO_COUNTERPART, Format, renamed
+from nonverbal.models.states import fixed_signal, own_states, prepared
+from nonverbal.models.wav2vec2 import export
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What came of one."""
+
+    source: Checkpoint
+    result: Checkpoint
+    """As it was read back."""
+    differences: list[float]
+    """Largest difference of the hidden states, of each layer."""
+    implementations: tuple[str, str]
+    """By which the source's and the result's states were computed."""
+
+
+def convert(source: str, target: Format, out: Path, overwrite: bool = False, heads: int | None = None) -> Conversion:
+    """Write a checkpoint in another format, read it back, and compare hidden states on a fixed signal.
+
+    Raises:
+        UserError: the source cannot be read, or ``out`` is there and may not be replaced.
+    """
+    checkpoint = read_checkpoint(source, heads)
+    check_out(out, checkpoint, target, overwrite)
+    with room_for(out), whole(out) as new:
+        write(checkpoint, target, new)
+    result = read_checkpoint(str(out), checkpoint.config.num_attention_heads)
+    inputs = prepared(fixed_signal(), checkpoint.normalise)
+    before, by = own_states(checkpoint, inputs)
+    after, by_after = own_states(result, inputs)
+    differences = [float((a - b).abs().max()) for a, b in zip(before, after, strict=True)]
+    return Conversion(checkpoint, result, differences, (by, by_after))
+
+
+def check_out(out: Path, checkpoint: Checkpoint, target: Format, overwrite: bool) -> None:
+    """Refuse to replace what is not to be replaced."""
+    is_folder = target == "transformers"
+    if is_folder and out.suffix in (".pt", ".safetensors"):
+        raise UserError(f"--out {out} must be a folder for --to transformers, without {out.suffix}")
+    if not out.exists():
+        return
+    if not overwrite:
+        raise UserError(f"{out} is there already; choose another --out, or give --overwrite to replace it")
+    if checkpoint.path is not None and out.resolve() in (checkpoint.path.resolve(), *checkpoint.path.resolve().parents):
+        raise UserError(f"--out {out} is, or holds, the source itself; choose another")
+    if out.is_dir() != is_folder or (is_folder and not (out / "config.json").is_file()):
+        raise UserError(f"{out} is no checkpoint in {target}'s format, so it is not replaced; choose another --out")
+
+
+def write(checkpoint: Checkpoint, target: Format, path: Path) -> None:
+    """Write a checkpoint: a folder for transformers, else a file of PyTorch."""
+    if target == "transformers":
+        _write_transformers(checkpoint, path)
+        return
+    weights = renamed(checkpoint.weights, "transformers", target, checkpoint.layout)
+    weights = {name: value.clone() for name, value in weights.items()}
+    if target == "fairseq2":
+        if checkpoint.has_head:
+            weights[NO_COUNTERPART] = torch.zeros((), dtype=torch.int64)
+        torch.save({"model": weights}, path)
+    else:
+        torch.save({"args": None, "cfg": fairseq_config(checkpoint), "model": weights}, path)
+
+
+def _write_transformers(checkpoint: Checkpoint, folder: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        model = (Wav2Vec2ForPreTraining if checkpoint.has_head else Wav2Vec2Model)(checkpoint.config)
+    weights = {
+        name if checkpoint.has_head else re.sub(r"^wav2vec2\.", "", name): value
+        for name, value in checkpoint.weights.items()
+    }
+    export(model, weights, checkpoint.normalise, folder)
+
+
+def fairseq_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what fairseq needs to build the model: plain values under its own names, no objects."""
+    config: Wav2Vec2Config = checkpoint.config
+    layers = zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)
+    model = {
+        "_name": "wav2vec2",
+        "extractor_mode": "default" if config.feat_extract_norm == "group" else "layer_norm",
+        "layer_norm_first": config.do_stable_layer_norm,
+        "conv_bias": config.conv_bias,
+        "conv_feature_layers": str([tuple(layer) for layer in layers]),
+        "encoder_layers": config.num_hidden_layers,
+        "encoder_embed_dim": config.hidden_size,
+        "encoder_ffn_embed_dim": config.intermediate_size,
+        "encoder_attention_heads": config.num_attention_heads,
+        "conv_pos": config.num_conv_pos_embeddings,
+        "conv_pos_groups": config.num_conv_pos_embedding_groups,
+        "quantize_targets": checkpoint.has_head,
+        "latent_groups": config.num_codevector_groups,
+        "latent_vars": config.num_codevectors_per_group,
+        "latent_dim": config.codevector_dim,
+        "final_dim": config.proj_codevector_dim,
+    }
+    task = {"_name": "audio_pretraining", "data": "", "sample_rate": 16_000, "normalize": checkpoint.normalise}
+    return {"model": model, "task": task}

@@ -1,0 +1,69 @@
+"""Write a checkpoint in another toolkit's format: ``nonverbal convert SOURCE --to fairseq|fairseq2|transformers``.
+
+By path: ``python pretrain/convert.py SOURCE --to fairseq2 --out model.pt``. SOURCE is what wav2vec2.init takes: a
+folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, a .pt of fairseq or fairseq2. Says how far the hidden states
+of source and result are apart on a fixed signal.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from nonverbal import cli, config
+from nonverbal.models.conversion import Conversion, convert
+
+
+@dataclass
+class ConvertConfig:
+    """What is converted to what."""
+
+    source: str
+    """The checkpoint; it may stand first, without `--source`."""
+    to: Literal["fairseq", "fairseq2", "transformers"]
+    """Whose names and file the result has."""
+    out: Path
+    """What is written: a folder for transformers, a .pt file for the others."""
+    overwrite: bool = False
+    """Replace what is at --out, if it is such a checkpoint."""
+    heads: int | None = None
+    """Attention heads, where the source does not say. Unset: the width divided by 64."""
+
+
+def main(argv: list[str]) -> None:
+    """Convert, compare, and show."""
+    settings = config.load(ConvertConfig, with_source(argv), prog="nonverbal convert", description=__doc__)
+    show(convert(settings.source, settings.to, settings.out, settings.overwrite, settings.heads))
+    print(f"wrote {settings.out}")
+
+
+def with_source(argv: list[str]) -> list[str]:
+    """Turn a leading ``SOURCE`` into ``--source=SOURCE``."""
+    return [f"--source={argv[0]}", *argv[1:]] if argv and not argv[0].startswith("-") else argv
+
+
+def show(conversion: Conversion) -> None:
+    """Print what was carried over, and how far the two are apart."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    source, result = conversion.source, conversion.result
+    parameters = sum(value.numel() for value in result.weights.values())
+    console.print(f"{source.format} -> {result.format}: {len(result.weights)} weights, {parameters:,} parameters")
+    if not source.has_head:
+        console.print("no quantiser and projections: the encoder alone", style="yellow")
+    if source.left_over:
+        console.print(f"left over: {', '.join(source.left_over[:5])} ({len(source.left_over)} weights)")
+    for note in source.notes:
+        console.print(f"note: {note}")
+    by, by_result = conversion.implementations
+    table = Table("layer", "largest difference", title=f"hidden states by {by} and, from the result, by {by_result}")
+    for layer, difference in enumerate(conversion.differences):
+        table.add_row(str(layer), f"{difference:.1e}")
+    console.print(table)
+    if "fairseq" in (source.format, result.format):
+        console.print("fairseq itself cannot be installed beside this: its file was read by its names, in transformers")
+
+
+if __name__ == "__main__":
+    cli.run(main)

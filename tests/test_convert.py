@@ -1,0 +1,127 @@
+"""``nonverbal convert`` and ``nonverbal compare``, and a run between two formats."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parent / "models"))
+from sources import model_of, save_fairseq, save_transformers
+from transformers import AutoModel
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.differences import LinearCKA, compare_encoders
+from nonverbal.models.checkpoints import read_checkpoint
+
+CLIPS = [("a", seconds, "train") for seconds in (0.6, 1.0, 1.5, 0.4, 2.0)] * 3 + [("a", 1.0, "validation")]
+
+
+@pytest.fixture(scope="module")
+def convert(load_program):
+    return load_program("pretrain/convert.py").main
+
+
+@pytest.fixture(scope="module")
+def compare(load_program):
+    return load_program("evaluate/compare.py").main
+
+
+def test_convert_says_how_far_both_are_apart(tmp_path, convert, capsys):
+    save_fairseq(tmp_path / "model.pt")
+    convert([str(tmp_path / "model.pt"), "--to", "transformers", "--out", str(tmp_path / "folder")])
+    output = capsys.readouterr().out
+    parameters = sum(value.numel() for value in model_of().state_dict().values())
+    assert f"fairseq -> transformers: 58 weights, {parameters:,} parameters" in output
+    assert "0.0e+00" in output
+    assert (tmp_path / "folder" / "preprocessor_config.json").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_nothing_is_replaced_without_being_told(tmp_path, convert):
+    save_transformers(tmp_path / "source")
+    save_transformers(tmp_path / "there")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    source = str(tmp_path / "source")
+    to = [source, "--to", "transformers", "--out"]
+    before = (tmp_path / "there" / "model.safetensors").stat().st_mtime_ns
+    for argv, message in (
+        ([*to, str(tmp_path / "there")], "there is there already; choose another --out, or give --overwrite"),
+        ([*to, source, "--overwrite"], "is, or holds, the source itself"),
+        ([*to, str(tmp_path), "--overwrite"], "is, or holds, the source itself"),
+        ([*to, str(tmp_path / "mine"), "--overwrite"], "is no checkpoint in transformers's format"),
+        ([*to, str(tmp_path / "a.pt")], "must be a folder"),
+    ):
+        with pytest.raises(UserError, match=message):
+            convert(argv)
+    assert (tmp_path / "there" / "model.safetensors").stat().st_mtime_ns == before
+    convert([*to, str(tmp_path / "there"), "--overwrite"])
+    assert (tmp_path / "there" / "model.safetensors").stat().st_mtime_ns > before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "source", "there"]
+
+
+def test_in_a_few_steps_and_out(tmp_path, make_shards, convert, compare, capsys):
+    save_fairseq(tmp_path / "start.pt")
+    run = tmp_path / "run"
+    settings = {"trainer.steps": 2, "trainer.optimizer.warmup_steps": 1, "trainer.precision": "fp32"}
+    settings |= {"batches.batch_seconds": 3, "batches.batches_per_step": 2, "batches.max_seconds": 2}
+    settings |= {"batches.min_seconds": 0.5}
+    command = [sys.executable, "-m", "nonverbal", "pretrain", "--data", str(make_shards(CLIPS).folder)]
+    command += ["--out", str(run), "--wav2vec2.init", str(tmp_path / "start.pt")]
+    command += [f"--{key}={value}" for key, value in settings.items()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "starting from" in done.stdout
+    assert "initialised" not in done.stdout
+    convert([str(run), "--to", "fairseq", "--out", str(tmp_path / "end.pt")])
+    convert([str(tmp_path / "end.pt"), "--to", "transformers", "--out", str(tmp_path / "end")])
+    trained, back = AutoModel.from_pretrained(run / "encoder"), AutoModel.from_pretrained(tmp_path / "end")
+    assert all(torch.equal(value, back.state_dict()[name]) for name, value in trained.state_dict().items())
+    compare([str(tmp_path / "start.pt"), str(run), "--clips", "2", "--json", str(tmp_path / "figures.json")])
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert [layer["layer"] for layer in figures["layers"]] == [0, 1, 2]
+    assert all(layer["largest"] > 0 and layer["cka"] > 0.9 for layer in figures["layers"])
+    assert figures["moved"][0]["relative"] > figures["moved"][-1]["relative"] >= 0
+    assert figures["moved"][0]["name"].removeprefix("wav2vec2.") in capsys.readouterr().out
+
+
+def test_an_encoder_is_not_apart_from_itself(tmp_path, make_shards):
+    save_transformers(tmp_path / "a", "large")
+    found = compare_encoders(str(tmp_path / "a"), str(tmp_path / "a"), make_shards(CLIPS).folder, 3)
+    assert found.clips == 3
+    assert all(layer.largest == layer.mean == 0 for layer in found.layers)
+    assert all(layer.cka == pytest.approx(1) for layer in found.layers)
+    assert all(movement.relative == 0 for movement in found.moved)
+    assert len(found.moved) == len(read_checkpoint(str(tmp_path / "a")).weights)
+
+
+def test_encoders_of_other_sizes_have_cka_alone(tmp_path):
+    from nonverbal.models.wav2vec2 import export
+
+    for name, sizes in (("a", {}), ("b", {"hidden_size": 32, "layers": 3})):
+        model = model_of(**sizes)
+        export(model, model.state_dict(), False, tmp_path / name)
+    found = compare_encoders(str(tmp_path / "a"), str(tmp_path / "b"), None, 2)
+    assert len(found.layers) == 3
+    assert all(layer.largest is None and 0 < layer.cka < 1 for layer in found.layers)
+    with pytest.raises(UserError, match="--clips must be at least 1"):
+        compare_encoders(str(tmp_path / "a"), str(tmp_path / "b"), None, 0)
+
+
+def test_cka_is_as_defined_and_blind_to_rotation_and_scale():
+    random = np.random.default_rng(0)
+    x, y = random.normal(3, 1, (50, 6)), random.normal(-1, 2, (50, 4))
+    y[:, 0] += 2 * x[:, 1]
+    rotation = np.linalg.qr(random.normal(size=(6, 6)))[0]
+    centre = np.eye(50) - 1 / 50
+    k, m = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
+    expected = (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
+    for other, value in ((y, expected), (3 * x @ rotation, 1.0)):
+        cka = LinearCKA()
+        for part in (slice(0, 20), slice(20, 50)):
+            cka.add(torch.from_numpy(x[part]), torch.from_numpy(other[part]))
+        assert cka.read() == pytest.approx(value)

@@ -7,16 +7,15 @@ of their communication. Nothing is written to --out.
 """
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from nonverbal import cli, config
-from nonverbal.data.batches import ShardData
-from nonverbal.data.index import open_shards
+from nonverbal.data.batches import workers_watched
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
-from nonverbal.objectives.contrastive import build_objective
-from nonverbal.pretraining import PretrainConfig
+from nonverbal.files import room_for, write_atomically
+from nonverbal.pretraining import PretrainConfig, build
 from nonverbal.training.cost_table import figures, print_cost
 from nonverbal.training.estimate import audio_of, cautions, estimate, refusals
 from nonverbal.training.timing import measure
@@ -40,14 +39,13 @@ def main(argv: list[str]) -> None:
     """Train for a minute, and print what the whole run would take."""
     settings = config.load(PlanConfig, argv, prog="nonverbal plan", description=__doc__)
     gpus = checked_gpus(settings)
-    objective = build_objective(settings.wav2vec2, settings.seed)
-    folders = [open_shards(folder) for folder in settings.data]
-    data = ShardData(folders, settings.batches, objective.target_sampler, settings.seed, settings.trainer.workers)
+    _, objective, data = build(settings)
     micro_batches, trainer = settings.batches.batches_per_step, settings.trainer
     warnings = refusals(objective, trainer, micro_batches, gpus)
     audio = audio_of(data.table, data.validation_table, settings.batches, settings.seed, trainer.steps)
     print(f"training for {settings.seconds:g} s, to be thrown away", flush=True)
-    measured = measure(objective, data, trainer, settings.seed, settings.seconds)
+    with room_for(Path(tempfile.gettempdir())), workers_watched():
+        measured = measure(objective, data, trainer, settings.seed, settings.seconds)
     cost = estimate(measured, audio, trainer, micro_batches, gpus)
     warnings += cautions(measured, audio, cost, trainer)
     print_cost(measured, audio, cost, warnings)

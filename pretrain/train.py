@@ -9,12 +9,10 @@ import signal
 from contextlib import ExitStack
 
 from nonverbal import cli, config
-from nonverbal.data.batches import ShardData, workers_watched
-from nonverbal.data.index import open_shards
+from nonverbal.data.batches import workers_watched
 from nonverbal.files import room_for
 from nonverbal.models.start import Account
-from nonverbal.objectives.contrastive import build_objective
-from nonverbal.pretraining import PretrainConfig
+from nonverbal.pretraining import PretrainConfig, build
 from nonverbal.training.launch import launch
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
@@ -25,12 +23,7 @@ def main(argv: list[str]) -> None:
     """Train until the last step, or until a signal."""
     settings = config.load(PretrainConfig, argv, prog="nonverbal pretrain", description=__doc__)
     launch(settings.trainer.processes)
-    folders = [open_shards(folder) for folder in settings.data]
-    objective = build_objective(settings.wav2vec2, settings.seed)
-    timeout = 60 * settings.trainer.timeout_minutes
-    data = ShardData(
-        folders, settings.batches, objective.target_sampler, settings.seed, settings.trainer.workers, timeout
-    )
+    folders, objective, data = build(settings)
     run = RunFolder(settings.out)
     trainer = Trainer(objective, data, settings.trainer, run, settings.seed)
     with room_for(settings.out), workers_watched(), ExitStack() as held:

@@ -4,11 +4,11 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
@@ -58,8 +58,10 @@ def measure(objective: Objective, data: TrainingData, settings: TrainerSettings,
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("one process is measured, but a launcher has started several; start nonverbal plan without it")
-    clocked = Clocked(data, seconds)
-    with _SignalsEnd(), tempfile.TemporaryDirectory(prefix="nonverbal-plan-") as folder:
+    signals = _SignalsEnd()
+    # The trainer begins to listen for signals just before it asks for data; it would finish its step and save.
+    clocked = Clocked(data, seconds, began=signals.listen)
+    with signals, tempfile.TemporaryDirectory(prefix="nonverbal-plan-") as folder:
         trainer = Trainer(objective, clocked, _endless(settings), RunFolder(Path(folder)), seed)
         trainer.report = Reporter(ENDLESS, shown=False)
         try:
@@ -88,8 +90,8 @@ class TimeOver(Exception):
 class Clocked:
     """Training data that notes when updates begin and how long they wait, and ends the run when its time is over."""
 
-    def __init__(self, data: TrainingData, seconds: float) -> None:
-        self.data, self.limit = data, seconds
+    def __init__(self, data: TrainingData, seconds: float, began: Callable[[], object] = lambda: None) -> None:
+        self.data, self.limit, self.began = data, seconds, began
         self.batches_per_step = data.batches_per_step
         self.begun: list[float] = []
         self.waited: list[float] = []
@@ -110,8 +112,7 @@ class Clocked:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield micro-batches; the first of an update is asked for when the update before it is done."""
-        # The trainer, which has begun to listen for signals, would finish its step and save.
-        _SignalsEnd().__enter__()
+        self.began()
         batches = iter(self.source)
         while True:
             self._begin()
@@ -140,16 +141,25 @@ class _SignalsEnd:
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
+    def __init__(self) -> None:
+        self.ended = False
+
     def __enter__(self) -> None:
-        self.before = {number: signal.signal(number, _end) for number in self.NUMBERS}
+        self.before = self.listen()
 
     def __exit__(self, *_: Any) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
+    def listen(self) -> dict[signal.Signals, Any]:
+        """Take over the signals. Returns what handled them before."""
+        return {number: signal.signal(number, self._end) for number in self.NUMBERS}
 
-def _end(number: int, _: FrameType | None) -> NoReturn:
-    raise Interrupted(number, f"{signal.Signals(number).name}: stopped; nothing was written")
+    def _end(self, number: int, _: FrameType | None) -> None:
+        # A second signal must not end the clearing up.
+        if not self.ended:
+            self.ended = True
+            raise Interrupted(number, f"{signal.Signals(number).name}: stopped; nothing was written")
 
 
 def _measured(trainer: Trainer, clocked: Clocked, folder: Path) -> Measured:

@@ -68,9 +68,12 @@ def write_atomically(path: Path, text: str) -> None:
 def whole(path: Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write a file or folder to, which takes its place when the block has ended well."""
     new, old = (path.with_name(f".{path.name}.{end}") for end in ("new", "old"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if old.exists() and not path.exists():
+        # A process was killed between the two steps below.
+        os.replace(old, path)
     for leftover in (new, old):
         _remove(leftover)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield new
         if path.is_dir():

@@ -25,6 +25,7 @@ from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
 from nonverbal.objectives.encoding import encode
 from nonverbal.objectives.masking import draw_negatives, span_mask
+from nonverbal.objectives.parts import Part, encoder_part
 
 COLLAPSED = 0.03
 """Share of the codes, beyond one of each codebook, under which a codebook counts as collapsed."""
@@ -79,6 +80,9 @@ class Wav2Vec2Settings:
     init: str | None = None
     """Checkpoint to continue from: a folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, or a `.pt` of fairseq or
     fairseq2. Weights are drawn from the seed where unset."""
+    warm_quantiser_steps: int = 0
+    """Steps at the beginning in which quantiser, projections and mask embedding learn alone: for a checkpoint that has
+    no quantiser (1000, say), whose random codes would otherwise disturb the encoder."""
     normalise: bool | None = None
     """Bring waveforms to zero mean and unit variance. Unset: as the checkpoint says; new ones: large yes, base no."""
     architecture: Architecture = field(default_factory=Architecture)
@@ -87,6 +91,11 @@ class Wav2Vec2Settings:
     """Shares that are dropped in training."""
     objective: ContrastiveSettings = field(default_factory=ContrastiveSettings)
     """Masking, negatives and the loss."""
+
+    def __post_init__(self) -> None:
+        """Refuse a number of steps that is none."""
+        if self.warm_quantiser_steps < 0:
+            raise UserError(f"wav2vec2.warm_quantiser_steps must be at least 0, but is {self.warm_quantiser_steps}")
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,7 @@ class Wav2Vec2Objective(nn.Module):
         )
         self.symptoms = symptoms(config.num_codevector_groups, config.num_codevectors_per_group)
         self.drops_layers = settings.dropouts.layer > 0
+        self.warm_steps = settings.warm_quantiser_steps
         self.account: Account | None = None
 
     def forward(self, batch: Batch) -> Loss:
@@ -150,6 +160,10 @@ class Wav2Vec2Objective(nn.Module):
         with torch.autocast(predicted.device.type, enabled=False):
             negatives = batch.targets.tensors["negatives"]
             return self._loss(predicted.float(), true.float(), codes, negatives, encoded.penalty)
+
+    def part(self, name: str) -> Part:
+        """Return where a parameter stands."""
+        return encoder_part(name, self.model.config.num_hidden_layers, self.model.config.do_stable_layer_norm)
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the encoder in Hugging Face format."""

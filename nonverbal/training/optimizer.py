@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from nonverbal.errors import UserError
+from nonverbal.objectives.parts import Part, Parted
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,18 @@ class OptimizerSettings:
     """Decoupled weight decay, on every parameter as in fairseq."""
     clip_norm: float | None = None
     """Largest norm of the whole gradient; none in wav2vec 2.0."""
+    layer_decay: float = 1.0
+    """Factor on the learning rate for each block below the top (0.9, say): low layers of a checkpoint change less. The
+    convolutions count as below the lowest block; quantiser and projections keep the whole rate."""
+    freeze_conv_steps: int = 0
+    """Steps at the beginning in which the convolutions do not learn."""
+
+    def __post_init__(self) -> None:
+        """Refuse factors that no run can have."""
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"trainer.optimizer.layer_decay must be above 0 and at most 1, but is {self.layer_decay}")
+        if self.freeze_conv_steps < 0:
+            raise UserError(f"trainer.optimizer.freeze_conv_steps must be at least 0, but is {self.freeze_conv_steps}")
 
 
 def learning_rate(step: int, steps: int, settings: OptimizerSettings) -> float:
@@ -43,19 +57,51 @@ def build_optimizer(model: nn.Module, steps: int, settings: OptimizerSettings) -
     """Return AdamW over all trainable parameters of ``model``.
 
     Raises:
-        UserError: a warm-up that does not end before the run does.
+        UserError: a warm-up that does not end before the run does, or rates by part where there are no parts.
     """
     if settings.warmup_steps >= steps:
         raise UserError(
             f"warmup_steps must be less than the {steps} steps of the run, but is {settings.warmup_steps}; "
             f"8% of the run would be {max(steps * 8 // 100, 1)}"
         )
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
-        parameters,
+        _groups(model, steps, settings),
         lr=settings.lr,
         betas=settings.betas,
         eps=settings.eps,
         weight_decay=settings.weight_decay,
         fused=True,
     )
+
+
+def rate_factor(part: Part, step: int, warm_steps: int, settings: OptimizerSettings) -> float:
+    """Return the factor on the learning rate of a part at a step: a function of the step, like the rate itself."""
+    if part.kind == "head":
+        return 1.0
+    still = max(warm_steps, settings.freeze_conv_steps if part.kind == "conv" else 0)
+    return 0.0 if step < still else settings.layer_decay**part.depth
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int) -> None:
+    """Set the learning rate of every parameter group for a step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"](step) if "factor" in group else rate
+
+
+def _groups(model: nn.Module, steps: int, settings: OptimizerSettings) -> list[Any]:
+    """Return all parameters as one group, or as one for each part where parts learn at rates of their own."""
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    warm = model.warm_steps if isinstance(model, Parted) else 0
+    if settings.layer_decay == 1 and not settings.freeze_conv_steps and not warm:
+        return list(named.values())
+    if not isinstance(model, Parted):
+        raise UserError("trainer.optimizer.layer_decay and freeze_conv_steps need a model with parts: wav2vec2")
+    if warm >= steps:
+        raise UserError(f"warm_quantiser_steps is {warm}, so in a run of {steps} steps the encoder would never learn")
+    groups: dict[Part, list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        groups.setdefault(model.part(name), []).append(parameter)
+    return [
+        {"params": parameters, "factor": partial(rate_factor, part, warm_steps=warm, settings=settings)}
+        for part, parameters in groups.items()
+    ]

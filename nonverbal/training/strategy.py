@@ -20,6 +20,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, Loss
+from nonverbal.training.optimizer import set_rate
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's, as torch calls them: running means of the gradient and of its square."""
@@ -37,8 +38,8 @@ class Strategy(Protocol):
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss``, which is divided by the step's number of targets and by nothing else."""
 
-    def update(self, rate: float) -> float:
-        """Apply and clear the gradient at learning rate ``rate``. Returns its norm before clipping.
+    def update(self, rate: float, step: int) -> float:
+        """Apply and clear the gradient of ``step`` at learning rate ``rate``. Returns its norm before clipping.
 
         A gradient that is not finite is cleared only.
         """
@@ -84,7 +85,7 @@ class Whole:
         # DDP averages over processes, and a step's gradient is a sum.
         self.accelerator.backward(loss * self.accelerator.num_processes)
 
-    def update(self, rate: float) -> float:
+    def update(self, rate: float, step: int) -> float:
         for parameter in self.parameters.values():
             if parameter.grad is None:
                 # A layer that is dropped in a step has a gradient of zero there: its moments decay like all others.
@@ -94,7 +95,7 @@ class Whole:
         if torch.isfinite(norm):
             if self.clip_norm is not None:
                 clip_grads_with_norm_(parameters, self.clip_norm, norm, foreach=True)
-            set_rate(self.optimizer, rate)
+            set_rate(self.optimizer, rate, step)
             self.optimizer.step()
         self.optimizer.zero_grad()
         return float(norm)
@@ -149,8 +150,8 @@ class Divided:
         # DeepSpeed averages over processes, and a step's gradient is a sum.
         self.engine.backward(loss * torch.distributed.get_world_size())
 
-    def update(self, rate: float) -> float:
-        set_rate(self._optimizer, rate)
+    def update(self, rate: float, step: int) -> float:
+        set_rate(self._optimizer, rate, step)
         self.engine.step()
         norm = float(self.engine.get_global_grad_norm())
         # DeepSpeed says -1 where a part of the norm is not finite.
@@ -231,12 +232,6 @@ def check_zero(stage: int, offload: bool, processes: int, batches_per_step: int,
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trainable parameters by name."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def on_cpu(tensor: Tensor) -> Tensor:

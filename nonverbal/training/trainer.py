@@ -184,7 +184,7 @@ class Trainer:
                 self.strategy.backward(loss.sum / count)
             losses.append(Loss(loss.sum.detach(), loss.metrics))
         rate = learning_rate(step, self.settings.steps, self.settings.optimizer)
-        norm = self.strategy.update(rate)
+        norm = self.strategy.update(rate, step)
         if math.isfinite(norm):
             self.position.updates += 1
             self.position.skipped_in_a_row = 0

@@ -17,6 +17,7 @@ class Stream(IntEnum):
     INIT = 7
     SYNTHETIC = 8
     PROBE = 9
+    CLUSTER = 10
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

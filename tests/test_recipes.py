@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import yaml
 from nonverbal import config
 from nonverbal.data.plan import clip_table, plan, plan_validation
 from nonverbal.data.prepare import PrepareConfig
+from nonverbal.objectives.clusters import build_hubert_objective
 from nonverbal.objectives.contrastive import build_objective
 
 ROOT = Path(__file__).parent.parent
@@ -34,17 +36,25 @@ def load(cls, recipe, *argv):
 
 @pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
 def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, pretrain_config, make_shards):
-    small = [f"--wav2vec2.architecture.{name}={size}" for name, size in SMALL.items()]
+    families = ("wav2vec2", "hubert")
+    small = [f"--{family}.architecture.{name}={size}" for family in families for name, size in SMALL.items()]
     settings = load(pretrain_config, recipe, *small)
     assert settings.trainer.optimizer.warmup_steps < settings.trainer.steps
     table = clip_table([make_shards(CLIPS)], "train")
     batches = plan(table, settings.batches, settings.seed, 0)
     assert sorted(np.concatenate([clips for batch in batches for clips in batch.clips])) == list(range(24))
     assert plan_validation(table, settings.batches, settings.seed)
-    sampler = build_objective(settings.wav2vec2, settings.seed).target_sampler
+    sampler = objective_of(settings).target_sampler
     for batch in batches:
         targets = sampler(batch.lengths, np.random.default_rng(0))
         assert targets.count >= 2 * len(batch.lengths)
+
+
+def objective_of(settings):
+    """The objective of a recipe, from scratch: what it continues from is not on this machine."""
+    if settings.family == "hubert":
+        return build_hubert_objective(replace(settings.hubert, init=None), 10, settings.seed)
+    return build_objective(replace(settings.wav2vec2, init=None), settings.seed)
 
 
 @pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
@@ -70,6 +80,20 @@ def test_voc2vec_is_the_papers(pretrain_config):
     assert optimizer.warmup_steps == 0.08 * trainer.steps
     assert settings.batches.max_seconds == 10
     assert settings.batches.batch_seconds * settings.batches.batches_per_step == 700
+
+
+@pytest.mark.parametrize(
+    ("recipe", "init"), [("voc2vec-ls", "facebook/wav2vec2-base"), ("voc2vec-as", "ALM/wav2vec2-base-audioset")]
+)
+def test_voc2vecs_other_starts_differ_from_it_where_a_start_does(pretrain_config, recipe, init):
+    settings = load(pretrain_config, ROOT / f"recipes/pretrain/{recipe}.yaml")
+    scratch = load(pretrain_config, ROOT / "recipes/pretrain/voc2vec.yaml")
+    assert settings.wav2vec2.init == init
+    assert settings.wav2vec2.architecture == scratch.wav2vec2.architecture
+    assert settings.batches == scratch.batches
+    assert settings.trainer.steps == scratch.trainer.steps
+    assert settings.trainer.optimizer.lr < scratch.trainer.optimizer.lr
+    assert settings.trainer.optimizer.warmup_steps < scratch.trainer.optimizer.warmup_steps
 
 
 def test_the_tiny_recipe_trains_and_its_encoder_loads(make_shards, tmp_path):

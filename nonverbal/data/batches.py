@@ -24,6 +24,7 @@ from nonverbal.data.plan import (
     share,
     stream,
 )
+from nonverbal.data.units import UnitFolder, Units, frame_at, frame_count, frame_places
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, TargetSampler
 from nonverbal.seeding import Stream, generator
@@ -44,11 +45,19 @@ class Request:
 class ShardDataset(Dataset[Batch]):
     """Reads the clips of a ``Request`` from their shards, crops them, and draws their targets."""
 
-    def __init__(self, folders: list[ShardFolder], table: ClipTable, sampler: TargetSampler, seed: int) -> None:
+    def __init__(
+        self,
+        folders: list[ShardFolder],
+        table: ClipTable,
+        sampler: TargetSampler,
+        seed: int,
+        units: list[Units] | None = None,
+    ) -> None:
         self.folders = folders
         self.table = table
         self.sampler = sampler
         self.seed = seed
+        self.units = units
 
     def __getitem__(self, request: Request) -> Batch:
         """Return the batch of a request; a function of the request, the seed and the shards."""
@@ -57,6 +66,9 @@ class ShardDataset(Dataset[Batch]):
         if request.corpus is not None:
             crops[:] = 0.5
         waveforms = np.zeros((len(micro_batch.clips), int(micro_batch.lengths.max())), dtype=np.float32)
+        targets = self.sampler(micro_batch.lengths, generator(self.seed, Stream.TARGETS, *place))
+        if self.units is not None:
+            targets.tensors["units"] = torch.from_numpy(self._units(micro_batch, crops))
         real = 0
         for i, (clips, length) in enumerate(zip(micro_batch.clips, micro_batch.lengths, strict=True)):
             real += self._read(clips, float(crops[i]), waveforms[i, :length])
@@ -64,7 +76,7 @@ class ShardDataset(Dataset[Batch]):
             waveforms=torch.from_numpy(waveforms),
             lengths=torch.from_numpy(micro_batch.lengths.astype(np.int64)),
             ids=["+".join(self._name(clip) for clip in clips) for clips in micro_batch.clips],
-            targets=self.sampler(micro_batch.lengths, generator(self.seed, Stream.TARGETS, *place)),
+            targets=targets,
             seed=self.seed,
             step=request.step,
             position=request.position,
@@ -77,8 +89,7 @@ class ShardDataset(Dataset[Batch]):
 
         Returns the samples of distinct audio in ``out``.
         """
-        ends = np.cumsum(self.table.samples[clips])
-        first = int(crop * (max(int(ends[-1]) - len(out), 0) + 1))
+        ends, first = self._cut(clips, crop, len(out))
         last = min(first + len(out), int(ends[-1]))
         for clip, end in zip(clips, ends, strict=True):
             begin = int(end) - int(self.table.samples[clip])
@@ -91,6 +102,28 @@ class ShardDataset(Dataset[Batch]):
         for start in range(held, len(out), held):
             out[start : start + held] = out[: min(held, len(out) - start)]
         return held
+
+    def _cut(self, clips: np.ndarray, crop: float, length: int) -> tuple[np.ndarray, int]:
+        """Return where each of the joined clips ends, and the first sample of the crop."""
+        ends = np.cumsum(self.table.samples[clips])
+        return ends, int(crop * (max(int(ends[-1]) - length, 0) + 1))
+
+    def _units(self, micro_batch: MicroBatch, crops: np.ndarray) -> np.ndarray:
+        """Return the unit of each frame, ``(N, S)`` int64: that of the sample in its middle."""
+        assert self.units is not None
+        units = np.zeros((len(micro_batch.clips), frame_count(int(micro_batch.lengths.max()))), dtype=np.int64)
+        for i, (clips, length) in enumerate(zip(micro_batch.clips, micro_batch.lengths, strict=True)):
+            ends, first = self._cut(clips, float(crops[i]), int(length))
+            places = frame_places(frame_count(int(length)))
+            # As in _read: what is too short is repeated.
+            places = first + places % (min(first + int(length), int(ends[-1])) - first)
+            which = np.searchsorted(ends, places, side="right")
+            for j, clip in enumerate(clips):
+                own = self.units[self.table.folder[clip]].of(int(self.table.row[clip]))
+                here = np.flatnonzero(which == j)
+                begin = int(ends[j]) - int(self.table.samples[clip])
+                units[i, here] = own[frame_at(places[here] - begin, len(own))]
+        return units
 
     def _name(self, clip: int) -> str:
         return f"{self.folders[self.table.folder[clip]].folder.name}:{self.table.row[clip]}"
@@ -166,12 +199,14 @@ class ShardData:
         seed: int,
         workers: int,
         timeout: float = 600.0,
+        units: UnitFolder | None = None,
     ) -> None:
+        of_folders = None if units is None else [units.units(folder) for folder in folders]
         self.table, self.validation_table = tables(folders)
         self.settings, self.seed, self.workers, self.timeout = settings, seed, workers, timeout
         self.batches_per_step = settings.batches_per_step
-        self.dataset = ShardDataset(folders, self.table, sampler, seed)
-        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed)
+        self.dataset = ShardDataset(folders, self.table, sampler, seed, of_folders)
+        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed, of_folders)
         self.validation_requests = validation_requests(self.validation_table, settings, seed)
 
     def describe(self) -> str:

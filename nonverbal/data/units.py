@@ -1,0 +1,115 @@
+"""Units: the cluster that each 20 ms of a shard folder's audio belongs to, in files beside the shards.
+
+A folder of units holds ``units.json`` and, for each shard folder, one file of units and one of the place where each
+part's end. They belong to a shard folder by the SHA-256 of its ``index.json``, wherever it lies.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nonverbal.data.index import ShardFolder
+from nonverbal.errors import UserError
+from nonverbal.files import write_atomically
+
+FORMAT = "nonverbal-units"
+VERSION = 1
+HOP, WINDOW = 320, 400
+"""Samples from one frame to the next, and in a frame: those of wav2vec 2.0's and HuBERT's convolutions at 16 kHz."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """The units of one shard folder."""
+
+    flat: np.ndarray
+    """``(frames,)`` uint16, all parts one after the other, in the order of the shard folder's table."""
+    ends: np.ndarray
+    """``(parts,)`` int64, where each part's units end in ``flat``."""
+
+    def of(self, row: int) -> np.ndarray:
+        """Return the units of a part, ``(frames,)`` uint16."""
+        return self.flat[self.ends[row - 1] if row else 0 : self.ends[row]]
+
+
+@dataclass(frozen=True)
+class UnitFolder:
+    """An opened folder of units."""
+
+    folder: Path
+    clusters: int
+    facts: dict[str, Any]
+    """``units.json``: what the units were made from, and how."""
+
+    def units(self, shards: ShardFolder) -> Units:
+        """Return the units of a shard folder, memory-mapped.
+
+        Raises:
+            UserError: there are none, or they cannot be read.
+        """
+        name = self.facts["folders"].get(shards.sha256)
+        if name is None:
+            raise UserError(
+                f"{self.folder} holds no units of {shards.folder} as it is now; make them with: "
+                f"nonverbal cluster --data {shards.folder} --out ANOTHER_FOLDER"
+            )
+        try:
+            flat, ends = (
+                np.load(self.folder / f"{name}{end}.npy", mmap_mode="r", allow_pickle=False) for end in ("", "-ends")
+            )
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{self.folder / name}.npy cannot be read ({error}); make the units again") from error
+        if len(ends) != len(shards.table) or (len(ends) and ends[-1] != len(flat)):
+            raise UserError(f"{self.folder / name}.npy does not belong to {shards.folder}; make the units again")
+        return Units(flat, ends)
+
+
+def open_units(folder: Path) -> UnitFolder:
+    """Open a folder of units.
+
+    Raises:
+        UserError: it is none, or of another version.
+    """
+    path = Path(folder) / "units.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} is no folder of units: it has no units.json; nonverbal cluster makes one") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); make the units again") from error
+    if not isinstance(facts, dict) or (facts.get("format"), facts.get("version")) != (FORMAT, VERSION):
+        raise UserError(f"{path} is not of format {FORMAT!r} version {VERSION}; make the units again")
+    return UnitFolder(Path(folder), int(facts["clusters"]), facts)
+
+
+def write_units(folder: Path, facts: dict[str, Any], units: dict[str, list[np.ndarray]]) -> None:
+    """Write units by the SHA-256 of their shard folder's index, each a list of a part's units, and ``units.json`` last.
+
+    Until then the folder is no folder of units.
+    """
+    names = {}
+    for sha256, parts in units.items():
+        names[sha256] = sha256[:16]
+        np.save(folder / f"{sha256[:16]}.npy", np.concatenate(parts).astype(np.uint16))
+        np.save(folder / f"{sha256[:16]}-ends.npy", np.cumsum([len(part) for part in parts], dtype=np.int64))
+    facts = {"format": FORMAT, "version": VERSION, **facts, "folders": names}
+    write_atomically(folder / "units.json", json.dumps(facts, indent=1) + "\n")
+
+
+def frame_count(samples: int) -> int:
+    """Return how many frames so many samples give."""
+    return max((samples - WINDOW) // HOP + 1, 0)
+
+
+def frame_places(frames: int) -> np.ndarray:
+    """Return the sample in the middle of each frame, ``(frames,)``."""
+    return np.arange(frames) * HOP + WINDOW // 2
+
+
+def frame_at(places: np.ndarray, frames: int) -> np.ndarray:
+    """Return the frame, of so many, whose middle is nearest to each sample."""
+    nearest: np.ndarray = (places - WINDOW // 2 + HOP // 2) // HOP
+    return nearest.clip(0, frames - 1)

@@ -1,0 +1,72 @@
+"""HuBERT's encoder: transformers' modules, run by wav2vec 2.0's forward pass, from which it does not differ."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+
+from nonverbal.errors import UserError
+from nonverbal.models.wav2vec2 import Architecture, save_extractor
+from nonverbal.seeding import Stream, torch_seed
+
+
+def build_encoder(
+    init: str | None, architecture: Architecture, normalise: bool | None, seed: int
+) -> tuple[HubertModel, bool]:
+    """Return the encoder in float32, and whether its waveforms are brought to zero mean and unit variance.
+
+    Args:
+        init: folder or Hugging Face id of a HuBERT checkpoint (safetensors), or None to draw weights from ``seed``.
+        architecture: shape of a new encoder; not used with ``init``.
+        normalise: overrides what the checkpoint says, or the custom of the layout (fairseq): large yes, base no.
+        seed: draws the weights.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or lacks weights.
+    """
+    if init is not None:
+        return _pretrained(init, normalise)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, Stream.INIT))
+        encoder = HubertModel(_config(architecture))
+    return encoder, architecture.layout == "large" if normalise is None else normalise
+
+
+def export(encoder: HubertModel, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
+    """Write ``weights``, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
+    encoder.save_pretrained(folder, state_dict=dict(weights))
+    save_extractor(encoder.config, normalise, folder)
+
+
+def _config(shape: Architecture) -> HubertConfig:
+    large = shape.layout == "large"
+    return HubertConfig(
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.ffn_size,
+        feat_extract_norm="layer" if large else "group",
+        do_stable_layer_norm=large,
+        conv_bias=large,
+        conv_dim=(shape.conv_channels,) * 7,
+        num_conv_pos_embeddings=shape.position_kernel,
+        num_conv_pos_embedding_groups=shape.position_groups,
+    )
+
+
+def _pretrained(init: str, normalise: bool | None) -> tuple[HubertModel, bool]:
+    try:
+        encoder, info = HubertModel.from_pretrained(init, use_safetensors=True, output_loading_info=True)
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(init)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"cannot load the checkpoint {init!r}: {' '.join(str(error).split())[:300]}") from error
+    lacking = [*sorted(info["missing_keys"]), *(str(key) for key in info["mismatched_keys"])]
+    if lacking or encoder.config.model_type != "hubert":
+        raise UserError(
+            f"the checkpoint {init!r} is a {encoder.config.model_type} model that lacks {len(lacking)} weights of a "
+            f"HuBERT encoder ({', '.join(lacking[:3])})"
+        )
+    return encoder.float(), bool(extractor.do_normalize) if normalise is None else normalise

@@ -7,7 +7,10 @@ from typing import Literal, cast
 from nonverbal.data.batches import ShardData
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.data.plan import BatchSettings
+from nonverbal.data.units import UnitFolder, open_units
+from nonverbal.errors import UserError
 from nonverbal.objectives.base import Objective
+from nonverbal.objectives.clusters import HubertSettings, build_hubert_objective
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.training.trainer import TrainerSettings
 
@@ -22,10 +25,12 @@ class PretrainConfig:
     """The run folder. A run that is there is continued."""
     seed: int = 0
     """Of everything random: weights, order, crops, masks, noise."""
-    family: Literal["wav2vec2"] = "wav2vec2"
-    """What is pretrained, and how."""
+    family: Literal["wav2vec2", "hubert"] = "wav2vec2"
+    """What is pretrained, and how: the group of settings of this name counts."""
     wav2vec2: Wav2Vec2Settings = field(default_factory=Wav2Vec2Settings)
     """The encoder and its masked contrastive objective."""
+    hubert: HubertSettings = field(default_factory=HubertSettings)
+    """The encoder and its masked prediction of units."""
     batches: BatchSettings = field(default_factory=BatchSettings)
     """How clips become micro-batches, and micro-batches steps."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
@@ -35,9 +40,20 @@ class PretrainConfig:
 def build(settings: PretrainConfig) -> tuple[list[ShardFolder], Objective, ShardData]:
     """Return the opened shards, the objective at its start, and the batches that the one makes for the other."""
     folders = [open_shards(folder) for folder in settings.data]
-    objective = cast(Objective, build_objective(settings.wav2vec2, settings.seed))
+    units = None
+    if settings.family == "hubert":
+        units = _units(settings.hubert)
+        objective = cast(Objective, build_hubert_objective(settings.hubert, units.clusters, settings.seed))
+    else:
+        objective = cast(Objective, build_objective(settings.wav2vec2, settings.seed))
     trainer = settings.trainer
     timeout = 60 * trainer.timeout_minutes
     sampler = objective.target_sampler
-    data = ShardData(folders, settings.batches, sampler, settings.seed, trainer.workers, timeout)
+    data = ShardData(folders, settings.batches, sampler, settings.seed, trainer.workers, timeout, units)
     return folders, objective, data
+
+
+def _units(settings: HubertSettings) -> UnitFolder:
+    if settings.units is None:
+        raise UserError("HuBERT learns units: make them with nonverbal cluster, and name their folder: --hubert.units")
+    return open_units(settings.units)

@@ -108,7 +108,7 @@ def _memory(measured: Measured, estimate: Estimate) -> str:
         else f"{_size(memory['peak_resident'])} at its peak"
     )
     # DistributedDataParallel adds up gradients in buckets of its own.
-    copy = f"; several processes: + {_size(4 * measured.parameters)}" if estimate.gpus > 1 else ""
+    copy = f"; on several, + {_size(4 * measured.parameters)}" if estimate.gpus > 1 else ""
     return f"{peak}, of {_size(memory['available'])}{copy}"
 
 

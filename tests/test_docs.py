@@ -14,6 +14,8 @@ CONFIGS = {
     "prepare": "PrepareConfig",
     "plan": "PlanConfig",
     "pretrain": "PretrainConfig",
+    "convert": "ConvertConfig",
+    "compare": "CompareConfig",
     "probe": "ProbeConfig",
     "demo": "DemoConfig",
 }
@@ -35,7 +37,9 @@ def test_a_command_is_understood(page, line, load_program):
         assert command in cli.PROGRAMS
         return
     module = load_program(cli.PROGRAMS[command][0])
-    argv = module.with_corpora(argv) if command == "prepare" else argv
+    # Programs whose first arguments stand without their keys.
+    keyed = {"prepare": "with_corpora", "convert": "with_source", "compare": "with_encoders"}
+    argv = getattr(module, keyed[command])(argv) if command in keyed else argv
     config.load(getattr(module, CONFIGS[command]), argv, f"nonverbal {command}", "")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -110,7 +111,7 @@ def _from_transformers(path: Path | None, source: str) -> Checkpoint:
         )
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise _unloadable(source, path, error) from error
     normalise, note = _extractor(path, place, config.feat_extract_norm == "group")
     present = {name: value for name, value in model.state_dict().items() if name not in info["missing_keys"]}

@@ -83,10 +83,14 @@ def account_of(checkpoint: Checkpoint, model: Wav2Vec2ForPreTraining) -> Account
     for name in ("encoder", *GROUPS):
         keys = groups[name]
         verb = "taken" if keys[0] in checkpoint.weights else "initialised"
-        rows.append((verb, name, f"{len(keys)} weights, {sum(state[key].numel() for key in keys):,} parameters"))
+        rows.append((verb, name, f"{_weights(keys)}, {sum(state[key].numel() for key in keys):,} parameters"))
     if checkpoint.left_over:
-        rows.append(("left over", _first(checkpoint.left_over), f"{len(checkpoint.left_over)} weights"))
+        rows.append(("left over", _first(checkpoint.left_over), _weights(checkpoint.left_over)))
     return Account(checkpoint.source, tuple(rows), checkpoint.notes, None if checkpoint.has_head else NO_QUANTISER)
+
+
+def _weights(names: Sequence[str]) -> str:
+    return f"{len(names)} weight{'s' if len(names) > 1 else ''}"
 
 
 def _first(names: Sequence[str]) -> str:

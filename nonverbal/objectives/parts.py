@@ -26,6 +26,8 @@ class Parted(Protocol):
 
 def encoder_part(name: str, layers: int, pre_norm: bool) -> Part:
     """Return the part of a parameter of transformers' wav2vec 2.0 or HuBERT, whatever stands before its name."""
+    if name.endswith("masked_spec_embed"):
+        return Part("head", 0)
     if "feature_extractor." in name:
         return Part("conv", layers)
     if found := re.search(r"\bencoder\.layers\.(\d+)\.", name):

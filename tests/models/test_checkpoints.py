@@ -258,6 +258,14 @@ def test_a_file_cut_short(tmp_path, zipped, share):
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_whose_weights_are_cut_short(tmp_path):
+    save_transformers(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(UserError, match="cannot load the checkpoint"):
+        read_checkpoint(str(tmp_path))
+
+
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04", b"\x80\x02]q\x00."], ids=repr)
 def test_what_is_no_checkpoint(tmp_path, content):
     (tmp_path / "model.pt").write_bytes(content)

@@ -47,6 +47,7 @@ def test_every_parameter_has_its_part(layout):
         "encoder.layers.2.attention.q_proj.bias": ("transformer", 0),
     }
     assert {name: parts[f"model.wav2vec2.{name}"] for name in expected} == expected
+    assert encoder_part("encoder.masked_spec_embed", 3, False) == Part("head", 0)
     assert encoder_part("model.hubert.encoder.layers.1.attention.q_proj.bias", 3, False) == Part("transformer", 1)
 
 

@@ -204,7 +204,8 @@ class Trainer:
             raise UserError(
                 f"stopped at step {step + 1}: {MAX_SKIPPED} steps in a row had a loss or gradient that is not finite; "
                 f"usual causes are a learning rate that is too high (peak {self.settings.optimizer.lr:g}) or a warm-up "
-                f"that is too short ({self.settings.optimizer.warmup_steps} steps); checkpoints before them are kept"
+                f"that is too short ({self.settings.optimizer.warmup_steps} steps), or a temperature of the objective "
+                "that is too low; checkpoints before them are kept"
             )
 
     def _after_step(self) -> None:

@@ -1,5 +1,6 @@
 """Notices from its metrics that a run has stopped learning, and says what usually causes it."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +39,7 @@ class Watchdog:
         self.settings, self.symptoms = settings, (*symptoms, VANISHED)
         self.warmup_steps, self.steps = warmup_steps, steps
         self.rows = dict.fromkeys((symptom.name for symptom in self.symptoms), 0)
+        self.last: deque[Metrics] = deque(maxlen=settings.patience)
 
     def healthy(self, row: Metrics) -> bool:
         """Whether a row shows none of the symptoms that no healthy run shows."""
@@ -49,12 +51,18 @@ class Watchdog:
         Raises:
             UserError: a symptom has lasted, and the settings say to stop.
         """
+        self.last.append(row)
         for symptom in self.symptoms:
             counts = step > (max(self.warmup_steps, self.steps // 5) if symptom.slow else self.warmup_steps)
-            self.rows[symptom.name] = self.rows[symptom.name] + 1 if counts and symptom.holds(row) else 0
+            shown = self._mean(row) if symptom.slow else row
+            self.rows[symptom.name] = self.rows[symptom.name] + 1 if counts and symptom.holds(shown) else 0
             if self.rows[symptom.name] == self.settings.patience:
-                return self._report(symptom, row, step)
+                return self._report(symptom, shown, step)
         return None
+
+    def _mean(self, row: Metrics) -> Metrics:
+        """Return the mean of the last rows: what is at chance is above it in every other row."""
+        return {name: sum(last.get(name, value) for last in self.last) / len(self.last) for name, value in row.items()}
 
     def _report(self, symptom: Symptom, row: Metrics, step: int) -> str:
         seen = ", ".join(f"{name} {row[name]:.4g}" for name in symptom.reading)

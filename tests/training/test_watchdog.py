@@ -39,6 +39,15 @@ def test_each_symptom_is_told_once_after_its_patience(change, first, name):
         strict.read({**HEALTHY, **change}, first)
 
 
+def test_an_accuracy_that_varies_around_chance_is_at_chance():
+    dog = watchdog(patience=4)
+    accuracies = {step: 0.02 if step % 20 else 0.042 for step in range(10, 1000, 10)}
+    said = [step for step, accuracy in accuracies.items() if dog.read({**HEALTHY, "accuracy": accuracy}, step)]
+    assert len(said) == 1
+    dog = watchdog(patience=4)
+    assert not any(dog.read({**HEALTHY, "accuracy": 2 * accuracy}, step) for step, accuracy in accuracies.items())
+
+
 def test_a_healthy_run_and_a_passing_weakness_are_left_alone():
     dog = watchdog("stop")
     for step in range(10, 1000, 10):

@@ -89,6 +89,17 @@ def test_in_a_few_steps_and_out(tmp_path, make_shards, convert, compare, capsys)
     assert figures["moved"][0]["name"].removeprefix("wav2vec2.") in capsys.readouterr().out
 
 
+def test_what_fairseq_looks_for_is_there_and_plain(tmp_path, convert):
+    save_transformers(tmp_path / "source", "large")
+    convert([str(tmp_path / "source"), "--to", "fairseq", "--out", str(tmp_path / "model.pt")])
+    state = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert state["cfg"]["model"]["encoder_attention_heads"] == 4
+    assert state["cfg"]["model"]["conv_feature_layers"].startswith("[(16, 10, 5), (16, 3, 2)")
+    assert state["cfg"]["task"]["normalize"]
+    assert {"lr_scheduler_state", "optimizer_name", "num_updates"} <= state["optimizer_history"][-1].keys()
+    assert state["extra_state"]["train_iterator"]["epoch"] == 1
+
+
 def test_an_encoder_is_not_apart_from_itself(tmp_path, make_shards):
     save_transformers(tmp_path / "a", "large")
     found = compare_encoders(str(tmp_path / "a"), str(tmp_path / "a"), make_shards(CLIPS).folder, 3)

@@ -18,20 +18,10 @@ from transformers import (
 )
 
 from nonverbal.errors import UserError
-from nonverbal.models.names import (
-    FIRST,
-    NO_COUNTERPART,
-    Format,
-    Layout,
-    layout_of,
-    recognise,
-    renamed,
-)
+from nonverbal.models.names import NO_COUNTERPART, Format, Layout, layout_of, recognise, renamed
 from nonverbal.models.pickles import find, load_weights_only
 from nonverbal.models.quiet import quiet
-
-KERNELS = [10, 3, 3, 3, 3, 2, 2]
-"""Of the convolutions. Strides leave no trace in weights, so those of other kernels are not guessed."""
+from nonverbal.models.shapes import another, config_of_weights
 
 MASK = "wav2vec2.masked_spec_embed"
 HEAD = ("quantizer.", "project_")
@@ -105,7 +95,7 @@ def _from_transformers(path: Path | None, source: str) -> Checkpoint:
     try:
         config = AutoConfig.from_pretrained(place)
         if config.model_type not in _FAMILY:
-            raise _another(source, f"a {config.model_type!r} model")
+            raise another(source, f"a {config.model_type!r} model")
         model, info = _FAMILY[config.model_type].from_pretrained(
             place, use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
@@ -150,7 +140,7 @@ def _from_file(path: Path, source: str, heads: int | None) -> Checkpoint:
     tensors = {str(name): value for name, value in _items(state) if isinstance(value, Tensor)}
     found = recognise(tensors)
     if found is None:
-        raise _another(source, f"weights such as {', '.join(sorted(tensors)[:3]) or 'none at all'}")
+        raise another(source, f"weights such as {', '.join(sorted(tensors)[:3]) or 'none at all'}")
     format_, prefix = found
     own, left = _without_prefix(tensors, format_, prefix)
     settings = {key: tree.get(key) for key in ("cfg", "args")} | _config_beside(path, format_)
@@ -160,7 +150,7 @@ def _from_file(path: Path, source: str, heads: int | None) -> Checkpoint:
     back = set(renamed(weights, "transformers", format_, layout))
     left += [name for name in own if name not in back and name != NO_COUNTERPART]
     heads = find(settings, "encoder_attention_heads") or find(settings, "num_attention_heads") or heads
-    config, notes = _config(source, weights, layout, heads)
+    config, notes = config_of_weights(source, weights, layout, heads)
     normalise = find(settings, "normalize")
     if normalise is None:
         normalise = not layout.group_norm
@@ -206,63 +196,6 @@ def _config_beside(path: Path, format_: Format) -> dict[str, Any]:
     return settings | ({"normalize": extractor["do_normalize"]} if "do_normalize" in extractor else {})
 
 
-def _config(
-    source: str, weights: Mapping[str, Tensor], layout: Layout, heads: int | None
-) -> tuple[Wav2Vec2Config, tuple[str, ...]]:
-    """Infer the architecture from shapes. Only the number of heads leaves no trace in them."""
-    conv, block = "wav2vec2.feature_extractor.conv_layers", "wav2vec2.encoder.layers"
-    try:
-        kernels = [weights[f"{conv}.{i}.conv.weight"] for i in range(_count(weights, conv))]
-        position = weights["wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original1"]
-        ffn = weights[f"{block}.0.feed_forward.intermediate_dense.weight"]
-    except KeyError as error:
-        raise _another(source, f"no {error.args[0]} (by its name in transformers)") from error
-    widths = [kernel.shape[2] for kernel in kernels]
-    if widths != KERNELS:
-        raise _another(source, f"convolutions with kernels {widths}")
-    width = position.shape[0]
-    notes: tuple[str, ...] = ()
-    if heads is None:
-        if width % 64:
-            raise UserError(
-                f"{source} does not say how many attention heads it has, and its width, {width}, is not n x 64"
-            )
-        heads = width // 64
-        notes = (f"{heads} attention heads, as {width} / 64: the file does not say",)
-    config = Wav2Vec2Config(
-        hidden_size=width,
-        num_hidden_layers=_count(weights, block),
-        num_attention_heads=int(heads),
-        intermediate_size=ffn.shape[0],
-        conv_dim=[kernel.shape[0] for kernel in kernels],
-        conv_bias=f"{conv}.0.conv.bias" in weights,
-        feat_extract_norm="group" if layout.group_norm else "layer",
-        do_stable_layer_norm=layout.pre_norm,
-        num_conv_pos_embeddings=position.shape[2],
-        num_conv_pos_embedding_groups=width // position.shape[1],
-        **_head(weights),
-    )
-    return config, notes
-
-
-def _head(weights: Mapping[str, Tensor]) -> dict[str, int]:
-    if not {"quantizer.codevectors", "project_q.weight"} <= weights.keys():
-        return {}
-    _, codes, size = weights["quantizer.codevectors"].shape
-    out, total = weights["project_q.weight"].shape
-    groups = total // size
-    return {
-        "num_codevector_groups": groups,
-        "num_codevectors_per_group": codes // groups,
-        "codevector_dim": total,
-        "proj_codevector_dim": out,
-    }
-
-
-def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
-    return len({name.removeprefix(prefix).split(".")[1] for name in weights if name.startswith(f"{prefix}.")})
-
-
 def _checked(
     source: str,
     format_: Format,
@@ -283,7 +216,7 @@ def _checked(
     if strange or lacking:
         found = [f"{len(strange)} unknown weights ({', '.join(strange[:2])})"] if strange else []
         found += [f"{len(lacking)} missing ones ({', '.join(lacking[:2])})"] if lacking else []
-        raise _another(source, " and ".join(found))
+        raise another(source, " and ".join(found))
     head = [name for name in expected if name.startswith(HEAD)]
     if not all(name in weights and weights[name].shape == expected[name] for name in head):
         # A recogniser's or HuBERT's final_proj, say: alone it means nothing here.
@@ -291,16 +224,9 @@ def _checked(
         weights = {name: value for name, value in weights.items() if not name.startswith(HEAD)}
     wrong = [name for name in weights if name in expected and weights[name].shape != expected[name]]
     if wrong:
-        raise _another(source, f"{wrong[0]} in shape {tuple(weights[wrong[0]].shape)}, not {tuple(expected[wrong[0]])}")
+        raise another(source, f"{wrong[0]} in shape {tuple(weights[wrong[0]].shape)}, not {tuple(expected[wrong[0]])}")
     kept = {name: value for name, value in weights.items() if name in expected}
     return Checkpoint(source, format_, config, kept, original, tuple(left), normalise, notes, path)
-
-
-def _another(source: str, found: str) -> UserError:
-    return UserError(
-        f"{source} is of another architecture: found {found}; expected an encoder of wav2vec 2.0 or HuBERT, with "
-        f"weights such as {FIRST['fairseq']} (fairseq), {FIRST['fairseq2']} (fairseq2) or {FIRST['transformers']}"
-    )
 
 
 def _unloadable(source: str, path: Path | None, error: Exception) -> UserError:

@@ -15,6 +15,15 @@ from nonverbal.models.names import NO_COUNTERPART, Format, renamed
 from nonverbal.models.states import fixed_signal, own_states, prepared
 from nonverbal.models.wav2vec2 import export
 
+NO_HISTORY: dict[str, Any] = {
+    "optimizer_history": [
+        {"criterion_name": "Wav2vecCriterion", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}
+    ],
+    "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
+    "last_optimizer_state": None,
+}
+"""What fairseq looks for in every checkpoint before it reads weights (``checkpoint_utils._upgrade_state_dict``)."""
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -74,7 +83,7 @@ def write(checkpoint: Checkpoint, target: Format, path: Path) -> None:
             weights[NO_COUNTERPART] = torch.zeros((), dtype=torch.int64)
         torch.save({"model": weights}, path)
     else:
-        torch.save({"args": None, "cfg": fairseq_config(checkpoint), "model": weights}, path)
+        torch.save({"args": None, "cfg": fairseq_config(checkpoint), "model": weights, **NO_HISTORY}, path)
 
 
 def _write_transformers(checkpoint: Checkpoint, folder: Path) -> None:

@@ -1,10 +1,8 @@
 """From micro-batches of the plan to waveforms: a stock DataLoader whose sampler is the plan."""
 
 import contextlib
-import ctypes
 import multiprocessing
 import signal
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +26,7 @@ from nonverbal.data.units import UnitFolder, Units, frame_at, frame_count, frame
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, TargetSampler
 from nonverbal.seeding import Stream, generator
+from nonverbal.system import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -325,8 +324,6 @@ def _start_worker(_: int) -> None:
     # Signals of the run are the main process's affair: it finishes its step, saves, and then ends the workers.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        # A worker that outlives its process by seconds holds the lock of the run folder as long.
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    # A worker that outlives its process by seconds holds the lock of the run folder as long.
+    end_with_parent(signal.SIGKILL)
     torch.set_num_threads(1)

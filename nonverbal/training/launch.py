@@ -4,18 +4,19 @@ torchrun would do, but for how runs end here: Ctrl-C reaches its processes twice
 save, it does not pass SIGUSR1 on, and every failure ends in a traceback of its own.
 """
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from types import FrameType
 
 import torch
 
 from nonverbal.errors import UserError
+from nonverbal.system import end_with_parent
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "ACCELERATE_MIXED_PRECISION")
 """Variables that tell that a launcher has started this process. accelerate sets the last even where it starts one."""
@@ -63,7 +64,8 @@ class _Children:
                 [sys.executable, *sys.argv],
                 env={**os.environ, **shared, **own},
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                # Where this process is gone, the others save and end.
+                preexec_fn=partial(end_with_parent, signal.SIGTERM),
             )
         for number in PASSED_ON:
             signal.signal(number, self._pass_on)
@@ -102,12 +104,6 @@ class _Children:
         self.passed_on.add(number)
         for child in self.running.values():
             child.send_signal(number)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent is gone, so that it saves and ends."""
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _free_port() -> int:

@@ -34,7 +34,7 @@ class Processes:
             raise UserError(
                 "accelerate's configuration asks for DeepSpeed or FSDP, but how a run is spread belongs to its recipe: "
                 "use --trainer.zero 1, 2 or 3, and a configuration that only starts processes, such as "
-                "recipes/launch/gpus.yaml"
+                "pretrain/launch/gpus.yaml"
             )
         self.timeout_minutes = timeout_minutes
         options = {"timeout": timedelta(minutes=timeout_minutes)} if "WORLD_SIZE" in os.environ else {}

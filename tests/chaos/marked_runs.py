@@ -5,13 +5,14 @@ import signal
 import subprocess
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from tiny_runs import PROGRAM, command_of, environment, rows
 
-from nonverbal.training.launch import _end_with_parent
+from nonverbal.system import end_with_parent
 
 LIMIT = 40
 """Seconds in which all processes of a run must have ended after a fault; the launcher waits 15 of them."""
@@ -32,7 +33,7 @@ class MarkedRun:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=partial(end_with_parent, signal.SIGTERM),
             )
 
     def processes(self):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from toy import ToyObjective, toy_data
 
@@ -301,3 +302,16 @@ def test_threads_are_not_left_behind(tmp_path, shards):
     trainer_of(tmp_path, shards, settings_of(steps=4), data=toy_data(shards, workers=1)).train()
     assert Path(tmp_path / "tensorboard").is_dir()
     assert threading.active_count() <= before + 1
+
+
+def test_an_accelerate_configuration_that_divides_the_model_is_refused(tmp_path, shards, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(UserError, match=r"use --trainer.zero 1, 2 or 3, and .* such as pretrain/launch/gpus.yaml"):
+        trainer_of(tmp_path, shards)
+
+
+def test_launch_files_are_those_that_the_pages_name():
+    launch = Path(__file__).parents[2] / "pretrain/launch"
+    assert sorted(path.name for path in launch.iterdir()) == ["cpu.yaml", "gpus.yaml", "machines.yaml"]
+    for path in launch.iterdir():
+        assert yaml.safe_load(path.read_text())["distributed_type"] == "MULTI_GPU"

@@ -65,6 +65,8 @@ def show(differences: Differences, weights: int) -> None:
     for layer in differences.layers:
         table.add_row(str(layer.layer), _figure(layer.largest), _figure(layer.mean), f"{layer.cka:.4f}")
     console.print(table)
+    for note in differences.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     table = Table("weight", "relative change", title="weights that moved most")
     for movement in differences.moved[:weights]:
         table.add_row(movement.name.removeprefix("wav2vec2."), f"{movement.relative:.2e}")

@@ -110,6 +110,19 @@ def test_an_encoder_is_not_apart_from_itself(tmp_path, make_shards):
     assert len(found.moved) == len(read_checkpoint(str(tmp_path / "a")).weights)
 
 
+def test_what_differs_in_the_waveforms_alone_is_said(tmp_path):
+    from nonverbal.models.wav2vec2 import export
+
+    model = model_of()
+    for name, normalise in (("a", False), ("b", True)):
+        export(model, model.state_dict(), normalise, tmp_path / name)
+    found = compare_encoders(str(tmp_path / "a"), str(tmp_path / "b"), None, 1)
+    assert found.layers[0].largest > 0
+    assert found.notes == [
+        f"only the waveforms of {tmp_path / 'b'} are normalised, which alone makes hidden states differ"
+    ]
+
+
 def test_encoders_of_other_sizes_have_cka_alone(tmp_path):
     from nonverbal.models.wav2vec2 import export
 

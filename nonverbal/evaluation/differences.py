@@ -52,6 +52,8 @@ class Differences:
     """As many as both have."""
     moved: list[Movement]
     """The weights of the same name and shape, the most moved first."""
+    notes: list[str]
+    """What is not the encoders' own doing."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, for JSON."""
@@ -100,7 +102,16 @@ def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differenc
     first, second = read_checkpoint(a), read_checkpoint(b)
     waveforms = list(synthetic(clips) if data is None else read_clips(data, clips))
     layers, frames = _layers(first, second, waveforms)
-    return Differences(a, b, len(waveforms), frames, layers, movements(first.weights, second.weights))
+    moved = movements(first.weights, second.weights)
+    return Differences(a, b, len(waveforms), frames, layers, moved, _notes(first, second))
+
+
+def _notes(a: Checkpoint, b: Checkpoint) -> list[str]:
+    notes = [f"{each.source}: {note}" for each in (a, b) for note in each.notes]
+    if a.normalise != b.normalise:
+        one = a if a.normalise else b
+        notes.append(f"only the waveforms of {one.source} are normalised, which alone makes hidden states differ")
+    return notes
 
 
 def synthetic(clips: int) -> Iterable[np.ndarray]:

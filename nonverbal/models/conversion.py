@@ -78,12 +78,11 @@ def write(checkpoint: Checkpoint, target: Format, path: Path) -> None:
         return
     weights = renamed(checkpoint.weights, "transformers", target, checkpoint.layout)
     weights = {name: value.clone() for name, value in weights.items()}
-    if target == "fairseq2":
-        if checkpoint.has_head:
-            weights[NO_COUNTERPART] = torch.zeros((), dtype=torch.int64)
-        torch.save({"model": weights}, path)
-    else:
-        torch.save({"args": None, "cfg": fairseq_config(checkpoint), "model": weights, **NO_HISTORY}, path)
+    if target == "fairseq2" and checkpoint.has_head:
+        weights[NO_COUNTERPART] = torch.zeros((), dtype=torch.int64)
+    # fairseq2 reads the weights alone; the rest tells whoever converts it back what they do not.
+    more = NO_HISTORY if target == "fairseq" else {}
+    torch.save({"args": None, "cfg": fairseq_config(checkpoint), "model": weights, **more}, path)
 
 
 def _write_transformers(checkpoint: Checkpoint, folder: Path) -> None:

@@ -8,7 +8,7 @@ Shapes: N rows, S frames, C convolution channels, K masked frames a row, G codeb
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -299,4 +299,7 @@ def build_objective(settings: Wav2Vec2Settings, seed: int) -> Wav2Vec2Objective:
     start = start_from(settings.init, settings.architecture, settings.normalise, seed)
     objective = Wav2Vec2Objective(settings, start.model, start.normalise)
     objective.account = start.account
+    if start.account.warning is not None and settings.warm_quantiser_steps:
+        done = f"the checkpoint has no quantiser: for {settings.warm_quantiser_steps} steps a new one learns alone"
+        objective.account = replace(start.account, warning=done)
     return objective

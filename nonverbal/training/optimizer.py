@@ -95,7 +95,7 @@ def _groups(model: nn.Module, steps: int, settings: OptimizerSettings) -> list[A
     if settings.layer_decay == 1 and not settings.freeze_conv_steps and not warm:
         return list(named.values())
     if not isinstance(model, Parted):
-        raise UserError("trainer.optimizer.layer_decay and freeze_conv_steps need a model with parts: wav2vec2 or hubert")
+        raise UserError("trainer.optimizer.layer_decay and freeze_conv_steps need a model with parts")
     if warm >= steps:
         raise UserError(f"warm_quantiser_steps is {warm}, so in a run of {steps} steps the encoder would never learn")
     groups: dict[Part, list[nn.Parameter]] = {}

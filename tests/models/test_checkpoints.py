@@ -34,6 +34,7 @@ from nonverbal.models.pickles import list_globals
 from nonverbal.models.start import start_from
 from nonverbal.models.states import encoder_of, fixed_signal, own_states, prepared, states_of
 from nonverbal.models.wav2vec2 import Architecture
+from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 
 LAYOUTS = ("base", "large")
 
@@ -147,7 +148,9 @@ def test_every_direction_gives_the_same_bits(tmp_path, layout):
     source = str(tmp_path / "first")
     for number, target in enumerate(("fairseq", "transformers", "fairseq2", "fairseq", "fairseq2", "transformers")):
         out = tmp_path / f"{number}"
-        conversion = convert(source, target, out, heads=4)
+        conversion = convert(source, target, out)
+        assert conversion.result.normalise == (layout == "large")
+        assert conversion.result.notes == ()
         assert max(conversion.differences) <= 1e-5
         assert len(conversion.differences) == 3
         assert_same(conversion.result.weights, model.state_dict())
@@ -313,6 +316,8 @@ def test_what_is_missing_is_drawn_from_the_seed_and_said(tmp_path):
     ]
     assert "has no quantiser" in account.warning
     assert "warm_quantiser_steps" in account.warning
+    warmed = build_objective(Wav2Vec2Settings(init=str(tmp_path), warm_quantiser_steps=7), 0)
+    assert warmed.account.warning == "the checkpoint has no quantiser: for 7 steps a new one learns alone"
     first, again, other = (start.model.state_dict() for start in starts)
     assert torch.equal(first["project_q.weight"], again["project_q.weight"])
     assert not torch.equal(first["project_q.weight"], other["project_q.weight"])

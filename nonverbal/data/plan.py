@@ -37,6 +37,9 @@ class BatchSettings:
     """Longest row of a micro-batch over its shortest, at most, before cropping or padding."""
     weights: dict[str, float] = field(default_factory=dict)
     """How often each clip of a corpus is drawn in an epoch, by corpus; 1 where not given, 0 leaves a corpus out."""
+    shares: dict[str, float] = field(default_factory=dict)
+    """Share of all audio that comes from a corpus, by corpus, such as `librispeech: 0.2` to replay what an encoder has
+    heard before against forgetting it. The other corpora make the rest; clips count up to `max_seconds`."""
 
     def __post_init__(self) -> None:
         """Refuse settings under which no plan exists."""
@@ -53,6 +56,11 @@ class BatchSettings:
         _require(self.max_ratio >= 1, f"max_ratio must be at least 1, but is {self.max_ratio}")
         for corpus, weight in self.weights.items():
             _require(weight >= 0, f"weights.{corpus} must be at least 0, but is {weight}")
+        for corpus, share in self.shares.items():
+            _require(0 < share < 1, f"shares.{corpus} must be above 0 and below 1, but is {share}")
+            _require(corpus not in self.weights, f"{corpus} has a weight and a share; give one of the two")
+        total = sum(self.shares.values())
+        _require(total < 1, f"shares must leave something to the other corpora, but add up to {total:g}")
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ def plan(table: ClipTable, settings: BatchSettings, seed: int, epoch: int) -> li
     Raises:
         UserError: no clips, or a weight for a corpus that is not there.
     """
-    weights = _weights(table, settings)
+    weights = corpus_weights(table, settings)[table.corpus]
     random = generator(seed, Stream.PLAN, epoch)
     batches: list[MicroBatch] = []
     for window in _windows(table, random):
@@ -174,14 +182,29 @@ def _require(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
-def _weights(table: ClipTable, settings: BatchSettings) -> np.ndarray:
-    for corpus in settings.weights:
-        _require(
-            corpus in table.corpora,
-            f"weights names the corpus {corpus!r}, but the shards hold {', '.join(table.corpora) or 'none'}",
-        )
-    by_corpus = np.array([settings.weights.get(corpus, 1.0) for corpus in table.corpora])
-    return by_corpus[table.corpus] if len(table.corpus) else np.zeros(0)
+def corpus_weights(table: ClipTable, settings: BatchSettings) -> np.ndarray:
+    """Return how often each clip of a corpus is drawn in an epoch, ``(corpora,)``, shares turned into weights.
+
+    Raises:
+        UserError: a weight or share of a corpus that is not there, or shares of which the other corpora hold no audio.
+    """
+    for group, named in (("weights", settings.weights), ("shares", settings.shares)):
+        for corpus in named:
+            _require(
+                corpus in table.corpora,
+                f"{group} names the corpus {corpus!r}, but the shards hold {', '.join(table.corpora) or 'none'}",
+            )
+    weights = np.array([settings.weights.get(corpus, 1.0) for corpus in table.corpora])
+    if not settings.shares or not len(table.samples):
+        return weights
+    audio = np.minimum(table.samples, settings.max_seconds * SAMPLE_RATE)
+    held = np.bincount(table.corpus, weights=audio, minlength=len(table.corpora))
+    shares = np.array([settings.shares.get(corpus, 0.0) for corpus in table.corpora])
+    rest = float((held * weights)[shares == 0].sum())
+    _require(rest > 0, "shares are shares of all audio, but the other corpora hold none")
+    _require(bool((held[shares > 0] > 0).all()), "a corpus with a share has no clips to train on")
+    # share / (1 - all shares) of the rest, from what the corpus holds
+    return np.where(shares > 0, shares / (1 - shares.sum()) * rest / np.maximum(held, 1), weights)
 
 
 def _windows(table: ClipTable, random: np.random.Generator) -> Iterator[np.ndarray]:

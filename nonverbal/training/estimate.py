@@ -10,7 +10,15 @@ import numpy as np
 from torch import nn
 
 from nonverbal.data.index import SAMPLE_RATE
-from nonverbal.data.plan import BatchSettings, ClipTable, MicroBatch, plan, plan_validation, share
+from nonverbal.data.plan import (
+    BatchSettings,
+    ClipTable,
+    MicroBatch,
+    corpus_weights,
+    plan,
+    plan_validation,
+    share,
+)
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Objective
 from nonverbal.training.optimizer import build_optimizer
@@ -139,8 +147,8 @@ def audio_of(table: ClipTable, validation: ClipTable, settings: BatchSettings, s
         hours=epochs * float(heard.sum()) / 3600,
         passes=epochs,
         corpora=[
-            _corpus_passes(number, table, epochs * settings.weights.get(name, 1.0), epochs * float(heard[number]))
-            for number, name in enumerate(table.corpora)
+            _corpus_passes(number, table, epochs * float(weight), epochs * float(heard[number]))
+            for number, weight in enumerate(corpus_weights(table, settings))
             if (table.corpus == number).any()
         ],
         cropped=done.cropped,

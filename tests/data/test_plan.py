@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from nonverbal.data import plan as plan_module
 from nonverbal.data.batches import TrainingRequests
-from nonverbal.data.plan import BatchSettings, ClipTable, MicroBatch, plan, plan_validation, share, stream
+from nonverbal.data.plan import (
+    BatchSettings,
+    ClipTable,
+    MicroBatch,
+    corpus_weights,
+    plan,
+    plan_validation,
+    share,
+    stream,
+)
 from nonverbal.errors import UserError
 
 RATE = 16_000
@@ -114,6 +123,35 @@ def test_weights_draw_clips_more_and_less_often():
     assert np.mean(counts[:100]) == pytest.approx(0.25, abs=0.02)
     assert np.mean(counts[100:150]) == pytest.approx(2.5, abs=0.03)
     assert not counts[150:].any()
+
+
+def test_a_share_is_the_share_of_all_audio():
+    """60 s of a, 90 s of b, and 3000 s of c, of whose 30 s clips 10 s count."""
+    table = table_of([3.0] * 20 + [9.0] * 10 + [30.0] * 100, [0] * 20 + [1] * 10 + [2] * 100)
+    settings = BatchSettings(shares={"c": 0.2, "b": 0.5}, weights={"a": 2.0})
+    # a: 60 s twice are the other 30% of 400 s, of which b makes 200 and c 80.
+    assert corpus_weights(table, settings).tolist() == pytest.approx([2, 200 / 90, 80 / 1000])
+    seconds = np.zeros(3)
+    for epoch in range(200):
+        clips = np.array(flat(plan(table, settings, 0, epoch)))
+        seconds += np.bincount(table.corpus[clips], np.minimum(table.samples[clips], 10 * RATE), minlength=3)
+    assert seconds / seconds.sum() == pytest.approx([0.3, 0.5, 0.2], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shares": {"a": 1.0}}, "shares.a must be above 0 and below 1, but is 1.0"),
+        ({"shares": {"a": 0.5, "b": 0.5}}, "shares must leave something to the other corpora, but add up to 1"),
+        ({"shares": {"a": 0.5}, "weights": {"a": 2.0}}, "a has a weight and a share; give one of the two"),
+        ({"shares": {"d": 0.5}}, "shares names the corpus 'd', but the shards hold a, b, c"),
+        ({"shares": {"a": 0.5}}, "the other corpora hold none"),
+        ({"shares": {"b": 0.5}}, "a corpus with a share has no clips to train on"),
+    ],
+)
+def test_shares_that_no_plan_can_keep_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        plan(table_of([3.0]), BatchSettings(**settings), 0, 0)
 
 
 def test_large_sets_are_shuffled_in_windows_of_whole_shards(monkeypatch):

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from nonverbal.errors import UserError
-from nonverbal.models.wav2vec2 import Architecture, save_extractor
+from nonverbal.models.wav2vec2 import Architecture, encoder_options, save_extractor
 from nonverbal.seeding import Stream, torch_seed
 
 
@@ -31,7 +31,7 @@ def build_encoder(
         return _pretrained(init, normalise)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.INIT))
-        encoder = HubertModel(_config(architecture))
+        encoder = HubertModel(HubertConfig(**encoder_options(architecture)))
     return encoder, architecture.layout == "large" if normalise is None else normalise
 
 
@@ -39,22 +39,6 @@ def export(encoder: HubertModel, weights: Mapping[str, Tensor], normalise: bool,
     """Write ``weights``, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
     encoder.save_pretrained(folder, state_dict=dict(weights))
     save_extractor(encoder.config, normalise, folder)
-
-
-def _config(shape: Architecture) -> HubertConfig:
-    large = shape.layout == "large"
-    return HubertConfig(
-        hidden_size=shape.hidden_size,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.ffn_size,
-        feat_extract_norm="layer" if large else "group",
-        do_stable_layer_norm=large,
-        conv_bias=large,
-        conv_dim=(shape.conv_channels,) * 7,
-        num_conv_pos_embeddings=shape.position_kernel,
-        num_conv_pos_embedding_groups=shape.position_groups,
-    )
 
 
 def _pretrained(init: str, normalise: bool | None) -> tuple[HubertModel, bool]:

@@ -252,20 +252,27 @@ def _feed_forward(module: Any, hidden: Tensor, dropouts: Dropouts) -> Tensor:
 
 def config_of(shape: Architecture) -> Wav2Vec2Config:
     """Return the configuration of a new model of this shape."""
-    large = shape.layout == "large"
     return Wav2Vec2Config(
-        hidden_size=shape.hidden_size,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.ffn_size,
-        feat_extract_norm="layer" if large else "group",
-        do_stable_layer_norm=large,
-        conv_bias=large,
-        conv_dim=(shape.conv_channels,) * 7,
-        num_conv_pos_embeddings=shape.position_kernel,
-        num_conv_pos_embedding_groups=shape.position_groups,
+        **encoder_options(shape),
         num_codevector_groups=shape.codebooks,
         num_codevectors_per_group=shape.codes,
         codevector_dim=shape.code_size,
         proj_codevector_dim=shape.projection_size,
     )
+
+
+def encoder_options(shape: Architecture) -> dict[str, Any]:
+    """Return what transformers' configurations of wav2vec 2.0 and HuBERT have in common, for this shape."""
+    large = shape.layout == "large"
+    return {
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.ffn_size,
+        "feat_extract_norm": "layer" if large else "group",
+        "do_stable_layer_norm": large,
+        "conv_bias": large,
+        "conv_dim": (shape.conv_channels,) * 7,
+        "num_conv_pos_embeddings": shape.position_kernel,
+        "num_conv_pos_embedding_groups": shape.position_groups,
+    }

@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -278,7 +279,7 @@ def _mapped(
         results = map(work, chunks)
         yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, _leave_signals) as pool:
         results = pool.imap(work, chunks)
         yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
 
@@ -289,6 +290,11 @@ def _work(settings: ClusterConfig, path: Path, centroids: np.ndarray | None, row
     for part, row in zip(frames, rows, strict=True):
         assert len(part) == frame_count(int(folder.table[row]["samples"]))
     return frames if centroids is None else [nearest(part, centroids) for part in frames]
+
+
+def _leave_signals() -> None:
+    # Ctrl-C reaches all processes; this one is ended by its parent, and says nothing.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @cache

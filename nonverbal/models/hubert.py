@@ -20,15 +20,15 @@ def build_encoder(
 
     Args:
         init: folder or Hugging Face id of a HuBERT checkpoint (safetensors), or None to draw weights from ``seed``.
-        architecture: shape of a new encoder; not used with ``init``.
+        architecture: shape of a new encoder; with ``init`` the default, or the checkpoint's own.
         normalise: overrides what the checkpoint says, or the custom of the layout (fairseq): large yes, base no.
         seed: draws the weights.
 
     Raises:
-        UserError: the checkpoint cannot be read, or lacks weights.
+        UserError: the checkpoint cannot be read, is of another architecture, or lacks weights.
     """
     if init is not None:
-        return _pretrained(init, normalise)
+        return _pretrained(init, architecture, normalise)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.INIT))
         encoder = HubertModel(HubertConfig(**encoder_options(architecture)))
@@ -41,7 +41,7 @@ def export(encoder: HubertModel, weights: Mapping[str, Tensor], normalise: bool,
     save_extractor(encoder.config, normalise, folder)
 
 
-def _pretrained(init: str, normalise: bool | None) -> tuple[HubertModel, bool]:
+def _pretrained(init: str, architecture: Architecture, normalise: bool | None) -> tuple[HubertModel, bool]:
     try:
         encoder, info = HubertModel.from_pretrained(init, use_safetensors=True, output_loading_info=True)
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(init)
@@ -53,4 +53,19 @@ def _pretrained(init: str, normalise: bool | None) -> tuple[HubertModel, bool]:
             f"the checkpoint {init!r} is a {encoder.config.model_type} model that lacks {len(lacking)} weights of a "
             f"HuBERT encoder ({', '.join(lacking[:3])})"
         )
+    _check_architecture(encoder.config, architecture, init)
     return encoder.float(), bool(extractor.do_normalize) if normalise is None else normalise
+
+
+def _check_architecture(config: HubertConfig, architecture: Architecture, init: str) -> None:
+    wanted = encoder_options(architecture)
+    if wanted == encoder_options(Architecture(layout=architecture.layout)):
+        return
+    # A configuration holds as a list what was given as a tuple.
+    found, expected = config.to_dict(), HubertConfig(**wanted).to_dict()
+    different = sorted(name for name in wanted if found[name] != expected[name])
+    if different:
+        raise UserError(
+            f"hubert.architecture contradicts the checkpoint {init!r} in {', '.join(different)}; leave it out to take "
+            "the checkpoint's own"
+        )

@@ -111,6 +111,16 @@ def test_the_export_is_a_hubert_of_transformers_that_can_be_continued(tmp_path, 
     assert torch.equal(loaded(waveforms).last_hidden_state, expected)
 
 
+def test_an_architecture_that_contradicts_the_checkpoint_is_refused(tmp_path):
+    objective = tiny()
+    objective.export(tmp_path / "encoder", objective.state_dict())
+    settings = HubertSettings(init=str(tmp_path / "encoder"), architecture=replace(TINY, layers=3))
+    with pytest.raises(UserError, match="contradicts the checkpoint .* in num_hidden_layers; leave it out"):
+        build_hubert_objective(settings, UNITS, seed=0)
+    without = HubertSettings(init=str(tmp_path / "encoder"))
+    assert build_hubert_objective(without, UNITS, seed=0).encoder.config.num_hidden_layers == 2
+
+
 def test_projection_units_and_mask_are_the_head():
     objective = tiny()
     parts = {name: objective.part(name) for name, _ in objective.named_parameters()}

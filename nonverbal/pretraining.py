@@ -1,6 +1,6 @@
 """What a pretraining run is: settings, objective and data, for ``nonverbal pretrain`` and ``nonverbal plan`` alike."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -39,6 +39,14 @@ class PretrainConfig:
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     """How long, how precisely, and what is kept."""
 
+    def __post_init__(self) -> None:
+        """Refuse a learning rate for a number of clips where steps have no such number."""
+        if self.trainer.optimizer.lr_clips is not None and self.batches.batch_rows is None:
+            raise UserError(
+                "trainer.optimizer.lr_clips is for steps of a number of clips, but batches.batch_rows is not set, so "
+                "micro-batches hold an amount of audio; set it, or leave lr_clips out (null)"
+            )
+
 
 def build(settings: PretrainConfig) -> tuple[Objective, ShardData]:
     """Return the objective at its start, and its batches."""
@@ -56,6 +64,16 @@ def build(settings: PretrainConfig) -> tuple[Objective, ShardData]:
     sampler = objective.target_sampler
     data = ShardData(folders, settings.batches, sampler, settings.seed, trainer.workers, timeout, units)
     return objective, data
+
+
+def trainer_of(settings: PretrainConfig) -> TrainerSettings:
+    """Return the trainer's settings, with the peak learning rate for the number of clips of a step."""
+    optimizer, rows = settings.trainer.optimizer, settings.batches.batch_rows
+    if optimizer.lr_clips is None or rows is None:
+        return settings.trainer
+    clips = rows * settings.batches.batches_per_step
+    scaled = replace(optimizer, lr=optimizer.lr * clips / optimizer.lr_clips, lr_clips=clips)
+    return replace(settings.trainer, optimizer=scaled)
 
 
 def _units(settings: HubertSettings) -> UnitFolder:

@@ -12,7 +12,7 @@ from nonverbal import cli, config
 from nonverbal.data.batches import workers_watched
 from nonverbal.files import room_for
 from nonverbal.models.start import Account
-from nonverbal.pretraining import PretrainConfig, build
+from nonverbal.pretraining import PretrainConfig, build, trainer_of
 from nonverbal.training.launch import launch
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
@@ -25,7 +25,8 @@ def main(argv: list[str]) -> None:
     launch(settings.trainer.processes)
     objective, data = build(settings)
     run = RunFolder(settings.out)
-    trainer = Trainer(objective, data, settings.trainer, run, settings.seed)
+    trained = trainer_of(settings)
+    trainer = Trainer(objective, data, trained, run, settings.seed)
     with room_for(settings.out), workers_watched(), ExitStack() as held:
         with trainer.processes.first_before_others() as is_first:
             if is_first:
@@ -34,6 +35,9 @@ def main(argv: list[str]) -> None:
                 run.check_data(data.contents)
                 run.write_environment(processes=trainer.world)
         trainer.report.say(data.describe())
+        if trained.optimizer.lr_clips is not None:
+            rate = trained.optimizer
+            trainer.report.say(f"peak learning rate: {rate.lr:g}, for {rate.lr_clips} clips a step")
         say_start(getattr(objective, "account", None), trainer.report)
         trainer.train()
         trainer.report.say(f"encoder: {run.encoder} (from {run.best})")

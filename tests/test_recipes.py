@@ -17,6 +17,7 @@ from nonverbal.models.ssam import Architecture, config_of
 from nonverbal.objectives.clusters import build_hubert_objective
 from nonverbal.objectives.contrastive import build_objective
 from nonverbal.objectives.reconstruction import build_ssam_objective
+from nonverbal.pretraining import trainer_of
 
 ROOT = Path(__file__).parent.parent
 PRETRAINING = sorted([*ROOT.glob("recipes/pretrain/*.yaml"), *ROOT.glob("recipes/demo*.yaml")])
@@ -113,7 +114,8 @@ def test_ssams_are_the_papers(pretrain_config, size, width, millions):
     clips = batches.batch_rows * batches.batches_per_step
     assert clips == 1024
     assert batches.batch_seconds == batches.batch_rows * batches.max_seconds
-    assert optimizer.lr == pytest.approx(1.5e-4 * clips / 256)
+    assert (optimizer.lr, optimizer.lr_clips) == (1.5e-4, 256)
+    assert trainer_of(settings).optimizer.lr == pytest.approx(6e-4)
     assert (trainer.steps, optimizer.warmup_steps) == (100 * 2003, 10 * 2003)
     assert (optimizer.schedule, optimizer.betas, optimizer.weight_decay) == ("cosine", (0.9, 0.95), 0.05)
     assert (optimizer.decay, optimizer.clip_norm, optimizer.eps) == ("matrices", None, 1e-8)
@@ -133,7 +135,7 @@ def test_a_continued_ssam_learns_more_slowly_and_warms_up_shorter(pretrain_confi
     assert continued.ssam.architecture == Architecture()
     assert continued.ssam.objective == scratch.ssam.objective
     assert continued.batches == scratch.batches
-    assert continued.trainer.optimizer.lr < scratch.trainer.optimizer.lr
+    assert trainer_of(continued).optimizer.lr == pytest.approx(trainer_of(scratch).optimizer.lr / 4)
     assert continued.trainer.optimizer.warmup_steps < scratch.trainer.optimizer.warmup_steps
     assert continued.trainer.steps < scratch.trainer.steps
 

@@ -18,6 +18,9 @@ class OptimizerSettings:
 
     lr: float = 5e-4
     """Peak learning rate."""
+    lr_clips: int | None = None
+    """Clips a step that `lr` is meant for: a run with another number, `batches.batch_rows` times
+    `batches.batches_per_step`, takes it in proportion (Goyal et al., 2017). Unset: `lr` as it is."""
     warmup_steps: int = 32_000
     """Steps of linear warm-up from 0 to `lr`; 8% of 400 000 in wav2vec 2.0 base and voc2vec."""
     schedule: Literal["linear", "cosine"] = "linear"
@@ -40,6 +43,8 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         """Refuse factors that no run can have."""
+        if self.lr_clips is not None and self.lr_clips < 1:
+            raise UserError(f"trainer.optimizer.lr_clips must be at least 1, but is {self.lr_clips}")
         if not 0 < self.layer_decay <= 1:
             raise UserError(f"trainer.optimizer.layer_decay must be above 0 and at most 1, but is {self.layer_decay}")
         if self.freeze_conv_steps < 0:

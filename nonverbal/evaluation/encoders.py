@@ -132,6 +132,11 @@ def _normalises(source: str) -> bool:
     """Whether an encoder's waveforms are to have zero mean and unit variance."""
     from transformers import AutoFeatureExtractor
 
+    if Path(source).is_file():
+        raise UserError(
+            f"{source} is a file, where a folder in Hugging Face format is read; make one of it: nonverbal convert "
+            f"{source} --to transformers --out FOLDER"
+        )
     # A name of the Hub has one slash at most.
     if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).is_dir():
         raise UserError(f"there is no folder {source}; nonverbal pretrain writes an encoder to RUN/encoder")

@@ -128,6 +128,12 @@ def test_an_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_encoder(f"{tmp_path}/nothing")
 
 
+def test_of_a_checkpoint_that_is_a_file_it_says_how_it_becomes_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "ssam.pth").touch()
+    with pytest.raises(UserError, match=r"ssam\.pth is a file.* nonverbal convert .*ssam\.pth --to transformers"):
+        load_encoder(f"{tmp_path}/ssam.pth")
+
+
 def test_log_mel_bands_are_ordered_by_frequency() -> None:
     time = np.arange(16_000) / 16_000
     peaks = [

@@ -1,7 +1,8 @@
 """Audio Mamba: Mamba blocks over patches of a log-mel spectrogram (SSAM, Yadav and Tan, Interspeech 2024).
 
-Waveforms at 16 kHz go in; the mel spectrogram is part of the model. This file and ``selective_scan.py`` need torch and
-transformers alone: they travel with every checkpoint, and load there by ``trust_remote_code``.
+Waveforms at 16 kHz go in; the mel spectrogram is part of the model. This file, ``selective_scan.py`` and
+``scan_kernel.py`` need torch and transformers alone: they travel with every checkpoint, and load there by
+``trust_remote_code``.
 
 The released code differs from what one would expect in five places, on which its numbers depend. Each is a setting of
 ``AudioMambaConfig`` whose value ``official`` does as that code does.
@@ -29,6 +30,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
+from .scan_kernel import library  # noqa: F401  (of a folder, transformers takes along what this file itself imports)
 from .selective_scan import causal_conv, selective_scan
 
 SAMPLE_RATE = 16_000

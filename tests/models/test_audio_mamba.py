@@ -310,7 +310,7 @@ def test_auto_classes_bring_back_what_was_saved(tmp_path, auto, cls):
     model = model_of(cls, num_labels=4, frame_order="official")
     model.save_pretrained(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"config.json", "model.safetensors", "audio_mamba.py", "selective_scan.py"} <= names
+    assert {"config.json", "model.safetensors", "audio_mamba.py", "selective_scan.py", "scan_kernel.py"} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pth"))]
     config = AutoConfig.from_pretrained(tmp_path)
     assert isinstance(config, AudioMambaConfig)

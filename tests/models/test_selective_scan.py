@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
+from nonverbal.models import scan_kernel
 from nonverbal.models import selective_scan as module
 from nonverbal.models.selective_scan import causal_conv, selective_scan
 
@@ -319,9 +320,9 @@ def fresh(monkeypatch, tmp_path):
     """An empty cache, of files and in memory."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CXX", raising=False)
-    module._library.cache_clear()
+    scan_kernel.library.cache_clear()
     yield tmp_path
-    module._library.cache_clear()
+    scan_kernel.library.cache_clear()
 
 
 def script(path, text):
@@ -352,22 +353,22 @@ def test_a_compiler_that_fails_is_quoted(fresh, monkeypatch):
 
 
 def test_a_compiler_that_hangs_is_not_waited_for(fresh, monkeypatch):
-    monkeypatch.setattr(module, "COMPILE_SECONDS", 0.5)
+    monkeypatch.setattr(scan_kernel, "COMPILE_SECONDS", 0.5)
     monkeypatch.setenv("CXX", script(fresh / "c++", "sleep 5"))
     assert_falls_back("timed out")
 
 
 def test_a_cache_that_cannot_be_written_serves_nobody_else(fresh):
     (fresh / "cache").write_text("a file where a folder should be")
-    assert module._library() is not None
+    assert scan_kernel.library() is not None
 
 
 def test_a_damaged_cache_is_built_again_by_whoever_comes_at_once(fresh):
-    cached = module._cached()
+    cached = scan_kernel._cached()
     cached.parent.mkdir(parents=True)
     cached.write_text("damaged")
     found = []
-    threads = [threading.Thread(target=lambda: found.append(module._load())) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: found.append(scan_kernel._load())) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -383,7 +384,7 @@ def test_a_user_without_a_home_gets_pytorch(fresh, monkeypatch):
     def nowhere():
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(module.Path, "home", nowhere)
+    monkeypatch.setattr(scan_kernel.Path, "home", nowhere)
     assert_falls_back("XDG_CACHE_HOME")
 
 

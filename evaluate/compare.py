@@ -67,6 +67,9 @@ def show(differences: Differences, weights: int) -> None:
     console.print(table)
     for note in differences.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
+    if not any(movement.relative for movement in differences.moved):
+        console.print("no weight moved")
+        return
     table = Table("weight", "relative change", title="weights that moved most")
     for movement in differences.moved[:weights]:
         table.add_row(movement.name.removeprefix("wav2vec2.").removeprefix("audio_mamba."), f"{movement.relative:.2e}")

@@ -17,7 +17,7 @@ PROGRAMS = {
     "plan": ("pretrain/plan.py", "Say what pretraining will take: hours, memory, disk, passes; trains for a minute."),
     "pretrain": ("pretrain/train.py", "Pretrain an encoder on shards; run it again to continue."),
     "submit": ("pretrain/submit.py", "Pretrain on a Slurm cluster: write the batch script, check it, submit it."),
-    "convert": ("pretrain/convert.py", "Write a checkpoint in the format of fairseq, fairseq2 or transformers."),
+    "convert": ("pretrain/convert.py", "Write a checkpoint as transformers, fairseq, fairseq2 or SSAM has it."),
     "compare": ("evaluate/compare.py", "Say how far two encoders are apart: hidden states by layer, and weights."),
     "audit": ("evaluate/audit.py", "Find leaks between two folders of shards, or within one, by sound too."),
     "probe": ("evaluate/probe.py", "Score frozen encoders with linear probes under folds that share no speaker."),

@@ -64,6 +64,12 @@ def differences(before: str, config: Any, free: set[str]) -> str:
     return "; ".join(f"{key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in changed)
 
 
+def given(value: Any) -> list[str]:
+    """Return the keys under which a dataclass whose fields all have defaults differs from them."""
+    now, defaults = _flat(to_dict(value)), _flat(to_dict(type(value)()))
+    return [key for key in now if now[key] != defaults.get(key)]
+
+
 def to_dict(value: Any) -> Any:
     """Return a dataclass as plain dictionaries, lists, strings and numbers."""
     if is_dataclass(value):

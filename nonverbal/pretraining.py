@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
+from nonverbal import config
 from nonverbal.data.batches import ShardData
 from nonverbal.data.index import open_shards
 from nonverbal.data.plan import BatchSettings
@@ -40,7 +41,13 @@ class PretrainConfig:
     """How long, how precisely, and what is kept."""
 
     def __post_init__(self) -> None:
-        """Refuse a learning rate for a number of clips where steps have no such number."""
+        """Refuse what would not count: settings of another family, and a rate for clips that steps do not count."""
+        for family in get_args(PretrainConfig.__annotations__["family"]):
+            if family != self.family and (idle := config.given(getattr(self, family))):
+                raise UserError(
+                    f"the family is {self.family}, so {family}.{idle[0]} would not count; leave it out, set it under "
+                    f"{self.family}, or choose --family {family}"
+                )
         if self.trainer.optimizer.lr_clips is not None and self.batches.batch_rows is None:
             raise UserError(
                 "trainer.optimizer.lr_clips is for steps of a number of clips, but batches.batch_rows is not set, so "

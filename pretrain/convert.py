@@ -57,7 +57,7 @@ def show(conversion: Conversion) -> None:
         console.print(f"no {head}: the encoder alone", style="yellow")
     if source.left_over:
         console.print(f"left over: {', '.join(source.left_over[:5])} ({len(source.left_over)} weights)")
-    for note in source.notes:
+    for note in ssam.account_of(source).notes if isinstance(source, ssam.Checkpoint) else source.notes:
         console.print(f"note: {note}")
     by, by_result = conversion.implementations
     table = Table("layer", "largest difference", title=f"hidden states by {by} and, from the result, by {by_result}")
@@ -65,7 +65,9 @@ def show(conversion: Conversion) -> None:
         table.add_row(str(layer), f"{difference:.1e}")
     console.print(table)
     if result.format == "ssam":
-        console.print("the file holds weights alone: who reads it takes clips as the released code does")
+        unlike = [name for name in ssam.READING if getattr(source.config, name) != "official"]
+        others = f", so its frames are not this encoder's, whose {', '.join(unlike)} differ" if unlike else ""
+        console.print(f"the file holds weights alone: who reads it takes clips as the released code does{others}")
     if "fairseq" in (source.format, result.format):
         console.print("fairseq itself cannot be installed beside this: its file was read by its names, in transformers")
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from pathlib import Path
+import re
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,14 +50,14 @@ def check_encoder(name: str) -> None:
     """Raise the ``UserError`` of an encoder that is not there or reads another sample rate, before it is needed."""
     if name != "logmel":
         with quiet():
-            _normalises(name.removeprefix(INITIALISED))
+            _normalises(_place(name.removeprefix(INITIALISED)))
 
 
 class TransformersEncoder:
     """All hidden states of a model that transformers knows, Audio Mamba too; layer 0 is the first block's input."""
 
     def __init__(self, name: str, seed: int) -> None:
-        source = name.removeprefix(INITIALISED)
+        source = _place(name.removeprefix(INITIALISED))
         with quiet():
             self.normalise = _normalises(source)
             self.model = _initialised(source, seed) if name.startswith(INITIALISED) else _pretrained(source)
@@ -81,7 +81,21 @@ class TransformersEncoder:
         return frames
 
 
+def _place(source: str) -> str:
+    """Return the folder or name of the Hub: of a run, that of its encoder."""
+    from nonverbal.models.checkpoints import place_of
+
+    path = place_of(source)
+    if path is not None and path.is_file():
+        raise UserError(
+            f"{source} is a file, where a folder in Hugging Face format is read; make one of it: nonverbal convert "
+            f"{source} --to transformers --out FOLDER"
+        )
+    return source if path is None else str(path)
+
+
 def _pretrained(source: str) -> Any:
+    from safetensors import SafetensorError
     from transformers import AutoModel
 
     import nonverbal.models.ssam  # noqa: F401  (lets transformers know Audio Mamba)
@@ -91,6 +105,10 @@ def _pretrained(source: str) -> Any:
         model, found = AutoModel.from_pretrained(
             source, use_safetensors=True, output_loading_info=True, trust_remote_code=False
         )
+    except SafetensorError as error:
+        raise UserError(
+            f"{source}/model.safetensors is cut short or damaged ({error}); copy, download or export it again"
+        ) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise _unloadable(source, error) from error
     # transformers draws missing weights at random; the mask embedding alone plays no part in a frozen encoder.
@@ -99,6 +117,13 @@ def _pretrained(source: str) -> Any:
         raise UserError(
             f"the weights in {source} are not whole: {len(missing)} are missing ({', '.join(missing[:3])}), "
             f"{len(found['mismatched_keys'])} have another shape; export or download it again"
+        )
+    # Heads of other tasks are left over rightly; blocks are not.
+    blocks = sorted(key for key in found["unexpected_keys"] if re.search(r"\b(layers|blocks|conv_layers)\.\d+\.", key))
+    if blocks:
+        raise UserError(
+            f"{source} has weights of blocks that its config.json has not ({', '.join(blocks[:2])}), which would be "
+            "left out; download or export it again"
         )
     return _checked(model, source)
 
@@ -132,14 +157,6 @@ def _normalises(source: str) -> bool:
     """Whether an encoder's waveforms are to have zero mean and unit variance."""
     from transformers import AutoFeatureExtractor
 
-    if Path(source).is_file():
-        raise UserError(
-            f"{source} is a file, where a folder in Hugging Face format is read; make one of it: nonverbal convert "
-            f"{source} --to transformers --out FOLDER"
-        )
-    # A name of the Hub has one slash at most.
-    if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).is_dir():
-        raise UserError(f"there is no folder {source}; nonverbal pretrain writes an encoder to RUN/encoder")
     try:
         extractor = AutoFeatureExtractor.from_pretrained(source)
     except (OSError, ValueError) as error:

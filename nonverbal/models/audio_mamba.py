@@ -147,6 +147,31 @@ class AudioMambaForPreTrainingOutput(ModelOutput):  # type: ignore[misc]
     """``(N, 250)`` bool: which patches were hidden."""
 
 
+def own_samples(waveforms: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Return how many samples of each row ``(N, T)`` are its own, ``(N,)``: all, or what the mask says.
+
+    Raises:
+        ValueError: they are no batch of waveforms, or the mask does not fit, or a row's samples do not begin it.
+    """
+    if not isinstance(waveforms, Tensor) or waveforms.ndim != 2 or not waveforms.numel():
+        kind = type(waveforms).__name__
+        found = f"of shape {tuple(waveforms.shape)}" if isinstance(waveforms, Tensor) else f"a {kind}"
+        raise ValueError(f"input_values must be a tensor of shape (clips, samples), neither of them 0, but is {found}")
+    if not waveforms.is_floating_point():
+        raise ValueError(f"input_values must be floating-point samples in [-1, 1], but are {waveforms.dtype}")
+    if attention_mask is None:
+        return torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+    if attention_mask.shape != waveforms.shape:
+        shapes = f"{tuple(waveforms.shape)}, but is of shape {tuple(attention_mask.shape)}"
+        raise ValueError(f"attention_mask must be of the shape of input_values, {shapes}")
+    own = attention_mask.to(waveforms.device) != 0
+    lengths = own.sum(1)
+    first = torch.arange(own.shape[1], device=own.device) < lengths[:, None]
+    if wrong := ((own != first).any(1) | (lengths == 0)).nonzero().flatten().tolist():
+        raise ValueError(f"attention_mask must be 1 from each clip's start on, then 0, but is not in rows {wrong[:5]}")
+    return lengths
+
+
 def log_mel(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Return natural-log mel spectrograms, ``(N, F, 80)`` float32, and the number of each row's own frames, ``(N,)``.
 
@@ -372,9 +397,11 @@ class AudioMambaModel(AudioMambaPreTrainedModel):
             attention_mask: ``(N, T)``, 1 where samples are the row's own, from its start on.
             output_hidden_states: return those of all blocks too.
             return_dict: ``False`` for a tuple.
+
+        Raises:
+            ValueError: what is given has another shape, or a row has no samples of its own, or not from its start on.
         """
-        whole = torch.full((len(input_values),), input_values.shape[1], device=input_values.device)
-        mel, frames = log_mel(input_values, whole if attention_mask is None else attention_mask.sum(1))
+        mel, frames = log_mel(input_values, own_samples(input_values, attention_mask))
         mel = standardise(mel, frames, correction=int(self.config.standardisation == "official"))
         official = self.config.padding == "official"
         times = (frames // PATCH_FRAMES).clamp(min=1)
@@ -456,8 +483,7 @@ class AudioMambaForPreTraining(AudioMambaPreTrainedModel):
             attention_mask: ``(N, T)``, 1 where samples are the row's own.
             mask: ``(N, 250)`` bool, which patches are hidden; drawn where it is not given.
         """
-        whole = torch.full((len(input_values),), input_values.shape[1], device=input_values.device)
-        mel, frames = log_mel(input_values, whole if attention_mask is None else attention_mask.sum(1))
+        mel, frames = log_mel(input_values, own_samples(input_values, attention_mask))
         cut = self.crop(standardise(mel, frames, correction=0), frames, torch.zeros_like(frames))
         if mask is None:
             count = round(self.config.mask_ratio * TIMES * BANDS)

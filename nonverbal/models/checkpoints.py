@@ -92,7 +92,7 @@ def place_of(source: str) -> Path | None:
     # A name of the Hub is NAME or OWNER/NAME.
     names_a_path = source.startswith((".", "/", "~")) or source.count("/") > 1 or path.suffix in (".pt", ".pth", ".bin")
     if names_a_path and not path.exists():
-        raise UserError(f"there is no file or folder {source} to start from")
+        raise UserError(f"there is no file or folder {source}; nonverbal pretrain writes an encoder to RUN/encoder")
     if (path / "state.json").is_file():
         raise UserError(
             f"{source} is a checkpoint that continues its own run; give the run's folder, whose encoder/ is its best"
@@ -101,6 +101,9 @@ def place_of(source: str) -> Path | None:
         if not (path / "encoder").is_dir():
             raise UserError(f"the run {source} has no encoder/ yet: it is written with the first checkpoint")
         path = path / "encoder"
+    if path.is_dir() and not (path / "config.json").is_file():
+        # transformers would guess the architecture from the letters of the folder's name.
+        raise UserError(f"{path} is neither a run nor a folder in Hugging Face format: it has no config.json")
     return path if path.exists() else None
 
 
@@ -116,7 +119,7 @@ def _from_transformers(path: Path | None, source: str) -> Checkpoint:
     except UserError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise _unloadable(source, path, error) from error
+        raise unloadable(source, path, error) from error
     normalise, note = _extractor(path, place, config.feat_extract_norm == "group")
     present = {name: value for name, value in model.state_dict().items() if name not in info["missing_keys"]}
     left = (*info["unexpected_keys"], *(str(key) for key in info["mismatched_keys"]))
@@ -140,7 +143,7 @@ def _extractor(path: Path | None, place: str, group_norm: bool) -> tuple[bool, t
     try:
         return bool(Wav2Vec2FeatureExtractor.from_pretrained(place).do_normalize), ()
     except (OSError, ValueError) as error:
-        raise _unloadable(place, path, error) from error
+        raise unloadable(place, path, error) from error
 
 
 def _custom(normalise: bool, why: str) -> str:
@@ -243,9 +246,14 @@ def _checked(
     return Checkpoint(source, format_, config, kept, original, tuple(left), normalise, notes, path)
 
 
-def _unloadable(source: str, path: Path | None, error: Exception) -> UserError:
+def unloadable(source: str, path: Path | None, error: Exception) -> UserError:
+    """Return what to say of a folder, or a name of the Hub, that transformers cannot load."""
     reason = " ".join(str(error).split())[:300]
     hint = ""
-    if path is not None and (path / "pytorch_model.bin").is_file() and not list(path.glob("*.safetensors")):
+    if path is None:
+        hint = f"; there is no folder {source} here, so it was taken for a name of the Hugging Face Hub"
+    elif isinstance(error, SafetensorError):
+        hint = f"; {path / 'model.safetensors'} is cut short or damaged: copy, download or export it again"
+    elif (path / "pytorch_model.bin").is_file() and not list(path.glob("*.safetensors")):
         hint = f"; its weights are pickled: nonverbal convert {path / 'pytorch_model.bin'} --to transformers reads them"
     return UserError(f"cannot load the checkpoint {source!r}: {reason}{hint}")

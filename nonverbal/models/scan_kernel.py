@@ -43,7 +43,11 @@ def _load() -> ctypes.CDLL:
     except OSError:  # not built yet, or damaged
         pass
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        return ctypes.CDLL(str(_keep(_compile(Path(folder)), cached)))
+        built = _compile(Path(folder))
+        # Before it is kept: what cannot be loaded here is of no use to anybody.
+        kernel = ctypes.CDLL(str(built))
+        _keep(built, cached)
+    return kernel
 
 
 def _cached() -> Path:
@@ -64,9 +68,14 @@ def _cached() -> Path:
 def _compile(folder: Path) -> Path:
     """Build the kernel. Raises OSError without a compiler, or if it fails, and SubprocessError if it hangs."""
     found = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
-    compiler = shlex.split(os.environ.get("CXX", "")) or ([found] if found else [])
+    try:
+        compiler = shlex.split(os.environ.get("CXX", "")) or ([found] if found else [])
+    except ValueError as error:
+        raise OSError(f"the environment's CXX cannot be read ({error}): {os.environ['CXX']}") from error
     if not compiler:
-        raise FileNotFoundError("no g++ or clang++ was found")
+        raise FileNotFoundError("no g++ or clang++ was found; install one, or set CXX to a C++ compiler")
+    if shutil.which(compiler[0]) is None:
+        raise FileNotFoundError(f"the environment's CXX names {compiler[0]}, which is not there")
     source, built, said = folder / "scan.cpp", folder / "scan.so", folder / "said"
     source.write_text(KERNEL, encoding="utf-8")
     # Into a file: a pipe is held open by a compiler's own processes, even when the compiler was killed.
@@ -78,15 +87,18 @@ def _compile(folder: Path) -> Path:
     return built
 
 
-def _keep(built: Path, cached: Path) -> Path:
+def _keep(built: Path, cached: Path) -> None:
     """Put the kernel into the cache, whole at once. Where there is no writing, it serves this process alone."""
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
             os.replace(shutil.copy(built, folder), cached)
-    except OSError:
-        return built
-    return cached
+    except OSError as error:
+        warnings.warn(
+            f"every process builds the selective scan's kernel anew, because it cannot be kept ({error}); "
+            "XDG_CACHE_HOME may name a folder that can be written",
+            stacklevel=6,
+        )
 
 
 KERNEL = r"""

@@ -21,7 +21,7 @@ from nonverbal.models.audio_mamba import (
     positions,
     register,
 )
-from nonverbal.models.checkpoints import place_of
+from nonverbal.models.checkpoints import place_of, unloadable
 from nonverbal.models.pickles import load_weights_only
 from nonverbal.models.quiet import quiet
 from nonverbal.models.start import Account
@@ -60,7 +60,9 @@ class Architecture:
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
         if self.hidden_size < 4 or self.hidden_size % 4:
-            raise UserError(f"architecture.hidden_size must be a multiple of 4, but is {self.hidden_size}")
+            raise UserError(
+                f"architecture.hidden_size must be a multiple of 4 and at least 4, but is {self.hidden_size}"
+            )
         for name in ("layers", "state_size", "conv_width", "expand"):
             if getattr(self, name) < 1:
                 raise UserError(f"architecture.{name} must be at least 1, but is {getattr(self, name)}")
@@ -167,7 +169,8 @@ def account_of(checkpoint: Checkpoint) -> Account:
         rows.append(("left over", ", ".join(checkpoint.left_over), f"{len(checkpoint.left_over)} weights"))
     config = checkpoint.config
     official = [name for name in READING if getattr(config, name) == "official"]
-    kept = f"the encoder keeps the checkpoint's way of reading clips: {', '.join(official)} as in the released code"
+    read = f"{', '.join(official)} as in the released code (config.json)"
+    kept = f"the encoder keeps the checkpoint's way of reading clips: {read}"
     warning = None if checkpoint.has_head else "the checkpoint has no whole head: what it lacks starts at random"
     return Account(checkpoint.source, tuple(rows), (*checkpoint.notes, *([kept] if official else [])), warning)
 
@@ -210,8 +213,7 @@ def read_checkpoint(source: str) -> Checkpoint:
                 place, use_safetensors=True, output_loading_info=True, dtype=torch.float32
             )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"cannot load the checkpoint {source!r}: {reason}") from error
+        raise unloadable(source, path, error) from error
     lacking = sorted(info["missing_keys"])
     unknown = sorted(info["unexpected_keys"])
     left_over = tuple(name for name in unknown if name.startswith("classifier."))

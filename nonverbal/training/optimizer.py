@@ -37,12 +37,24 @@ class OptimizerSettings:
     """Largest norm of the whole gradient; none in wav2vec 2.0."""
     layer_decay: float = 1.0
     """Factor on the learning rate for each block below the top (0.9, say): low layers of a checkpoint change less. The
-    convolutions count as below the lowest block; quantiser and projections keep the whole rate."""
+    convolutions, or what maps an Audio Mamba's patches, count as below the lowest block; what pretraining alone needs
+    keeps the whole rate."""
     freeze_conv_steps: int = 0
-    """Steps at the beginning in which the convolutions do not learn."""
+    """Steps at the beginning in which the convolutions, or what maps an Audio Mamba's patches, do not learn."""
 
     def __post_init__(self) -> None:
         """Refuse factors that no run can have."""
+        if not 0 < self.lr < math.inf:
+            raise UserError(f"trainer.optimizer.lr must be above 0, but is {self.lr}")
+        if not (self.eps > 0 and self.weight_decay >= 0 and all(0 <= beta < 1 for beta in self.betas)):
+            raise UserError(
+                "trainer.optimizer needs eps above 0, weight_decay of at least 0, and betas of at least 0 and below 1, "
+                f"but has {self.eps}, {self.weight_decay} and {self.betas}"
+            )
+        if self.warmup_steps < 0:
+            raise UserError(f"trainer.optimizer.warmup_steps must be at least 0, but is {self.warmup_steps}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UserError(f"trainer.optimizer.clip_norm must be above 0, but is {self.clip_norm}")
         if self.lr_clips is not None and self.lr_clips < 1:
             raise UserError(f"trainer.optimizer.lr_clips must be at least 1, but is {self.lr_clips}")
         if not 0 < self.layer_decay <= 1:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +114,32 @@ def test_weights_that_are_missing_are_not_drawn_at_random(encoder_folder: Path) 
         load_encoder(str(encoder_folder))
 
 
+def test_blocks_that_the_configuration_has_not_are_not_left_out(encoder_folder: Path) -> None:
+    config = json.loads((encoder_folder / "config.json").read_text())
+    (encoder_folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+    with pytest.raises(UserError, match=r"weights of blocks that its config.json has not \(.*layers\.1\."):
+        load_encoder(str(encoder_folder))
+
+
+def test_weights_that_are_cut_short_are_named(encoder_folder: Path) -> None:
+    weights = encoder_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"model.safetensors is cut short or damaged .* copy, download or export"):
+        load_encoder(str(encoder_folder))
+
+
+def test_of_a_run_it_is_the_encoder(encoder_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").touch()
+    encoder_folder.rename(run / "encoder")
+    waveform = _noise(5000, 0)
+    encoder, same = load_encoder(str(run)), load_encoder(str(run / "encoder"))
+    assert encoder.name == str(run)
+    assert encoder.key == same.key
+    np.testing.assert_array_equal(encoder.frames(waveform), same.frames(waveform))
+
+
 def test_pickled_weights_are_refused(encoder_folder: Path) -> None:
     import torch
     from safetensors.torch import load_file
@@ -124,7 +151,7 @@ def test_pickled_weights_are_refused(encoder_folder: Path) -> None:
 
 
 def test_an_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"there is no folder {tmp_path}/nothing"):
+    with pytest.raises(UserError, match=f"there is no file or folder {tmp_path}/nothing"):
         load_encoder(f"{tmp_path}/nothing")
 
 

@@ -265,12 +265,35 @@ def test_25_frames_a_second_of_any_length(samples, frames):
     assert found.last_hidden_state.isfinite().all()
 
 
-def test_25_seconds_and_no_sound_at_all():
-    batch, mask = padded(sound(400_000), torch.zeros(16_000), torch.zeros(0))
+def test_25_seconds_silence_and_a_single_sample():
+    batch, mask = padded(sound(400_000), torch.zeros(16_000), torch.zeros(1))
     with torch.no_grad():
         found = model_of(AudioMambaModel)(batch, mask)
     assert found.last_hidden_state.isfinite().all()
     assert found.frame_mask.sum(1).tolist() == [625, 25, 1]
+
+
+@pytest.mark.parametrize("cls", [AudioMambaModel, AudioMambaForPreTraining, AudioMambaForAudioClassification])
+@pytest.mark.parametrize(
+    ("waveforms", "mask", "message"),
+    [
+        (torch.zeros(900), None, r"input_values must be .* \(clips, samples\).* is of shape \(900,\)"),
+        (torch.zeros(2, 0), None, r"neither of them 0, but is of shape \(2, 0\)"),
+        (np.zeros((1, 900)), None, "but is a ndarray"),
+        (torch.zeros(1, 900, dtype=torch.int16), None, r"in \[-1, 1\], but are torch.int16"),
+        (torch.zeros(2, 900), torch.ones(1, 900), r"of input_values, \(2, 900\), but is of shape \(1, 900\)"),
+        (torch.zeros(2, 900), torch.ones(2, 90), r"but is of shape \(2, 90\)"),
+        (torch.zeros(2, 900), torch.ones(2, 900).tril(-1), r"not in rows \[0\]"),
+        (
+            torch.zeros(2, 900),
+            torch.arange(900).expand(2, -1) > 400,
+            r"each clip.s start .* not in rows \[0, 1\]",
+        ),
+    ],
+)
+def test_what_is_no_batch_of_waveforms_is_refused(cls, waveforms, mask, message):
+    with pytest.raises(ValueError, match=message):
+        model_of(cls)(waveforms, mask)
 
 
 def test_hidden_states_as_transformers_counts_them():

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from nonverbal.errors import UserError
+from nonverbal.models import ssam
 from nonverbal.models.checkpoints import read_checkpoint
 from nonverbal.models.conversion import convert
 from nonverbal.models.names import TABLE, Layout, renamed, translate
@@ -265,8 +266,16 @@ def test_a_folder_whose_weights_are_cut_short(tmp_path):
     save_transformers(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(UserError, match="cannot load the checkpoint"):
+    with pytest.raises(UserError, match="cannot load the checkpoint.*model.safetensors is cut short or damaged"):
         read_checkpoint(str(tmp_path))
+
+
+def test_a_folder_without_config_is_not_guessed_by_its_name(tmp_path):
+    # transformers finds "mpt" in it.
+    (tmp_path / "emptydir").mkdir()
+    for read in (read_checkpoint, ssam.read_checkpoint):
+        with pytest.raises(UserError, match="emptydir is neither a run nor .* it has no config.json"):
+            read(str(tmp_path / "emptydir"))
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04", b"\x80\x02]q\x00."], ids=repr)

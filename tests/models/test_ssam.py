@@ -121,7 +121,7 @@ def test_what_is_no_such_file_is_refused_with_a_reason(tmp_path, monkeypatch):
         ("more.pth", r"1 unknown ones \(audio_mamba.blocks.0.attn.weight"),
         ("other.pth", "is no Audio Mamba of the released code: it has no usable 'blocks.0.mixer.A_log'"),
         ("wav2vec2", "wav2vec2 is a 'wav2vec2' model, not an Audio Mamba"),
-        (str(tmp_path / "nowhere"), "there is no file or folder .*nowhere to start from"),
+        (str(tmp_path / "nowhere"), "there is no file or folder .*nowhere; nonverbal pretrain"),
     ):
         with pytest.raises(UserError, match=message) as refused:
             read_checkpoint(source)
@@ -205,7 +205,7 @@ def test_another_architecture_than_the_settings_is_refused(tmp_path):
     assert_same(build_model(str(tmp_path / "tiny.pth"), SMALL, OPTIONS, 0)[0], model_of())
     with pytest.raises(UserError, match="has Architecture.*layers=2.*but ssam.architecture asks for .*layers=3"):
         build_model(str(tmp_path / "tiny.pth"), Architecture(16, 3, 3), OPTIONS, 0)
-    with pytest.raises(UserError, match="architecture.hidden_size must be a multiple of 4, but is 18"):
+    with pytest.raises(UserError, match="architecture.hidden_size must be a multiple of 4 and at least 4, but is 18"):
         Architecture(hidden_size=18)
     with pytest.raises(UserError, match="architecture.layers must be at least 1, but is 0"):
         Architecture(layers=0)

@@ -53,7 +53,7 @@ def test_a_checkpoint_is_continued_with_its_weights_shape_and_normalisation(tmp_
 
 
 def test_what_is_no_checkpoint_is_refused_in_words(tmp_path):
-    with pytest.raises(UserError, match="there is no file or folder .*nowhere to start from"):
+    with pytest.raises(UserError, match="there is no file or folder .*nowhere; nonverbal pretrain"):
         build_model(str(tmp_path / "nowhere"), Architecture(), None, 0)
     model, _ = build_model(None, Architecture(**SIZES), None, seed=0)
     export(model, model.state_dict(), False, tmp_path / "whole")

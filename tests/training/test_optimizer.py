@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -20,6 +22,28 @@ def test_learning_rate_is_transformers_schedule(schedule, reference):
         # transformers' first step has a rate of 0 and does nothing; ours begins one step further on the ramp.
         expected = scheduler.lr_lambdas[0](step + 1 if step < 10 else step) * 3e-4
         assert learning_rate(step, 50, settings) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"lr": 0.0},
+        {"lr": -1.0},
+        {"lr": math.nan},
+        {"eps": 0.0},
+        {"weight_decay": -0.1},
+        {"betas": (0.9, 1.0)},
+        {"warmup_steps": -1},
+        {"clip_norm": 0.0},
+        {"layer_decay": 0.0},
+        {"freeze_conv_steps": -1},
+        {"lr_clips": 0},
+    ],
+    ids=str,
+)
+def test_what_no_optimizer_can_take_is_refused_by_name(given):
+    with pytest.raises(UserError, match=f"trainer.optimizer.*{next(iter(given))}"):
+        OptimizerSettings(**given)
 
 
 def test_a_warmup_longer_than_the_run_is_refused():

@@ -31,8 +31,6 @@ def test_without_lr_clips_the_rate_is_as_given():
 def test_it_needs_a_number_of_clips():
     with pytest.raises(UserError, match=r"lr_clips .* batches.batch_rows is not set.* set it, or leave lr_clips out"):
         settings_of(rows=None, lr=1.5e-4, lr_clips=256)
-    with pytest.raises(UserError, match="lr_clips must be at least 1, but is 0"):
-        OptimizerSettings(lr_clips=0)
 
 
 def test_a_run_learns_at_the_scaled_rate_and_says_so(make_shards, tmp_path):

@@ -36,7 +36,7 @@ WIDTHS, ROWS = (192, 384, 768), (8, 32)
 SCANS, CONVS = ("compiled", "pytorch", "transformers", "mambapy"), ("conv", "conv1d")
 LEAST_SECONDS, MANY_SECONDS = 2.0, 4.0
 """For which a process repeats its pass, at least once; above which a pass is measured in one round alone."""
-LARGEST = {"pytorch": 768 * 8, "transformers": 192 * 8}
+LARGEST = {"transformers": 192 * 8}
 """Width by rows, above which they would take many minutes. Their seconds grow with both."""
 
 Figures = dict[str, float]

@@ -35,6 +35,9 @@ from nonverbal.files import locked, room_for, write_atomically
 STRICT = (*AudioProblem.REASONS, "missing", "mislabelled")
 """What ``strict`` does not accept."""
 
+SHARD = re.compile(r"(train|validation)-\d{6,}\.tar(\.new)?")
+"""A shard, whole or unfinished; what else lies in the folder is left alone."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -356,8 +359,9 @@ def _facts(name: str, source: Source, reader: str) -> dict[str, Any]:
 
 def _write(config: PrepareConfig, clips: list[Clip], parts: list[Part]) -> None:
     # Without an index, shards here are what an interrupted call left.
-    for leftover in (*config.out.glob("train-*.tar*"), *config.out.glob("validation-*.tar*")):
-        leftover.unlink()
+    for leftover in config.out.iterdir():
+        if SHARD.fullmatch(leftover.name):
+            leftover.unlink()
     with progress("writing", sum(part.size for part in parts) // 1_000_000, "MB") as advance:
         done = 0
         for written in write_shards(config.out, clips, parts, config.shard_megabytes, config.seed):

@@ -100,15 +100,16 @@ def write_units(folder: Path, facts: dict[str, Any], units: dict[str, list[np.nd
 
     Until then the folder is no folder of units.
     """
-    names = {}
+    names, arrays = {}, {}
     for sha256, parts in units.items():
         names[sha256] = sha256[:16]
-        np.save(folder / f"{sha256[:16]}.npy", np.concatenate(parts).astype(np.uint16))
-        np.save(folder / f"{sha256[:16]}-ends.npy", np.cumsum([len(part) for part in parts], dtype=np.int64))
+        arrays[f"{sha256[:16]}.npy"] = np.concatenate(parts).astype(np.uint16)
+        arrays[f"{sha256[:16]}-ends.npy"] = np.cumsum([len(part) for part in parts], dtype=np.int64)
     files = {}
-    for path in sorted(folder.glob("*.npy")):
-        with open(path, "rb") as file:
-            files[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    for name in sorted(arrays):
+        np.save(folder / name, arrays[name])
+        with open(folder / name, "rb") as file:
+            files[name] = hashlib.file_digest(file, "sha256").hexdigest()
     facts = {"format": FORMAT, "version": VERSION, **facts, "folders": names, "files": files}
     write_atomically(folder / "units.json", json.dumps(facts, indent=1) + "\n")
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
+
+NAME = re.compile(r"step-(0|[1-9][0-9]*)")
+"""Of a checkpoint's folder."""
 
 
 @dataclass
@@ -39,7 +43,8 @@ def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tens
     final = folder / f"step-{position.step}"
     temporary = folder / f".step-{position.step}.new"
     for leftover in folder.glob(".step-*.new"):
-        shutil.rmtree(leftover)
+        if NAME.fullmatch(leftover.name[1 : -len(".new")]):
+            shutil.rmtree(leftover)
     temporary.mkdir(parents=True)
     save_file(dict(weights), temporary / "model.safetensors")
     save_file(dict(moments), temporary / "optimizer.safetensors")
@@ -70,8 +75,8 @@ def prune(folder: Path, keep: int, position: Position) -> None:
 
 
 def saved(folder: Path) -> list[Path]:
-    """Return the checkpoints in ``folder``, oldest first."""
-    return sorted(folder.glob("step-*"), key=_step)
+    """Return the checkpoints in ``folder``, oldest first. What others put beside them, a copy say, is left alone."""
+    return sorted((path for path in folder.glob("step-*") if NAME.fullmatch(path.name) and path.is_dir()), key=_step)
 
 
 def _step(checkpoint: Path) -> int:

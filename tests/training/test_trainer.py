@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -229,6 +230,24 @@ def test_unreadable_checkpoints_ahead_of_the_run_push_none_of_its_own_out(tmp_pa
         (tmp_path / f"step-{step}").mkdir()
     checkpoint.prune(tmp_path, 1, checkpoint.Position(step=6, best_step=2))
     assert [path.name for path in checkpoint.saved(tmp_path)] == ["step-2", "step-6", "step-8"]
+
+
+def test_what_others_put_among_the_checkpoints_is_left_alone(tmp_path, shards):
+    """A copy made while the run goes on, a note, a folder of another numbering."""
+    half = trainer_of(tmp_path, shards, settings_of(checkpoint_every=2, keep_checkpoints=1))
+    stop_at(half, 6)
+    with pytest.raises(Interrupted):
+        half.train()
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "step-6", folder / "step-6-backup")
+    (folder / "step-007").mkdir()
+    (folder / ".step-6-backup.new").mkdir()
+    (folder / "step-notes").write_text("x")
+    (folder / "step-9").write_text("a file of this name is not a checkpoint")
+    trainer_of(tmp_path, shards, settings_of(checkpoint_every=2, keep_checkpoints=1)).train()
+    left = {"step-6-backup", "step-007", ".step-6-backup.new", "step-notes", "step-9"}
+    assert left < {path.name for path in folder.iterdir()}
+    assert checkpoint.saved(folder)[-1].name == "step-12"
 
 
 def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path):

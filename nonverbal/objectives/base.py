@@ -86,7 +86,7 @@ class Objective(Protocol):
 
     target_sampler: TargetSampler
     symptoms: Sequence[Symptom]
-    """What its metrics show where it fails to learn."""
+    """What its metrics show where it fails to learn, the most specific first."""
     drops_layers: bool
     """Whether parameters may be without a gradient in a step: the same ones in all its micro-batches."""
 

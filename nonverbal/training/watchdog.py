@@ -36,6 +36,7 @@ class Watchdog:
     """Reads each row of training metrics. What it has counted is not kept when a run is interrupted."""
 
     def __init__(self, settings: WatchdogSettings, symptoms: Sequence[Symptom], warmup_steps: int, steps: int) -> None:
+        """Watch a run for ``symptoms``, the most specific first."""
         self.settings, self.symptoms = settings, (*symptoms, VANISHED)
         self.warmup_steps, self.steps = warmup_steps, steps
         self.rows = dict.fromkeys((symptom.name for symptom in self.symptoms), 0)
@@ -52,23 +53,33 @@ class Watchdog:
             UserError: a symptom has lasted, and the settings say to stop.
         """
         self.last.append(row)
+        mean = self._mean(row)
+        counting = [symptom for symptom in self.symptoms if self._counts(symptom, step)]
         for symptom in self.symptoms:
-            counts = step > (max(self.warmup_steps, self.steps // 5) if symptom.slow else self.warmup_steps)
-            shown = self._mean(row) if symptom.slow else row
-            self.rows[symptom.name] = self.rows[symptom.name] + 1 if counts and symptom.holds(shown) else 0
-            if self.rows[symptom.name] == self.settings.patience:
-                return self._report(symptom, shown, step)
-        return None
+            holds = symptom in counting and symptom.holds(mean if symptom.slow else row)
+            self.rows[symptom.name] = self.rows[symptom.name] + 1 if holds else 0
+        if self.settings.patience not in self.rows.values():
+            return None
+        # Which of several was the first to last may hang on rounding: all that hold are named.
+        shown = {symptom.name: mean if symptom.holds(mean) else row for symptom in counting}
+        return self._report([(symptom, row) for symptom in counting if symptom.holds(row := shown[symptom.name])], step)
+
+    def _counts(self, symptom: Symptom, step: int) -> bool:
+        return step > (max(self.warmup_steps, self.steps // 5) if symptom.slow else self.warmup_steps)
 
     def _mean(self, row: Metrics) -> Metrics:
         """Return the mean of the last rows: what is at chance is above it in every other row."""
         return {name: sum(last.get(name, value) for last in self.last) / len(self.last) for name, value in row.items()}
 
-    def _report(self, symptom: Symptom, row: Metrics, step: int) -> str:
-        seen = ", ".join(f"{name} {row[name]:.4g}" for name in symptom.reading)
+    def _report(self, shown: Sequence[tuple[Symptom, Metrics]], step: int) -> str:
+        seen = [
+            f"{symptom.name} ({', '.join(f'{name} {row[name]:.4g}' for name in symptom.reading)})"
+            for symptom, row in shown
+        ]
+        # The most specific causes the others.
         message = (
-            f"step {step}: {symptom.name} ({seen}), for {self.settings.patience} rows of metrics; usual causes: "
-            f"{symptom.causes}"
+            f"step {step}: {', and '.join(seen)}, for {self.settings.patience} rows of metrics; usual causes: "
+            f"{shown[0][0].causes}"
         )
         if self.settings.on_collapse == "stop":
             raise UserError(f"stopped at {message}; with --trainer.watchdog.on_collapse warn it would have gone on")

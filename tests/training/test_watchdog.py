@@ -9,7 +9,7 @@ from toy import ToyObjective
 
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, Symptom
-from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective, symptoms
+from nonverbal.objectives.contrastive import COLLAPSED, Wav2Vec2Settings, build_objective, symptoms
 from nonverbal.training.watchdog import Watchdog, WatchdogSettings
 
 HEALTHY = {"perplexity": 60.0, "contrastive": 4.0, "accuracy": 0.1, "chance": 0.03, "grad_norm": 1.0}
@@ -37,6 +37,30 @@ def test_each_symptom_is_told_once_after_its_patience(change, first, name):
     assert [strict.read({**HEALTHY, **change}, step) for step in range(10, first, 10)] == [None] * (first // 10 - 1)
     with pytest.raises(UserError, match=f"stopped at step {first}: {name}.*usual causes: .*on_collapse warn"):
         strict.read({**HEALTHY, **change}, first)
+
+
+@pytest.mark.parametrize("jitter", [-1e-3, 0, 1e-3])
+def test_every_symptom_that_holds_is_named_the_most_specific_first(jitter):
+    # The perplexity varies around its limit, so rounding decides whether it or the accuracy is the first to last.
+    few = 2 + COLLAPSED * 2 * 63
+    dog = watchdog(patience=4)
+    for step in range(10, 1000, 10):
+        perplexity = few - 0.01 + (0.02 + jitter) * (step % 40 == 0)
+        row = {**HEALTHY, "perplexity": perplexity, "accuracy": 0.03}
+        if message := dog.read(row, step):
+            break
+    assert "the codebook has collapsed (perplexity " in message
+    assert message.index("codebook") < message.index("the contrastive accuracy is still at chance (accuracy 0.03, ")
+    assert "usual causes: a diversity weight" in message
+
+
+def test_a_symptom_that_has_passed_is_not_named():
+    dog = watchdog(patience=3)
+    rows = [{**HEALTHY, "perplexity": 2.0}] * 2 + [{**HEALTHY, "contrastive": 0.0}] * 3
+    said = [dog.read(row, 110 + 10 * number) for number, row in enumerate(rows)]
+    assert said[:4] == [None] * 4
+    assert "loss is zero" in said[4]
+    assert "collapsed" not in said[4]
 
 
 def test_an_accuracy_that_varies_around_chance_is_at_chance():

@@ -1,9 +1,40 @@
 """What is asked of the operating system."""
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+"""What Linux calls units that multiply bfloat16: on x86 the first two, on Arm the last."""
+
+ISA_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+"""Instruction sets to which ``ONEDNN_MAX_CPU_ISA`` may hold oneDNN, and that leave bf16 units unused."""
+
+
+def has_bf16_units() -> bool:
+    """Whether this processor multiplies bfloat16 in units of its own. Elsewhere each product is emulated, slowly.
+
+    Where the system does not tell, there are none.
+    """
+    held_to = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    return held_to not in ISA_WITHOUT_BF16 and not BF16_FLAGS.isdisjoint(processor_flags())
+
+
+def processor_flags() -> list[str]:
+    """Return what Linux says that the first processor can do; empty on other systems."""
+    return next((line.split(":", 1)[1].split() for line in processor_lines("flags", "Features")), [])
+
+
+def processor_lines(*names: str) -> list[str]:
+    """Return the lines of ``/proc/cpuinfo`` that begin with one of ``names``; empty where there is no such file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
+    except OSError:
+        return []
+    return [line for line in lines if line.startswith(names)]
 
 
 def end_with_parent(number: int) -> None:

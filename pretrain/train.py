@@ -7,6 +7,7 @@ The same command again continues a run that ended early.
 
 import signal
 from contextlib import ExitStack
+from dataclasses import replace
 
 from nonverbal import cli, config
 from nonverbal.data.batches import workers_watched
@@ -27,14 +28,17 @@ def main(argv: list[str]) -> None:
     run = RunFolder(settings.out)
     trained = trainer_of(settings)
     trainer = Trainer(objective, data, trained, run, settings.seed)
+    # In the recipe stands what "auto" has become.
+    settings = replace(settings, trainer=replace(settings.trainer, precision=trainer.precision.value))
     with room_for(settings.out), workers_watched(), ExitStack() as held:
         with trainer.processes.first_before_others() as is_first:
             if is_first:
                 held.enter_context(run.locked())
                 run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out"})
                 run.check_data(data.contents)
-                run.write_environment(processes=trainer.world)
+                run.write_environment(processes=trainer.world, precision=vars(trainer.precision))
         trainer.report.say(data.describe())
+        trainer.report.say(str(trainer.precision))
         if trained.optimizer.lr_clips is not None:
             rate = trained.optimizer
             trainer.report.say(f"peak learning rate: {rate.lr:g}, for {rate.lr_clips} clips a step")

@@ -81,6 +81,7 @@ def rows(measured: Measured, audio: Audio, estimate: Estimate) -> list[tuple[str
             "",
             f"cropped {audio.cropped:.1%}, repeated {audio.repeated:.1%}, padded {audio.padded:.1%}",
         ),
+        ("precision", f"{measured.precision.value}, {measured.precision.why}"),
         ("waiting for data", f"{measured.waiting:.1%} of the time"),
         ("memory", _memory(measured, estimate)),
         ("", f"the largest micro-batch seen held {measured.largest_batch:.1f} s of audio"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from nonverbal.config import differences, dump
 from nonverbal.errors import UserError
@@ -66,6 +67,13 @@ class RunFolder:
                     "give the same settings to continue it, or another --out to start a new one"
                 )
         write_atomically(path, dump(config))
+
+    def precision(self) -> str | None:
+        """Return the precision with which the run began, by its recipe; None where it has not begun."""
+        path = self.folder / "recipe.yaml"
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+        trainer = recipe.get("trainer") if isinstance(recipe, dict) else None
+        return trainer.get("precision") if isinstance(trainer, dict) else None
 
     def check_data(self, sha256: dict[str, str]) -> None:
         """Write ``data.json``, the content (SHA-256 of the index) by folder, or compare with what it says.

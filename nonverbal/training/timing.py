@@ -15,6 +15,7 @@ import torch
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, Objective
+from nonverbal.training.precision import Chosen
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.strategy import trained
@@ -36,6 +37,7 @@ class Measured:
 
     device: str
     on_gpu: bool
+    precision: Chosen
     seconds: list[float]
     """Of each update that counts."""
     waiting: float
@@ -172,6 +174,7 @@ def _measured(trainer: Trainer, clocked: Clocked, folder: Path) -> Measured:
     return Measured(
         device=device_name(device),
         on_gpu=device.type == "cuda",
+        precision=trainer.precision,
         seconds=seconds,
         waiting=waiting,
         largest_batch=clocked.largest / SAMPLE_RATE,

@@ -21,6 +21,7 @@ from nonverbal.training.checkpoint import Position
 from nonverbal.training.log import Log
 from nonverbal.training.metrics import Means
 from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, learning_rate
+from nonverbal.training.precision import choose_precision
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
@@ -37,8 +38,9 @@ class TrainerSettings:
 
     steps: int = 400_000
     """Optimizer steps of the whole run."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 runs matrix products in bfloat16 (autocast); weights, optimizer and losses stay float32."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """bf16 runs matrix products in bfloat16 (autocast); weights, optimizer and losses stay float32. auto: bf16 on a GPU
+    or processor that has units for it, else fp32; the run's recipe.yaml says which, and the run keeps it."""
     validate_every: int = 5_000
     """Steps between validation passes; the lowest validation loss makes the best checkpoint."""
     checkpoint_every: int = 5_000
@@ -132,6 +134,9 @@ class Trainer:
     ) -> None:
         self.processes = Processes(settings.processes, settings.timeout_minutes)
         self.rank, self.world = self.processes.rank, self.processes.world
+        with self.processes.in_contact():
+            self.precision = choose_precision(settings.precision, run.precision(), self.processes)
+        settings = replace(settings, precision=self.precision.value)
         if self.world > data.batches_per_step:
             raise UserError(
                 f"{self.world} processes share the {data.batches_per_step} micro-batches of a step, so some would have "

@@ -17,6 +17,7 @@ from nonverbal.errors import UserError
 from nonverbal.training.cost_table import figures, print_cost
 from nonverbal.training.estimate import Audio, CorpusPasses, Shares, audio_of, cautions, estimate, refusals
 from nonverbal.training.optimizer import OptimizerSettings
+from nonverbal.training.precision import Chosen
 from nonverbal.training.timing import Clocked, Measured, measure
 from nonverbal.training.trainer import TrainerSettings
 
@@ -24,6 +25,7 @@ PROGRAM = Path(__file__).parents[2] / "pretrain/plan.py"
 MEASURED = Measured(
     device="CPU, 1 thread",
     on_gpu=False,
+    precision=Chosen("fp32", "as asked"),
     seconds=[1.0, 3.0],
     waiting=0.01,
     largest_batch=6.0,

@@ -7,7 +7,7 @@ The same clips, shape, dropouts, share of masked frames, 100 negatives and fused
 disturbance of the machine meets all of them; a step's seconds are the least of its process's steps, a peer's the median
 over rounds. Memory is the process's peak, its interpreter and libraries included. The floor is what the matrix products
 and convolutions of the network would take at this machine's measured rates; the profile shows where our step's time
-goes.
+goes. Whether the processor has units for bf16 stands beside the figures: where it has none, bf16 is emulated.
 """
 
 import argparse
@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from nonverbal.system import has_bf16_units
 
 PEERS = ("nonverbal", "transformers", "fairseq2")
 PRECISIONS = ("bf16", "fp32")
@@ -52,6 +54,7 @@ def main() -> None:
         arguments.seconds,
         torch.get_num_threads(),
     )
+    figures["cpu"] = {"bf16_units": has_bf16_units()}
     figures["floor"] = {name: floor(name, arguments.rows, arguments.seconds) for name in PRECISIONS}
     figures["profile"] = profile(arguments.rows, arguments.seconds)
     print(json.dumps(figures, indent=1))
@@ -128,7 +131,10 @@ def nonverbal_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
     from nonverbal.models.wav2vec2 import Dropouts
     from nonverbal.objectives.base import Batch
     from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
+    from nonverbal.system import keep_freed_memory
 
+    # As the trainer does.
+    keep_freed_memory()
     objective = build_objective(Wav2Vec2Settings(dropouts=Dropouts(layer=0.0)), seed=0).train()
     lengths = np.full(len(clips), clips.shape[1])
     random = np.random.default_rng(0)

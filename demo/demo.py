@@ -21,6 +21,7 @@ from nonverbal.evaluation.plots import plot_probes, plot_training, read_metrics
 from nonverbal.evaluation.report import print_scores
 from nonverbal.evaluation.scores import Score, summarise
 from nonverbal.files import write_atomically
+from nonverbal.training.run_folder import RunFolder
 
 PATTERN = r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav"
 """Class and speaker in the path of a synthetic sound."""
@@ -122,13 +123,14 @@ def probe_encoder(encoder: Path, heard: ShardFolder, probed: ShardFolder, out: P
 
 
 def write_summary(out: Path, scores: list[Score], seconds: float) -> None:
-    """Write ``summary.json``: UAR by encoder with its protocol, first and last training loss, seconds of this run."""
+    """Write ``summary.json``: UAR by encoder, its protocol, first and last training loss, precision, seconds."""
     losses = [row["loss"] for row in read_metrics(out / "run" / "metrics.jsonl") if row["kind"] == "train"]
     uar = {row.model: {"mean": row.mean["uar"], "std": row.std["uar"]} for row in summarise(scores)}
     measured = {
         "protocol": scores[0].protocol,
         "loss_first": losses[0],
         "loss_last": losses[-1],
+        "precision": RunFolder(out / "run").precision(),
         "seconds": round(seconds, 1),
     }
     write_atomically(out / "summary.json", json.dumps(uar | measured, indent=1) + "\n")

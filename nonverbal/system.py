@@ -7,6 +7,9 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+"""Of glibc's ``mallopt``."""
+
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """What Linux calls units that multiply bfloat16: on x86 the first two, on Arm the last."""
 
@@ -35,6 +38,19 @@ def processor_lines(*names: str) -> list[str]:
     except OSError:
         return []
     return [line for line in lines if line.startswith(names)]
+
+
+def keep_freed_memory() -> None:
+    """Have glibc's allocator keep what is freed, rather than give it back to the system; nothing without glibc.
+
+    A training step takes and frees gigabytes. Where they are new each time, the kernel clears every page of them, which
+    is a tenth of a step.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "gnu_get_libc_version"):
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, -1)
+        library.mallopt(M_TOP_PAD, 1 << 26)
 
 
 def end_with_parent(number: int) -> None:

@@ -116,6 +116,20 @@ def conv1d_group_norm(waveforms: Tensor, weight: Tensor, stride: int, norm: torc
     return _windows_product(seen, torch.cat([flat * scale[:, None], bias[:, None]], 1))
 
 
+def same_conv1d(x: Tensor, conv: torch.nn.Conv1d) -> Tensor:
+    """Convolve ``(N, T, C)`` along T with a padded ``conv``, channels last, which takes oneDNN half the time.
+
+    Returns:
+        ``(N, T + 2 x padding - kernel + 1, C')``.
+    """
+    # (N, T, C) -> (N, C, 1, T), in place: channels stay last in memory
+    spread = x.transpose(1, 2)[:, :, None]
+    weight = conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
+    padding = (0, cast(int, conv.padding[0]))
+    y = F.conv2d(spread, weight, conv.bias, padding=padding, groups=conv.groups)
+    return y[:, :, 0].transpose(1, 2)
+
+
 def windows(x: Tensor, size: int, stride: int) -> Tensor:
     """Return ``(N, (T - size) // stride + 1, size x C)``, a view of the contiguous ``(N, T, C)``."""
     rows, length, channels = x.shape
@@ -274,15 +288,22 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) ->
     taps = F.pad(weight, (0, reach * stride - kernel))
     # (C', C, reach x stride) -> (C', C, reach, stride) -> (reach, C', stride, C), the latest gradient's taps last
     taps = taps.view(out, channels, reach, stride).permute(2, 0, 3, 1).flip(0).reshape(reach * out, stride * channels)
-    padded = F.pad(gradient, (0, 0, reach - 1, blocks - gradient.shape[1]))
     result = torch.empty_like(x)
     for row, start, stop in _stretches((len(x), blocks), reach * out):
+        met = _rows(gradient[row], start - reach + 1, stop)
         # (blocks, reach x C') x (reach x C', stride x C) -> (blocks x stride, C)
-        spread = (_unfolded(padded[row, start : stop + reach - 1], reach, 1) @ taps).view(-1, channels)
+        spread = (_unfolded(met, reach, 1) @ taps).view(-1, channels)
         here = slice(start * stride, min(stop * stride, length))
         spread = spread[: here.stop - here.start]
         torch.ops.aten.gelu_backward.grad_input(spread, x[row, here], grad_input=result[row, here])
     return result
+
+
+def _rows(x: Tensor, start: int, stop: int) -> Tensor:
+    """Return rows ``start`` to ``stop`` of ``(T, C)``; those before its first and behind its last are zero."""
+    inside = x[max(start, 0) : stop]
+    missing = (0, 0, max(-start, 0), max(stop - len(x), 0))
+    return F.pad(inside, missing) if any(missing) else inside
 
 
 def _stretches(shape: Sequence[int], width: int) -> Iterator[tuple[int, int, int]]:

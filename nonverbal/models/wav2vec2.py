@@ -27,6 +27,7 @@ from nonverbal.models.functional import (
     conv1d_group_norm,
     dropout,
     gelu_conv1d,
+    same_conv1d,
     waveform_conv1d,
 )
 from nonverbal.seeding import Stream, torch_seed
@@ -209,7 +210,7 @@ def transformer(
     dropouts = dropouts if model.training else NO_DROPOUT
     if valid is not None:
         hidden = hidden * valid[..., None]
-    hidden = hidden + encoder.pos_conv_embed(hidden)
+    hidden = hidden + _positions(encoder.pos_conv_embed, hidden)
     if not pre_norm:
         hidden = encoder.layer_norm(hidden)
     hidden = dropout(hidden, dropouts.hidden)
@@ -220,6 +221,14 @@ def transformer(
         if keep:
             hidden = block(layer, hidden, attended, dropouts)
     return cast(Tensor, encoder.layer_norm(hidden) if pre_norm else hidden)
+
+
+def _positions(module: Any, hidden: Tensor) -> Tensor:
+    if hidden.device.type != "cpu":
+        return cast(Tensor, module(hidden))
+    # A kernel of even width gives one frame too many.
+    convolved = same_conv1d(hidden, module.conv)[:, : hidden.shape[1]]
+    return cast(Tensor, module.activation(convolved))
 
 
 def _post_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, Loss, Objective
 from nonverbal.seeding import Stream, torch_seed
+from nonverbal.system import keep_freed_memory
 from nonverbal.training import checkpoint
 from nonverbal.training.checkpoint import Position
 from nonverbal.training.log import Log
@@ -151,6 +152,8 @@ class Trainer:
         self.position = Position()
         self.report = Reporter(settings.steps, self.processes.is_first)
         self.signal = 0
+        if self.processes.device.type == "cpu":
+            keep_freed_memory()
 
     def train(self) -> None:
         """Run to the last step, from the last checkpoint on.

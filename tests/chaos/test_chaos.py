@@ -292,18 +292,19 @@ def silent(make_shards, monkeypatch):
 
 
 COLLAPSE = {
-    "learning rate 1": ("the codebook has collapsed (perplexity 2)", ("trainer.optimizer.lr=1",)),
+    "learning rate 1": ("the codebook has collapsed (perplexity 2", ("trainer.optimizer.lr=1",)),
     "learning rate 10": ("10 steps in a row had a loss or gradient that is not finite", ("trainer.optimizer.lr=10",)),
     "temperature 1e-45": (
         "10 steps in a row had a loss or gradient that is not finite",
         ("wav2vec2.objective.temperature=1e-45",),
     ),
     "two codes, diversity weight 0": (
-        "the codebook has collapsed (perplexity 2.0",
+        "the codebook has collapsed (perplexity 2",
         (
             "wav2vec2.architecture.codes=2",
             "wav2vec2.objective.diversity_weight=0",
-            "trainer.optimizer.lr=0.1",
+            # At a third of it some seeds and some processors' rounding end in other ways.
+            "trainer.optimizer.lr=0.3",
         ),
     ),
 }

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nonverbal.models import functional
-from nonverbal.models.functional import attention, conv1d_group_norm, dropout, gelu_conv1d, waveform_conv1d
+from nonverbal.models.functional import (
+    attention,
+    conv1d_group_norm,
+    dropout,
+    gelu_conv1d,
+    same_conv1d,
+    waveform_conv1d,
+)
 
 
 def drawn(*shape):
@@ -42,6 +49,14 @@ def test_waveform_conv1d_is_conv1d(kernel, stride, longer):
     weight, bias = drawn(3, 1, kernel), drawn(3)
     theirs = F.conv1d(waveforms[:, None], weight, bias, stride).transpose(1, 2)
     assert_same(waveform_conv1d(waveforms, weight, bias, stride), theirs, [weight, bias])
+
+
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 9))
+def test_same_conv1d_is_a_padded_conv1d(kernel, groups, frames):
+    x = drawn(2, frames, 2 * groups)
+    conv = torch.nn.Conv1d(2 * groups, 4 * groups, kernel, padding=kernel // 2, groups=groups).double()
+    theirs = conv(x.transpose(1, 2)).transpose(1, 2)
+    assert_same(same_conv1d(x, conv), theirs, [x, conv.weight, conv.bias])
 
 
 @pytest.mark.parametrize("offset", [0.0, 3.0])

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nonverbal.data.archives import unpacked
 from nonverbal.data.corpora.base import FIELDS, Reading, Skipped, clip, files, is_audio
 from nonverbal.errors import UserError
 
@@ -34,7 +35,7 @@ def read_folder(folder: Path, name: str, pattern: str | None) -> Reading:
         elif compiled and not match:
             yield Skipped(path, "does not match the pattern")
         else:
-            parent = Path(path).parent.name.removesuffix(".zip")
+            parent = Path(unpacked(path)).parent.name
             yield clip(name, path, **{"label": parent, **(match.groupdict() if match else {})})
 
 

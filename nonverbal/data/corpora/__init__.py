@@ -35,7 +35,8 @@ from nonverbal.data.corpora import (
 )
 from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, leaves
 from nonverbal.data.corpora.folders import METADATA, read_audiofolder, read_folder
-from nonverbal.data.corpora.listing import HIDDEN, LEAVES, hidden, passed_over, there
+from nonverbal.data.corpora.listing import HIDDEN, LEAVES, passed_over, there
+from nonverbal.data.corpora.names import hidden
 from nonverbal.errors import UserError
 
 MODULES = (

@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeVar
 
 from nonverbal.data.archives import read_bytes
 from nonverbal.data.audio import EXTENSIONS
-from nonverbal.data.corpora.listing import file_name as file_name
+from nonverbal.data.corpora.listing import NESTED, passed_over
 from nonverbal.data.corpora.listing import files as files
-from nonverbal.data.corpora.listing import is_audio as is_audio
 from nonverbal.data.corpora.listing import leaves as leaves
-from nonverbal.data.corpora.listing import readable as readable
+from nonverbal.data.corpora.names import file_name as file_name
+from nonverbal.data.corpora.names import is_audio as is_audio
+from nonverbal.data.corpora.names import readable as readable
 from nonverbal.errors import UserError
 
 Purpose = Literal["pretraining", "evaluation", "emotion", "recognition"]
@@ -271,7 +272,8 @@ def refuse(found: list[str], folder: Path, looks_like: str, tables: str | None =
     """Raise the error for a folder that is not of a corpus, saying what was expected and what is there."""
     audio = [path for path in found if is_audio(path)]
     example = f", such as {audio[0]}" if audio else ""
-    packed = [path for path in found if path.lower().endswith(PACKED)]
+    nested = [path for path, reason in passed_over(folder) if reason == NESTED]
+    packed = [path for path in found if path.lower().endswith(PACKED)] or nested
     remedy = f"; unpack {packed[0]} first" if packed else ""
     outer = above(folder, tables) if tables else []
     if outer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.data.archives import unpacked
-from nonverbal.data.corpora.base import FIELDS, Reading, Skipped, clip, files, is_audio
+from nonverbal.data.corpora.base import FIELDS, Reading, Skipped, clip, files, is_audio, readable
 from nonverbal.errors import UserError
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -21,15 +21,15 @@ def read_folder(folder: Path, name: str, pattern: str | None) -> Reading:
     Args:
         folder: where the files are.
         name: the corpus's name, which qualifies speakers, sessions and recordings.
-        pattern: a regular expression searched in each relative path; its named groups among ``FIELDS`` replace what
-            the folders say. A file that it does not match is skipped.
+        pattern: a regular expression searched in each relative path, then in it as ``readable``; its named groups
+            among ``FIELDS`` replace what the folders say. A file that it does not match is skipped.
     """
     compiled = _compiled(pattern)
     found = list(files(folder))
     if not any(map(is_audio, found)):
         raise UserError(f"{folder} holds no audio: expected files such as <class>/<clip>.wav, found {len(found)} files")
     for path in found:
-        match = compiled.search(path) if compiled else None
+        match = (compiled.search(path) or compiled.search(readable(path))) if compiled else None
         if not is_audio(path):
             yield Skipped(path, "not audio")
         elif compiled and not match:

@@ -1,19 +1,14 @@
 """What lies in a corpus's folder: the files that readers see, and those that are passed over, with the reason."""
 
 import os
-import re
-import unicodedata
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nonverbal.data.archives import contents, is_archive, is_link, unpacked
-from nonverbal.data.audio import EXTENSIONS
+from nonverbal.data.archives import contents, is_archive, is_link
+from nonverbal.data.corpora.names import hidden
 from nonverbal.data.corpora.twins import Packed, find_twins
 from nonverbal.errors import UserError
-
-SYSTEM = frozenset(("__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"))
-"""Folders of systems, which hold copies or what was thrown away."""
 
 HIDDEN = "hidden, or a system's own"
 LEAVES = "a link that leaves the folder"
@@ -22,8 +17,6 @@ NESTED = "an archive in an archive: unpack the outer one to have it read"
 EMPTY = "an archive without files"
 DAMAGED = "an archive that cannot be read; a folder of its name lies beside it"
 
-ENDINGS = re.compile(rf"(?:\.(?:{'|'.join(sorted(EXTENSIONS))}))+$", re.IGNORECASE)
-
 Row = tuple[str, str | None]
 """A path, relative to the folder, and why it is passed over."""
 
@@ -31,29 +24,6 @@ Row = tuple[str, str | None]
 def there(folder: Path) -> bool:
     """Whether files can be read from a path: it is a folder, or a zip archive."""
     return folder.is_dir() or is_archive(folder)
-
-
-def hidden(path: str) -> bool:
-    """Whether a relative path is of what systems keep beside files: .DS_Store, ._NAME, __MACOSX, .Trashes."""
-    return any(part.startswith(".") or part.lower() in SYSTEM for part in path.split("/"))
-
-
-def is_audio(path: str) -> bool:
-    """Whether a file's extension is one of audio; what is hidden is not audio."""
-    return Path(path).suffix.lower().lstrip(".") in EXTENSIONS and not hidden(path)
-
-
-def readable(path: str) -> str:
-    """Return a path as patterns are matched against it: what systems and archives make of one name is one path.
-
-    The endings of audio files are in lower case, archives are folders of their names, accents are composed (NFC).
-    """
-    return ENDINGS.sub(lambda match: match[0].lower(), unicodedata.normalize("NFC", unpacked(path)))
-
-
-def file_name(path: str) -> str:
-    """Return the name that a path ends in, as ``readable``; for what tables of any system say of a file."""
-    return readable(re.split(r"[\\/]", path)[-1])
 
 
 def files(folder: Path) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """Files that lie in an archive and beside it: found by their places in it and content, not by the archive's name."""
 
 import re
-import unicodedata
 import zipfile
 import zlib
 from collections import defaultdict
@@ -10,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from nonverbal.data.archives import size_and_time
+from nonverbal.data.corpora.names import readable
 
 Packed = Mapping[str, zipfile.ZipInfo]
 """The files of an archive by their paths in it."""
@@ -28,7 +28,8 @@ def find_twins(folder: Path, paths: Iterable[str], packed: Mapping[str, Packed])
         packed: the archives, by their paths.
     """
     members = {f"{archive}/{name}": info for archive, infos in packed.items() for name, info in infos.items()}
-    loose = {path for path in paths if path not in members}
+    loose = sorted(set(paths) - members.keys())
+    by_path = {readable(path): path for path in loose}
     places: dict[tuple[str, int], list[str]] = defaultdict(list)
     for path in loose:
         places[_key(path, size_and_time(folder / path)[0])].append(path)
@@ -37,8 +38,8 @@ def find_twins(folder: Path, paths: Iterable[str], packed: Mapping[str, Packed])
         fresh = []
         for name, info in infos.items():
             key = _key(name, info.file_size)
-            same = (path for path in sorted(places[key]) if _ends_alike(path, name))
-            twin = _in_its_folder(archive, name, loose) or next(
+            same = (path for path in places[key] if _ends_alike(path, name))
+            twin = _in_its_folder(archive, name, by_path) or next(
                 (path for path in same if _checksum(folder, path, members) == info.CRC), None
             )
             if twin is None:
@@ -56,7 +57,7 @@ def _key(path: str, size: int) -> tuple[str, int]:
 
 def _plain(path: str) -> str:
     """Return a path without what is not ASCII, which programs that unpack make different things of."""
-    return re.sub(r"[^\x00-\x7f]", "", unicodedata.normalize("NFC", path))
+    return re.sub(r"[^\x00-\x7f]", "", readable(path))
 
 
 def _ends_alike(path: str, member: str) -> bool:
@@ -65,11 +66,11 @@ def _ends_alike(path: str, member: str) -> bool:
     return path.endswith((member, without_first))
 
 
-def _in_its_folder(archive: str, member: str, loose: set[str]) -> str | None:
-    own = archive[: -len(".zip")]
+def _in_its_folder(archive: str, member: str, loose: Mapping[str, str]) -> str | None:
+    own, member = readable(f"{archive}/"), readable(member)
     # Most archives hold a folder of their own name, which is not always unpacked into another.
-    within = member.removeprefix(f"{own.rsplit('/', 1)[-1]}/")
-    return next((place for place in (f"{own}/{member}", f"{own}/{within}") if place in loose), None)
+    within = member.removeprefix(f"{own.split('/')[-2]}/")
+    return loose.get(own + member) or loose.get(own + within)
 
 
 def _checksum(folder: Path, path: str, members: Packed) -> int | None:

@@ -112,6 +112,12 @@ def read_bytes(path: Path) -> bytes:
         return file.read_bytes()
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path is that of a file or of a member of an archive."""
+    found = _split(path)
+    return path.is_file() if found is None else found[1] in contents(found[0])
+
+
 def size_and_time(path: Path) -> tuple[int, int]:
     """Name a state of a file: its size and time of change, or a member's size and checksum; zeros if it is missing."""
     found = _split(path)

@@ -265,6 +265,13 @@ def test_an_archive_given_as_the_folder_is_read(tmp_path):
     assert hashes[0] == hashes[1] != []
 
 
+def test_an_audiofolder_in_an_archive_is_one(tmp_path):
+    entries = [("a.wav", b"x"), ("laugh/b.wav", b"y"), ("metadata.csv", b"file_name,label\na.wav,cry\n")]
+    reading = found_in(packed(tmp_path / "a.zip", entries), "mine")
+    assert reading["a.wav"].label == "cry"
+    assert reading["laugh/b.wav"].reason == "not in the metadata"
+
+
 def test_a_file_that_is_no_archive_is_not_called_missing(tmp_path):
     (tmp_path / "corpus.tar").write_bytes(b"x")
     with pytest.raises(UserError, match=r"is to be in .*corpus.tar, but that is a file, and no zip archive"):

@@ -3,6 +3,7 @@
 import difflib
 from pathlib import Path
 
+from nonverbal.data.archives import is_file
 from nonverbal.data.corpora import (
     aesdd,
     asvp_esd,
@@ -68,13 +69,13 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
         found = "that is a file, and no zip archive" if folder.exists() else "there is no such folder"
         raise UserError(f"the corpus {name!r} is to be in {folder}, but {found}")
     if reader is None:
-        has_metadata = any((folder / file).is_file() for file in METADATA)
+        has_metadata = any(is_file(folder / file) for file in METADATA)
         return name if name in CATALOG else "audiofolder" if has_metadata else "folder"
     if reader not in (*CATALOG, *OWN):
         near = difflib.get_close_matches(reader, (*CATALOG, *OWN), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(OWN)} and what nonverbal corpora lists"
         raise UserError(f"unknown reader {reader!r} for {name}; {hint}")
-    if reader == "audiofolder" and not any((folder / file).is_file() for file in METADATA):
+    if reader == "audiofolder" and not any(is_file(folder / file) for file in METADATA):
         raise UserError(f"{folder} is no audiofolder: expected {' or '.join(METADATA)} in it")
     return reader
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from nonverbal.data.archives import unpacked
+from nonverbal.data.archives import is_file, read_bytes, unpacked
 from nonverbal.data.corpora.base import FIELDS, Reading, Skipped, clip, files, is_audio, readable
 from nonverbal.errors import UserError
 
@@ -67,9 +67,9 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
-    path = next(folder / name for name in METADATA if (folder / name).is_file())
+    path = next(folder / name for name in METADATA if is_file(folder / name))
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
         if path.suffix == ".csv":
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
         else:

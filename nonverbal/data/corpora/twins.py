@@ -4,7 +4,7 @@ import re
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -30,24 +30,22 @@ def find_twins(folder: Path, paths: Iterable[str], packed: Mapping[str, Packed])
     members = {f"{archive}/{name}": info for archive, infos in packed.items() for name, info in infos.items()}
     loose = sorted(set(paths) - members.keys())
     by_path = {readable(path): path for path in loose}
-    places: dict[tuple[str, int], list[str]] = defaultdict(list)
+    places: dict[tuple[str, int], list[tuple[str, str]]] = defaultdict(list)
     for path in loose:
-        places[_key(path, size_and_time(folder / path)[0])].append(path)
+        places[_key(path, size_and_time(folder / path)[0])].append((_plain(path), path))
     twins: dict[str, str] = {}
     for archive, infos in packed.items():
         fresh = []
         for name, info in infos.items():
-            key = _key(name, info.file_size)
-            same = (path for path in places[key] if _ends_alike(path, name))
-            twin = _in_its_folder(archive, name, by_path) or next(
-                (path for path in same if _checksum(folder, path, members) == info.CRC), None
-            )
+            key, path = _key(name, info.file_size), f"{archive}/{name}"
+            same = (other for other in _ending_in(name, places[key]) if _checksum(folder, other, members) == info.CRC)
+            twin = _in_its_folder(archive, name, by_path) or next(same, None)
             if twin is None:
-                fresh.append((key, f"{archive}/{name}"))
+                fresh.append((key, (_plain(path), path)))
             else:
-                twins[f"{archive}/{name}"] = twin
-        for key, path in fresh:
-            places[key].append(path)
+                twins[path] = twin
+        for key, place in fresh:
+            places[key].append(place)
     return twins
 
 
@@ -57,13 +55,13 @@ def _key(path: str, size: int) -> tuple[str, int]:
 
 def _plain(path: str) -> str:
     """Return a path without what is not ASCII, which programs that unpack make different things of."""
-    return re.sub(r"[^\x00-\x7f]", "", readable(path))
+    return re.sub(r"[^\x00-\x7f]", "", f"/{readable(path)}")
 
 
-def _ends_alike(path: str, member: str) -> bool:
-    path, member = f"/{_plain(path)}", f"/{_plain(member)}"
-    without_first = "/" + member.split("/", 2)[-1]
-    return path.endswith((member, without_first))
+def _ending_in(member: str, places: list[tuple[str, str]]) -> Iterator[str]:
+    whole = _plain(member)
+    endings = (whole, "/" + whole.split("/", 2)[-1])
+    return (path for plain, path in places if plain.endswith(endings))
 
 
 def _in_its_folder(archive: str, member: str, loose: Mapping[str, str]) -> str | None:

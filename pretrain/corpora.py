@@ -21,6 +21,7 @@ from nonverbal import cli, config
 from nonverbal.data.check import check, counted, number, print_checked
 from nonverbal.data.corpora import CATALOG
 from nonverbal.data.corpora.base import Corpus, Purpose
+from nonverbal.data.corpora.listing import there
 from nonverbal.data.prepare import available_processors
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
@@ -54,7 +55,7 @@ class CheckConfig:
     name: str
     """Of the catalog."""
     folder: Path
-    """Where the corpus is."""
+    """Where the corpus is, or a zip archive of it."""
     processes: int = field(default_factory=available_processors)
     """Processes that decode."""
     json: Path | None = None
@@ -163,8 +164,10 @@ def show(corpus: Corpus, console: Console) -> None:
 
 def _check(chosen: CheckConfig, console: Console) -> None:
     corpus = _corpus(chosen.name)
-    if not chosen.folder.is_dir():
-        raise UserError(f"there is no folder {chosen.folder}; {corpus.name} looks like {corpus.looks_like}")
+    if not there(chosen.folder):
+        file = f"{chosen.folder} is a file, and no zip archive"
+        wrong = file if chosen.folder.exists() else f"there is no folder {chosen.folder}"
+        raise UserError(f"{wrong}; {corpus.name} looks like {corpus.looks_like}")
     checked = check(corpus, chosen.folder, chosen.processes)
     if chosen.json is not None:
         content = {"corpus": corpus.name, "folder": str(chosen.folder), "expected clips": corpus.clips}

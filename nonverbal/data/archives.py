@@ -1,14 +1,21 @@
-"""Zip archives read as folders: a member's path is the archive's and its own, ``train.zip/laugh/1.wav``."""
+"""Zip archives read as the folders that they unpack to: a member's path is the archive's and its own.
+
+``train.zip/laugh/1.wav`` is what other systems may have named ``laugh\\1.wav`` or ``./laugh//1.wav`` in train.zip.
+"""
 
 import errno
+import lzma
+import re
 import shutil
+import stat
+import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from nonverbal.errors import UserError
@@ -19,30 +26,52 @@ LARGEST_MEMBER = 1 << 32
 LFS = b"version https://git-lfs"
 """How a pointer of Git LFS begins."""
 
+UTF8 = 1 << 11
+ENCRYPTED = 1
+"""Bits of a member's flags."""
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError)
+"""What zipfile and the libraries below it raise at a member; NotImplementedError for a packing that is not known."""
+
+
+class MemberProblem(OSError):
+    """A member that cannot be read, by its own fault: damaged, encrypted, or too large."""
+
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is read as a folder: a zip, unless it has been unpacked beside itself."""
-    return path.suffix.lower() == ".zip" and path.is_file() and not path.with_suffix("").is_dir()
+    """Whether a file is read as a folder: a zip, by its ending."""
+    return path.suffix.lower() == ".zip" and path.is_file()
+
+
+def unpacked(path: str) -> str:
+    """Return a path as it would be, had each archive on it been unpacked into a folder of its name."""
+    return re.sub(r"(?i)\.zip(?=/)", "", path)
 
 
 def members(archive: Path) -> list[str]:
     """Return the files of an archive, sorted, as paths in it.
 
     Raises:
-        UserError: it is damaged, or names a file that would lie outside.
+        UserError: as ``contents``.
+    """
+    return sorted(contents(archive))
+
+
+def contents(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
+    """Return what an archive says of each of its files, by their paths in it.
+
+    Raises:
+        UserError: it is damaged, names a file that would lie outside, or has two of one name.
     """
     try:
-        names = sorted(name for name in _opened(archive, _changed(archive)).namelist() if not name.endswith("/"))
-    except (zipfile.BadZipFile, OSError) as error:
-        if _is_lfs_pointer(archive):
-            raise UserError(f"{archive} is a Git LFS pointer, not the archive itself; git lfs pull gets it") from error
-        raise UserError(
-            f"{archive} is no complete zip archive ({error}); get it again, or move it elsewhere"
-        ) from error
-    for name in names:
-        if name.startswith("/") or ".." in PurePosixPath(name).parts or str(PurePosixPath(name)) != name:
-            raise UserError(f"{archive} names the file {name!r}, which is not inside it; do not trust this archive")
-    return names
+        return _opened(archive, _changed(archive))[1]
+    except OSError as error:
+        raise UserError(f"{archive} cannot be read: {error.strerror or error}") from error
+
+
+def is_link(info: zipfile.ZipInfo) -> bool:
+    """Whether a member is a link, which holds a path."""
+    return stat.S_ISLNK(info.external_attr >> 16)
 
 
 def _is_lfs_pointer(path: Path) -> bool:
@@ -59,7 +88,8 @@ def as_file(path: Path) -> Iterator[Path]:
     """Lend a file of its own to what may be the member of an archive; anything else is returned as it is.
 
     Raises:
-        OSError: the member is missing, damaged, encrypted, or too large.
+        MemberProblem: the member is damaged, encrypted, or too large.
+        OSError: it is missing, or cannot be unpacked.
     """
     found = _split(path)
     if found is None:
@@ -82,15 +112,21 @@ def read_bytes(path: Path) -> bytes:
         return file.read_bytes()
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path is that of a file or of a member of an archive."""
+    found = _split(path)
+    return path.is_file() if found is None else found[1] in contents(found[0])
+
+
 def size_and_time(path: Path) -> tuple[int, int]:
     """Name a state of a file: its size and time of change, or a member's size and checksum; zeros if it is missing."""
     found = _split(path)
     try:
         if found is None:
-            stat = path.stat()
-            return stat.st_size, stat.st_mtime_ns
-        info = _opened(found[0], _changed(found[0])).getinfo(found[1])
-    except (OSError, KeyError, zipfile.BadZipFile):
+            state = path.stat()
+            return state.st_size, state.st_mtime_ns
+        info = contents(found[0])[found[1]]
+    except (OSError, KeyError, UserError):
         return 0, 0
     return info.file_size, info.CRC
 
@@ -99,30 +135,34 @@ def _split(path: Path) -> tuple[Path, str] | None:
     """The archive and the member that a path names; None where it is no path into an archive."""
     if path.suffix.lower() != ".zip" and ".zip/" not in str(path).lower():
         return None
-    archives = (parent for parent in path.parents if parent.suffix.lower() == ".zip" and parent.is_file())
+    archives = (parent for parent in path.parents if is_archive(parent))
     archive = next(archives, None)
     return None if archive is None else (archive, path.relative_to(archive).as_posix())
 
 
 @contextmanager
 def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
+    path = str(archive / name)
+    opened, infos = _opened(archive, _changed(archive))
+    if name not in infos:
+        raise FileNotFoundError(errno.ENOENT, "not in the archive", path)
+    if infos[name].file_size > LARGEST_MEMBER:
+        raise MemberProblem(errno.EFBIG, f"unpacked, it has more than {LARGEST_MEMBER} bytes", path)
+    if infos[name].flag_bits & ENCRYPTED:
+        raise MemberProblem(errno.EINVAL, "encrypted in its archive; unpack that with its password", path)
     try:
-        opened = _opened(archive, _changed(archive))
-        if opened.getinfo(name).file_size > LARGEST_MEMBER:
-            raise OSError(errno.EFBIG, f"unpacked, it has more than {LARGEST_MEMBER} bytes", str(archive / name))
-        with opened.open(name) as file:
+        with opened.open(infos[name]) as file:
             yield file
-    except KeyError as error:
-        raise FileNotFoundError(errno.ENOENT, "not in the archive", str(archive / name)) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        # RuntimeError is zipfile's word for encrypted, NotImplementedError for an unknown compression.
-        raise OSError(errno.EIO, f"damaged or locked in its archive: {error}", str(archive / name)) from error
+    except DAMAGED as error:
+        raise MemberProblem(errno.EINVAL, f"damaged or locked in its archive: {error}", path) from error
 
 
 def _copy(member: IO[bytes], file: IO[bytes], path: Path) -> None:
     try:
         shutil.copyfileobj(member, file, 1 << 20)
     except OSError as error:
+        if error.errno is None:  # bz2's word for damaged
+            raise MemberProblem(errno.EINVAL, f"damaged or locked in its archive: {error}", str(path)) from error
         raise OSError(
             error.errno, f"cannot be unpacked to {tempfile.gettempdir()}: {error.strerror}", str(path)
         ) from error
@@ -133,6 +173,43 @@ def _changed(archive: Path) -> int:
 
 
 @lru_cache(maxsize=8)
-def _opened(archive: Path, changed: int) -> zipfile.ZipFile:
+def _opened(archive: Path, changed: int) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
     """Opened once a process: a large archive's list of members takes a while to read."""
-    return zipfile.ZipFile(archive)
+    try:
+        opened = zipfile.ZipFile(archive)
+    except (*DAMAGED, ValueError) as error:  # ValueError is for a name that is not the UTF-8 it says
+        if _is_lfs_pointer(archive):
+            raise UserError(f"{archive} is a Git LFS pointer, not the archive itself; git lfs pull gets it") from error
+        raise UserError(
+            f"{archive} is no complete zip archive ({error}); get it again, or move it elsewhere"
+        ) from error
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in opened.infolist():
+        name = _name(info).replace("\\", "/")
+        if name.endswith("/"):
+            continue
+        path = _inside(archive, name)
+        first = found.setdefault(path, info)
+        if (first.CRC, first.file_size) != (info.CRC, info.file_size):
+            raise UserError(
+                f"{archive} holds two different files named {path!r}; unpack it, give one of them another name, and "
+                "move the archive elsewhere"
+            )
+    return opened, found
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Return a member's name, in UTF-8 where it is that: macOS writes it and does not say so."""
+    if info.flag_bits & UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
+
+
+def _inside(archive: Path, name: str) -> str:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts or re.match(r"/|[A-Za-z]:/", name):
+        raise UserError(f"{archive} names the file {name!r}, which is not inside it; do not trust this archive")
+    return "/".join(parts)

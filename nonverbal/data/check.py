@@ -15,7 +15,7 @@ from rich.table import Table
 
 from nonverbal.data.audio import AudioProblem, load
 from nonverbal.data.corpora import read
-from nonverbal.data.corpora.base import Corpus, Found, Skipped, is_audio
+from nonverbal.data.corpora.base import Corpus, Count, Found, Skipped, is_audio
 from nonverbal.data.progress import progress
 from nonverbal.data.scan import start_worker
 from nonverbal.errors import UserError
@@ -37,7 +37,7 @@ class Checked:
     problems: dict[str, list[str]]
     """Reason to paths: missing, and what ``AudioProblem`` names."""
     extra: dict[str, list[str]]
-    """Reason to paths, of audio files that are no clips of the corpus."""
+    """Reason to paths, of audio files and archives that are no clips of the corpus."""
     classes: dict[str, int]
     """Clips of each label, the largest first; those without one count as ``(no label)``."""
     hours: float
@@ -67,7 +67,7 @@ def check(corpus: Corpus, folder: Path, processes: int) -> Checked:
             problems.setdefault(look, []).append(path)
     extra: dict[str, list[str]] = {}
     for file in reading:
-        if isinstance(file, Skipped) and is_audio(file.path):
+        if isinstance(file, Skipped) and (is_audio(file.path) or file.path.lower().endswith(".zip")):
             extra.setdefault(file.reason, []).append(file.path)
     good = [look for look in looks.values() if not isinstance(look, str)]
     missing = set(problems.get("missing", []))
@@ -158,10 +158,12 @@ def print_checked(corpus: Corpus, checked: Checked, console: Console) -> None:
 
 
 def _missing(corpus: Corpus, checked: Checked) -> str:
-    if corpus.clips is None or corpus.clips == checked.clips:
+    if corpus.clips is None:
         return ""
-    less = corpus.clips - checked.clips
-    return f": {abs(less)} {'missing' if less > 0 else 'more'}"
+    least, most = corpus.clips if isinstance(corpus.clips, tuple) else (corpus.clips, corpus.clips)
+    if checked.clips < least:
+        return f": {least - checked.clips} missing"
+    return f": {checked.clips - most} more" if checked.clips > most else ""
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -169,6 +171,8 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def number(value: float | None) -> str:
-    """Return a count or hours as people write them."""
+def number(value: Count | float) -> str:
+    """Return a count, its range, or hours as people write them."""
+    if isinstance(value, tuple):
+        return f"{value[0]:,} to {value[1]:,}"
     return "unknown" if value is None else f"{value:.2f}" if isinstance(value, float) else f"{value:,}"

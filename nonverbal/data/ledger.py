@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nonverbal.data.corpora import VOC125
+from nonverbal.data.corpora.base import Count
 from nonverbal.files import write_atomically
 
 NOTES = ("downmixed", "resampled", "scaled", "mislabelled", "cut")
@@ -58,8 +59,8 @@ class Summary:
     train: int
     validation: int
     hours_validation: float
-    expected_clips: int | None
-    """As published; None where no catalog says."""
+    expected_clips: Count
+    """As published; None where no catalog says. In JSON, the least and the most are a list."""
     expected_hours: float | None
 
 
@@ -101,7 +102,12 @@ def write_ledger(folder: Path, entries: Sequence[Entry], summaries: Sequence[Sum
 
 def read_summaries(folder: Path) -> list[Summary]:
     """Read ``ledger.json``."""
-    return [Summary(**row) for row in json.loads((folder / "ledger.json").read_text(encoding="utf-8")).values()]
+    rows = json.loads((folder / "ledger.json").read_text(encoding="utf-8")).values()
+    return [Summary(**{**row, "expected_clips": _count(row["expected_clips"])}) for row in rows]
+
+
+def _count(value: int | list[int] | None) -> Count:
+    return (value[0], value[1]) if isinstance(value, list) else value
 
 
 def print_summaries(summaries: Sequence[Summary]) -> None:
@@ -120,7 +126,7 @@ def print_summaries(summaries: Sequence[Summary]) -> None:
         table.add_row(
             row.corpus,
             f"{row.files}",
-            f"{row.clips}" + ("" if row.expected_clips is None else f"/{row.expected_clips}"),
+            f"{row.clips}" + _of(row.expected_clips),
             f"{row.hours:.2f}" + ("" if row.expected_hours is None else f"/{row.expected_hours:.2f}"),
             f"{row.kept}",
             f"{row.hours_kept:.2f}",
@@ -134,6 +140,12 @@ def print_summaries(summaries: Sequence[Summary]) -> None:
             if counts:
                 text = ", ".join(f"{count} {reason}" for reason, count in counts.items())
                 console.print(f"{row.corpus}: {title}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _of(expected: Count) -> str:
+    if expected is None:
+        return ""
+    return "/{}-{}".format(*expected) if isinstance(expected, tuple) else f"/{expected}"
 
 
 def share_of_voc125(summaries: Sequence[Summary]) -> str:

@@ -15,6 +15,7 @@ from nonverbal.data.audio import AudioProblem
 from nonverbal.data.corpora import CATALOG, VOC125, choose_reader, read
 from nonverbal.data.corpora.base import Found, Skipped, leaves
 from nonverbal.data.corpora.huggingface import USUAL, Origin, copy_dataset
+from nonverbal.data.corpora.listing import there
 from nonverbal.data.index import ShardFolder, Split, open_shards
 from nonverbal.data.ledger import (
     Entry,
@@ -44,7 +45,7 @@ class Source:
     """A folder of sound, or a dataset that is copied into one."""
 
     folder: Path
-    """Where it is, or where the dataset is copied to."""
+    """Where it is, itself or as a zip archive; or where the dataset is copied to."""
     reader: str | None = None
     """A corpus of the catalog (`nonverbal corpora`), folder (one a class) or audiofolder. Unset: the catalog's where
     the corpus has its name, audiofolder where there is a metadata.csv or .jsonl, else folder."""
@@ -87,7 +88,7 @@ class PrepareConfig:
     shard_megabytes: float = 256.0
     """Most audio in a shard, in 10^6 bytes."""
     absent: Literal["refuse", "skip"] = "refuse"
-    """What to do about a corpus whose folder is not there: refuse all, or say so and leave it out."""
+    """What to do about a corpus whose folder or archive is not there: refuse all, or say so and leave it out."""
     processes: int = field(default_factory=available_processors)
     """Processes that decode. The shards do not depend on it."""
     strict: bool = False
@@ -134,7 +135,7 @@ def prepare(config: PrepareConfig, say: Callable[[str], None] = print) -> ShardF
         inside = not leaves(source.folder, os.path.abspath(config.out))
         _require(not inside, f"--out {config.out} is in {source.folder}, the corpus {name!r}: choose another folder")
     config = replace(config, corpora={name: _copied(source, say) for name, source in config.corpora.items()})
-    here = {name: source for name, source in config.corpora.items() if source.folder.is_dir()}
+    here = {name: source for name, source in config.corpora.items() if there(source.folder)}
     if config.absent == "skip":
         folders = ", ".join(str(source.folder) for source in config.corpora.values())
         _require(bool(here), f"none of the folders is there: {folders}; say where they are with NAME=FOLDER")

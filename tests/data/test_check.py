@@ -1,16 +1,20 @@
+import dataclasses
 import functools
 import json
 import os
 import sys
+import zipfile
 
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from nonverbal import cli
 from nonverbal.data import check as check_module
-from nonverbal.data.check import check, histogram
+from nonverbal.data.check import check, histogram, print_checked
 from nonverbal.data.corpora import CATALOG
+from nonverbal.data.prepare import PrepareConfig, Source, prepare
 from nonverbal.errors import UserError
 
 ROWS = {"200101_1000_a.wav": "social", "200101_1000_b.wav": "social", "200102_0900_c.wav": "laugh", "gone.wav": "no"}
@@ -61,6 +65,70 @@ def test_check_shows_and_writes_it(recanvo, monkeypatch, capsys, tmp_path):
     assert "verified of this corpus: columns" in shown
     written = json.loads((tmp_path / "checked.json").read_text())
     assert written["problems"]["truncated"] == ["200102_0900_c.wav"]
+
+
+@pytest.mark.parametrize(
+    ("expected", "shown"),
+    [
+        ((3, 9), "3 to 9 expected"),
+        ((1, 3), "1 to 3 expected"),
+        ((5, 9), "5 to 9 expected: 2 missing"),
+        ((1, 2), "1 to 2 expected: 1 more"),
+        (None, "unknown expected"),
+    ],
+)
+def test_a_count_within_its_range_is_neither_missing_nor_more(recanvo, capsys, expected, shown):
+    corpus = dataclasses.replace(CATALOG["recanvo"], clips=expected)
+    print_checked(corpus, check(corpus, recanvo, processes=1), Console(width=160))
+    assert f"clips     3, {shown}\n" in capsys.readouterr().out
+
+
+def test_a_range_is_listed_shown_and_kept_in_the_summary_of_shards(monkeypatch, capsys, tmp_path):
+    run(monkeypatch)
+    assert "727 to 800" in capsys.readouterr().out
+    run(monkeypatch, "show", "nonverbal-vocalization")
+    assert "727 to 800 clips, 0.60 h" in capsys.readouterr().out
+    name = "2AV8_4_1_0_44_0_0_0.wav"
+    soundfile.write(tmp_path / name, np.random.default_rng(0).standard_normal(16_000) / 9, 16_000)
+    with zipfile.ZipFile(tmp_path / "corpus.zip", "w") as archive:
+        archive.write(tmp_path / name, name)
+    config = PrepareConfig(tmp_path / "out", {"nonverbal-vocalization": Source(tmp_path / "corpus.zip")}, processes=1)
+    for _ in range(2):
+        prepare(config)
+        assert "1/727-800" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("shemo", ["162 names of the 3000 have no transcript", "163 clips have a transcript that bears another label"]),
+        ("cafe", ["write 1 in its place (03-N-1-2.wav)"]),
+        ("nonverbal-vocalization", ["727 to 800 clips", "727 clips, on the mirror", "about 800"]),
+        ("msp-improv", ["the numbers of clips and of each class"]),
+    ],
+)
+def test_what_is_known_of_odd_counts_is_shown(monkeypatch, capsys, name, said):
+    run(monkeypatch, "show", name)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(text in shown for text in said)
+
+
+def test_a_corpus_of_other_systems_is_checked_like_the_plain_one(recanvo, monkeypatch, capsys, tmp_path):
+    run(monkeypatch, "check", "recanvo", recanvo, "--json", tmp_path / "plain.json", "--processes", 1)
+    with zipfile.ZipFile(tmp_path / "recanvo.zip", "w") as archive:
+        for file in recanvo.iterdir():
+            archive.write(file, f"./{file.name}")
+            if file.suffix == ".wav":
+                (recanvo / f"._{file.name}").write_bytes(b"Mac OS X")
+                file.rename(file.with_suffix(".WAV"))
+    capsys.readouterr()
+    run(monkeypatch, "check", "recanvo", tmp_path / "recanvo.zip", "--json", tmp_path / "zip.json", "--processes", 1)
+    (tmp_path / "recanvo.zip").rename(recanvo / "download.zip")
+    run(monkeypatch, "check", "recanvo", recanvo, "--json", tmp_path / "both.json", "--processes", 1)
+    plain, packed, both = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("plain", "zip", "both"))
+    assert packed == {**plain, "folder": str(tmp_path / "recanvo.zip")}
+    for key in ("clips", "classes", "hours", "sample_rates", "lengths", "speakers"):
+        assert both[key] == plain[key]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import difflib
 from pathlib import Path
 
+from nonverbal.data.archives import is_file
 from nonverbal.data.corpora import (
     aesdd,
     asvp_esd,
@@ -35,6 +36,8 @@ from nonverbal.data.corpora import (
 )
 from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, leaves
 from nonverbal.data.corpora.folders import METADATA, read_audiofolder, read_folder
+from nonverbal.data.corpora.listing import HIDDEN, LEAVES, passed_over, there
+from nonverbal.data.corpora.names import hidden
 from nonverbal.errors import UserError
 
 MODULES = (
@@ -62,16 +65,17 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
     Raises:
         UserError: there is no such folder or reader.
     """
-    if not folder.is_dir():
-        raise UserError(f"the corpus {name!r} is to be in {folder}, but there is no such folder")
+    if not there(folder):
+        found = "that is a file, and no zip archive" if folder.exists() else "there is no such folder"
+        raise UserError(f"the corpus {name!r} is to be in {folder}, but {found}")
     if reader is None:
-        has_metadata = any((folder / file).is_file() for file in METADATA)
+        has_metadata = any(is_file(folder / file) for file in METADATA)
         return name if name in CATALOG else "audiofolder" if has_metadata else "folder"
     if reader not in (*CATALOG, *OWN):
         near = difflib.get_close_matches(reader, (*CATALOG, *OWN), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(OWN)} and what nonverbal corpora lists"
         raise UserError(f"unknown reader {reader!r} for {name}; {hint}")
-    if reader == "audiofolder" and not any((folder / file).is_file() for file in METADATA):
+    if reader == "audiofolder" and not any(is_file(folder / file) for file in METADATA):
         raise UserError(f"{folder} is no audiofolder: expected {' or '.join(METADATA)} in it")
     return reader
 
@@ -79,7 +83,7 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
 def read(name: str, folder: Path, reader: str, pattern: str | None) -> Reading:
     """Say of every file under ``folder`` what it is, by a reader that ``choose_reader`` named.
 
-    What lies elsewhere, by way of links, and what has a name that is no text is no clip of any corpus.
+    What is hidden, what lies elsewhere, by way of links, and what has a name that is no text is no clip of any corpus.
     """
     if pattern is not None and reader != "folder":
         raise UserError(f"{name}: the reader {reader} takes no pattern; give pattern with reader: folder")
@@ -87,15 +91,28 @@ def read(name: str, folder: Path, reader: str, pattern: str | None) -> Reading:
         reading = CATALOG[reader].read(folder)
     else:
         reading = read_folder(folder, name, pattern) if reader == "folder" else read_audiofolder(folder, name)
-    return (_usable(file, folder) for file in reading)
+    return _complete(reading, folder)
+
+
+def _complete(reading: Reading, folder: Path) -> Reading:
+    """Add the files that no reader sees."""
+    said = set()
+    for file in reading:
+        said.add(file.path)
+        yield _usable(file, folder)
+    for path, reason in passed_over(folder):
+        if path not in said:
+            yield _usable(Skipped(path, reason), folder)
 
 
 def _usable(file: Found | Skipped, folder: Path) -> Found | Skipped:
     printable = file.path.encode("utf-8", "backslashreplace").decode()
     if printable != file.path:
         return Skipped(printable, "its name is not valid UTF-8")
+    if isinstance(file, Found) and hidden(file.path):
+        return Skipped(file.path, HIDDEN)
     if (folder / file.path).is_dir():
         return Skipped(file.path, "a link to a folder, which is not followed")
     if isinstance(file, Found) and leaves(folder, file.path):
-        return Skipped(file.path, "a link that leaves the folder")
+        return Skipped(file.path, LEAVES)
     return file

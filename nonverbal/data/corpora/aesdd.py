@@ -12,10 +12,10 @@ s05 (3).wav, the 605th file, has no samples, and is skipped.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip, file_name, read_by_name
 
 NAME = "aesdd"
-PATTERN = r"(?:.*/)?(?P<label>[adfhs])\d\d ?\((?P<speaker>\d+)\)[a-z]?\.wav"
+PATTERN = r"(?:.*/)?(?P<label>[adfhs])\d\d *\((?P<speaker>\d+)\) *[a-z]?\.wav"
 LABELS = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "s": "sadness"}
 BROKEN = "s05 (3).wav"
 LOOKS_LIKE = "<emotion>/<letter><sentence> (<speaker>).wav"
@@ -27,7 +27,7 @@ def read(folder: Path) -> Reading:
 
 
 def _describe(match: re.Match[str], path: str) -> Found | Skipped:
-    if Path(path).name == BROKEN:
+    if file_name(path) == BROKEN:
         return Skipped(path, "without samples as distributed")
     return clip(NAME, path, label=LABELS[match["label"]], speaker=int(match["speaker"]), language="el")
 

@@ -64,7 +64,7 @@ def read_babies(folder: Path) -> Reading:
 
 
 def _read(folder: Path, part: str, describe: Describe, looks_like: str) -> Reading:
-    pattern = rf"(?:.*/)?{part}/actor_(?P<folder>\d*)/{FIELDS}\.wav"
+    pattern = rf"(?:.*/)?(?i:{part}/actor_)(?P<folder>\d*)/{FIELDS}\.wav"
     return read_by_name(folder, pattern, describe, f"not a clip of the folder {part}", looks_like)
 
 

@@ -28,9 +28,10 @@ from nonverbal.data.corpora.base import (
     Skipped,
     clip,
     files,
-    matching,
     read_by_name,
     read_text,
+    readable,
+    tables_of,
 )
 
 NAME = "audioset"
@@ -63,18 +64,18 @@ Segments = dict[str, tuple[str, set[str]]]
 
 def read(folder: Path) -> Reading:
     """Label: the class, where it is the only one of a vocal sound."""
-    tables = matching(folder, TABLES)
+    tables = tables_of(folder, TABLES)
     segments = _segments(folder, tables) if tables else None
     return read_by_name(folder, PATTERN, partial(_describe, segments), "not named by an id of YouTube", LOOKS_LIKE)
 
 
 def _segments(folder: Path, tables: list[str]) -> Segments:
     """Return the segments of the videos that are there: the tables have millions of others."""
-    matches = (re.fullmatch(PATTERN, path) for path in files(folder))
+    matches = (re.fullmatch(PATTERN, readable(path)) for path in files(folder))
     there = {match["id"] for match in matches if match}
     segments = {}
     for table in tables:
-        split = Path(table).name.removesuffix("_segments.csv")
+        split = Path(table).name.lower().removesuffix("_segments.csv")
         # Three lines of comment come first; like the rows of other videos, they name no id that is there.
         for row in csv.reader(read_text(folder, table).splitlines(), skipinitialspace=True):
             if len(row) >= 4 and row[0] in there:

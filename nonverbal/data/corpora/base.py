@@ -3,22 +3,32 @@
 import csv
 import io
 import json
-import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from nonverbal.data.archives import is_archive, members, read_bytes
+from nonverbal.data.archives import read_bytes
 from nonverbal.data.audio import EXTENSIONS
+from nonverbal.data.corpora.listing import NESTED, passed_over
+from nonverbal.data.corpora.listing import files as files
+from nonverbal.data.corpora.listing import leaves as leaves
+from nonverbal.data.corpora.names import file_name as file_name
+from nonverbal.data.corpora.names import is_audio as is_audio
+from nonverbal.data.corpora.names import readable as readable
 from nonverbal.errors import UserError
 
 Purpose = Literal["pretraining", "evaluation", "emotion", "recognition"]
 """Voc125; the sets of non-verbal sounds that encoders are compared on; emotion in speech; speech recognition."""
 
-AUDIO = rf"\.(?i:{'|'.join(sorted(EXTENSIONS))})"
-"""A regular expression of what ends the name of an audio file, for corpora of mixed formats."""
+AUDIO = rf"\.(?:{'|'.join(sorted(EXTENSIONS))})"
+"""A regular expression of what ends the name of an audio file, as ``readable``, for corpora of mixed formats."""
+
+Count = int | tuple[int, int] | None
+"""A number of clips; the least and the most where it varies or sources differ; None where nobody has published it."""
+
 
 PACKED = (".zip", ".rar", ".7z", ".tar", ".tgz", ".tar.gz", ".tar.bz2")
 
@@ -51,6 +61,12 @@ class Skipped:
     reason: str
 
 
+ANYWHERE = "(?:.*/)?"
+"""How patterns begin: what they match may lie in any folder."""
+
+ABOVE = 3
+"""Steps up from a part of a corpus to where its tables may be."""
+
 Reading = Iterator[Found | Skipped]
 Row = TypeVar("Row")
 
@@ -71,8 +87,8 @@ class Corpus:
     """Whether a product may be trained on it; None where nobody says, or where it depends on the clip."""
     get: str
     """How to get it, in a sentence or two."""
-    clips: int | None
-    """As distributed; None where nobody has published it."""
+    clips: Count
+    """As distributed."""
     hours: float | None
     verified: str
     """What of this was checked on the corpus or its own documentation; and what was not, and is read leniently."""
@@ -89,42 +105,6 @@ class Corpus:
     """Clips of each label, where published."""
     voc125: tuple[int, float] | None = None
     """Clips and hours in Table I of voc2vec, where it is part of Voc125."""
-
-
-def files(folder: Path) -> Iterator[str]:
-    """Yield every file under ``folder``, relative to it, in sorted order; hidden ones too.
-
-    The members of a zip archive stand for it, unless it was unpacked beside itself. Links to folders are not followed,
-    and count as files.
-
-    Raises:
-        UserError: a folder cannot be listed, or an archive is damaged.
-    """
-    for root, folders, names in os.walk(folder, onerror=_refuse):
-        folders.sort()
-        linked = [name for name in folders if (Path(root) / name).is_symlink()]
-        for name in sorted(names + linked):
-            path = Path(root) / name
-            relative = path.relative_to(folder).as_posix()
-            if is_archive(path) and not leaves(folder, relative):
-                yield from (f"{relative}/{member}" for member in members(path))
-            else:
-                yield relative
-
-
-def _refuse(error: OSError) -> None:
-    raise UserError(f"the folder {error.filename} cannot be listed: {error.strerror}") from error
-
-
-def leaves(folder: Path, path: str) -> bool:
-    """Whether a path, its links followed, is outside ``folder``."""
-    return not Path(os.path.realpath(folder / path)).is_relative_to(os.path.realpath(folder))
-
-
-def is_audio(path: str) -> bool:
-    """Whether a file's extension is one of audio. What macOS puts beside a file, as ``._NAME``, is none."""
-    name = Path(path)
-    return name.suffix.lower().lstrip(".") in EXTENSIONS and not name.name.startswith("._")
 
 
 def clip(corpus: str, path: str, **known: object) -> Found:
@@ -166,16 +146,22 @@ def read_by_name(
 
     Args:
         folder: the corpus.
-        pattern: a regular expression that clips' relative paths match whole.
+        pattern: a regular expression that clips' relative paths match whole, as ``readable`` has them: it ends in
+            ``\\.wav``, in lower case.
         describe: turns a match and its path into a clip.
         skip: reason given for all other files.
         looks_like: what is expected, for the error where nothing matches.
     """
     compiled = re.compile(pattern)
-    found = [(path, compiled.fullmatch(path)) for path in files(folder)]
-    if not any(match for _, match in found):
-        refuse([path for path, _ in found], folder, looks_like)
-    for path, match in found:
+    found = list(files(folder))
+    matches = [compiled.fullmatch(readable(path)) for path in found]
+    if not any(matches):
+        # A folder from within the corpus: what names lack, the folders that it is in may say.
+        outer = readable(f"{folder.resolve().as_posix()}/")
+        matches = [compiled.fullmatch(outer + readable(path)) for path in found]
+    if not any(matches):
+        refuse(found, folder, looks_like)
+    for path, match in zip(found, matches, strict=True):
         yield describe(match, path) if match else Skipped(path, skip)
 
 
@@ -205,34 +191,46 @@ def read_by_table(
         for row in read_table(folder, table):
             if key not in row:
                 raise UserError(f"{folder / table} has a row without {key!r}; its columns are {', '.join(row)}")
-            name = Path(row[key]).name
+            name = re.split(r"[\\/]", row[key])[-1]
             if name in rows and rows[name][0] != row:
                 raise UserError(
                     f"{rows[name][1]} and {table} in {folder} say different things of {name}; read one part of the "
                     "corpus at a time, each as a corpus of its own"
                 )
             rows[name] = row, table
-    yield from read_by_rows(folder, rows, lambda row, path: describe(row[0], path, row[1]), skip, looks_like)
+    yield from read_by_rows(folder, rows, lambda row, path: describe(row[0], path, row[1]), skip, looks_like, tables)
 
 
 def read_by_rows(
-    folder: Path, rows: Mapping[str, Row], describe: Callable[[Row, str], Found | Skipped], skip: str, looks_like: str
+    folder: Path,
+    rows: Mapping[str, Row],
+    describe: Callable[[Row, str], Found | Skipped],
+    skip: str,
+    looks_like: str,
+    tables: str,
 ) -> Reading:
     """Read a corpus that says what each file is. A row without a file is a clip that will be found missing.
 
     Args:
         folder: the corpus.
-        rows: the name of a file, without folders, to what is said of it.
+        rows: the name of a file, without folders, to what is said of it. A file of another spelling (``file_name``)
+            is meant where it can be no other row's.
         describe: turns that and the path of the file into a clip.
         skip: reason given for files without a row.
         looks_like: what is expected, for the error where there are no rows.
+        tables: a regular expression of where they come from, for the same.
     """
     found = list(files(folder))
     if not rows:
-        refuse(found, folder, looks_like)
+        refuse(found, folder, looks_like, tables)
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for name in rows:
+        spellings[file_name(name)].append(name)
     missing = dict(rows)
     for path in found:
         name = Path(path).name
+        alike = spellings[file_name(name)]
+        name = alike[0] if name not in rows and len(alike) == 1 else name
         if name in rows and is_audio(path):
             missing.pop(name, None)
             yield describe(rows[name], path)
@@ -242,28 +240,44 @@ def read_by_rows(
         yield describe(row, name)
 
 
-def prefer(reading: Reading, better: str, worse: str, reason: str) -> Reading:
-    """Read one of two releases of the same sounds, where both are there.
+def prefer(reading: Reading, lesser: str, reason: str, part: str | None = None, chosen: bool = False) -> Reading:
+    """Read one of two releases of the same sounds, where both are there: of each take, by its name and label.
 
     Args:
         reading: of both.
-        better: a regular expression searched in paths; where a clip's has it, that release is there.
-        worse: the same for the clips that are then skipped.
-        reason: given for them.
+        lesser: a regular expression searched in paths, as ``readable`` has them; a clip whose has it is of the lesser
+            release, and is skipped where its take is in the other.
+        reason: given for the clips that are skipped.
+        part: a regular expression of what the better release may add to the name of a take that it has cut.
+        chosen: whether the better release leaves takes out on purpose; then all of the lesser are skipped beside it.
     """
     read = list(reading)
-    both = any(isinstance(file, Found) and re.search(better, file.path) for file in read)
+    clips = [file for file in read if isinstance(file, Found)]
+    worse = {file.path for file in clips if re.search(lesser, readable(file.path))}
+    takes = {_take(file) for file in clips if file.path in worse}
+    better = [_take(file) for file in clips if file.path not in worse]
+    if part is not None:
+        better = [take if take in takes else (re.sub(f"{part}$", "", take[0]), take[1]) for take in better]
+    doubled = takes if chosen and better else set(better)
     for file in read:
-        skipped = both and isinstance(file, Found) and re.search(worse, file.path)
+        skipped = isinstance(file, Found) and file.path in worse and _take(file) in doubled
         yield Skipped(file.path, reason) if skipped else file
 
 
-def refuse(found: list[str], folder: Path, looks_like: str) -> None:
+def _take(file: Found) -> tuple[str, str | None]:
+    return Path(readable(file.path)).stem, file.label
+
+
+def refuse(found: list[str], folder: Path, looks_like: str, tables: str | None = None) -> None:
     """Raise the error for a folder that is not of a corpus, saying what was expected and what is there."""
     audio = [path for path in found if is_audio(path)]
     example = f", such as {audio[0]}" if audio else ""
-    packed = [path for path in found if path.lower().endswith(PACKED)]
+    nested = [path for path, reason in passed_over(folder) if reason == NESTED]
+    packed = [path for path in found if path.lower().endswith(PACKED)] or nested
     remedy = f"; unpack {packed[0]} first" if packed else ""
+    outer = above(folder, tables) if tables else []
+    if outer:
+        remedy = f"; {outer[0]} is of this corpus: give the folder that holds it and the clips"
     raise UserError(
         f"{folder} does not look like this corpus: expected {looks_like}; "
         f"found {len(found)} files, {len(audio)} of them audio{example}{remedy}"
@@ -273,7 +287,30 @@ def refuse(found: list[str], folder: Path, looks_like: str) -> None:
 def matching(folder: Path, pattern: str) -> list[str]:
     """Return the files whose relative paths match a regular expression whole: a corpus's tables, wherever they lie."""
     compiled = re.compile(pattern, re.IGNORECASE)
-    return [path for path in files(folder) if compiled.fullmatch(path)]
+    return [path for path in files(folder) if compiled.fullmatch(readable(path))]
+
+
+def tables_of(folder: Path, pattern: str) -> list[str]:
+    """Return tables that a corpus can be read without: as ``matching``, or where there are none, as ``above``."""
+    return matching(folder, pattern) or above(folder, pattern)
+
+
+def above(folder: Path, pattern: str) -> list[str]:
+    """Return the tables of a corpus that ``folder`` is a part of: absolute paths, in the nearest folder above it.
+
+    Args:
+        folder: a part of a corpus.
+        pattern: as of ``matching``; but the corpus's own folder is in ``ABOVE`` steps up, and no other folders than
+            those that the pattern names are looked into.
+    """
+    compiled = re.compile(pattern.removeprefix(ANYWHERE), re.IGNORECASE)
+    depth = pattern.removeprefix(ANYWHERE).count("/")
+    for parent in list(folder.resolve().parents)[:ABOVE]:
+        paths = [path for steps in range(depth + 1) for path in parent.glob("/".join(["*"] * (steps + 1)))]
+        found = [str(path) for path in sorted(paths) if compiled.fullmatch(path.relative_to(parent).as_posix())]
+        if found:
+            return found
+    return []
 
 
 def read_text(folder: Path, path: str) -> str:

@@ -6,9 +6,9 @@ Verified: layout, names and counts, on a complete list of its files; not that th
 
 12-P-2-5.wav: actor, emotion, intensity, sentence; odd actors are men. Everything is read from names: the accents of
 folders (Dégoût) are of an old code page, and come out garbled where the archive is unpacked, in part as what is no
-UTF-8. Preparing skips such paths, so the archive is better read as it is. How neutral clips write their intensity, of
-which they have none, is not known; they are read with and without it. Both rates hold the same takes: where the WAV
-files are there, AIFF files are skipped.
+UTF-8. Preparing skips such paths, so the archive is better read as it is. Neutral clips, which have no
+intensity, write 1 in its place (03-N-1-2.wav); names without it are read too. Both rates hold the same takes: of one
+that is there as WAV, the AIFF is skipped.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from nonverbal.data.corpora.base import Corpus, Reading, from_names, prefer, read_by_name
 
 NAME = "cafe"
-PATTERN = r"(?:.*/)?(?P<speaker>\d\d)-(?P<label>[CDJNPST])(?:-\d)?-[1-6]\.(?i:wav|aiff?)"
+PATTERN = r"(?:.*/)?(?P<speaker>\d\d)-(?P<label>[CDJNPST])(?:-\d)?-[1-6]\.(?:wav|aiff?)"
 LABELS = {
     "C": "anger",
     "D": "disgust",
@@ -32,7 +32,7 @@ LOOKS_LIKE = "<emotion>/{Faible,Fort}/<actor>-<letter>-<intensity>-<sentence>.wa
 def read(folder: Path) -> Reading:
     """Label: the letter of the name."""
     clips = read_by_name(folder, PATTERN, from_names(NAME, LABELS, language="fr"), "not a clip", LOOKS_LIKE)
-    return prefer(clips, r"(?i)\.wav$", r"(?i)\.aiff?$", "in the 48 kHz release too")
+    return prefer(clips, r"\.aiff?$", "in the 48 kHz release too")
 
 
 CORPORA = (

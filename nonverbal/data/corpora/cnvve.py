@@ -2,11 +2,12 @@
 
 Home: DOI 10.18419/darus-3898 (cleaned) and 10.18419/darus-3897 (raw), GitHub hedeshy/CNVVE (Interspeech 2023, doi
 10.21437/Interspeech.2023-201). Licence: of the data unknown.
-Expected: 921 clips, 0.2 h, 6 classes in voc2vec, probably the cleaned set; the paper has 950, of 42 speakers.
+Expected: 921 clips, 0.2 h, 6 classes in voc2vec, probably the cleaned set; 950, of 42 speakers, in the paper.
 Verified: DOIs, classes and folders, on the authors' programs; the names from others' loaders; not the raw sample rate.
 
 Cleaned clips, trimmed and resampled, are in a class's folder; raw ones are in folders within it, of unknown meaning, or
-under raw. Where both are there, the cleaned are read and the raw skipped. Names are {class}_{speaker}_...; in others
+under raw. Of a take that is in both, the cleaned is read and the raw skipped; its name may have got _1, _2 for the
+segments it was cut into. Names are {class}_{speaker}_...; in others
 the speaker is unknown. There is no official split; the authors' five folds do not divide speakers.
 """
 
@@ -17,21 +18,22 @@ from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, prefer, re
 
 NAME = "cnvve"
 CLASSES = ("confirm", "decline", "continuous", "hush", "psst", "ahem")
-PATTERN = rf"(?:.*/)?(?P<label>{'|'.join(CLASSES)})/(?:[^/]+/)?(?P<name>[^/.][^/]*)\.wav"
-RAW = rf"(?:^|/)(?:raw(?:\.zip)?/|(?:{'|'.join(CLASSES)})/[^/]+/)"
-CLEANED = rf"^(?!.*{RAW})"
+PATTERN = rf"(?:.*/)?(?P<label>(?i:{'|'.join(CLASSES)}))/(?:[^/]+/)?(?P<name>[^/]+)\.wav"
+RAW = rf"(?i)(?:^|/)(?:raw/|(?:{'|'.join(CLASSES)})/[^/]+/)"
+SEGMENT = r"_\d+"
 LOOKS_LIKE = f"{{{','.join(CLASSES)}}}/<class>_<speaker>_<more>.wav"
 
 
 def read(folder: Path) -> Reading:
     """Label: the class's folder."""
     clips = read_by_name(folder, PATTERN, _describe, "not in a class's folder", LOOKS_LIKE)
-    return prefer(clips, CLEANED, RAW, "raw; the cleaned clips are read")
+    return prefer(clips, RAW, "raw; the cleaned clips are read", part=SEGMENT)
 
 
 def _describe(match: re.Match[str], path: str) -> Found:
-    speaker = re.match(rf"{match['label']}_([^_]+)_", match["name"])
-    return clip(NAME, path, label=match["label"], speaker=speaker and speaker[1])
+    label = match["label"].lower()
+    speaker = re.match(rf"{label}_([^_]+)(?:_|$)", match["name"], re.IGNORECASE)
+    return clip(NAME, path, label=label, speaker=speaker and speaker[1])
 
 
 CORPORA = (
@@ -45,9 +47,10 @@ CORPORA = (
         allows="unknown",
         commercial=None,
         get="Download the cleaned set from DaRUS, or the raw one (10.18419/darus-3897).",
-        clips=921,
+        clips=(921, 950),
         hours=0.2,
-        verified="classes and folders, on the authors' programs; names from others' loaders; the count is voc2vec's",
+        verified="classes and folders, on the authors' programs; names from others' loaders; the counts are voc2vec's "
+        "and the paper's",
         looks_like=LOOKS_LIKE,
         read=read,
         notes=__doc__,

@@ -5,7 +5,8 @@ commercial use and redistribution with attribution, share-alike. Verified on the
 Expected of the cleaned set: 457 clips, 0.88 h, 8 kHz: belly_pain 16, burping 8, discomfort 27, hungry 382, tired 24.
 Expected of the raw uploads: 1128 clips, 712 .3gp (Android) and 416 .caf (iOS); hours unknown.
 
-Names end in the app's instance (a UUID, itself with dashes), Unix time (seconds on iOS, milliseconds on Android), app
+Names end in the app's instance (a UUID, itself with dashes), Unix time (seconds on iOS, in some names with a
+fraction; milliseconds on Android), app
 version, sex, age and reason; they are parsed from the right. The instance, whatever its case, is the group: an install,
 not a baby. The label is the folder, not the code: seven clips coded ch (cold, hot) are in discomfort. In the uploads
 the label is the code. Uploads are in part the originals of cleaned clips; they share its groups.
@@ -21,7 +22,7 @@ CLEANED = "donateacry"
 """Also qualifies what is known of the uploads: they share the installs."""
 UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 NAME = (
-    rf"(?P<instance>{UUID})-(?P<time>\d+)-(?P<version>[\d.]+)"
+    rf"(?P<instance>{UUID})-(?P<time>\d+(?:\.\d+)?)-(?P<version>[\d.]+)"
     # Some uploads name the device too.
     rf"(?:-{UUID})?-(?P<sex>[mf])-(?P<age>\d{{2}})-(?P<reason>[a-z]{{2}})"
 )
@@ -45,7 +46,7 @@ UPLOADS_LOOKS_LIKE = "donateacry-{android,ios}-upload-bucket/<uuid>-<time>-<vers
 
 def read_cleaned(folder: Path) -> Reading:
     """Label: the class's folder."""
-    pattern = rf"(?:.*/)?(?P<label>{CLASSES})/{NAME}\.wav"
+    pattern = rf"(?:.*/)?(?P<label>(?i:{CLASSES}))/{NAME}\.wav"
     return read_by_name(folder, pattern, _describe_cleaned, "not in the cleaned set", CLEANED_LOOKS_LIKE)
 
 
@@ -57,7 +58,7 @@ def read_uploads(folder: Path) -> Reading:
 
 def _describe_cleaned(match: re.Match[str], path: str) -> Found:
     instance = match["instance"].lower()
-    return clip(CLEANED, path, label=match["label"], speaker=instance, recording=instance)
+    return clip(CLEANED, path, label=match["label"].lower(), speaker=instance, recording=instance)
 
 
 def _describe_upload(match: re.Match[str], path: str) -> Found:

@@ -20,7 +20,9 @@ from nonverbal.data.corpora.base import (
     Corpus,
     Found,
     Reading,
+    above,
     clip,
+    file_name,
     from_names,
     matching,
     read_by_name,
@@ -47,11 +49,11 @@ LOOKS_LIKE = "wav/<speaker><text><letter><version>.wav, or db.emotion.csv of rel
 
 def read(folder: Path) -> Reading:
     """Label: the table's in release 2.0, else the letter of the name."""
-    if not matching(folder, TABLE):
+    if not matching(folder, TABLE) and not above(folder, TABLE):
         return read_by_name(folder, PATTERN, from_names(NAME, LABELS, language="de"), "not a clip", LOOKS_LIKE)
-    speakers = {Path(row["file"]).name: row.get("speaker") for row in _rows(folder, FILES)}
+    speakers = {file_name(row["file"]): row.get("speaker") for row in _rows(folder, FILES)}
     splits = {
-        Path(row["file"]).name: split for split in ("train", "test") for row in _rows(folder, SPLIT.format(split))
+        file_name(row["file"]): split for split in ("train", "test") for row in _rows(folder, SPLIT.format(split))
     }
     describe = partial(_describe, speakers, splits)
     return read_by_table(folder, TABLE, "file", describe, "not in db.emotion.csv", LOOKS_LIKE)
@@ -64,7 +66,7 @@ def _rows(folder: Path, tables: str) -> list[dict[str, str]]:
 def _describe(
     speakers: dict[str, str | None], splits: dict[str, str], row: dict[str, str], path: str, table: str
 ) -> Found:
-    name = Path(path).name
+    name = file_name(path)
     old = re.fullmatch(PATTERN, name)
     # What the table calls speakers is not confirmed; names go with those of the old release.
     speaker = old["speaker"] if old else speakers.get(name)

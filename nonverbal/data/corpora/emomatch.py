@@ -20,7 +20,7 @@ from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, from_names
 
 NAME = "emomatch"
 """Also qualifies the speakers of EmoSpanishDB: they are the same people."""
-PATTERN = r"(?:.*/)?(?P<speaker>\d\d)_(?P<label>[^\W\d_]+)_\d\d\.(?i:wav)"
+PATTERN = r"(?:.*/)?(?P<speaker>\d\d)_(?P<label>[^\W\d_]+)_\d+\.wav"
 LABELS = {
     "Neutro": "neutral",
     "Alegria": "joy",
@@ -50,7 +50,7 @@ _MATCH = Corpus(
     allows="unknown",
     commercial=None,
     get="Ask its authors; that it is given on request is from memory.",
-    clips=None,
+    clips=(2005, 2050),
     hours=None,
     verified="what the set holds, on its paper; names on a co-author's script; not the folders: any are accepted",
     looks_like=LOOKS_LIKE,
@@ -62,6 +62,7 @@ _CROWD = replace(
     _MATCH,
     name="emospanish",
     title="EmoSpanishDB: emotion that a crowd agreed on, in Spanish; no labels",
+    clips=None,
     read=partial(_read, _unlabelled),
 )
 CORPORA = (_MATCH, _CROWD)

@@ -14,7 +14,7 @@ from pathlib import Path
 from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
 
 NAME = "eyase"
-PATTERN = r"(?:.*/)?(?P<speaker>(?:Female|Male)\d\d)/(?:.*/)?(?!\._)(?P<name>[^/]+)\.(?i:wav)"
+PATTERN = r"(?:.*/)?(?P<speaker>(?i:Female|Male)\d+)/(?:.*/)?(?P<name>[^/]+)\.wav"
 LABELS = {"ang": "anger", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
 LOOKS_LIKE = "{Female,Male}<number>/<prefix>_<emotion> (<number>).wav"
 
@@ -26,7 +26,7 @@ def read(folder: Path) -> Reading:
 
 def _describe(match: re.Match[str], path: str) -> Found:
     code = match["name"].split(" ")[0].split("_")[-1]
-    return clip(NAME, path, label=LABELS.get(code.lower()), speaker=match["speaker"], language="ar")
+    return clip(NAME, path, label=LABELS.get(code.lower()), speaker=match["speaker"].capitalize(), language="ar")
 
 
 CORPORA = (

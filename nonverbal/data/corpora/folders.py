@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from nonverbal.data.corpora.base import FIELDS, Reading, Skipped, clip, files, is_audio
+from nonverbal.data.archives import is_file, read_bytes, unpacked
+from nonverbal.data.corpora.base import FIELDS, Reading, Skipped, clip, files, is_audio, readable
 from nonverbal.errors import UserError
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -20,21 +21,21 @@ def read_folder(folder: Path, name: str, pattern: str | None) -> Reading:
     Args:
         folder: where the files are.
         name: the corpus's name, which qualifies speakers, sessions and recordings.
-        pattern: a regular expression searched in each relative path; its named groups among ``FIELDS`` replace what
-            the folders say. A file that it does not match is skipped.
+        pattern: a regular expression searched in each relative path, then in it as ``readable``; its named groups
+            among ``FIELDS`` replace what the folders say. A file that it does not match is skipped.
     """
     compiled = _compiled(pattern)
     found = list(files(folder))
     if not any(map(is_audio, found)):
         raise UserError(f"{folder} holds no audio: expected files such as <class>/<clip>.wav, found {len(found)} files")
     for path in found:
-        match = compiled.search(path) if compiled else None
+        match = (compiled.search(path) or compiled.search(readable(path))) if compiled else None
         if not is_audio(path):
             yield Skipped(path, "not audio")
         elif compiled and not match:
             yield Skipped(path, "does not match the pattern")
         else:
-            parent = Path(path).parent.name.removesuffix(".zip")
+            parent = Path(unpacked(path)).parent.name
             yield clip(name, path, **{"label": parent, **(match.groupdict() if match else {})})
 
 
@@ -66,9 +67,9 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def _metadata(folder: Path) -> dict[str, dict[str, Any]]:
-    path = next(folder / name for name in METADATA if (folder / name).is_file())
+    path = next(folder / name for name in METADATA if is_file(folder / name))
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
         if path.suffix == ".csv":
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
         else:

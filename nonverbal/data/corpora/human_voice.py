@@ -15,7 +15,7 @@ from pathlib import Path
 from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
 
 NAME = "human-voice"
-PATTERN = r"(?:.*/)?(?P<kind>notes|voyels)/exports/(?:mono|stereo)/(?P<name>[^/]+)\.wav"
+PATTERN = r"(?:.*/)?(?P<kind>(?i:notes|voyels))/(?i:exports/(?:mono|stereo))/(?P<name>[^/]+)\.wav"
 LOOKS_LIKE = "data/voices/martin/{notes,voyels}/exports/{mono,stereo}/*.wav"
 
 
@@ -27,7 +27,7 @@ def read(folder: Path) -> Reading:
 def _describe(match: re.Match[str], path: str) -> Found:
     # Vowels are named {consonant}-{vowel}-{note}[-take], the consonant _ where there is none.
     vowel = re.match(r"[^-]+-([^-]+)-", match["name"])
-    label = "note" if match["kind"] == "notes" else vowel and vowel[1]
+    label = "note" if match["kind"].lower() == "notes" else vowel and vowel[1]
     return clip(NAME, path, label=label, speaker="martin", recording="martin")
 
 

@@ -23,8 +23,9 @@ from pathlib import Path
 from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, matching, read_by_rows, read_text
 
 NAME = "iemocap"
-# Not in the folders below it, and not what macOS puts beside each file.
-LABEL_FILES = r"(?:.*/)?EmoEvaluation/(?!\._)[^/]+\.txt"
+# Not in the folders below it.
+LABEL_FILES = r"(?:.*/)?EmoEvaluation/[^/]+\.txt"
+LABELS_ABOVE = r"dialog/EmoEvaluation/[^/]+\.txt"
 # [start - end] <tab> turn <tab> code <tab> [valence, activation, dominance]
 LABEL_LINE = re.compile(
     r"^\[[^\]]*\]\s+(?P<turn>(?P<dialog>Ses(?P<session>\d\d)\S+)_(?P<speaker>[FM])\w+)\s+(?P<code>\w+)\s+\[",
@@ -52,7 +53,7 @@ def read(folder: Path) -> Reading:
         for path in matching(folder, LABEL_FILES)
         for line in LABEL_LINE.finditer(read_text(folder, path))
     }
-    return read_by_rows(folder, lines, _describe, "not a labelled turn", LOOKS_LIKE)
+    return read_by_rows(folder, lines, _describe, "not a labelled turn", LOOKS_LIKE, LABELS_ABOVE)
 
 
 def _describe(line: re.Match[str], path: str) -> Found:

@@ -1,9 +1,9 @@
 """MSP-IMPROV: twelve actors, two a session, reading and improvising, in English; emotion in speech.
 
 Home: the MSP lab of UT Dallas. Licence, from other people's notes: academic or commercial, no redistribution.
-Expected: 8438 clips by other people's notes, 7798 of them in the usual four classes; of these, from memory, neutral
-3477, happiness 2644, sadness 885 and anger 792. The rate is not known.
-Verified on other people's loaders and lists only: layout, names, label file.
+Expected: 8438 clips, 7798 of them in the usual four classes: neutral 3477, happiness 2644, sadness 885 and anger 792.
+The rate is not known.
+Verified: the counts, which are confirmed. On other people's loaders and lists only: layout, names, label file.
 
 The label is field 2 of a clip's line in Evaluation.txt, in some releases Evalution.txt: not the letter of the name,
 which is the emotion that was aimed at. Lines name UTD-IMPROV-....avi, files are MSP-IMPROV-....wav. Clips without
@@ -36,7 +36,7 @@ def read(folder: Path) -> Reading:
         for path in matching(folder, LABEL_FILES)
         for line in LABEL_LINE.finditer(read_text(folder, path))
     }
-    return read_by_rows(folder, lines, _describe, "not a clip of Evaluation.txt", LOOKS_LIKE)
+    return read_by_rows(folder, lines, _describe, "not a clip of Evaluation.txt", LOOKS_LIKE, LABEL_FILES)
 
 
 def _describe(line: re.Match[str], path: str) -> Found:
@@ -57,8 +57,8 @@ CORPORA = (
         get="Ask the MSP lab of UT Dallas for a licence.",
         clips=8438,
         hours=None,
-        verified="nothing on the corpus itself: layout, names, label file and the number of clips are other people's; "
-        "the classes' counts are from memory",
+        verified="the numbers of clips and of each class; layout, names and label file on other people's loaders only, "
+        "not on the corpus itself",
         looks_like=LOOKS_LIKE,
         read=read,
         notes=__doc__,

@@ -2,7 +2,8 @@
 
 Home: openslr.org/99, mirrored in GitHub deeplyinc/Nonverbal-Vocalization-Dataset. Licence: CC-BY-NC-ND-4.0: no
 commercial use, no redistribution of modified audio.
-Expected: about 800 clips, 0.6 h, 16 kHz, 16 classes, about 500 speakers. The mirror has 727 clips of 410 speakers.
+Expected: 727 clips of 410 speakers on the mirror, where they were counted; its README says about 800, of about 500
+speakers, 0.6 h. 16 kHz, 16 classes.
 Verified: names, codes and licence, on the mirror, whose files were counted; not the archive, which seems larger.
 
 Names are {speaker}_{class}_{trial}_{sex}_{age}_{location}_{quality}_{noise}. The label is the class by its code, not
@@ -20,7 +21,7 @@ CLASSES = (
     "sighing", "lip-popping", "lip-smacking", "panting", "crying", "laughing", "sneezing", "moaning", "screaming",
 )  # fmt: skip
 """In the order of their codes."""
-PATTERN = r"(?:.*/)?(?P<speaker>[0-9A-Za-z]{4})_(?P<label>\d+)_\d+_[01]_\d+_[01]_[01]_[01]\.wav"
+PATTERN = r"(?:.*/)?(?P<speaker>[0-9A-Za-z]+)_(?P<label>\d+)_\d+(?:_[^_/]+){5}\.wav"
 LOOKS_LIKE = "<class>/<speaker>_<class>_<trial>_<sex>_<age>_<location>_<quality>_<noise>.wav"
 
 
@@ -40,9 +41,9 @@ CORPORA = (
         allows="no commercial use, no redistribution of modified audio",
         commercial=False,
         get="Download NonverbalVocalization.tgz (44 MB) from OpenSLR and unpack it.",
-        clips=800,
+        clips=(727, 800),
         hours=0.6,
-        verified="names, codes and licence, on the mirror; not the archive, nor its count, which is said to be about "
+        verified="names, codes, licence and 727 clips, on the mirror; not the archive, whose count is said to be about "
         "800; any folders are accepted",
         looks_like=LOOKS_LIKE,
         read=read,

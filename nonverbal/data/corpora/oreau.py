@@ -32,7 +32,7 @@ LOOKS_LIKE = "OréauFR_02/{f,m}/sess<letter>/<speaker><utterance><letter><versio
 def read(folder: Path) -> Reading:
     """Label: the letter of the name."""
     clips = read_by_name(folder, PATTERN, from_names(NAME, LABELS, language="fr"), "not a clip", LOOKS_LIKE)
-    return prefer(clips, "FR_02/", "FR_01/", "02, which listeners validated, is there too")
+    return prefer(clips, "FR_01/", "02, which listeners validated, is there too", chosen=True)
 
 
 CORPORA = (

@@ -6,15 +6,18 @@ Expected: 7077 clips, 2.46 h, 44.1 kHz from memory; 22 labels, of which the six 
 Verified on a copy of its table: columns, names, labels and their counts, participants.
 
 Labels are the table's, spelt as there: laugh and laughter, dysregulated and dysregulation-sick are separate. A session
-(date and time, the first two fields of a name) tells its labels by its background, so it is the recording.
+is the date and the time that a name begins with; in some names more follows without a separator (200306_2047SelfTalk).
+It tells its labels by its background, so it is the recording.
 """
 
+import re
 from pathlib import Path
 
 from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_table
 
 NAME = "recanvo"
 TABLE = r"(?:.*/)?dataset_file_directory\.csv"
+SESSION = re.compile(r"\d{6}_\d{4}")
 CLASSES = {
     "selftalk": 1885, "frustrated": 1536, "delighted": 1272, "dysregulated": 704, "social": 634, "request": 419,
     "affectionate": 129, "yes": 123, "laughter": 93, "dysregulation-sick": 74, "happy": 61, "help": 24, "more": 22,
@@ -30,7 +33,8 @@ def read(folder: Path) -> Reading:
 
 
 def _describe(row: dict[str, str], path: str, table: str) -> Found:
-    session = "_".join(Path(path).name.split("_")[:2])
+    found = SESSION.match(Path(path).name)
+    session = found and found[0]
     return clip(NAME, path, label=row["label"], speaker=row["participant"], session=session, recording=session)
 
 

@@ -6,8 +6,10 @@ Expected: 3000 clips: anger 1059, neutral 1028, sadness 449, surprise 225, happi
 Verified: licence, layout, names, counts and rates, on the repository and complete lists of its files.
 
 F03S02.wav: speaker (sex and number), emotion, index. F is female in front and fear behind the number. A clone without
-Git LFS has pointers of 134 bytes for female.zip and male.zip. Fear is often dropped, and one study's list keeps 2838;
-here all are read.
+Git LFS has pointers of 134 bytes for female.zip and male.zip. Fear is often dropped.
+Audio and transcripts do not always agree: 162 names of the 3000 have no transcript of the same name (one study's list
+keeps the other 2838), and 163 clips have a transcript that bears another label. Here all are read, the label is that of
+the audio's name, and transcripts are not used.
 """
 
 from pathlib import Path
@@ -45,7 +47,8 @@ CORPORA = (
         "unpacked.",
         clips=3000,
         hours=None,
-        verified="licence, layout, names and counts",
+        verified="licence, layout, names and counts; not the labels, which for 163 clips are others than their "
+        "transcripts'",
         looks_like=LOOKS_LIKE,
         read=read,
         notes=__doc__,

@@ -17,7 +17,9 @@ from pathlib import Path
 from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
 
 NAME = "singing-database"
-PATTERN = r"(?:.*/)?monophonic/(?P<style>chinese|western)/(?P<speaker>[^/]+)/(?:(?P<label>pos|neg)_)?[^/.][^/]*\.wav"
+PATTERN = (
+    r"(?:.*/)?(?i:monophonic)/(?P<style>(?i:chinese|western))/(?P<speaker>[^/]+)/(?:(?P<label>pos|neg)_)?[^/]+\.wav"
+)
 LOOKS_LIKE = "monophonic/{chinese,western}/<singer>/{pos,neg}_<number>.wav"
 
 
@@ -27,7 +29,7 @@ def read(folder: Path) -> Reading:
 
 
 def _describe(match: re.Match[str], path: str) -> Found:
-    language = "zh" if match["style"] == "chinese" else None
+    language = "zh" if match["style"].lower() == "chinese" else None
     return clip(NAME, path, label=match["label"], speaker=match["speaker"], language=language)
 
 

@@ -17,12 +17,12 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, matching, read_by_name, read_text
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, file_name, read_by_name, read_text, tables_of
 
 NAME = "tut-babies"
 CRY = "babycry"
 PATTERN = (
-    r"(?:.*/)?(?:mixture_(?P<split>devtrain|devtest|evaltest)_babycry_\d+_[0-9a-f]{32}|events/babycry/[^/.]+)\.wav"
+    r"(?:.*/)?(?:mixture_(?P<split>devtrain|devtest|evaltest)_babycry_\d+_[0-9a-f]{32}|(?i:events/babycry)/[^/.]+)\.wav"
 )
 LOOKS_LIKE = "mixture_{devtrain,devtest,evaltest}_babycry_<number>_<md5>.wav, and source_data/events/babycry/*.wav"
 
@@ -36,16 +36,16 @@ def read(folder: Path) -> Reading:
 def _events(folder: Path) -> dict[str, str]:
     """Return the labels of the mixtures by name."""
     events = {}
-    for table in matching(folder, r"(?:.*/)?event_list_\w+_babycry\.csv"):
+    for table in tables_of(folder, r"(?:.*/)?(?:meta/)?event_list_\w+_babycry\.csv"):
         for line in read_text(folder, table).splitlines():
             # file, onset, offset and class; of a mixture without an event the file alone.
             file, *event = line.split("\t")
-            events[Path(file.strip()).name] = CRY if any(map(str.strip, event)) else "background"
+            events[file_name(file.strip())] = CRY if any(map(str.strip, event)) else "background"
     return events
 
 
 def _describe(events: dict[str, str], match: re.Match[str], path: str) -> Found:
-    label = events.get(Path(path).name) if match["split"] else CRY
+    label = events.get(file_name(path)) if match["split"] else CRY
     return clip(NAME, path, label=label, recording=CRY, split=match["split"])
 
 

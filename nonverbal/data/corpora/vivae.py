@@ -5,7 +5,7 @@ Licence: CC-BY-NC-4.0 by a copy of its README, CC-BY-NC-SA-4.0 with restricted a
 Expected: 1085 clips, 0.27 h, 44.1 kHz: pleasure 202, surprise 187, pain 185, fear 176, anger 174, achievement 161.
 Verified: names, classes and counts of the full set; not the tree, flat in some copies and in folders a class in others.
 
-core_set holds 480 of the same files under the same names. They are skipped; where only they are there, they are read.
+core_set holds 480 of the same files under the same names. One that is in the full set too is skipped there.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ LOOKS_LIKE = "full_set/S<speaker>_<emotion>_<intensity>_<number>.wav"
 def read(folder: Path) -> Reading:
     """Label: the emotion."""
     clips = read_by_name(folder, PATTERN, from_names(NAME), "not a clip of the full set", LOOKS_LIKE)
-    return prefer(clips, "full_set/", "core_set/", "in the full set too")
+    return prefer(clips, "(?i)core_set/", "in the full set too")
 
 
 CORPORA = (

@@ -16,12 +16,12 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, matching, read_by_name, read_table
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, file_name, read_by_name, read_table, tables_of
 
 NAME = "vocalsketch"
 PATTERN = (
     # In older versions excluded takes have a folder excluded_vocal_imitations.
-    r"(?:.*/)?(?:excluded_)?vocal_imitations(?:_set2)?/(?:.*/)?(?P<label>[^/.][^/]*) - \d+\.wav"
+    r"(?:.*/)?(?i:(?:excluded_)?vocal_imitations(?:_set2)?)/(?:.*/)?(?P<label>[^/]+) - \d+\.wav"
 )
 # vocal_imitations.csv and vocal_imitaitons_set2.csv, or as that might be put right.
 TABLES = r"(?:.*/)?vocal_im\w+\.csv"
@@ -36,12 +36,12 @@ def read(folder: Path) -> Reading:
 
 
 def _participants(folder: Path) -> dict[str, str]:
-    rows = (row for table in matching(folder, TABLES) for row in read_table(folder, table))
-    return {Path(row.get("filename", "")).name: row.get("participantid", "") for row in rows}
+    rows = (row for table in tables_of(folder, TABLES) for row in read_table(folder, table))
+    return {file_name(row.get("filename", "")): row.get("participantid", "") for row in rows}
 
 
 def _describe(participants: dict[str, str], match: re.Match[str], path: str) -> Found:
-    participant = participants.get(Path(path).name, "")
+    participant = participants.get(file_name(path), "")
     if re.fullmatch(ROUNDED, participant):
         return clip(NAME, path, label=match["label"], recording=participant)
     return clip(NAME, path, label=match["label"], speaker=participant)

@@ -5,7 +5,7 @@ Licence: CC-BY-SA-4.0, which allows commercial use and redistribution, share-ali
 Expected: 21024 clips; train 15570, validation 1860, test 3594, from memory. Voc125 has 20985, 24.37 h; why 39 fewer is
 unknown. Verified: folders, names, counts of clips and speakers, and licence, on its documentation.
 
-The same clips come at 16 kHz and at 44 kHz. Where both are there, those at 16 kHz are read and the others skipped:
+The same clips come at 16 kHz and at 44 kHz. Of one that is there twice, that at 16 kHz is read and the other skipped:
 16 kHz is what is trained on. The official split is in datafiles, by absolute paths of the authors', so files are found
 by name; it divides speakers, as others have checked. A speaker is the first field of a name (sex and number), a session
 the second too (the round).
@@ -15,7 +15,17 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, matching, prefer, read_by_name, read_json
+from nonverbal.data.corpora.base import (
+    Corpus,
+    Found,
+    Reading,
+    clip,
+    file_name,
+    prefer,
+    read_by_name,
+    read_json,
+    tables_of,
+)
 from nonverbal.errors import UserError
 
 NAME = "vocalsound"
@@ -28,7 +38,7 @@ LOOKS_LIKE = "audio_16k/{f,m}<number>_<round>_<class>.wav, and datafiles/{tr,val
 def read(folder: Path) -> Reading:
     """Label: the class, as in the name."""
     clips = read_by_name(folder, PATTERN, partial(_describe, _splits(folder)), "not a clip", LOOKS_LIKE)
-    return prefer(clips, "audio_16k/", "audio_44k/", "the same clips are in audio_16k")
+    return prefer(clips, "(?i)audio_44k/", "the same clips are in audio_16k")
 
 
 def _splits(folder: Path) -> dict[str, str]:
@@ -38,10 +48,10 @@ def _splits(folder: Path) -> dict[str, str]:
         UserError: a list is not of the form ``{"data": [{"wav": PATH}]}``.
     """
     splits: dict[str, str] = {}
-    for table in matching(folder, r"(?:.*/)?datafiles/(?:tr|val|te)\.json"):
+    for table in tables_of(folder, r"(?:.*/)?datafiles/(?:tr|val|te)\.json"):
         content = read_json(folder, table)
         try:
-            names = [Path(row["wav"]).name for row in content["data"]]
+            names = [file_name(row["wav"]) for row in content["data"]]
         except (TypeError, KeyError) as error:
             raise UserError(
                 f'{folder / table} is not of the form {{"data": [{{"wav": PATH}}]}}; get it again'
@@ -51,7 +61,7 @@ def _splits(folder: Path) -> dict[str, str]:
 
 
 def _describe(splits: dict[str, str], match: re.Match[str], path: str) -> Found:
-    return clip(NAME, path, **match.groupdict(), split=splits.get(Path(path).name))
+    return clip(NAME, path, **match.groupdict(), split=splits.get(file_name(path)))
 
 
 CORPORA = (

@@ -1,10 +1,11 @@
 import json
 import os
+import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from readings import found_in
+from readings import clips_in, found_in
 
 from nonverbal.data.corpora import CATALOG
 from nonverbal.data.corpora.base import Found, Skipped, files, leaves
@@ -54,6 +55,13 @@ def test_donateacry_uploads_label_by_code_and_share_the_groups_of_the_cleaned_se
     clips = list(found_in(folder, "donateacry-uploads").values())
     assert [clip.label for clip in clips] == ["unknown", "cold_hot"]
     assert {clip.recording for clip in clips} == {f"donateacry:{UUID.lower()}"}
+
+
+@pytest.mark.parametrize("time", ["1430742197", "1430742197.25", "1430742197865"])
+@pytest.mark.parametrize("ending", ["caf", "caf.caf", "CAF", "3gp", "3GP"])
+def test_donateacry_uploads_are_read_whatever_their_time_and_ending(time, ending, tree):
+    folder = tree(f"bucket/{UUID}-{time}-1.0-{UUID}-f-26-ti.{ending}", f"bucket/{UUID}-{time}-1.0-f-26-hu.{ending}")
+    assert [clip.label for clip in clips_in(folder, "donateacry-uploads").values()] == ["tired", "hungry"]
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -110,6 +118,19 @@ def test_a_pattern_names_speakers_and_recordings(tree):
     assert reading["x/7_ann_3.wav"] == Found("x/7_ann_3.wav", "7", speaker="digits:ann", recording="digits:3")
     assert reading["x/other.wav"] == Skipped("x/other.wav", "does not match the pattern")
     assert reading["x/notes.txt"] == Skipped("x/notes.txt", "not audio")
+
+
+def test_the_case_of_an_ending_does_not_count_in_a_pattern(tree):
+    reading = found_in(tree("a/7_ann.WAV", "b/8_bob.wav"), "digits", "folder", r"(?P<label>\d)_[a-z]+\.wav$")
+    assert [file.label for file in reading.values()] == ["7", "8"]
+
+
+def test_an_archive_in_an_archive_is_named_where_nothing_else_is_there(tree):
+    folder = tree("readme.txt")
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        archive.writestr("more/vivae.zip", b"")
+    with pytest.raises(UserError, match=r"found 1 files, 0 of them audio; unpack all.zip/more/vivae.zip first"):
+        found_in(folder, "vivae")
 
 
 def test_a_group_that_takes_no_part_in_a_match_leaves_what_is_known(tree):

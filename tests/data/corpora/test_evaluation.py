@@ -63,6 +63,15 @@ def test_cnvve_raw_and_cleaned_are_told_apart_at_the_top_too(tree):
     assert [path for path, file in reading.items() if isinstance(file, Found)] == ["hush/hush_1_a.wav"]
 
 
+def test_cnvve_knows_a_speaker_whether_or_not_more_follows(tree):
+    clips = clips_in(tree("ahem/ahem_12.wav", "ahem/ahem_12_a.wav", "Psst/psst_3_b.WAV"), "cnvve")
+    assert [(clip.label, clip.speaker) for clip in clips.values()] == [
+        ("psst", "cnvve:3"),
+        ("ahem", "cnvve:12"),
+        ("ahem", "cnvve:12"),
+    ]
+
+
 def test_nonverbal_vocalization_labels_by_code(tree):
     names = ("2AV8_4_1_0_44_0_0_0.wav", "2AV8_15_1_1_44_1_1_1.wav", "2AV8_16_1_1_44_1_1_1.wav", "2AV8_4_1.wav")
     clips = clips_in(tree(*(f"NonverbalVocalization/odd folder/{name}" for name in names)), "nonverbal-vocalization")

@@ -74,6 +74,17 @@ def test_freesound_keeps_what_a_user_uploaded_together(tree):
     assert isinstance(reading["baby.wav"], Skipped)
 
 
+@pytest.mark.parametrize("rest", ["_00-13-04.06--00-13-04.3", "SelfTalk-Frustrated", "n01", "-2_00-18-52", "c", " (1)"])
+def test_recanvo_knows_a_session_by_date_and_time_whatever_follows(rest, tree):
+    names = (f"200306_2047{rest}.wav", "200306_2047_01.wav", "200306_2048_01.wav", "note.wav")
+    rows = "".join(f"{name},P01,glee\n" for name in names)
+    folder = tree(*names, **{"dataset_file_directory.csv": "Filename,Participant,Label\n" + rows})
+    recordings = {path: clip.recording for path, clip in clips_in(folder, "recanvo").items()}
+    assert recordings == dict(
+        zip(names, ["recanvo:200306_2047", "recanvo:200306_2047", "recanvo:200306_2048", None], strict=True)
+    )
+
+
 def test_nnime_speakers_are_partners_in_a_session_and_scenes_are_no_labels(tree):
     folder = tree("angry_01_A_002.wav", "x/sad_01_B_034.wav", "fear_01_A_001.wav")
     assert clips_in(folder, "nnime") == {

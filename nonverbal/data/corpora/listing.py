@@ -1,0 +1,126 @@
+"""What lies in a corpus's folder: the files that readers see, and those that are passed over, with the reason."""
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from nonverbal.data.archives import contents, is_archive, is_link
+from nonverbal.data.corpora.names import hidden
+from nonverbal.data.corpora.twins import Packed, find_twins
+from nonverbal.errors import UserError
+
+HIDDEN = "hidden, or a system's own"
+LEAVES = "a link that leaves the folder"
+LINK = "a link in an archive, which is not followed"
+NESTED = "an archive in an archive: unpack the outer one to have it read"
+EMPTY = "an archive without files"
+DAMAGED = "an archive that cannot be read; a folder of its name lies beside it"
+
+Row = tuple[str, str | None]
+"""A path, relative to the folder, and why it is passed over."""
+
+
+def there(folder: Path) -> bool:
+    """Whether files can be read from a path: it is a folder, or a zip archive."""
+    return folder.is_dir() or is_archive(folder)
+
+
+def files(folder: Path) -> Iterator[str]:
+    """Yield the files under ``folder`` that readers see, relative to it, in sorted order.
+
+    The members of a zip archive stand for it; ``folder`` may be an archive itself. Links to folders are not followed,
+    and count as files.
+
+    Raises:
+        UserError: a folder cannot be listed, or an archive is damaged.
+    """
+    return (path for path, reason in survey(folder) if reason is None)
+
+
+def passed_over(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the other files, which no reader sees, with the reason: see ``survey``."""
+    return ((path, reason) for path, reason in survey(folder) if reason is not None)
+
+
+def survey(folder: Path) -> list[Row]:
+    """Return every file, and why it is passed over, if it is.
+
+    Passed over is what is hidden, an archive within another, and what of an archive is also there unpacked, or in an
+    archive before it.
+    """
+    if is_archive(folder):
+        return [(name, _why_not(name, info)) for name, info in sorted(contents(folder).items())]
+    rows: list[Row] = []
+    packed: dict[str, Packed] = {}
+    for path in _walk(folder):
+        if hidden(path):
+            rows.append((path, HIDDEN))
+        elif not is_archive(folder / path):
+            rows.append((path, None))
+        elif leaves(folder, path):
+            rows.append((path, LEAVES))
+        else:
+            try:
+                packed[path] = dict(contents(folder / path))
+            except UserError:
+                if not _has_folder(folder, path):
+                    raise
+                rows.append((path, DAMAGED))
+                continue
+            rows += _members(path, packed[path])
+    return _without_twins(folder, rows, packed) if packed else rows
+
+
+def leaves(folder: Path, path: str) -> bool:
+    """Whether a path, its links followed, is outside ``folder``."""
+    return not Path(os.path.realpath(folder / path)).is_relative_to(os.path.realpath(folder))
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for root, folders, names in os.walk(folder, onerror=_refuse):
+        folders.sort()
+        linked = [name for name in folders if (Path(root) / name).is_symlink()]
+        for name in sorted(names + linked):
+            yield (Path(root) / name).relative_to(folder).as_posix()
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"the folder {error.filename} cannot be listed: {error.strerror}") from error
+
+
+def _has_folder(folder: Path, path: str) -> bool:
+    beside = (folder / path).with_suffix("")
+    return beside.is_dir() and not beside.is_symlink()
+
+
+def _members(archive: str, packed: Packed) -> list[Row]:
+    rows: list[Row] = [(f"{archive}/{name}", _why_not(name, info)) for name, info in sorted(packed.items())]
+    return rows or [(archive, EMPTY)]
+
+
+def _why_not(name: str, info: zipfile.ZipInfo) -> str | None:
+    if hidden(name):
+        return HIDDEN
+    if name.lower().endswith(".zip"):
+        return NESTED
+    return LINK if is_link(info) else None
+
+
+def _without_twins(folder: Path, rows: list[Row], packed: dict[str, Packed]) -> list[Row]:
+    """Pass over the members that are elsewhere too; an archive of nothing else stands as one row."""
+    seen = [path for path, reason in rows if reason is None]
+    twins = find_twins(folder, seen, packed)
+    left: dict[str, str | None] = dict(rows)
+    for archive in packed:
+        members = [path for path in seen if path.startswith(f"{archive}/")]
+        copies = [path for path in members if path in twins]
+        if not copies:
+            continue
+        place = os.path.commonpath([os.path.dirname(twins[path]) for path in copies]) or "the folder itself"
+        left |= dict.fromkeys(copies, f"the same file is in {place}, and is read there")
+        if len(copies) == len(members):
+            twice = set(copies)
+            left = {path: reason for path, reason in left.items() if path not in twice}
+            left[archive] = f"the same files are in {place}, and are read there"
+    return list(left.items())

@@ -1,0 +1,36 @@
+"""What the names of files say, whatever system or archive they come from."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+from nonverbal.data.archives import unpacked
+from nonverbal.data.audio import EXTENSIONS
+
+SYSTEM = frozenset(("__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"))
+"""Folders of systems, which hold copies or what was thrown away."""
+
+ENDINGS = re.compile(rf"(?:\.(?:{'|'.join(sorted(EXTENSIONS))}))+$", re.IGNORECASE)
+
+
+def hidden(path: str) -> bool:
+    """Whether a relative path is of what systems keep beside files: .DS_Store, ._NAME, __MACOSX, .Trashes."""
+    return any(part.startswith(".") or part.lower() in SYSTEM for part in path.split("/"))
+
+
+def is_audio(path: str) -> bool:
+    """Whether a file's extension is one of audio; what is hidden is not audio."""
+    return Path(path).suffix.lower().lstrip(".") in EXTENSIONS and not hidden(path)
+
+
+def readable(path: str) -> str:
+    """Return a path as patterns are matched against it: what systems and archives make of one name is one path.
+
+    The endings of audio files are in lower case, archives are folders of their names, accents are composed (NFC).
+    """
+    return ENDINGS.sub(lambda match: match[0].lower(), unicodedata.normalize("NFC", unpacked(path)))
+
+
+def file_name(path: str) -> str:
+    """Return the name that a path ends in, as ``readable``; for what tables of any system say of a file."""
+    return readable(re.split(r"[\\/]", path)[-1])

@@ -11,6 +11,22 @@ from pathlib import Path
 
 from nonverbal.errors import UserError
 
+OWN_FAULTS = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
+"""What stays wrong with a file however often it is read."""
+
+
+def is_own_fault(error: OSError) -> bool:
+    """Whether a file is at fault itself, rather than its disk, network or memory, which may be well again later."""
+    return error.errno in OWN_FAULTS
+
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:

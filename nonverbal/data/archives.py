@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from nonverbal.errors import UserError
+from nonverbal.files import is_own_fault
 
 LARGEST_MEMBER = 1 << 32
 """Bytes that a member may have unpacked; a small archive can promise any number."""
@@ -36,6 +37,14 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFErro
 
 class MemberProblem(OSError):
     """A member that cannot be read, by its own fault: damaged, encrypted, or too large."""
+
+
+class MissingMember(FileNotFoundError):
+    """A member that its archive has not."""
+
+
+class DamagedArchive(UserError):
+    """An archive whose list of members cannot be read, by its own fault."""
 
 
 def is_archive(path: Path) -> bool:
@@ -61,7 +70,8 @@ def contents(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
     """Return what an archive says of each of its files, by their paths in it.
 
     Raises:
-        UserError: it is damaged, names a file that would lie outside, or has two of one name.
+        DamagedArchive: its list of members cannot be read.
+        UserError: it names a file that would lie outside, has two of one name, or the machine cannot read it.
     """
     try:
         return _opened(archive, _changed(archive))[1]
@@ -89,16 +99,22 @@ def as_file(path: Path) -> Iterator[Path]:
 
     Raises:
         MemberProblem: the member is damaged, encrypted, or too large.
-        OSError: it is missing, or cannot be unpacked.
+        FileNotFoundError: it is missing.
+        UserError: there is no room to unpack it, or another fault of the machine.
     """
     found = _split(path)
     if found is None:
         yield path
         return
-    with tempfile.NamedTemporaryFile(suffix=path.suffix) as file:
-        with _member(*found) as member:
-            _copy(member, file, path)
-        file.flush()
+    with _room_to_unpack(path), _member(*found) as member:
+        file = tempfile.NamedTemporaryFile(suffix=path.suffix)
+        try:
+            shutil.copyfileobj(member, file, 1 << 20)
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
+    with file:
         yield Path(file.name)
 
 
@@ -126,7 +142,9 @@ def size_and_time(path: Path) -> tuple[int, int]:
             state = path.stat()
             return state.st_size, state.st_mtime_ns
         info = contents(found[0])[found[1]]
-    except (OSError, KeyError, UserError):
+    except (OSError, KeyError, DamagedArchive) as error:
+        if isinstance(error, OSError) and not is_own_fault(error):
+            raise
         return 0, 0
     return info.file_size, info.CRC
 
@@ -145,7 +163,7 @@ def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
     path = str(archive / name)
     opened, infos = _opened(archive, _changed(archive))
     if name not in infos:
-        raise FileNotFoundError(errno.ENOENT, "not in the archive", path)
+        raise MissingMember(errno.ENOENT, "not in the archive", path)
     if infos[name].file_size > LARGEST_MEMBER:
         raise MemberProblem(errno.EFBIG, f"unpacked, it has more than {LARGEST_MEMBER} bytes", path)
     if infos[name].flag_bits & ENCRYPTED:
@@ -153,18 +171,26 @@ def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
     try:
         with opened.open(infos[name]) as file:
             yield file
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
+        # An OSError without a number is bz2's word for damaged.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise MemberProblem(errno.EINVAL, f"damaged or locked in its archive: {error}", path) from error
 
 
-def _copy(member: IO[bytes], file: IO[bytes], path: Path) -> None:
+@contextmanager
+def _room_to_unpack(path: Path) -> Iterator[None]:
+    """Tell faults of the machine from those of a member: in a full folder, a clip is not at fault."""
     try:
-        shutil.copyfileobj(member, file, 1 << 20)
+        yield
+    except (MemberProblem, MissingMember):
+        raise
     except OSError as error:
-        if error.errno is None:  # bz2's word for damaged
-            raise MemberProblem(errno.EINVAL, f"damaged or locked in its archive: {error}", str(path)) from error
-        raise OSError(
-            error.errno, f"cannot be unpacked to {tempfile.gettempdir()}: {error.strerror}", str(path)
+        # Without a folder that takes a file, Python says that it found none.
+        place = tempfile.tempdir or "a folder for temporary files"
+        raise UserError(
+            f"{path} cannot be unpacked to {place}: {error.strerror or error}; make room there, or name another folder "
+            "as TMPDIR, and run the same command again"
         ) from error
 
 
@@ -179,8 +205,10 @@ def _opened(archive: Path, changed: int) -> tuple[zipfile.ZipFile, dict[str, zip
         opened = zipfile.ZipFile(archive)
     except (*DAMAGED, ValueError) as error:  # ValueError is for a name that is not the UTF-8 it says
         if _is_lfs_pointer(archive):
-            raise UserError(f"{archive} is a Git LFS pointer, not the archive itself; git lfs pull gets it") from error
-        raise UserError(
+            raise DamagedArchive(
+                f"{archive} is a Git LFS pointer, not the archive itself; git lfs pull gets it"
+            ) from error
+        raise DamagedArchive(
             f"{archive} is no complete zip archive ({error}); get it again, or move it elsewhere"
         ) from error
     found: dict[str, zipfile.ZipInfo] = {}

@@ -79,10 +79,22 @@ def load(path: Path) -> Audio:
 
     Raises:
         AudioProblem: the file gives no sound, or not all of it.
-        OSError: there is no such file, or it may not be read.
+        OSError: there is no such file, or it may not or cannot be read.
     """
     with as_file(path) as file:
-        return _load(file)
+        return _judged(file)
+
+
+def _judged(path: Path) -> Audio:
+    try:
+        return _load(path)
+    except AudioProblem:
+        # To a decoder, what a failing disk does not give looks like the end of the file; here it is an OSError.
+        if stat.S_ISREG(path.stat().st_mode):
+            with open(path, "rb") as file:
+                while file.read(BLOCK):
+                    pass
+        raise
 
 
 def _load(path: Path) -> Audio:

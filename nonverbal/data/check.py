@@ -1,11 +1,11 @@
 """Whether a folder holds the whole of a corpus: what is missing, extra or unreadable, and what the clips are like."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,11 +13,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from nonverbal.data.audio import AudioProblem, load
+from nonverbal.data.audio import AudioProblem
 from nonverbal.data.corpora import read
 from nonverbal.data.corpora.base import Corpus, Count, Found, Skipped, is_audio
 from nonverbal.data.progress import progress
-from nonverbal.data.scan import start_worker
+from nonverbal.data.scan import load_from, start_worker
 from nonverbal.errors import UserError
 
 EXAMPLES = 3
@@ -54,13 +54,12 @@ def check(corpus: Corpus, folder: Path, processes: int) -> Checked:
     """Decode every clip in a folder, over ``processes``, with progress, and keep nothing.
 
     Raises:
-        UserError: the folder is not of this corpus, or a decoder took its process down with it.
+        UserError: the folder is not of this corpus, a decoder took its process down with it, or the machine cannot
+            read a file.
     """
     reading = list(read(corpus.name, folder, corpus.name, None))
     found = [file for file in reading if isinstance(file, Found)]
-    looks = dict(
-        zip((file.path for file in found), _looks([folder / file.path for file in found], processes), strict=True)
-    )
+    looks = _looks(folder, [file.path for file in found], processes)
     problems: dict[str, list[str]] = {}
     for path, look in looks.items():
         if isinstance(look, str):
@@ -97,13 +96,13 @@ Look = tuple[float, int] | str
 """Seconds and sample rate in Hz, or why there are none."""
 
 
-def _looks(paths: list[Path], processes: int) -> list[Look]:
-    looks: list[Look] = []
+def _looks(folder: Path, paths: list[str], processes: int) -> dict[str, Look]:
+    looks: dict[str, Look] = {}
     pool = ProcessPoolExecutor(max(min(processes, len(paths)), 1), get_context("forkserver"), initializer=start_worker)
     try:
         with progress("decoding", len(paths), "files") as advance:
-            for look in pool.map(_look, paths, chunksize=32):
-                looks.append(look)
+            for path, look in zip(paths, pool.map(partial(_look, folder), paths, chunksize=32), strict=True):
+                looks[path] = look
                 advance(1)
     except (BrokenProcessPool, MemoryError) as error:
         raise UserError(
@@ -115,15 +114,11 @@ def _looks(paths: list[Path], processes: int) -> list[Look]:
     return looks
 
 
-def _look(path: Path) -> Look:
+def _look(folder: Path, path: str) -> Look:
     try:
-        audio = load(path)
+        audio = load_from(folder, path)
     except AudioProblem as problem:
         return problem.reason
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"unreadable: {error.strerror or os.strerror(error.errno or 0)}"
     return audio.seconds, audio.sample_rate
 
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from nonverbal.data.archives import size_and_time
-from nonverbal.data.audio import AudioProblem, encode, load
+from nonverbal.data.archives import MemberProblem, size_and_time
+from nonverbal.data.audio import Audio, AudioProblem, encode, load
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
+from nonverbal.files import is_own_fault
 
 CHUNK = 64
 """Files that one process decodes before it writes what it found; what an interruption loses at most."""
@@ -64,7 +65,7 @@ def scan(all_chunks: list[Chunk], scratch: Path, processes: int) -> Iterator[tup
     Chunks that an earlier call has done are yielded first, and not decoded again.
 
     Raises:
-        UserError: a decoder took its process down with it.
+        UserError: a decoder took its process down with it, or the machine cannot read a file.
     """
     todo = []
     for chunk in all_chunks:
@@ -113,13 +114,9 @@ def decode_chunk(chunk: Chunk, rows: Path) -> None:
 def _decode(chunk: Chunk, found: Found) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
     row: dict[str, Any] = {"file": vars(found), "problem": None, "detail": "", "seconds": 0.0, "notes": []}
     try:
-        audio = load(chunk.folder / found.path)
+        audio = load_from(chunk.folder, found.path)
     except AudioProblem as problem:
         return {**row, "problem": problem.reason, "detail": problem.detail}, []
-    except FileNotFoundError:
-        return {**row, "problem": "missing", "detail": "there is no such file"}, []
-    except OSError as error:
-        return {**row, "problem": "unreadable", "detail": str(error.strerror)}, []
     row |= {"seconds": audio.seconds, "notes": audio.notes, "sample_rate": audio.sample_rate}
     bounds = equal_parts(len(audio.samples), round(chunk.max_seconds * SAMPLE_RATE))
     if min(np.diff(bounds)) < MIN_SAMPLES:
@@ -131,6 +128,31 @@ def _decode(chunk: Chunk, found: Found) -> tuple[dict[str, Any], list[tuple[byte
         row["notes"].append("cut")
     parts = [audio.samples[start:stop] for start, stop in pairwise(bounds)]
     return row, [(encode(part), len(part)) for part in parts]
+
+
+def load_from(folder: Path, path: str) -> Audio:
+    """Decode a file of a corpus.
+
+    Raises:
+        AudioProblem: the file is at fault; ``missing`` where it is not there.
+        UserError: the machine is at fault: its disk, its network, its memory.
+    """
+    try:
+        return load(folder / path)
+    except FileNotFoundError as error:
+        if not (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
+            raise UserError(
+                f"{folder} has gone, or become empty, since its files were listed; see that its disk is connected, and "
+                "run the same command again, which continues"
+            ) from error
+        raise AudioProblem("missing", "there is no such file") from error
+    except OSError as error:
+        if isinstance(error, MemberProblem) or is_own_fault(error):
+            raise AudioProblem("unreadable", str(error.strerror)) from error
+        raise UserError(
+            f"{folder / path} cannot be read for now, by no fault of its own: {error.strerror or error}; see to the "
+            "disk or network, and run the same command again, which continues"
+        ) from error
 
 
 def equal_parts(samples: int, longest: int) -> list[int]:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import is_own_fault, write_atomically
 
 NAME = re.compile(r"step-(0|[1-9][0-9]*)")
 """Of a checkpoint's folder."""
@@ -88,6 +88,7 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
 
     Raises:
         UserError: a file is missing, changed since it was written, or of another model.
+        OSError: the machine cannot read it for now.
     """
     try:
         state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
@@ -98,7 +99,8 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
         moments = load_file(checkpoint / "optimizer.safetensors")
         position = Position(**state["position"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        if isinstance(error, UserError):
+        # What a disk or network refuses for now is no reason to go back to an older checkpoint.
+        if isinstance(error, UserError) or (isinstance(error, OSError) and not is_own_fault(error)):
             raise
         raise UserError(f"the checkpoint {checkpoint} cannot be read ({error})") from error
     try:

@@ -1,3 +1,4 @@
+import json
 import unicodedata
 import zipfile
 import zlib
@@ -87,15 +88,25 @@ def test_names_outside_the_archive_are_refused(tmp_path, name):
 def test_a_damaged_archive_is_refused_and_a_damaged_member_is_named(tmp_path):
     archive = zipped(wavs(tmp_path / "a"), tmp_path / "b.zip", zipfile.ZIP_STORED)
     data = archive.read_bytes()
-    (tmp_path / "cut.zip").write_bytes(data[: len(data) // 2])
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut/cut.zip").write_bytes(data[: len(data) // 2])
     with pytest.raises(UserError, match=r"cut.zip is no complete zip archive"):
-        list(files(tmp_path))
-    (tmp_path / "cut.zip").unlink()
+        list(files(tmp_path / "cut"))
     at = data.index((tmp_path / "a/laugh/2.wav").read_bytes()) + 5000
     archive.write_bytes(data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :])
     with pytest.raises(OSError, match=r"damaged or locked in its archive: Bad CRC"):
         load(archive / "laugh/2.wav")
     assert len(load(archive / "laugh/1.wav").samples) == 8000
+
+
+def test_a_damaged_archive_costs_none_of_the_other_clips(tmp_path):
+    archive = zipped(wavs(tmp_path / "c/here"), tmp_path / "all.zip")
+    (tmp_path / "c/cut.zip").write_bytes(archive.read_bytes()[:2000])
+    prepare(PrepareConfig(tmp_path / "out", {"c": Source(tmp_path / "c")}, processes=1), say=lambda _: None)
+    rows = [json.loads(line) for line in (tmp_path / "out/ledger.jsonl").read_text().split("\n") if line]
+    said = {row["path"]: (row["action"], row["reason"]) for row in rows}
+    assert said["cut.zip"] == ("dropped", "unreadable")
+    assert [action for action, _ in said.values()].count("kept") == 4
 
 
 def test_what_a_clone_without_lfs_leaves_is_named(tmp_path):

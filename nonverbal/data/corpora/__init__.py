@@ -36,7 +36,7 @@ from nonverbal.data.corpora import (
 )
 from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, leaves
 from nonverbal.data.corpora.folders import METADATA, read_audiofolder, read_folder
-from nonverbal.data.corpora.listing import HIDDEN, LEAVES, passed_over, there
+from nonverbal.data.corpora.listing import HIDDEN, LEAVES, UNREADABLE, passed_over, there
 from nonverbal.data.corpora.names import hidden
 from nonverbal.errors import UserError
 
@@ -102,7 +102,8 @@ def _complete(reading: Reading, folder: Path) -> Reading:
         yield _usable(file, folder)
     for path, reason in passed_over(folder):
         if path not in said:
-            yield _usable(Skipped(path, reason), folder)
+            # Nobody knows how many clips a damaged archive holds: it is one, which cannot be read.
+            yield _usable(Found(path) if reason == UNREADABLE else Skipped(path, reason), folder)
 
 
 def _usable(file: Found | Skipped, folder: Path) -> Found | Skipped:

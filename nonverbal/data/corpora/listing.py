@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nonverbal.data.archives import contents, is_archive, is_link
+from nonverbal.data.archives import DamagedArchive, contents, is_archive, is_link
 from nonverbal.data.corpora.names import hidden
 from nonverbal.data.corpora.twins import Packed, find_twins
 from nonverbal.errors import UserError
@@ -16,6 +16,7 @@ LINK = "a link in an archive, which is not followed"
 NESTED = "an archive in an archive: unpack the outer one to have it read"
 EMPTY = "an archive without files"
 DAMAGED = "an archive that cannot be read; a folder of its name lies beside it"
+UNREADABLE = "an archive that cannot be read"
 
 Row = tuple[str, str | None]
 """A path, relative to the folder, and why it is passed over."""
@@ -47,12 +48,16 @@ def survey(folder: Path) -> list[Row]:
     """Return every file, and why it is passed over, if it is.
 
     Passed over is what is hidden, an archive within another, and what of an archive is also there unpacked, or in an
-    archive before it.
+    archive before it. An archive that is damaged is ``UNREADABLE``.
+
+    Raises:
+        UserError: a folder cannot be listed, an archive cannot be trusted, or all that is there is a damaged one.
     """
     if is_archive(folder):
         return [(name, _why_not(name, info)) for name, info in sorted(contents(folder).items())]
     rows: list[Row] = []
     packed: dict[str, Packed] = {}
+    damage: DamagedArchive | None = None
     for path in _walk(folder):
         if hidden(path):
             rows.append((path, HIDDEN))
@@ -63,12 +68,13 @@ def survey(folder: Path) -> list[Row]:
         else:
             try:
                 packed[path] = dict(contents(folder / path))
-            except UserError:
-                if not _has_folder(folder, path):
-                    raise
-                rows.append((path, DAMAGED))
+            except DamagedArchive as error:
+                damage = error
+                rows.append((path, DAMAGED if _has_folder(folder, path) else UNREADABLE))
                 continue
             rows += _members(path, packed[path])
+    if damage is not None and not any(reason is None for _, reason in rows):
+        raise damage
     return _without_twins(folder, rows, packed) if packed else rows
 
 

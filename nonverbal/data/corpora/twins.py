@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nonverbal.data.archives import size_and_time
 from nonverbal.data.corpora.names import readable
+from nonverbal.files import is_own_fault
 
 Packed = Mapping[str, zipfile.ZipInfo]
 """The files of an archive by their paths in it."""
@@ -83,6 +84,8 @@ def _computed(path: Path, state: tuple[int, int]) -> int | None:
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 checksum = zlib.crc32(block, checksum)
-    except OSError:
+    except OSError as error:
+        if not is_own_fault(error):
+            raise
         return None
     return checksum

@@ -1,0 +1,105 @@
+"""A file's own fault is a row of the ledger; the machine's fault stops the command."""
+
+import errno
+import io
+import json
+import os
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from nonverbal.data import archives as archives_module
+from nonverbal.data import audio as audio_module
+from nonverbal.data import check as check_module
+from nonverbal.data import scan as scan_module
+from nonverbal.data.audio import AudioProblem
+from nonverbal.data.corpora.base import Found
+from nonverbal.errors import UserError
+from nonverbal.training import checkpoint
+
+
+def wavs(folder, count):
+    folder.mkdir()
+    for number in range(count):
+        samples = np.random.default_rng(number).uniform(-0.5, 0.5, 8000)
+        soundfile.write(folder / f"{number}.wav", samples, 16_000, subtype="PCM_16")
+    return folder
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ETIMEDOUT])
+def test_a_passing_fault_of_the_machine_stops_the_command_and_costs_no_clip(tmp_path, monkeypatch, number):
+    whole = scan_module.load
+
+    def fail(path):
+        if path.name == "1.wav":
+            raise OSError(number, os.strerror(number), str(path))
+        return whole(path)
+
+    folder = wavs(tmp_path / "c", 3)
+    chunk = scan_module.Chunk("c", folder, [Found(f"{i}.wav") for i in range(3)], 10.0)
+    monkeypatch.setattr(scan_module, "load", fail)
+    with pytest.raises(UserError, match=rf"1.wav cannot be read for now.*{os.strerror(number)}.*which continues"):
+        scan_module.decode_chunk(chunk, tmp_path / "rows.jsonl")
+    assert not (tmp_path / "rows.jsonl").exists()
+    with pytest.raises(UserError, match="cannot be read for now"):
+        check_module._look(folder, "1.wav")
+    monkeypatch.setattr(scan_module, "load", whole)
+    scan_module.decode_chunk(chunk, tmp_path / "rows.jsonl")
+    rows = (tmp_path / "rows.jsonl").read_text().split("\n")
+    assert [json.loads(row)["problem"] for row in rows if row] == [None] * 3
+
+
+def test_a_disk_that_fails_is_not_a_damaged_file(tmp_path, monkeypatch):
+    """libsndfile takes what a failing disk does not give for the end of the file."""
+    cut = wavs(tmp_path / "c", 1) / "0.wav"
+    cut.write_bytes(cut.read_bytes()[:5000])
+
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(AudioProblem, match="truncated"):
+        scan_module.load_from(tmp_path / "c", "0.wav")
+    monkeypatch.setattr(audio_module, "open", lambda *_: Failing(), raising=False)
+    with pytest.raises(UserError, match=r"0.wav cannot be read for now, by no fault of its own: Input/output error"):
+        scan_module.load_from(tmp_path / "c", "0.wav")
+
+
+def test_a_disk_that_has_gone_is_not_a_folder_of_missing_files(tmp_path):
+    folder = wavs(tmp_path / "c", 1)
+    with pytest.raises(AudioProblem, match="missing"):
+        scan_module.load_from(folder, "7.wav")
+    (folder / "0.wav").unlink()
+    with pytest.raises(UserError, match=r"c has gone, or become empty, since its files were listed"):
+        scan_module.load_from(folder, "7.wav")
+
+
+def test_no_room_to_unpack_is_not_a_damaged_member(tmp_path, monkeypatch):
+    folder = wavs(tmp_path / "c", 1)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(folder / "0.wav", "0.wav")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(archives_module.shutil, "copyfileobj", full)
+    with pytest.raises(UserError, match=r"a.zip/0.wav cannot be unpacked to .*: No space left.* TMPDIR"):
+        scan_module.load_from(tmp_path / "a.zip", "0.wav")
+    monkeypatch.undo()
+    # Python's own word for a folder of temporary files that is full is that there is none.
+    monkeypatch.setattr(archives_module.tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(UserError, match=r"0.wav cannot be unpacked to .*none"):
+        scan_module.load_from(tmp_path / "a.zip", "0.wav")
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, monkeypatch):
+    saved = checkpoint.save(tmp_path / "checkpoints", {}, {}, checkpoint.Position(step=4))
+
+    def fail(path):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(checkpoint, "_sha256", fail)
+    with pytest.raises(OSError, match="Stale file handle"):
+        checkpoint.load(saved, None)

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -106,15 +106,11 @@ def as_file(path: Path) -> Iterator[Path]:
     if found is None:
         yield path
         return
-    with _room_to_unpack(path), _member(*found) as member:
-        file = tempfile.NamedTemporaryFile(suffix=path.suffix)
-        try:
+    with ExitStack() as held:
+        with _room_to_unpack(path), _member(*found) as member:
+            file = held.enter_context(tempfile.NamedTemporaryFile(suffix=path.suffix))
             shutil.copyfileobj(member, file, 1 << 20)
             file.flush()
-        except BaseException:
-            file.close()
-            raise
-    with file:
         yield Path(file.name)
 
 
@@ -205,12 +201,10 @@ def _opened(archive: Path, changed: int) -> tuple[zipfile.ZipFile, dict[str, zip
         opened = zipfile.ZipFile(archive)
     except (*DAMAGED, ValueError) as error:  # ValueError is for a name that is not the UTF-8 it says
         if _is_lfs_pointer(archive):
-            raise DamagedArchive(
-                f"{archive} is a Git LFS pointer, not the archive itself; git lfs pull gets it"
-            ) from error
-        raise DamagedArchive(
-            f"{archive} is no complete zip archive ({error}); get it again, or move it elsewhere"
-        ) from error
+            what = "is a Git LFS pointer, not the archive itself; git lfs pull gets it"
+        else:
+            what = f"is no complete zip archive ({error}); get it again, or move it elsewhere"
+        raise DamagedArchive(f"{archive} {what}") from error
     found: dict[str, zipfile.ZipInfo] = {}
     for info in opened.infolist():
         name = _name(info).replace("\\", "/")

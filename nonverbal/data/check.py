@@ -2,12 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -17,8 +14,8 @@ from nonverbal.data.audio import AudioProblem
 from nonverbal.data.corpora import read
 from nonverbal.data.corpora.base import Corpus, Count, Found, Skipped, is_audio
 from nonverbal.data.progress import progress
-from nonverbal.data.scan import load_from, start_worker
-from nonverbal.errors import UserError
+from nonverbal.data.scan import load_from
+from nonverbal.data.workers import over_processes
 
 EXAMPLES = 3
 """Paths that are named of each problem."""
@@ -54,8 +51,8 @@ def check(corpus: Corpus, folder: Path, processes: int) -> Checked:
     """Decode every clip in a folder, over ``processes``, with progress, and keep nothing.
 
     Raises:
-        UserError: the folder is not of this corpus, a decoder took its process down with it, or the machine cannot
-            read a file.
+        UserError: the folder is not of this corpus, a process was ended from outside, or the machine cannot read a
+            file.
     """
     reading = list(read(corpus.name, folder, corpus.name, None))
     found = [file for file in reading if isinstance(file, Found)]
@@ -98,20 +95,11 @@ Look = tuple[float, int] | str
 
 def _looks(folder: Path, paths: list[str], processes: int) -> dict[str, Look]:
     looks: dict[str, Look] = {}
-    pool = ProcessPoolExecutor(max(min(processes, len(paths)), 1), get_context("forkserver"), initializer=start_worker)
-    try:
-        with progress("decoding", len(paths), "files") as advance:
-            for path, look in zip(paths, pool.map(partial(_look, folder), paths, chunksize=32), strict=True):
-                looks[path] = look
-                advance(1)
-    except (BrokenProcessPool, MemoryError) as error:
-        raise UserError(
-            "a process that decodes audio was ended from outside, by lack of memory perhaps; "
-            "run the same command again with fewer --processes"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return looks
+    with progress("decoding", len(paths), "files") as advance:
+        for done in over_processes(partial(_look, folder), paths, processes):
+            looks[done.item] = "unreadable" if done.result is None else done.result
+            advance(1)
+    return {path: looks[path] for path in paths}
 
 
 def _look(folder: Path, path: str) -> Look:

@@ -1,17 +1,15 @@
 """The first stage of preparing: decode every file once, in chunks, over processes, in a way that can be continued."""
 
+import contextlib
 import hashlib
 import json
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from multiprocessing import get_context, parent_process
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from nonverbal.data.archives import MemberProblem, size_and_time
 from nonverbal.data.audio import Audio, AudioProblem, encode, load
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.data.workers import over_processes
 from nonverbal.errors import UserError
 from nonverbal.files import is_own_fault
 
@@ -65,7 +64,7 @@ def scan(all_chunks: list[Chunk], scratch: Path, processes: int) -> Iterator[tup
     Chunks that an earlier call has done are yielded first, and not decoded again.
 
     Raises:
-        UserError: a decoder took its process down with it, or the machine cannot read a file.
+        UserError: a process was ended from outside, or the machine cannot read a file.
     """
     todo = []
     for chunk in all_chunks:
@@ -74,32 +73,43 @@ def scan(all_chunks: list[Chunk], scratch: Path, processes: int) -> Iterator[tup
             yield chunk, rows
         else:
             todo.append((chunk, rows))
-    if not todo:
-        return
-    # Fresh interpreters: a copy of this one would copy its threads' locks. They import no torch, so they start fast.
-    pool = ProcessPoolExecutor(min(processes, len(todo)), get_context("forkserver"), initializer=start_worker)
-    try:
-        futures = {pool.submit(decode_chunk, chunk, rows): (chunk, rows) for chunk, rows in todo}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
-    except (BrokenProcessPool, MemoryError) as error:
-        raise UserError(
-            "a process that decodes audio was ended from outside, by lack of memory perhaps; "
-            "run the same command again with fewer --processes, and it continues"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    for done in over_processes(_decode_chunk, todo, processes):
+        chunk, rows = done.item
+        if done.crash is not None:
+            decode_chunk(chunk, rows, _crashing(chunk))
+        yield chunk, rows
 
 
-def decode_chunk(chunk: Chunk, rows: Path) -> None:
-    """Decode a chunk: one row a file to ``rows``, and the parts of its clips as FLAC, one after another, beside it."""
+def _decode_chunk(work: tuple[Chunk, Path]) -> None:
+    decode_chunk(*work)
+
+
+def _crashing(chunk: Chunk) -> dict[str, str]:
+    """Return the files of a chunk that take a process down, and by which signal."""
+    paths = [found.path for found in chunk.files]
+    tried = over_processes(partial(_try, chunk.folder), paths, 1)
+    return {done.item: done.crash for done in tried if done.crash is not None}
+
+
+def _try(folder: Path, path: str) -> None:
+    with contextlib.suppress(AudioProblem):
+        load_from(folder, path)
+
+
+def decode_chunk(chunk: Chunk, rows: Path, crashing: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Decode a chunk: one row a file to ``rows``, and the parts of its clips as FLAC, one after another, beside it.
+
+    Args:
+        chunk: the files.
+        rows: where the rows go.
+        crashing: files that crash a decoder, and how; they are not decoded.
+    """
     unfinished = rows.with_suffix(f".{os.getpid()}.new")
     offset = 0
     lines = []
     with open(unfinished, "wb") as audio:
         for found in chunk.files:
-            row, parts = _decode(chunk, found)
+            row, parts = _decode(chunk, found, crashing.get(found.path))
             row["parts"] = []
             for data, samples in parts:
                 row["parts"].append([offset, len(data), samples])
@@ -111,8 +121,10 @@ def decode_chunk(chunk: Chunk, rows: Path) -> None:
     unfinished.replace(rows)
 
 
-def _decode(chunk: Chunk, found: Found) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
+def _decode(chunk: Chunk, found: Found, crash: str | None) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
     row: dict[str, Any] = {"file": vars(found), "problem": None, "detail": "", "seconds": 0.0, "notes": []}
+    if crash is not None:
+        return {**row, "problem": "unreadable", "detail": f"it crashes the decoder ({crash})"}, []
     try:
         audio = load_from(chunk.folder, found.path)
     except AudioProblem as problem:
@@ -159,18 +171,3 @@ def equal_parts(samples: int, longest: int) -> list[int]:
     """Return the borders of the fewest equal parts of at most ``longest`` samples, equal up to one sample."""
     count = max(-(-samples // longest), 1)
     return [round(i * samples / count) for i in range(count + 1)]
-
-
-def start_worker() -> None:
-    """Make a process of a pool leave Ctrl-C to the first process, and end with it."""
-    # Ctrl-C goes to the whole group; the first process ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose first process was killed would wait for work for ever."""
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -1,5 +1,4 @@
 import dataclasses
-import functools
 import json
 import os
 import sys
@@ -11,11 +10,9 @@ import soundfile
 from rich.console import Console
 
 from nonverbal import cli
-from nonverbal.data import check as check_module
 from nonverbal.data.check import check, histogram, print_checked
 from nonverbal.data.corpora import CATALOG
 from nonverbal.data.prepare import PrepareConfig, Source, prepare
-from nonverbal.errors import UserError
 
 ROWS = {"200101_1000_a.wav": "social", "200101_1000_b.wav": "social", "200102_0900_c.wav": "laugh", "gone.wav": "no"}
 
@@ -196,9 +193,3 @@ def test_names_that_are_no_text_and_links_are_extra(recanvo, tmp_path, monkeypat
     assert r"extra: its name is not valid UTF-8: 1: D\udc82go.wav" in shown
     assert "extra: a link that leaves the folder: 1: 200101_1000_a.wav" in shown
     assert json.loads((tmp_path / "checked.json").read_text())["clips"] == 2
-
-
-def test_a_decoder_that_takes_its_process_down_is_told_in_one_line(recanvo, monkeypatch):
-    monkeypatch.setattr(check_module, "start_worker", functools.partial(os._exit, 1))
-    with pytest.raises(UserError, match=r"ended from outside, by lack of memory perhaps; .*fewer --processes"):
-        check(CATALOG["recanvo"], recanvo, processes=1)

@@ -4,6 +4,8 @@ import errno
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -103,3 +105,36 @@ def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, m
     monkeypatch.setattr(checkpoint, "_sha256", fail)
     with pytest.raises(OSError, match="Stale file handle"):
         checkpoint.load(saved, None)
+
+
+CRASHING = """
+import os, signal
+import soundfile
+
+class SoundFile(soundfile.SoundFile):
+    def __init__(self, file, *rest, **more):
+        name = os.path.basename(os.fspath(file)) if isinstance(file, (str, os.PathLike)) else ""
+        if name in ("1.wav", "2.wav"):
+            os.kill(os.getpid(), signal.SIGSEGV if name == "1.wav" else ENDS)
+        super().__init__(file, *rest, **more)
+
+soundfile.SoundFile = SoundFile
+"""
+
+
+@pytest.mark.parametrize("ends", ["SIGABRT", "SIGKILL"])
+def test_a_file_that_crashes_its_decoder_costs_no_other_and_a_kill_is_not_its_fault(tmp_path, ends):
+    (tmp_path / "sitecustomize.py").write_text(CRASHING.replace("ENDS", f"signal.{ends}"))
+    wavs(tmp_path / "c", 5)
+    command = [sys.executable, "-m", "nonverbal", "prepare", f"c={tmp_path / 'c'}", f"--out={tmp_path / 'out'}"]
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if ends == "SIGKILL":
+        assert result.returncode == 2
+        assert "ended from outside, by lack of memory perhaps" in result.stderr
+        assert not (tmp_path / "out/index.json").exists()
+        return
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(row) for row in (tmp_path / "out/ledger.jsonl").read_text().split("\n") if row]
+    assert [row["reason"] for row in rows] == [None, "unreadable", "unreadable", None, None]
+    assert rows[1]["detail"] == "it crashes the decoder (SIGSEGV)"

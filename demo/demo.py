@@ -21,11 +21,14 @@ from nonverbal.evaluation.plots import plot_probes, plot_training, read_metrics
 from nonverbal.evaluation.report import print_scores
 from nonverbal.evaluation.scores import Score, summarise
 from nonverbal.files import write_atomically
+from nonverbal.paths import PathOrName
 
 PATTERN = r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav"
 """Class and speaker in the path of a synthetic sound."""
 
 FOLDS = 5
+
+RECIPE = PathOrName("recipes/demo.yaml")
 
 
 @dataclass
@@ -34,7 +37,7 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     """Folder of everything that the demo makes."""
-    pretraining: str = "recipes/demo.yaml"
+    pretraining: PathOrName = RECIPE
     """Recipe of the pretraining, see `nonverbal pretrain --help`."""
     pretraining_speakers: int = 60
     """Speakers heard in pretraining, without their labels."""

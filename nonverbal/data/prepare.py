@@ -32,6 +32,7 @@ from nonverbal.data.shards import Part, write_shards
 from nonverbal.data.split import choose_validation, excluded, group_numbers
 from nonverbal.errors import UserError
 from nonverbal.files import json_lines, locked, room_for, write_atomically
+from nonverbal.paths import PathOrName
 
 STRICT = (*AudioProblem.REASONS, "missing", "mislabelled")
 """What ``strict`` does not accept."""
@@ -51,7 +52,7 @@ class Source:
     label, speaker, session, recording and language say what a clip is. A file without a match is no clip."""
     licence: str | None = None
     """Licence of the clips, by its SPDX name where it has one. Unset: the catalog's, or unknown."""
-    dataset: str | None = None
+    dataset: PathOrName | None = None
     """A Hugging Face dataset: its id on the Hub, or a folder that `save_to_disk` wrote. Its audio files are copied."""
     subset: str | None = None
     """Of the dataset, where its id has several (its configuration)."""

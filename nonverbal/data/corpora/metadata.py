@@ -204,7 +204,11 @@ def _inside(given: str, base: str, where: str, folder: Path) -> str:
 def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, Row]:
     there = set(found)
     taken = {row.name for row in rows if row.name in there}
-    alike: dict[Key, dict[str, list[str]]] = {key: _alike(found, taken, key) for key in (_composed, _folded)}
+    # Names that differ in case may be two files' names, but not where they differ in how é is written.
+    alike: dict[Key, dict[str, list[str]]] = {
+        _composed: _alike(found, _composed),
+        _folded: _alike((path for path in found if path not in taken), _folded),
+    }
     by_file: dict[str, Row] = {}
     for row in rows:
         path = row.name if row.name in there else _meant(row, alike)
@@ -219,12 +223,10 @@ def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, R
     return by_file
 
 
-def _alike(found: Iterable[str], taken: set[str], key: Key) -> dict[str, list[str]]:
-    """Files that no row names as they are called, by a key under which names may be alike."""
+def _alike(found: Iterable[str], key: Key) -> dict[str, list[str]]:
     paths: dict[str, list[str]] = {}
     for path in found:
-        if path not in taken:
-            paths.setdefault(key(path), []).append(path)
+        paths.setdefault(key(path), []).append(path)
     return paths
 
 

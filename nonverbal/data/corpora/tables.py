@@ -173,9 +173,10 @@ def _rows(text: str, separator: str, header: list[str], where: object) -> Iterat
         while len(cells) > len(header) and not cells[-1]:
             cells.pop()
         if len(cells) != len(header):
+            more = f"put a value that holds {separator!r} in double quotes"
+            fewer = f"write {separator!r} for each value that is empty too"
             raise UserError(
                 f"{where}, row {number}: {len(cells)} values ({', '.join(map(repr, cells))}) for {len(header)} columns "
-                f"({', '.join(map(repr, header))}): put a value that holds {separator!r} in double quotes, and write "
-                "the separators of empty values too"
+                f"({', '.join(map(repr, header))}): {more if len(cells) > len(header) else fewer}"
             )
         yield number, cells

@@ -55,8 +55,6 @@ def main() -> None:
         sys.argv = [str(program), *arguments[1:]]
         # Threads that spin while they wait crawl where others use the same cores (measured: 20 times slower).
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        # Nor do the processes that this one starts take a yaml.py in the current folder for a library.
-        os.environ.setdefault("PYTHONSAFEPATH", "1")
         try:
             runpy.run_path(str(program), run_name="__main__")
         except KeyboardInterrupt:
@@ -73,6 +71,8 @@ def run(program: Callable[[list[str]], None]) -> None:
     itself a bug and exit code 1. ``--debug`` shows the traceback of all of them.
     """
     debug = "--debug" in sys.argv
+    # The processes that this one starts would take a random.py in the current folder for Python's own.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         program([argument for argument in sys.argv[1:] if argument != "--debug"])
     except BrokenPipeError:

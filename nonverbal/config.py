@@ -202,6 +202,8 @@ def _joined(name: str, values: list[str], hint: Any) -> str:
         return "true"
     if len(values) != 1:
         raise UserError(f"--{name} takes one value, but was given {' '.join(values) or 'none'}")
+    if values == [""] and hint is Path:
+        raise UserError(f"--{name} is empty: give a path; . is the current folder")
     return values[0]
 
 
@@ -290,7 +292,8 @@ def _reworded(message: str) -> str:
 
 def _kind(expected: str) -> str:
     """A type as the parser writes it, in the words of the command line."""
-    plain = re.sub(r"<class '(.+?)'>", r"\1", expected).replace("NoneType", "null")
+    plain = re.sub(r"<class '(?:[\w.]+\.)?(.+?)'>", r"\1", expected).replace("NoneType", "null")
+    plain = plain.replace("PathOrName", "path or name")
     return re.sub(r"typing\.Literal\[(.+)\]", r"\1", plain)
 
 

@@ -199,6 +199,7 @@ def test_paths_stay_as_they_are_where_nothing_is_to_be_expanded(home):
         (["--out", "x", "--folds", "five"], "--folds must be int or 'all', but is 'five'"),
         (["--out", "x", "stray"], "--out takes one value, but was given x stray"),
         (["--strict"], "missing: --out"),
+        (["--out", ""], "--out is empty: give a path; . is the current folder"),
         (["nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
     ],
 )
@@ -215,6 +216,7 @@ def test_mistakes_on_the_command_line_are_named(argv, message):
         ("out: [x\n", "recipe.yaml is not valid YAML"),
         ("- out\n", "recipe.yaml must hold `key: value` lines, but holds list"),
         ("out: x\ninner: {lr: fast}\n", "--inner.lr must be float, but is 'fast'"),
+        ("out: x\ninit: 7\n", "--init must be path or name or null, but is '7'"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):

@@ -35,6 +35,9 @@ SPLITS = {
 """Folders from whose names Hugging Face reads a split, and the split."""
 
 
+NAMED = 12
+"""Columns that are not used and are named; the others are counted."""
+
 Key = Callable[[str], str]
 
 
@@ -89,6 +92,7 @@ def columns_said(known: Mapping[str, Iterable[str]], columns: Iterable[str]) -> 
         names = list(known.get(field, ()))
         taken += [field if names == [field] else f"{field} from {' or '.join(map(repr, names))}"] if names else []
     rest = [repr(column) for column in columns if column not in used]
+    rest = rest[:NAMED] + ([f"{len(rest) - NAMED} more"] if len(rest) > NAMED else [])
     return f"columns: {', '.join(taken)}" + (f"; not used: {', '.join(rest)}" if rest else "")
 
 
@@ -152,10 +156,10 @@ def _delimited(text: str, where: Path, folder: Path) -> Iterable[tuple[int, dict
             "that names the files file_name, and separate columns by a comma, a semicolon or a tab"
         )
     for number, cells in rows.items():
+        row: dict[str, object] = dict(zip(header, cells, strict=True))
         # A number is text here, and software writes 1 as 1.0 in a column that lacks one.
-        numbers = (WHOLE.fullmatch(cell) for cell in cells)
-        values = [match[1] if match else cell for match, cell in zip(numbers, cells, strict=True)]
-        yield number, dict(zip(header, values, strict=True))
+        whole = {column: WHOLE.fullmatch(str(cell)) for column, cell in row.items() if column != known["file_name"][0]}
+        yield number, row | {column: match[1] for column, match in whole.items() if match}
 
 
 def _json(text: str, where: Path, folder: Path) -> Iterable[tuple[int, dict[str, object]]]:
@@ -181,8 +185,8 @@ def _row(where: str, table: str, values: dict[str, object], known: dict[str, lis
     if said.get("file_name") is None:
         found = ", ".join(map(repr, values)) or "nothing"
         raise UserError(f"{where}: {_LACKS.format(folder / base)}, but this one has {found}")
-    given = next(value for column in known["file_name"] for value in [values[column]])
     # As it is written: a name on disk may be composed in another way, or begin with a blank.
+    given = values[known["file_name"][0]]
     name = _inside(given if isinstance(given, str) else str(said["file_name"]), base, where, folder)
     del said["file_name"]
     if "split" not in said:

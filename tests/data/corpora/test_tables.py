@@ -202,6 +202,16 @@ def test_keys_of_one_name_are_refused_in_json_too(tmp_path, keys):
         clips_in(tmp_path, "c")
 
 
+def test_a_number_is_the_name_of_a_file_as_it_is_written(tmp_path):
+    write(tmp_path, "1.0", "1", metadata_csv="file_name,label\n1.0,1.0\n")
+    assert labels(tmp_path) == {"1.0": "1"}
+
+
+def test_many_columns_that_are_not_used_are_counted(tmp_path):
+    write(tmp_path, "0.wav", metadata_csv="file_name," + ",".join(f"f{i}" for i in range(20)) + "\n0.wav" + "," * 20)
+    assert said_of(tmp_path)[0].endswith("'f10', 'f11', 8 more")
+
+
 def test_columns_that_differ_but_are_not_used_may_have_names_alike(tmp_path):
     write(tmp_path, "0.wav", metadata_csv="file_name,F0,f0\n0.wav,100,200\n")
     assert said_of(tmp_path) == ["metadata.csv: columns: file_name; not used: 'F0', 'f0'"]

@@ -21,12 +21,15 @@ from nonverbal.evaluation.plots import plot_probes, plot_training, read_metrics
 from nonverbal.evaluation.report import print_scores
 from nonverbal.evaluation.scores import Score, summarise
 from nonverbal.files import write_atomically
+from nonverbal.paths import PathOrName
 from nonverbal.training.run_folder import RunFolder
 
 PATTERN = r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav"
 """Class and speaker in the path of a synthetic sound."""
 
 FOLDS = 5
+
+RECIPE = PathOrName("recipes/demo.yaml")
 
 
 @dataclass
@@ -35,7 +38,7 @@ class DemoConfig:
 
     out: Path = Path("runs/demo")
     """Folder of everything that the demo makes."""
-    pretraining: str = "recipes/demo.yaml"
+    pretraining: PathOrName = RECIPE
     """Recipe of the pretraining, see `nonverbal pretrain --help`."""
     pretraining_speakers: int = 60
     """Speakers heard in pretraining, without their labels."""
@@ -130,8 +133,8 @@ def write_summary(out: Path, scores: list[Score], seconds: float) -> None:
         "protocol": scores[0].protocol,
         "loss_first": losses[0],
         "loss_last": losses[-1],
-        "precision": RunFolder(out / "run").precision(),
         "seconds": round(seconds, 1),
+        "precision": RunFolder(out / "run").precision(),
     }
     write_atomically(out / "summary.json", json.dumps(uar | measured, indent=1) + "\n")
 

@@ -20,6 +20,7 @@ from nonverbal.data.index import open_shards
 from nonverbal.data.prepare import available_processors
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
+from nonverbal.text import one_line
 
 
 @dataclass
@@ -148,7 +149,7 @@ def strongest(result: Audit, shown: int) -> Table:
     table = Table("clip", "clip", "begins at, s", "overlap, s", "bit errors", *([] if result.b else ["where"]))
     for pair in chosen:
         assert pair.offset is not None
-        ids = escape(result.a.clips[pair.a].id), escape(result.other.clips[pair.b].id)
+        ids = [escape(one_line(clips[i].id)) for clips, i in ((result.a.clips, pair.a), (result.other.clips, pair.b))]
         where = "straddling" if result.straddles(pair.a, pair.b) else "groups" if result.apart(pair.a, pair.b) else "-"
         row = (*ids, f"{pair.offset:+.2f}", f"{pair.overlap:.2f}", f"{pair.rate:.3f}")
         table.add_row(*row, *([] if result.b else [where]))

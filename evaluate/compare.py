@@ -15,15 +15,16 @@ from nonverbal import cli, config
 from nonverbal.errors import UserError
 from nonverbal.evaluation.differences import Differences, compare_encoders
 from nonverbal.files import write_atomically
+from nonverbal.paths import PathOrName
 
 
 @dataclass
 class CompareConfig:
     """Two encoders, and what they hear."""
 
-    a: str
+    a: PathOrName
     """One encoder; the two may stand first, without `--a` and `--b`."""
-    b: str
+    b: PathOrName
     """The other."""
     data: Path | None = None
     """Folder of shards to take clips from. Unset: synthetic vocal sounds, always the same."""

@@ -12,6 +12,7 @@ from nonverbal.data.index import open_shards
 from nonverbal.evaluation.comparison import compare, make_task
 from nonverbal.evaluation.plots import plot_probes
 from nonverbal.evaluation.report import print_scores
+from nonverbal.paths import PathOrName
 
 
 @dataclass
@@ -20,7 +21,7 @@ class ProbeConfig:
 
     data: Path
     """Folder of shards that holds the labelled clips; those of both its splits are probed."""
-    encoders: list[str]
+    encoders: list[PathOrName]
     """Folders or Hugging Face Hub ids of encoders; `logmel` for log-mel statistics; `initialised:FOLDER` for the same
     encoder with random weights."""
     out: Path

@@ -1,5 +1,13 @@
 """``python -m nonverbal`` is ``nonverbal``."""
 
-from nonverbal.cli import main
+import os
+import sys
+
+# Python puts the current folder first, where a file of one's own, such as yaml.py, would be taken for a library.
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+if not sys.flags.safe_path and os.path.realpath(sys.path[0]) != ROOT:
+    del sys.path[0]
+
+from nonverbal.cli import main  # noqa: E402
 
 main()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from nonverbal.errors import UserError
+from nonverbal.text import one_line
 
 PROGRAMS = {
     "corpora": ("pretrain/corpora.py", "List the corpora that can be read, with their sizes and licences."),
@@ -50,7 +51,7 @@ def main() -> None:
     elif arguments[0] not in PROGRAMS:
         _fail(_unknown_command(arguments[0]))
     else:
-        program = find_file(PROGRAMS[arguments[0]][0])
+        program = find_shipped(PROGRAMS[arguments[0]][0])
         sys.argv = [str(program), *arguments[1:]]
         # Threads that spin while they wait crawl where others use the same cores (measured: 20 times slower).
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -70,6 +71,8 @@ def run(program: Callable[[list[str]], None]) -> None:
     itself a bug and exit code 1. ``--debug`` shows the traceback of all of them.
     """
     debug = "--debug" in sys.argv
+    # The processes that this one starts would take a random.py in the current folder for Python's own.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         program([argument for argument in sys.argv[1:] if argument != "--debug"])
     except BrokenPipeError:
@@ -92,24 +95,28 @@ def run(program: Callable[[list[str]], None]) -> None:
         _fail(f"unexpected {type(error).__name__}: {error}; this is a bug in nonverbal, run it again with --debug", 1)
 
 
+def find_shipped(name: str) -> Path:
+    """Return a program or template of this package: inside an installed wheel or a checkout, and nowhere else."""
+    return _root() / name
+
+
 def find_file(name: str) -> Path:
-    """Find a program or recipe: a path as given, else inside a checkout, else inside an installed wheel.
+    """Find a recipe: a path as given, else one that is shipped.
 
     Raises:
         UserError: there is no such file.
     """
-    package = Path(__file__).parent
-    places = [Path(name), package.parent / name, package / "programs" / name]
-    for place in places:
+    for place in (Path(name), find_shipped(name)):
         if place.is_file():
             return place
-    raise UserError(f"no file {name!r} here or among the shipped ones; shipped recipes: {', '.join(_recipes())}")
+    recipes = sorted(str(path.relative_to(_root())) for path in _root().glob("recipes/**/*.yaml"))
+    raise UserError(f"no file {name!r} here or among the shipped ones; shipped recipes: {', '.join(recipes)}")
 
 
-def _recipes() -> list[str]:
+def _root() -> Path:
+    """The folder of programs, recipes and templates: a wheel holds them inside the package, a checkout beside it."""
     package = Path(__file__).parent
-    roots = [root for root in (package.parent, package / "programs") if (root / "recipes").is_dir()]
-    return sorted(str(path.relative_to(root)) for root in roots[:1] for path in root.glob("recipes/**/*.yaml"))
+    return package / "programs" if (package / "programs").is_dir() else package.parent
 
 
 def _help() -> str:
@@ -128,5 +135,5 @@ def _unknown_command(command: str) -> str:
 
 def _fail(message: str, code: int = 2) -> NoReturn:
     rank = os.environ.get("RANK", "0")
-    print(f"nonverbal{'' if rank == '0' else f' (process {rank})'}: {message}", file=sys.stderr)
+    print(f"nonverbal{'' if rank == '0' else f' (process {rank})'}: {one_line(message)}", file=sys.stderr)
     sys.exit(code)

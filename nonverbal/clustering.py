@@ -22,7 +22,10 @@ from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
 from nonverbal.data.units import frame_count, write_units
 from nonverbal.errors import UserError
 from nonverbal.files import locked, write_atomically
+from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, generator
+
+MFCC = PathOrName("mfcc")
 
 CHUNK = 64
 """Parts that a process takes at a time."""
@@ -36,7 +39,7 @@ class ClusterConfig:
     """Folders of shards, as `nonverbal prepare` makes them: all that the units are to be pretrained on."""
     out: Path
     """Folder of units, for --hubert.units. What is there and unfinished is continued."""
-    features: str = "mfcc"
+    features: PathOrName = MFCC
     """mfcc, or an encoder: a folder or Hugging Face id, as `nonverbal probe` takes it."""
     layer: int = 6
     """Layer of the encoder, 0 for what enters its first block; not used for mfcc. HuBERT base: 6 in its second

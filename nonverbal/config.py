@@ -3,13 +3,14 @@
 import difflib
 import json
 import re
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 from nonverbal.errors import UserError
+from nonverbal.paths import PathOrName, expanded
 
 T = TypeVar("T")
 
@@ -22,14 +23,18 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
 
     Nested dataclasses are ``--group.key``, lists ``--key a b`` or ``--key a,b``, switches ``--key``. A first
     argument without ``--`` is the recipe: a path, or the name of one that is shipped (``nonverbal.cli.find_file``).
-    ``--help`` prints every field with its docstring and exits.
+    ``--help`` prints every field with its docstring and exits. In every path ``~`` and variables are replaced
+    (``nonverbal.paths.expanded``).
 
     Raises:
-        UserError: an unknown key (with the nearest known one), a value of the wrong type, an unreadable recipe.
+        UserError: an unknown key (with the nearest known one), a value of the wrong type, an unreadable recipe, a
+            variable in a path that is not set.
     """
     from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+    from jsonargparse.typing import register_type
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    register_type(PathOrName, str, _path_or_name, ValueError, fail_already_registered=False)
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
     parser.add_argument("--recipe", action="config", help="A recipe: YAML that holds what differs from the defaults.")
     parser.add_class_arguments(cls)
@@ -42,7 +47,7 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     except ArgumentError as error:
         raise UserError(f"{_reworded(str(error))}; see {prog} --help") from error
     values.pop("recipe", None)
-    return cls(**values)
+    return cls(**{key: _expanded(value, key) for key, value in values.items()})
 
 
 def dump(config: Any) -> str:
@@ -78,12 +83,38 @@ def to_dict(value: Any) -> Any:
         return {key: to_dict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_dict(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | PathOrName) else value
+
+
+def _path_or_name(value: Any) -> PathOrName:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return PathOrName(value)
+
+
+def _expanded(value: Any, key: str) -> Any:
+    """A value, and all that it holds, with its paths expanded."""
+    if isinstance(value, Path | PathOrName):
+        return type(value)(expanded(str(value), f"--{key}"))
+    if isinstance(value, list):
+        return [_expanded(item, key) for item in value]
+    if isinstance(value, dict):
+        return {name: _expanded(item, f"{key}.{name}") for name, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        now = {field.name: getattr(value, field.name) for field in fields(value)}
+        changed = {name: new for name, old in now.items() if (new := _expanded(old, f"{key}.{name}")) != old}
+        return replace(value, **changed) if changed else value
+    return value
 
 
 def _split_recipe(argv: list[str]) -> tuple[str | None, list[str]]:
     if argv and not argv[0].startswith("-"):
         return argv[0], argv[1:]
+    for position, argument in enumerate(argv):
+        if argument.startswith("--recipe="):
+            return argument.partition("=")[2], argv[:position] + argv[position + 1 :]
+        if argument == "--recipe" and position + 1 < len(argv):
+            return argv[position + 1], argv[:position] + argv[position + 2 :]
     return None, argv
 
 
@@ -126,7 +157,7 @@ def _with_tables(arguments: list[str], cls: type, recipe: Path | None) -> list[s
             continue
         if table not in changed:
             content = {} if recipe is None else yaml.safe_load(recipe.read_text(encoding="utf-8"))
-            changed[table] = dict(content.get(table) or {})
+            changed[table] = _table(content.get(table), table)
         name, _, key = tail.partition(".")
         # A field that is itself a table of plain values: --table.NAME.field.key=value.
         inner, _, of_inner = key.partition(".")
@@ -141,6 +172,12 @@ def _with_tables(arguments: list[str], cls: type, recipe: Path | None) -> list[s
     for table, content in changed.items():
         _check_complete(table, content, tables[table])
     return rest + [f"--{table}={json.dumps(content)}" for table, content in changed.items()]
+
+
+def _table(content: Any, key: str) -> dict[str, Any]:
+    if content is not None and not isinstance(content, dict):
+        raise UserError(f"{key} must hold `name: ...` lines, but is {content!r}")
+    return dict(content or {})
 
 
 def _check_complete(table: str, content: dict[str, Any], cls: Any) -> None:
@@ -159,19 +196,21 @@ def _joined(name: str, values: list[str], hint: Any) -> str:
     if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith("[")):
         items = [item for value in values for item in value.split(",")]
         # A label may be called 7.
-        is_text = get_args(hint)[0] in (str, Path)
+        is_text = get_args(hint)[0] in (str, Path, PathOrName)
         return json.dumps(items if is_text else [yaml.safe_load(item) for item in items])
     if hint is bool and not values:
         return "true"
     if len(values) != 1:
         raise UserError(f"--{name} takes one value, but was given {' '.join(values) or 'none'}")
+    if values == [""] and hint is Path:
+        raise UserError(f"--{name} is empty: give a path; . is the current folder")
     return values[0]
 
 
 def _checked_recipe(name: str, cls: type) -> Path:
     from nonverbal.cli import find_file
 
-    path = find_file(name)
+    path = find_file(expanded(name, "the recipe"))
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -253,7 +292,8 @@ def _reworded(message: str) -> str:
 
 def _kind(expected: str) -> str:
     """A type as the parser writes it, in the words of the command line."""
-    plain = re.sub(r"<class '(.+?)'>", r"\1", expected).replace("NoneType", "null")
+    plain = re.sub(r"<class '(?:[\w.]+\.)?(.+?)'>", r"\1", expected).replace("NoneType", "null")
+    plain = plain.replace("PathOrName", "path or name")
     return re.sub(r"typing\.Literal\[(.+)\]", r"\1", plain)
 
 

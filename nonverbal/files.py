@@ -3,11 +3,13 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from nonverbal.errors import UserError
 
@@ -78,6 +80,30 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def json_lines(path: Path, torn: bool = False) -> Iterator[tuple[int, Any]]:
+    """Yield the number, from 1, and the content of each line of JSON Lines. Only ``\\n`` ends a line.
+
+    ``str.splitlines`` and text files in other programs end one at U+2028 and others too, which a label may hold.
+
+    Args:
+        path: the file.
+        torn: whether the last line may be one that is still being written; it is left out.
+
+    Raises:
+        UserError: a line is not JSON; names it.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if torn and not line.endswith(b"\n"):
+                return
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}, line {number}: not a JSON object ({error})") from error
+            yield number, content
 
 
 @contextlib.contextmanager

@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 
-from nonverbal.cli import find_file
+from nonverbal.cli import find_file, find_shipped
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
+from nonverbal.paths import expanded
 
 PASSED_ON = ("recipe", "seed", "family")
 """Settings of pretraining whose names have no dot."""
@@ -148,7 +149,7 @@ def keep_recipe(settings: SubmitConfig, passed: list[str]) -> list[str]:
     """Let the run read a copy of its recipe: it is read again at every start, and yours may have changed by then."""
     if not passed or passed[0].startswith("--"):
         return passed
-    recipe = find_file(passed[0])
+    recipe = find_file(expanded(passed[0], "the recipe"))
     copy = settings.folder / recipe.name
     write_atomically(copy, recipe.read_text(encoding="utf-8"))
     return [str(copy), *passed[1:]]
@@ -244,7 +245,7 @@ def _filled(name: str, settings: SubmitConfig, directives: dict[str, Any], varia
         # In double quotes Slurm takes all but \ and " as it is, and % is for names such as %j.
         "output": '"{}/{}-%j.log"'.format(str(settings.folder).replace("%", "%%"), name),
     }
-    template = find_file(f"slurm/{name}.sh").read_text(encoding="utf-8")
+    template = find_shipped(f"slurm/{name}.sh").read_text(encoding="utf-8")
     python = {"python": shlex.quote(sys.executable)}
     return fill(template, common | directives, python | variables, settings.setup)
 

@@ -16,13 +16,14 @@ from rich.table import Table
 from nonverbal import cli, config
 from nonverbal.models import ssam
 from nonverbal.models.conversion import Conversion, convert
+from nonverbal.paths import PathOrName
 
 
 @dataclass
 class ConvertConfig:
     """What is converted to what."""
 
-    source: str
+    source: PathOrName
     """The checkpoint; it may stand first, without `--source`."""
     to: Literal["fairseq", "fairseq2", "transformers", "ssam"]
     """Whose names and file the result has: `ssam` is SSAM's released code, for an Audio Mamba."""

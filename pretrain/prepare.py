@@ -12,6 +12,7 @@ from nonverbal import cli, config
 from nonverbal.data.prepare import PrepareConfig, prepare
 from nonverbal.data.shards import verify
 from nonverbal.errors import UserError
+from nonverbal.paths import expanded
 
 
 def main(argv: list[str]) -> None:
@@ -19,7 +20,8 @@ def main(argv: list[str]) -> None:
     if argv[:1] == ["--verify"]:
         if len(argv) != 2:
             raise UserError("--verify takes one folder of shards and nothing else: nonverbal prepare --verify SHARDS")
-        print(f"{argv[1]}: {verify(Path(argv[1]))} files are as they were written")
+        folder = Path(expanded(argv[1], "--verify"))
+        print(f"{folder}: {verify(folder)} files are as they were written")
         return
     prepare(config.load(PrepareConfig, with_corpora(argv), prog="nonverbal prepare", description=__doc__))
 

@@ -1,8 +1,11 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from nonverbal import cli
 from nonverbal.errors import UserError
@@ -65,10 +68,46 @@ def test_how_a_program_ends(monkeypatch, capsys, error, code, line):
         cli.run(program)
 
 
-def test_files_are_found_from_anywhere(monkeypatch, tmp_path):
+def test_an_error_is_one_line_whatever_a_name_holds(monkeypatch, capsys):
+    def program(argv):
+        raise UserError("no clip is labelled 'para\u2028graph\nor\x85so\r\x1b[2J é'")
+
+    monkeypatch.setattr(sys, "argv", ["program"])
+    with pytest.raises(SystemExit):
+        cli.run(program)
+    said = capsys.readouterr().err
+    assert said == "nonverbal: no clip is labelled 'para\\u2028graph\\nor\\x85so\\r\\x1b[2J é'\n"
+
+
+def test_recipes_are_found_from_anywhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert cli.find_file("recipes/pretrain/wav2vec2_tiny.yaml").is_file()
     (tmp_path / "mine.yaml").write_text("")
     assert cli.find_file("mine.yaml") == Path("mine.yaml")
     with pytest.raises(UserError, match="shipped recipes: .*recipes/pretrain/voc2vec.yaml"):
         cli.find_file("nowhere.yaml")
+
+
+@pytest.fixture
+def hostile(monkeypatch, tmp_path):
+    """A current folder whose files are called as programs, templates and libraries are."""
+    programs = [program for program, _ in cli.PROGRAMS.values()]
+    libraries = ["yaml.py", "numpy.py", "random.py", "config.py", "evaluate.py", "torch/__init__.py", "soundfile.py"]
+    for name in [*programs, *libraries, "slurm/pretrain.sh"]:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_programs_libraries_and_templates_are_never_those_of_the_current_folder(hostile):
+    (hostile / "sounds").mkdir()
+    soundfile.write(hostile / "sounds/a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), 16_000)
+    # Two processes that decode are started, too.
+    command = ["prepare", "x=sounds", "--out", "out", "--processes", "2", "--validation_share", "0"]
+    result = nonverbal(*command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (result.returncode, result.stdout[-12:]) == (0, "shards: out\n"), result.stderr
+    for name in [*(program for program, _ in cli.PROGRAMS.values()), "slurm/pretrain.sh"]:
+        assert cli.find_shipped(name) == ROOT / name
+        assert cli.find_shipped(name).is_file()

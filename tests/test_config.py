@@ -3,9 +3,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import yaml
 
 from nonverbal import config
 from nonverbal.errors import UserError
+from nonverbal.paths import PathOrName
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Place:
     """Where it is."""
     pattern: str | None = None
     """What is there."""
+    init: PathOrName | None = None
+    """Where it begins."""
 
 
 @dataclass
@@ -50,6 +54,12 @@ class Settings:
     """Classes."""
     places: dict[str, Place] = field(default_factory=dict)
     """Places by name."""
+    init: PathOrName | None = None
+    """What it starts from."""
+    encoders: list[PathOrName] = field(default_factory=list)
+    """What is compared."""
+    inside: Place | None = None
+    """Another place."""
 
 
 def load(*argv):
@@ -110,6 +120,73 @@ def test_what_is_dumped_loads_again(tmp_path, recipe):
     assert load(str(tmp_path / "dumped.yaml")) == loaded
 
 
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """A home folder and a variable."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("CORPORA", "/data/corpora")
+    monkeypatch.delenv("UNSET", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+EXPANDED = Settings(
+    out=Path("/home/ann/x"),
+    data=[Path("a"), Path("/home/ann/b"), Path("/data/corpora/c")],
+    places={"p": Place(Path("/data/corpora/p"), "~$", PathOrName("/home/ann/e"))},
+    init=PathOrName("/home/ann/i"),
+    encoders=[PathOrName("owner/name"), PathOrName("/home/ann/e"), PathOrName("initialised:/home/ann/e")],
+    inside=Place(Path("/data/corpora")),
+    labels=["~", "$CORPORA"],
+)
+
+
+def test_home_and_variables_are_expanded_in_every_path_and_nothing_else(home):
+    loaded = load(
+        "--out=~/x", "--data", "a,~/b", "${CORPORA}/c", "--places.p.folder=$CORPORA/p", "--places.p.pattern=~$",
+        "--places.p.init=~/e", "--init", "~/i", "--encoders", "owner/name,~/e", "initialised:~/e",
+        "--labels", "~,$CORPORA", '--inside={"folder": "$CORPORA"}',
+    )  # fmt: skip
+    assert loaded == EXPANDED
+
+
+def test_home_and_variables_are_expanded_in_recipes_and_their_names(home, monkeypatch, tmp_path):
+    text = (
+        "out: ~/x\ndata: [a, ~/b, '${CORPORA}/c']\ninit: ~/i\nencoders: [owner/name, ~/e, 'initialised:~/e']\n"
+        "places: {p: {folder: $CORPORA/p, pattern: ~$, init: ~/e}}\ninside: {folder: $CORPORA}\n"
+        "labels: ['~', $CORPORA]\n"
+    )
+    (tmp_path / "corpora.yaml").write_text(text)
+    assert load("corpora.yaml") == load("--recipe=corpora.yaml") == load("--recipe", "corpora.yaml") == EXPANDED
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load("~/corpora.yaml", "--out=y").out == load("$HOME/corpora.yaml", "--out=y").out == Path("y")
+
+
+def test_what_is_dumped_holds_expanded_paths_and_loads_again(home, monkeypatch):
+    dumped = config.dump(EXPANDED)
+    assert yaml.safe_load(dumped)["encoders"] == ["owner/name", "/home/ann/e", "initialised:/home/ann/e"]
+    Path("dumped.yaml").write_text(dumped)
+    monkeypatch.setenv("HOME", "/home/bob")
+    assert load("dumped.yaml") == EXPANDED
+    assert config.differences(dumped, EXPANDED, set()) == ""
+
+
+def test_a_variable_that_is_not_set_is_named_unless_a_file_has_the_name(home, tmp_path):
+    for argument, key in (("--out=$UNSET/x", "out"), ("--places.p.folder=/${UNSET}", "places.p.folder")):
+        with pytest.raises(UserError, match=rf"--{key}: .* names the variable UNSET, which is not set; set it, or"):
+            load("--out=x", argument)
+    with pytest.raises(UserError, match="--out: '~nobody-here/x' names the home folder of 'nobody-here', and there is"):
+        load("--out=~nobody-here/x")
+    folder = tmp_path / "a$UNSET b"
+    folder.mkdir()
+    assert load(f"--out={folder}/new").out == folder / "new"
+    assert load("--out=a$UNSET b/$(new) $1 $").out == Path("a$UNSET b/$(new) $1 $")
+
+
+def test_paths_stay_as_they_are_where_nothing_is_to_be_expanded(home):
+    for path in ("x", "../x", "/x/y", "x~", "a/~b"):
+        assert load(f"--out={path}").out == Path(path)
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -122,6 +199,7 @@ def test_what_is_dumped_loads_again(tmp_path, recipe):
         (["--out", "x", "--folds", "five"], "--folds must be int or 'all', but is 'five'"),
         (["--out", "x", "stray"], "--out takes one value, but was given x stray"),
         (["--strict"], "missing: --out"),
+        (["--out", ""], "--out is empty: give a path; . is the current folder"),
         (["nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
     ],
 )
@@ -138,6 +216,7 @@ def test_mistakes_on_the_command_line_are_named(argv, message):
         ("out: [x\n", "recipe.yaml is not valid YAML"),
         ("- out\n", "recipe.yaml must hold `key: value` lines, but holds list"),
         ("out: x\ninner: {lr: fast}\n", "--inner.lr must be float, but is 'fast'"),
+        ("out: x\ninit: 7\n", "--init must be path or name or null, but is '7'"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):

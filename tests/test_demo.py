@@ -54,7 +54,16 @@ def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, mon
     said = capfd.readouterr().out
     assert all(f"demo/{name}: " in said for name in ("run/encoder", "training.png", "probe.png", "summary.json"))
     summary = json.loads((out / "summary.json").read_text())
-    assert list(summary) == ["logmel", "initialised", "pretrained", "protocol", "loss_first", "loss_last", "seconds"]
+    assert list(summary) == [
+        "logmel",
+        "initialised",
+        "pretrained",
+        "protocol",
+        "loss_first",
+        "loss_last",
+        "seconds",
+        "precision",
+    ]
     assert all(summary[name].keys() == {"mean", "std"} for name in ("logmel", "initialised", "pretrained"))
     assert summary["protocol"] == "speaker-disjoint 5-fold, stratified"
     scores = read_scores(out / "probe/scores.jsonl")

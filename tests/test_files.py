@@ -1,10 +1,11 @@
 import errno
+import json
 
 import pytest
 from safetensors import SafetensorError
 
 from nonverbal.errors import UserError
-from nonverbal.files import room_for, write_atomically
+from nonverbal.files import json_lines, room_for, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,24 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, "new")
     assert path.read_text() == "old"
+
+
+ROWS = [{"label": f"a{character}b"} for character in "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\r\n é"]
+
+
+def test_json_lines_end_at_line_feeds_alone(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+    path.write_text(text, encoding="utf-8", newline="")
+    assert list(json_lines(path)) == list(enumerate(ROWS, 1))
+    path.write_text(text + '{"label": "é', encoding="utf-8", newline="")
+    assert list(json_lines(path, torn=True)) == list(enumerate(ROWS, 1))
+    with pytest.raises(UserError, match=f"rows.jsonl, line {len(ROWS) + 1}: not a JSON object"):
+        list(json_lines(path))
+
+
+@pytest.mark.parametrize("line", ["", "{", "\xff", "[" * 100_000])
+def test_a_line_that_is_not_json_is_named(tmp_path, line):
+    (tmp_path / "rows.jsonl").write_text(f"1\n{line}\n", encoding="latin-1")
+    with pytest.raises(UserError, match="rows.jsonl, line 2: not a JSON object"):
+        list(json_lines(tmp_path / "rows.jsonl"))

@@ -124,12 +124,6 @@ def read_bytes(path: Path) -> bytes:
         return file.read_bytes()
 
 
-def is_file(path: Path) -> bool:
-    """Whether a path is that of a file or of a member of an archive."""
-    found = _split(path)
-    return path.is_file() if found is None else found[1] in contents(found[0])
-
-
 def size_and_time(path: Path) -> tuple[int, int]:
     """Name a state of a file: its size and time of change, or a member's size and checksum; zeros if it is missing."""
     found = _split(path)
@@ -201,10 +195,10 @@ def _opened(archive: Path, changed: int) -> tuple[zipfile.ZipFile, dict[str, zip
         opened = zipfile.ZipFile(archive)
     except (*DAMAGED, ValueError) as error:  # ValueError is for a name that is not the UTF-8 it says
         if _is_lfs_pointer(archive):
-            what = "is a Git LFS pointer, not the archive itself; git lfs pull gets it"
-        else:
-            what = f"is no complete zip archive ({error}); get it again, or move it elsewhere"
-        raise DamagedArchive(f"{archive} {what}") from error
+            raise UserError(f"{archive} is a Git LFS pointer, not the archive itself; git lfs pull gets it") from error
+        raise DamagedArchive(
+            f"{archive} is not a complete zip archive ({error}); get it again, or move it elsewhere"
+        ) from error
     found: dict[str, zipfile.ZipInfo] = {}
     for info in opened.infolist():
         name = _name(info).replace("\\", "/")

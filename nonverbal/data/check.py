@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nonverbal.data.audio import AudioProblem
@@ -16,6 +17,7 @@ from nonverbal.data.corpora.base import Corpus, Count, Found, Skipped, is_audio
 from nonverbal.data.progress import progress
 from nonverbal.data.scan import load_from
 from nonverbal.data.workers import over_processes
+from nonverbal.text import shown
 
 EXAMPLES = 3
 """Paths that are named of each problem."""
@@ -123,7 +125,7 @@ def print_checked(corpus: Corpus, checked: Checked, console: Console) -> None:
     table = Table("class", "clips", "expected")
     for name in dict.fromkeys([*checked.classes, *corpus.classes]):
         expected = corpus.classes.get(name)
-        table.add_row(name, str(checked.classes.get(name, 0)), "" if expected is None else str(expected))
+        table.add_row(escape(shown(name)), str(checked.classes.get(name, 0)), "" if expected is None else str(expected))
     console.print(table)
     table = Table("seconds", "clips", "")
     names = [f"up to {LENGTHS[0]:g}", *(f"{low:g} to {high:g}" for low, high in pairwise(LENGTHS))]

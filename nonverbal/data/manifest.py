@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
+from nonverbal.files import json_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,8 @@ def read_manifest(path: Path) -> Iterator[Clip]:
     """Yield the clips of a manifest; a row that cannot be read is a ``UserError`` naming file, line and reason."""
     if not Path(path).is_file():
         raise UserError(f"there is no manifest {path}; a folder of shards holds one as manifest.jsonl")
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise UserError(f"{path}, line {number}: not a JSON object ({error})") from error
-            if not isinstance(row, dict) or row.keys() != _FIELDS:
-                wrong = sorted(_FIELDS ^ set(row)) if isinstance(row, dict) else type(row).__name__
-                raise UserError(f"{path}, line {number}: not a manifest row; missing or unknown: {wrong}")
-            yield Clip(**row)
+    for number, row in json_lines(path):
+        if not isinstance(row, dict) or row.keys() != _FIELDS:
+            wrong = sorted(_FIELDS ^ set(row)) if isinstance(row, dict) else type(row).__name__
+            raise UserError(f"{path}, line {number}: not a manifest row; missing or unknown: {wrong}")
+        yield Clip(**row)

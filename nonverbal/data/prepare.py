@@ -13,6 +13,7 @@ from typing import Any, Literal
 from nonverbal.config import differences, dump
 from nonverbal.data.audio import AudioProblem
 from nonverbal.data.corpora import CATALOG, VOC125, choose_reader, read
+from nonverbal.data.corpora.account import account
 from nonverbal.data.corpora.base import Found, Skipped, leaves
 from nonverbal.data.corpora.huggingface import USUAL, Origin, copy_dataset
 from nonverbal.data.corpora.listing import there
@@ -31,7 +32,8 @@ from nonverbal.data.scan import Chunk, chunks, scan
 from nonverbal.data.shards import Part, write_shards
 from nonverbal.data.split import choose_validation, excluded, group_numbers
 from nonverbal.errors import UserError
-from nonverbal.files import locked, room_for, write_atomically
+from nonverbal.files import json_lines, locked, room_for, write_atomically
+from nonverbal.paths import PathOrName
 
 STRICT = (*AudioProblem.REASONS, "missing", "mislabelled")
 """What ``strict`` does not accept."""
@@ -54,7 +56,7 @@ class Source:
     label, speaker, session, recording and language say what a clip is. A file without a match is no clip."""
     licence: str | None = None
     """Licence of the clips, by its SPDX name where it has one. Unset: the catalog's, or unknown."""
-    dataset: str | None = None
+    dataset: PathOrName | None = None
     """A Hugging Face dataset: its id on the Hub, or a folder that `save_to_disk` wrote. Its audio files are copied."""
     subset: str | None = None
     """Of the dataset, where its id has several (its configuration)."""
@@ -160,13 +162,15 @@ def _copied(source: Source, say: Callable[[str], None]) -> Source:
 
 def _prepare(config: PrepareConfig, say: Callable[[str], None]) -> ShardFolder:
     readers = {name: choose_reader(name, source.folder, source.reader) for name, source in config.corpora.items()}
-    files = {name: _files(name, source, readers[name]) for name, source in config.corpora.items()}
+    notes: list[str] = []
+    files = {name: _files(name, source, readers[name], notes) for name, source in config.corpora.items()}
     work = [chunk for name in files for chunk in _chunks(name, config, files[name])]
     evaluation = [clip for path in config.exclude for clip in read_manifest(path)]
     inputs = _fingerprint(work, files, evaluation)
     if (config.out / "index.json").exists():
         return _finished(config, inputs, say)
 
+    say("\n".join(notes))
     scratch = config.out / ".scratch"
     scratch.mkdir(exist_ok=True)
     scanned = _scan(work, files, scratch, config.processes)
@@ -188,10 +192,12 @@ def _prepare(config: PrepareConfig, say: Callable[[str], None]) -> ShardFolder:
     return open_shards(config.out)
 
 
-def _files(name: str, source: Source, reader: str) -> list[Found | Skipped]:
-    """Every file of a corpus, in the order of their paths."""
-    files = read(name, source.folder, reader, source.pattern)
-    return sorted(files, key=lambda file: file.path)
+def _files(name: str, source: Source, reader: str, notes: list[str]) -> list[Found | Skipped]:
+    """Every file of a corpus, in the order of their paths; ``notes`` gets what its tables and names were taken for."""
+    reading = read(name, source.folder, reader, source.pattern, lambda text: notes.append(f"{name}: {text}"))
+    files = sorted(reading, key=lambda file: file.path)
+    notes += account(name, files)
+    return files
 
 
 def _chunks(name: str, config: PrepareConfig, files: Iterable[Found | Skipped]) -> list[Chunk]:
@@ -240,8 +246,7 @@ def _scan(work: list[Chunk], files: dict[str, list[Found | Skipped]], scratch: P
     decoded: dict[tuple[str, str], tuple[dict[str, Any], Path]] = {}
     with progress("decoding", sum(len(chunk.files) for chunk in work), "files") as advance:
         for chunk, rows in scan(work, scratch, processes):
-            for line in rows.read_text(encoding="utf-8").splitlines():
-                row = json.loads(line)
+            for _, row in json_lines(rows):
                 decoded[chunk.corpus, row["file"]["path"]] = row, rows.with_suffix(".flacs")
             advance(len(chunk.files))
     scanned = []

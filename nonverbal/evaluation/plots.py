@@ -1,6 +1,5 @@
 """Figures: training curves of a run, and probe results with their spread."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.scores import Score, summarise
+from nonverbal.files import json_lines
+from nonverbal.text import one_line
 
 TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
 
@@ -100,17 +101,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         UserError: the file cannot be read, a row is not JSON, or there is no row of training.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        rows = [row for _, row in json_lines(path, torn=True)]
     except OSError as error:
         raise UserError(f"cannot read the metrics {path}: {error.strerror}; give the file of a run folder") from error
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.endswith("\n"):
-            break
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not a JSON object ({error})") from error
     if not any(row.get("kind") == "train" for row in rows):
         raise UserError(f"{path} holds no row of training yet")
     return rows
@@ -136,7 +129,7 @@ def _column(rows: list[dict[str, Any]], name: str) -> list[float]:
 
 def _label(model: str, pretraining: str) -> str:
     """A model's name in two lines at most, with what a reader must know of its pretraining."""
-    short = model if len(model) <= 40 else f"…{model[-39:]}"
+    short = one_line(model if len(model) <= 40 else f"…{model[-39:]}").replace("$", r"\$")
     return short if pretraining == "held out" else f"{short}\n({pretraining})"
 
 

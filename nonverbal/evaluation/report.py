@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from nonverbal.evaluation.scores import Score, summarise
+from nonverbal.text import one_line
 
 
 def print_scores(scores: Sequence[Score]) -> None:
@@ -33,7 +34,7 @@ def print_scores(scores: Sequence[Score]) -> None:
         values = [f"{_short(summary.mean[name])}±{_short(summary.std[name])}" for name in ("uar", "accuracy", "f1")]
         layers = Counter(int(score.chosen["layer"]) for score in scores if score.model == summary.model)
         status = f"[yellow]{summary.pretraining}[/]" if summary.pretraining == "transductive" else summary.pretraining
-        table.add_row(escape(summary.model), *values, _layers(layers), status)
+        table.add_row(escape(one_line(summary.model)), *values, _layers(layers), status)
     console = Console()
     if not console.is_terminal:
         # A file or a pipe has no width: room for the whole table, so that it can be searched.

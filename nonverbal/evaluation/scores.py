@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nonverbal.errors import UserError
+from nonverbal.files import json_lines
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,15 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
 
 def read_scores(path: Path) -> list[Score]:
     """Read a file of scores; a row that is none is a ``UserError`` naming file and line."""
+    scores = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, row in json_lines(path):
+            if not isinstance(row, dict) or row.keys() != _FIELDS:
+                wrong = sorted(_FIELDS ^ set(row)) if isinstance(row, dict) else type(row).__name__
+                raise UserError(f"{path}, line {number}: not a score; missing or unknown: {wrong}")
+            scores.append(Score(**row))
     except OSError as error:
         raise UserError(f"cannot read the scores {path}: {error.strerror}") from error
-    scores = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not a JSON object ({error})") from error
-        if not isinstance(row, dict) or row.keys() != _FIELDS:
-            wrong = sorted(_FIELDS ^ set(row)) if isinstance(row, dict) else type(row).__name__
-            raise UserError(f"{path}, line {number}: not a score; missing or unknown: {wrong}")
-        scores.append(Score(**row))
     return scores
 
 

@@ -88,9 +88,9 @@ def place_of(source: str) -> Path | None:
     Raises:
         UserError: nothing is there, a run without an encoder, or one of a run's own checkpoints.
     """
-    path = Path(source).expanduser()
+    path = Path(source)
     # A name of the Hub is NAME or OWNER/NAME.
-    names_a_path = source.startswith((".", "/", "~")) or source.count("/") > 1 or path.suffix in (".pt", ".pth", ".bin")
+    names_a_path = source.startswith((".", "/")) or source.count("/") > 1 or path.suffix in (".pt", ".pth", ".bin")
     if names_a_path and not path.exists():
         raise UserError(f"there is no file or folder {source}; nonverbal pretrain writes an encoder to RUN/encoder")
     if (path / "state.json").is_file():

@@ -23,6 +23,7 @@ from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
 from nonverbal.objectives.encoding import encode
 from nonverbal.objectives.masking import span_mask
 from nonverbal.objectives.parts import Part, encoder_part
+from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, torch_seed
 
 AT_CHANCE = 1.1
@@ -61,7 +62,7 @@ class HubertSettings:
 
     units: Path | None = None
     """Folder of units of the data, as `nonverbal cluster` makes it; required."""
-    init: str | None = None
+    init: PathOrName | None = None
     """Checkpoint to continue from, a folder or Hugging Face id; weights are drawn from the seed where unset."""
     normalise: bool | None = None
     """Bring waveforms to zero mean and unit variance. Unset: as the checkpoint says; new ones: large yes, base no."""

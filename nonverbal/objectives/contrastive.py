@@ -26,6 +26,7 @@ from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
 from nonverbal.objectives.encoding import encode
 from nonverbal.objectives.masking import draw_negatives, span_mask
 from nonverbal.objectives.parts import Part, encoder_part
+from nonverbal.paths import PathOrName
 
 COLLAPSED = 0.03
 """Share of the codes, beyond one of each codebook, under which a codebook counts as collapsed."""
@@ -77,7 +78,7 @@ class ContrastiveSettings:
 class Wav2Vec2Settings:
     """A wav2vec 2.0 encoder and its objective."""
 
-    init: str | None = None
+    init: PathOrName | None = None
     """Checkpoint to continue from: a folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, or a `.pt` of fairseq or
     fairseq2. Weights are drawn from the seed where unset."""
     warm_quantiser_steps: int = 0

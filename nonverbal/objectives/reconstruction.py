@@ -23,6 +23,7 @@ from nonverbal.models.ssam import Architecture
 from nonverbal.models.start import Account
 from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
 from nonverbal.objectives.parts import Part, mamba_part
+from nonverbal.paths import PathOrName
 
 PATCHES = TIMES * BANDS
 """Of a row."""
@@ -52,7 +53,7 @@ class ReconstructionSettings:
 class SsamSettings:
     """An Audio Mamba and its objective."""
 
-    init: str | None = None
+    init: PathOrName | None = None
     """Checkpoint to continue from: a folder or Hugging Face id, a run, or a `.pth` of the released code. Weights are
     drawn from the seed where unset."""
     architecture: Architecture = field(default_factory=Architecture)

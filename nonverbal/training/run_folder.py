@@ -112,7 +112,7 @@ class RunFolder:
     def cut_metrics(self, step: int) -> None:
         """Drop the rows after ``step``, which a resumed run measures again, and a row that was cut off in writing."""
         if self.metrics.exists():
-            rows = [row for row in self.metrics.read_text(encoding="utf-8").splitlines() if _step(row) <= step]
+            rows = [row for row in self.metrics.read_text(encoding="utf-8").split("\n") if _step(row) <= step]
             write_atomically(self.metrics, "".join(row + "\n" for row in rows))
 
     def add_metrics(self, row: dict[str, Any]) -> None:

@@ -90,7 +90,7 @@ def test_a_damaged_archive_is_refused_and_a_damaged_member_is_named(tmp_path):
     data = archive.read_bytes()
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut/cut.zip").write_bytes(data[: len(data) // 2])
-    with pytest.raises(UserError, match=r"cut.zip is no complete zip archive"):
+    with pytest.raises(UserError, match=r"cut.zip is not a complete zip archive"):
         list(files(tmp_path / "cut"))
     at = data.index((tmp_path / "a/laugh/2.wav").read_bytes()) + 5000
     archive.write_bytes(data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :])
@@ -197,7 +197,7 @@ def test_names_without_a_mark_are_utf_8_where_they_can_be_and_else_of_the_old_co
 def test_a_name_that_is_not_the_utf_8_it_says_is_told_in_one_line(tmp_path):
     archive = packed(tmp_path / "a.zip", [("é.wav", b"x")])
     archive.write_bytes(archive.read_bytes().replace("é".encode(), b"\xff\xfe"))
-    with pytest.raises(UserError, match=r"a.zip is no complete zip archive \(.*utf-8"):
+    with pytest.raises(UserError, match=r"a.zip is not a complete zip archive \(.*utf-8"):
         members(archive)
 
 

@@ -96,6 +96,11 @@ def _score(model: str, fold: int, uar: float, protocol: str = "speaker-disjoint 
     )
 
 
+def test_names_may_hold_what_matplotlib_takes_for_mathematics(tmp_path: Path) -> None:
+    plot_probes([_score("a$x_{$ b\u2028c", 0, 0.5)], tmp_path / "probes.png")
+    assert _contains(tmp_path / "probes.png", (0, 0, 0))
+
+
 def test_probe_results_are_drawn_with_spread_and_chance(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     means = {"logmel": 0.7, "initialised": 0.5, "runs/first/encoder": 0.8}

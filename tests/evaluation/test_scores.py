@@ -73,3 +73,14 @@ def test_predictions_are_one_row_a_clip(tmp_path: Path) -> None:
     rows = [{"clip": "ä", "label": "a", "predicted": "b", "group": "s", "fold": "0"}]
     write_predictions(tmp_path / "predictions" / "x.jsonl", rows)
     assert [json.loads(line) for line in (tmp_path / "predictions" / "x.jsonl").read_text().splitlines()] == rows
+
+
+ODD = ["para\u2028graph", "next\x85line", "form\x0cfeed", "file\x1cend", "two\nlines", "mac\rline"]
+
+
+@pytest.mark.parametrize("label", ODD)
+def test_labels_that_break_lines_are_read_again(tmp_path: Path, label: str) -> None:
+    path = tmp_path / "scores.jsonl"
+    for uar in (0.5, 0.75):
+        write_scores(path, [score(label, uar=uar, classes=["a", label])])
+    assert read_scores(path) == [score(label, uar=0.75, classes=["a", label])]

@@ -1,9 +1,9 @@
 """The catalog: corpora that can be read as they are distributed, and readers for folders of one's own."""
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 
-from nonverbal.data.archives import is_file
 from nonverbal.data.corpora import (
     aesdd,
     asvp_esd,
@@ -34,9 +34,10 @@ from nonverbal.data.corpora import (
     vocalsketch,
     vocalsound,
 )
-from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, leaves
-from nonverbal.data.corpora.folders import METADATA, read_audiofolder, read_folder
+from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, files, leaves
+from nonverbal.data.corpora.folders import read_audiofolder, read_folder
 from nonverbal.data.corpora.listing import HIDDEN, LEAVES, UNREADABLE, passed_over, there
+from nonverbal.data.corpora.metadata import METADATA, tables_in
 from nonverbal.data.corpora.names import hidden
 from nonverbal.errors import UserError
 
@@ -69,19 +70,22 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
         found = "that is a file, and no zip archive" if folder.exists() else "there is no such folder"
         raise UserError(f"the corpus {name!r} is to be in {folder}, but {found}")
     if reader is None:
-        has_metadata = any(is_file(folder / file) for file in METADATA)
-        return name if name in CATALOG else "audiofolder" if has_metadata else "folder"
+        return name if name in CATALOG else "audiofolder" if tables_in(files(folder)) else "folder"
     if reader not in (*CATALOG, *OWN):
         near = difflib.get_close_matches(reader, (*CATALOG, *OWN), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(OWN)} and what nonverbal corpora lists"
         raise UserError(f"unknown reader {reader!r} for {name}; {hint}")
-    if reader == "audiofolder" and not any(is_file(folder / file) for file in METADATA):
-        raise UserError(f"{folder} is no audiofolder: expected {' or '.join(METADATA)} in it")
+    if reader == "audiofolder" and not tables_in(files(folder)):
+        raise UserError(f"{folder} is no audiofolder: expected {METADATA} in it")
     return reader
 
 
-def read(name: str, folder: Path, reader: str, pattern: str | None) -> Reading:
+def read(
+    name: str, folder: Path, reader: str, pattern: str | None, say: Callable[[str], None] = lambda _: None
+) -> Reading:
     """Say of every file under ``folder`` what it is, by a reader that ``choose_reader`` named.
+
+    ``say`` is told what a person should know of tables: what their columns are taken for, and which are not used.
 
     What is hidden, what lies elsewhere, by way of links, and what has a name that is no text is no clip of any corpus.
     """
@@ -89,8 +93,10 @@ def read(name: str, folder: Path, reader: str, pattern: str | None) -> Reading:
         raise UserError(f"{name}: the reader {reader} takes no pattern; give pattern with reader: folder")
     if reader in CATALOG:
         reading = CATALOG[reader].read(folder)
+    elif reader == "folder":
+        reading = read_folder(folder, name, pattern, say)
     else:
-        reading = read_folder(folder, name, pattern) if reader == "folder" else read_audiofolder(folder, name)
+        reading = read_audiofolder(folder, name, say)
     return _complete(reading, folder)
 
 

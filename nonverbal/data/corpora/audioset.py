@@ -16,6 +16,7 @@ Without a segment table, every file named by a video is read, unlabelled, whatev
 """
 
 import csv
+import io
 import re
 from functools import partial
 from pathlib import Path
@@ -77,7 +78,7 @@ def _segments(folder: Path, tables: list[str]) -> Segments:
     for table in tables:
         split = Path(table).name.lower().removesuffix("_segments.csv")
         # Three lines of comment come first; like the rows of other videos, they name no id that is there.
-        for row in csv.reader(read_text(folder, table).splitlines(), skipinitialspace=True):
+        for row in csv.reader(io.StringIO(read_text(folder, table), newline=""), skipinitialspace=True):
             if len(row) >= 4 and row[0] in there:
                 segments[row[0]] = split, {label.strip() for label in row[3].split(",")}
     return segments

@@ -1,7 +1,5 @@
 """What every corpus shares: its entry in the catalog, how files are found, and what a reader says of each."""
 
-import csv
-import io
 import json
 import re
 from collections import defaultdict
@@ -18,6 +16,7 @@ from nonverbal.data.corpora.listing import leaves as leaves
 from nonverbal.data.corpora.names import file_name as file_name
 from nonverbal.data.corpora.names import is_audio as is_audio
 from nonverbal.data.corpora.names import readable as readable
+from nonverbal.data.corpora.tables import as_text, decode, delimited
 from nonverbal.errors import UserError
 
 Purpose = Literal["pretraining", "evaluation", "emotion", "recognition"]
@@ -110,9 +109,19 @@ class Corpus:
 def clip(corpus: str, path: str, **known: object) -> Found:
     """Return a clip with what is known of it, one of ``FIELDS`` each; speaker, session and recording get qualified.
 
-    What is None or empty counts as unknown.
+    What is None, NaN or blank counts as unknown; see ``as_text`` for how the rest is written.
+
+    Raises:
+        UserError: something is neither a text nor a number.
     """
-    values = {key: str(value) for key, value in known.items() if value not in (None, "")}
+    values = {}
+    for key, value in known.items():
+        try:
+            text = as_text(value)
+        except ValueError as error:
+            raise UserError(f"{corpus}: the {key} of {path} {error}") from error
+        if text is not None:
+            values[key] = text
     for key in ("speaker", "session", "recording"):
         if key in values:
             values[key] = f"{corpus}:{values[key]}"
@@ -313,38 +322,42 @@ def above(folder: Path, pattern: str) -> list[str]:
     return []
 
 
-def read_text(folder: Path, path: str) -> str:
-    """Return a file as text: UTF-8, with or without a mark, or else Windows's Western European.
+def read_content(folder: Path, path: str) -> bytes:
+    """Return the content of a file or member of an archive.
 
     Raises:
         UserError: it cannot be read.
     """
     try:
-        data = read_bytes(folder / path)
+        return read_bytes(folder / path)
     except OSError as error:
         raise UserError(f"{folder / path} cannot be read: {error.strerror}") from error
+
+
+def read_text(folder: Path, path: str) -> str:
+    """Return a file as text: UTF-8 or UTF-16, by its mark, or else Windows's Western European.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+        return decode(read_content(folder, path), "replace")[0]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{folder / path} is no text: {error}") from error
 
 
-def read_table(folder: Path, path: str, delimiter: str = ",") -> list[dict[str, str]]:
+def read_table(folder: Path, path: str) -> list[dict[str, str]]:
     """Return the rows of a table whose first line names its columns.
 
     Names of columns are reduced to lower-case letters and digits (``Filename``, ``File ID`` and ``File_ID`` are
     ``filename``, ``fileid`` and ``fileid``): they vary from release to release. Values are stripped.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or a row has more or fewer values than there are columns.
     """
-    text = read_text(folder, path).replace("\0", "")
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
-    except csv.Error as error:
-        raise UserError(f"{folder / path} is no table: {error}") from error
-    header = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in rows[0]] if rows else []
-    return [dict(zip(header, (value.strip() for value in row), strict=False)) for row in rows[1:] if any(row)]
+    columns, rows = delimited(read_text(folder, path).replace("\0", ""), folder / path)
+    header = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in columns]
+    return [dict(zip(header, row, strict=True)) for row in rows.values()]
 
 
 def read_json(folder: Path, path: str) -> Any:

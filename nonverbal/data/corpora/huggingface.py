@@ -12,18 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.data.audio import EXTENSIONS
+from nonverbal.data.corpora.metadata import columns_said, known_columns
+from nonverbal.data.corpora.tables import as_text
 from nonverbal.data.progress import progress
 from nonverbal.errors import UserError
 from nonverbal.files import locked, room_for, write_atomically
 
-USUAL = {
-    "label": ("label",),
-    "speaker": ("speaker", "speaker_id"),
-    "session": ("session",),
-    "recording": ("recording",),
-    "language": ("language",),
-}
-"""What may be known of a clip, and the columns that say it where nothing else is named, the first that is there."""
+USUAL = ("label", "speaker", "session", "recording", "language")
+"""What may be known of a clip, by columns of these names (``metadata.COLUMNS``) where nothing else is named."""
 
 ABOUT = "dataset.json"
 """Says what a folder was copied from."""
@@ -42,7 +38,7 @@ class Origin:
     dataset: str
     subset: str | None
     columns: Mapping[str, str]
-    """Field, or ``audio``, to column, where it is not one of ``USUAL``."""
+    """Field of ``USUAL``, or ``audio``, to column, where it is not called so."""
 
 
 def copy_dataset(origin: Origin, folder: Path, say: Callable[[str], None]) -> None:
@@ -56,20 +52,24 @@ def copy_dataset(origin: Origin, folder: Path, say: Callable[[str], None]) -> No
             since copying began, or ``datasets`` is not installed.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        _refuse_other(folder, origin)
+        about = _refuse_other(folder, origin)
+        say(f"{folder}: copied before from {origin.dataset}; {about.get('said', '')}")
         return
     unfinished = folder.with_name(f".{folder.name}.copying")
     with room_for(folder), locked(unfinished):
         version, splits = _open(origin, unfinished)
         _begin(origin, version, unfinished)
+        said = "; ".join(dict.fromkeys(_columns_said(origin, split) for split in splits.values()))
         rows, missing = _copy(origin, splits, unfinished)
+        write_atomically(unfinished / ABOUT, json.dumps({**_asked(origin), "version": version, "said": said}))
         (unfinished / ".lock").unlink()
         unfinished.replace(folder)
     lacking = f"; {missing} have no audio in the dataset, and the ledger lists them as missing" if missing else ""
-    say(f"{folder}: {rows} rows of {origin.dataset}{lacking}")
+    say(f"{folder}: {said}\n{folder}: {rows} rows of {origin.dataset}{lacking}")
 
 
-def _refuse_other(folder: Path, origin: Origin) -> None:
+def _refuse_other(folder: Path, origin: Origin) -> dict[str, Any]:
+    """Return what a folder was copied from, which is what is asked for."""
     about = _about(folder)
     if about is None:
         raise UserError(f"{folder} is there, and is no copy of {origin.dataset}: name a folder that is not there yet")
@@ -77,6 +77,7 @@ def _refuse_other(folder: Path, origin: Origin) -> None:
     differ = [f"{key} {about.get(key)!r}, not {value!r}" for key, value in asked.items() if about.get(key) != value]
     if differ:
         raise UserError(f"{folder} was copied with {'; '.join(differ)}: name another folder, or remove this one")
+    return about
 
 
 def _asked(origin: Origin) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def _begin(origin: Origin, version: str, unfinished: Path) -> None:
     """Say what is being copied, or see that it is what an interrupted call began to copy."""
     asked = {**_asked(origin), "version": version}
     about = _about(unfinished)
-    if about is not None and about != asked:
+    if about is not None and {key: about.get(key) for key in asked} != asked:
         raise UserError(f"{unfinished} holds a part of another dataset or version ({about}): remove it, and run again")
     if about is None:
         write_atomically(unfinished / ABOUT, json.dumps(asked))
@@ -176,7 +177,7 @@ def _copy(origin: Origin, splits: dict[str, Any], unfinished: Path) -> tuple[int
                     (unfinished / file).parent.mkdir(exist_ok=True)
                     (unfinished / file).write_bytes(data)
                 # Where the line is, the file is.
-                known = _described(row, columns, split.features)
+                known = _described(row, columns, split.features, f"{origin.dataset}, {name} row {number}")
                 metadata.write(json.dumps({"file_name": file, **known, "split": name or None}).encode() + b"\n")
                 advance(1)
     with open(unfinished / "metadata.jsonl", "rb") as lines:
@@ -223,9 +224,13 @@ def _columns(origin: Origin, split: Any) -> dict[str, str]:
         raise UserError(f"{origin.dataset} does not say what its columns are: save it to disk, and name that folder")
     sounds = [name for name, feature in features.items() if isinstance(feature, datasets.Audio)]
     plain = [name for name, feature in features.items() if isinstance(feature, datasets.Value | datasets.ClassLabel)]
+    try:
+        usual = known_columns(name for name in plain if name not in origin.columns.values())
+    except ValueError as error:
+        raise UserError(f"{origin.dataset}: {error}, or name the one to take with columns") from error
     columns: dict[str, str] = {}
-    for key, usual in USUAL.items():
-        for column in (origin.columns[key],) if key in origin.columns else usual:
+    for key in USUAL:
+        for column in (origin.columns[key],) if key in origin.columns else usual[key]:
             if column in plain:
                 columns.setdefault(key, column)
     audio = origin.columns.get("audio", sounds[0] if len(sounds) == 1 else None)
@@ -238,6 +243,12 @@ def _columns(origin: Origin, split: Any) -> dict[str, str]:
             f"{', '.join(sounds) or 'none'}, of single values {', '.join(plain) or 'none'}"
         )
     return columns
+
+
+def _columns_said(origin: Origin, split: Any) -> str:
+    taken = {key: [column] for key, column in _columns(origin, split).items()}
+    said = columns_said(taken, [name for name in split.features if name not in taken["audio"]])
+    return said if "label" in taken else f"{said}; no column of labels: say which it is with columns"
 
 
 def _rows(origin: Origin, split: Any, columns: dict[str, str], skip: int) -> Iterator[dict[str, Any]]:
@@ -279,15 +290,19 @@ def _extension(path: str | None, data: bytes | None) -> str:
     return next((ending for magic, ending in MAGIC.items() if (data or b"").startswith(magic)), "")
 
 
-def _described(row: dict[str, Any], columns: dict[str, str], features: Any) -> dict[str, str | None]:
+def _described(row: dict[str, Any], columns: dict[str, str], features: Any, where: str) -> dict[str, str | None]:
     """Return what a row says of its clip; a class by its name, or None where it has no class (-1)."""
     known: dict[str, str | None] = {}
     for key, column in columns.items():
         value = row[column]
         if hasattr(features[column], "int2str") and value is not None:
             value = features[column].int2str(value) if value >= 0 else None
-        if key != "audio":
-            known[key] = None if value is None else str(value)
+        if key == "audio":
+            continue
+        try:
+            known[key] = as_text(value)
+        except ValueError as error:
+            raise UserError(f"{where}: {column} {error}") from error
     return known
 
 

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, file_name, read_by_name, read_text, tables_of
+from nonverbal.text import LINE_END
 
 NAME = "tut-babies"
 CRY = "babycry"
@@ -37,7 +38,7 @@ def _events(folder: Path) -> dict[str, str]:
     """Return the labels of the mixtures by name."""
     events = {}
     for table in tables_of(folder, r"(?:.*/)?(?:meta/)?event_list_\w+_babycry\.csv"):
-        for line in read_text(folder, table).splitlines():
+        for line in LINE_END.split(read_text(folder, table)):
             # file, onset, offset and class; of a mixture without an event the file alone.
             file, *event = line.split("\t")
             events[file_name(file.strip())] = CRY if any(map(str.strip, event)) else "background"

@@ -166,6 +166,55 @@ def test_columns_that_are_called_otherwise(tmp_path):
         copy(tmp_path / "saved", tmp_path / "other", speaker="sound")
 
 
+def plain(**columns):
+    """Rows of audio with other columns of plain values."""
+    (count,) = {len(values) for values in columns.values()}
+    made = datasets.Dataset.from_dict({"audio": [{"bytes": file(n), "path": None} for n in range(count)], **columns})
+    return made.cast_column("audio", datasets.Audio(decode=False))
+
+
+@pytest.mark.parametrize("column", ["Label", " label", "LABEL\u00a0"])
+def test_columns_are_known_by_their_letters_and_the_others_are_named(tmp_path, column):
+    columns = {column: ["cry ", "laugh", ""], "Speaker ID": [0.0, 1.0, float("nan")], "emotion": ["a", "b", "c"]}
+    plain(**columns).save_to_disk(tmp_path / "saved")
+    said = copy(tmp_path / "saved", tmp_path / "copied")
+    rows = [(row["label"], row["speaker"]) for row in metadata(tmp_path / "copied")]
+    assert rows == [("cry", "0"), ("laugh", "1"), (None, None)]
+    taken = f"columns: label from {column!r}, speaker from 'Speaker ID'; not used: 'emotion'"
+    assert said == [f"{tmp_path / 'copied'}: {taken}\n{tmp_path / 'copied'}: 3 rows of {tmp_path / 'saved'}"]
+    # The same again says so too.
+    assert copy(tmp_path / "saved", tmp_path / "copied")[0].endswith(taken)
+
+
+def test_a_dataset_without_labels_says_so(tmp_path):
+    plain(**{"class": ["cry", "laugh"]}).save_to_disk(tmp_path / "saved")
+    (said,) = copy(tmp_path / "saved", tmp_path / "copied")
+    assert "not used: 'class'; no column of labels: say which it is with columns\n" in said
+    settings = PrepareConfig(tmp_path / "out", {"c": Source(tmp_path / "copied", dataset=str(tmp_path / "saved"))})
+    said = []
+    prepare(settings, said.append)
+    assert "c: 2 clips; no labels found; no speakers found" in said[1].split("\n")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"Label": ["a"], "label": ["b"]}, "columns 'Label' and 'label' have one name: rename .*, or name the one to"),
+        ({"label": [float("inf")]}, "row 0: label is inf, but must be one text or number"),
+    ],
+)
+def test_columns_and_values_that_no_clip_can_have_are_refused(tmp_path, columns, message):
+    plain(**columns).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match=message):
+        copy(tmp_path / "saved", tmp_path / "copied")
+
+
+def test_one_of_two_columns_of_a_name_can_be_chosen(tmp_path):
+    plain(Label=["a"], label=["b"]).save_to_disk(tmp_path / "saved")
+    copy(tmp_path / "saved", tmp_path / "copied", label="Label")
+    assert metadata(tmp_path / "copied")[0]["label"] == "a"
+
+
 def streamed(monkeypatch, opened):
     """Stand in for the Hub."""
     asked = []

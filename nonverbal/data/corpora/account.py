@@ -1,0 +1,39 @@
+"""What a reader found, in lines for the terminal: clips, classes and speakers, and what may be a slip of the pen."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from nonverbal.data.corpora.base import Found, Skipped
+from nonverbal.text import shown
+
+NAMED = 8
+"""Classes that are named; the others are counted."""
+
+
+def account(corpus: str, files: Sequence[Found | Skipped]) -> list[str]:
+    """Return how many clips, of which classes and how many speakers, and which names differ in case alone."""
+    clips = [file for file in files if isinstance(file, Found)]
+    labels = Counter(clip.label for clip in clips if clip.label is not None)
+    speakers = {clip.speaker.removeprefix(f"{corpus}:") for clip in clips if clip.speaker is not None}
+    unlabelled = len(clips) - labels.total()
+    classes = [f"{shown(name)} {count}" for name, count in labels.most_common(NAMED)]
+    classes += [f"{len(labels) - NAMED} more"] if len(labels) > NAMED else []
+    classes += [f"without a label {unlabelled}"] if labels and unlabelled else []
+    lines = [
+        f"{corpus}: {len(clips)} clips; "
+        + (f"labels: {', '.join(classes)}; " if labels else "no labels found; ")
+        + (f"speakers: {len(speakers)}" if speakers else "no speakers found")
+    ]
+    for what, names in (("labels", labels), ("speakers", speakers)):
+        if twins := _twins(names):
+            lines.append(
+                f"{corpus}: {what} that differ in case alone, and count as different: {'; '.join(twins[:NAMED])}"
+            )
+    return lines
+
+
+def _twins(names: Iterable[str]) -> list[str]:
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names):
+        alike.setdefault(name.casefold(), []).append(shown(name))
+    return [", ".join(group) for group in alike.values() if len(group) > 1]

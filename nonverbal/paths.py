@@ -1,0 +1,44 @@
+"""Paths as people write them: ``~`` and variables of the environment stand for what they do in a shell."""
+
+import os
+import re
+
+from nonverbal.errors import UserError
+
+VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
+HOME = re.compile(r"\A(\w+:)?(~[^/]*)")
+"""A home folder, as a path begins or, as in ``initialised:~/encoder``, what stands behind a word and a colon."""
+
+
+class PathOrName(str):
+    """A path, or the name of something else, such as an id on the Hugging Face Hub."""
+
+
+def expanded(text: str, where: str) -> str:
+    """Return a path with ``~``, ``~user``, ``$NAME`` and ``${NAME}`` replaced.
+
+    A variable that is not set is taken as it is where such a file or folder is there: a name may hold a ``$``.
+
+    Args:
+        text: the path.
+        where: what it was given for, for errors.
+
+    Raises:
+        UserError: there is no such user or variable.
+    """
+    if home := HOME.match(text):
+        found = os.path.expanduser(home[2])
+        if found == home[2]:
+            raise UserError(f"{where}: {text!r} names the home folder of {found[1:]!r}, and there is no such user")
+        text = (home[1] or "") + found + text[home.end() :]
+    return VARIABLE.sub(lambda match: _variable(match, where), text)
+
+
+def _variable(match: re.Match[str], where: str) -> str:
+    name = match[1] or match[2]
+    if name in os.environ:
+        return os.environ[name]
+    up_to = match.string[: match.end()] + match.string[match.end() :].partition("/")[0]
+    if os.path.lexists(up_to):
+        return match[0]
+    raise UserError(f"{where}: {match.string!r} names the variable {name}, which is not set; set it, or write the path")

@@ -1,0 +1,21 @@
+"""Text that other people wrote: split into lines, and shown so that nothing in it breaks a line or hides."""
+
+import re
+
+LINE_END = re.compile(r"\r\n|\r|\n")
+"""What ends a line in a file. ``str.splitlines`` splits at more, which labels may hold: U+2028, U+0085, form feeds."""
+
+
+def shown(text: str) -> str:
+    """Return a text as a message can hold it: as Python writes it where it has what cannot be seen or breaks a line."""
+    return text if text and text.isprintable() else repr(text)
+
+
+def one_line(text: str) -> str:
+    """Return a text with what breaks lines, or cannot be seen, as Python would write it."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def told_apart(texts: list[str]) -> str:
+    """Return texts that may look the same, such as é in one character and in two, so that they can be told apart."""
+    return ", ".join(map(ascii, texts))

@@ -1,0 +1,188 @@
+"""Decoding by libsndfile, or where that refuses by FFmpeg: stretches of one rate and number of channels."""
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from nonverbal.data.formats import FFMPEG_FORMATS
+from nonverbal.data.pieces import Part, Pieces
+from nonverbal.data.problems import AudioProblem
+
+MAX_SECONDS = 24 * 3600
+"""Longest file that is read; a header that claims more is taken for damaged."""
+
+SAMPLE_RATES = range(1_000, 1_000_001)
+"""Hz that are taken for sound."""
+
+BLOCK = 1 << 20
+"""Samples that are read at once, whatever a header promises."""
+
+UNKNOWN = 1 << 62
+"""libsndfile's count is at least this where it does not know one."""
+
+ROUNDING = 0.002
+"""Seconds that a count may be off."""
+
+MACHINE = {os.strerror(code): code for code in (errno.EIO, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO)}
+"""How libsndfile reports what is not the file's fault."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Sound of one rate and number of channels."""
+
+    waveform: np.ndarray
+    """``(T, channels)`` float32."""
+    rate: int
+    """In Hz."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.waveform) / self.rate
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder gave."""
+
+    stretches: list[Stretch]
+    formats: set[str]
+    """Its names for the container."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return sum(stretch.seconds for stretch in self.stretches)
+
+
+def decode(path: Path, part: Part) -> Decoded:
+    """Decode one recording of a file.
+
+    Raises:
+        AudioProblem: it cannot be decoded, or not all of it.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        pieces = Pieces(file.fileno(), part.pieces) if part.pieces else None
+        readable: Any = io.BufferedReader(pieces, 1 << 16) if pieces else file
+        try:
+            return _decode(path if pieces is None else readable, readable, part.seconds)
+        finally:
+            # A decoder takes a fault of the machine for the end of the file.
+            if pieces is not None and pieces.error is not None:
+                raise pieces.error
+
+
+def _decode(name: Any, readable: Any, seconds: float) -> Decoded:
+    """Decode what libsndfile opens as ``name`` and FFmpeg reads from ``readable``."""
+    try:
+        decoded = _soundfile(name)
+    except _Refused as refused:
+        readable.seek(0)
+        decoded = _av(readable, str(refused))
+    else:
+        # A decoder of MP3 goes by an estimate where its header has no count.
+        if decoded.seconds + ROUNDING < seconds:
+            readable.seek(0)
+            decoded = _av(readable, f"{decoded.seconds:.2f} of {seconds:.2f} s can be read.")
+    if decoded.seconds + ROUNDING < seconds:
+        raise AudioProblem("truncated", f"{decoded.seconds:.2f} of {seconds:.2f} s can be read")
+    return decoded
+
+
+class _Refused(Exception):
+    """Why libsndfile does not read a file."""
+
+
+def _soundfile(name: Any) -> Decoded:
+    try:
+        file = soundfile.SoundFile(name)
+    except soundfile.LibsndfileError as error:
+        _raise_of_machine(error)
+        raise _Refused(error.error_string) from error
+    with file:
+        if file.frames >= UNKNOWN:
+            raise _Refused("the length is unknown.")
+        check(file.frames / max(file.samplerate, 1), file.samplerate)
+        blocks = []
+        try:
+            # A header that lies must not take the memory that it promises to fill.
+            while len(block := file.read(BLOCK // file.channels, dtype="float32", always_2d=True)):
+                blocks.append(block)
+        except soundfile.LibsndfileError as error:
+            _raise_of_machine(error)
+            raise AudioProblem("truncated", error.error_string) from error
+        waveform = np.concatenate([np.zeros((0, file.channels), dtype=np.float32), *blocks])
+        # MP3 headers estimate; the others count.
+        if len(waveform) < file.frames and file.format != "MP3":
+            raise AudioProblem("truncated", f"{len(waveform)} of {file.frames} samples can be read")
+        return Decoded([Stretch(waveform, file.samplerate)], {file.format})
+
+
+def _raise_of_machine(error: soundfile.LibsndfileError) -> None:
+    for said, code in MACHINE.items():
+        if said in error.error_string:
+            raise OSError(code, said) from error
+
+
+def _av(readable: Any, refusal: str) -> Decoded:
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+    chunks: list[tuple[tuple[int, int], np.ndarray]] = []
+    try:
+        # FFmpeg takes some names for addresses, so it is given none.
+        with av.open(readable, options={"format_whitelist": FFMPEG_FORMATS}) as container:
+            if not container.streams.audio or container.streams.audio[0].codec_context is None:
+                raise AudioProblem("unreadable", "no audio stream that FFmpeg can decode")
+            check((container.duration or 0) / 1_000_000)
+            for chunk in _chunks(container, container.streams.audio[0]):
+                chunks.append(chunk)
+            names = set(container.format.name.split(","))
+    except (av.FFmpegError, ValueError) as error:
+        reason = "truncated" if chunks else "unreadable"
+        said = getattr(error, "strerror", None) or error
+        raise AudioProblem(reason, f"libsndfile: {refusal} FFmpeg: {said}") from error
+    stretches = [
+        Stretch(np.concatenate([samples for _, samples in group]), rate)
+        for (rate, _), group in groupby(chunks, key=lambda chunk: chunk[0])
+    ]
+    return Decoded(stretches, names)
+
+
+def _chunks(container: Any, stream: Any) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """Decode a frame at a time: its rate in Hz and number of channels, and its samples, ``(T, channels)`` float32."""
+    seconds = 0.0
+    for frame in container.decode(stream):
+        check(seconds, frame.sample_rate)
+        seconds += frame.samples / frame.sample_rate
+        # A header may promise less than there is, or another rate: each frame tells its own.
+        yield (frame.sample_rate, frame.layout.nb_channels), _floats(frame, frame.layout.nb_channels)
+
+
+def _floats(frame: Any, channels: int) -> np.ndarray:
+    samples = frame.to_ndarray()
+    samples = samples.T if frame.format.is_planar else samples.reshape(-1, channels)
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    if samples.dtype.kind == "i":
+        return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
+    return samples.astype(np.float32)
+
+
+def check(seconds: float, rate: int = SAMPLE_RATES[0]) -> None:
+    """Refuse what no recording is, before it takes the memory of one."""
+    if rate not in SAMPLE_RATES:
+        raise AudioProblem("unreadable", f"the header says {rate} Hz")
+    if seconds > MAX_SECONDS:
+        hours = seconds / 3600
+        raise AudioProblem("unreadable", f"the header promises {hours:.0f} hours, more than the 24 that are read")

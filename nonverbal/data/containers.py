@@ -24,16 +24,27 @@ REPEATED = [
         rb"fLaC[\x00\x80]\x00\x00\x22",
         rb"FLV\x01[\x01\x04\x05]\x00{3}\x09",
         rb"TTA1[\x01-\x03]\x00[\x01-\x08]\x00",
-        rb"Creative Voice File\x1a",
-        rb"NIST_1A\n   \d{4}\n",
+        rb"FORM....(?:8SVX|16SV)",
+        rb"PVF1\n\d+ \d+ \d+\n",
+        rb"ALawSoundFile\*\*\0",
+        rb"Extended Instrument: ",
+        rb"2BIT.{8}(?:\0\0|\xff\xff)",
+        rb" paf\0{4}",
+        rb"fap \0{4}",
+        rb"\xf0\x7e.\x01.{16}\xf7",
+        rb"\x64\xa3[\x01-\x04]\0.{4}[\x01-\x10]\0\0\0",
+        rb"\0[\x01-\x04]\xa3\x64.{4}\0\0\0[\x01-\x10]",
         re.escape(ASF),
         EBML.pattern,
     )
 ]
 """What files begin with whose end the container does not tell, or need not: where it comes again, another begins."""
 
+WAVPACK = re.compile(rb"wvpk....[\x02-\x10]\x04", re.DOTALL)
+
 BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"styp", b"sidx", b"mfra", b"udta"}
 BOXES |= {b"meta", b"pnot", b"emsg", b"prft", b"pdin", b"ssix", b"PICT", b"junk"}
+FTYP = re.compile(rb"\0\0\0[\x08-\x7f]ftyp[ -~]{4}")
 SOUND_BOXES = {b"moov", b"mdat", b"moof"}
 
 WALKS: dict[re.Pattern[bytes], chunks.Walk] = {
@@ -42,6 +53,8 @@ WALKS: dict[re.Pattern[bytes], chunks.Walk] = {
     chunks.CAF: chunks.caf,
     chunks.W64: chunks.w64,
     chunks.AU: chunks.au,
+    chunks.NIST: chunks.nist,
+    chunks.VOC: chunks.voc,
 }
 
 
@@ -68,6 +81,8 @@ def parts(path: Path) -> list[Part]:
         for pattern in REPEATED:
             if pattern.match(head):
                 return _repeated(source, start, pattern)
+        if WAVPACK.match(head):
+            return _wavpack(source, start)
         if head.startswith(b"RIFF"):
             return _riff(source, start)
         return _framed(source, start)
@@ -90,7 +105,7 @@ def _walked(source: Source, start: int, magic: re.Pattern[bytes], walk: chunks.W
         found += one
         sound = sum(len(piece) for part in one for piece in part.pieces)
         following = chunks.next_recording(source, end, sound, magic)
-        whole &= regular and at == 0 and following is None
+        whole &= regular and at == 0 and end >= source.size
         at = following
     return [Part(seconds=found[0].seconds)] if whole else found
 
@@ -102,7 +117,7 @@ def _repeated(source: Source, start: int, pattern: re.Pattern[bytes]) -> list[Pa
         starts.append(found)
     stops = [*starts[1:], source.size]
     for at, stop in zip(starts, stops, strict=True):
-        end = _asf_end(source, at) if pattern.pattern == re.escape(ASF) else _segment_end(source, at)
+        end = _end(source, at)
         if end > stop and end < chunks.IMPOSSIBLE:
             raise AudioProblem("truncated", f"the container says {end - at} bytes, and {stop - at} are there")
     return _split(source, starts, stops)
@@ -115,7 +130,7 @@ def _split(source: Source, starts: list[int], stops: list[int]) -> list[Part]:
 
 
 def _mp4(source: Source, start: int) -> list[Part]:
-    """Walk the boxes of MP4 and its kin. What follows them may be anything: a tag, padding."""
+    """Walk the boxes of MP4 and its kin. What lies between and behind files may be anything: a tag, padding."""
     starts, at = [start], start
     while len(head := source.at(at, 16)) >= 8 and head[4:8] in BOXES:
         size = int.from_bytes(head[:4])
@@ -130,7 +145,17 @@ def _mp4(source: Source, start: int) -> list[Part]:
             kind = head[4:8].decode()
             raise AudioProblem("truncated", f"its {kind} has {size} bytes, and {source.size - at} are there")
         at += max(size, 8)
+        if source.at(at + 4, 4) not in BOXES:
+            at = source.search(FTYP, at) or source.size
     return _split(source, starts, [*starts[1:], source.size])
+
+
+def _end(source: Source, at: int) -> int:
+    """Where a file ends by its header; 0 where that does not say."""
+    head = source.at(at, 16)
+    if head.startswith(b"FORM"):
+        return at + 8 + int.from_bytes(head[4:8])
+    return _asf_end(source, at) if head == ASF else _segment_end(source, at)
 
 
 def _asf_end(source: Source, at: int) -> int:
@@ -180,6 +205,23 @@ def _amr(source: Source, start: int) -> list[Part]:
         found += [Part((match[0], *part.pieces)) for part in frames.framed(source, at + match.end(), parse)]
         at = source.search(AMR, at + match.end())
     return found or [Part()]
+
+
+def _wavpack(source: Source, start: int) -> list[Part]:
+    """Walk the blocks of WavPack files; the first of a file has the number 0, and begins a set of channels."""
+    ranges: list[range] = []
+    at: int | None = start
+    while at is not None:
+        head = source.at(at, 32)
+        stop = at + 8 + int.from_bytes(head[4:8], "little")
+        if stop > source.size:
+            raise AudioProblem("truncated", "the last block of the WavPack file is cut")
+        samples, flags = int.from_bytes(head[20:24], "little"), int.from_bytes(head[24:28], "little")
+        if not ranges or (samples and flags & 0x800 and not any(head[16:20])):
+            ranges.append(range(at, at))
+        ranges[-1] = range(ranges[-1].start, stop)
+        at = source.search(WAVPACK, stop)
+    return [Part((one,)) for one in ranges]
 
 
 def _framed(source: Source, start: int) -> list[Part]:

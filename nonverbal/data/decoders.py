@@ -1,9 +1,10 @@
 """Decoding by libsndfile, or where that refuses by FFmpeg: stretches of one rate and number of channels."""
 
+import contextlib
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -30,6 +31,9 @@ UNKNOWN = 1 << 62
 
 ROUNDING = 0.002
 """Seconds that a count may be off."""
+
+NO_SEEK = 39
+"""libsndfile's number for a format that it reads from end to end alone, which soundfile does not do."""
 
 MACHINE = {os.strerror(code): code for code in (errno.EIO, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO)}
 """How libsndfile reports what is not the file's fault."""
@@ -71,36 +75,43 @@ def decode(path: Path, part: Part) -> Decoded:
         AudioProblem: it cannot be decoded, or not all of it.
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as file:
-        pieces = Pieces(file.fileno(), part.pieces) if part.pieces else None
-        readable: Any = io.BufferedReader(pieces, 1 << 16) if pieces else file
-        try:
-            return _decode(path if pieces is None else readable, readable, part.seconds)
-        finally:
-            # A decoder takes a fault of the machine for the end of the file.
-            if pieces is not None and pieces.error is not None:
-                raise pieces.error
-
-
-def _decode(name: Any, readable: Any, seconds: float) -> Decoded:
-    """Decode what libsndfile opens as ``name`` and FFmpeg reads from ``readable``."""
+    seconds = part.seconds
     try:
-        decoded = _soundfile(name)
-    except _Refused as refused:
-        readable.seek(0)
-        decoded = _av(readable, str(refused))
-    else:
+        decoded = _by(_soundfile, path, part)
+        if decoded.seconds + ROUNDING >= seconds:
+            return decoded
         # A decoder of MP3 goes by an estimate where its header has no count.
-        if decoded.seconds + ROUNDING < seconds:
-            readable.seek(0)
-            decoded = _av(readable, f"{decoded.seconds:.2f} of {seconds:.2f} s can be read.")
+        refusal = f"{decoded.seconds:.2f} of {seconds:.2f} s can be read"
+    except _Refused as refused:
+        refusal, seconds = str(refused), max(seconds, refused.seconds)
+    decoded = _by(lambda file: _av(file, refusal), path, part)
     if decoded.seconds + ROUNDING < seconds:
         raise AudioProblem("truncated", f"{decoded.seconds:.2f} of {seconds:.2f} s can be read")
     return decoded
 
 
+def _by(decoder: Callable[[Any], Decoded], path: Path, part: Part) -> Decoded:
+    if decoder is _soundfile and not part.pieces:
+        return _soundfile(path)
+    with open(path, "rb") as file:
+        if not part.pieces:
+            return decoder(file)
+        pieces = Pieces(file.fileno(), part.pieces)
+        try:
+            return decoder(io.BufferedReader(pieces, 1 << 16))
+        finally:
+            # A decoder takes a fault of the machine for the end of the file.
+            if pieces.error is not None:
+                raise pieces.error
+
+
 class _Refused(Exception):
     """Why libsndfile does not read a file."""
+
+    def __init__(self, reason: str, seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+        """What the header promises; 0 where it does not say."""
 
 
 def _soundfile(name: Any) -> Decoded:
@@ -111,7 +122,7 @@ def _soundfile(name: Any) -> Decoded:
         raise _Refused(error.error_string) from error
     with file:
         if file.frames >= UNKNOWN:
-            raise _Refused("the length is unknown.")
+            raise _Refused("the length is unknown")
         check(file.frames / max(file.samplerate, 1), file.samplerate)
         blocks = []
         try:
@@ -120,8 +131,11 @@ def _soundfile(name: Any) -> Decoded:
                 blocks.append(block)
         except soundfile.LibsndfileError as error:
             _raise_of_machine(error)
+            if error.code == NO_SEEK:
+                raise _Refused(error.error_string, file.frames / file.samplerate) from error
             raise AudioProblem("truncated", error.error_string) from error
-        waveform = np.concatenate([np.zeros((0, file.channels), dtype=np.float32), *blocks])
+        blocks = blocks or [np.zeros((0, file.channels), dtype=np.float32)]
+        waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         # MP3 headers estimate; the others count.
         if len(waveform) < file.frames and file.format != "MP3":
             raise AudioProblem("truncated", f"{len(waveform)} of {file.frames} samples can be read")
@@ -151,7 +165,7 @@ def _av(readable: Any, refusal: str) -> Decoded:
     except (av.FFmpegError, ValueError) as error:
         reason = "truncated" if chunks else "unreadable"
         said = getattr(error, "strerror", None) or error
-        raise AudioProblem(reason, f"libsndfile: {refusal} FFmpeg: {said}") from error
+        raise AudioProblem(reason, f"libsndfile: {refusal.rstrip('. ')}; FFmpeg: {said}") from error
     stretches = [
         Stretch(np.concatenate([samples for _, samples in group]), rate)
         for (rate, _), group in groupby(chunks, key=lambda chunk: chunk[0])
@@ -162,11 +176,19 @@ def _av(readable: Any, refusal: str) -> Decoded:
 def _chunks(container: Any, stream: Any) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
     """Decode a frame at a time: its rate in Hz and number of channels, and its samples, ``(T, channels)`` float32."""
     seconds = 0.0
-    for frame in container.decode(stream):
+    for frame in _frames(container, stream):
         check(seconds, frame.sample_rate)
         seconds += frame.samples / frame.sample_rate
         # A header may promise less than there is, or another rate: each frame tells its own.
         yield (frame.sample_rate, frame.layout.nb_channels), _floats(frame, frame.layout.nb_channels)
+
+
+def _frames(container: Any, stream: Any) -> Iterator[Any]:
+    from av import BlockingIOError as Behind
+
+    # FFmpeg asks to try again where it finds no more packets behind a stream's end.
+    with contextlib.suppress(Behind):
+        yield from container.decode(stream)
 
 
 def _floats(frame: Any, channels: int) -> np.ndarray:

@@ -50,12 +50,19 @@ class Frame:
     samples: int = 0
 
 
+HEAD = 8
+"""Bytes that tell a frame's length."""
+
 Parse = Callable[[bytes], Frame | None]
 
 
-@lru_cache(maxsize=4096)
 def mpeg(head: bytes) -> Frame | None:
-    """Read the four bytes before a frame of MPEG audio, layer I to III."""
+    """Read the header of a frame of MPEG audio, layer I to III."""
+    return _mpeg(head[:4])
+
+
+@lru_cache(maxsize=4096)
+def _mpeg(head: bytes) -> Frame | None:
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -103,7 +110,8 @@ def amr_wb(head: bytes) -> Frame | None:
 
 
 def _amr(head: bytes, sizes: tuple[int, ...]) -> Frame | None:
-    length = 0 if not head or head[0] & 0x83 else sizes[head[0] >> 3 & 15]
+    # Zeros would be a frame that was received badly; they are padding.
+    length = 0 if not head or head[0] & 0x83 or not head[0] else sizes[head[0] >> 3 & 15]
     return Frame(length) if length else None
 
 
@@ -127,7 +135,7 @@ def first_frame(source: Source, start: int, parse: Parse) -> int | None:
 def _run(source: Source, at: int, parse: Parse) -> tuple[int, int]:
     """Count the frames in a row, up to enough, and say where they end."""
     count = 0
-    while count < SURE and (frame := parse(source.at(at, 8 if parse is not mpeg else 4))):
+    while count < SURE and (frame := parse(source.at(at, HEAD))):
         at += frame.length
         count += 1
     return count, at
@@ -154,15 +162,16 @@ def framed(source: Source, start: int, parse: Parse) -> list[Part]:
     """
     segments: list[_Segment] = []
     at: int | None = start
+    last: _Segment | None = None
     while at is not None:
-        frame = parse(source.at(at, 4 if parse is mpeg else 8))
-        last = segments[-1] if segments else None
+        head = source.at(at, 64)
+        frame = parse(head[:HEAD])
         if frame is None or (last and at + frame.length > source.size and frame.kind != last.kind):
             at = _next_run(source, at + 1, parse)
             continue
         if at + frame.length > source.size + PADDING:
             raise AudioProblem("truncated", "the last frame is cut")
-        info = _info(source.at(at, 64)) if parse is mpeg else None
+        info = _info(head) if parse is mpeg else None
         if last is None or at != last.end or frame.kind != last.kind or info is not None:
             last = _Segment(at, frame.kind, info or 0, at)
             segments.append(last)
@@ -174,8 +183,15 @@ def framed(source: Source, start: int, parse: Parse) -> list[Part]:
         if segment.end - segment.start < segment.promised * XING_SLACK:
             raise AudioProblem("truncated", f"{segment.end - segment.start} of {segment.promised} bytes of MP3 are there")
     parts = [_part(segment) for segment in segments if segment.frames]
-    # Tags before and behind do not disturb a decoder of MP3.
-    return [Part(seconds=parts[0].seconds)] if len(parts) == 1 and parse is mpeg and not start else parts
+    if parse is mpeg and len(parts) == 1 and segments[0].start == start and _is_end(source, segments[0].end):
+        # Tags before and behind do not disturb a decoder of MP3.
+        return [Part(seconds=parts[0].seconds)]
+    return parts
+
+
+def _is_end(source: Source, at: int) -> bool:
+    """Whether nothing but a tag of ID3v1 follows."""
+    return at == source.size or (at + 128 == source.size and source.at(at, 3) == b"TAG")
 
 
 def _part(segment: _Segment) -> Part:
@@ -196,9 +212,9 @@ def _next_run(source: Source, at: int, parse: Parse) -> int | None:
 
 def _info(frame: bytes) -> int | None:
     """Bytes of MP3 by a header in place of a frame, 0 where it does not say; None where this is a frame of sound."""
-    for name in (b"Xing", b"Info"):
-        at = frame.find(name, 4, 44)
-        if at >= 0:
+    if b"Xing" in frame or b"Info" in frame:
+        at = max(frame.find(b"Xing", 4, 44), frame.find(b"Info", 4, 44))
+        if 0 <= at < len(frame) - 8:
             # Where the number of frames is given too, it comes first.
             place = at + 8 + 4 * (frame[at + 7] & 1)
             return int.from_bytes(frame[place : place + 4]) if frame[at + 7] & 2 else 0

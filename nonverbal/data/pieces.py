@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 BLOCK = 1 << 18
+"""Bytes that are searched at once."""
+
+SOME = 1 << 12
 """Bytes that are read at once."""
 
 LONGEST_MATCH = 256
@@ -36,23 +39,25 @@ class Source:
         """Return ``count`` bytes from ``start`` on, fewer at the end of the file."""
         low = start - self._start
         if low < 0 or low + count > len(self._block):
+            if start >= self.size:
+                return b""
             low = self._load(start, count)
         return self._block[low : low + count]
 
     def search(self, pattern: re.Pattern[bytes], start: int) -> int | None:
         """Return where a pattern first matches from ``start`` on; None where it does not."""
         while start < self.size:
-            low = self._load(start, LONGEST_MATCH)
+            low = self._load(start, LONGEST_MATCH, BLOCK)
             if found := pattern.search(self._block, low):
                 return self._start + found.start()
-            start = self._start + max(len(self._block) - LONGEST_MATCH, low + LONGEST_MATCH)
+            start = max(self._start + len(self._block) - LONGEST_MATCH, start + LONGEST_MATCH)
         return None
 
-    def _load(self, start: int, count: int) -> int:
+    def _load(self, start: int, count: int, least: int = SOME) -> int:
         """Have ``count`` bytes in the block, as far as the file goes, and return where in it they begin."""
         stop = self._start + len(self._block)
-        if not self._start <= start <= stop or (start + count > stop and stop < self.size):
-            self._start, self._block = start, os.pread(self.descriptor, max(count, BLOCK), start)
+        if not self._start <= start < stop or (start + count > stop and stop < self.size):
+            self._start, self._block = start, os.pread(self.descriptor, min(max(count, least), self.size - start), start)
         return start - self._start
 
     def is_padding(self, start: int) -> bool:

@@ -119,7 +119,9 @@ def _quietened(stretches: Sequence[Stretch], peak: float) -> list[Stretch]:
 def _level(stretch: Stretch) -> float:
     """Level of the loudest moment, which single samples do not count in: the highest median of its channels."""
     size = min(round(BRIEF * stretch.rate), len(stretch.waveform))
-    moments = np.abs(stretch.waveform[: len(stretch.waveform) // size * size]).reshape(-1, size, stretch.waveform.shape[1])
+    moments = np.abs(stretch.waveform[: len(stretch.waveform) // size * size]).reshape(
+        -1, size, stretch.waveform.shape[1]
+    )
     return float(np.median(moments, axis=1).max())
 
 

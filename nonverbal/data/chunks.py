@@ -5,6 +5,7 @@ recording as it stands, and where it ends.
 """
 
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -22,8 +23,11 @@ MARGIN = 1 << 24
 IMPOSSIBLE = 1 << 40
 """Bytes that no recording has."""
 
-STRAY = 4096
+STRAY = 1024
 """Bytes behind the sound that may be anything."""
+
+HEAD = 4096
+"""Bytes of a chunk that are kept."""
 
 RIFF = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE", re.DOTALL)
 AIFF = re.compile(rb"FORM....AIF[FC]", re.DOTALL)
@@ -114,16 +118,14 @@ def _chunks(source: Source, at: int, order: Order, sound: bytes, magic: re.Patte
             found.regular &= exact and bool(found.heads.keys() & {b"fmt ", b"COMM"})
         else:
             stop = body + size
-            found.heads.setdefault(name, source.at(body, min(size, STRAY)))
+            found.heads.setdefault(name, source.at(body, min(size, HEAD)))
         at, padded = _behind(source, stop, (stop - body) % 2, order, sound, magic)
         found.regular &= padded
     found.end = at
     return found
 
 
-def _size_of_sound(
-    source: Source, body: int, size: int, order: Order, heads: dict[bytes, bytes]
-) -> tuple[int, bool]:
+def _size_of_sound(source: Source, body: int, size: int, order: Order, heads: dict[bytes, bytes]) -> tuple[int, bool]:
     """A sound chunk's size, and whether it is what it says; RF64 keeps it elsewhere."""
     if size == 0xFFFFFFFF and b"ds64" in heads:
         size = int.from_bytes(heads[b"ds64"][8:16], "little")
@@ -171,7 +173,9 @@ def wav(source: Source, start: int) -> Walked:
     if len(form) < 16 or not found.sounds:
         return [Part()], True, source.size
     sounds = [sound for sound in found.sounds if sound] or found.sounds[:1]
-    parts = [Part((_wav_header(kind, order, form, len(sound)), sound), _wav_seconds(form, order, sound)) for sound in sounds]
+    parts = [
+        Part((_wav_header(kind, order, form, len(sound)), sound), _wav_seconds(form, order, sound)) for sound in sounds
+    ]
     return parts, found.regular and len(sounds) == 1 and kind != b"BW64", found.end
 
 
@@ -189,12 +193,12 @@ def _wav_header(kind: bytes, order: Order, form: bytes, size: int) -> bytes:
 
 def _wav_seconds(form: bytes, order: Order, sound: range) -> float:
     """What the sound lasts, where its samples have one size."""
-    number = lambda at, count: int.from_bytes(form[at : at + count], order)  # noqa: E731
-    tag = number(24, 2) if number(0, 2) == 0xFFFE else number(0, 2)
-    channels, rate, align, bits = number(2, 2), number(4, 4), number(12, 2), number(14, 2)
+    tag, channels, rate, _, align, bits = struct.unpack(("<" if order == "little" else ">") + "HHIIHH", form[:16])
+    if tag == 0xFFFE:
+        tag = int.from_bytes(form[24:26], order)
     if tag not in PLAIN_TAGS or not rate or not align or align != channels * -(-bits // 8):
         return 0.0
-    return len(sound) // align / rate
+    return float(len(sound) // align / rate)
 
 
 def aiff(source: Source, start: int) -> Walked:
@@ -231,8 +235,9 @@ def _aiff_part(kind: bytes, heads: dict[bytes, bytes], sound: range, width: int)
     total = 4 + len(body) + 16 + len(sound)
     body += b"SSND" + (8 + len(sound)).to_bytes(4) + bytes(8)
     # The rate is an 80-bit float: 15 bits of exponent, 64 of mantissa.
-    rate = int.from_bytes(common[10:18]) * 2.0 ** (int.from_bytes(common[8:10]) - 16383 - 63)
-    seconds = count / rate if width and rate >= 1 else 0.0
+    exponent = int.from_bytes(common[8:10]) - 16383
+    rate = int.from_bytes(common[10:18]) >> 63 - exponent if 0 <= exponent <= 63 else 0
+    seconds = count / (rate + 1) if width and rate else 0.0
     return Part((b"FORM" + total.to_bytes(4) + kind + body, sound), seconds)
 
 
@@ -288,6 +293,8 @@ def au(source: Source, start: int) -> Walked:
     """Walk an AU file."""
     order: Order = "big" if source.at(start, 4) == b".snd" else "little"
     offset, size = (int.from_bytes(source.at(start + at, 4), order) for at in (4, 8))
+    if offset < 24:
+        return [Part()], True, source.size
     stop = stop_of_sound(source, start + offset, size, AU)
     sound = range(start + offset, stop)
     length = min(len(sound), 0xFFFFFFFF).to_bytes(4, order)
@@ -297,7 +304,7 @@ def au(source: Source, start: int) -> Walked:
 
 def nist(source: Source, start: int) -> Walked:
     """Walk a NIST Sphere file, whose header is a text."""
-    size = int(source.at(start + 8, 7))
+    size = int(source.at(start + 8, 16).split(b"\n")[0])
     lines = [line.split(b" ", 2) for line in source.at(start, size).split(b"\n")]
     said = {line[0]: line[2].strip() for line in lines if len(line) == 3}
     names = (b"sample_count", b"channel_count", b"sample_n_bytes", b"sample_rate")

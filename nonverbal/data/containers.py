@@ -1,8 +1,6 @@
 """The recordings that a file is made of: what one container says, and whether others follow it in the same file."""
 
-import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from nonverbal.data import chunks, frames
@@ -41,6 +39,9 @@ REPEATED = [
 """What files begin with whose end the container does not tell, or need not: where it comes again, another begins."""
 
 WAVPACK = re.compile(rb"wvpk....[\x02-\x10]\x04", re.DOTALL)
+
+SHORTEST = 16
+"""Bytes of a recording, of whatever container."""
 
 BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"styp", b"sidx", b"mfra", b"udta"}
 BOXES |= {b"meta", b"pnot", b"emsg", b"prft", b"pdin", b"ssix", b"PICT", b"junk"}
@@ -104,7 +105,7 @@ def _walked(source: Source, start: int, magic: re.Pattern[bytes], walk: chunks.W
         one, regular, end = walk(source, at)
         found += one
         sound = sum(len(piece) for part in one for piece in part.pieces)
-        following = chunks.next_recording(source, end, sound, magic)
+        following = chunks.next_recording(source, max(end, at + SHORTEST), sound, magic)
         whole &= regular and at == 0 and end >= source.size
         at = following
     return [Part(seconds=found[0].seconds)] if whole else found

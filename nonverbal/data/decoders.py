@@ -94,13 +94,11 @@ def _by(decoder: Callable[[Any], Decoded], path: Path, part: Part) -> Decoded:
     if decoder is _soundfile and not part.pieces:
         return _soundfile(path)
     with open(path, "rb") as file:
-        if not part.pieces:
-            return decoder(file)
-        pieces = Pieces(file.fileno(), part.pieces)
+        pieces = Pieces(file.fileno(), part.pieces or (range(os.fstat(file.fileno()).st_size),))
         try:
             return decoder(io.BufferedReader(pieces, 1 << 16))
         finally:
-            # A decoder takes a fault of the machine for the end of the file.
+            # A decoder takes a fault of the machine for the end of the file, or for damage.
             if pieces.error is not None:
                 raise pieces.error
 
@@ -162,7 +160,7 @@ def _av(readable: Any, refusal: str) -> Decoded:
             for chunk in _chunks(container, container.streams.audio[0]):
                 chunks.append(chunk)
             names = set(container.format.name.split(","))
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError, OverflowError) as error:
         reason = "truncated" if chunks else "unreadable"
         said = getattr(error, "strerror", None) or error
         raise AudioProblem(reason, f"libsndfile: {refusal.rstrip('. ')}; FFmpeg: {said}") from error
@@ -192,13 +190,16 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _floats(frame: Any, channels: int) -> np.ndarray:
-    samples = frame.to_ndarray()
+    samples: np.ndarray = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, channels)
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128) / 128
-    if samples.dtype.kind == "i":
-        return samples.astype(np.float32) / -float(np.iinfo(samples.dtype).min)
-    return samples.astype(np.float32)
+    # What is beyond 32 bits becomes infinite.
+    with np.errstate(over="ignore"):
+        floats = samples.astype(np.float32)
+    if samples.dtype.kind == "u":
+        floats -= 128
+    if samples.dtype.kind in "iu":
+        floats /= 2.0 ** (8 * samples.dtype.itemsize - 1)
+    return floats
 
 
 def check(seconds: float, rate: int = SAMPLE_RATES[0]) -> None:

@@ -44,25 +44,18 @@ class Frame:
 
     length: int
     """Bytes."""
-    kind: tuple[int, ...] = ()
+    kind: int = 0
     """Frames of other kinds need another decoder."""
-    rate: int = 0
-    samples: int = 0
+    seconds: float = 0.0
+    """What it lasts; 0 where that is not asked."""
 
-
-HEAD = 8
-"""Bytes that tell a frame's length."""
 
 Parse = Callable[[bytes], Frame | None]
 
 
-def mpeg(head: bytes) -> Frame | None:
-    """Read the header of a frame of MPEG audio, layer I to III."""
-    return _mpeg(head[:4])
-
-
 @lru_cache(maxsize=4096)
-def _mpeg(head: bytes) -> Frame | None:
+def mpeg(head: bytes) -> Frame | None:
+    """Read the first four bytes of a frame of MPEG audio, layer I to III."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -74,7 +67,8 @@ def _mpeg(head: bytes) -> Frame | None:
     samples = 384 if layer == 1 else 1152 if layer == 2 or first else 576
     bitrate = 1000 * BITRATES[first, layer][bits]
     length = (12 * bitrate // hertz + padding) * 4 if layer == 1 else samples // 8 * bitrate // hertz + padding
-    return Frame(length, (version, layer, rate, head[3] >> 6 == 3), hertz, samples)
+    mono = head[3] >> 6 == 3
+    return Frame(length, version << 5 | layer << 3 | rate << 1 | mono, samples / hertz)
 
 
 def adts(head: bytes) -> Frame | None:
@@ -115,6 +109,9 @@ def _amr(head: bytes, sizes: tuple[int, ...]) -> Frame | None:
     return Frame(length) if length else None
 
 
+HEADS = {mpeg: 4, adts: 7, ac3: 6, amr: 1, amr_wb: 1}
+"""Bytes that tell a frame's length."""
+
 SYNC = {mpeg: re.compile(rb"\xff[\xe2-\xff]"), adts: re.compile(rb"\xff[\xf0-\xf9]"), ac3: re.compile(rb"\x0b\x77")}
 
 
@@ -135,7 +132,7 @@ def first_frame(source: Source, start: int, parse: Parse) -> int | None:
 def _run(source: Source, at: int, parse: Parse) -> tuple[int, int]:
     """Count the frames in a row, up to enough, and say where they end."""
     count = 0
-    while count < SURE and (frame := parse(source.at(at, HEAD))):
+    while count < SURE and (frame := parse(source.at(at, HEADS[parse]))):
         at += frame.length
         count += 1
     return count, at
@@ -146,12 +143,12 @@ class _Segment:
     """Frames of one kind in a row."""
 
     start: int
-    kind: tuple[int, ...]
+    frame: Frame
+    """The first."""
     promised: int
     """Bytes by its header; 0 where it has none."""
     end: int
     frames: int = 0
-    seconds: float = 0.0
 
 
 def framed(source: Source, start: int, parse: Parse) -> list[Part]:
@@ -163,25 +160,26 @@ def framed(source: Source, start: int, parse: Parse) -> list[Part]:
     segments: list[_Segment] = []
     at: int | None = start
     last: _Segment | None = None
+    size = HEADS[parse]
     while at is not None:
         head = source.at(at, 64)
-        frame = parse(head[:HEAD])
-        if frame is None or (last and at + frame.length > source.size and frame.kind != last.kind):
+        frame = parse(head[:size])
+        if frame is None or (last and at + frame.length > source.size and frame.kind != last.frame.kind):
             at = _next_run(source, at + 1, parse)
             continue
         if at + frame.length > source.size + PADDING:
             raise AudioProblem("truncated", "the last frame is cut")
         info = _info(head) if parse is mpeg else None
-        if last is None or at != last.end or frame.kind != last.kind or info is not None:
-            last = _Segment(at, frame.kind, info or 0, at)
+        if last is None or at != last.end or frame.kind != last.frame.kind or info is not None:
+            last = _Segment(at, frame, info or 0, at)
             segments.append(last)
         at = last.end = min(at + frame.length, source.size)
-        if info is None:
-            last.frames += 1
-            last.seconds += frame.samples / (frame.rate or 1)
+        last.frames += info is None
     for segment in segments:
         if segment.end - segment.start < segment.promised * XING_SLACK:
-            raise AudioProblem("truncated", f"{segment.end - segment.start} of {segment.promised} bytes of MP3 are there")
+            raise AudioProblem(
+                "truncated", f"{segment.end - segment.start} of {segment.promised} bytes of MP3 are there"
+            )
     parts = [_part(segment) for segment in segments if segment.frames]
     if parse is mpeg and len(parts) == 1 and segments[0].start == start and _is_end(source, segments[0].end):
         # Tags before and behind do not disturb a decoder of MP3.
@@ -195,19 +193,19 @@ def _is_end(source: Source, at: int) -> bool:
 
 
 def _part(segment: _Segment) -> Part:
-    share = max(segment.frames - UNDECODED, 0) / segment.frames
-    return Part((range(segment.start, segment.end),), segment.seconds * share)
+    seconds = max(segment.frames - UNDECODED, 0) * segment.frame.seconds
+    return Part((range(segment.start, segment.end),), seconds)
 
 
 def _next_run(source: Source, at: int, parse: Parse) -> int | None:
     """Return where several frames next follow one another, behind a tag or damage."""
-    found: int | None = at
-    while parse in SYNC and (found := source.search(SYNC[parse], found)) is not None:
+    found = source.search(SYNC[parse], at) if parse in SYNC else None
+    while found is not None:
         count, stop = _run(source, found, parse)
         if count >= SURE or (count and stop == source.size):
-            return found
-        found += 1
-    return None
+            break
+        found = source.search(SYNC[parse], found + 1)
+    return found
 
 
 def _info(frame: bytes) -> int | None:

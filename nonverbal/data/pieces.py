@@ -57,7 +57,10 @@ class Source:
         """Have ``count`` bytes in the block, as far as the file goes, and return where in it they begin."""
         stop = self._start + len(self._block)
         if not self._start <= start < stop or (start + count > stop and stop < self.size):
-            self._start, self._block = start, os.pread(self.descriptor, min(max(count, least), self.size - start), start)
+            self._start, self._block = (
+                start,
+                os.pread(self.descriptor, min(max(count, least), self.size - start), start),
+            )
         return start - self._start
 
     def is_padding(self, start: int) -> bool:

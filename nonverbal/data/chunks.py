@@ -149,9 +149,8 @@ def _behind(
     source: Source, stop: int, odd: int, order: Order, sound: bytes, magic: re.Pattern[bytes]
 ) -> tuple[int, bool]:
     """Where the next chunk begins, and whether it is where it belongs: some writers leave the pad byte out."""
-    if odd and magic.match(source.at(stop, 12)):
-        return stop, False
-    if odd and not _is_chunk(source, stop + 1, order, sound) and _is_chunk(source, stop, order, sound):
+    # A pad byte is zero, which no name begins with.
+    if odd and (magic.match(source.at(stop, 12)) or _is_chunk(source, stop, order, sound)):
         return stop, False
     return stop + odd, True
 

@@ -32,9 +32,6 @@ UNKNOWN = 1 << 62
 ROUNDING = 0.002
 """Seconds that a count may be off."""
 
-NO_SEEK = 39
-"""libsndfile's number for a format that it reads from end to end alone, which soundfile does not do."""
-
 MACHINE = {os.strerror(code): code for code in (errno.EIO, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO)}
 """How libsndfile reports what is not the file's fault."""
 
@@ -84,9 +81,13 @@ def decode(path: Path, part: Part) -> Decoded:
         refusal = f"{decoded.seconds:.2f} of {seconds:.2f} s can be read"
     except _Refused as refused:
         refusal, seconds = str(refused), max(seconds, refused.seconds)
-    decoded = _by(lambda file: _av(file, refusal), path, part)
+    try:
+        decoded = _by(lambda file: _av(file, refusal), path, part)
+    except AudioProblem as problem:
+        # What libsndfile took for sound is no other kind of file.
+        raise AudioProblem("truncated" if seconds else problem.reason, problem.detail) from problem
     if decoded.seconds + ROUNDING < seconds:
-        raise AudioProblem("truncated", f"{decoded.seconds:.2f} of {seconds:.2f} s can be read")
+        raise AudioProblem("truncated", f"{decoded.seconds:.2f} of {seconds:.2f} s can be read ({refusal})")
     return decoded
 
 
@@ -129,9 +130,7 @@ def _soundfile(name: Any) -> Decoded:
                 blocks.append(block)
         except soundfile.LibsndfileError as error:
             _raise_of_machine(error)
-            if error.code == NO_SEEK:
-                raise _Refused(error.error_string, file.frames / file.samplerate) from error
-            raise AudioProblem("truncated", error.error_string) from error
+            raise _Refused(error.error_string, file.frames / file.samplerate) from error
         blocks = blocks or [np.zeros((0, file.channels), dtype=np.float32)]
         waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         # MP3 headers estimate; the others count.

@@ -253,8 +253,14 @@ def test_what_libsndfile_and_ffmpeg_read_is_audio(tmp_path):
         for extension in extensions:
             path = written(tmp_path, extension, container, subtype, sine(16_000))
             assert "mislabelled" not in load(path).notes, (container, extension)
-    for container, codec, extension in [("ipod", "aac", "m4b"), ("mov", "aac", "mov"), ("matroska", "aac", "mkv"),
-                                        ("mp2", "mp2", "mp2"), ("ac3", "ac3", "ac3"), ("w64", "pcm_s16le", "w64")]:
+    for container, codec, extension in [
+        ("ipod", "aac", "m4b"),
+        ("mov", "aac", "mov"),
+        ("matroska", "aac", "mkv"),
+        ("mp2", "mp2", "mp2"),
+        ("flv", "aac", "flv"),
+        ("w64", "pcm_s16le", "w64"),
+    ]:
         assert extension in EXTENSIONS
         assert "mislabelled" not in load(written_by_ffmpeg(tmp_path, container, codec, extension)).notes
 

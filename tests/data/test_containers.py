@@ -231,7 +231,9 @@ def test_what_is_behind_a_recording_of_a_phone_is_not_sound(tmp_path, container,
 @pytest.mark.parametrize("share", [0.97, 0.5])
 @pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize(("extension", "container", "subtype"), [kind for kind in LIBSNDFILE if kind[0] != "pvf"])
-def test_what_ends_early_is_truncated_also_in_the_second_recording(tmp_path, extension, container, subtype, share, joined):
+def test_what_ends_early_is_truncated_also_in_the_second_recording(
+    tmp_path, extension, container, subtype, share, joined
+):
     data = by_libsndfile(container, subtype, np.random.default_rng(0).uniform(-0.5, 0.5, 32_000))
     cut = data[: int(len(data) * share)]
     assert problem(tmp_path, data + cut if joined else cut, extension) == "truncated"
@@ -249,7 +251,9 @@ def test_a_flac_of_unknown_length_is_read_to_its_end(tmp_path):
 
 
 OPEN_SIZES = st.one_of(
-    st.sampled_from([0, 0x7FFFFFFF, 0x7FFFF000, 0x7F000000, 0x80000000, 0x80000024, 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFF000]),
+    st.sampled_from(
+        [0, 0x7FFFFFFF, 0x7FFFF000, 0x7F000000, 0x80000000, 0x80000024, 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFF000]
+    ),
     st.integers(-(1 << 16), 1 << 16).map(lambda by: (1 << 31) + by),
     st.integers(1, 1 << 16).map(lambda by: (1 << 32) - by),
 )

@@ -2,60 +2,34 @@
 
 import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 
 from nonverbal.data.archives import as_file
-from nonverbal.data.containers import ends_early
+from nonverbal.data.containers import parts
+from nonverbal.data.decoders import Decoded, Stretch, check, decode
+from nonverbal.data.formats import EXTENSIONS, mislabelled
 from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.data.problems import AudioProblem
 
-MAX_SECONDS = 24 * 3600
-"""Longest file that is read; a header that claims more is taken for damaged."""
+__all__ = ["EXTENSIONS", "Audio", "AudioProblem", "encode", "load"]
 
-SAMPLE_RATES = range(1_000, 1_000_001)
-"""Hz that are taken for sound."""
+CANCELLED = 0.1
+"""Channels cancel where their mean has less than this share of the power that it would have if they were independent:
+for two of one loudness, at a correlation under -0.9."""
 
-BLOCK = 1 << 20
-"""Samples that are read at once, whatever a header promises."""
+HOT = 16.0
+"""Peak, in full scales, up to which a file is taken for mixed too loud."""
 
-FORMATS = {
-    "wav": {"WAV", "WAVEX", "RF64", "W64"},
-    "flac": {"FLAC"},
-    "ogg": {"OGG"},
-    "oga": {"OGG"},
-    "opus": {"OGG"},
-    "mp3": {"MP3"},
-    "aiff": {"AIFF"},
-    "aif": {"AIFF"},
-    "au": {"AU"},
-    "caf": {"CAF"},
-}
-"""Extension to libsndfile's names of the containers that it may stand for."""
+STEP = 1 / 32768
+"""Of 16-bit samples."""
 
-EXTENSIONS = frozenset([*FORMATS, "3gp", "m4a", "mp4", "aac", "webm", "mka", "wma", "amr"])
-"""What counts as an audio file where a folder says no more."""
-
-ALIASES = {"mka": "matroska", "wma": "asf"}
-
-FFMPEG_FORMATS = "mov,matroska,asf,caf,aac,amr,amrnb,amrwb,ogg,mp3,flac,wav,w64,aiff,au"
-"""No playlists, which name other files and addresses."""
-
-
-class AudioProblem(Exception):
-    """Why a file gives no clip."""
-
-    REASONS = ("unreadable", "truncated", "empty", "not_finite", "silent")
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        """One of ``REASONS``."""
-        self.detail = detail
+BRIEF = 0.02
+"""Seconds that a sound takes at least, unlike a damaged sample."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +39,16 @@ class Audio:
     samples: np.ndarray
     """``(T,)`` int16, 16 kHz, mono."""
     sample_rate: int
-    """Of the file, in Hz."""
+    """Of the file, in Hz; where it changes, what it begins with."""
     seconds: float
     """Length of the file."""
     notes: list[str] = field(default_factory=list)
-    """What was done to it: downmixed, resampled, scaled (its peak was above full scale), mislabelled."""
+    """What was done to it: downmixed; out_of_phase (its channels cancel, and the loudest was taken); resampled; scaled
+    (its peak was above full scale); mislabelled."""
 
 
 def load(path: Path) -> Audio:
-    """Decode a file with libsndfile, or where that refuses with FFmpeg, and bring it to 16 kHz, mono, 16 bits.
+    """Decode all recordings of a file, one after another, and bring them to 16 kHz, mono, 16 bits.
 
     The file may lie in a zip archive: see ``nonverbal.data.archives``.
 
@@ -100,34 +75,86 @@ def _judged(path: Path) -> Audio:
 def _load(path: Path) -> Audio:
     if not stat.S_ISREG(path.stat().st_mode):
         raise AudioProblem("unreadable", "not a regular file")
-    if ends_early(path):
-        raise AudioProblem("truncated", "the file ends before its container does")
-    try:
-        waveform, rate, notes = _soundfile(path)
-    except soundfile.LibsndfileError as error:
-        waveform, rate, notes = _av(path, error.error_string)
-    if not len(waveform):
+    decoded = _decoded(path)
+    stretches = [stretch for one in decoded for stretch in one.stretches if len(stretch.waveform)]
+    if not stretches:
         raise AudioProblem("empty", "no samples")
-    if not np.isfinite(waveform).all():
-        raise AudioProblem("not_finite", f"{np.count_nonzero(~np.isfinite(waveform))} values are NaN or infinite")
-    seconds = len(waveform) / rate
-    if waveform.shape[1] > 1:
-        notes.append("downmixed")
-    # (T, channels) -> (T,); a mean over one is slow
-    mono = waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1, dtype=np.float32)
-    if rate != SAMPLE_RATE:
-        import soxr
-
-        mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="VHQ")
-        notes.append("resampled")
-    peak = float(np.abs(mono).max(initial=0))
+    extension = path.suffix.lower().lstrip(".")
+    notes = dict.fromkeys(["mislabelled"] if any(mislabelled(extension, one.formats) for one in decoded) else [])
+    peak = _peak([stretch.waveform for stretch in stretches])
+    if peak > HOT:
+        stretches = _quietened(stretches, peak)
+        notes["scaled"] = None
+    mono = [_mono(stretch, notes) for stretch in stretches]
+    whole = mono[0] if len(mono) == 1 else np.concatenate(mono)
+    peak = _peak([whole]) if len(whole) else 0.0
     if peak > 1:
-        mono = mono / peak
-        notes.append("scaled")
-    samples = np.clip(np.round(mono * 32768), -32768, 32767).astype("<i2")
+        whole = whole / peak
+        notes["scaled"] = None
+    scaled = whole * np.float32(32768)
+    samples = np.clip(np.round(scaled, out=scaled), -32768, 32767, out=scaled).astype("<i2")
+    seconds = sum(stretch.seconds for stretch in stretches)
     if len(samples) and int(samples.max()) - int(samples.min()) <= 2:
         raise AudioProblem("silent", f"{seconds:.2f} s without a sound")
-    return Audio(samples, rate, seconds, notes)
+    return Audio(samples, stretches[0].rate, seconds, list(notes))
+
+
+def _decoded(path: Path) -> list[Decoded]:
+    decoded: list[Decoded] = []
+    for part in parts(path):
+        decoded.append(decode(path, part))
+        check(sum(one.seconds for one in decoded))
+    return decoded
+
+
+def _peak(waveforms: Sequence[np.ndarray]) -> float:
+    """Highest value, in full scales."""
+    # Two passes are faster than a copy of absolute values.
+    extremes = [float(value) for waveform in waveforms for value in (waveform.max(), waveform.min())]
+    if not np.isfinite(extremes).all():
+        count = sum(np.count_nonzero(~np.isfinite(waveform)) for waveform in waveforms)
+        raise AudioProblem("not_finite", f"{count} values are NaN or infinite")
+    return max(map(abs, extremes))
+
+
+def _quietened(stretches: Sequence[Stretch], peak: float) -> list[Stretch]:
+    """Scale sound whose peak is far above full scale: integers that were stored as floats, say.
+
+    Raises:
+        AudioProblem: nothing but the peak would be left.
+    """
+    if max(_level(stretch) for stretch in stretches) < peak * STEP:
+        raise AudioProblem("overloaded", f"a peak of {peak:.2g} times full scale, beside which the rest is silence")
+    return [Stretch(stretch.waveform / np.float32(peak), stretch.rate) for stretch in stretches]
+
+
+def _level(stretch: Stretch) -> float:
+    """Level of the loudest moment, which single samples do not count in: the highest median of its channels."""
+    size = min(round(BRIEF * stretch.rate), len(stretch.waveform))
+    moments = np.abs(stretch.waveform[: len(stretch.waveform) // size * size]).reshape(
+        -1, size, stretch.waveform.shape[1]
+    )
+    return float(np.median(moments, axis=1).max())
+
+
+def _mono(stretch: Stretch, notes: dict[str, None]) -> np.ndarray:
+    """Mix down and resample, ``(T, channels)`` -> ``(T,)``, and note what was done."""
+    mono = stretch.waveform[:, 0]
+    if stretch.waveform.shape[1] > 1:
+        notes["downmixed"] = None
+        # (T, channels) -> (channels, T): sums over T are several times as fast.
+        channels = np.ascontiguousarray(stretch.waveform.T)
+        mono = channels.mean(axis=0)
+        powers = channels.var(axis=1)
+        if mono.var() < CANCELLED * powers.mean() / len(powers):
+            notes["out_of_phase"] = None
+            mono = channels[powers.argmax()]
+    if stretch.rate != SAMPLE_RATE:
+        import soxr
+
+        mono = soxr.resample(mono, stretch.rate, SAMPLE_RATE, quality="VHQ")
+        notes["resampled"] = None
+    return mono
 
 
 def encode(samples: np.ndarray) -> bytes:
@@ -135,82 +162,3 @@ def encode(samples: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
-
-
-def _soundfile(path: Path) -> tuple[np.ndarray, int, list[str]]:
-    with soundfile.SoundFile(path) as file:
-        _check(file.frames, file.samplerate)
-        if _shortened(file.extra_info):
-            raise AudioProblem("truncated", "the header promises more audio than the file holds")
-        blocks = []
-        try:
-            # A header that lies must not take the memory that it promises to fill.
-            while len(block := file.read(BLOCK // file.channels, dtype="float32", always_2d=True)):
-                blocks.append(block)
-        except soundfile.LibsndfileError as error:
-            raise AudioProblem("truncated", error.error_string) from error
-        waveform = np.concatenate([np.zeros((0, file.channels), dtype=np.float32), *blocks])
-        # MP3 headers estimate; the others count.
-        if len(waveform) < file.frames and file.format != "MP3":
-            raise AudioProblem("truncated", f"{len(waveform)} of {file.frames} samples can be read")
-        expected = FORMATS.get(_extension(path))
-        notes = ["mislabelled"] if expected is None or file.format not in expected else []
-        return waveform, file.samplerate, notes
-
-
-def _shortened(log: str) -> bool:
-    """Whether libsndfile found a chunk shorter than its header says; streamed files say 0 or the largest number."""
-    return any(
-        "should be" in line and not any(f": {size} " in line for size in (0, 0xFFFFFFFF, 0x7FFFFFFF, 0xFFFFFFFE))
-        for line in log.splitlines()
-        if line.strip().startswith(("data", "SSND", "Data"))
-    )
-
-
-def _av(path: Path, refusal: str) -> tuple[np.ndarray, int, list[str]]:
-    import av
-
-    av.logging.set_level(av.logging.PANIC)
-    chunks: list[np.ndarray] = []
-    try:
-        # FFmpeg takes some names for addresses, so it is given none.
-        with open(path, "rb") as file, av.open(file, options={"format_whitelist": FFMPEG_FORMATS}) as container:
-            if not container.streams.audio or container.streams.audio[0].codec_context is None:
-                raise AudioProblem("unreadable", "no audio stream that FFmpeg can decode")
-            stream = container.streams.audio[0]
-            rate, names = stream.codec_context.sample_rate, container.format.name.split(",")
-            _check((container.duration or 0) * rate // 1_000_000, rate)
-            for chunk in _frames(container, stream):
-                chunks.append(chunk)
-                _check(sum(map(len, chunks)) if len(chunks) % 1000 == 0 else 0, rate)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = "truncated" if chunks else "unreadable"
-        said = getattr(error, "strerror", None) or error
-        raise AudioProblem(reason, f"libsndfile: {refusal} FFmpeg: {said}") from error
-    extension = _extension(path)
-    notes = [] if ALIASES.get(extension, extension) in names else ["mislabelled"]
-    waveform = np.concatenate(chunks) if chunks else np.zeros((0, 1), dtype=np.float32)
-    return waveform, rate, notes
-
-
-def _frames(container: Any, stream: Any) -> Iterator[np.ndarray]:
-    """Decode, ``(T, channels)`` float32 at a time."""
-    from av import AudioResampler
-
-    resampler = AudioResampler(format="fltp")
-    for frame in container.decode(stream):
-        yield from (part.to_ndarray().T for part in resampler.resample(frame))
-    yield from (part.to_ndarray().T for part in resampler.resample(None))
-
-
-def _check(samples: int, rate: int) -> None:
-    """Refuse what no recording is, before it takes the memory of one."""
-    if rate not in SAMPLE_RATES:
-        raise AudioProblem("unreadable", f"the header says {rate} Hz")
-    if samples / rate > MAX_SECONDS:
-        hours = samples / rate / 3600
-        raise AudioProblem("unreadable", f"the header promises {hours:.0f} hours, more than the 24 that are read")
-
-
-def _extension(path: Path) -> str:
-    return path.suffix.lower().lstrip(".")

@@ -1,101 +1,245 @@
-"""Whether a file ends before its container says it does, for containers whose decoders do not tell."""
+"""The recordings that a file is made of: what one container says, and whether others follow it in the same file."""
 
-import os
+import re
 from pathlib import Path
 
-EBML, SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")
-LONGEST_OGG_PAGE = 27 + 255 + 255 * 255
-XING_SLACK = 0.99
-"""Share of the bytes in an MP3's header that must be there: encoders count some frames in or out."""
+from nonverbal.data import chunks, frames
+from nonverbal.data.ogg import PAGE, ogg
+from nonverbal.data.pieces import Part, Source
+from nonverbal.data.problems import AudioProblem
+
+EBML = re.compile(rb"\x1a\x45\xdf\xa3.{1,60}?\x42\x82.(?:webm|matroska)", re.DOTALL)
+SEGMENT = bytes.fromhex("18538067")
+
+ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
+
+AMR = re.compile(rb"#!AMR(?:-WB)?\n")
+
+REPEATED = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        rb"fLaC[\x00\x80]\x00\x00\x22",
+        rb"FLV\x01[\x01\x04\x05]\x00{3}\x09",
+        rb"TTA1[\x01-\x03]\x00[\x01-\x08]\x00",
+        rb"FORM....(?:8SVX|16SV)",
+        rb"PVF1\n\d+ \d+ \d+\n",
+        rb"ALawSoundFile\*\*\0",
+        rb"Extended Instrument: ",
+        rb"2BIT.{8}(?:\0\0|\xff\xff)",
+        rb" paf\0{4}",
+        rb"fap \0{4}",
+        rb"\xf0\x7e.\x01.{16}\xf7",
+        rb"\x64\xa3[\x01-\x04]\0.{4}[\x01-\x10]\0\0\0",
+        rb"\0[\x01-\x04]\xa3\x64.{4}\0\0\0[\x01-\x10]",
+        re.escape(ASF),
+        EBML.pattern,
+    )
+]
+"""What files begin with whose end the container does not tell, or need not: where it comes again, another begins."""
+
+WAVPACK = re.compile(rb"wvpk....[\x02-\x10]\x04", re.DOTALL)
+
+SHORTEST = 16
+"""Bytes of a recording, of whatever container."""
+
+BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"styp", b"sidx", b"mfra", b"udta"}
+BOXES |= {b"meta", b"pnot", b"emsg", b"prft", b"pdin", b"ssix", b"PICT", b"junk"}
+FTYP = re.compile(rb"\0\0\0[\x08-\x7f]ftyp[ -~]{4}")
+SOUND_BOXES = {b"moov", b"mdat", b"moof"}
+
+WALKS: dict[re.Pattern[bytes], chunks.Walk] = {
+    chunks.RIFF: chunks.wav,
+    chunks.AIFF: chunks.aiff,
+    chunks.CAF: chunks.caf,
+    chunks.W64: chunks.w64,
+    chunks.AU: chunks.au,
+    chunks.NIST: chunks.nist,
+    chunks.VOC: chunks.voc,
+}
 
 
-def ends_early(path: Path) -> bool:
-    """Say whether an Ogg, MP3, MP4, CAF or Matroska file is shorter than it says; of others, never."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(4096)
-        if start.startswith(b"OggS"):
-            file.seek(max(size - LONGEST_OGG_PAGE, 0))
-            return _ogg_without_end(file.read())
-        if start[4:8] == b"ftyp":
-            return _boxes_end(file.fileno(), size, at=0, length=(0, 4), header=0) > size
-        if start.startswith(b"caff"):
-            return _boxes_end(file.fileno(), size, at=8, length=(4, 12), header=12) > size
-        if start.startswith(EBML):
-            return _segment_end(start) > size
-        tag = _id3_size(start)
-        file.seek(tag)
-        return _mp3_bytes(file.read(4096)) * XING_SLACK > size - tag
+def parts(path: Path) -> list[Part]:
+    """Return the recordings of a file, which are played one after another: one, in most.
 
-
-def _ogg_without_end(tail: bytes) -> bool:
-    """Whether the last page is cut, or is not marked as the last of its stream."""
-    at = tail.rfind(b"OggS")
-    page = tail[at:] if at >= 0 else b""
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return True
-    body = sum(page[27 : 27 + page[26]])
-    last = bool(page[5] & 4)
-    return not last or len(page) < 27 + page[26] + body
-
-
-def _boxes_end(descriptor: int, size: int, at: int, length: tuple[int, int], header: int) -> int:
-    """Return where the last of a file's boxes ends: beyond ``size`` where the file is cut.
-
-    Args:
-        descriptor: the file.
-        size: its length in bytes.
-        at: where the first box begins.
-        length: where in a box its length stands.
-        header: bytes that the length leaves out; 0 for MP4, whose lengths count all.
+    Raises:
+        AudioProblem: the file ends before its container does, or holds what may be sound and nothing tells of.
+        OSError: it cannot be read.
     """
-    while at + 16 <= size:
-        box = os.pread(descriptor, 16, at)
-        count = int.from_bytes(box[slice(*length)], signed=header > 0)
-        if header == 0 and count == 1:
-            count = int.from_bytes(box[8:16])
-        # The last box may leave its length open.
-        if count <= 0 or (header == 0 and count < 8):
-            return size
-        at += header + count
+    with open(path, "rb") as file:
+        source = Source(file.fileno())
+        start = _behind_tags(source)
+        head = source.at(start, 64)
+        for magic, walk in WALKS.items():
+            if magic.match(head):
+                return _walked(source, start, magic, walk)
+        if PAGE.match(head):
+            return ogg(source, start)
+        if head[4:8] in BOXES:
+            return _mp4(source, start)
+        if AMR.match(head):
+            return _amr(source, start)
+        for pattern in REPEATED:
+            if pattern.match(head):
+                return _repeated(source, start, pattern)
+        if WAVPACK.match(head):
+            return _wavpack(source, start)
+        if head.startswith(b"RIFF"):
+            return _riff(source, start)
+        return _framed(source, start)
+
+
+def _behind_tags(source: Source) -> int:
+    """Where a file's sound begins: behind tags of ID3v2, whose length has seven bits a byte."""
+    at = 0
+    while (head := source.at(at, 10)).startswith(b"ID3") and len(head) == 10:
+        at += 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
     return at
 
 
-def _segment_end(start: bytes) -> int:
-    """Where a Matroska file ends; 0 where it leaves that open."""
-    if len(start) < 64:
+def _walked(source: Source, start: int, magic: re.Pattern[bytes], walk: chunks.Walk) -> list[Part]:
+    found: list[Part] = []
+    at: int | None = start
+    whole = True
+    while at is not None:
+        one, regular, end = walk(source, at)
+        found += one
+        sound = sum(len(piece) for part in one for piece in part.pieces)
+        following = chunks.next_recording(source, max(end, at + SHORTEST), sound, magic)
+        whole &= regular and at == 0 and end >= source.size
+        at = following
+    return [Part(seconds=found[0].seconds)] if whole else found
+
+
+def _repeated(source: Source, start: int, pattern: re.Pattern[bytes]) -> list[Part]:
+    """Split a file where another of its kind begins."""
+    starts = [start]
+    while (found := source.search(pattern, starts[-1] + 4)) is not None:
+        starts.append(found)
+    stops = [*starts[1:], source.size]
+    for at, stop in zip(starts, stops, strict=True):
+        end = _end(source, at)
+        if end > stop and end < chunks.IMPOSSIBLE:
+            raise AudioProblem("truncated", f"the container says {end - at} bytes, and {stop - at} are there")
+    return _split(source, starts, stops)
+
+
+def _split(source: Source, starts: list[int], stops: list[int]) -> list[Part]:
+    if starts == [0]:
+        return [Part()]
+    return [Part((range(start, stop),)) for start, stop in zip(starts, stops, strict=True)]
+
+
+def _mp4(source: Source, start: int) -> list[Part]:
+    """Walk the boxes of MP4 and its kin. What lies between and behind files may be anything: a tag, padding."""
+    starts, at = [start], start
+    while len(head := source.at(at, 16)) >= 8 and head[4:8] in BOXES:
+        size = int.from_bytes(head[:4])
+        if size == 1:
+            size = int.from_bytes(head[8:16])
+        if head[4:8] == b"ftyp" and at > start:
+            starts.append(at)
+        # The last box may leave its length open.
+        if size == 0:
+            break
+        if at + size > source.size and head[4:8] in SOUND_BOXES:
+            kind = head[4:8].decode()
+            raise AudioProblem("truncated", f"its {kind} has {size} bytes, and {source.size - at} are there")
+        at += max(size, 8)
+        if source.at(at + 4, 4) not in BOXES:
+            at = source.search(FTYP, at) or source.size
+    return _split(source, starts, [*starts[1:], source.size])
+
+
+def _end(source: Source, at: int) -> int:
+    """Where a file ends by its header; 0 where that does not say."""
+    head = source.at(at, 16)
+    if head.startswith(b"FORM"):
+        return at + 8 + int.from_bytes(head[4:8])
+    return _asf_end(source, at) if head == ASF else _segment_end(source, at)
+
+
+def _asf_end(source: Source, at: int) -> int:
+    """Where the objects of an ASF file end that hold its sound; 0 where it does not say."""
+    size = int.from_bytes(source.at(at + 16, 8), "little")
+    data = source.at(at + size, 24)
+    if not data.startswith(ASF_DATA):
+        return at + size
+    return at + size + int.from_bytes(data[16:], "little")
+
+
+def _segment_end(source: Source, at: int) -> int:
+    """Where a Matroska file ends; 0 where it leaves that open, or is of another kind."""
+    if not EBML.match(source.at(at, 128)):
         return 0
-    head, body = _ebml_size(start, len(EBML))
-    at = body + (head or 0)
-    # The segment's own length takes up to eight bytes more.
-    if start[at : at + 4] != SEGMENT or at + 12 > len(start):
+    size, body = _ebml_size(source, at + 4)
+    at = body + (size or 0)
+    if source.at(at, 4) != SEGMENT:
         return 0
-    size, body = _ebml_size(start, at + 4)
+    size, body = _ebml_size(source, at + 4)
     return 0 if size is None else body + size
 
 
-def _ebml_size(data: bytes, at: int) -> tuple[int | None, int]:
+def _ebml_size(source: Source, at: int) -> tuple[int | None, int]:
     """Read a length of 1 to 8 bytes, None where all its bits are set. Returns it and where it ends."""
-    width = 9 - data[at].bit_length()
-    bits = int.from_bytes(data[at : at + width]) & ((1 << 7 * width) - 1)
+    data = source.at(at, 8)
+    width = 9 - data[0].bit_length() if data else 8
+    bits = int.from_bytes(data[:width]) & ((1 << 7 * width) - 1)
     return None if bits == (1 << 7 * width) - 1 else bits, at + width
 
 
-def _id3_size(start: bytes) -> int:
-    """Length of an ID3v2 tag: seven bits a byte."""
-    if not start.startswith(b"ID3") or len(start) < 10:
-        return 0
-    return 10 + sum((byte & 127) << shift for byte, shift in zip(start[6:10], (21, 14, 7, 0), strict=True))
+def _riff(source: Source, start: int) -> list[Part]:
+    """Check the length of an AVI file, whose sound is between its pictures."""
+    size = int.from_bytes(source.at(start + 4, 4), "little")
+    if start + 8 + size > source.size and not chunks.left_open(size):
+        raise AudioProblem("truncated", f"the header promises {size} bytes, and {source.size - start - 8} are there")
+    return [Part()]
 
 
-def _mp3_bytes(frame: bytes) -> int:
-    """Length of an MP3 from its first frame on, by its Xing or Info header; 0 where there is none."""
-    if frame[:1] != b"\xff":
-        return 0
-    for name in (b"Xing", b"Info"):
-        at = frame.find(name, 4, 64)
-        if at >= 0 and frame[at + 7] & 2:
-            # Where the number of frames is given too, it comes first.
-            place = at + 8 + 4 * (frame[at + 7] & 1)
-            return int.from_bytes(frame[place : place + 4])
-    return 0
+def _amr(source: Source, start: int) -> list[Part]:
+    found: list[Part] = []
+    at: int | None = start
+    while at is not None:
+        match = AMR.match(source.at(at, 16))
+        assert match
+        parse = frames.amr_wb if b"W" in match[0] else frames.amr
+        found += [Part((match[0], *part.pieces)) for part in frames.framed(source, at + match.end(), parse)]
+        at = source.search(AMR, at + match.end())
+    return found or [Part()]
+
+
+def _wavpack(source: Source, start: int) -> list[Part]:
+    """Walk the blocks of WavPack files; the first of a file has the number 0, and begins a set of channels."""
+    ranges: list[range] = []
+    at: int | None = start
+    while at is not None:
+        head = source.at(at, 32)
+        stop = at + 8 + int.from_bytes(head[4:8], "little")
+        if stop > source.size:
+            raise AudioProblem("truncated", "the last block of the WavPack file is cut")
+        samples, flags = int.from_bytes(head[20:24], "little"), int.from_bytes(head[24:28], "little")
+        if not ranges or (samples and flags & 0x800 and not any(head[16:20])):
+            ranges.append(range(at, at))
+        ranges[-1] = range(ranges[-1].start, stop)
+        at = source.search(WAVPACK, stop)
+    return [Part((one,)) for one in ranges]
+
+
+def _framed(source: Source, start: int) -> list[Part]:
+    for parse in (frames.mpeg, frames.adts, frames.ac3):
+        at = frames.first_frame(source, start, parse)
+        if at is not None:
+            return frames.framed(source, at, parse) or [Part()]
+    return [_without_tag(source)]
+
+
+def _without_tag(source: Source) -> Part:
+    """Leave out what ID3v1 and APE put behind the end."""
+    stop = source.size
+    if stop > 128 and source.at(stop - 128, 3) == b"TAG":
+        stop -= 128
+    footer = source.at(max(stop - 32, 0), 32)
+    if footer.startswith(b"APETAGEX"):
+        # The length leaves the header out, which has 32 bytes where there is one.
+        stop -= int.from_bytes(footer[12:16], "little") + 32 * (footer[23] >> 7)
+    return Part() if stop == source.size or stop <= 0 else Part((range(stop),))

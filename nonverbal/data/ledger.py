@@ -11,7 +11,7 @@ from nonverbal.data.corpora import VOC125
 from nonverbal.data.corpora.base import Count
 from nonverbal.files import write_atomically
 
-NOTES = ("downmixed", "resampled", "scaled", "mislabelled", "cut")
+NOTES = ("downmixed", "out_of_phase", "resampled", "scaled", "mislabelled", "cut")
 """What may have been done to a clip that is kept: see ``nonverbal.data.audio.Audio.notes``; cut into equal parts."""
 
 

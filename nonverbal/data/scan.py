@@ -28,7 +28,7 @@ CHUNK = 64
 MIN_SAMPLES = 1040
 """Fewest samples of a part: three frames of the convolutional encoder."""
 
-SCAN_VERSION = 1
+SCAN_VERSION = 2
 """Part of every chunk's name: raise it when what a scan writes changes."""
 
 

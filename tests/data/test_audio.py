@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import io
 import os
 from pathlib import Path
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nonverbal.data.audio import AudioProblem, encode, load
+from nonverbal.data.audio import EXTENSIONS, AudioProblem, encode, load
+from nonverbal.data.formats import LIBSNDFILE
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"
 CONTAINERS = [
@@ -116,6 +118,48 @@ def test_channels_are_averaged(tmp_path):
     assert audio.notes == ["downmixed"]
 
 
+@pytest.mark.parametrize("others", [[-1.0], [-0.98], [-1.0, 0.1], [-1.0, 0.9, -0.9]])
+def test_channels_that_cancel_give_the_loudest_and_say_so(tmp_path, others):
+    # A constant that the channels share is not sound that is left.
+    channels = np.stack([0.1 + share * sine(16_000) for share in [1.0, *others]], axis=1)
+    audio = load(written(tmp_path, "wav", "WAV", "PCM_24", channels))
+    assert_sine(audio.samples - 3277, amplitude=0.5)
+    assert audio.notes == ["downmixed", "out_of_phase"]
+
+
+@pytest.mark.parametrize("shares", [[1.0, 0.0], [1.0, 1.0], [1.0, 0.5, 0.0, 0.0, 0.0, 0.0], [1.0, -0.2]])
+def test_channels_that_do_not_cancel_are_averaged(tmp_path, shares):
+    channels = np.stack([share * sine(16_000) for share in shares], axis=1)
+    audio = load(written(tmp_path, "wav", "WAV", "PCM_24", channels))
+    assert_sine(audio.samples, amplitude=0.5 * np.mean(shares))
+    assert audio.notes == ["downmixed"]
+
+
+def test_independent_channels_are_averaged(tmp_path):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (16_000, 8))
+    audio = load(written(tmp_path, "wav", "WAV", "FLOAT", noise))
+    np.testing.assert_allclose(audio.samples / 32768, noise.mean(axis=1), atol=1e-4)
+    assert audio.notes == ["downmixed"]
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("damage", [1e6, 3e38, -3e38])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_damaged_sample_beside_which_the_rest_is_silence_is_named(tmp_path, subtype, damage, channels):
+    samples = np.repeat(sine(16_000)[:, None], channels, axis=1)
+    samples[8_000] = damage
+    assert problem(written(tmp_path, "wav", "WAV", subtype, samples)) == "overloaded"
+
+
+@pytest.mark.parametrize("full_scale", [2.0**7, 2.0**15, 2.0**31, 1e30])
+def test_integers_that_were_stored_as_floats_are_scaled(tmp_path, full_scale):
+    # Silence before and behind is no reason to take the sound for damage.
+    samples = np.concatenate([np.zeros(160_000), full_scale * sine(16_000, amplitude=1.0), np.zeros(160_000)])
+    audio = load(written(tmp_path, "wav", "WAV", "FLOAT", samples))
+    assert_sine(audio.samples[160_000:-160_000], amplitude=1.0)
+    assert audio.notes == ["scaled"]
+
+
 def test_above_full_scale_is_scaled_and_at_full_scale_is_not(tmp_path):
     audio = load(written(tmp_path, "wav", "WAV", "FLOAT", sine(16_000, hertz=1000, amplitude=2.0)))
     assert_sine(audio.samples, hertz=1000, amplitude=1.0)
@@ -199,6 +243,57 @@ def test_a_wrong_or_unknown_extension_is_noted(tmp_path):
         assert load(written(tmp_path, extension, "WAV", "PCM_16", sine(16_000))).notes == ["mislabelled"]
     path = written_by_ffmpeg(tmp_path, "ipod", "aac", "m4a")
     assert load(path.rename(tmp_path / "other.webm")).notes == ["mislabelled"]
+
+
+def test_what_libsndfile_and_ffmpeg_read_is_audio(tmp_path):
+    for container in soundfile.available_formats().keys() - {"RAW", "SD2", "MAT4", "MAT5"}:
+        extensions = [name for name, formats in LIBSNDFILE.items() if container in formats]
+        assert extensions and EXTENSIONS >= set(extensions), container
+        subtype = "PCM_16" if soundfile.check_format(container, "PCM_16") else None
+        for extension in extensions:
+            path = written(tmp_path, extension, container, subtype, sine(16_000))
+            assert "mislabelled" not in load(path).notes, (container, extension)
+    for container, codec, extension in [
+        ("ipod", "aac", "m4b"),
+        ("mov", "aac", "mov"),
+        ("matroska", "aac", "mkv"),
+        ("mp2", "mp2", "mp2"),
+        ("flv", "aac", "flv"),
+        ("w64", "pcm_s16le", "w64"),
+    ]:
+        assert extension in EXTENSIONS
+        assert "mislabelled" not in load(written_by_ffmpeg(tmp_path, container, codec, extension)).notes
+
+
+def test_what_may_be_a_text_or_a_table_or_has_no_header_is_not_audio():
+    assert not EXTENSIONS & {"raw", "pcm", "txt", "csv", "json", "mat", "sd2", "vox", "m3u", "m3u8", "pls", "ts", "zip"}
+    assert all(extension.isalnum() and extension == extension.lower() for extension in EXTENSIONS)
+
+
+def test_a_film_without_sound_is_named(tmp_path):
+    import av
+
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        frames = [av.VideoFrame.from_ndarray(np.full((32, 32, 3), 8 * i, np.uint8), format="rgb24") for i in range(10)]
+        for packet in [*(packet for frame in frames for packet in stream.encode(frame)), *stream.encode(None)]:
+            output.mux(packet)
+    assert problem(path) == "unreadable"
+
+
+@pytest.mark.parametrize("fault", [errno.EIO, errno.ESTALE])
+def test_a_fault_of_the_machine_is_not_the_file_s(tmp_path, monkeypatch, fault):
+    paths = [written_by_ffmpeg(tmp_path, "ipod", "aac", "m4a"), written(tmp_path, "ogg", "OGG", "VORBIS", sine(16_000))]
+
+    def fails(*_):
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, "pread", fails)
+    for path in paths:
+        with pytest.raises(OSError, match=os.strerror(fault)):
+            load(path)
 
 
 def test_details_do_not_tell_where_a_corpus_lies(tmp_path):

@@ -1,0 +1,13 @@
+"""What can be wrong with an audio file."""
+
+
+class AudioProblem(Exception):
+    """Why a file gives no clip."""
+
+    REASONS = ("unreadable", "truncated", "empty", "not_finite", "overloaded", "silent")
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        """One of ``REASONS``."""
+        self.detail = detail

@@ -11,7 +11,7 @@ import soundfile
 
 from nonverbal.data.archives import as_file
 from nonverbal.data.containers import parts
-from nonverbal.data.decoders import Decoded, Stretch, check, decode
+from nonverbal.data.decoders import BLOCK, Decoded, Stretch, check, decode
 from nonverbal.data.formats import EXTENSIONS, mislabelled
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.data.problems import AudioProblem

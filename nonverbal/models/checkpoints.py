@@ -1,9 +1,9 @@
 """wav2vec 2.0 and HuBERT weights from anywhere: Hugging Face, a run, fairseq, fairseq2; all come out in one form."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError

@@ -1,10 +1,7 @@
 """A checkpoint is taken as it computes, or refused: every key of a configuration, changed one at a time."""
 
 import json
-from dataclasses import dataclass
 
-import numpy as np
-import plain_audio_mamba as plain
 import pytest
 import torch
 from transformers import (
@@ -18,10 +15,9 @@ from transformers import (
 from transformers.activations import ACT2FN
 
 from nonverbal.errors import UserError
-from nonverbal.models import ssam, wav2vec2
-from nonverbal.models.audio_mamba import AudioMambaConfig, AudioMambaForPreTraining
+from nonverbal.models import wav2vec2
+from nonverbal.models.audio_mamba import AudioMambaConfig
 from nonverbal.models.config_keys import ACTIVATIONS, FAIRSEQ_ACTIVATIONS, ONLY, USED, WITHOUT_EFFECT
-from nonverbal.models.fairseq_settings import conv_layers
 from nonverbal.models.start import hubert_from, start_from
 from nonverbal.models.wav2vec2 import NO_DROPOUT, Architecture
 from nonverbal.objectives.base import Batch, Targets

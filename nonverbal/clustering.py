@@ -95,7 +95,6 @@ class LayerOf:
         frames: np.ndarray = self.encoder.frames(waveform)[self.layer]
         return frames
 
-
     def _check_frames(self, name: str) -> None:
         """Refuse an encoder whose frames are not those of units, which two lengths tell, and both by silence."""
         for samples in (WINDOW + 2 * HOP, WINDOW + 9 * HOP):

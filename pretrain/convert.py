@@ -2,8 +2,8 @@
 
 By path: ``python pretrain/convert.py SOURCE --to fairseq2 --out model.pt``. SOURCE is what wav2vec2.init takes: a
 folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, a .pt of fairseq or fairseq2; or what ssam.init takes: an
-Audio Mamba as a folder, an id, a run, or a .pth of SSAM's released code, which --to ssam writes. The result is read back
-and kept only if its weights are the source's, and its hidden states on a fixed signal too; otherwise the exit code is 2.
+Audio Mamba as a folder, an id, a run, or a .pth of SSAM's released code, which --to ssam writes. The result is read
+back, and kept only if its weights are the source's, and its hidden states on a fixed signal too; else exit code 2.
 """
 
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ class LayerDifference:
     mean: float | None
     """Mean absolute difference."""
     cka: float | None
-    """Linear CKA: 1 where one is the other, turned and scaled; 0 where they share nothing; None where one is constant."""
+    """Linear CKA: 1 where one is the other, turned and scaled; 0 where they share nothing; None for a constant."""
 
 
 @dataclass(frozen=True)

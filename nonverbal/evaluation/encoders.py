@@ -78,14 +78,14 @@ class TransformersEncoder:
             samples = (samples - samples.mean()) / torch.sqrt(samples.var(correction=0) + 1e-7)
         if len(waveform) < self.shortest:
             raise UserError(
-                f"{self.name} makes a frame of {self.shortest} samples, but a part of a clip has {len(waveform)}; leave "
-                "such clips out, or take another encoder"
+                f"{self.name} makes a frame of {self.shortest} samples, but a part of a clip has {len(waveform)}; "
+                "leave such clips out, or take another encoder"
             )
         with torch.inference_mode():
             # Whatever its configuration asks for.
             states = self.model(samples[None], output_hidden_states=True, return_dict=True).hidden_states
         if len(states) != self.layers:
-            raise UserError(f"{self.name} gives {len(states)} layers of hidden states where {self.layers} were expected")
+            raise UserError(f"{self.name} gives {len(states)} layers of hidden states, and not {self.layers}")
         frames: np.ndarray = torch.cat(states).cpu().numpy()  # layers x (1, T, D) -> (layers, T, D)
         return frames
 

@@ -62,10 +62,8 @@ def hold(path: Path, encoders: Encoders) -> Held:
         return Held(largest, None, tree, ())
     meant = [entry for entry in found if entry[0] in MEANT] or found
     if len(meant) > 1:
-        raise UserError(
-            f"{path} holds {len(meant)} encoders: {', '.join(_where(place, encoder) for place, encoder, _ in meant[:4])}; "
-            "write a file that holds the one that is meant"
-        )
+        places = ", ".join(_where(place, encoder) for place, encoder, _ in meant[:4])
+        raise UserError(f"{path} holds {len(meant)} encoders ({places}); write a file that holds the one that is meant")
     ((place, encoder, tensors),) = meant
     others = [_where(*entry[:2]) for entry in found if entry not in meant]
     notes = (f"taken is {_where(place, encoder)}, and not {', '.join(others)}, of the same file",) if others else ()
@@ -142,7 +140,7 @@ def _unwrapped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if len(set(short.values())) < len(short):
         twice = sorted(name for name in short if list(short.values()).count(short[name]) > 1)
         raise UserError(
-            f"{path} holds the same weight in and out of a wrapper: {', '.join(twice[:2])}; write a file with one of them"
+            f"{path} holds one weight in and out of a wrapper: {', '.join(twice[:2])}; write a file with one of them"
         )
     return {short[name]: value for name, value in tensors.items()}
 

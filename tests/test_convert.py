@@ -216,6 +216,17 @@ def test_weights_that_only_one_has_are_named(tmp_path, compare, capsys):
         assert "quantizer.weight_proj.weight" in output
 
 
+def test_a_difference_of_configurations_alone_is_named(tmp_path, compare, capsys):
+    for name in ("a", "b"):
+        save_transformers(tmp_path / name)
+    with_config(tmp_path / "b", hidden_act="relu", hidden_dropout=0.5)
+    with pytest.raises(SystemExit, match="1"):
+        compare([str(tmp_path / "a"), str(tmp_path / "b"), "--clips", "1"])
+    output = capsys.readouterr().out
+    assert "note: their configurations differ in hidden_act\n" in output
+    assert "no weight moved" in output
+
+
 def test_a_layer_that_never_changes_has_no_cka():
     cka = LinearCKA()
     cka.add(torch.ones(5, 2), torch.randn(5, 3))
@@ -309,7 +320,8 @@ def test_audio_mambas_are_compared_as_they_read_clips_alike(tmp_path):
     assert [layer.largest for layer in found.layers] == [0, 0, 0]
     # As they would be used, their frames are not the same.
     assert found.differ
-    assert f"{tmp_path / 'b'} reads clips in another way" in found.notes[0]
+    assert found.notes[0] == "their configurations differ in frame_order, padding"
+    assert f"{tmp_path / 'b'} reads clips in another way" in found.notes[1]
     assert len(found.moved) == len(model.state_dict())
     save_transformers(tmp_path / "c")
     with pytest.raises(UserError, match="only .*a is an Audio Mamba"):

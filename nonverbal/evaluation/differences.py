@@ -14,6 +14,7 @@ from nonverbal.data.index import open_shards
 from nonverbal.data.synthetic import CLASSES, vocal_sound
 from nonverbal.errors import UserError
 from nonverbal.models import ssam
+from nonverbal.models.config_keys import FUNCTION, ONLY
 from nonverbal.models.families import AnyCheckpoint, read_any
 from nonverbal.models.states import encoder_of, prepared, states_of
 
@@ -141,6 +142,8 @@ def _reading(a: AnyCheckpoint, b: AnyCheckpoint) -> tuple[bool, list[str]]:
     if isinstance(a, ssam.Checkpoint) != isinstance(b, ssam.Checkpoint):
         one = a if isinstance(a, ssam.Checkpoint) else b
         raise UserError(f"only {one.source} is an Audio Mamba, whose 25 frames a second have none to be compared with")
+    keys = [key for key in sorted(FUNCTION | ONLY.keys()) if _value(a, key) != _value(b, key)]
+    notes += [f"their configurations differ in {', '.join(keys)}"] if keys else []
     alike = a.normalise == b.normalise
     if isinstance(a, ssam.Checkpoint) and isinstance(b, ssam.Checkpoint) and ssam.read_alike(a, b):
         alike = False
@@ -149,6 +152,10 @@ def _reading(a: AnyCheckpoint, b: AnyCheckpoint) -> tuple[bool, list[str]]:
         one = a if a.normalise else b
         notes.append(f"only the waveforms of {one.source} are normalised, which alone makes hidden states differ")
     return alike, notes
+
+
+def _value(checkpoint: AnyCheckpoint, key: str) -> Any:
+    return getattr(checkpoint.config, key, None)
 
 
 def synthetic(clips: int) -> Iterable[np.ndarray]:

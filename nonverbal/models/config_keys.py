@@ -19,17 +19,20 @@ ACTIVATIONS = (
 )
 """Of transformers: those without weights of their own."""
 
-USED = {
-    # the encoder's function
+FUNCTION = {
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "layer_norm_eps"),
     *("do_stable_layer_norm", "conv_dim", "conv_stride", "conv_kernel", "conv_bias", "num_feat_extract_layers"),
     *("num_conv_pos_embeddings", "num_conv_pos_embedding_groups"),
+    *("state_size", "conv_width", "expand", "standardisation", "padding", "frame_order"),
+}
+"""Keys on which what an encoder computes depends, besides those of ``ONLY``."""
+
+USED = FUNCTION | {
     # the head of pretraining, and how weights are drawn
     *("num_codevectors_per_group", "num_codevector_groups", "codevector_dim", "proj_codevector_dim"),
     *("initializer_range", "model_type"),
-    # Audio Mamba
-    *("state_size", "conv_width", "expand", "mask_ratio", "loss", "masked_positions", "standardisation", "padding"),
-    "frame_order",
+    # Audio Mamba's pretraining
+    *("mask_ratio", "loss", "masked_positions"),
 }
 """Keys whose value our forward pass takes."""
 

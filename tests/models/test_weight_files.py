@@ -233,6 +233,22 @@ def test_values_that_are_no_numbers_are_refused_by_name(tmp_path, bad):
         refuse_not_finite("mamba", mamba.state_dict())
 
 
+def test_a_head_that_is_not_what_the_configuration_says_is_no_head_to_leave_over(tmp_path):
+    save_transformers(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_codevectors_per_group": 8}))
+    with pytest.raises(UserError, match=r"quantizer.codevectors in shape \(1, 32, 8\), not \(1, 16, 8\)"):
+        read_checkpoint(str(tmp_path))
+
+
+def test_the_weights_of_a_runs_own_checkpoint_are_refused_as_its_folder_is(tmp_path):
+    save_file({f"model.{name}": value for name, value in model_of().state_dict().items()}, tmp_path / "a.safetensors")
+    (tmp_path / "state.json").touch()
+    for source in (tmp_path, tmp_path / "a.safetensors"):
+        with pytest.raises(UserError, match="is a checkpoint that continues its own run; give the run's folder"):
+            read_any(str(source))
+
+
 def test_another_rate_than_ours_is_refused(tmp_path):
     save_transformers(tmp_path)
     file = tmp_path / "preprocessor_config.json"

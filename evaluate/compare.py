@@ -1,10 +1,12 @@
 """Say how far two encoders are apart, by layer and by weight: ``nonverbal compare A B [--data SHARDS]``.
 
 By path: ``python evaluate/compare.py A B``. A and B are what wav2vec2.init takes: folders or Hugging Face ids (wav2vec
-2.0 or HuBERT), runs, .pt files of fairseq or fairseq2; or both what ssam.init takes. Both hear the same clips.
+2.0 or HuBERT), runs, .pt files of fairseq or fairseq2; or both what ssam.init takes. Both hear the same clips. The exit
+code is 0 where nothing differs, 1 where something does (a NaN always does), and 2 where they cannot be compared.
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.differences import Differences, compare_encoders
 from nonverbal.files import write_atomically
 from nonverbal.paths import PathOrName
+
+DIFFERENT = 1
+"""Exit code, as diff's and cmp's."""
 
 
 @dataclass
@@ -37,15 +42,17 @@ class CompareConfig:
 
 
 def main(argv: list[str]) -> None:
-    """Compare, show, and write."""
+    """Compare, show, and write; end with exit code 1 where the two differ."""
     settings = config.load(CompareConfig, with_encoders(argv), prog="nonverbal compare", description=__doc__)
     if settings.json is not None and not settings.json.parent.is_dir():
         raise UserError(f"--json: there is no folder {settings.json.parent}; make it first")
     differences = compare_encoders(settings.a, settings.b, settings.data, settings.clips)
     show(differences, settings.weights)
     if settings.json is not None:
-        write_atomically(settings.json, json.dumps(differences.as_dict(), indent=1) + "\n")
+        write_atomically(settings.json, json.dumps(differences.as_dict(), indent=1, allow_nan=False) + "\n")
         print(f"wrote {settings.json}")
+    if differences.differ:
+        sys.exit(DIFFERENT)
 
 
 def with_encoders(argv: list[str]) -> list[str]:
@@ -64,12 +71,16 @@ def show(differences: Differences, weights: int) -> None:
     title = f"hidden states of {differences.clips} clips, {differences.frames} frames"
     table = Table("layer", "largest difference", "mean difference", "linear CKA", title=title)
     for layer in differences.layers:
-        table.add_row(str(layer.layer), _figure(layer.largest), _figure(layer.mean), f"{layer.cka:.4f}")
+        cka = "-" if layer.cka is None else f"{layer.cka:.4f}"
+        table.add_row(str(layer.layer), _figure(layer.largest), _figure(layer.mean), cka)
     console.print(table)
     for note in differences.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
-    if not any(movement.relative for movement in differences.moved):
-        console.print("no weight moved")
+    for one, names in (("A", differences.only_in_a), ("B", differences.only_in_b)):
+        if names:
+            console.print(f"only {one} has, in this shape: {', '.join(names)}", markup=False, soft_wrap=True)
+    if all(movement.relative == 0 for movement in differences.moved):
+        console.print("no weight moved" if differences.moved else "no weight has the same name and shape in both")
         return
     table = Table("weight", "relative change", title="weights that moved most")
     for movement in differences.moved[:weights]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
-from nonverbal.data.units import frame_count, write_units
+from nonverbal.data.units import HOP, WINDOW, frame_count, write_units
 from nonverbal.errors import UserError
 from nonverbal.files import locked, write_atomically
 from nonverbal.paths import PathOrName
@@ -90,12 +90,23 @@ class LayerOf:
         self.encoder, self.layer = load_encoder(name), layer
         if layer >= self.encoder.layers:
             raise UserError(f"--layer must be at most {self.encoder.layers - 1} for {name}, but is {layer}")
+        self._check_frames(name)
         self.key = f"{self.encoder.key}-layer{layer}"
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """Return ``(frames, dim)`` float32."""
         frames: np.ndarray = self.encoder.frames(waveform)[self.layer]
         return frames
+
+    def _check_frames(self, name: str) -> None:
+        """Refuse an encoder whose frames are not those of units, which two lengths tell, and both by silence."""
+        for samples in (WINDOW + 2 * HOP, WINDOW + 9 * HOP):
+            found = len(self(np.zeros(samples, dtype=np.float32)))
+            if found != frame_count(samples):
+                raise UserError(
+                    f"--features {name} gives {found} frames of {samples} samples, but a unit is of {HOP} samples, "
+                    f"which makes {frame_count(samples)}; take mfcc, or an encoder with wav2vec 2.0's convolutions"
+                )
 
 
 def cluster(settings: ClusterConfig) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 By path: ``python pretrain/convert.py SOURCE --to fairseq2 --out model.pt``. SOURCE is what wav2vec2.init takes: a
 folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, a .pt of fairseq or fairseq2; or what ssam.init takes: an
-Audio Mamba as a folder, an id, a run, or a .pth of SSAM's released code, which --to ssam writes. Says how far the
-hidden states of source and result are apart on a fixed signal.
+Audio Mamba as a folder, an id, a run, or a .pth of SSAM's released code, which --to ssam writes. The result is read
+back, and kept only if its weights are the source's, and its hidden states on a fixed signal too; else exit code 2.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def show(conversion: Conversion) -> None:
         head = "whole head" if isinstance(source, ssam.Checkpoint) else "quantiser and projections"
         console.print(f"no {head}: the encoder alone", style="yellow")
     if source.left_over:
-        console.print(f"left over: {', '.join(source.left_over[:5])} ({len(source.left_over)} weights)")
+        console.print(f"left over: {', '.join(source.left_over)} ({len(source.left_over)} weights)")
     for note in ssam.account_of(source).notes if isinstance(source, ssam.Checkpoint) else source.notes:
         console.print(f"note: {note}")
     by, by_result = conversion.implementations

@@ -6,10 +6,11 @@ import pytest
 import torch
 import torchaudio
 from sklearn.metrics import mutual_info_score
+from transformers import HubertConfig, HubertModel
 
 from nonverbal import clustering
 from nonverbal.clustering import ClusterConfig, Mfcc, agreement, cluster, fit, nearest
-from nonverbal.data.index import open_shards
+from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.data.units import frame_count, open_units
 from nonverbal.errors import UserError
 
@@ -143,3 +144,20 @@ def test_the_program_says_what_came_of_it(load_program, tmp_path, shards, capsys
     assert "of 4 units in use, perplexity" in out
     assert f"--hubert.units {tmp_path / 'units'}" in out
     assert json.loads((tmp_path / "units/units.json").read_text())["key"] == "mfcc-13-deltas"
+
+
+def test_an_encoder_whose_frames_are_not_those_of_units_is_refused_before_any_audio(tmp_path, shards, monkeypatch):
+    from nonverbal.models import ssam, wav2vec2
+    from nonverbal.models.audio_mamba import AudioMambaForPreTraining
+
+    shape = wav2vec2.Architecture("base", 32, 2, 2, 16, conv_channels=8, position_kernel=8)
+    model = HubertModel(HubertConfig(**wav2vec2.encoder_options(shape), conv_stride=(5, 2, 2, 2, 2, 2, 1)))
+    model.save_pretrained(tmp_path / "hubert")
+    wav2vec2.save_extractor(model.config, False, tmp_path / "hubert")
+    mamba = AudioMambaForPreTraining(ssam.config_of(ssam.Architecture(16, 1, 3)))
+    ssam.export(mamba, mamba.state_dict(), tmp_path / "mamba")
+    monkeypatch.setattr(ShardFolder, "read", lambda *_: pytest.fail("audio was read"))
+    for features, layer in ((str(tmp_path / "hubert"), 1), (str(tmp_path / "mamba"), 1), ("logmel", 0)):
+        settings = settings_of(shards, tmp_path / "units", features=features, layer=layer)
+        with pytest.raises(UserError, match="--features .* frames of 1040 samples, but a unit is of 320 samples"):
+            cluster(settings)

@@ -3,18 +3,21 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 sys.path.append(str(Path(__file__).parent / "models"))
 from sources import model_of, save_fairseq, save_transformers
-from transformers import AutoModel
+from transformers import AutoModel, HubertConfig, HubertModel
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.differences import LinearCKA, compare_encoders
+from nonverbal.models import conversion
 from nonverbal.models.checkpoints import read_checkpoint
 from nonverbal.models.families import read_any
 
@@ -82,12 +85,16 @@ def test_in_a_few_steps_and_out(tmp_path, make_shards, convert, compare, capsys)
     convert([str(tmp_path / "end.pt"), "--to", "transformers", "--out", str(tmp_path / "end")])
     trained, back = AutoModel.from_pretrained(run / "encoder"), AutoModel.from_pretrained(tmp_path / "end")
     assert all(torch.equal(value, back.state_dict()[name]) for name, value in trained.state_dict().items())
-    compare([str(tmp_path / "start.pt"), str(run), "--clips", "2", "--json", str(tmp_path / "figures.json")])
+    with pytest.raises(SystemExit) as ended:
+        compare([str(tmp_path / "start.pt"), str(run), "--clips", "2", "--json", str(tmp_path / "figures.json")])
+    assert ended.value.code == 1
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert [layer["layer"] for layer in figures["layers"]] == [0, 1, 2]
     assert all(layer["largest"] > 0 and layer["cka"] > 0.9 for layer in figures["layers"])
     assert figures["moved"][0]["relative"] > figures["moved"][-1]["relative"] >= 0
     assert figures["moved"][0]["name"].removeprefix("wav2vec2.") in capsys.readouterr().out
+    assert figures["differ"]
+    compare([str(run), str(tmp_path / "end.pt"), "--clips", "2"])
 
 
 def test_what_fairseq_looks_for_is_there_and_plain(tmp_path, convert):
@@ -99,6 +106,158 @@ def test_what_fairseq_looks_for_is_there_and_plain(tmp_path, convert):
     assert state["cfg"]["task"]["normalize"]
     assert {"lr_scheduler_state", "optimizer_name", "num_updates"} <= state["optimizer_history"][-1].keys()
     assert state["extra_state"]["train_iterator"]["epoch"] == 1
+
+
+def changed(folder, name, change):
+    """Change one of the weights of a folder."""
+    weights = load_file(folder / "model.safetensors")
+    change(weights[name])
+    save_file(weights, folder / "model.safetensors")
+
+
+WEIGHT = "wav2vec2.encoder.layers.0.final_layer_norm.bias"
+
+
+def files_in(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("target", ["transformers", "fairseq"])
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_not_the_source_is_not_kept(tmp_path, convert, monkeypatch, target, there):
+    save_fairseq(tmp_path / "source.pt", **{"ctc.weight": torch.zeros(2), "proj.weight": torch.zeros(2)})
+    argv = [str(tmp_path / "source.pt"), "--to", target, "--out", str(tmp_path / "out"), "--overwrite"]
+    if there:
+        convert(argv)
+    before = files_in(tmp_path)
+    original = conversion.write
+
+    def off(checkpoint, target, path):
+        weights = checkpoint.weights | {WEIGHT: checkpoint.weights[WEIGHT] + 1e-7}
+        original(replace(checkpoint, weights=weights), target, path)
+
+    monkeypatch.setattr(conversion, "write", off)
+    with pytest.raises(UserError, match=f"out is not kept: .* differs in weights {WEIGHT}; .*ctc.weight, proj.weight"):
+        convert(argv)
+    assert files_in(tmp_path) == before
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("wrong", [1e-6, float("nan")])
+def test_states_that_differ_are_not_within_the_tolerance_of_one_implementation(tmp_path, convert, monkeypatch, wrong):
+    save_transformers(tmp_path / "source")
+    original = conversion.own_states
+
+    def off(checkpoint, inputs):
+        states, by = original(checkpoint, inputs)
+        states[1] = states[1] + wrong * ("out" in str(checkpoint.path))
+        return states, by
+
+    monkeypatch.setattr(conversion, "own_states", off)
+    with pytest.raises(UserError, match="differs in hidden states of layer 1 by"):
+        convert([str(tmp_path / "source"), "--to", "fairseq", "--out", str(tmp_path / "out.pt")])
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("layout", ["base", "large"])
+def test_a_hubert_is_converted_to_the_same_bits(tmp_path, convert, layout):
+    config = {key: value for key, value in model_of(layout).config.to_dict().items() if key in HubertConfig().to_dict()}
+    HubertModel(HubertConfig(**{**config, "model_type": "hubert"})).save_pretrained(tmp_path / "hubert")
+    for target in ("transformers", "fairseq"):
+        convert([str(tmp_path / "hubert"), "--to", target, "--out", str(tmp_path / target)])
+
+
+def test_every_dropped_weight_is_named(tmp_path, convert, capsys):
+    more = {f"head.{i}.weight": torch.zeros(2) for i in range(9)}
+    save_fairseq(tmp_path / "source.pt", **more)
+    convert([str(tmp_path / "source.pt"), "--to", "transformers", "--out", str(tmp_path / "out")])
+    output = capsys.readouterr().out
+    assert all(name in output for name in more)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_a_difference(tmp_path, convert, compare, capsys, bad):
+    for name in ("a", "b"):
+        save_transformers(tmp_path / name)
+    changed(tmp_path / "b", WEIGHT, lambda weight: weight[3].fill_(bad))
+    with pytest.raises(UserError, match=f"NaN or infinite values in 1 of .*: {WEIGHT}"):
+        convert([str(tmp_path / "b"), "--to", "fairseq", "--out", str(tmp_path / "out.pt")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    for pair in (("a", "b"), ("b", "a"), ("b", "b")):
+        argv = [*(str(tmp_path / name) for name in pair), "--clips", "1", "--json", str(tmp_path / "figures.json")]
+        with pytest.raises(SystemExit, match="1"):
+            compare(argv)
+        assert "nan" in capsys.readouterr().out
+        figures = json.loads((tmp_path / "figures.json").read_text(), parse_constant=pytest.fail)
+        assert figures["moved"][0] == {"name": WEIGHT, "relative": None, "finite": False}
+        assert figures["layers"][1]["largest"] is None
+        assert not figures["layers"][1]["finite"]
+        assert "finite" not in figures["layers"][0]
+
+
+def test_the_least_difference_of_a_weight_is_one(tmp_path, compare):
+    for name in ("a", "b"):
+        save_transformers(tmp_path / name)
+        changed(tmp_path / name, WEIGHT, lambda weight: weight.fill_(1e-30))
+    compare([str(tmp_path / "a"), str(tmp_path / "b"), "--clips", "1"])
+    changed(tmp_path / "b", WEIGHT, lambda weight: weight[0].fill_(2e-30))
+    with pytest.raises(SystemExit, match="1"):
+        compare([str(tmp_path / "a"), str(tmp_path / "b"), "--clips", "1"])
+
+
+def test_weights_that_only_one_has_are_named(tmp_path, compare, capsys):
+    model = save_transformers(tmp_path / "a")
+    model.wav2vec2.save_pretrained(tmp_path / "b")
+    for pair, one in ((("a", "b"), "A"), (("b", "a"), "B")):
+        with pytest.raises(SystemExit, match="1"):
+            compare([*(str(tmp_path / name) for name in pair), "--clips", "1"])
+        output = " ".join(capsys.readouterr().out.split())
+        assert f"only {one} has, in this shape: project_hid.bias" in output
+        assert "quantizer.weight_proj.weight" in output
+
+
+def test_a_difference_of_configurations_alone_is_named(tmp_path, compare, capsys):
+    for name in ("a", "b"):
+        save_transformers(tmp_path / name)
+    with_config(tmp_path / "b", hidden_act="relu", hidden_dropout=0.5)
+    with pytest.raises(SystemExit, match="1"):
+        compare([str(tmp_path / "a"), str(tmp_path / "b"), "--clips", "1"])
+    output = capsys.readouterr().out
+    assert "note: their configurations differ in hidden_act\n" in output
+    assert "no weight moved" in output
+
+
+def test_a_layer_that_never_changes_has_no_cka():
+    cka = LinearCKA()
+    cka.add(torch.ones(5, 2), torch.randn(5, 3))
+    assert cka.read() is None
+
+
+def with_config(folder, **changes):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "target"),
+    [("hidden_act", "relu", "fairseq2"), ("hidden_act", "mish", "fairseq"), ("layer_norm_eps", 0.1, "fairseq")],
+)
+def test_what_a_format_cannot_say_is_not_written(tmp_path, convert, key, value, target):
+    save_transformers(tmp_path / "a")
+    with_config(tmp_path / "a", **{key: value})
+    with pytest.raises(UserError, match=f"has {key} .*, but a model of {target} always has"):
+        convert([str(tmp_path / "a"), "--to", target, "--out", str(tmp_path / "out.pt")])
+    convert([str(tmp_path / "a"), "--to", "transformers", "--out", str(tmp_path / "out")])
+    assert getattr(read_checkpoint(str(tmp_path / "out")).config, key) == value
+
+
+def test_fairseq_is_told_the_activation_and_the_strides(tmp_path, convert):
+    save_transformers(tmp_path / "a")
+    changes = {"hidden_act": "relu", "conv_stride": [5, 2, 2, 2, 2, 2, 1]}
+    with_config(tmp_path / "a", **changes)
+    convert([str(tmp_path / "a"), "--to", "fairseq", "--out", str(tmp_path / "a.pt")])
+    config = read_checkpoint(str(tmp_path / "a.pt")).config
+    assert {key: getattr(config, key) for key in changes} == changes
 
 
 def audio_mamba(folder, **options):
@@ -159,7 +318,10 @@ def test_audio_mambas_are_compared_as_they_read_clips_alike(tmp_path):
     audio_mamba(tmp_path / "b", padding="official", frame_order="official")
     found = compare_encoders(str(tmp_path / "a"), str(tmp_path / "b"), None, 2)
     assert [layer.largest for layer in found.layers] == [0, 0, 0]
-    assert f"{tmp_path / 'b'} reads clips in another way" in found.notes[0]
+    # As they would be used, their frames are not the same.
+    assert found.differ
+    assert found.notes[0] == "their configurations differ in frame_order, padding"
+    assert f"{tmp_path / 'b'} reads clips in another way" in found.notes[1]
     assert len(found.moved) == len(model.state_dict())
     save_transformers(tmp_path / "c")
     with pytest.raises(UserError, match="only .*a is an Audio Mamba"):
@@ -174,6 +336,7 @@ def test_an_encoder_is_not_apart_from_itself(tmp_path, make_shards):
     assert all(layer.cka == pytest.approx(1) for layer in found.layers)
     assert all(movement.relative == 0 for movement in found.moved)
     assert len(found.moved) == len(read_checkpoint(str(tmp_path / "a")).weights)
+    assert not found.differ
 
 
 def test_what_differs_in_the_waveforms_alone_is_said(tmp_path):

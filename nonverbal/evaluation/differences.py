@@ -1,5 +1,6 @@
 """How far two encoders are apart: hidden states by layer on the same clips, and weights."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from nonverbal.data.index import open_shards
 from nonverbal.data.synthetic import CLASSES, vocal_sound
 from nonverbal.errors import UserError
 from nonverbal.models import ssam
+from nonverbal.models.config_keys import FUNCTION, ONLY
 from nonverbal.models.families import AnyCheckpoint, read_any
 from nonverbal.models.states import encoder_of, prepared, states_of
 
@@ -24,11 +26,11 @@ class LayerDifference:
     layer: int
     """0 is what enters the first block."""
     largest: float | None
-    """Largest absolute difference of a value; None where the widths differ."""
+    """Largest absolute difference of a value, NaN where one is NaN; None where the widths differ."""
     mean: float | None
     """Mean absolute difference."""
-    cka: float
-    """Linear CKA: 1 where one is the other, turned and scaled; 0 where they share nothing."""
+    cka: float | None
+    """Linear CKA: 1 where one is the other, turned and scaled; 0 where they share nothing; None for a constant."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Movement:
     name: str
     """As transformers calls it."""
     relative: float
-    """Norm of the difference over the norm of A's."""
+    """Norm of the difference over the norm of A's; NaN where a value is NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,35 @@ class Differences:
     """As many as both have."""
     moved: list[Movement]
     """The weights of the same name and shape, the most moved first."""
+    only_in_a: list[str]
+    """Weights that B lacks, or has in another shape."""
+    only_in_b: list[str]
+    """Weights that A lacks, or has in another shape."""
+    read_alike: bool
+    """Whether clips are read in the same way by both."""
     notes: list[str]
     """What is not the encoders' own doing."""
 
+    @property
+    def differ(self) -> bool:
+        """Whether anything differs; a NaN differs from everything."""
+        same = all(layer.largest == 0 for layer in self.layers) and all(weight.relative == 0 for weight in self.moved)
+        return not same or bool(self.only_in_a or self.only_in_b) or not self.read_alike
+
     def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON."""
-        return asdict(self)
+        """Return everything, for JSON: null and ``finite: false`` where a number is NaN or infinite."""
+        return {**_finite(asdict(self)), "differ": self.differ}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    bad = [key for key, item in value.items() if isinstance(item, float) and not math.isfinite(item)]
+    return {key: None if key in bad else _finite(item) for key, item in value.items()} | (
+        {"finite": False} if bad else {}
+    )
 
 
 class LinearCKA:
@@ -78,12 +103,13 @@ class LinearCKA:
         self.sums = [a + b for a, b in zip(self.sums, new, strict=True)] if self.sums else new
         self.count += len(x)
 
-    def read(self) -> float:
-        """Return the CKA of all frames."""
+    def read(self) -> float | None:
+        """Return the CKA of all frames, None where one of the two is the same in all of them."""
         x, y, xx, yy, yx = self.sums
         n = self.count
         xx, yy, yx = xx - torch.outer(x, x) / n, yy - torch.outer(y, y) / n, yx - torch.outer(y, x) / n
-        return float(yx.square().sum() / (xx.norm() * yy.norm()))
+        scale = float(xx.norm() * yy.norm())
+        return None if scale == 0 else float(yx.square().sum()) / scale
 
 
 def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differences:
@@ -101,24 +127,35 @@ def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differenc
     if clips < 1:
         raise UserError(f"--clips must be at least 1, but is {clips}")
     first, second = read_any(a), read_any(b)
-    notes = _notes(first, second)
+    read_alike, notes = _reading(first, second)
     waveforms = list(synthetic(clips) if data is None else read_clips(data, clips))
     layers, frames = _layers(first, second, waveforms)
     moved = movements(first.weights, second.weights)
-    return Differences(a, b, len(waveforms), frames, layers, moved, notes)
+    shared = {movement.name for movement in moved}
+    only_in_a, only_in_b = sorted(first.weights.keys() - shared), sorted(second.weights.keys() - shared)
+    return Differences(a, b, len(waveforms), frames, layers, moved, only_in_a, only_in_b, read_alike, notes)
 
 
-def _notes(a: AnyCheckpoint, b: AnyCheckpoint) -> list[str]:
+def _reading(a: AnyCheckpoint, b: AnyCheckpoint) -> tuple[bool, list[str]]:
+    """Let both read clips in one way where that can be, and say whether they did, and what else is worth knowing."""
     notes = [f"{each.source}: {note}" for each in (a, b) for note in each.notes]
     if isinstance(a, ssam.Checkpoint) != isinstance(b, ssam.Checkpoint):
         one = a if isinstance(a, ssam.Checkpoint) else b
         raise UserError(f"only {one.source} is an Audio Mamba, whose 25 frames a second have none to be compared with")
+    keys = [key for key in sorted(FUNCTION | ONLY.keys()) if _value(a, key) != _value(b, key)]
+    notes += [f"their configurations differ in {', '.join(keys)}"] if keys else []
+    alike = a.normalise == b.normalise
     if isinstance(a, ssam.Checkpoint) and isinstance(b, ssam.Checkpoint) and ssam.read_alike(a, b):
+        alike = False
         notes.append(f"{b.source} reads clips in another way ({', '.join(ssam.READING)}); here both do as {a.source}")
     if a.normalise != b.normalise:
         one = a if a.normalise else b
         notes.append(f"only the waveforms of {one.source} are normalised, which alone makes hidden states differ")
-    return notes
+    return alike, notes
+
+
+def _value(checkpoint: AnyCheckpoint, key: str) -> Any:
+    return getattr(checkpoint.config, key, None)
 
 
 def synthetic(clips: int) -> Iterable[np.ndarray]:
@@ -148,18 +185,27 @@ def _layers(a: AnyCheckpoint, b: AnyCheckpoint, waveforms: Sequence[np.ndarray])
             ckas[layer].add(x, y)
             if alike:
                 difference = (x - y).abs()
-                largest[layer] = max(largest[layer], float(difference.max()))
+                # Python's max would pass over a NaN.
+                largest[layer] = np.maximum(largest[layer], float(difference.max()))
                 total[layer] += float(difference.mean(1).sum())
         frames += len(states[0][0])
     means = total / frames
     return [
-        LayerDifference(layer, largest[layer] if alike else None, means[layer] if alike else None, cka.read())
+        LayerDifference(
+            layer, float(largest[layer]) if alike else None, float(means[layer]) if alike else None, cka.read()
+        )
         for layer, cka in enumerate(ckas)
     ], frames
 
 
 def movements(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[Movement]:
-    """Return how far each weight moved, the farthest first."""
+    """Return how far each weight moved, the farthest first, before all others those with a NaN."""
     shared = [name for name in a if name in b and a[name].shape == b[name].shape]
-    moved = [Movement(name, float((b[name] - a[name]).norm() / a[name].norm().clamp(min=1e-12))) for name in shared]
-    return sorted(moved, key=lambda movement: -movement.relative)
+    moved = [Movement(name, _moved(a[name].double(), b[name].double())) for name in shared]
+    return sorted(moved, key=lambda movement: (math.isfinite(movement.relative), -movement.relative))
+
+
+def _moved(a: Tensor, b: Tensor) -> float:
+    """The norm of the difference over that of ``a``, in float64: the square of a small float32 would be 0."""
+    apart = float((b - a).norm())
+    return apart / float(a.norm().clamp(min=1e-12)) if math.isfinite(apart) else math.nan

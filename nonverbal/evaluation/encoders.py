@@ -63,6 +63,7 @@ class TransformersEncoder:
             self.model = _initialised(source, seed) if name.startswith(INITIALISED) else _pretrained(source)
         self.name = name
         self.layers = self.model.config.num_hidden_layers + 1
+        self.shortest = _shortest(self.model.config)
         self.device = _device()
         self.key = f"{_hash(self.model)}-{'normalised' if self.normalise else 'as it is'}-{self.device}"
         self.model.to(self.device)
@@ -75,8 +76,16 @@ class TransformersEncoder:
         if self.normalise:
             # As transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm.
             samples = (samples - samples.mean()) / torch.sqrt(samples.var(correction=0) + 1e-7)
+        if len(waveform) < self.shortest:
+            raise UserError(
+                f"{self.name} makes a frame of {self.shortest} samples, but a part of a clip has {len(waveform)}; "
+                "leave such clips out, or take another encoder"
+            )
         with torch.inference_mode():
-            states = self.model(samples[None], output_hidden_states=True).hidden_states
+            # Whatever its configuration asks for.
+            states = self.model(samples[None], output_hidden_states=True, return_dict=True).hidden_states
+        if len(states) != self.layers:
+            raise UserError(f"{self.name} gives {len(states)} layers of hidden states, and not {self.layers}")
         frames: np.ndarray = torch.cat(states).cpu().numpy()  # layers x (1, T, D) -> (layers, T, D)
         return frames
 
@@ -96,11 +105,14 @@ def _place(source: str) -> str:
 
 def _pretrained(source: str) -> Any:
     from safetensors import SafetensorError
-    from transformers import AutoModel
+    from transformers import AutoModel, PretrainedConfig
 
     import nonverbal.models.ssam  # noqa: F401  (lets transformers know Audio Mamba)
+    from nonverbal.models.checkpoints import refuse_not_finite
+    from nonverbal.models.config_keys import check_foreign_code
 
     try:
+        check_foreign_code(source, PretrainedConfig.get_config_dict(source)[0])
         # Never the code that lies beside a checkpoint.
         model, found = AutoModel.from_pretrained(
             source, use_safetensors=True, output_loading_info=True, trust_remote_code=False
@@ -109,8 +121,11 @@ def _pretrained(source: str) -> Any:
         raise UserError(
             f"{source}/model.safetensors is cut short or damaged ({error}); copy, download or export it again"
         ) from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise _unloadable(source, error) from error
+    refuse_not_finite(source, model.state_dict())
     # transformers draws missing weights at random; the mask embedding alone plays no part in a frozen encoder.
     missing = sorted(key for key in found["missing_keys"] if not key.endswith("masked_spec_embed"))
     if missing or found["mismatched_keys"]:
@@ -140,7 +155,7 @@ def _initialised(source: str, seed: int) -> Any:
         raise _unloadable(source, error) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.INIT))
-        return _checked(AutoModel.from_config(config), source)
+        return _checked(AutoModel.from_config(config, trust_remote_code=False), source)
 
 
 def _checked(model: Any, source: str) -> Any:
@@ -153,12 +168,19 @@ def _checked(model: Any, source: str) -> Any:
     return model.float().eval()
 
 
+def _shortest(config: Any) -> int:
+    """The fewest samples of which an encoder makes a frame."""
+    from nonverbal.models.wav2vec2 import frame_size
+
+    return frame_size(config.conv_kernel, config.conv_stride)[0] if hasattr(config, "conv_kernel") else 1
+
+
 def _normalises(source: str) -> bool:
     """Whether an encoder's waveforms are to have zero mean and unit variance."""
     from transformers import AutoFeatureExtractor
 
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(source)
+        extractor = AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unloadable(source, error) from error
     rate = getattr(extractor, "sampling_rate", None)

@@ -1,34 +1,44 @@
-"""wav2vec 2.0 weights from anywhere: Hugging Face, a run of ours, fairseq, fairseq2; all come out in one form."""
+"""wav2vec 2.0 and HuBERT weights from anywhere: Hugging Face, a run, fairseq, fairseq2; all come out in one form."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
-    AutoConfig,
+    HubertConfig,
     HubertModel,
+    PretrainedConfig,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
 )
 
 from nonverbal.errors import UserError
-from nonverbal.models.names import NO_COUNTERPART, Format, Layout, layout_of, recognise, renamed
-from nonverbal.models.pickles import find, load_weights_only
+from nonverbal.models.config_keys import check_config, shared_config
+from nonverbal.models.fairseq_settings import settings_of
+from nonverbal.models.names import NO_COUNTERPART, Format, Layout, encoders, layout_of, renamed
 from nonverbal.models.quiet import quiet
 from nonverbal.models.shapes import another, config_of_weights
+from nonverbal.models.weight_files import ENDINGS, Held, file_in, hold
+
+SAMPLE_RATE = 16_000
+"""Hz, of all waveforms here."""
 
 MASK = "wav2vec2.masked_spec_embed"
 HEAD = ("quantizer.", "project_")
 """Where pretraining's own weights begin: quantiser and projections."""
 
-_INSIDE = ("encoder.", "encoder_frontend.", "feature_extractor.", "post_extract_proj.", "wav2vec2.")
-_FAMILY = {"wav2vec2": Wav2Vec2ForPreTraining, "hubert": HubertModel}
+Family = Literal["wav2vec2", "hubert"]
+"""As which an encoder is read: the two compute the same, under other configurations."""
+
+_INSIDE = ("encoder.", "encoder_frontend.", "feature_extractor.", "post_extract_proj.", "wav2vec2.", "hubert.")
+_PARTS = ("feature_extractor.", "feature_projection.", "encoder.", "adapter.", "masked_spec_embed")
+_CONFIGS: dict[str, type[PretrainedConfig]] = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig}
+_MODELS = {"wav2vec2": Wav2Vec2ForPreTraining, "hubert": HubertModel}
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,8 @@ class Checkpoint:
     """As the user gave it."""
     format: Format
     """Whose names and file it has."""
-    config: Wav2Vec2Config
-    """Its shape, and its dropouts and so on where they are known."""
+    config: Wav2Vec2Config | HubertConfig
+    """Its shape, and its dropouts and so on where they are known; of the family as which it was read."""
     weights: dict[str, Tensor]
     """In float32, under ``Wav2Vec2ForPreTraining``'s names: the whole encoder; quantiser and projections or neither."""
     original: dict[str, Tensor]
@@ -50,7 +60,7 @@ class Checkpoint:
     normalise: bool
     """Whether its waveforms have zero mean and unit variance."""
     notes: tuple[str, ...] = ()
-    """What the file does not say, and was inferred."""
+    """What the file does not say, and was inferred; what was not taken of it."""
     path: Path | None = None
     """The folder or file, where it is one; otherwise it came from the Hub."""
 
@@ -65,21 +75,54 @@ class Checkpoint:
         return Layout(self.config.feat_extract_norm == "group", self.config.do_stable_layer_norm)
 
 
-def read_checkpoint(source: str, heads: int | None = None) -> Checkpoint:
-    """Read a checkpoint: a folder or Hub id in Hugging Face format, a run of ours, or a ``.pt`` of fairseq or fairseq2.
+@dataclass(frozen=True)
+class _Found:
+    """What a source holds, before it is held against its architecture."""
+
+    format: Format
+    config: PretrainedConfig
+    weights: dict[str, Tensor]
+    """Under ``Wav2Vec2ForPreTraining``'s names."""
+    original: dict[str, Tensor]
+    left: tuple[str, ...]
+    """Names that have no counterpart."""
+    normalise: bool
+    notes: tuple[str, ...]
+
+
+def read_checkpoint(source: str, heads: int | None = None, family: Family = "wav2vec2") -> Checkpoint:
+    """Read a wav2vec 2.0 or a HuBERT: a folder or Hub id in Hugging Face format, a run of ours, or a file of weights.
+
+    Files are fairseq's and fairseq2's ``.pt``, transformers' ``.bin`` (whole, or the index of its parts) and
+    ``.safetensors``, and Lightning's ``.ckpt``.
 
     Args:
         source: where it is.
         heads: number of attention heads where the file does not say it (else width / 64).
+        family: whose configuration is wanted.
 
     Raises:
-        UserError: it cannot be read, holds what could run something, or is of another architecture.
+        UserError: it cannot be read, holds what could run something, or computes what is not computed here.
     """
     path = place_of(source)
-    if path is not None and path.is_file():
-        return _from_file(path, source, heads)
     with quiet():
-        return _from_transformers(path, source)
+        if path is None:
+            found = _on_the_hub(source, family)
+        elif path.is_dir():
+            found = _in_a_folder(path, source, family)
+        else:
+            found = _in_a_file(path, source, heads, family)
+    return _checked(source, family, found, path)
+
+
+def refuse_not_finite(source: str, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights of which values are NaN or infinite."""
+    bad = sorted(name for name, value in weights.items() if not torch.isfinite(value).all())
+    if bad:
+        raise UserError(
+            f"{source} has NaN or infinite values in {len(bad)} of {len(weights)} weights: {', '.join(bad)}; take a "
+            "checkpoint from before they came about"
+        )
 
 
 def place_of(source: str) -> Path | None:
@@ -90,10 +133,10 @@ def place_of(source: str) -> Path | None:
     """
     path = Path(source)
     # A name of the Hub is NAME or OWNER/NAME.
-    names_a_path = source.startswith((".", "/")) or source.count("/") > 1 or path.suffix in (".pt", ".pth", ".bin")
+    names_a_path = source.startswith((".", "/")) or source.count("/") > 1 or source.endswith(ENDINGS)
     if names_a_path and not path.exists():
         raise UserError(f"there is no file or folder {source}; nonverbal pretrain writes an encoder to RUN/encoder")
-    if (path / "state.json").is_file():
+    if ((path.parent if path.is_file() else path) / "state.json").is_file():
         raise UserError(
             f"{source} is a checkpoint that continues its own run; give the run's folder, whose encoder/ is its best"
         )
@@ -107,43 +150,102 @@ def place_of(source: str) -> Path | None:
     return path if path.exists() else None
 
 
-def _from_transformers(path: Path | None, source: str) -> Checkpoint:
-    place = source if path is None else str(path)
+def _on_the_hub(source: str, family: Family) -> _Found:
+    config = _read_config(source, None, family)
     try:
-        config = AutoConfig.from_pretrained(place)
-        if config.model_type not in _FAMILY:
-            raise another(source, f"a {config.model_type!r} model")
-        model, info = _FAMILY[config.model_type].from_pretrained(
-            place, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        model, info = _MODELS[config.model_type].from_pretrained(
+            source, config=with_mask(config), use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        raise unloadable(source, None, error) from error
+    present = {name: value for name, value in model.state_dict().items() if name not in info["missing_keys"]}
+    prefix = "" if config.model_type == "wav2vec2" else "wav2vec2."
+    weights = {prefix + name: value for name, value in present.items()}
+    left = (*info["unexpected_keys"], *(str(key) for key in info["mismatched_keys"]))
+    return _Found("transformers", config, weights, present, left, *_extractor(None, source, config))
+
+
+def _in_a_folder(path: Path, source: str, family: Family) -> _Found:
+    config = _read_config(source, path, family)
+    try:
+        held = hold(file_in(path), encoders)
+    except FileNotFoundError as error:
+        raise unloadable(source, path, error) from error
+    return _beside_a_config(source, path, held, config)
+
+
+def _in_a_file(path: Path, source: str, heads: int | None, family: Family) -> _Found:
+    held = hold(path, encoders)
+    if held.encoder is None:
+        raise another(source, f"weights such as {', '.join(sorted(held.weights)[:3]) or 'none at all'}")
+    if held.encoder[0] == "transformers" and path.with_name("config.json").is_file():
+        return _beside_a_config(source, path.parent, held, _read_config(source, path.parent, family))
+    return _alone(source, held, heads)
+
+
+def _beside_a_config(source: str, folder: Path, held: Held, config: PretrainedConfig) -> _Found:
+    """Weights of transformers, of which a config.json says the architecture."""
+    if held.encoder is None or held.encoder[0] != "transformers":
+        raise another(source, f"weights such as {', '.join(sorted(held.weights)[:3]) or 'none at all'}")
+    own, left = _without_prefix(held.weights, *held.encoder)
+    normalise, notes = _extractor(folder, str(folder), config)
+    return _Found("transformers", config, own, own, tuple(left), normalise, (*held.notes, *notes))
+
+
+def _alone(source: str, held: Held, heads: int | None) -> _Found:
+    """Weights whose architecture is read off their shapes, and what configuration lies in their file."""
+    format_, prefix = held.encoder
+    own, left = _without_prefix(held.weights, format_, prefix)
+    settings = settings_of(source, held.tree)
+    layout = layout_of(own, format_, settings.options.get("do_stable_layer_norm"))
+    weights = renamed(own, format_, "transformers", layout)
+    back = set(renamed(weights, "transformers", format_, layout))
+    left += [name for name in own if name not in back and name != NO_COUNTERPART]
+    config, notes = config_of_weights(source, weights, layout, heads, settings)
+    normalise = settings.normalise
+    if normalise is None:
+        normalise = not layout.group_norm
+        notes += (_custom(normalise, "the file does not say"),)
+    return _Found(format_, config, weights, own, tuple(left), normalise, (*held.notes, *settings.notes, *notes))
+
+
+def _read_config(source: str, folder: Path | None, family: Family) -> PretrainedConfig:
+    """Read config.json and refuse what is not computed here; code beside it is never looked at."""
+    try:
+        given, _ = PretrainedConfig.get_config_dict(str(folder or source))
+        kind = _CONFIGS.get(str(given.get("model_type")))
+        if kind is None:
+            raise another(source, f"a {given.get('model_type')!r} model")
+        check_config(source, given, kind, family)
+        config: PretrainedConfig = kind.from_dict(given)
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise unloadable(source, path, error) from error
-    normalise, note = _extractor(path, place, config.feat_extract_norm == "group")
-    present = {name: value for name, value in model.state_dict().items() if name not in info["missing_keys"]}
-    left = (*info["unexpected_keys"], *(str(key) for key in info["mismatched_keys"]))
-    weights = {
-        name if config.model_type == "wav2vec2" else f"wav2vec2.{name}": value for name, value in present.items()
-    }
-    return _checked(source, "transformers", _as_wav2vec2(config), weights, present, left, normalise, note, path)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise unloadable(source, folder, error) from error
+    return config
 
 
-def _as_wav2vec2(config: Any) -> Wav2Vec2Config:
-    """A HuBERT's configuration as that of the wav2vec 2.0 model with the same encoder."""
-    if config.model_type == "wav2vec2":
-        return config
-    known = set(Wav2Vec2Config().to_dict()) - {"model_type", "architectures", "_name_or_path"}
-    return Wav2Vec2Config(**{key: value for key, value in config.to_dict().items() if key in known})
+def with_mask(config: PretrainedConfig) -> PretrainedConfig:
+    """A configuration under which transformers gives the model a mask embedding; masks are drawn here."""
+    if not (config.mask_time_prob or 0) > 0:
+        config.mask_time_prob = type(config)().mask_time_prob
+    return config
 
 
-def _extractor(path: Path | None, place: str, group_norm: bool) -> tuple[bool, tuple[str, ...]]:
-    if path is not None and not (path / "preprocessor_config.json").is_file():
-        return not group_norm, (_custom(not group_norm, "there is no preprocessor_config.json"),)
+def _extractor(folder: Path | None, place: str, config: PretrainedConfig) -> tuple[bool, tuple[str, ...]]:
+    if folder is not None and not (folder / "preprocessor_config.json").is_file():
+        normalise = config.feat_extract_norm != "group"
+        return normalise, (_custom(normalise, "there is no preprocessor_config.json"),)
     try:
-        return bool(Wav2Vec2FeatureExtractor.from_pretrained(place).do_normalize), ()
-    except (OSError, ValueError) as error:
-        raise unloadable(place, path, error) from error
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(place)
+    except (OSError, ValueError, TypeError) as error:
+        raise unloadable(place, folder, error) from error
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise UserError(
+            f"{place}: preprocessor_config.json asks for {extractor.sampling_rate} Hz, but waveforms of {SAMPLE_RATE} "
+            "Hz are read here"
+        )
+    return bool(extractor.do_normalize), ()
 
 
 def _custom(normalise: bool, why: str) -> str:
@@ -151,99 +253,64 @@ def _custom(normalise: bool, why: str) -> str:
     return f"waveforms {does}, as is the custom for this layout: {why}"
 
 
-def _from_file(path: Path, source: str, heads: int | None) -> Checkpoint:
-    tree = load_weights_only(path)
-    state = tree.get("model", tree) if isinstance(tree, dict) else {}
-    tensors = {str(name): value for name, value in _items(state) if isinstance(value, Tensor)}
-    found = recognise(tensors)
-    if found is None:
-        raise another(source, f"weights such as {', '.join(sorted(tensors)[:3]) or 'none at all'}")
-    format_, prefix = found
-    own, left = _without_prefix(tensors, format_, prefix)
-    settings = {key: tree.get(key) for key in ("cfg", "args")} | _config_beside(path, format_)
-    pre_norm = find(settings, "layer_norm_first")
-    layout = layout_of(own, format_, find(settings, "do_stable_layer_norm") if pre_norm is None else pre_norm)
-    weights = renamed(own, format_, "transformers", layout)
-    back = set(renamed(weights, "transformers", format_, layout))
-    left += [name for name in own if name not in back and name != NO_COUNTERPART]
-    heads = find(settings, "encoder_attention_heads") or find(settings, "num_attention_heads") or heads
-    config, notes = config_of_weights(source, weights, layout, heads)
-    normalise = find(settings, "normalize")
-    if normalise is None:
-        normalise = not layout.group_norm
-        notes += (_custom(normalise, "the file does not say"),)
-    return _checked(source, format_, config, weights, own, left, bool(normalise), notes, path)
-
-
-def _items(state: Any) -> Iterable[tuple[Any, Any]]:
-    return state.items() if isinstance(state, Mapping) else ()
-
-
 def _without_prefix(tensors: Mapping[str, Tensor], format_: Format, prefix: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Divide weights into the model's own, without what stands before its names and in float32, and others' names."""
+    """Divide weights into the model's own, without what stands before its names, and others' names."""
     if format_ != "transformers":
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        left = [name for name in tensors if not name.startswith(prefix)]
-    else:
-        # The encoder's names have a prefix in a model with a head, and the head's have none.
-        own = {
-            f"wav2vec2.{name.removeprefix(prefix)}" if name.startswith(prefix) else name: value
-            for name, value in tensors.items()
-        }
-        # As weight norm was called before PyTorch's parametrizations.
-        old = {"conv.weight_g": "original0", "conv.weight_v": "original1"}
-        for end, new in old.items():
-            name = f"wav2vec2.encoder.pos_conv_embed.{end}"
-            if name in own:
-                own[name.removesuffix(end) + f"conv.parametrizations.weight.{new}"] = own.pop(name)
-        left = []
-    return {name: value.float() if value.is_floating_point() else value for name, value in own.items()}, left
+        return own, [name for name in tensors if not name.startswith(prefix)]
+    # The encoder's names have a prefix in a model with a head, and the head's have what stands before both.
+    outer = next((prefix.removesuffix(name) for name in ("wav2vec2.", "hubert.") if prefix.endswith(name)), prefix)
+    own = {}
+    for name, value in tensors.items():
+        if name.startswith(prefix) and (outer != prefix or name.removeprefix(prefix).startswith(_PARTS)):
+            own[f"wav2vec2.{name.removeprefix(prefix)}"] = value
+        elif name.startswith(outer):
+            own[name.removeprefix(outer)] = value
+    # As weight norm was called before PyTorch's parametrizations.
+    for end, new in {"conv.weight_g": "original0", "conv.weight_v": "original1"}.items():
+        name = f"wav2vec2.encoder.pos_conv_embed.{end}"
+        if name in own:
+            own[name.removesuffix(end) + f"conv.parametrizations.weight.{new}"] = own.pop(name)
+    return own, [name for name in tensors if not name.startswith(outer)]
 
 
-def _config_beside(path: Path, format_: Format) -> dict[str, Any]:
-    """The config.json and preprocessor_config.json beside a ``pytorch_model.bin``."""
-    if format_ != "transformers":
-        return {}
-    settings = {}
-    for name, key in (("config.json", "config"), ("preprocessor_config.json", "extractor")):
-        file = path.with_name(name)
-        if file.is_file():
-            settings[key] = json.loads(file.read_text(encoding="utf-8"))
-    extractor = settings.get("extractor", {})
-    return settings | ({"normalize": extractor["do_normalize"]} if "do_normalize" in extractor else {})
-
-
-def _checked(
-    source: str,
-    format_: Format,
-    config: Wav2Vec2Config,
-    weights: dict[str, Tensor],
-    original: dict[str, Tensor],
-    left: Iterable[str],
-    normalise: bool,
-    notes: tuple[str, ...],
-    path: Path | None,
-) -> Checkpoint:
+def _checked(source: str, family: Family, found: _Found, path: Path | None) -> Checkpoint:
     """Refuse what is no whole encoder of this family, and leave over what is no whole quantiser."""
-    left = sorted(left)
-    with torch.device("meta"):
-        expected = {name: value.shape for name, value in Wav2Vec2ForPreTraining(config).state_dict().items()}
-    strange = [name for name in left if name.startswith(_INSIDE) and not name.startswith("wav2vec2.adapter.")]
-    lacking = sorted(name for name in expected.keys() - weights.keys() if not name.startswith(HEAD) and name != MASK)
-    if strange or lacking:
-        found = [f"{len(strange)} unknown weights ({', '.join(strange[:2])})"] if strange else []
-        found += [f"{len(lacking)} missing ones ({', '.join(lacking[:2])})"] if lacking else []
-        raise another(source, " and ".join(found))
+    config = shared_config(found.config, family)
+    config = with_mask(config) if MASK in found.weights else config
+    expected = _expected(source, config)
+    weights = found.weights
     head = [name for name in expected if name.startswith(HEAD)]
-    if not all(name in weights and weights[name].shape == expected[name] for name in head):
+    if not all(name in weights for name in head):
         # A recogniser's or HuBERT's final_proj, say: alone it means nothing here.
-        left = [*left, *(name for name in weights if name.startswith(HEAD))]
-        weights = {name: value for name, value in weights.items() if not name.startswith(HEAD)}
-    wrong = [name for name in weights if name in expected and weights[name].shape != expected[name]]
-    if wrong:
-        raise another(source, f"{wrong[0]} in shape {tuple(weights[wrong[0]].shape)}, not {tuple(expected[wrong[0]])}")
+        expected = {name: shape for name, shape in expected.items() if name not in head}
+    left = sorted({*found.left, *(name for name in weights if name not in expected)})
+    strange = [name for name in left if name.startswith(_INSIDE) and not name.startswith("wav2vec2.adapter.")]
+    lacking = sorted(name for name in expected.keys() - weights.keys() if name != MASK)
+    if strange or lacking:
+        said = [f"{len(strange)} unknown weights ({', '.join(strange[:2])})"] if strange else []
+        said += [f"{len(lacking)} missing ones ({', '.join(lacking[:2])})"] if lacking else []
+        raise another(source, " and ".join(said))
     kept = {name: value for name, value in weights.items() if name in expected}
-    return Checkpoint(source, format_, config, kept, original, tuple(left), normalise, notes, path)
+    for name, value in kept.items():
+        if value.shape != expected[name]:
+            raise another(source, f"{name} in shape {tuple(value.shape)}, not {tuple(expected[name])}")
+        if not value.is_floating_point():
+            raise another(source, f"{name} in {value.dtype}, which is no number as it stands")
+    return Checkpoint(
+        source, found.format, config, kept, found.original, tuple(left), found.normalise, found.notes, path
+    )
+
+
+def _expected(source: str, config: PretrainedConfig) -> dict[str, torch.Size]:
+    """Return the shapes of a model of this configuration, under ``Wav2Vec2ForPreTraining``'s names."""
+    prefix = "" if config.model_type == "wav2vec2" else "wav2vec2."
+    try:
+        with torch.device("meta"):
+            state = _MODELS[config.model_type](config).state_dict()
+    except (ValueError, TypeError, RuntimeError, KeyError, ArithmeticError, AttributeError) as error:
+        raise UserError(f"{source}: transformers makes no model of its configuration: {error}") from error
+    return {prefix + name: value.shape for name, value in state.items()}
 
 
 def unloadable(source: str, path: Path | None, error: Exception) -> UserError:
@@ -254,6 +321,6 @@ def unloadable(source: str, path: Path | None, error: Exception) -> UserError:
         hint = f"; there is no folder {source} here, so it was taken for a name of the Hugging Face Hub"
     elif isinstance(error, SafetensorError):
         hint = f"; {path / 'model.safetensors'} is cut short or damaged: copy, download or export it again"
-    elif (path / "pytorch_model.bin").is_file() and not list(path.glob("*.safetensors")):
-        hint = f"; its weights are pickled: nonverbal convert {path / 'pytorch_model.bin'} --to transformers reads them"
+    elif (pickled := sorted(path.glob("pytorch_model.bin*"))) and not list(path.glob("*.safetensors")):
+        hint = f"; its weights are pickled: nonverbal convert {pickled[0]} --to transformers reads them"
     return UserError(f"cannot load the checkpoint {source!r}: {reason}{hint}")

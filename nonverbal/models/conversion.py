@@ -1,17 +1,19 @@
 """Checkpoints from one format to another, and the proof that they compute the same."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2Model
 
 from nonverbal.errors import UserError
 from nonverbal.files import room_for, whole
 from nonverbal.models import ssam
-from nonverbal.models.checkpoints import Checkpoint
+from nonverbal.models.checkpoints import Checkpoint, refuse_not_finite
+from nonverbal.models.config_keys import FAIRSEQ_ACTIVATIONS
 from nonverbal.models.families import AnyCheckpoint, read_any
 from nonverbal.models.names import NO_COUNTERPART, Format, renamed
 from nonverbal.models.states import fixed_signal, own_states, prepared
@@ -30,6 +32,10 @@ NO_HISTORY: dict[str, Any] = {
 """What fairseq looks for in every checkpoint before it reads weights (``checkpoint_utils._upgrade_state_dict``)."""
 
 
+ROUNDING = 1e-4
+"""Difference of hidden states between two implementations in float32, over their largest value."""
+
+
 @dataclass(frozen=True)
 class Conversion:
     """What came of one."""
@@ -39,22 +45,38 @@ class Conversion:
     """As it was read back."""
     differences: list[float]
     """Largest difference of the hidden states, of each layer."""
+    scales: list[float]
+    """Largest value of the source's hidden states, of each layer."""
     implementations: tuple[str, str]
     """By which the source's and the result's states were computed."""
 
+    @property
+    def tolerances(self) -> list[float]:
+        """The largest difference of each layer that is none: 0 by one implementation, rounding by two."""
+        share = 0.0 if self.implementations[0] == self.implementations[1] else ROUNDING
+        return [share * scale for scale in self.scales]
+
 
 def convert(source: str, target: Target, out: Path, overwrite: bool = False, heads: int | None = None) -> Conversion:
-    """Write a checkpoint in another format, read it back, and compare hidden states on a fixed signal.
+    """Write a checkpoint in another format, read it back, compare weights and hidden states, and only then keep it.
 
     Raises:
-        UserError: the source cannot be read, or ``out`` is there and may not be replaced.
+        UserError: the source cannot be read or has values that are no numbers, the target cannot say what it computes,
+            ``out`` is there and may not be replaced, or what was written is not the same.
     """
     checkpoint = read_any(source, heads)
     check_target(checkpoint, target)
     check_out(out, checkpoint, target, overwrite)
+    refuse_not_finite(source, checkpoint.weights)
     with room_for(out), whole(out) as new:
         write(checkpoint, target, new)
-    result = read_any(str(out), getattr(checkpoint.config, "num_attention_heads", None))
+        conversion = _read_back(checkpoint, target, new)
+        check_same(conversion, out)
+    return replace(conversion, result=replace(conversion.result, source=str(out), path=out))
+
+
+def _read_back(checkpoint: AnyCheckpoint, target: Target, written: Path) -> Conversion:
+    result = read_any(str(written), getattr(checkpoint.config, "num_attention_heads", None))
     if isinstance(checkpoint, ssam.Checkpoint) and isinstance(result, ssam.Checkpoint) and target == "ssam":
         # The file holds weights alone.
         ssam.read_alike(checkpoint, result)
@@ -62,17 +84,65 @@ def convert(source: str, target: Target, out: Path, overwrite: bool = False, hea
     before, by = own_states(checkpoint, inputs)
     after, by_after = own_states(result, inputs)
     differences = [float((a - b).abs().max()) for a, b in zip(before, after, strict=True)]
-    return Conversion(checkpoint, result, differences, (by, by_after))
+    scales = [float(a.abs().max()) for a in before]
+    return Conversion(checkpoint, result, differences, scales, (by, by_after))
+
+
+def check_same(conversion: Conversion, out: Path) -> None:
+    """Refuse a result that is not its source: weights to the bit, states to the bit by one implementation.
+
+    Raises:
+        UserError: says what differs, and names what the target has no place for.
+    """
+    source, result = conversion.source, conversion.result
+    names = source.weights.keys() | result.weights.keys()
+    wrong = sorted(name for name in names if not _equal(source.weights.get(name), result.weights.get(name)))
+    apart = [
+        f"layer {layer} by {difference:.1e}"
+        for layer, (difference, most) in enumerate(zip(conversion.differences, conversion.tolerances, strict=True))
+        # Not a number is never within it.
+        if not difference <= most
+    ]
+    said = [f"weights {', '.join(wrong)}"] if wrong else []
+    said += [f"hidden states of {', '.join(apart)}"] if apart else []
+    said += [] if source.normalise == result.normalise else ["whether waveforms are normalised"]
+    if said:
+        dropped = f"; left over of the source: {', '.join(source.left_over)}" if source.left_over else ""
+        raise UserError(
+            f"{out} is not kept: what was written is not {source.source}, but differs in {'; '.join(said)}{dropped}"
+        )
+
+
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is not None and b is not None and torch.equal(a, b)
 
 
 def check_target(checkpoint: AnyCheckpoint, target: Target) -> None:
-    """Refuse a format that the family has not."""
+    """Refuse a format that the family does not have, or that cannot say what the model computes."""
     formats = ("ssam", "transformers") if isinstance(checkpoint, ssam.Checkpoint) else get_args(Format)
     if target not in formats:
         family = "an Audio Mamba" if isinstance(checkpoint, ssam.Checkpoint) else "a wav2vec 2.0"
         raise UserError(
             f"{checkpoint.source} is {family}, for which --to is {' or '.join(formats)}, but it is {target}"
         )
+    if isinstance(checkpoint, Checkpoint) and target != "transformers":
+        _check_sayable(checkpoint, target)
+
+
+def _check_sayable(checkpoint: Checkpoint, target: Target) -> None:
+    """Refuse what fairseq's and fairseq2's models cannot be told to compute."""
+    config = checkpoint.config
+    activations = FAIRSEQ_ACTIVATIONS.values() if target == "fairseq" else ("gelu",)
+    for key, sayable in (
+        ("hidden_act", tuple(dict.fromkeys(activations))),
+        ("feat_extract_activation", ("gelu",)),
+        ("layer_norm_eps", (1e-5,)),
+    ):
+        if getattr(config, key) not in sayable:
+            raise UserError(
+                f"{checkpoint.source} has {key} {getattr(config, key)!r}, but a model of {target} always has "
+                f"{' or '.join(map(repr, sayable))}; --to transformers keeps it"
+            )
 
 
 def check_out(out: Path, checkpoint: AnyCheckpoint, target: Target, overwrite: bool) -> None:
@@ -126,6 +196,7 @@ def fairseq_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "_name": "wav2vec2",
         "extractor_mode": "default" if config.feat_extract_norm == "group" else "layer_norm",
         "layer_norm_first": config.do_stable_layer_norm,
+        "activation_fn": {theirs: ours for ours, theirs in FAIRSEQ_ACTIVATIONS.items()}[config.hidden_act],
         "conv_bias": config.conv_bias,
         "conv_feature_layers": str([tuple(layer) for layer in layers]),
         "encoder_layers": config.num_hidden_layers,

@@ -100,13 +100,14 @@ NO_COUNTERPART = "quantizer.num_updates"
 """fairseq2 counts updates in the model, for its Gumbel temperature; the others take the run's."""
 
 
-def recognise(names: Iterable[str]) -> tuple[Format, str] | None:
-    """Return the format of names, and the prefix that all of an encoder's have; None where they are of neither."""
-    for name in names:
-        for format_, first in FIRST.items():
-            if name == first or name.endswith(f".{first}"):
-                return format_, name.removesuffix(first)
-    return None
+def encoders(names: Iterable[str]) -> list[tuple[Format, str]]:
+    """Return of each encoder among the names its format, and the prefix that all of its names have."""
+    return [
+        (format_, name.removesuffix(first))
+        for name in names
+        for format_, first in FIRST.items()
+        if name == first or name.endswith(f".{first}")
+    ]
 
 
 def layout_of(names: Iterable[str], source: Format, pre_norm: bool | None) -> Layout:

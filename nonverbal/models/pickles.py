@@ -7,8 +7,10 @@ object that only keeps what it is given; any other, and the file is refused. Wha
 
 import pickletools
 import re
+import warnings
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -17,8 +19,11 @@ import torch
 
 from nonverbal.errors import UserError
 
-CONFIGURATION = ("argparse", "collections", "enum", "fairseq", "ml_collections", "omegaconf", "pathlib", "typing")
-"""Packages whose objects the files of fairseq and SSAM hold besides tensors; none of them is imported."""
+CONFIGURATION = (
+    *("argparse", "collections", "enum", "fairseq", "ml_collections", "omegaconf", "pathlib", "typing"),
+    *("lightning", "lightning_fabric", "pytorch_lightning"),
+)
+"""Packages whose objects the files of fairseq, SSAM and Lightning hold besides tensors; none of them is imported."""
 
 PLAIN = {
     *(f"builtins.{name}" for name in ("bool", "bytes", "dict", "float", "int", "list", "object", "str", "tuple")),
@@ -30,6 +35,9 @@ PLAIN = {
 
 TORCHS_OWN = {"_codecs.encode", "builtins.bytearray", "builtins.complex", "builtins.set", "collections.OrderedDict"}
 """Harmless names that ``weights_only`` knows besides PyTorch's own."""
+
+READABLE = 2
+"""Pickle protocol that torch.save writes unless told otherwise, and that ``weights_only`` reads."""
 
 LEGACY_STREAMS = 5
 """Pickles at the head of a file from before PyTorch 1.6: magic number, protocol, system, object, storages."""
@@ -57,7 +65,9 @@ def load_weights_only(path: Path) -> Any:
     names = _checked_globals(path)
     stubs: list[Any] = [(Inert, name) for name in sorted(names - TORCHS_OWN) if not name.startswith("torch.")]
     try:
-        with torch.serialization.safe_globals(stubs):
+        with torch.serialization.safe_globals(stubs), warnings.catch_warnings():
+            # Of pickle protocols that it may not read: it does, or the error is said below.
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Whatever torch stumbles over in a damaged file, and its own refusals.
@@ -85,6 +95,29 @@ def _harmless(name: str) -> bool:
 
 def list_globals(path: Path) -> Iterator[str]:
     """Yield the globals that a file's pickles name, as ``module.name``, without executing anything."""
+    strings: deque[str] = deque(maxlen=2)
+    memo: dict[int, str | None] = {}
+    last: str | None = None
+    for code, argument in _operations(path):
+        if code == "PROTO":
+            memo, last = {}, None
+        elif code in ("GLOBAL", "INST"):
+            module, name = str(argument).split(" ", 1)
+            yield _today(module, name)
+        elif code == "STACK_GLOBAL":
+            # Taken from the stack; torch reads no such pickle, so this name is for the message alone.
+            yield _today(*strings) if len(strings) > 1 else "an unknown name"
+        if code in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
+            memo[len(memo) if argument is None else int(argument)] = last
+            continue
+        last = memo.get(int(argument)) if code in ("GET", "BINGET", "LONG_BINGET") else argument
+        last = last if isinstance(last, str) else None
+        if last is not None:
+            strings.append(last)
+
+
+def _operations(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield what a file's pickles do, one after the other: the name of each operation, and its argument."""
     with open(path, "rb") as file:
         # As torch tells them apart: a legacy file may have a zip at its end.
         zipped = file.read(4) == b"PK\x03\x04"
@@ -95,25 +128,17 @@ def list_globals(path: Path) -> Iterator[str]:
                 raise ValueError("a zip file without data.pkl")
             for member in members:
                 with archive.open(member) as file:
-                    yield from _globals(file)
+                    yield from _of_one(file)
         return
     with open(path, "rb") as file:
         for _ in range(LEGACY_STREAMS):
-            yield from _globals(file)
+            yield from _of_one(file)
 
 
-def _globals(file: IO[bytes]) -> Iterator[str]:
-    """Yield the globals of one pickle, and leave the file behind it."""
-    strings: list[str] = []
+def _of_one(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """Yield what one pickle does, and leave the file behind it."""
     for code, argument, _ in pickletools.genops(file):
-        if code.name in ("GLOBAL", "INST"):
-            module, name = str(argument).split(" ", 1)
-            yield _today(module, name)
-        elif code.name == "STACK_GLOBAL":
-            # Taken from the stack; torch reads no such pickle, so this name is for the message alone.
-            yield _today(*strings[-2:]) if len(strings) > 1 else "an unknown name"
-        elif isinstance(argument, str):
-            strings.append(argument)
+        yield code.name, argument
 
 
 def _today(module: str, name: str) -> str:
@@ -125,6 +150,11 @@ def _today(module: str, name: str) -> str:
 def _unreadable(path: Path, error: Exception) -> UserError:
     if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return UserError(f"{path} is refused: it asks for {found[1]}, which no checkpoint needs; nothing in it was run")
+    if re.search(r"Unsupported operand \d+", str(error)) and (protocol := _protocol(path)) > READABLE:
+        return UserError(
+            f"{path} is written in pickle protocol {protocol}, and what runs nothing of a file reads protocol "
+            f"{READABLE}; write it again with torch.save, without pickle_protocol"
+        )
     reason = " ".join(str(error).split())[:160] or type(error).__name__
     return UserError(
         f"{path} cannot be read ({reason}); it is cut short, damaged, or no file that torch.save wrote: download it "
@@ -132,24 +162,47 @@ def _unreadable(path: Path, error: Exception) -> UserError:
     )
 
 
+def _protocol(path: Path) -> int:
+    """The highest pickle protocol in a file that was read before."""
+    return max((int(argument) for code, argument in _operations(path) if code == "PROTO"), default=0)
+
+
 def find(tree: Any, key: str) -> Any:
     """Return the first value under ``key`` anywhere in a configuration that was read, None where there is none."""
+    values = (_plain(group[key]) for group in _groups(tree) if key in group)
+    return next((value for value in values if value is not None), None)
+
+
+def subtree(tree: Any, key: str) -> dict[str, Any] | None:
+    """Return the first group of settings of this name anywhere in a configuration, None where there is none."""
+    below = (_content(group[key]) for group in _groups(tree) if key in group)
+    return next((group for group in below if isinstance(group, dict)), None)
+
+
+def _groups(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield every group of settings, from the top down."""
     seen: set[int] = set()
     waiting = [tree]
     while waiting:
         node = waiting.pop(0)
-        if isinstance(node, Inert):
-            node = node.__dict__
+        node = node.__dict__ if isinstance(node, Inert) else node
         if id(node) in seen or not isinstance(node, dict | list | tuple):
             continue
         # omegaconf's nodes point to their parents.
         seen.add(id(node))
-        if isinstance(node, dict) and key in node and _plain(node[key]) is not None:
-            return _plain(node[key])
+        if isinstance(node, dict):
+            yield node
         waiting += list(node.values() if isinstance(node, dict) else node)
-    return None
+
+
+def _content(node: Any) -> Any:
+    """What an object of a configuration holds: omegaconf's under a name of its own."""
+    return node.__dict__.get("_content", node.__dict__) if isinstance(node, Inert) else node
 
 
 def _plain(value: Any) -> Any:
-    """The value of omegaconf's node."""
-    return value.__dict__.get("_val") if isinstance(value, Inert) else value
+    """The value of omegaconf's node, or of an enumeration; None for one that only says where the value stands."""
+    if isinstance(value, Inert):
+        given = value.__dict__.get("given", ())
+        return _plain(value.__dict__["_val"] if "_val" in value.__dict__ else given[0] if len(given) == 1 else None)
+    return None if isinstance(value, str) and value.startswith("${") else value

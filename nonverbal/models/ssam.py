@@ -2,7 +2,7 @@
 
 import math
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, Wav2Vec2FeatureExtractor
+from transformers import PretrainedConfig, Wav2Vec2FeatureExtractor
 
 from nonverbal.errors import UserError
 from nonverbal.models.audio_mamba import (
@@ -21,10 +21,11 @@ from nonverbal.models.audio_mamba import (
     positions,
     register,
 )
-from nonverbal.models.checkpoints import place_of, unloadable
-from nonverbal.models.pickles import load_weights_only
+from nonverbal.models.checkpoints import place_of, refuse_not_finite, unloadable
+from nonverbal.models.config_keys import check_config
 from nonverbal.models.quiet import quiet
 from nonverbal.models.start import Account
+from nonverbal.models.weight_files import Held, file_in, hold
 from nonverbal.seeding import Stream, torch_seed
 
 INSIDE = "audio_mamba."
@@ -32,6 +33,15 @@ INSIDE = "audio_mamba."
 
 HEAD = ("mask_token", "pred.")
 """Where the names of pretraining's own weights begin."""
+
+CLASSIFIER = "classifier."
+"""Where the names of a classifier's head begin."""
+
+FIRST = "blocks.0.mixer.A_log"
+"""A weight of every encoder."""
+
+HALF_PRECISION = 8e-3
+"""The most by which a sine in half precision is beside its value."""
 
 READING = ("standardisation", "padding", "frame_order")
 """Settings of the configuration that say how clips are read."""
@@ -137,6 +147,7 @@ def build_model(
         if init is None:
             return AudioMambaForPreTraining(config_of(architecture, **options)), None
         checkpoint = read_checkpoint(init)
+    refuse_not_finite(init, checkpoint.weights)
     config = checkpoint.config
     own = Architecture(**{name: getattr(config, _CALLED.get(name, name)) for name in Architecture.__dataclass_fields__})
     if architecture not in (Architecture(), own):
@@ -185,11 +196,11 @@ def is_audio_mamba(source: str) -> bool:
             return content.find(b".mixer.A_log") >= 0
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(str(path or source), trust_remote_code=False)
+            given, _ = PretrainedConfig.get_config_dict(str(path or source))
     except (OSError, ValueError, KeyError):
         # Whoever reads it says why it cannot be read.
         return False
-    return bool(config.model_type == AudioMambaConfig.model_type)
+    return bool(given.get("model_type") == AudioMambaConfig.model_type)
 
 
 def read_checkpoint(source: str) -> Checkpoint:
@@ -201,26 +212,65 @@ def read_checkpoint(source: str) -> Checkpoint:
         UserError: it cannot be read, holds what could run something, lacks weights, or is of another architecture.
     """
     path = place_of(source)
-    if path is not None and path.is_file():
-        return _from_released(source, path)
-    place = str(path or source)
+    with quiet():
+        if path is None:
+            return _on_the_hub(source)
+        if path.is_file():
+            return _in_a_file(source, path)
+        config = _read_config(source, path)
+        try:
+            held = hold(file_in(path), encoders)
+        except FileNotFoundError as error:
+            raise unloadable(source, path, error) from error
+        return _built(source, "transformers", config, held, path)
+
+
+def encoders(names: Iterable[str]) -> list[str]:
+    """Return what stands before the names of each Audio Mamba's encoder among the names."""
+    return [name.removesuffix(FIRST) for name in names if name == FIRST or name.endswith(f".{FIRST}")]
+
+
+def _on_the_hub(source: str) -> Checkpoint:
+    config = _read_config(source, None)
     try:
-        with quiet():
-            config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-            if config.model_type != AudioMambaConfig.model_type:
-                raise UserError(f"{source} is a {config.model_type!r} model, not an Audio Mamba")
-            model, info = AudioMambaForPreTraining.from_pretrained(
-                place, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise unloadable(source, path, error) from error
-    lacking = sorted(info["missing_keys"])
-    unknown = sorted(info["unexpected_keys"])
-    left_over = tuple(name for name in unknown if name.startswith("classifier."))
+        model, info = AudioMambaForPreTraining.from_pretrained(
+            source, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        raise unloadable(source, None, error) from error
+    lacking, unknown = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
+    left_over = tuple(name for name in unknown if name.startswith(CLASSIFIER))
     strange = [*(name for name in unknown if name not in left_over), *map(str, info["mismatched_keys"])]
     _check_whole(source, lacking, strange)
-    model.config.auto_map = AudioMambaConfig().auto_map
-    return Checkpoint(source, "transformers", model, tuple(lacking), left_over, path=path)
+    return Checkpoint(source, "transformers", model, tuple(lacking), left_over)
+
+
+def _read_config(source: str, folder: Path | None) -> AudioMambaConfig:
+    try:
+        given, _ = PretrainedConfig.get_config_dict(str(folder or source))
+        if given.get("model_type") != AudioMambaConfig.model_type:
+            raise UserError(f"{source} is a {given.get('model_type')!r} model, not an Audio Mamba")
+        check_config(source, given, AudioMambaConfig, AudioMambaConfig.model_type)
+        config: AudioMambaConfig = AudioMambaConfig.from_dict(given)
+    except UserError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise unloadable(source, folder, error) from error
+    config.auto_map = AudioMambaConfig().auto_map
+    return config
+
+
+def _in_a_file(source: str, path: Path) -> Checkpoint:
+    """A file of the released code, or of transformers with the config.json beside it."""
+    held = hold(path, encoders)
+    beside = path.with_name("config.json").is_file() and not any(name.endswith("pos_embed") for name in held.weights)
+    if held.encoder is not None and beside and is_audio_mamba(str(path.parent)):
+        return _built(source, "transformers", _read_config(source, path.parent), held, path)
+    if held.encoder is not None and held.encoder.endswith(INSIDE):
+        raise UserError(
+            f"{path} is an Audio Mamba of transformers, whose config.json says how clips are read; put that beside it"
+        )
+    return _built(source, "ssam", None, held, path)
 
 
 def export(model: AudioMambaForPreTraining, weights: Mapping[str, Tensor], folder: Path) -> None:
@@ -271,31 +321,47 @@ def _positions(config: AudioMambaConfig) -> Tensor:
     return torch.cat([torch.zeros(1, config.hidden_size), own])[None]
 
 
-def _from_released(source: str, path: Path) -> Checkpoint:
-    tree = load_weights_only(path)
-    state = tree.get("model", tree) if isinstance(tree, dict) else {}
+def _built(
+    source: str, format_: Literal["transformers", "ssam"], config: AudioMambaConfig | None, held: Held, path: Path
+) -> Checkpoint:
+    """Make a model of what a file holds; without a configuration it is the released code's."""
+    prefix = held.encoder or ""
+    outer = prefix.removesuffix(INSIDE)
     tensors = {
-        str(name).removeprefix("module."): value.float()
-        for name, value in (state.items() if isinstance(state, Mapping) else ())
-        if isinstance(value, Tensor) and value.is_floating_point()
+        name.removeprefix(prefix if name.startswith(prefix) else outer): value
+        for name, value in held.weights.items()
+        if name.startswith(outer) and (config is not None or value.is_floating_point())
     }
-    config = _config_of_weights(path, tensors)
     given = tensors.pop("pos_embed", None)
+    config = config or _config_of_weights(path, tensors)
+    _check_positions(path, given, config)
+    try:
+        model = AudioMambaForPreTraining(config)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise UserError(f"{source}: no model can be made of its configuration: {error}") from error
+    named = {name if name.startswith((*HEAD, CLASSIFIER)) else INSIDE + name: v for name, v in tensors.items()}
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    lacking = sorted(shapes.keys() - named.keys())
+    foreign = [name for name in held.weights if not name.startswith(outer)]
+    left_over = sorted([*foreign, *(name for name in named if name.startswith(CLASSIFIER))])
+    strange = [
+        f"{name} {tuple(value.shape)}"
+        for name, value in sorted(named.items())
+        if name not in left_over and (value.shape != shapes.get(name) or not value.is_floating_point())
+    ]
+    _check_whole(source, lacking, strange)
+    model.load_state_dict({name: named[name] for name in shapes if name in named}, strict=False)
+    return Checkpoint(source, format_, model, tuple(lacking), tuple(left_over), held.notes, path)
+
+
+def _check_positions(path: Path, given: Tensor | None, config: AudioMambaConfig) -> None:
+    """Refuse positions of another grid of patches; ours are computed."""
     expected = _positions(config)
-    if given is not None and (given.shape != expected.shape or (given - expected).abs().max() > 1e-4):
+    if given is not None and (given.shape != expected.shape or not (given - expected).abs().max() <= HALF_PRECISION):
         raise UserError(
             f"{path} has positions {tuple(given.shape)} that are not those of 50 x 5 patches of 4 frames x 16 bands; "
             "only models of windows of two seconds are read"
         )
-    with quiet():
-        model = AudioMambaForPreTraining(config)
-    named = {name if name.startswith(HEAD) else INSIDE + name: value for name, value in tensors.items()}
-    shapes = {name: value.shape for name, value in model.state_dict().items()}
-    lacking = sorted(shapes.keys() - named.keys())
-    strange = [f"{name} {tuple(named[name].shape)}" for name in sorted(named) if named[name].shape != shapes.get(name)]
-    _check_whole(source, lacking, strange)
-    model.load_state_dict(named, strict=False)
-    return Checkpoint(source, "ssam", model, tuple(lacking), path=path)
 
 
 def _config_of_weights(path: Path, tensors: Mapping[str, Tensor]) -> AudioMambaConfig:

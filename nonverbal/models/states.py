@@ -1,6 +1,7 @@
 """Hidden states of a checkpoint, by transformers' modules or by fairseq2's own."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
@@ -45,7 +46,9 @@ def encoder_of(checkpoint: AnyCheckpoint) -> Any:
 def states_of(model: Any, inputs: Tensor) -> States:
     """Return the hidden states of an encoder of transformers' kind for ``(1, T)``."""
     with torch.inference_mode():
-        return [state[0] for state in model(inputs, output_hidden_states=True).hidden_states]
+        # Whatever its configuration asks for.
+        output = model(inputs, output_hidden_states=True, return_dict=True)
+        return [state[0] for state in output.hidden_states]
 
 
 def own_states(checkpoint: AnyCheckpoint, inputs: Tensor) -> tuple[States, str]:
@@ -53,8 +56,11 @@ def own_states(checkpoint: AnyCheckpoint, inputs: Tensor) -> tuple[States, str]:
     if isinstance(checkpoint, ssam.Checkpoint):
         return states_of(encoder_of(checkpoint), inputs), "this toolkit"
     if checkpoint.format == "transformers" and checkpoint.path is not None and checkpoint.path.is_dir():
-        model = AutoModel.from_pretrained(checkpoint.path, use_safetensors=True, dtype=torch.float32)
-        return states_of(model.eval(), inputs), "transformers"
+        model = AutoModel.from_pretrained(
+            checkpoint.path, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
+        )
+        # As loaded they may begin at any byte of the file, by which sums are ordered: copies give the same bits.
+        return states_of(deepcopy(model).eval(), inputs), "transformers"
     if checkpoint.format == "fairseq2" and fairseq2_is_here():
         return fairseq2_states(checkpoint, inputs), "fairseq2"
     return states_of(encoder_of(checkpoint), inputs), "transformers"

@@ -159,6 +159,14 @@ def frames_of(samples: Counts, kernels: Sequence[int], strides: Sequence[int]) -
     return samples
 
 
+def frame_size(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
+    """Return how many samples a frame sees, and how many lie between the starts of two."""
+    window, hop = 1, 1
+    for kernel, stride in zip(kernels, strides, strict=True):
+        window, hop = window + (kernel - 1) * hop, hop * stride
+    return window, hop
+
+
 def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
     """Return ``(N, T)`` with zero mean and unit variance over each row's length, zeros beyond it.
 
@@ -175,7 +183,7 @@ def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
 def conv_features(encoder: Encoder, waveforms: Tensor) -> Tensor:
     """Return ``(N, S, C)`` of waveforms ``(N, T)``: the convolutions' output, before its LayerNorm."""
     layers = encoder.feature_extractor.conv_layers
-    if waveforms.device.type != "cpu":
+    if waveforms.device.type != "cpu" or encoder.config.feat_extract_activation != "gelu":
         hidden = waveforms[:, None]
         for layer in layers:
             hidden = layer(hidden)
@@ -185,12 +193,19 @@ def conv_features(encoder: Encoder, waveforms: Tensor) -> Tensor:
     if encoder.config.feat_extract_norm == "group":
         hidden = conv1d_group_norm(waveforms, first.weight, stride, layers[0].layer_norm)
     else:
-        hidden = layers[0].layer_norm(waveform_conv1d(waveforms, first.weight, first.bias, stride))
+        bias = first.weight.new_zeros(len(first.weight)) if first.bias is None else first.bias
+        hidden = layers[0].layer_norm(waveform_conv1d(waveforms, first.weight, bias, stride))
     for layer in layers[1:]:
         hidden = gelu_conv1d(hidden, layer.conv.weight, layer.conv.bias, layer.conv.stride[0])
         if encoder.config.feat_extract_norm == "layer":
             hidden = layer.layer_norm(hidden)
     return F.gelu(hidden)
+
+
+def projected_features(encoder: Encoder, conv: Tensor) -> Tensor:
+    """Return what is projected to the width of the transformer: ``(N, S, C)`` after the LayerNorm that most have."""
+    has_norm = getattr(encoder.config, "feat_proj_layer_norm", True)
+    return cast(Tensor, encoder.feature_projection.layer_norm(conv)) if has_norm else conv
 
 
 def transformer(
@@ -255,7 +270,7 @@ def _attention(module: Any, hidden: Tensor, attended: Tensor | None, dropouts: D
 
 
 def _feed_forward(module: Any, hidden: Tensor, dropouts: Dropouts) -> Tensor:
-    hidden = dropout(F.gelu(module.intermediate_dense(hidden)), dropouts.activation)
+    hidden = dropout(module.intermediate_act_fn(module.intermediate_dense(hidden)), dropouts.activation)
     return dropout(module.output_dense(hidden), dropouts.hidden)
 
 

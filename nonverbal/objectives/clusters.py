@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import HubertModel
 
+from nonverbal.data.units import HOP, WINDOW
 from nonverbal.errors import UserError
 from nonverbal.models import hubert, wav2vec2
+from nonverbal.models.start import Account
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
 from nonverbal.objectives.encoding import encode
@@ -63,7 +65,7 @@ class HubertSettings:
     units: Path | None = None
     """Folder of units of the data, as `nonverbal cluster` makes it; required."""
     init: PathOrName | None = None
-    """Checkpoint to continue from, a folder or Hugging Face id; weights are drawn from the seed where unset."""
+    """Checkpoint to continue from, as wav2vec2.init takes it; weights are drawn from the seed where unset."""
     normalise: bool | None = None
     """Bring waveforms to zero mean and unit variance. Unset: as the checkpoint says; new ones: large yes, base no."""
     architecture: Architecture = field(default_factory=Architecture)
@@ -106,6 +108,7 @@ class HubertObjective(nn.Module):
             objective.mask_probability, objective.mask_length, tuple(config.conv_kernel), tuple(config.conv_stride)
         )
         self.symptoms = SYMPTOMS
+        self.account: Account | None = None
         self.warm_steps = 0
         self.drops_layers = settings.dropouts.layer > 0
 
@@ -167,5 +170,19 @@ SYMPTOMS = (
 
 def build_hubert_objective(settings: HubertSettings, units: int, seed: int) -> HubertObjective:
     """Return the objective over a new encoder, or over the checkpoint that the settings name, for so many units."""
-    encoder, normalise = hubert.build_encoder(settings.init, settings.architecture, settings.normalise, seed)
-    return HubertObjective(settings, encoder, normalise, units, seed)
+    encoder, normalise, account = hubert.build_encoder(settings.init, settings.architecture, settings.normalise, seed)
+    _check_frames(encoder, settings.init)
+    objective = HubertObjective(settings, encoder, normalise, units, seed)
+    objective.account = account
+    return objective
+
+
+def _check_frames(encoder: HubertModel, init: str | None) -> None:
+    """Refuse an encoder whose frames are not those of the units."""
+    kernels, strides = encoder.config.conv_kernel, encoder.config.conv_stride
+    window, hop = wav2vec2.frame_size(kernels, strides)
+    if (window, hop) != (WINDOW, HOP):
+        raise UserError(
+            f"hubert.init: {init} has a frame every {hop} samples, each of {window}, but units are of frames every "
+            f"{HOP}, each of {WINDOW}; continue an encoder with convolutions of strides 5, 2, 2, 2, 2, 2, 2"
+        )

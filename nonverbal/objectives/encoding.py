@@ -21,7 +21,7 @@ class Encoded:
     """A batch, seen through an encoder."""
 
     features: Tensor
-    """``(N, S, C)``, the convolutions' output after its LayerNorm, whole."""
+    """``(N, S, C)``, the convolutions' output after its LayerNorm, where it has one, whole."""
     context: Tensor
     """``(N, S, M)``, the transformer's output, of which masked frames were hidden from it."""
     penalty: Tensor
@@ -48,7 +48,7 @@ def encode(encoder: Encoder, batch: Batch, normalise: bool, dropouts: Dropouts, 
     padded = bool((batch.lengths < batch.waveforms.shape[1]).any())
     squares = conv.float().square().mean(-1)
     penalty = squares[valid].mean() if padded else squares.mean()
-    features = encoder.feature_projection.layer_norm(conv)
+    features = wav2vec2.projected_features(encoder, conv)
     hidden = dropout(encoder.feature_projection.projection(features), dropouts.features)
     mask = batch.targets.tensors["mask"]
     hidden = torch.where(mask[..., None], encoder.masked_spec_embed.to(hidden.dtype), hidden)

@@ -229,6 +229,22 @@ def check_zero(stage: int, offload: bool, processes: int, batches_per_step: int,
         )
 
 
+def check_buffers(module: nn.Module) -> None:
+    """Refuse a model that keeps what no gradient changes, such as the running statistics of a BatchNorm.
+
+    Each process would gather it from its own micro-batches, so the model would depend on how many there are.
+
+    Raises:
+        UserError: names what it keeps.
+    """
+    kept = sorted(module.state_dict().keys() - dict(module.named_parameters(remove_duplicate=False)).keys())
+    if kept:
+        raise UserError(
+            f"the model keeps {len(kept)} values that training would change without a gradient, otherwise on another "
+            f"number of processes: {', '.join(kept[:4])}; pretrain a model without them (LayerNorm, say)"
+        )
+
+
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return the trainable parameters by name."""
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}

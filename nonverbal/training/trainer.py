@@ -26,7 +26,7 @@ from nonverbal.training.precision import choose_precision
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.strategy import Autocast, Divided, Strategy, Whole, check_zero
+from nonverbal.training.strategy import Autocast, Divided, Strategy, Whole, check_buffers, check_zero
 from nonverbal.training.watchdog import Watchdog, WatchdogSettings
 
 MAX_SKIPPED = 10
@@ -144,6 +144,7 @@ class Trainer:
                 "none; start fewer, or raise batches.batches_per_step and lower batches.batch_seconds"
             )
         check_zero(settings.zero, settings.offload, self.world, data.batches_per_step, objective.drops_layers)
+        check_buffers(cast(nn.Module, objective))
         self.objective, self.data, self.settings, self.run, self.seed = objective, data, settings, run, seed
         self.module = cast(nn.Module, objective)
         # Before anything is loaded: a warm-up longer than the run is refused.

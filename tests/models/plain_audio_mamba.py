@@ -41,9 +41,9 @@ def patches_of(mel):
     )
 
 
-def layer_norm(x, weight, bias):
+def layer_norm(x, weight, bias, eps):
     mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-    return (x - mean) / np.sqrt(variance + 1e-6) * weight + bias
+    return (x - mean) / np.sqrt(variance + eps) * weight + bias
 
 
 def silu(x):
@@ -75,16 +75,16 @@ def mixer(x, weights, prefix):
     return out @ weights[f"{prefix}.out_proj.weight"].T
 
 
-def encode(tokens, weights):
+def encode(tokens, weights, eps=1e-6):
     """Tokens ``(P, M)`` with their positions to what enters each block, and what the encoder gives at the end."""
     layers = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
     x = np.concatenate([weights["cls_token"][0], tokens])
     states = [x]
     for i in range(layers):
-        normed = layer_norm(x, weights[f"blocks.{i}.norm.weight"], weights[f"blocks.{i}.norm.bias"])
+        normed = layer_norm(x, weights[f"blocks.{i}.norm.weight"], weights[f"blocks.{i}.norm.bias"], eps)
         x = x + mixer(normed, weights, f"blocks.{i}.mixer")
         states.append(x)
-    states[-1] = layer_norm(x, weights["encoder_norm.weight"], weights["encoder_norm.bias"])
+    states[-1] = layer_norm(x, weights["encoder_norm.weight"], weights["encoder_norm.bias"], eps)
     return [state[1:] for state in states]
 
 
@@ -108,13 +108,13 @@ def standardised(mel, correction=0):
     return (mel - mel.mean()) / (mel.std(ddof=correction) + 1e-8)
 
 
-def frames(waveform, weights):
+def frames(waveform, weights, eps=1e-6):
     """A waveform to frames by layer, as our defaults have it: windows of 50 times, the last of what is left."""
     mel = standardised(log_mel(waveform))
     times = max(len(mel) // 4, 1)
     mel = np.concatenate([mel, np.zeros((max(4 - len(mel), 0), 80))])[: 4 * times]
     windows = [mel[start : start + 200] for start in range(0, len(mel), 200)]
-    states = [encode(embed(patches_of(window), weights), weights) for window in windows]
+    states = [encode(embed(patches_of(window), weights), weights, eps) for window in windows]
     layers = zip(*states, strict=True)
     return [np.concatenate([state.reshape(len(state) // 5, -1) for state in layer]) for layer in layers]
 

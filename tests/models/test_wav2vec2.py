@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoFeatureExtractor, AutoModel, Wav2Vec2ForPreTraining
 
 from nonverbal.errors import UserError
@@ -126,3 +128,20 @@ def test_stock_convolutions_agree_with_ours(monkeypatch):
         with torch.no_grad():
             stock = model.wav2vec2.feature_extractor(waveforms).transpose(1, 2)
             assert torch.allclose(wav2vec2.conv_features(model.wav2vec2, waveforms), stock, atol=1e-5)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=5), st.integers(0, 5000))
+def test_a_frames_size_gives_their_number(layers, more):
+    kernels, strides = zip(*layers, strict=True)
+    window, hop = wav2vec2.frame_size(kernels, strides)
+    assert frames_of(window + more, kernels, strides) == more // hop + 1
+
+
+def test_convolutions_without_biases_before_layer_norm():
+    model, _ = build_model(None, Architecture(layout="large", **SIZES), None, seed=0)
+    for layer in model.wav2vec2.feature_extractor.conv_layers:
+        layer.conv.bias = None
+    waveforms = torch.randn(2, 4000)
+    with torch.no_grad():
+        stock = model.wav2vec2.feature_extractor(waveforms).transpose(1, 2)
+        assert torch.allclose(wav2vec2.conv_features(model.wav2vec2, waveforms), stock, atol=1e-5)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from test_contrastive import TINY, batch_of
-from transformers import AutoModel
+from transformers import AutoModel, HubertConfig, HubertModel
 
 from nonverbal.errors import UserError
-from nonverbal.models.wav2vec2 import NO_DROPOUT, normalised
+from nonverbal.models.wav2vec2 import NO_DROPOUT, encoder_options, normalised
 from nonverbal.objectives.clusters import ClusterSettings, HubertSettings, build_hubert_objective
+from nonverbal.objectives.encoding import encode
 
 UNITS = 7
 BARE = ClusterSettings(penalty_weight=0, conv_gradient_scale=1)
@@ -138,3 +139,35 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
         tiny(init=str(tmp_path / "encoder"))
     with pytest.raises(UserError, match="objective.temperature must be above 0, but is 0"):
         ClusterSettings(temperature=0)
+
+
+def saved(folder, **changes):
+    """A HuBERT's folder of other options than ours."""
+    options = {**encoder_options(TINY), **changes}
+    HubertModel(HubertConfig(**options)).save_pretrained(folder)
+    return str(folder)
+
+
+def test_an_encoder_without_a_norm_before_its_projection_is_trained(tmp_path):
+    objective = tiny(init=saved(tmp_path, feat_proj_layer_norm=False)).eval()
+    batch = labelled(objective, (32_000, 32_000))
+    mask = batch.targets.tensors["mask"]
+    found = encode(objective.encoder, batch, False, NO_DROPOUT, 1.0).context
+    expected = objective.encoder(batch.waveforms, mask_time_indices=mask).last_hidden_state
+    assert torch.allclose(found, expected, atol=1e-5)
+    objective.train()(batch).sum.backward()
+    assert all(parameter.grad is not None for parameter in objective.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"conv_stride": (5, 2, 2, 2, 2, 2, 1)}, "a frame every 160 samples, each of 400, but units are of frames ev"),
+        ({"conv_kernel": (10, 3, 3, 3, 3, 2, 3)}, "a frame every 320 samples, each of 560, but units are of frames ev"),
+        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm: True, which is not computed here; only False is read"),
+    ],
+    ids=["stride", "kernel", "batch norm"],
+)
+def test_an_encoder_whose_frames_are_not_those_of_units_is_refused(tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        tiny(init=saved(tmp_path, **changes))

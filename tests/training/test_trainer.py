@@ -11,6 +11,8 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 from toy import ToyObjective, toy_data
 
 from nonverbal.errors import UserError
@@ -335,3 +337,15 @@ def test_launch_files_are_those_that_the_pages_name():
     assert sorted(path.name for path in launch.iterdir()) == ["cpu.yaml", "gpus.yaml", "machines.yaml"]
     for path in launch.iterdir():
         assert yaml.safe_load(path.read_text())["distributed_type"] == "MULTI_GPU"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [nn.BatchNorm1d(160), nn.InstanceNorm1d(160, track_running_stats=True), spectral_norm(nn.Linear(2, 2))],
+    ids=["batch norm", "instance norm", "spectral norm"],
+)
+def test_a_model_that_changes_without_a_gradient_is_refused(tmp_path, shards, module):
+    objective = ToyObjective()
+    objective.layers.append(module)
+    with pytest.raises(UserError, match=r"would change without a gradient.*number of processes: layers\.3\."):
+        trainer_of(tmp_path / "run", shards, objective=objective)

@@ -28,16 +28,11 @@ def has_bf16_units() -> bool:
 
 def processor_flags() -> list[str]:
     """Return what Linux says that the first processor can do; empty on other systems."""
-    return next((line.split(":", 1)[1].split() for line in processor_lines("flags", "Features")), [])
-
-
-def processor_lines(*names: str) -> list[str]:
-    """Return the lines of ``/proc/cpuinfo`` that begin with one of ``names``; empty where there is no such file."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
     except OSError:
         return []
-    return [line for line in lines if line.startswith(names)]
+    return next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
 
 
 def keep_freed_memory() -> None:

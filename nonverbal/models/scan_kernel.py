@@ -16,8 +16,6 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 
-from nonverbal.system import processor_lines
-
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-pthread", "-shared", "-fPIC"]
 """For the compiler; none of them breaks NaN or infinity."""
 
@@ -54,7 +52,11 @@ def _load() -> ctypes.CDLL:
 
 def _cached() -> Path:
     """Name what is built: home folders are shared between machines whose processors differ."""
-    processor = processor_lines("flags", "Features", "model name")[:2]
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    processor = [line for line in lines if line.startswith(("flags", "Features", "model name"))][:2]
     key = hashlib.sha256("\n".join([KERNEL, *FLAGS, platform.machine(), *processor]).encode()).hexdigest()
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

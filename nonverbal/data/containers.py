@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from nonverbal.data import chunks, frames
+from nonverbal.data import chunks, frames, headers, sizes
 from nonverbal.data.ogg import PAGE, ogg
 from nonverbal.data.pieces import Part, Source
 from nonverbal.data.problems import AudioProblem
@@ -48,14 +48,14 @@ BOXES |= {b"meta", b"pnot", b"emsg", b"prft", b"pdin", b"ssix", b"PICT", b"junk"
 FTYP = re.compile(rb"\0\0\0[\x08-\x7f]ftyp[ -~]{4}")
 SOUND_BOXES = {b"moov", b"mdat", b"moof"}
 
-WALKS: dict[re.Pattern[bytes], chunks.Walk] = {
+WALKS: dict[re.Pattern[bytes], sizes.Walk] = {
     chunks.RIFF: chunks.wav,
     chunks.AIFF: chunks.aiff,
-    chunks.CAF: chunks.caf,
-    chunks.W64: chunks.w64,
-    chunks.AU: chunks.au,
-    chunks.NIST: chunks.nist,
-    chunks.VOC: chunks.voc,
+    headers.CAF: headers.caf,
+    headers.W64: headers.w64,
+    headers.AU: headers.au,
+    headers.NIST: headers.nist,
+    headers.VOC: headers.voc,
 }
 
 
@@ -97,7 +97,7 @@ def _behind_tags(source: Source) -> int:
     return at
 
 
-def _walked(source: Source, start: int, magic: re.Pattern[bytes], walk: chunks.Walk) -> list[Part]:
+def _walked(source: Source, start: int, magic: re.Pattern[bytes], walk: sizes.Walk) -> list[Part]:
     found: list[Part] = []
     at: int | None = start
     whole = True
@@ -105,7 +105,7 @@ def _walked(source: Source, start: int, magic: re.Pattern[bytes], walk: chunks.W
         one, regular, end = walk(source, at)
         found += one
         sound = sum(len(piece) for part in one for piece in part.pieces)
-        following = chunks.next_recording(source, max(end, at + SHORTEST), sound, magic)
+        following = sizes.next_recording(source, max(end, at + SHORTEST), sound, magic)
         whole &= regular and at == 0 and end >= source.size
         at = following
     return [Part(seconds=found[0].seconds)] if whole else found
@@ -119,7 +119,7 @@ def _repeated(source: Source, start: int, pattern: re.Pattern[bytes]) -> list[Pa
     stops = [*starts[1:], source.size]
     for at, stop in zip(starts, stops, strict=True):
         end = _end(source, at)
-        if end > stop and end < chunks.IMPOSSIBLE:
+        if end > stop and end < sizes.IMPOSSIBLE:
             raise AudioProblem("truncated", f"the container says {end - at} bytes, and {stop - at} are there")
     return _split(source, starts, stops)
 
@@ -191,7 +191,7 @@ def _ebml_size(source: Source, at: int) -> tuple[int | None, int]:
 def _riff(source: Source, start: int) -> list[Part]:
     """Check the length of an AVI file, whose sound is between its pictures."""
     size = int.from_bytes(source.at(start + 4, 4), "little")
-    if start + 8 + size > source.size and not chunks.left_open(size):
+    if start + 8 + size > source.size and not sizes.left_open(size):
         raise AudioProblem("truncated", f"the header promises {size} bytes, and {source.size - start - 8} are there")
     return [Part()]
 

@@ -248,8 +248,8 @@ def test_a_wrong_or_unknown_extension_is_noted(tmp_path):
 def test_what_libsndfile_and_ffmpeg_read_is_audio(tmp_path):
     for container in soundfile.available_formats().keys() - {"RAW", "SD2", "MAT4", "MAT5"}:
         extensions = [name for name, formats in LIBSNDFILE.items() if container in formats]
-        assert extensions, container
-        assert set(extensions) <= EXTENSIONS, container
+        assert extensions
+        assert set(extensions) <= EXTENSIONS
         subtype = "PCM_16" if soundfile.check_format(container, "PCM_16") else None
         for extension in extensions:
             path = written(tmp_path, extension, container, subtype, sine(16_000))

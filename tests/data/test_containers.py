@@ -1,4 +1,4 @@
-"""Every recording in a file, however many there are and whatever its header says of them, and nothing else.
+"""Every recording in a file, however many there are and whatever its header says, and nothing that is not sound.
 
 What is right is what the samples were before they were written: by us, by libsndfile or by FFmpeg.
 """

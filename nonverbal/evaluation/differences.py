@@ -18,6 +18,9 @@ from nonverbal.models.config_keys import FUNCTION, ONLY
 from nonverbal.models.families import AnyCheckpoint, read_any
 from nonverbal.models.states import encoder_of, prepared, states_of
 
+COMPARED = FUNCTION | {key for key, accepted in ONLY.items() if None not in accepted}
+"""Settings that are named where they differ."""
+
 
 @dataclass(frozen=True)
 class LayerDifference:
@@ -142,7 +145,7 @@ def _reading(a: AnyCheckpoint, b: AnyCheckpoint) -> tuple[bool, list[str]]:
     if isinstance(a, ssam.Checkpoint) != isinstance(b, ssam.Checkpoint):
         one = a if isinstance(a, ssam.Checkpoint) else b
         raise UserError(f"only {one.source} is an Audio Mamba, whose 25 frames a second have none to be compared with")
-    keys = [key for key in sorted(FUNCTION | ONLY.keys()) if _value(a, key) != _value(b, key)]
+    keys = [key for key in sorted(COMPARED) if _value(a, key) != _value(b, key)]
     notes += [f"their configurations differ in {', '.join(keys)}"] if keys else []
     alike = a.normalise == b.normalise
     if isinstance(a, ssam.Checkpoint) and isinstance(b, ssam.Checkpoint) and ssam.read_alike(a, b):

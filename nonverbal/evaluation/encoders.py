@@ -9,7 +9,7 @@ import numpy as np
 
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
-from nonverbal.models.quiet import quiet
+from nonverbal.models.quiet import LOADING_ERRORS, quiet
 from nonverbal.seeding import Stream, torch_seed
 
 INITIALISED = "initialised:"
@@ -72,6 +72,8 @@ class TransformersEncoder:
         """Return ``(layers, frames, dim)``. One clip at a time: no padding, and no neighbours in a batch."""
         import torch
 
+        from nonverbal.models.states import layers_of
+
         samples = torch.from_numpy(waveform).to(self.device)
         if self.normalise:
             # As transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm.
@@ -82,8 +84,7 @@ class TransformersEncoder:
                 "leave such clips out, or take another encoder"
             )
         with torch.inference_mode():
-            # Whatever its configuration asks for.
-            states = self.model(samples[None], output_hidden_states=True, return_dict=True).hidden_states
+            states = layers_of(self.model(samples[None], output_hidden_states=True, return_dict=True))
         if len(states) != self.layers:
             raise UserError(f"{self.name} gives {len(states)} layers of hidden states, and not {self.layers}")
         frames: np.ndarray = torch.cat(states).cpu().numpy()  # layers x (1, T, D) -> (layers, T, D)
@@ -109,13 +110,13 @@ def _pretrained(source: str) -> Any:
 
     import nonverbal.models.ssam  # noqa: F401  (lets transformers know Audio Mamba)
     from nonverbal.models.checkpoints import refuse_not_finite
-    from nonverbal.models.config_keys import check_foreign_code
+    from nonverbal.models.config_keys import AS_CALLED, check_foreign_code
 
     try:
         check_foreign_code(source, PretrainedConfig.get_config_dict(source)[0])
         # Never the code that lies beside a checkpoint.
         model, found = AutoModel.from_pretrained(
-            source, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+            source, use_safetensors=True, output_loading_info=True, trust_remote_code=False, **AS_CALLED
         )
     except SafetensorError as error:
         raise UserError(
@@ -123,7 +124,7 @@ def _pretrained(source: str) -> Any:
         ) from error
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
+    except LOADING_ERRORS as error:
         raise _unloadable(source, error) from error
     refuse_not_finite(source, model.state_dict())
     # transformers draws missing weights at random; the mask embedding alone plays no part in a frozen encoder.
@@ -148,10 +149,11 @@ def _initialised(source: str, seed: int) -> Any:
     from transformers import AutoConfig, AutoModel
 
     import nonverbal.models.ssam  # noqa: F401  (lets transformers know Audio Mamba)
+    from nonverbal.models.config_keys import AS_CALLED
 
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **AS_CALLED)
+    except LOADING_ERRORS as error:
         raise _unloadable(source, error) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.INIT))
@@ -165,6 +167,9 @@ def _checked(model: Any, source: str) -> Any:
             f"{source} is a {model.config.model_type!r} model, which does not read waveforms frame by frame; "
             "give an Audio Mamba or one of the wav2vec2 family (wav2vec2, hubert, wavlm, unispeech-sat, data2vec-audio)"
         )
+    if getattr(model, "adapter", None) is not None:
+        # It comes after the encoder, whose layers alone are looked at.
+        model.adapter = None
     return model.float().eval()
 
 
@@ -181,7 +186,7 @@ def _normalises(source: str) -> bool:
 
     try:
         extractor = AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except LOADING_ERRORS as error:
         raise _unloadable(source, error) from error
     rate = getattr(extractor, "sampling_rate", None)
     if rate != SAMPLE_RATE or not hasattr(extractor, "do_normalize"):

@@ -18,10 +18,10 @@ from transformers import (
 )
 
 from nonverbal.errors import UserError
-from nonverbal.models.config_keys import check_config, shared_config
+from nonverbal.models.config_keys import check_config, shared_config, without_calling
 from nonverbal.models.fairseq_settings import settings_of
 from nonverbal.models.names import NO_COUNTERPART, Format, Layout, encoders, layout_of, renamed
-from nonverbal.models.quiet import quiet
+from nonverbal.models.quiet import LOADING_ERRORS, quiet
 from nonverbal.models.shapes import another, config_of_weights
 from nonverbal.models.weight_files import ENDINGS, Held, file_in, hold
 
@@ -156,7 +156,7 @@ def _on_the_hub(source: str, family: Family) -> _Found:
         model, info = _MODELS[config.model_type].from_pretrained(
             source, config=with_mask(config), use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         raise unloadable(source, None, error) from error
     present = {name: value for name, value in model.state_dict().items() if name not in info["missing_keys"]}
     prefix = "" if config.model_type == "wav2vec2" else "wav2vec2."
@@ -217,10 +217,10 @@ def _read_config(source: str, folder: Path | None, family: Family) -> Pretrained
         if kind is None:
             raise another(source, f"a {given.get('model_type')!r} model")
         check_config(source, given, kind, family)
-        config: PretrainedConfig = kind.from_dict(given)
+        config: PretrainedConfig = kind.from_dict(without_calling(given))
     except UserError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except LOADING_ERRORS as error:
         raise unloadable(source, folder, error) from error
     return config
 
@@ -238,7 +238,7 @@ def _extractor(folder: Path | None, place: str, config: PretrainedConfig) -> tup
         return normalise, (_custom(normalise, "there is no preprocessor_config.json"),)
     try:
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(place)
-    except (OSError, ValueError, TypeError) as error:
+    except LOADING_ERRORS as error:
         raise unloadable(place, folder, error) from error
     if extractor.sampling_rate != SAMPLE_RATE:
         raise UserError(
@@ -308,7 +308,7 @@ def _expected(source: str, config: PretrainedConfig) -> dict[str, torch.Size]:
     try:
         with torch.device("meta"):
             state = _MODELS[config.model_type](config).state_dict()
-    except (ValueError, TypeError, RuntimeError, KeyError, ArithmeticError, AttributeError) as error:
+    except LOADING_ERRORS as error:
         raise UserError(f"{source}: transformers makes no model of its configuration: {error}") from error
     return {prefix + name: value.shape for name, value in state.items()}
 

@@ -19,6 +19,12 @@ ACTIVATIONS = (
 )
 """Of transformers: those without weights of their own."""
 
+CALLING = ("return_dict", "torchscript", "output_attentions", "output_hidden_states")
+"""Keys that say what a model is asked for where its caller does not say it; ours do."""
+
+AS_CALLED = {"return_dict": True, "output_attentions": False}
+"""What replaces them where transformers reads a configuration itself."""
+
 FUNCTION = {
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "layer_norm_eps"),
     *("do_stable_layer_norm", "conv_dim", "conv_stride", "conv_kernel", "conv_bias", "num_feat_extract_layers"),
@@ -57,9 +63,9 @@ WITHOUT_EFFECT = {
     # decoders, of which there are none
     *("is_encoder_decoder", "is_decoder", "cross_attention_hidden_size", "add_cross_attention"),
     *("tie_encoder_decoder", "tie_word_embeddings", "chunk_size_feed_forward"),
-    # how a model is held and called: everything is read in float32, and asked for what is wanted
-    *("dtype", "torch_dtype", "torchscript", "use_bfloat16", "tf_legacy_loss", "return_dict", "output_attentions"),
-    *("output_hidden_states", "gradient_checkpointing", "_name_or_path", "transformers_version", "auto_map"),
+    # how a model is held: everything is read in float32
+    *("dtype", "torch_dtype", "use_bfloat16", "tf_legacy_loss", "gradient_checkpointing", "_name_or_path"),
+    *("transformers_version", "auto_map", *CALLING),
 }
 """Keys that change neither what an encoder computes nor how it is pretrained here."""
 
@@ -159,6 +165,11 @@ def check_config(source: str, given: Mapping[str, Any], kind: type[PretrainedCon
     for key in sorted(given.keys() & defaults.keys() - USED - WITHOUT_EFFECT - only.keys()):
         # A transformers newer than this table.
         _check_only(source, given, {key: (defaults[key],)})
+
+
+def without_calling(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without what a model is to be asked for: transformers cannot always give it."""
+    return {key: value for key, value in given.items() if key not in CALLING}
 
 
 def check_foreign_code(source: str, given: Mapping[str, Any]) -> None:

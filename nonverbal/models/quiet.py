@@ -3,6 +3,15 @@
 import contextlib
 from collections.abc import Iterator
 
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
+LOADING_ERRORS = (
+    *(ArithmeticError, AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError),
+    *(SafetensorError, StrictDataclassError),
+)
+"""What transformers raises of files, configurations and names of the Hub that it cannot make a model of."""
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PretrainedConfig, Wav2Vec2FeatureExtractor
 
@@ -22,8 +21,8 @@ from nonverbal.models.audio_mamba import (
     register,
 )
 from nonverbal.models.checkpoints import place_of, refuse_not_finite, unloadable
-from nonverbal.models.config_keys import check_config
-from nonverbal.models.quiet import quiet
+from nonverbal.models.config_keys import check_config, without_calling
+from nonverbal.models.quiet import LOADING_ERRORS, quiet
 from nonverbal.models.start import Account
 from nonverbal.models.weight_files import Held, file_in, hold
 from nonverbal.seeding import Stream, torch_seed
@@ -197,7 +196,7 @@ def is_audio_mamba(source: str) -> bool:
     try:
         with quiet():
             given, _ = PretrainedConfig.get_config_dict(str(path or source))
-    except (OSError, ValueError, KeyError):
+    except LOADING_ERRORS:
         # Whoever reads it says why it cannot be read.
         return False
     return bool(given.get("model_type") == AudioMambaConfig.model_type)
@@ -236,7 +235,7 @@ def _on_the_hub(source: str) -> Checkpoint:
         model, info = AudioMambaForPreTraining.from_pretrained(
             source, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32
         )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         raise unloadable(source, None, error) from error
     lacking, unknown = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     left_over = tuple(name for name in unknown if name.startswith(CLASSIFIER))
@@ -251,10 +250,10 @@ def _read_config(source: str, folder: Path | None) -> AudioMambaConfig:
         if given.get("model_type") != AudioMambaConfig.model_type:
             raise UserError(f"{source} is a {given.get('model_type')!r} model, not an Audio Mamba")
         check_config(source, given, AudioMambaConfig, AudioMambaConfig.model_type)
-        config: AudioMambaConfig = AudioMambaConfig.from_dict(given)
+        config: AudioMambaConfig = AudioMambaConfig.from_dict(without_calling(given))
     except UserError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except LOADING_ERRORS as error:
         raise unloadable(source, folder, error) from error
     config.auto_map = AudioMambaConfig().auto_map
     return config
@@ -337,7 +336,7 @@ def _built(
     _check_positions(path, given, config)
     try:
         model = AudioMambaForPreTraining(config)
-    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+    except LOADING_ERRORS as error:
         raise UserError(f"{source}: no model can be made of its configuration: {error}") from error
     named = {name if name.startswith((*HEAD, CLASSIFIER)) else INSIDE + name: v for name, v in tensors.items()}
     shapes = {name: value.shape for name, value in model.state_dict().items()}

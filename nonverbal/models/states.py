@@ -12,8 +12,10 @@ from transformers import AutoModel, Wav2Vec2Config, Wav2Vec2Model
 
 from nonverbal.errors import UserError
 from nonverbal.models import ssam
-from nonverbal.models.checkpoints import Checkpoint
+from nonverbal.models.checkpoints import Checkpoint, unloadable
+from nonverbal.models.config_keys import AS_CALLED
 from nonverbal.models.families import AnyCheckpoint
+from nonverbal.models.quiet import LOADING_ERRORS
 from nonverbal.models.wav2vec2 import normalised
 
 States = list[Tensor]
@@ -46,9 +48,16 @@ def encoder_of(checkpoint: AnyCheckpoint) -> Any:
 def states_of(model: Any, inputs: Tensor) -> States:
     """Return the hidden states of an encoder of transformers' kind for ``(1, T)``."""
     with torch.inference_mode():
-        # Whatever its configuration asks for.
-        output = model(inputs, output_hidden_states=True, return_dict=True)
-        return [state[0] for state in output.hidden_states]
+        return [state[0] for state in layers_of(model(inputs, output_hidden_states=True, return_dict=True))]
+
+
+def layers_of(output: Any) -> States:
+    """Return the hidden states of a model without an adapter, ``(N, S, M)``; the last as the encoder gives it.
+
+    transformers 5 has the last block's own among the hidden states, before the LayerNorm that ends a pre-norm encoder;
+    transformers 4 has it after.
+    """
+    return [*output.hidden_states[:-1], output.last_hidden_state]
 
 
 def own_states(checkpoint: AnyCheckpoint, inputs: Tensor) -> tuple[States, str]:
@@ -56,9 +65,11 @@ def own_states(checkpoint: AnyCheckpoint, inputs: Tensor) -> tuple[States, str]:
     if isinstance(checkpoint, ssam.Checkpoint):
         return states_of(encoder_of(checkpoint), inputs), "this toolkit"
     if checkpoint.format == "transformers" and checkpoint.path is not None and checkpoint.path.is_dir():
-        model = AutoModel.from_pretrained(
-            checkpoint.path, use_safetensors=True, dtype=torch.float32, trust_remote_code=False
-        )
+        options = {"use_safetensors": True, "dtype": torch.float32, "trust_remote_code": False, **AS_CALLED}
+        try:
+            model = AutoModel.from_pretrained(checkpoint.path, **options)
+        except LOADING_ERRORS as error:
+            raise unloadable(checkpoint.source, checkpoint.path, error) from error
         # As loaded they may begin at any byte of the file, by which sums are ordered: copies give the same bits.
         return states_of(deepcopy(model).eval(), inputs), "transformers"
     if checkpoint.format == "fairseq2" and fairseq2_is_here():

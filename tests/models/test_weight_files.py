@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from sources import fairseq_weights, model_of, save_fairseq, save_transformers
 from test_ssam import model_of as mamba_of
 from test_ssam import released_weights
-from transformers import HubertConfig, HubertForCTC, Wav2Vec2ForCTC
+from transformers import HubertConfig, HubertForCTC, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_encoder
@@ -287,3 +287,27 @@ def test_an_encoder_to_probe_gives_its_layers_whatever_its_configuration_asks_fo
     assert np.array_equal(load_encoder(str(tmp_path)).frames(waveform), expected)
     with pytest.raises(UserError, match="makes a frame of 400 samples, but a part of a clip has 399"):
         load_encoder(str(tmp_path)).frames(waveform[:399])
+
+
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert", "WavLM"])
+def test_the_last_layer_is_after_the_norm_that_ends_the_encoder_and_before_an_adapter(tmp_path, kind):
+    import numpy as np
+    import transformers
+
+    sizes = {key: value for key, value in model_of("large").config.to_dict().items() if key in HubertConfig().to_dict()}
+    sizes.pop("model_type")
+    adapter = {"add_adapter": True, "num_adapter_layers": 1} if kind != "Hubert" else {}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **adapter)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    torch.nn.init.normal_(model.encoder.layer_norm.weight)
+    model.save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(tmp_path)
+    waveform = np.sin(np.arange(4000, dtype=np.float32))
+    outputs = []
+    model.encoder.register_forward_hook(lambda _module, _inputs, output: outputs.append(output[0]))
+    with torch.no_grad():
+        model(torch.from_numpy(waveform)[None])
+    frames = load_encoder(str(tmp_path)).frames(waveform)
+    assert len(frames) == 3
+    assert np.allclose(frames[-1], outputs[0][0].numpy(), atol=1e-5)

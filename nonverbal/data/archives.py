@@ -1,6 +1,10 @@
-"""Zip archives read as folders: a member's path is the archive's and its own, ``train.zip/laugh/1.wav``."""
+"""Zip archives read as folders: a member's path is the archive's and its own, ``train.zip/laugh/1.wav``.
+
+Members of tars can be read the same way, but are listed by ``nonverbal.data.tars`` alone.
+"""
 
 import errno
+import io
 import shutil
 import tempfile
 import zipfile
@@ -11,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from nonverbal.data import tars
 from nonverbal.errors import UserError
 
 LARGEST_MEMBER = 1 << 32
@@ -83,11 +88,14 @@ def read_bytes(path: Path) -> bytes:
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
-    """Name a state of a file: its size and time of change, or a member's size and checksum; zeros if it is missing."""
+    """Name a state of a file: its size and time of change, or a member's size and checksum; zeros if it is missing.
+
+    Of a member of a tar, which has no checksum, those of the tar.
+    """
     found = _split(path)
     try:
-        if found is None:
-            stat = path.stat()
+        if found is None or tars.is_tar(found[0]):
+            stat = (found[0] if found else path).stat()
             return stat.st_size, stat.st_mtime_ns
         info = _opened(found[0], _changed(found[0])).getinfo(found[1])
     except (OSError, KeyError, zipfile.BadZipFile):
@@ -97,6 +105,8 @@ def size_and_time(path: Path) -> tuple[int, int]:
 
 def _split(path: Path) -> tuple[Path, str] | None:
     """The archive and the member that a path names; None where it is no path into an archive."""
+    if (in_tar := tars.split(path)) is not None:
+        return in_tar
     if path.suffix.lower() != ".zip" and ".zip/" not in str(path).lower():
         return None
     archives = (parent for parent in path.parents if parent.suffix.lower() == ".zip" and parent.is_file())
@@ -106,6 +116,9 @@ def _split(path: Path) -> tuple[Path, str] | None:
 
 @contextmanager
 def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
+    if tars.is_tar(archive):
+        yield io.BytesIO(tars.read(archive, name, LARGEST_MEMBER))
+        return
     try:
         opened = _opened(archive, _changed(archive))
         if opened.getinfo(name).file_size > LARGEST_MEMBER:

@@ -1,6 +1,7 @@
 """The catalog: corpora that can be read as they are distributed, and readers for folders of one's own."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from nonverbal.data.corpora import (
@@ -35,6 +36,7 @@ from nonverbal.data.corpora import (
 )
 from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, leaves
 from nonverbal.data.corpora.folders import METADATA, read_audiofolder, read_folder
+from nonverbal.data.corpora.webdataset import holds_tars, read_webdataset
 from nonverbal.errors import UserError
 
 MODULES = (
@@ -52,7 +54,7 @@ CATALOG: dict[str, Corpus] = {corpus.name: corpus for module in MODULES for corp
 VOC125 = {name: corpus.voc125 for name, corpus in CATALOG.items() if corpus.voc125}
 """The corpora of Voc125, with the clips and hours in voc2vec's Table I."""
 
-OWN = ("folder", "audiofolder")
+OWN = ("folder", "audiofolder", "webdataset")
 """Readers for folders that are no corpus of the catalog."""
 
 
@@ -66,7 +68,9 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
         raise UserError(f"the corpus {name!r} is to be in {folder}, but there is no such folder")
     if reader is None:
         has_metadata = any((folder / file).is_file() for file in METADATA)
-        return name if name in CATALOG else "audiofolder" if has_metadata else "folder"
+        if name in CATALOG or has_metadata:
+            return name if name in CATALOG else "audiofolder"
+        return "webdataset" if holds_tars(folder) else "folder"
     if reader not in (*CATALOG, *OWN):
         near = difflib.get_close_matches(reader, (*CATALOG, *OWN), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(OWN)} and what nonverbal corpora lists"
@@ -76,15 +80,21 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
     return reader
 
 
-def read(name: str, folder: Path, reader: str, pattern: str | None) -> Reading:
+def read(
+    name: str, folder: Path, reader: str, pattern: str | None, columns: Mapping[str, str] | None = None
+) -> Reading:
     """Say of every file under ``folder`` what it is, by a reader that ``choose_reader`` named.
 
     What lies elsewhere, by way of links, and what has a name that is no text is no clip of any corpus.
     """
-    if pattern is not None and reader != "folder":
+    if pattern is not None and reader not in ("folder", "webdataset"):
         raise UserError(f"{name}: the reader {reader} takes no pattern; give pattern with reader: folder")
+    if columns and reader != "webdataset":
+        raise UserError(f"{name}: the reader {reader} takes no columns; they are of datasets and of WebDataset tars")
     if reader in CATALOG:
         reading = CATALOG[reader].read(folder)
+    elif reader == "webdataset":
+        reading = read_webdataset(folder, name, pattern, columns or {})
     else:
         reading = read_folder(folder, name, pattern) if reader == "folder" else read_audiofolder(folder, name)
     return (_usable(file, folder) for file in reading)

@@ -22,6 +22,7 @@ USUAL = {
     "session": ("session",),
     "recording": ("recording",),
     "language": ("language",),
+    "text": ("text",),
 }
 """What may be known of a clip, and the columns that say it where nothing else is named, the first that is there."""
 

@@ -236,7 +236,7 @@ def test_what_cannot_be_opened_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"subset": "en"}, "has a subset or columns, but no dataset"),
+        ({"subset": "en"}, "has a subset, but no dataset"),
         ({"dataset": "a/b", "pattern": "x"}, "takes no reader and no pattern"),
         ({"dataset": "a/b", "columns": {"sex": "x"}}, "columns of sex; they may be of audio, label, speaker"),
     ],

@@ -149,7 +149,10 @@ def _told_apart(name: str, numbers: Counter[str]) -> str:
         numbers[alike] += 1
         if numbers[alike] == 1:
             return path
-        stem = f"{stem}#{numbers[alike]}"
+        if stem:
+            stem = f"{stem}#{numbers[alike]}"
+        else:
+            ending = f"{ending}#{numbers[alike]}"
         path = f"{folder}{slash}{stem}{dot}{ending}"
 
 

@@ -5,29 +5,15 @@ tars braces name and what a member's key and part are. Its own reader is not use
 list it, take a damaged header for the end, drop a second member of one name, and run what an address names.
 """
 
-import json
-import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from nonverbal.data import tars
 from nonverbal.data.corpora.base import FIELDS, Found, Reading, Skipped, clip, files, is_audio, leaves
+from nonverbal.data.corpora.samples import Places, Sample, places_of, unread
 from nonverbal.errors import UserError
-
-USUAL = {
-    "label": ("json.label", "cls"),
-    "speaker": ("json.speaker", "json.speaker_id"),
-    "session": ("json.session",),
-    "recording": ("json.recording",),
-    "language": ("json.language",),
-    "split": ("json.split",),
-    "text": ("txt", "json.text"),
-}
-"""What may be known of a clip, and the parts that say it where nothing else is named, the first that is there."""
 
 SPLITS = {
     "train": "train", "training": "train",
@@ -36,45 +22,8 @@ SPLITS = {
 }  # fmt: skip
 """Words in the names of folders and tars by which Hugging Face knows a split."""
 
-LARGEST_TEXT = 1 << 24
-"""Bytes that a part may have which says something of clips."""
-
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:")
 """How what webdataset would fetch or run begins."""
-
-OURS = {"corpus", "recording", "sha256", "part"}
-"""Keys of the JSON in shards that ``nonverbal prepare`` wrote, whose names are qualified already."""
-
-
-Sources = Mapping[str, list[tuple[str, list[str]]]]
-"""A field to the parts that may say it, and the keys in each."""
-
-
-@dataclass
-class Part:
-    """A part of a sample that says something of its clips."""
-
-    content: Any
-    """What JSON holds, or a text; None where it cannot be read."""
-    problems: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Sample:
-    """The parts of one key in one tar."""
-
-    tar: Path
-    key: str
-    paths: dict[str, str]
-    """Part, in lower case, to path in the tar."""
-    read: dict[str, Part] = field(default_factory=dict)
-    """Those parts that were asked for."""
-
-    def part(self, name: str) -> Part | None:
-        """Return a part, read once; None where there is none."""
-        if name in self.paths and name not in self.read:
-            self.read[name] = _part(self.tar, self.paths[name])
-        return self.read.get(name)
 
 
 def named_tars(path: Path) -> tuple[Path, str] | None:
@@ -106,8 +55,7 @@ def read_webdataset(folder: Path, name: str, pattern: str | None, columns: Mappi
     unknown = sorted(columns.keys() - set(FIELDS))
     if unknown:
         raise UserError(f"{name}: columns of {', '.join(unknown)}; they may be of {', '.join(FIELDS)}")
-    specs = USUAL | {key: (column,) for key, column in columns.items()}
-    sources = {key: [_parsed(spec) for spec in specs[key]] for key in specs}
+    places = places_of(columns)
     said: set[str] = set()
     any_clip = False
     example: Sample | None = None
@@ -116,30 +64,30 @@ def read_webdataset(folder: Path, name: str, pattern: str | None, columns: Mappi
         if not isinstance(file, Sample):
             yield file
             continue
-        relative = file.tar.relative_to(folder).as_posix()
-        for found, known in _clips(file, relative, name, sources):
+        path = file.tar.relative_to(folder).as_posix()
+        for found, known in _clips(file, path, name, places):
             any_clip, example = True, example or file
             said |= known
             yield found
-        yield from _others(file, relative)
+        yield from _others(file, path)
     if not any_clip:
         raise UserError(f"{folder} holds no audio in tars: expected samples such as KEY.flac and KEY.json")
-    _refuse_unsaid(name, columns, said, example)
+    if example is not None:
+        _refuse_unsaid(name, {key: column for key, column in columns.items() if key not in said}, example)
 
 
 def _files(folder: Path, pattern: str | None) -> Iterator[Found | Skipped | Sample]:
-    """Yield the samples of all tars, and what is none."""
+    """Yield the samples of all tars, and a row for what is none."""
     for path in list(files(folder)) if pattern is None else _expanded(folder, pattern):
-        tar = folder / path
         if not tars.NAME.search(path):
             yield Skipped(path, "not a tar")
         elif leaves(folder, path):
             yield Skipped(path, "a link that leaves the folder")
-        elif not tars.is_tar(tar):
+        elif not tars.is_tar(folder / path):
             # It is found missing when it is to be decoded.
             yield Found(path)
         else:
-            yield from _samples(tar, path)
+            yield from _members(folder / path, path)
 
 
 def _expanded(folder: Path, pattern: str) -> list[str]:
@@ -155,55 +103,63 @@ def _expanded(folder: Path, pattern: str) -> list[str]:
         if path.startswith("/") or ".." in PurePosixPath(path).parts or not tars.NAME.search(path):
             raise UserError(f"{pattern!r} names {path!r}, which is not a tar in {folder}")
     if not any((folder / path).exists() for path in names):
-        raise UserError(f"there is none of the {len(names)} tars that {folder / pattern} names, such as {names[0]}")
+        raise UserError(f"{folder / pattern} names {len(names)} tars, of which none is there, such as {names[0]}")
     return names
 
 
-def _samples(tar: Path, path: str) -> Iterator[Found | Skipped | Sample]:
-    from webdataset.tariterators import base_plus_ext
-
+def _members(tar: Path, path: str) -> Iterator[Found | Skipped | Sample]:
     try:
         listed = tars.listing(tar)
     except PermissionError:
         yield Found(path)
         return
     except OSError as error:
-        raise _unread(tar, error) from error
+        raise unread(tar, error) from error
     if listed.damage is not None:
+        # The tar's own row: what is wrong with it is said when it is to be decoded.
         yield Found(path)
     elif not listed.members and not listed.refused:
         yield Skipped(path, "a tar without files")
     yield from (Skipped(f"{path}/{member}", reason) for member, reason in listed.refused.items())
-    # Parts of a key need not lie side by side, as they must for webdataset.
-    samples: dict[str, dict[str, str]] = defaultdict(dict)
-    keys = {}
-    for member, (name, *_) in listed.members.items():
-        numbered, part = base_plus_ext(member)
-        if numbered is None:
-            yield Skipped(f"{path}/{member}", "its name has no key")
+    yield from _samples(tar, path, listed.members)
+
+
+def _samples(tar: Path, path: str, members: Mapping[str, tars.Member]) -> Iterator[Skipped | Sample]:
+    from webdataset.tariterators import base_plus_ext
+
+    last = None
+    by_key: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for member, (name, *_) in members.items():
+        key, part = base_plus_ext(name)
+        if key is None or any(step.startswith(".") for step in name.split("/")):
+            yield Skipped(f"{path}/{member}", "hidden" if "." in name else "its name has no key")
             continue
-        samples[numbered][part.lower()] = member
-        keys[numbered] = base_plus_ext(name)[0]
-    for numbered, paths in samples.items():
-        yield Sample(tar, keys[numbered], paths)
+        if key != last or part.lower() in by_key[key][-1]:
+            by_key[key].append({})
+        by_key[key][-1][part.lower()] = member
+        last = key
+    for key, runs in by_key.items():
+        yield from (Sample(tar, key, parts) for parts in _joined(runs))
 
 
-def _unread(tar: Path, error: OSError) -> UserError:
-    return UserError(f"{tar} cannot be read: {error.strerror}; run the same command again to continue")
+def _joined(runs: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Join what lies apart of one key, unless a part is there twice: webdataset wants parts side by side."""
+    joined: list[dict[str, str]] = []
+    for run in runs:
+        if joined and not joined[-1].keys() & run.keys():
+            joined[-1] |= run
+        else:
+            joined.append(run)
+    return joined
 
 
-def _clips(sample: Sample, tar: str, name: str, sources: Sources) -> Iterator[tuple[Found, set[str]]]:
+def _clips(sample: Sample, tar: str, name: str, places: Mapping[str, Places]) -> Iterator[tuple[Found, set[str]]]:
     """Yield the clips of a sample, each with the fields of which its parts say something."""
     for part, path in sample.paths.items():
-        if not is_audio(path):
-            continue
-        found = {key: _first(sample, part, key, places) for key, places in sources.items()}
-        known = {key: value for key, value in found.items() if value is not None}
-        described = clip(name, f"{tar}/{path}", **{"split": _split_of(tar), "recording": sample.key, **known})
-        main = sample.part("json")
-        if main is not None and isinstance(main.content, dict) and main.content.keys() >= OURS:
-            described = _unqualified(described, name, known)
-        yield described, set(known)
+        if is_audio(path):
+            known = sample.known(part, places)
+            found = clip(name, f"{tar}/{path}", **{"split": _split_of(tar), "recording": sample.key, **known})
+            yield (_unqualified(found, name, known) if sample.is_ours() else found), set(known)
 
 
 def _unqualified(found: Found, name: str, known: Mapping[str, object]) -> Found:
@@ -212,79 +168,14 @@ def _unqualified(found: Found, name: str, known: Mapping[str, object]) -> Found:
     return Found(**{**vars(found), **{key: value.removeprefix(f"{name}:") for key, value in names.items()}})
 
 
-def _first(sample: Sample, audio: str, field: str, places: Iterable[tuple[str, list[str]]]) -> str | float | None:
-    """Return the first that is said of a field: for KEY.speech.wav by KEY.speech.json, else by KEY.json."""
-    prefix = audio.rpartition(".")[0]
-    for name, keys in places:
-        for full in dict.fromkeys((f"{prefix}.{name}".lstrip("."), name)):
-            part = sample.part(full)
-            if part is None or part.content is None:
-                continue
-            value = part.content
-            for key in keys:
-                value = _within(value, key)
-            single, problem = _single(value)
-            if problem and (text := f"its {field} {problem}") not in part.problems:
-                part.problems.append(text)
-            if single is not None:
-                return single
-    return None
-
-
-def _parsed(spec: str) -> tuple[str, list[str]]:
-    """Take ``json.speaker.id`` apart into the part and the keys in it; ``meta.json.label`` too."""
-    steps = spec.split(".")
-    end = next((i + 1 for i, step in enumerate(steps) if step.lower() == "json"), len(steps))
-    return ".".join(steps[:end]).lower(), steps[end:]
-
-
-def _within(value: Any, key: str) -> Any:
-    if isinstance(value, dict):
-        return value.get(key)
-    if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-        return value[int(key)]
-    return None
-
-
-def _single(value: Any) -> tuple[str | float | None, str]:
-    """Return a value that can be one of a clip's fields, or None and what is wrong, if anything."""
-    if isinstance(value, list | dict):
-        return None, "is a list" if isinstance(value, list) else "is an object"
-    if isinstance(value, float) and not math.isfinite(value):
-        return None, "is not a number" if math.isnan(value) else "is infinite"
-    if isinstance(value, str) and not _is_text(value):
-        return None, "is not text"
-    return (None if isinstance(value, str) and not value.strip() else value), ""
-
-
-def _is_text(value: str) -> bool:
-    # JSON can escape what is no character.
-    return value == value.encode("utf-8", "ignore").decode()
-
-
-def _part(tar: Path, path: str) -> Part:
-    try:
-        data = tars.read(tar, path, LARGEST_TEXT)
-    except tars.MemberProblem:
-        return Part(None, [f"it has more than {LARGEST_TEXT >> 20} MB, and is not read"])
-    except OSError as error:
-        raise _unread(tar, error) from error
-    is_json = path.lower().endswith(".json")
-    try:
-        content = json.loads(data) if is_json else data.decode("utf-8-sig").strip()
-    except (ValueError, RecursionError):
-        return Part(None, ["it is not valid JSON" if is_json else "it is not text in UTF-8"])
-    return Part(content, ["it holds no JSON object"] if is_json and not isinstance(content, dict) else [])
-
-
 def _others(sample: Sample, tar: str) -> Iterator[Skipped]:
-    """Yield a row for each part that is no clip: what it was for, and what was wrong with it."""
+    """Yield a row for each part that is no clip: what it was for, or what is wrong with it."""
     lonely = not any(map(is_audio, sample.paths.values()))
     for name, path in sample.paths.items():
         if is_audio(path):
             continue
         part = sample.read.get(name)
-        reason = "not audio" if part is None else "; ".join(["says what a clip is", *part.problems])
+        reason = "not audio" if part is None else "; ".join(part.problems) or "says what a clip is"
         yield Skipped(f"{tar}/{path}", "of a key without audio" if lonely else reason)
 
 
@@ -298,14 +189,14 @@ def _split_of(tar: str) -> str | None:
     return None
 
 
-def _refuse_unsaid(name: str, columns: Mapping[str, str], said: set[str], example: Sample | None) -> None:
-    """Refuse columns that no sample has: a slip of the pen would lose all labels without a word."""
-    unsaid = [f"{key}: {column}" for key, column in columns.items() if key not in said]
-    if unsaid and example is not None:
-        part = example.part("json")
-        keys = list(part.content) if part is not None and isinstance(part.content, dict) else []
-        of_json = f", of json the keys {', '.join(map(repr, keys))}" if keys else ""
-        raise UserError(
-            f"{name}: no sample says what columns name ({', '.join(unsaid)}); the sample {example.key!r} has the parts "
-            f"{', '.join(example.paths)}{of_json}"
-        )
+def _refuse_unsaid(name: str, columns: Mapping[str, str], example: Sample) -> None:
+    """Refuse columns of which no sample says anything: a slip of the pen would lose all labels without a word."""
+    if not columns:
+        return
+    part = example.part("json")
+    keys = list(part.content) if part is not None and isinstance(part.content, dict) else []
+    of_json = f", its json the keys {', '.join(map(repr, keys))}" if keys else ""
+    raise UserError(
+        f"{name}: no sample has one value of {', '.join(f'{key}: {column}' for key, column in columns.items())}; "
+        f"{example.key!r} has the parts {', '.join(example.paths)}{of_json}; json.KEY.0 is the first of a list"
+    )

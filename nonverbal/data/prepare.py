@@ -172,13 +172,16 @@ def _copied(source: Source, say: Callable[[str], None]) -> Source:
 
 def _prepare(config: PrepareConfig, say: Callable[[str], None]) -> ShardFolder:
     readers = {name: choose_reader(name, source.folder, source.reader) for name, source in config.corpora.items()}
-    files = {name: _files(name, source, readers[name]) for name, source in config.corpora.items()}
+    notes: list[str] = []
+    files = {name: _files(name, source, readers[name], notes) for name, source in config.corpora.items()}
     work = [chunk for name in files for chunk in _chunks(name, config, files[name])]
     evaluation = [clip for path in config.exclude for clip in read_manifest(path)]
     inputs = _fingerprint(work, files, evaluation)
     if (config.out / "index.json").exists():
         return _finished(config, inputs, say)
 
+    for note in notes:
+        say(note)
     scratch = config.out / ".scratch"
     scratch.mkdir(exist_ok=True)
     scanned = _scan(work, files, scratch, config.processes)
@@ -200,12 +203,12 @@ def _prepare(config: PrepareConfig, say: Callable[[str], None]) -> ShardFolder:
     return open_shards(config.out)
 
 
-def _files(name: str, source: Source, reader: str) -> list[Found | Skipped]:
-    """Every file of a corpus, in the order of their paths."""
+def _files(name: str, source: Source, reader: str, notes: list[str]) -> list[Found | Skipped]:
+    """Every file of a corpus, in the order of their paths; ``notes`` gets what a person should know of the reading."""
     # Those of a dataset were read when it was copied.
     columns = {} if source.dataset else source.columns
-    files = read(name, source.folder, reader, source.pattern, columns)
-    return sorted(files, key=lambda file: file.path)
+    reading = read(name, source.folder, reader, source.pattern, lambda text: notes.append(f"{name}: {text}"), columns)
+    return sorted(reading, key=lambda file: file.path)
 
 
 def _chunks(name: str, config: PrepareConfig, files: Iterable[Found | Skipped]) -> list[Chunk]:

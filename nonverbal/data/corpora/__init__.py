@@ -1,7 +1,7 @@
 """The catalog: corpora that can be read as they are distributed, and readers for folders of one's own."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nonverbal.data.corpora import (
@@ -81,9 +81,16 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
 
 
 def read(
-    name: str, folder: Path, reader: str, pattern: str | None, columns: Mapping[str, str] | None = None
+    name: str,
+    folder: Path,
+    reader: str,
+    pattern: str | None,
+    say: Callable[[str], None] = lambda _: None,
+    columns: Mapping[str, str] | None = None,
 ) -> Reading:
     """Say of every file under ``folder`` what it is, by a reader that ``choose_reader`` named.
+
+    ``say`` is told what a person should know of what was read; ``columns`` are of the reader webdataset.
 
     What lies elsewhere, by way of links, and what has a name that is no text is no clip of any corpus.
     """
@@ -94,7 +101,7 @@ def read(
     if reader in CATALOG:
         reading = CATALOG[reader].read(folder)
     elif reader == "webdataset":
-        reading = read_webdataset(folder, name, pattern, columns or {})
+        reading = read_webdataset(folder, name, pattern, columns or {}, say)
     else:
         reading = read_folder(folder, name, pattern) if reader == "folder" else read_audiofolder(folder, name)
     return (_usable(file, folder) for file in reading)

@@ -5,12 +5,15 @@ Texts and JSON are all that is read; nothing is unpickled.
 
 import json
 import math
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nonverbal.data import tars
+from nonverbal.data.audio import EXTENSIONS
 from nonverbal.errors import UserError
 
 USUAL = {
@@ -29,6 +32,12 @@ LARGEST_TEXT = 1 << 24
 
 OURS = {"corpus", "recording", "sha256", "part"}
 """Keys of the JSON in shards that ``nonverbal prepare`` wrote, whose names are qualified already."""
+
+SHOWN = 12
+"""Parts and keys that are named when they are not used; the others are counted."""
+
+MOST = 1000
+"""Parts and keys that are told apart; some write identifiers as keys."""
 
 Places = list[tuple[str, list[str]]]
 """Parts that may say something, and in each the keys that lead to it."""
@@ -53,6 +62,8 @@ class Sample:
     """Part, in lower case, to path in the tar."""
     read: dict[str, Part] = field(default_factory=dict)
     """Those parts that were asked for."""
+    used: dict[str, str] = field(default_factory=dict)
+    """A field to the part and key that said it."""
 
     def part(self, name: str) -> Part | None:
         """Return a part, read once; None where there is none."""
@@ -82,8 +93,38 @@ class Sample:
                 if problem and (text := f"its {field} {problem}") not in part.problems:
                     part.problems.append(text)
                 if value is not None:
+                    self.used[field] = ".".join([name.rpartition(".")[2], *keys[:1]])
                     return value
         return None
+
+
+@dataclass
+class Uses:
+    """What the parts of all samples were taken for."""
+
+    of_fields: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    there: set[str] = field(default_factory=set)
+
+    def add(self, sample: Sample) -> None:
+        """Count a sample in whose clips are known."""
+        for key, place in sample.used.items():
+            self.of_fields[key].add(place)
+        for part in sample.paths:
+            content = sample.read[part].content if part in sample.read else None
+            name = part.rpartition(".")[2]
+            if name not in EXTENSIONS and len(self.there) < MOST:
+                self.there |= {f"{name}.{key}" for key in content} if isinstance(content, dict) else {name}
+
+    def told(self) -> str:
+        """Return what was taken for what, and what was not used, in a line for the terminal."""
+        taken = [f"{key} from {', '.join(sorted(places))}" for key, places in self.of_fields.items()]
+        used = {_letters(place) for places in self.of_fields.values() for place in places}
+        unused = sorted(place for place in self.there if _letters(place) not in used)
+        more = [f"{len(unused) - SHOWN} more"] if len(unused) > SHOWN else []
+        return (
+            f"{'; '.join(taken) or 'no part says what a clip is'}; "
+            f"not used: {', '.join(unused[:SHOWN] + more).encode('utf-8', 'replace').decode() or 'none'}"
+        )
 
 
 def places_of(columns: Mapping[str, str]) -> dict[str, Places]:
@@ -122,12 +163,18 @@ def _parsed(spec: str) -> tuple[str, list[str]]:
 def _within(value: Any, keys: Iterable[str]) -> Any:
     for key in keys:
         if isinstance(value, dict):
-            value = value.get(key)
+            alike = (name for name in value if _letters(name) == _letters(key))
+            value = value.get(key if key in value else next(alike, key))
         elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
             value = value[int(key)]
         else:
             return None
     return value
+
+
+def _letters(name: str) -> str:
+    """What tells names of keys apart: not case, blanks or punctuation."""
+    return re.sub(r"[^\w.]|_", "", name.lower())
 
 
 def _single(value: Any) -> tuple[str | float | None, str]:

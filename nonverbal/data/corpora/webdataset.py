@@ -7,12 +7,12 @@ list it, take a damaged header for the end, drop a second member of one name, an
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from nonverbal.data import tars
 from nonverbal.data.corpora.base import FIELDS, Found, Reading, Skipped, clip, files, is_audio, leaves
-from nonverbal.data.corpora.samples import Places, Sample, places_of, unread
+from nonverbal.data.corpora.samples import Places, Sample, Uses, places_of, unread
 from nonverbal.errors import UserError
 
 SPLITS = {
@@ -40,7 +40,9 @@ def holds_tars(folder: Path) -> bool:
     return any(tars.NAME.search(path) for path in found) and not any(map(is_audio, found))
 
 
-def read_webdataset(folder: Path, name: str, pattern: str | None, columns: Mapping[str, str]) -> Reading:
+def read_webdataset(
+    folder: Path, name: str, pattern: str | None, columns: Mapping[str, str], say: Callable[[str], None]
+) -> Reading:
     """Read the tars in a folder. One that is not there or damaged is a clip that cannot be decoded, beside its others.
 
     Args:
@@ -48,6 +50,7 @@ def read_webdataset(folder: Path, name: str, pattern: str | None, columns: Mappi
         name: the corpus's name.
         pattern: names of tars relative to it, in braces; None for all that are there.
         columns: a field to what says it: a part (``txt``), or of a part in JSON a value (``json.speaker.id``).
+        say: is told what the parts were taken for, and which were not used.
 
     Raises:
         UserError: there are no tars, they hold no audio, or of a field in ``columns`` no sample says anything.
@@ -56,7 +59,7 @@ def read_webdataset(folder: Path, name: str, pattern: str | None, columns: Mappi
     if unknown:
         raise UserError(f"{name}: columns of {', '.join(unknown)}; they may be of {', '.join(FIELDS)}")
     places = places_of(columns)
-    said: set[str] = set()
+    uses = Uses()
     any_clip = False
     example: Sample | None = None
     for file in _files(folder, pattern):
@@ -65,15 +68,17 @@ def read_webdataset(folder: Path, name: str, pattern: str | None, columns: Mappi
             yield file
             continue
         path = file.tar.relative_to(folder).as_posix()
-        for found, known in _clips(file, path, name, places):
+        clips = list(_clips(file, path, name, places))
+        if clips:
             any_clip, example = True, example or file
-            said |= known
-            yield found
+            uses.add(file)
+        yield from clips
         yield from _others(file, path)
     if not any_clip:
         raise UserError(f"{folder} holds no audio in tars: expected samples such as KEY.flac and KEY.json")
     if example is not None:
-        _refuse_unsaid(name, {key: column for key, column in columns.items() if key not in said}, example)
+        _refuse_unsaid(name, {key: column for key, column in columns.items() if key not in uses.of_fields}, example)
+        say(uses.told())
 
 
 def _files(folder: Path, pattern: str | None) -> Iterator[Found | Skipped | Sample]:
@@ -153,13 +158,12 @@ def _joined(runs: list[dict[str, str]]) -> list[dict[str, str]]:
     return joined
 
 
-def _clips(sample: Sample, tar: str, name: str, places: Mapping[str, Places]) -> Iterator[tuple[Found, set[str]]]:
-    """Yield the clips of a sample, each with the fields of which its parts say something."""
+def _clips(sample: Sample, tar: str, name: str, places: Mapping[str, Places]) -> Iterator[Found]:
     for part, path in sample.paths.items():
         if is_audio(path):
             known = sample.known(part, places)
             found = clip(name, f"{tar}/{path}", **{"split": _split_of(tar), "recording": sample.key, **known})
-            yield (_unqualified(found, name, known) if sample.is_ours() else found), set(known)
+            yield _unqualified(found, name, known) if sample.is_ours() else found
 
 
 def _unqualified(found: Found, name: str, known: Mapping[str, object]) -> Found:

@@ -1,9 +1,11 @@
 """Zip archives read as the folders that they unpack to: a member's path is the archive's and its own.
 
 ``train.zip/laugh/1.wav`` is what other systems may have named ``laugh\\1.wav`` or ``./laugh//1.wav`` in train.zip.
+Members of tars can be read the same way, but are listed by ``nonverbal.data.tars`` alone.
 """
 
 import errno
+import io
 import lzma
 import re
 import shutil
@@ -18,6 +20,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
+from nonverbal.data import tars
+from nonverbal.data.problems import MemberProblem
 from nonverbal.errors import UserError
 from nonverbal.files import is_own_fault
 
@@ -33,14 +37,6 @@ ENCRYPTED = 1
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError)
 """What zipfile and the libraries below it raise at a member; NotImplementedError for a packing that is not known."""
-
-
-class MemberProblem(OSError):
-    """A member that cannot be read, by its own fault: damaged, encrypted, or too large."""
-
-
-class MissingMember(FileNotFoundError):
-    """A member that its archive has not."""
 
 
 class DamagedArchive(UserError):
@@ -107,7 +103,7 @@ def as_file(path: Path) -> Iterator[Path]:
         yield path
         return
     with ExitStack() as held:
-        with _room_to_unpack(path), _member(*found) as member:
+        with _member(*found) as member, _room_to_unpack(path):
             file = held.enter_context(tempfile.NamedTemporaryFile(suffix=path.suffix))
             shutil.copyfileobj(member, file, 1 << 20)
             file.flush()
@@ -125,11 +121,14 @@ def read_bytes(path: Path) -> bytes:
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
-    """Name a state of a file: its size and time of change, or a member's size and checksum; zeros if it is missing."""
+    """Name a state of a file: its size and time of change, or a member's size and checksum; zeros if it is missing.
+
+    Of a member of a tar, which has no checksum, those of the tar.
+    """
     found = _split(path)
     try:
-        if found is None:
-            state = path.stat()
+        if found is None or tars.is_tar(found[0]):
+            state = (found[0] if found else path).stat()
             return state.st_size, state.st_mtime_ns
         info = contents(found[0])[found[1]]
     except (OSError, KeyError, DamagedArchive) as error:
@@ -141,6 +140,8 @@ def size_and_time(path: Path) -> tuple[int, int]:
 
 def _split(path: Path) -> tuple[Path, str] | None:
     """The archive and the member that a path names; None where it is no path into an archive."""
+    if (in_tar := tars.split(path)) is not None:
+        return in_tar
     if path.suffix.lower() != ".zip" and ".zip/" not in str(path).lower():
         return None
     archives = (parent for parent in path.parents if is_archive(parent))
@@ -150,10 +151,13 @@ def _split(path: Path) -> tuple[Path, str] | None:
 
 @contextmanager
 def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
+    if tars.is_tar(archive):
+        yield io.BytesIO(tars.read(archive, name, LARGEST_MEMBER))
+        return
     path = str(archive / name)
     opened, infos = _opened(archive, _changed(archive))
     if name not in infos:
-        raise MissingMember(errno.ENOENT, "not in the archive", path)
+        raise FileNotFoundError(errno.ENOENT, "not in the archive", path)
     if infos[name].file_size > LARGEST_MEMBER:
         raise MemberProblem(errno.EFBIG, f"unpacked, it has more than {LARGEST_MEMBER} bytes", path)
     if infos[name].flag_bits & ENCRYPTED:
@@ -173,9 +177,9 @@ def _room_to_unpack(path: Path) -> Iterator[None]:
     """Tell faults of the machine from those of a member: in a full folder, a clip is not at fault."""
     try:
         yield
-    except (MemberProblem, MissingMember):
-        raise
     except OSError as error:
+        if error.errno is None:
+            raise
         # Without a folder that takes a file, Python says that it found none.
         place = tempfile.tempdir or "a folder for temporary files"
         raise UserError(

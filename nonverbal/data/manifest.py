@@ -42,10 +42,13 @@ class Clip:
     """SPDX identifier where there is one, or a short description."""
     sha256: str
     """SHA-256 of the clip's samples at 16 kHz mono, as little-endian 16-bit integers."""
+    text: str | None = None
+    """What is said in it or written of it, as the corpus has it; None where unknown, and in manifests without it."""
 
 
 _ORDER = [field.name for field in fields(Clip)]
 _FIELDS = set(_ORDER)
+_REQUIRED = _FIELDS - {"text"}
 
 
 def as_row(clip: Clip) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def read_manifest(path: Path) -> Iterator[Clip]:
     if not Path(path).is_file():
         raise UserError(f"there is no manifest {path}; a folder of shards holds one as manifest.jsonl")
     for number, row in json_lines(path):
-        if not isinstance(row, dict) or row.keys() != _FIELDS:
-            wrong = sorted(_FIELDS ^ set(row)) if isinstance(row, dict) else type(row).__name__
+        if not isinstance(row, dict) or not _REQUIRED <= row.keys() <= _FIELDS:
+            wrong = sorted((_REQUIRED ^ set(row)) - {"text"}) if isinstance(row, dict) else type(row).__name__
             raise UserError(f"{path}, line {number}: not a manifest row; missing or unknown: {wrong}")
         yield Clip(**row)

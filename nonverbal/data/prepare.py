@@ -17,6 +17,7 @@ from nonverbal.data.corpora.account import account
 from nonverbal.data.corpora.base import Found, Skipped, leaves
 from nonverbal.data.corpora.huggingface import USUAL, Origin, copy_dataset
 from nonverbal.data.corpora.listing import there
+from nonverbal.data.corpora.webdataset import ADDRESS, named_tars
 from nonverbal.data.index import ShardFolder, Split, open_shards
 from nonverbal.data.ledger import (
     Entry,
@@ -47,13 +48,16 @@ class Source:
     """A folder of sound, or a dataset that is copied into one."""
 
     folder: Path
-    """Where it is, itself or as a zip archive; or where the dataset is copied to."""
+    """Where it is, itself or as a zip archive; or where the dataset is copied to. Of WebDataset, also tars in it:
+    FOLDER/{000..127}.tar."""
     reader: str | None = None
-    """A corpus of the catalog (`nonverbal corpora`), folder (one a class) or audiofolder. Unset: the catalog's where
-    the corpus has its name, audiofolder where there is a metadata.csv or .jsonl, else folder."""
+    """A corpus of the catalog (`nonverbal corpora`), folder (one a class), audiofolder or webdataset. Unset: the
+    catalog's where the corpus has its name, audiofolder where there is a metadata.csv or .jsonl, webdataset where there
+    are tars and no other audio, else folder."""
     pattern: str | None = None
     """For the reader folder: a regular expression searched in each path relative to the folder; its named groups among
-    label, speaker, session, recording and language say what a clip is. A file without a match is no clip."""
+    label, speaker, session, recording, language and text say what a clip is. A file without a match is no clip. For
+    the reader webdataset: the tars, relative to the folder, with braces."""
     licence: str | None = None
     """Licence of the clips, by its SPDX name where it has one. Unset: the catalog's, or unknown."""
     dataset: PathOrName | None = None
@@ -61,8 +65,9 @@ class Source:
     subset: str | None = None
     """Of the dataset, where its id has several (its configuration)."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Columns of the dataset that are called otherwise: audio, label, speaker, session, recording or language to
-    column. Unset: the only one of audio, and those of these names, speaker_id too."""
+    """Columns of the dataset that are called otherwise: audio, label, speaker, session, recording, language or text to
+    column. Unset: the only one of audio, and those of these names, speaker_id too. Of WebDataset: to a part of each
+    sample (txt), or to a value in one (json.speaker.id)."""
 
 
 def available_processors() -> int:
@@ -77,8 +82,9 @@ class PrepareConfig:
     out: Path
     """Folder of the shards. The same command again continues, or finds them finished."""
     corpora: dict[str, Source] = field(default_factory=dict)
-    """Name to folder. On the command line NAME=FOLDER; in a recipe, or as --corpora.NAME.KEY, also reader, pattern,
-    licence; dataset, subset and columns of a Hugging Face dataset."""
+    """Name to folder, or to WebDataset tars in one. On the command line NAME=FOLDER, NAME='FOLDER/{000..127}.tar'; in a
+    recipe, or as --corpora.NAME.KEY, also reader, pattern, licence, columns; dataset and subset of a Hugging Face
+    dataset."""
     seed: int = 0
     """Of the split and of the order in the shards."""
     validation_share: float = 0.05
@@ -133,6 +139,7 @@ def prepare(config: PrepareConfig, say: Callable[[str], None] = print) -> ShardF
         UserError: no such folder, no such corpus in it, nothing to keep, a file that ``strict`` does not accept, a
             folder that holds other shards, or a disk that is full.
     """
+    config = replace(config, corpora={name: _with_tars(name, source) for name, source in config.corpora.items()})
     for name, source in config.corpora.items():
         inside = not leaves(source.folder, os.path.abspath(config.out))
         _require(not inside, f"--out {config.out} is in {source.folder}, the corpus {name!r}: choose another folder")
@@ -150,6 +157,16 @@ def prepare(config: PrepareConfig, say: Callable[[str], None] = print) -> ShardF
     if readers >= VOC125.keys():
         say(share_of_voc125(read_summaries(config.out)))
     return shards
+
+
+def _with_tars(name: str, source: Source) -> Source:
+    """Return a source of tars that are named one by one, ``FOLDER/{000..127}.tar``, as their folder with a pattern."""
+    found = None if source.dataset else named_tars(source.folder)
+    if found is None:
+        return source
+    _require(source.reader in (None, "webdataset"), f"{name} is of tars, not of what {source.reader} reads")
+    _require(source.pattern is None, f"{name} has a pattern, and tars in folder: name the folder, or leave pattern out")
+    return replace(source, folder=found[0], reader="webdataset", pattern=found[1])
 
 
 def _copied(source: Source, say: Callable[[str], None]) -> Source:
@@ -170,7 +187,8 @@ def _prepare(config: PrepareConfig, say: Callable[[str], None]) -> ShardFolder:
     if (config.out / "index.json").exists():
         return _finished(config, inputs, say)
 
-    say("\n".join(notes))
+    for note in notes:
+        say(note)
     scratch = config.out / ".scratch"
     scratch.mkdir(exist_ok=True)
     scanned = _scan(work, files, scratch, config.processes)
@@ -193,8 +211,10 @@ def _prepare(config: PrepareConfig, say: Callable[[str], None]) -> ShardFolder:
 
 
 def _files(name: str, source: Source, reader: str, notes: list[str]) -> list[Found | Skipped]:
-    """Every file of a corpus, in the order of their paths; ``notes`` gets what its tables and names were taken for."""
-    reading = read(name, source.folder, reader, source.pattern, lambda text: notes.append(f"{name}: {text}"))
+    """Every file of a corpus, in the order of their paths; ``notes`` gets what a person should know of the reading."""
+    # Those of a dataset were read when it was copied.
+    columns = {} if source.dataset else source.columns
+    reading = read(name, source.folder, reader, source.pattern, lambda text: notes.append(f"{name}: {text}"), columns)
     files = sorted(reading, key=lambda file: file.path)
     notes += account(name, files)
     return files
@@ -327,6 +347,7 @@ def _clip(item: Scanned, source: Source) -> Clip:
         session=found.session,
         language=found.language,
         split=found.split,
+        text=found.text,
         recording=found.recording or name,
         licence=_licence(item.corpus, source),
         sha256=item.row["sha256"],
@@ -376,8 +397,11 @@ def _write(config: PrepareConfig, clips: list[Clip], parts: list[Part]) -> None:
 
 
 def _check_source(name: str, source: Source) -> None:
+    address = ADDRESS.match(str(source.folder)) and not source.folder.exists()
+    remedy = "get the files first, and name their folder"
+    _require(not address, f"{name}: {str(source.folder)!r} is an address or a command, not a folder: {remedy}")
     if source.dataset is None:
-        _require(not (source.subset or source.columns), f"{name} has a subset or columns, but no dataset: name it too")
+        _require(not source.subset, f"{name} has a subset, but no dataset: name it too")
         return
     own = source.reader not in (None, "audiofolder") or source.pattern is not None
     _require(not own, f"{name} is a dataset, which takes no reader and no pattern: leave them out")

@@ -11,3 +11,7 @@ class AudioProblem(Exception):
         self.reason = reason
         """One of ``REASONS``."""
         self.detail = detail
+
+
+class MemberProblem(OSError):
+    """A member of an archive that cannot be read, by its own fault: damaged, encrypted, or too large."""

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from nonverbal.data.archives import MemberProblem, size_and_time
+from nonverbal.data.archives import size_and_time
 from nonverbal.data.audio import Audio, AudioProblem, encode, load
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.data.problems import MemberProblem
 from nonverbal.data.workers import over_processes
 from nonverbal.errors import UserError
 from nonverbal.files import is_own_fault

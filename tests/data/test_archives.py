@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from readings import found_in
 
-from nonverbal.data.archives import MemberProblem, as_file, members, read_bytes, size_and_time
+from nonverbal.data.archives import as_file, members, read_bytes, size_and_time
 from nonverbal.data.audio import load
 from nonverbal.data.corpora.base import files
 from nonverbal.data.corpora.listing import DAMAGED, EMPTY, HIDDEN, LINK, NESTED, passed_over
 from nonverbal.data.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.problems import MemberProblem
 from nonverbal.errors import UserError
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal((8, 8000))).astype(np.float32)

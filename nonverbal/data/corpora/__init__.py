@@ -1,7 +1,7 @@
 """The catalog: corpora that can be read as they are distributed, and readers for folders of one's own."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nonverbal.data.corpora import (
@@ -39,6 +39,7 @@ from nonverbal.data.corpora.folders import read_audiofolder, read_folder
 from nonverbal.data.corpora.listing import HIDDEN, LEAVES, UNREADABLE, passed_over, there
 from nonverbal.data.corpora.metadata import METADATA, tables_in
 from nonverbal.data.corpora.names import hidden
+from nonverbal.data.corpora.webdataset import holds_tars, read_webdataset
 from nonverbal.errors import UserError
 
 MODULES = (
@@ -56,7 +57,7 @@ CATALOG: dict[str, Corpus] = {corpus.name: corpus for module in MODULES for corp
 VOC125 = {name: corpus.voc125 for name, corpus in CATALOG.items() if corpus.voc125}
 """The corpora of Voc125, with the clips and hours in voc2vec's Table I."""
 
-OWN = ("folder", "audiofolder")
+OWN = ("folder", "audiofolder", "webdataset")
 """Readers for folders that are no corpus of the catalog."""
 
 
@@ -70,7 +71,11 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
         found = "that is a file, and no zip archive" if folder.exists() else "there is no such folder"
         raise UserError(f"the corpus {name!r} is to be in {folder}, but {found}")
     if reader is None:
-        return name if name in CATALOG else "audiofolder" if tables_in(files(folder)) else "folder"
+        if name in CATALOG:
+            return name
+        if tables_in(files(folder)):
+            return "audiofolder"
+        return "webdataset" if holds_tars(folder) else "folder"
     if reader not in (*CATALOG, *OWN):
         near = difflib.get_close_matches(reader, (*CATALOG, *OWN), 1)
         hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(OWN)} and what nonverbal corpora lists"
@@ -81,20 +86,30 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
 
 
 def read(
-    name: str, folder: Path, reader: str, pattern: str | None, say: Callable[[str], None] = lambda _: None
+    name: str,
+    folder: Path,
+    reader: str,
+    pattern: str | None,
+    say: Callable[[str], None] = lambda _: None,
+    columns: Mapping[str, str] | None = None,
 ) -> Reading:
     """Say of every file under ``folder`` what it is, by a reader that ``choose_reader`` named.
 
-    ``say`` is told what a person should know of tables: what their columns are taken for, and which are not used.
+    ``say`` is told what a person should know of what was read: what columns are taken for, and which are not used.
+    ``columns`` are of the reader webdataset.
 
     What is hidden, what lies elsewhere, by way of links, and what has a name that is no text is no clip of any corpus.
     """
-    if pattern is not None and reader != "folder":
+    if pattern is not None and reader not in ("folder", "webdataset"):
         raise UserError(f"{name}: the reader {reader} takes no pattern; give pattern with reader: folder")
+    if columns and reader != "webdataset":
+        raise UserError(f"{name}: the reader {reader} takes no columns; they are of datasets and of WebDataset tars")
     if reader in CATALOG:
         reading = CATALOG[reader].read(folder)
     elif reader == "folder":
         reading = read_folder(folder, name, pattern, say)
+    elif reader == "webdataset":
+        reading = read_webdataset(folder, name, pattern, columns or {}, say)
     else:
         reading = read_audiofolder(folder, name, say)
     return _complete(reading, folder)

@@ -46,9 +46,11 @@ class Found:
     language: str | None = None
     split: str | None = None
     """Where the corpus has official ones: train, validation, test, or as it names its own."""
+    text: str | None = None
+    """What is said in it, or written of it."""
 
 
-FIELDS = ("label", "speaker", "session", "recording", "language", "split")
+FIELDS = ("label", "speaker", "session", "recording", "language", "split", "text")
 """What may be known of a clip."""
 
 

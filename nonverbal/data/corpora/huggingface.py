@@ -18,7 +18,7 @@ from nonverbal.data.progress import progress
 from nonverbal.errors import UserError
 from nonverbal.files import locked, room_for, write_atomically
 
-USUAL = ("label", "speaker", "session", "recording", "language")
+USUAL = ("label", "speaker", "session", "recording", "language", "text")
 """What may be known of a clip, by columns of these names (``metadata.COLUMNS``) where nothing else is named."""
 
 ABOUT = "dataset.json"

@@ -32,7 +32,7 @@ SPLITS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-"""Folders from whose names Hugging Face reads a split, and the split."""
+"""Words in names of folders and files by which Hugging Face knows a split, and the split."""
 
 
 NAMED = 12

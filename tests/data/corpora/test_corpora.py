@@ -146,7 +146,11 @@ def test_a_group_that_takes_no_part_in_a_match_leaves_what_is_known(tree):
         ("audiofolder", None, "is no audiofolder: expected metadata.csv or metadata.jsonl in it"),
         ("human-voice", ".", "the reader human-voice takes no pattern; give pattern with reader: folder"),
         ("human-voices", None, "unknown reader 'human-voices' for mine; did you mean 'human-voice'?"),
-        ("csv", None, "unknown reader 'csv' for mine; they are folder, audiofolder and what nonverbal corpora lists"),
+        (
+            "csv",
+            None,
+            "unknown reader 'csv' for mine; they are folder, audiofolder, webdataset and what",
+        ),
     ],
 )
 def test_readers_and_patterns_that_cannot_be_are_refused(tree, reader, pattern, message):

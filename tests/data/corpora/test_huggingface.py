@@ -153,7 +153,8 @@ def test_a_folder_that_holds_something_else_is_refused(saved, tmp_path):
 
 
 def test_columns_that_are_called_otherwise(tmp_path):
-    split(range(4), who=list("abcd"), scene=["x", None, "y", "y"]).save_to_disk(tmp_path / "saved")
+    texts = ["ha", None, None, "\u00e4h"]
+    split(range(4), who=list("abcd"), scene=["x", None, "y", "y"], text=texts).save_to_disk(tmp_path / "saved")
     copy(tmp_path / "saved", tmp_path / "copied", speaker="who", recording="scene", audio="sound")
     rows = metadata(tmp_path / "copied")
     assert [(row["speaker"], row["recording"], row["split"]) for row in rows] == [
@@ -162,6 +163,10 @@ def test_columns_that_are_called_otherwise(tmp_path):
         ("c", "y", None),
         ("d", "y", None),
     ]
+    assert [row["text"] for row in rows] == texts
+    (tmp_path / "copied/dataset.json").unlink()
+    clips = prepare(PrepareConfig(tmp_path / "out", {"c": Source(tmp_path / "copied")}, processes=1)).clips()
+    assert [clip.text for clip in clips] == ["ha", None, None, "\u00e4h"]
     with pytest.raises(UserError, match="columns speaker 'sound'; of audio there are sound, of single values label"):
         copy(tmp_path / "saved", tmp_path / "other", speaker="sound")
 
@@ -285,7 +290,7 @@ def test_what_cannot_be_opened_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"subset": "en"}, "has a subset or columns, but no dataset"),
+        ({"subset": "en"}, "has a subset, but no dataset"),
         ({"dataset": "a/b", "pattern": "x"}, "takes no reader and no pattern"),
         ({"dataset": "a/b", "columns": {"sex": "x"}}, "columns of sex; they may be of audio, label, speaker"),
     ],

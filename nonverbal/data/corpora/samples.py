@@ -1,0 +1,190 @@
+"""What the parts of a WebDataset sample say of its clips: ``KEY.json``, ``KEY.cls``, ``KEY.txt``.
+
+Texts and JSON are all that is read; nothing is unpickled.
+"""
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nonverbal.data import tars
+from nonverbal.data.audio import EXTENSIONS
+from nonverbal.data.problems import MemberProblem
+from nonverbal.errors import UserError
+
+USUAL = {
+    "label": ("json.label", "cls"),
+    "speaker": ("json.speaker", "json.speaker_id"),
+    "session": ("json.session",),
+    "recording": ("json.recording",),
+    "language": ("json.language",),
+    "split": ("json.split",),
+    "text": ("txt", "json.text"),
+}
+"""What may be known of a clip, and the parts that say it where nothing else is named, the first that is there."""
+
+LARGEST_TEXT = 1 << 24
+"""Bytes that a part may have which says something of clips."""
+
+OURS = {"corpus", "recording", "sha256", "part"}
+"""Keys of the JSON in shards that ``nonverbal prepare`` wrote, whose names are qualified already."""
+
+SHOWN = 12
+"""Parts and keys that are named when they are not used; the others are counted."""
+
+MOST = 1000
+"""Parts and keys that are told apart; some write identifiers as keys."""
+
+Places = list[tuple[str, list[str]]]
+"""Parts that may say something, and in each the keys that lead to it."""
+
+
+@dataclass
+class Part:
+    """A part of a sample that says something of its clips."""
+
+    content: Any
+    """What JSON holds, or a text; None where it cannot be read."""
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Sample:
+    """The parts of a key in a tar; where they are there several times, those that lie side by side."""
+
+    tar: Path
+    key: str
+    paths: dict[str, str]
+    """Part, in lower case, to path in the tar."""
+    read: dict[str, Part] = field(default_factory=dict)
+    """Those parts that were asked for."""
+    used: dict[str, str] = field(default_factory=dict)
+    """A field to the part and key that said it."""
+
+    def part(self, name: str) -> Part | None:
+        """Return a part, read once; None where there is none."""
+        if name in self.paths and name not in self.read:
+            self.read[name] = _part(self.tar, self.paths[name])
+        return self.read.get(name)
+
+    def is_ours(self) -> bool:
+        """Whether ``nonverbal prepare`` wrote it."""
+        part = self.part("json")
+        return part is not None and isinstance(part.content, dict) and part.content.keys() >= OURS
+
+    def known(self, audio: str, places: Mapping[str, Places]) -> dict[str, str | float]:
+        """Return what is said of the clip in a part ``audio``, by field; what cannot be used is noted at its part."""
+        found = {key: self._first(audio, key, of_key) for key, of_key in places.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _first(self, audio: str, field: str, places: Places) -> str | float | None:
+        """The first that is said of a field: for KEY.speech.wav by KEY.speech.json, else by KEY.json."""
+        prefix = audio.rpartition(".")[0]
+        for name, keys in places:
+            for full in dict.fromkeys((f"{prefix}.{name}".lstrip("."), name)):
+                part = self.part(full)
+                if part is None or part.content is None:
+                    continue
+                value, problem = _single(_within(part.content, keys))
+                if problem and (text := f"its {field} {problem}") not in part.problems:
+                    part.problems.append(text)
+                if value is not None:
+                    self.used[field] = ".".join([name.rpartition(".")[2], *keys[:1]])
+                    return value
+        return None
+
+
+@dataclass
+class Uses:
+    """What the parts of all samples were taken for."""
+
+    of_fields: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    there: set[str] = field(default_factory=set)
+
+    def add(self, sample: Sample) -> None:
+        """Count a sample in whose clips are known."""
+        for key, place in sample.used.items():
+            self.of_fields[key].add(place)
+        for part in sample.paths:
+            content = sample.read[part].content if part in sample.read else None
+            name = part.rpartition(".")[2]
+            if name not in EXTENSIONS and len(self.there) < MOST:
+                self.there |= {f"{name}.{key}" for key in content} if isinstance(content, dict) else {name}
+
+    def told(self) -> str:
+        """Return what was taken for what, and what was not used, in a line for the terminal."""
+        taken = [f"{key} from {', '.join(sorted(places))}" for key, places in self.of_fields.items()]
+        used = {_letters(place) for places in self.of_fields.values() for place in places}
+        unused = sorted(place for place in self.there if _letters(place) not in used)
+        more = [f"{len(unused) - SHOWN} more"] if len(unused) > SHOWN else []
+        return (
+            f"{'; '.join(taken) or 'no part says what a clip is'}; "
+            f"not used: {', '.join(unused[:SHOWN] + more).encode('utf-8', 'replace').decode() or 'none'}"
+        )
+
+
+def places_of(columns: Mapping[str, str]) -> dict[str, Places]:
+    """Return where each field is said: where ``columns`` names, else as usual."""
+    specs = USUAL | {key: (column,) for key, column in columns.items()}
+    return {key: [_parsed(spec) for spec in of_key] for key, of_key in specs.items()}
+
+
+def unread(tar: Path, error: OSError) -> UserError:
+    """Return what to raise for a tar that this machine does not read; another time it may."""
+    return UserError(f"{tar} cannot be read: {error.strerror}; run the same command again to continue")
+
+
+def _part(tar: Path, path: str) -> Part:
+    try:
+        data = tars.read(tar, path, LARGEST_TEXT)
+    except MemberProblem:
+        return Part(None, [f"more than {LARGEST_TEXT >> 20} MB, and not read"])
+    except OSError as error:
+        raise unread(tar, error) from error
+    is_json = path.lower().endswith(".json")
+    try:
+        content = json.loads(data) if is_json else data.decode("utf-8-sig").strip()
+    except (ValueError, RecursionError):
+        return Part(None, ["not valid JSON" if is_json else "not text in UTF-8"])
+    return Part(content, ["not a JSON object"] if is_json and not isinstance(content, dict) else [])
+
+
+def _parsed(spec: str) -> tuple[str, list[str]]:
+    """Take ``json.speaker.id`` apart into the part and the keys in it; ``meta.json.label`` too."""
+    steps = spec.split(".")
+    end = next((i + 1 for i, step in enumerate(steps) if step.lower() == "json"), len(steps))
+    return ".".join(steps[:end]).lower(), steps[end:]
+
+
+def _within(value: Any, keys: Iterable[str]) -> Any:
+    for key in keys:
+        if isinstance(value, dict):
+            alike = (name for name in value if _letters(name) == _letters(key))
+            value = value.get(key if key in value else next(alike, key))
+        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return None
+    return value
+
+
+def _letters(name: str) -> str:
+    """What tells names of keys apart: not case, blanks or punctuation."""
+    return re.sub(r"[^\w.]|_", "", name.lower())
+
+
+def _single(value: Any) -> tuple[str | float | None, str]:
+    """Return a value that a field of a clip can have, or None and what is wrong with it, if anything is."""
+    if isinstance(value, list | dict):
+        return None, "is a list" if isinstance(value, list) else "is an object"
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, "is NaN" if math.isnan(value) else "is infinite"
+    # JSON can escape what is no character.
+    if isinstance(value, str) and value != value.encode("utf-8", "ignore").decode():
+        return None, "is not text"
+    return (None if isinstance(value, str) and not value.strip() else value), ""

@@ -159,7 +159,8 @@ def _av(readable: Any, refusal: str) -> Decoded:
             for chunk in _chunks(container, container.streams.audio[0]):
                 chunks.append(chunk)
             names = set(container.format.name.split(","))
-    except (av.FFmpegError, OSError, ValueError, OverflowError) as error:
+    # PyAV raises IndexError where a damaged file has streams that it does not list.
+    except (av.FFmpegError, OSError, ValueError, OverflowError, IndexError) as error:
         reason = "truncated" if chunks else "unreadable"
         said = getattr(error, "strerror", None) or error
         raise AudioProblem(reason, f"libsndfile: {refusal.rstrip('. ')}; FFmpeg: {said}") from error
@@ -191,8 +192,8 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
 def _floats(frame: Any, channels: int) -> np.ndarray:
     samples: np.ndarray = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, channels)
-    # What is beyond 32 bits becomes infinite.
-    with np.errstate(over="ignore"):
+    # What is beyond 32 bits becomes infinite, and is found later.
+    with np.errstate(over="ignore", invalid="ignore"):
         floats = samples.astype(np.float32)
     if samples.dtype.kind == "u":
         floats -= 128

@@ -378,7 +378,8 @@ def whole_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     for kind in CONTAINERS:
         written(folder, *kind, sine(16_000, 0.2))
-    for kind in BY_FFMPEG:
+    more = [("adts", "aac", "aac"), ("mpegts", "aac", "mts"), ("flv", "aac", "flv"), ("wv", "wavpack", "wv")]
+    for kind in [*BY_FFMPEG, *more]:
         if kind[2] not in {extension for extension, _, _ in CONTAINERS}:
             written_by_ffmpeg(folder, *kind)
     return folder

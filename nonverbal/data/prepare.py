@@ -100,8 +100,8 @@ class PrepareConfig:
     processes: int = field(default_factory=available_processors)
     """Processes that decode. The shards do not depend on it."""
     strict: bool = False
-    """Stop, before any shard is written, at a file that is missing, unreadable, truncated, empty, silent, mislabelled
-    or holds values that are not finite."""
+    """Stop, before any shard is written, at a file that is missing, unreadable, truncated, empty, silent, mislabelled,
+    overloaded (one value drowns the rest) or holds values that are not finite."""
 
     def __post_init__(self) -> None:
         """Refuse what gives no shards."""

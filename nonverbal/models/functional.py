@@ -239,9 +239,10 @@ class _Product(torch.autograd.Function):
 
 
 class _GeluConv1d(torch.autograd.Function):
-    """A convolution as matrix products over overlapping windows; so is its gradient for the input.
+    """A convolution as products of windows with matrices; so are its gradients.
 
-    All are taken a stretch at a time, so that windows, activations and their gradients stay in the cache.
+    Taps are taken in groups of at most ``stride``, whose windows do not overlap: of overlapping ones a product makes a
+    copy first. All are taken a stretch at a time, so that windows, activations and their gradients stay in the cache.
     """
 
     @staticmethod
@@ -250,12 +251,17 @@ class _GeluConv1d(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.stride = stride
         out, channels, kernel = weight.shape
-        # (C', C, kernel) -> (kernel x C, C')
-        flat = weight.permute(2, 1, 0).reshape(-1, out)
+        # (C', C, taps) -> (taps x C, C')
+        groups = [
+            (first, taps, weight[:, :, first : first + taps].permute(2, 1, 0).reshape(-1, out))
+            for first, taps in _tap_groups(kernel, stride)
+        ]
         y = x.new_empty(len(x), (x.shape[1] - kernel) // stride + 1, out)
         for row, start, stop in _stretches(y.shape, kernel * channels):
             seen = F.gelu(x[row, start * stride : (stop - 1) * stride + kernel])
-            torch.mm(_unfolded(seen, kernel, stride), flat, out=y[row, start:stop])
+            for first, taps, flat in groups:
+                part = _unfolded(seen[first:], taps, stride)[: stop - start]
+                torch.addmm(y[row, start:stop], part, flat, beta=int(first > 0), out=y[row, start:stop])
         return y
 
     @staticmethod
@@ -265,44 +271,56 @@ class _GeluConv1d(torch.autograd.Function):
         return _input_gradient(gradient, x, weight, ctx.stride), _weight_gradient(gradient, x, weight, ctx.stride), None
 
 
+def _tap_groups(kernel: int, stride: int) -> list[tuple[int, int]]:
+    """Return the first tap of each group, and how many it has."""
+    return [(first, min(stride, kernel - first)) for first in range(0, kernel, stride)]
+
+
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Return ``(C', C, kernel)``; stretches are added up in float32 or better."""
     out, channels, kernel = weight.shape
     total = torch.zeros(out, kernel * channels, dtype=torch.promote_types(weight.dtype, torch.float32))
     for row, start, stop in _stretches(gradient.shape, kernel * channels):
         seen = F.gelu(x[row, start * stride : (stop - 1) * stride + kernel])
-        # (C', stretch) x (stretch, kernel x C) -> (C', kernel x C)
-        total += gradient[row, start:stop].T @ _unfolded(seen, kernel, stride)
+        for first, taps in _tap_groups(kernel, stride):
+            part = _unfolded(seen[first:], taps, stride)[: stop - start]
+            # (C', stretch) x (stretch, taps x C) -> (C', taps x C)
+            total[:, first * channels : (first + taps) * channels] += gradient[row, start:stop].T @ part
     return total.view(out, kernel, channels).transpose(1, 2).to(weight.dtype)
 
 
 def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Return ``(N, T, C)``.
 
-    Input sample stride x t + i has met output t - j through tap i + stride x j. So a block of ``stride`` samples is a
-    product of a window of ``reach`` output gradients with one matrix, whose taps beyond the kernel are zero.
+    Input sample stride x t + i has met output t - j through tap i + stride x j. So a block of ``stride`` samples is the
+    sum, over the groups of taps, of an output's gradient times the taps of the group.
     """
     out, channels, kernel = weight.shape
-    length, reach = x.shape[1], -(-kernel // stride)
-    blocks = -(-length // stride)
-    taps = F.pad(weight, (0, reach * stride - kernel))
-    # (C', C, reach x stride) -> (C', C, reach, stride) -> (reach, C', stride, C), the latest gradient's taps last
-    taps = taps.view(out, channels, reach, stride).permute(2, 0, 3, 1).flip(0).reshape(reach * out, stride * channels)
+    length = x.shape[1]
+    # (C', C, taps) -> (C', taps x C)
+    groups = [
+        weight[:, :, first : first + taps].transpose(1, 2).reshape(out, -1)
+        for first, taps in _tap_groups(kernel, stride)
+    ]
     result = torch.empty_like(x)
-    for row, start, stop in _stretches((len(x), blocks), reach * out):
-        met = _rows(gradient[row], start - reach + 1, stop)
-        # (blocks, reach x C') x (reach x C', stride x C) -> (blocks x stride, C)
-        spread = (_unfolded(met, reach, 1) @ taps).view(-1, channels)
+    for row, start, stop in _stretches((len(x), -(-length // stride)), stride * out):
+        # What no tap has met, where the stride is longer than the kernel, stays zero.
+        spread = gradient.new_zeros(stop - start, stride * channels)
+        for before, flat in enumerate(groups):
+            # (blocks, C') x (C', taps x C) -> (blocks, taps x C)
+            met = _rows(gradient[row], start - before, stop - before)
+            spread[:, : flat.shape[1]].addmm_(met, flat, beta=int(before > 0))
         here = slice(start * stride, min(stop * stride, length))
-        spread = spread[: here.stop - here.start]
-        torch.ops.aten.gelu_backward.grad_input(spread, x[row, here], grad_input=result[row, here])
+        samples = spread.view(-1, channels)[: here.stop - here.start]
+        torch.ops.aten.gelu_backward.grad_input(samples, x[row, here], grad_input=result[row, here])
     return result
 
 
 def _rows(x: Tensor, start: int, stop: int) -> Tensor:
     """Return rows ``start`` to ``stop`` of ``(T, C)``; those before its first and behind its last are zero."""
-    inside = x[max(start, 0) : stop]
-    missing = (0, 0, max(-start, 0), max(stop - len(x), 0))
+    inside = x[max(start, 0) : max(stop, 0)]
+    before = min(max(-start, 0), stop - start)
+    missing = (0, 0, before, stop - start - before - len(inside))
     return F.pad(inside, missing) if any(missing) else inside
 
 

@@ -99,17 +99,24 @@ def test_auto_is_what_the_device_does_best(monkeypatch, tmp_path, make_shards, u
     assert trainer.settings.precision == trainer.precision.value == value
 
 
-def test_a_run_writes_what_auto_became_and_keeps_it_elsewhere(tmp_path, make_shards):
-    shards = make_shards(CLIPS).folder
+def test_a_run_writes_what_auto_became_and_keeps_it_elsewhere(tmp_path, make_shards, monkeypatch, load_program, capsys):
     out = tmp_path / "run"
-    auto = command_of(shards, out, "trainer.precision=auto", "trainer.steps=3")
-    held = environment() | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
-    first = subprocess.run(auto, capture_output=True, text=True, env=held, check=True).stdout
-    assert "precision: fp32, since this processor has no units for bf16 (trainer.precision: auto)" in first
+    auto = command_of(make_shards(CLIPS).folder, out, "trainer.precision=auto", "trainer.steps=3")[2:]
+    program = load_program("pretrain/train.py")
+    monkeypatch.setattr(precision, "has_bf16_units", lambda: False)
+    program.main(auto)
+    assert "precision: fp32, since this processor has no units for bf16 (trainer.precision: auto)" in said(capsys)
     assert yaml.safe_load((out / "recipe.yaml").read_text())["trainer"]["precision"] == "fp32"
     assert json.loads((out / "environment.json").read_text())[0]["precision"]["value"] == "fp32"
-    again = subprocess.run(auto, capture_output=True, text=True, env=environment(), check=True).stdout
-    assert "precision: fp32, as the run began" in again
+    monkeypatch.setattr(precision, "has_bf16_units", lambda: True)
+    program.main(auto)
+    assert "precision: fp32, as the run began" in said(capsys)
+    with pytest.raises(UserError, match="trainer.precision: 'fp32' then, 'bf16' now"):
+        program.main([*auto, "--trainer.precision=bf16"])
+
+
+def said(capsys):
+    return " ".join(capsys.readouterr().out.split())
 
 
 def test_processors_of_two_kinds_are_refused_at_once(tmp_path, make_shards):

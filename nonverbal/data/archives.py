@@ -165,9 +165,9 @@ def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
     try:
         with opened.open(infos[name]) as file:
             yield file
-    except (*DAMAGED, OSError) as error:
-        # An OSError without a number is bz2's word for damaged.
-        if isinstance(error, OSError) and error.errno is not None:
+    except (*DAMAGED, ValueError, OverflowError, OSError) as error:
+        # An OSError without a number is bz2's word for damaged; EINVAL is for a place before the archive's beginning.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise MemberProblem(errno.EINVAL, f"damaged or locked in its archive: {error}", path) from error
 

@@ -212,7 +212,9 @@ def _checked_recipe(name: str, cls: type) -> Path:
 
     path = find_file(expanded(name, "the recipe"))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _check_names(yaml.compose(text, yaml.SafeLoader), path)
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the recipe {name}: {error}") from error
     except yaml.YAMLError as error:
@@ -221,6 +223,22 @@ def _checked_recipe(name: str, cls: type) -> Path:
         raise UserError(f"the recipe {path} must hold `key: value` lines, but holds {type(content).__name__}")
     _check_keys(_paths(content, cls), cls, str(path))
     return path
+
+
+def _check_names(node: yaml.Node | None, path: Path) -> None:
+    """Refuse a key that is there twice, of which YAML takes the last, or that YAML does not read as a text."""
+    names = set()
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    for key, value in pairs:
+        where = f"the recipe {path}, line {key.start_mark.line + 1}"
+        if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+            raise UserError(f"{where}: the key {key.value!r} is no text to YAML: write it in quotes")
+        if key.value in names:
+            raise UserError(f"{where}: the key {key.value!r} is there twice: remove one, or give it another name")
+        names.add(key.value)
+        _check_names(value, path)
+    for item in node.value if isinstance(node, yaml.SequenceNode) else []:
+        _check_names(item, path)
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

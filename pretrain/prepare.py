@@ -27,13 +27,24 @@ def main(argv: list[str]) -> None:
 
 
 def with_corpora(argv: list[str]) -> list[str]:
-    """Turn each leading ``NAME=FOLDER`` into ``--corpora.NAME.folder=FOLDER``."""
-    arguments = []
+    """Turn each leading ``NAME=FOLDER`` into ``--corpora.NAME.folder=FOLDER``.
+
+    Raises:
+        UserError: two have one name.
+    """
+    arguments: list[str] = []
+    names = set()
     leading = True
     for argument in argv:
         named = re.fullmatch(r"([^-/=.][^/=.]*)=(.+)", argument)
         leading = leading and not argument.startswith("-")
-        arguments.append(f"--corpora.{named[1]}.folder={named[2]}" if leading and named else argument)
+        if not (leading and named):
+            arguments.append(argument)
+            continue
+        if named[1] in names:
+            raise UserError(f"{argument}: there is a corpus {named[1]!r} before; give each folder a name of its own")
+        names.add(named[1])
+        arguments.append(f"--corpora.{named[1]}.folder={named[2]}")
     return arguments
 
 

@@ -217,6 +217,10 @@ def test_mistakes_on_the_command_line_are_named(argv, message):
         ("- out\n", "recipe.yaml must hold `key: value` lines, but holds list"),
         ("out: x\ninner: {lr: fast}\n", "--inner.lr must be float, but is 'fast'"),
         ("out: x\ninit: 7\n", "--init must be path or name or null, but is '7'"),
+        ("out: x\nweights: {a: 1, a: 2}\n", "recipe.yaml, line 2: the key 'a' is there twice"),
+        ("out: x\ninit: a\nout: y\n", "recipe.yaml, line 3: the key 'out' is there twice"),
+        ("out: x\nweights: {no: 1}\n", "recipe.yaml, line 2: the key 'no' is no text to YAML: write it in quotes"),
+        ("out: x\nweights: {007: 1}\n", "line 2: the key '007' is no text to YAML: write it in quotes"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):

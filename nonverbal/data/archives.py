@@ -35,6 +35,9 @@ UTF8 = 1 << 11
 ENCRYPTED = 1
 """Bits of a member's flags."""
 
+FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO)
+"""How a disk or network says that it fails."""
+
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError)
 """What zipfile and the libraries below it raise at a member; NotImplementedError for a packing that is not known."""
 
@@ -165,20 +168,20 @@ def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
     try:
         with opened.open(infos[name]) as file:
             yield file
-    except (*DAMAGED, OSError) as error:
-        # An OSError without a number is bz2's word for damaged.
-        if isinstance(error, OSError) and error.errno is not None:
+    except (*DAMAGED, UnicodeError, OverflowError, OSError) as error:
+        # An OSError without a number is bz2's word for damaged; EINVAL is for a place before the archive's beginning.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise MemberProblem(errno.EINVAL, f"damaged or locked in its archive: {error}", path) from error
 
 
 @contextmanager
 def _room_to_unpack(path: Path) -> Iterator[None]:
-    """Tell faults of the machine from those of a member: in a full folder, a clip is not at fault."""
+    """Tell faults of where it is unpacked from those of a member, and of the disk that it is on."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:
+        if error.errno in (None, *FAILING):
             raise
         # Without a folder that takes a file, Python says that it found none.
         place = tempfile.tempdir or "a folder for temporary files"
@@ -198,6 +201,10 @@ def _opened(archive: Path, changed: int) -> tuple[zipfile.ZipFile, dict[str, zip
     try:
         opened = zipfile.ZipFile(archive)
     except (*DAMAGED, ValueError) as error:  # ValueError is for a name that is not the UTF-8 it says
+        cause = error.__context__
+        # zipfile takes what a failing disk does not give for damage.
+        if isinstance(cause, OSError) and cause.errno in FAILING:
+            raise cause from error
         if _is_lfs_pointer(archive):
             raise UserError(f"{archive} is a Git LFS pointer, not the archive itself; git lfs pull gets it") from error
         raise DamagedArchive(

@@ -19,14 +19,15 @@ from nonverbal.data.problems import AudioProblem
 __all__ = ["EXTENSIONS", "Audio", "AudioProblem", "encode", "load"]
 
 CANCELLED = 0.1
-"""Channels cancel where their mean has less than this share of the power that it would have if they were independent:
-for two of one loudness, at a correlation under -0.9."""
+"""Channels cancel in a second in which their mean has less than this share of the power that it would have if they were
+independent: for two of one loudness, at a correlation under -0.9. A file's do where such seconds have more than this
+share of its power."""
 
 HOT = 16.0
 """Peak, in full scales, up to which a file is taken for mixed too loud."""
 
-STEP = 1 / 32768
-"""Of 16-bit samples."""
+HEARD = 3e-4
+"""Share of the peak that the level of a scaled file has at least: ten steps of 16-bit samples."""
 
 BRIEF = 0.02
 """Seconds that a sound takes at least, unlike a damaged sample."""
@@ -75,6 +76,8 @@ def _judged(path: Path) -> Audio:
 def _load(path: Path) -> Audio:
     if not stat.S_ISREG(path.stat().st_mode):
         raise AudioProblem("unreadable", "not a regular file")
+    if not path.stat().st_size:
+        raise AudioProblem("unreadable", "the file has no bytes")
     decoded = _decoded(path)
     stretches = [stretch for one in decoded for stretch in one.stretches if len(stretch.waveform)]
     if not stretches:
@@ -121,9 +124,9 @@ def _quietened(stretches: Sequence[Stretch], peak: float) -> list[Stretch]:
     """Scale sound whose peak is far above full scale: integers that were stored as floats, say.
 
     Raises:
-        AudioProblem: nothing but the peak would be left.
+        AudioProblem: little but the peak would be left.
     """
-    if max(_level(stretch) for stretch in stretches) < peak * STEP:
+    if max(_level(stretch) for stretch in stretches) < peak * HEARD:
         raise AudioProblem("overloaded", f"a peak of {peak:.2g} times full scale, beside which the rest is silence")
     return [Stretch(stretch.waveform / np.float32(peak), stretch.rate) for stretch in stretches]
 
@@ -145,16 +148,27 @@ def _mono(stretch: Stretch, notes: dict[str, None]) -> np.ndarray:
         # (T, channels) -> (channels, T): sums over T are several times as fast.
         channels = np.ascontiguousarray(stretch.waveform.T)
         mono = channels.mean(axis=0)
-        powers = channels.var(axis=1)
-        if mono.var() < CANCELLED * powers.mean() / len(powers):
+        if _cancel(channels, mono, stretch.rate):
             notes["out_of_phase"] = None
-            mono = channels[powers.argmax()]
+            mono = channels[channels.var(axis=1).argmax()]
     if stretch.rate != SAMPLE_RATE:
         import soxr
 
         mono = soxr.resample(mono, stretch.rate, SAMPLE_RATE, quality="VHQ")
         notes["resampled"] = None
     return mono
+
+
+def _cancel(channels: np.ndarray, mono: np.ndarray, rate: int) -> bool:
+    """Whether what channels ``(channels, T)`` hold is lost in their mean, ``(T,)``, at any time."""
+    cancelled = power = 0.0
+    for start in range(0, len(mono), rate):
+        second = channels[:, start : start + rate]
+        alone = float(second.var(axis=1).sum()) * second.shape[1] / len(channels) ** 2
+        power += alone
+        if float(mono[start : start + rate].var()) * second.shape[1] < CANCELLED * alone:
+            cancelled += alone
+    return cancelled > CANCELLED * power
 
 
 def encode(samples: np.ndarray) -> bytes:

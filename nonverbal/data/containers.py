@@ -14,6 +14,9 @@ SEGMENT = bytes.fromhex("18538067")
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 
+RM = re.compile(rb"\.RMF\0\0\0[\x10-\x1f]\0")
+RM_OBJECTS = {b".RMF", b"PROP", b"MDPR", b"CONT", b"DATA", b"INDX"}
+
 AMR = re.compile(rb"#!AMR(?:-WB)?\n")
 
 REPEATED = [
@@ -33,6 +36,7 @@ REPEATED = [
         rb"\x64\xa3[\x01-\x04]\0.{4}[\x01-\x10]\0\0\0",
         rb"\0[\x01-\x04]\xa3\x64.{4}\0\0\0[\x01-\x10]",
         re.escape(ASF),
+        RM.pattern,
         EBML.pattern,
     )
 ]
@@ -156,7 +160,20 @@ def _end(source: Source, at: int) -> int:
     head = source.at(at, 16)
     if head.startswith(b"FORM"):
         return at + 8 + int.from_bytes(head[4:8])
+    if RM.match(head):
+        return _rm_end(source, at)
     return _asf_end(source, at) if head == ASF else _segment_end(source, at)
+
+
+def _rm_end(source: Source, at: int) -> int:
+    """Where the sound of a RealMedia file ends; 0 where it leaves that open."""
+    while (head := source.at(at, 8))[:4] in RM_OBJECTS and len(head) == 8:
+        size = int.from_bytes(head[4:])
+        if head[:4] == b"DATA":
+            # FFmpeg counts more than it writes, by less than the object's header of 18 bytes.
+            return 0 if sizes.left_open(size) else at + size - 18
+        at += max(size, 8)
+    return 0
 
 
 def _asf_end(source: Source, at: int) -> int:

@@ -75,7 +75,7 @@ class Pieces(io.RawIOBase):
     def __init__(self, descriptor: int, pieces: Sequence[bytes | range]) -> None:
         self._descriptor, self._pieces, self._at = descriptor, pieces, 0
         self.error: OSError | None = None
-        """What went wrong in reading the other file, for callers to whom decoders do not pass it on."""
+        """What went wrong in reading the other file, which ends there: decoders print what is raised in them."""
 
     def readable(self) -> bool:
         return True
@@ -106,4 +106,4 @@ class Pieces(io.RawIOBase):
             return os.pread(self._descriptor, len(wanted), wanted.start)
         except OSError as error:
             self.error = error
-            raise
+            return b""

@@ -100,6 +100,15 @@ def test_a_damaged_archive_is_refused_and_a_damaged_member_is_named(tmp_path):
     assert len(load(archive / "laugh/1.wav").samples) == 8000
 
 
+def test_a_member_before_the_beginning_of_its_archive_is_at_fault_and_not_the_disk(tmp_path):
+    # What is left of an archive in several volumes; the place of the first member is in the volume before.
+    archive = zipped(wavs(tmp_path / "a"), tmp_path / "b.zip", zipfile.ZIP_STORED)
+    archive.write_bytes(archive.read_bytes()[100:])
+    with pytest.raises(MemberProblem, match="damaged or locked in its archive"):
+        load(archive / "laugh/0.wav")
+    assert len(load(archive / "laugh/1.wav").samples) == 8000
+
+
 def test_a_damaged_archive_costs_none_of_the_other_clips(tmp_path):
     archive = zipped(wavs(tmp_path / "c/here"), tmp_path / "all.zip")
     (tmp_path / "c/cut.zip").write_bytes(archive.read_bytes()[:2000])

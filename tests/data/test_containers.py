@@ -50,6 +50,7 @@ FFMPEG = [
     ("caf", "alac", "caf"),
     ("wv", "wavpack", "wv"),
     ("tta", "tta", "tta"),
+    ("rm", "ac3", "rm"),
 ]
 TAGS = {
     "ID3v1": b"TAG" + b"a title".ljust(125, b"\0"),
@@ -235,6 +236,15 @@ def test_what_ends_early_is_truncated_also_in_the_second_recording(
     tmp_path, extension, container, subtype, share, joined
 ):
     data = by_libsndfile(container, subtype, np.random.default_rng(0).uniform(-0.5, 0.5, 32_000))
+    cut = data[: int(len(data) * share)]
+    assert problem(tmp_path, data + cut if joined else cut, extension) == "truncated"
+
+
+@pytest.mark.parametrize("share", [0.97, 0.5])
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize(("container", "codec", "extension"), [("rm", "ac3", "rm"), ("wv", "wavpack", "wv")])
+def test_what_ffmpeg_alone_reads_is_truncated_where_it_ends_early(tmp_path, container, codec, extension, share, joined):
+    data = by_ffmpeg(container, codec, tone(2, 300, 48_000), 48_000)
     cut = data[: int(len(data) * share)]
     assert problem(tmp_path, data + cut if joined else cut, extension) == "truncated"
 

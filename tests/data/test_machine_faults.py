@@ -17,6 +17,7 @@ from nonverbal.data import audio as audio_module
 from nonverbal.data import check as check_module
 from nonverbal.data import scan as scan_module
 from nonverbal.data.audio import AudioProblem
+from nonverbal.data.corpora import listing as listing_module
 from nonverbal.data.corpora.base import Found
 from nonverbal.errors import UserError
 from nonverbal.training import checkpoint
@@ -94,6 +95,40 @@ def test_no_room_to_unpack_is_not_a_damaged_member(tmp_path, monkeypatch):
     monkeypatch.setattr(archives_module.tempfile, "tempdir", str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"0.wav cannot be unpacked to .*none"):
         scan_module.load_from(tmp_path / "a.zip", "0.wav")
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Return ``fail(path, start, stop)``: zipfile's reads of a file fail from one byte to another, as a disk's do."""
+    whole = io.open
+
+    def fail(path, start, stop):
+        class Failing(io.FileIO):
+            def readinto(self, buffer):
+                if start <= self.tell() < stop:
+                    raise OSError(errno.EIO, "Input/output error")
+                return super().readinto(buffer)
+
+        def opened(file, mode="r", *more, **options):
+            is_it = str(file) == str(path) and "r" in mode
+            return io.BufferedReader(Failing(file), 512) if is_it else whole(file, mode, *more, **options)
+
+        archives_module._opened.cache_clear()
+        monkeypatch.setattr(io, "open", opened)
+
+    return fail
+
+
+@pytest.mark.parametrize("part", ["list", "member"])
+def test_a_disk_that_fails_is_not_a_damaged_archive(tmp_path, failing, part):
+    folder = wavs(tmp_path / "c", 1)
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.write(folder / "0.wav", "1.wav")
+    (folder / "0.wav").unlink()
+    size = (folder / "a.zip").stat().st_size
+    failing(folder / "a.zip", *((size - 600, size) if part == "list" else (60, size - 600)))
+    with pytest.raises(UserError, match=r"a.zip(/1.wav)? cannot be read.*: Input/output error"):
+        _ = [scan_module.load_from(folder, path) for path, _ in listing_module.survey(folder)]
 
 
 def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, monkeypatch):

@@ -588,6 +588,7 @@ def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path, load_program
         (["laughs=laughs", "--seeds", "3"], "unknown key 'seeds' in the command line; did you mean 'seed'?"),
         (["laughs=laughs", "--strict"], "--strict: 5 files are not as they should be"),
         (["--seed", "3"], "no corpora: give at least one NAME=FOLDER"),
+        (["a=x", "b=y", "a=z"], "a=z: there is a corpus 'a' before; give each folder a name of its own"),
         (["--verify"], "--verify takes one folder of shards and nothing else"),
     ],
 )

@@ -28,8 +28,8 @@ AUDIO = rf"\.(?:{'|'.join(sorted(EXTENSIONS))})"
 Count = int | tuple[int, int] | None
 """A number of clips; the least and the most where it varies or sources differ; None where nobody has published it."""
 
-
-PACKED = (".zip", ".rar", ".7z", ".tar", ".tgz", ".tar.gz", ".tar.bz2")
+PACKED = (".zip", ".rar", ".7z", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""How the names of archives end, those too that are not read."""
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nonverbal.data.archives import unpacked
-from nonverbal.data.corpora.base import FIELDS, Reading, Skipped, clip, files, is_audio, readable
+from nonverbal.data.corpora.base import FIELDS, PACKED, Reading, Skipped, clip, files, is_audio, readable
 from nonverbal.data.corpora.metadata import METADATA, read_tables
 from nonverbal.errors import UserError
 from nonverbal.text import shown
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xls", ".xlsx", ".ods")
 """How the names of tables end, those too that are not read."""
+
+
+PACKED_AWAY = "an archive that is not read here: unpack it, or read a folder of tars alone"
 
 
 def read_folder(folder: Path, name: str, pattern: str | None, say: Callable[[str], None]) -> Reading:
@@ -32,10 +35,13 @@ def read_folder(folder: Path, name: str, pattern: str | None, say: Callable[[str
     if tables:
         more = f" and {len(tables) - 1} more tables" if len(tables) > 1 else ""
         say(f"{shown(tables[0])}{more}: not read; a table that says what files are is called {METADATA}")
+    packed = [path for path in found if path.lower().endswith(PACKED)]
+    if packed:
+        say(f"{shown(packed[0])}{f' and {len(packed) - 1} more' if len(packed) > 1 else ''}: {PACKED_AWAY}")
     for path in found:
         match = (compiled.search(path) or compiled.search(readable(path))) if compiled else None
         if not is_audio(path):
-            yield Skipped(path, "not audio")
+            yield Skipped(path, PACKED_AWAY if path.lower().endswith(PACKED) else "not audio")
         elif compiled and not match:
             yield Skipped(path, "does not match the pattern")
         else:

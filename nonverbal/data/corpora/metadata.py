@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from nonverbal.data.archives import unpacked
 from nonverbal.data.corpora.base import FIELDS, is_audio, read_content
-from nonverbal.data.corpora.tables import WESTERN, WHOLE, as_text, decode, delimited, json_rows, stripped
+from nonverbal.data.corpora.tables import WESTERN, as_number, as_text, decode, delimited, json_rows, stripped
 from nonverbal.errors import UserError
 from nonverbal.text import LINE_END, shown, told_apart
 
@@ -156,10 +157,9 @@ def _delimited(text: str, where: Path, folder: Path) -> Iterable[tuple[int, dict
             "that names the files file_name, and separate columns by a comma, a semicolon or a tab"
         )
     for number, cells in rows.items():
-        row: dict[str, object] = dict(zip(header, cells, strict=True))
-        # A number is text here, and software writes 1 as 1.0 in a column that lacks one.
-        whole = {column: WHOLE.fullmatch(str(cell)) for column, cell in row.items() if column != known["file_name"][0]}
-        yield number, row | {column: match[1] for column, match in whole.items() if match}
+        row = dict(zip(header, cells, strict=True))
+        name = known["file_name"][0]
+        yield number, {column: cell if column == name else as_number(cell) for column, cell in row.items()}
 
 
 def _json(text: str, where: Path, folder: Path) -> Iterable[tuple[int, dict[str, object]]]:
@@ -209,10 +209,9 @@ def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, R
     there = set(found)
     taken = {row.name for row in rows if row.name in there}
     # Names that differ in case may be two files' names, but not where they differ in how é is written.
-    alike: dict[Key, dict[str, list[str]]] = {
-        _composed: _alike(found, _composed),
-        _folded: _alike((path for path in found if path not in taken), _folded),
-    }
+    alike: dict[Key, dict[str, list[str]]] = {_composed: _alike(found, _composed)}
+    left = [path for path in found if path not in taken]
+    alike |= {key: _alike(left, key) for key in (_folded, _unpacked, _unpacked_in_place)}
     by_file: dict[str, Row] = {}
     for row in rows:
         path = row.name if row.name in there else _meant(row, alike)
@@ -254,6 +253,16 @@ def _composed(path: str) -> str:
 
 def _folded(path: str) -> str:
     return _composed(path).casefold()
+
+
+def _unpacked(path: str) -> str:
+    """As ``_folded``, had each archive been unpacked to a folder of its name."""
+    return _folded(unpacked(path))
+
+
+def _unpacked_in_place(path: str) -> str:
+    """As ``_folded``, had each archive been unpacked to the folder that it lies in."""
+    return _folded(re.sub(r"(?i)[^/]+\.zip/", "", path))
 
 
 def _refuse_swallowed(rows: Iterable[Row], without: set[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from nonverbal.data import tars
 from nonverbal.data.audio import EXTENSIONS
+from nonverbal.data.corpora.tables import KeyTwice, as_number, once
 from nonverbal.data.problems import MemberProblem
 from nonverbal.errors import UserError
 
@@ -91,6 +92,8 @@ class Sample:
                 if part is None or part.content is None:
                     continue
                 value, problem = _single(_within(part.content, keys))
+                if isinstance(value, str) and not keys and field != "text":
+                    value = as_number(value)
                 if problem and (text := f"its {field} {problem}") not in part.problems:
                     part.problems.append(text)
                 if value is not None:
@@ -148,7 +151,9 @@ def _part(tar: Path, path: str) -> Part:
         raise unread(tar, error) from error
     is_json = path.lower().endswith(".json")
     try:
-        content = json.loads(data) if is_json else data.decode("utf-8-sig").strip()
+        content = json.loads(data, object_pairs_hook=once) if is_json else data.decode("utf-8-sig").strip()
+    except KeyTwice as error:
+        return Part(None, [str(error)])
     except (ValueError, RecursionError):
         return Part(None, ["not valid JSON" if is_json else "not text in UTF-8"])
     return Part(content, ["not a JSON object"] if is_json and not isinstance(content, dict) else [])

@@ -40,6 +40,12 @@ SPACES = r"[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+"
 WHOLE = re.compile(r"([+-]?\d+)\.0+")
 """A whole number as software writes it in a column where a number is missing."""
 
+NOT_A_NUMBER = ("nan", "NaN")
+"""What software writes where a number is missing."""
+
+BEHIND_QUOTES = r'( *"(?:[^"]|"")*") +(?=[{0}\r\n]|\Z)| *"(?:[^"]|"")*"|[^{0}\r\n]+'
+"""Values of a row, by their separator; of one in double quotes with blanks behind, the value."""
+
 
 def decode(data: bytes, errors: str = "strict") -> tuple[str, str]:
     """Return a text and its encoding, which is ``WESTERN`` where nothing else fits; ``errors`` is for that one.
@@ -84,6 +90,17 @@ def as_text(value: object) -> str | None:
     return re.sub(SPACES, " ", stripped(unicodedata.normalize("NFC", str(value)))) or None
 
 
+def as_number(text: str) -> str | None:
+    """Return a text that may be a number in a table without types: ``1`` for ``1.0``, None for ``nan``.
+
+    Software writes whole numbers with a point in a column where one is missing, and some write ``nan`` there.
+    """
+    if text in NOT_A_NUMBER:
+        return None
+    match = WHOLE.fullmatch(text)
+    return match[1] if match else text
+
+
 def delimited(
     text: str, where: object, is_header: Callable[[Sequence[str]], bool] = any
 ) -> tuple[list[str], dict[int, list[str]]]:
@@ -119,7 +136,7 @@ def json_rows(text: str, where: object) -> Iterator[tuple[int, Any]]:
         if not line.strip():
             continue
         try:
-            content = json.loads(line, object_pairs_hook=_once)
+            content = json.loads(line, object_pairs_hook=once)
             # JSON can escape what is no character.
             json.dumps(content, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
@@ -127,15 +144,27 @@ def json_rows(text: str, where: object) -> Iterator[tuple[int, Any]]:
         yield number, content
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class KeyTwice(ValueError):
+    """A JSON object that names a key twice, of which most readers take the last."""
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, for ``object_pairs_hook``.
+
+    Raises:
+        KeyTwice: a key is there twice.
+    """
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+        raise KeyTwice(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
     return content
 
 
 def _reader(text: str, separator: str) -> Any:
+    # Blanks before a quote count as little as those behind, but Python's csv forgives the former alone.
+    if '" ' in text:
+        text = re.sub(BEHIND_QUOTES.format(re.escape(separator)), lambda match: match[1] or match[0], text)
     return csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
 
 

@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from nonverbal.data import tars
 from nonverbal.data.corpora.base import FIELDS, Found, Reading, Skipped, clip, files, is_audio, leaves
+from nonverbal.data.corpora.listing import HIDDEN
 from nonverbal.data.corpora.metadata import SPLITS
+from nonverbal.data.corpora.names import hidden
 from nonverbal.data.corpora.samples import Places, Sample, Uses, places_of, unread
 from nonverbal.errors import UserError
 
@@ -130,8 +132,8 @@ def _samples(tar: Path, path: str, members: Mapping[str, tars.Member]) -> Iterat
     by_key: dict[str, list[dict[str, str]]] = defaultdict(list)
     for member, (name, *_) in members.items():
         key, part = base_plus_ext(name)
-        if key is None or any(step.startswith(".") for step in name.split("/")):
-            yield Skipped(f"{path}/{member}", "hidden" if "." in name else "its name has no key")
+        if key is None or hidden(name):
+            yield Skipped(f"{path}/{member}", HIDDEN if hidden(name) else "its name has no key")
             continue
         if key != last or part.lower() in by_key[key][-1]:
             by_key[key].append({})

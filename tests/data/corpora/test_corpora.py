@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from readings import clips_in, found_in
 
-from nonverbal.data.corpora import CATALOG
+from nonverbal.data.corpora import CATALOG, read
 from nonverbal.data.corpora.base import Found, Skipped, files, leaves
 from nonverbal.errors import UserError
 
@@ -131,6 +131,15 @@ def test_an_archive_in_an_archive_is_named_where_nothing_else_is_there(tree):
         archive.writestr("more/vivae.zip", b"")
     with pytest.raises(UserError, match=r"found 1 files, 0 of them audio; unpack all.zip/more/vivae.zip first"):
         found_in(folder, "vivae")
+
+
+@pytest.mark.parametrize("name", ["more.tar", "more.tgz", "more.rar", "MORE.7Z"])
+def test_archives_that_are_not_read_are_named(tree, name):
+    folder = tree("laugh/1.wav", name)
+    told = []
+    rows = {row.path: row for row in read("c", folder, "folder", None, told.append)}
+    assert rows[name].reason == told[0].split(": ", 1)[1]
+    assert told == [f"{name}: an archive that is not read here: unpack it, or read a folder of tars alone"]
 
 
 def test_a_group_that_takes_no_part_in_a_match_leaves_what_is_known(tree):

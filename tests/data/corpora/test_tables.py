@@ -152,6 +152,32 @@ def test_what_is_neither_text_nor_number_is_refused_with_the_row(tmp_path, writt
         clip("c", "a.wav", label=written)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_blanks_outside_quotes_do_not_count_and_inside_keep_rows_apart(tmp_path, separator):
+    rows = [
+        ["file_name", '"label" ', "speaker"],
+        ["0.wav", ' "cry" ', '"ann"  '],
+        ["1.wav", '"5"" nail" ', '"x\n y" '],
+        ["2.wav", f'"a{separator} ""b"" " ', '5" of'],
+        ["3.wav", "", "7"],
+    ]
+    write(tmp_path, *(f"{n}.wav" for n in range(4)), metadata_csv="\n".join(map(separator.join, rows)))
+    found = clips_in(tmp_path, "c").values()
+    assert [(file.label, file.speaker) for file in found] == [
+        ("cry", "c:ann"),
+        ('5" nail', "c:x\n y"),
+        (f'a{separator} "b"', 'c:5" of'),
+        (None, "c:7"),
+    ]
+
+
+@pytest.mark.parametrize("written", ["nan", "NaN"])
+def test_not_a_number_says_nothing_where_numbers_are_text(tmp_path, written):
+    table = f"file_name,label,speaker\n0.wav,{written},{written}\n1.wav,Nan,NA\n"
+    write(tmp_path, "0.wav", "1.wav", metadata_csv=table)
+    assert list(clips_in(tmp_path, "c").values()) == [Found("0.wav"), Found("1.wav", "Nan", speaker="c:NA")]
+
+
 def test_software_writes_whole_numbers_with_a_point_where_one_is_missing(tmp_path):
     pandas = ",file_name,label,speaker\n0,0.wav,1.0,7\n1,1.wav,,007\n2,2.wav,1.50,-3.00\n"
     write(tmp_path, "0.wav", "1.wav", "2.wav", metadata_csv=pandas)
@@ -258,6 +284,21 @@ def test_a_table_in_an_archive_says_what_the_archive_holds(tmp_path):
         archive.writestr("train/0.wav", b"")
     path = "data.zip/train/0.wav"
     assert clips_in(tmp_path, "c") == {path: Found(path, "a", split="train")}
+
+
+@pytest.mark.parametrize("written", ["data/laugh/0.wav", "laugh/0.wav", "Laugh\\0.WAV", "data.zip/laugh/0.wav"])
+def test_a_table_beside_an_archive_names_files_as_they_unpack(tmp_path, written):
+    write(tmp_path, metadata_csv=f"file_name,label\n{written},a\n")
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.writestr("laugh/0.wav", b"")
+    assert labels(tmp_path) == {"data.zip/laugh/0.wav": "a"}
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.writestr("laugh/0.wav", b"other")
+    if written.lower().startswith("laugh"):
+        with pytest.raises(UserError, match="may mean 'data.zip/laugh/0.wav', 'more.zip/laugh/0.wav'"):
+            labels(tmp_path)
+    else:
+        assert labels(tmp_path) == {"data.zip/laugh/0.wav": "a"}
 
 
 def test_a_file_has_one_row_in_all_tables(tmp_path):

@@ -320,6 +320,7 @@ def test_where_webdataset_reads_a_tar_we_read_the_same(tmp_path_factory, names):
         (b"{", "not valid JSON"),
         (b"\xff\xfe{", "not valid JSON"),
         (b"[" * 100_000, "not valid JSON"),
+        (b'{"label": "a", "label": "b"}', "'label' is there twice"),
         (b"1" * 5000, "not valid JSON"),
         (b"[1, 2]", "not a JSON object"),
         (b'"laugh"', "not a JSON object"),
@@ -336,6 +337,22 @@ def test_a_clip_is_kept_without_what_cannot_be_read(tmp_path, content, problem):
     files = reading(tmp_path)
     assert known(files["x.tar/k.flac"]) == {"label": "5", "recording": "c:k"}
     assert files["x.tar/k.json"] == Skipped("x.tar/k.json", problem)
+
+
+@pytest.mark.parametrize(
+    ("written", "label"), [("3.0", "3"), ("03", "03"), (" -1.00\n", "-1"), ("nan", None), ("1.50", "1.50")]
+)
+def test_a_number_in_a_text_has_one_spelling(tmp_path, written, label):
+    write(tmp_path / "x.tar", ("k.flac", audio(1)), ("k.cls", written.encode()), ("k.txt", b"3.0"))
+    clip = reading(tmp_path)["x.tar/k.flac"]
+    assert (clip.label, clip.text) == (label, "3.0")
+
+
+def test_what_systems_keep_in_tars_is_hidden(tmp_path):
+    hidden = ("._k.flac", "__MACOSX/k.flac", ".git/k.flac")
+    write(tmp_path / "x.tar", ("k.flac", audio(1)), *((name, audio(2)) for name in hidden))
+    files = reading(tmp_path)
+    assert {files[f"x.tar/{name}"].reason for name in hidden} == {"hidden, or a system's own"}
 
 
 def test_json_that_is_no_object_may_be_what_a_column_names(tmp_path):

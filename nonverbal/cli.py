@@ -82,6 +82,8 @@ def run(program: Callable[[list[str]], None]) -> None:
     except KeyboardInterrupt as error:
         if debug:
             raise
+        # Another Ctrl-C has nothing left to interrupt.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         # A run that a signal ended knows which one.
         number = getattr(error, "signal", signal.SIGINT)
         _fail(str(error) or INTERRUPTED, 128 + number)

@@ -1,5 +1,6 @@
 """Work over processes, of which one may go down: with a file that crashes its decoder, or because memory ran out."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -8,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from nonverbal.errors import UserError
@@ -57,7 +59,8 @@ def over_processes(
             while waiting or running:
                 while waiting and len(running) < 2 * processes:
                     # Where the pool is found broken, the item is still waiting.
-                    running[pool.submit(work, waiting[0])] = waiting[0]
+                    with _interrupted_after():
+                        running[pool.submit(work, waiting[0])] = waiting[0]
                     waiting.popleft()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     result = future.result()
@@ -66,8 +69,14 @@ def over_processes(
             pass
         except MemoryError as error:
             raise UserError(ENDED) from error
+        except (KeyboardInterrupt, GeneratorExit):
+            for child in active_children():
+                child.kill()
+            raise
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # A second Ctrl-C would leave workers behind that wait for work, and exit would wait for them.
+            with _interrupted_after():
+                pool.shutdown(wait=True, cancel_futures=True)
         yield from [_alone(work, item) for item in running.values()]
 
 
@@ -75,7 +84,8 @@ def _alone(work: Callable[[Item], Result], item: Item) -> Done[Item, Result]:
     """Call ``work`` in a process of its own."""
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_answer, args=(sender, work, item))
-    process.start()
+    with _interrupted_after():
+        process.start()
     sender.close()
     try:
         result, error = receiver.recv()
@@ -88,6 +98,22 @@ def _alone(work: Callable[[Item], Result], item: Item) -> Done[Item, Result]:
     if error is not None:
         raise error
     return Done(item, result)
+
+
+@contextlib.contextmanager
+def _interrupted_after() -> Iterator[None]:
+    """Let Ctrl-C wait for the block: a process that is half started would be waited for at exit, for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda *what: came.append(what))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(*came[0])
 
 
 def _answer(sender: Connection, work: Callable[[Any], Any], item: Any) -> None:

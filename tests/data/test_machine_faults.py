@@ -4,8 +4,10 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -16,6 +18,7 @@ from nonverbal.data import archives as archives_module
 from nonverbal.data import audio as audio_module
 from nonverbal.data import check as check_module
 from nonverbal.data import scan as scan_module
+from nonverbal.data import workers
 from nonverbal.data.audio import AudioProblem
 from nonverbal.data.corpora import listing as listing_module
 from nonverbal.data.corpora.base import Found
@@ -173,3 +176,50 @@ def test_a_file_that_crashes_its_decoder_costs_no_other_and_a_kill_is_not_its_fa
     rows = [json.loads(row) for row in (tmp_path / "out/ledger.jsonl").read_text().split("\n") if row]
     assert [row["reason"] for row in rows] == [None, "unreadable", "unreadable", None, None]
     assert rows[1]["detail"] == "it crashes the decoder (SIGSEGV)"
+
+
+def test_an_interruption_waits_for_a_process_to_be_started():
+    done = []
+
+    def start():
+        with workers._interrupted_after():
+            signal.raise_signal(signal.SIGINT)
+            done.append("started")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert done == ["started"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_twice_ends_at_once_and_leaves_no_process(tmp_path):
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", np.random.default_rng(number).uniform(-0.5, 0.5, 8000), 16_000)
+    (tmp_path / "sitecustomize.py").write_text(SLOW)
+    command = [sys.executable, "-m", "nonverbal", "prepare", f"c={tmp_path}", f"--out={tmp_path.parent / 'out'}"]
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    options = {"env": environment, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, **options) as process:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.01)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert "interrupted; run the same command again to continue" in errors
+
+
+SLOW = """
+import os, time
+import soundfile
+
+class SoundFile(soundfile.SoundFile):
+    def __init__(self, file, *rest, **more):
+        if isinstance(file, (str, os.PathLike)):
+            open(os.path.join(os.path.dirname(file), "begun"), "w").close()
+            time.sleep(60)
+        super().__init__(file, *rest, **more)
+
+soundfile.SoundFile = SoundFile
+"""

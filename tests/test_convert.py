@@ -20,6 +20,7 @@ from nonverbal.evaluation.differences import LinearCKA, compare_encoders
 from nonverbal.models import conversion
 from nonverbal.models.checkpoints import read_checkpoint
 from nonverbal.models.families import read_any
+from nonverbal.models.wav2vec2 import export
 
 CLIPS = [("a", seconds, "train") for seconds in (0.6, 1.0, 1.5, 0.4, 2.0)] * 3 + [("a", 1.0, "validation")]
 
@@ -378,3 +379,21 @@ def test_cka_is_as_defined_and_blind_to_rotation_and_scale():
         for part in (slice(0, 20), slice(20, 50)):
             cka.add(torch.from_numpy(x[part]), torch.from_numpy(other[part]))
         assert cka.read() == pytest.approx(value)
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "module."])
+def test_a_folder_whose_names_transformers_does_not_find_is_converted(tmp_path, convert, wrapper):
+    weights = save_transformers(tmp_path / "a").state_dict()
+    wrapped = {wrapper + name: value for name, value in weights.items()}
+    save_file(wrapped, tmp_path / "a" / "model.safetensors", metadata={"format": "pt"})
+    convert([str(tmp_path / "a"), "--to", "transformers", "--out", str(tmp_path / "b")])
+    assert all(torch.equal(value, weights[name]) for name, value in load_file(tmp_path / "b/model.safetensors").items())
+
+
+@pytest.mark.parametrize("target", ["fairseq", "fairseq2"])
+def test_a_projection_to_the_same_width_is_not_written_where_there_is_none(tmp_path, convert, target):
+    model = model_of(conv_channels=64)
+    export(model, model.state_dict(), False, tmp_path / "a")
+    with pytest.raises(UserError, match=f"a model of {target} has no projection"):
+        convert([str(tmp_path / "a"), "--to", target, "--out", str(tmp_path / "b.pt")])
+    assert not (tmp_path / "b.pt").exists()

@@ -3,16 +3,19 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
 from nonverbal.models.quiet import LOADING_ERRORS, quiet
 from nonverbal.seeding import Stream, torch_seed
 
 INITIALISED = "initialised:"
+
+PART = re.compile(r"\b(layers|blocks|conv_layers)\.\d+\.|(^|\.)(encoder|feature_extractor|feature_projection)\.")
+"""In the names of an encoder's own weights."""
 
 
 class FrameEncoder(Protocol):
@@ -126,7 +129,6 @@ def _pretrained(source: str) -> Any:
         raise
     except LOADING_ERRORS as error:
         raise _unloadable(source, error) from error
-    refuse_not_finite(source, model.state_dict())
     # transformers draws missing weights at random; the mask embedding alone plays no part in a frozen encoder.
     missing = sorted(key for key in found["missing_keys"] if not key.endswith("masked_spec_embed"))
     if missing or found["mismatched_keys"]:
@@ -134,25 +136,29 @@ def _pretrained(source: str) -> Any:
             f"the weights in {source} are not whole: {len(missing)} are missing ({', '.join(missing[:3])}), "
             f"{len(found['mismatched_keys'])} have another shape; export or download it again"
         )
-    # Heads of other tasks are left over rightly; blocks are not.
-    blocks = sorted(key for key in found["unexpected_keys"] if re.search(r"\b(layers|blocks|conv_layers)\.\d+\.", key))
-    if blocks:
+    # Heads of other tasks are left over rightly; parts of the encoder are not.
+    parts = sorted(key for key in found["unexpected_keys"] if PART.search(key))
+    if parts:
         raise UserError(
-            f"{source} has weights of blocks that its config.json has not ({', '.join(blocks[:2])}), which would be "
-            "left out; download or export it again"
+            f"{source} has weights of the encoder that its config.json has not ({', '.join(parts[:2])}), which would "
+            "be left out; download or export it again"
         )
+    refuse_not_finite(source, model.state_dict())
     return _checked(model, source)
 
 
 def _initialised(source: str, seed: int) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig, AutoModel, PretrainedConfig
 
     import nonverbal.models.ssam  # noqa: F401  (lets transformers know Audio Mamba)
-    from nonverbal.models.config_keys import AS_CALLED
+    from nonverbal.models.config_keys import AS_CALLED, check_foreign_code
 
     try:
+        check_foreign_code(source, PretrainedConfig.get_config_dict(source)[0])
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **AS_CALLED)
+    except UserError:
+        raise
     except LOADING_ERRORS as error:
         raise _unloadable(source, error) from error
     with torch.random.fork_rng(devices=[]):
@@ -182,18 +188,18 @@ def _shortest(config: Any) -> int:
 
 def _normalises(source: str) -> bool:
     """Whether an encoder's waveforms are to have zero mean and unit variance."""
-    from transformers import AutoFeatureExtractor
+    from nonverbal.models.extractors import normalises
 
+    folder = Path(source)
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(source, trust_remote_code=False)
+        said = normalises(source, folder if folder.is_dir() else None)
+        if said is None:
+            raise FileNotFoundError(f"there is no preprocessor_config.json in {source}")
+    except UserError:
+        raise
     except LOADING_ERRORS as error:
         raise _unloadable(source, error) from error
-    rate = getattr(extractor, "sampling_rate", None)
-    if rate != SAMPLE_RATE or not hasattr(extractor, "do_normalize"):
-        raise UserError(
-            f"{source}: preprocessor_config.json asks for {rate} Hz, but waveforms of 16000 Hz are read here"
-        )
-    return bool(extractor.do_normalize)
+    return said
 
 
 def _unloadable(source: str, error: Exception) -> UserError:

@@ -13,20 +13,17 @@ from transformers import (
     HubertModel,
     PretrainedConfig,
     Wav2Vec2Config,
-    Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
 )
 
 from nonverbal.errors import UserError
 from nonverbal.models.config_keys import check_config, shared_config, without_calling
+from nonverbal.models.extractors import normalises
 from nonverbal.models.fairseq_settings import settings_of
 from nonverbal.models.names import NO_COUNTERPART, Format, Layout, encoders, layout_of, renamed
 from nonverbal.models.quiet import LOADING_ERRORS, quiet
 from nonverbal.models.shapes import another, config_of_weights
 from nonverbal.models.weight_files import ENDINGS, Held, file_in, hold
-
-SAMPLE_RATE = 16_000
-"""Hz, of all waveforms here."""
 
 MASK = "wav2vec2.masked_spec_embed"
 HEAD = ("quantizer.", "project_")
@@ -144,6 +141,9 @@ def place_of(source: str) -> Path | None:
         if not (path / "encoder").is_dir():
             raise UserError(f"the run {source} has no encoder/ yet: it is written with the first checkpoint")
         path = path / "encoder"
+    if (path / "adapter_config.json").is_file():
+        # Whether transformers heeds it hangs on whether PEFT is installed.
+        raise UserError(f"{path} holds an adapter of PEFT: merge it into its model (merge_and_unload), and save that")
     if path.is_dir() and not (path / "config.json").is_file():
         # transformers would guess the architecture from the letters of the folder's name.
         raise UserError(f"{path} is neither a run nor a folder in Hugging Face format: it has no config.json")
@@ -227,25 +227,22 @@ def _read_config(source: str, folder: Path | None, family: Family) -> Pretrained
 
 def with_mask(config: PretrainedConfig) -> PretrainedConfig:
     """A configuration under which transformers gives the model a mask embedding; masks are drawn here."""
-    if not (config.mask_time_prob or 0) > 0:
+    if not (isinstance(config.mask_time_prob, int | float) and config.mask_time_prob > 0):
         config.mask_time_prob = type(config)().mask_time_prob
     return config
 
 
 def _extractor(folder: Path | None, place: str, config: PretrainedConfig) -> tuple[bool, tuple[str, ...]]:
-    if folder is not None and not (folder / "preprocessor_config.json").is_file():
-        normalise = config.feat_extract_norm != "group"
-        return normalise, (_custom(normalise, "there is no preprocessor_config.json"),)
     try:
-        extractor = Wav2Vec2FeatureExtractor.from_pretrained(place)
+        normalise = normalises(place, folder)
+    except UserError:
+        raise
     except LOADING_ERRORS as error:
         raise unloadable(place, folder, error) from error
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise UserError(
-            f"{place}: preprocessor_config.json asks for {extractor.sampling_rate} Hz, but waveforms of {SAMPLE_RATE} "
-            "Hz are read here"
-        )
-    return bool(extractor.do_normalize), ()
+    if normalise is None:
+        normalise = config.feat_extract_norm != "group"
+        return normalise, (_custom(normalise, "there is no preprocessor_config.json"),)
+    return normalise, ()
 
 
 def _custom(normalise: bool, why: str) -> str:
@@ -269,8 +266,11 @@ def _without_prefix(tensors: Mapping[str, Tensor], format_: Format, prefix: str)
     # As weight norm was called before PyTorch's parametrizations.
     for end, new in {"conv.weight_g": "original0", "conv.weight_v": "original1"}.items():
         name = f"wav2vec2.encoder.pos_conv_embed.{end}"
+        twin = name.removesuffix(end) + f"conv.parametrizations.weight.{new}"
+        if name in own and twin in own:
+            raise UserError(f"one weight is there by two names, {name} and {twin}; write a file with one of them")
         if name in own:
-            own[name.removesuffix(end) + f"conv.parametrizations.weight.{new}"] = own.pop(name)
+            own[twin] = own.pop(name)
     return own, [name for name in tensors if not name.startswith(outer)]
 
 

@@ -5,6 +5,7 @@ transformers' own classes do not know is used by none of their code and has no e
 beside a checkpoint, is never followed.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -162,9 +163,35 @@ def check_config(source: str, given: Mapping[str, Any], kind: type[PretrainedCon
     only = ONLY | (ONLY_IN_WAV2VEC2 if wanted == "wav2vec2" else {})
     _check_only(source, given, only)
     defaults = kind().to_dict()
+    check_kinds(source, given, {key: value for key, value in defaults.items() if key in USED})
     for key in sorted(given.keys() & defaults.keys() - USED - WITHOUT_EFFECT - only.keys()):
         # A transformers newer than this table.
         _check_only(source, given, {key: (defaults[key],)})
+
+
+def check_kinds(source: str, given: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
+    """Refuse values that are not of their example's kind: ``"1e-5"``, null, 4.0 layers, or ``"false"``, which is true.
+
+    Numbers must be finite and at least 0, whole ones at least 1.
+    """
+    for key in sorted(given.keys() & examples.keys()):
+        if not _is_like(given[key], examples[key]):
+            raise UserError(
+                f"{source}: its configuration says {key}: {given[key]!r}, where a value such as {examples[key]!r} "
+                "belongs; correct it there"
+            )
+
+
+def _is_like(value: Any, example: Any) -> bool:
+    if isinstance(example, bool):
+        return value in (False, True)
+    if isinstance(example, int):
+        return type(value) is int and value > 0
+    if isinstance(example, float):
+        return type(value) in (int, float) and math.isfinite(value) and value >= 0
+    if isinstance(example, list | tuple):
+        return isinstance(value, list | tuple) and all(_is_like(item, example[0]) for item in value)
+    return True
 
 
 def without_calling(given: Mapping[str, Any]) -> dict[str, Any]:

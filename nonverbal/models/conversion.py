@@ -127,6 +127,7 @@ def check_target(checkpoint: AnyCheckpoint, target: Target) -> None:
         )
     if isinstance(checkpoint, Checkpoint) and target != "transformers":
         _check_sayable(checkpoint, target)
+        _check_projection(checkpoint, target)
 
 
 def _check_sayable(checkpoint: Checkpoint, target: Target) -> None:
@@ -143,6 +144,14 @@ def _check_sayable(checkpoint: Checkpoint, target: Target) -> None:
                 f"{checkpoint.source} has {key} {getattr(config, key)!r}, but a model of {target} always has "
                 f"{' or '.join(map(repr, sayable))}; --to transformers keeps it"
             )
+
+
+def _check_projection(checkpoint: Checkpoint, target: Target) -> None:
+    if checkpoint.config.conv_dim[-1] == checkpoint.config.hidden_size:
+        raise UserError(
+            f"{checkpoint.source} projects {checkpoint.config.hidden_size} channels to as many, where a model of "
+            f"{target} has no projection; --to transformers keeps it"
+        )
 
 
 def check_out(out: Path, checkpoint: AnyCheckpoint, target: Target, overwrite: bool) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers import Wav2Vec2Config
+
 from nonverbal.errors import UserError
-from nonverbal.models.config_keys import FAIRSEQ_ACTIVATIONS, check_fairseq, unknown_to_fairseq
+from nonverbal.models.config_keys import FAIRSEQ_ACTIVATIONS, check_fairseq, check_kinds, unknown_to_fairseq
 from nonverbal.models.config_keys import FAIRSEQ_ONLY as ONLY
 from nonverbal.models.config_keys import FAIRSEQ_USED as USED
 from nonverbal.models.pickles import find, subtree
@@ -56,6 +58,8 @@ def settings_of(source: str, tree: Any) -> Settings:
     found = {key: find(own, key) if find(own, key) is not None else find(whole, key) for key in (*USED, *ONLY)}
     given = {key: value for key, value in found.items() if value is not None}
     check_fairseq(source, given)
+    defaults = Wav2Vec2Config().to_dict()
+    check_kinds(source, given, {"normalize": False, **{ours: defaults[theirs] for ours, theirs in SIZES.items()}})
     options = {theirs: given[ours] for ours, theirs in SIZES.items() if ours in given}
     if "activation_fn" in given:
         options["hidden_act"] = FAIRSEQ_ACTIVATIONS[given["activation_fn"]]

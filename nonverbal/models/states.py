@@ -67,11 +67,13 @@ def own_states(checkpoint: AnyCheckpoint, inputs: Tensor) -> tuple[States, str]:
     if checkpoint.format == "transformers" and checkpoint.path is not None and checkpoint.path.is_dir():
         options = {"use_safetensors": True, "dtype": torch.float32, "trust_remote_code": False, **AS_CALLED}
         try:
-            model = AutoModel.from_pretrained(checkpoint.path, **options)
+            model, info = AutoModel.from_pretrained(checkpoint.path, output_loading_info=True, **options)
         except LOADING_ERRORS as error:
             raise unloadable(checkpoint.source, checkpoint.path, error) from error
-        # As loaded they may begin at any byte of the file, by which sums are ordered: copies give the same bits.
-        return states_of(deepcopy(model).eval(), inputs), "transformers"
+        # Weights behind a wrapper's name, such as _orig_mod., are not found by transformers, which draws its own.
+        if all(name.endswith("masked_spec_embed") for name in info["missing_keys"]):
+            # As loaded they may begin at any byte of the file, by which sums are ordered: copies give the same bits.
+            return states_of(deepcopy(model).eval(), inputs), "transformers"
     if checkpoint.format == "fairseq2" and fairseq2_is_here():
         return fairseq2_states(checkpoint, inputs), "fairseq2"
     return states_of(encoder_of(checkpoint), inputs), "transformers"

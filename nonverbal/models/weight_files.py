@@ -95,7 +95,7 @@ def _tree(path: Path) -> Any:
             raise UserError(f"{path} is one of {int(part[2])} parts, and {index.name}, which names them, is missing")
         path = index
     if path.name.endswith(".index.json"):
-        return {name: value for file in _parts(path) for name, value in _tree_of_one(file).items()}
+        return _joined(path, [_tree_of_one(file) for file in _parts(path)])
     return _tree_of_one(path)
 
 
@@ -111,6 +111,14 @@ def _parts(index: Path) -> list[Path]:
         what = "names files of other folders" if strange else "names files that are not there"
         raise UserError(f"{index} {what}: {', '.join(map(str, (strange or missing)[:3]))}; download or export it again")
     return [index.parent / name for name in names]
+
+
+def _joined(index: Path, parts: list[Any]) -> dict[str, Any]:
+    """Put parts together. A weight that two of them hold has no one value."""
+    whole = {name: value for part in parts for name, value in part.items()}
+    if len(whole) < sum(map(len, parts)):
+        raise UserError(f"the parts that {index} names hold a weight more than once; download or export it again")
+    return whole
 
 
 def _tree_of_one(path: Path) -> Any:
@@ -146,6 +154,9 @@ def _unwrapped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _number(path: Path, name: str, value: Tensor) -> Tensor:
+    if value.is_meta or value.layout is not torch.strided:
+        kept = "without its values" if value.is_meta else f"as {value.layout}"
+        raise UserError(f"{path}: {name} is kept {kept}; save it as a plain tensor")
     if value.is_floating_point() and value.dtype not in FLOATS:
         raise UserError(f"{path}: {name} is kept in {value.dtype}, whose numbers need a scale; save it in float32")
     return value.float() if value.is_floating_point() else value

@@ -22,6 +22,9 @@ from nonverbal.files import locked, write_atomically
 PACKAGES = ("nonverbal", "torch", "transformers", "accelerate", "numpy", "soundfile", "deepspeed")
 
 
+REMEDY = "put back what the run wrote there, or start with another --out"
+
+
 class RunFolder:
     """Paths and small files of a run. Its checkpoints are ``nonverbal.training.checkpoint``'s affair."""
 
@@ -60,7 +63,7 @@ class RunFolder:
         """
         path = self.folder / "recipe.yaml"
         if path.exists():
-            changes = differences(path.read_text(encoding="utf-8"), config, free)
+            changes = differences(dump(_read(path, dict)), config, free)
             if changes:
                 raise UserError(
                     f"{self.folder} holds a run of another recipe ({changes}); "
@@ -71,8 +74,7 @@ class RunFolder:
     def precision(self) -> str | None:
         """Return the precision with which the run began, by its recipe; None where it has not begun."""
         path = self.folder / "recipe.yaml"
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
-        trainer = recipe.get("trainer") if isinstance(recipe, dict) else None
+        trainer = _read(path, dict).get("trainer") if path.exists() else None
         return trainer.get("precision") if isinstance(trainer, dict) else None
 
     def check_data(self, sha256: dict[str, str]) -> None:
@@ -83,7 +85,7 @@ class RunFolder:
         """
         path = self.folder / "data.json"
         if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = _read(path, dict)
             if list(before.values()) != list(sha256.values()):
                 raise UserError(
                     f"{self.folder} holds a run on other data (then {', '.join(before)}; now {', '.join(sha256)}); "
@@ -94,7 +96,7 @@ class RunFolder:
     def write_environment(self, **facts: Any) -> None:
         """Add this launch's versions and ``facts`` to ``environment.json``."""
         path = self.folder / "environment.json"
-        launches = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        launches = _read(path, list) if path.exists() else []
         launches.append(
             {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -134,6 +136,22 @@ class RunFolder:
             os.replace(self.encoder, old)
         os.replace(new, self.encoder)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _read(path: Path, kind: type) -> Any:
+    """Return what a file of JSON or YAML holds.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    parse = json.loads if path.suffix == ".json" else yaml.safe_load
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REMEDY}") from error
+    if not isinstance(content, kind):
+        raise UserError(f"{path} is damaged: it holds {str(content)[:80]!r}; {REMEDY}")
+    return content
 
 
 def _step(row: str) -> float:

@@ -119,7 +119,7 @@ def test_weights_that_are_missing_are_not_drawn_at_random(encoder_folder: Path) 
 def test_blocks_that_the_configuration_has_not_are_not_left_out(encoder_folder: Path) -> None:
     config = json.loads((encoder_folder / "config.json").read_text())
     (encoder_folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
-    with pytest.raises(UserError, match=r"weights of blocks that its config.json has not \(.*layers\.1\."):
+    with pytest.raises(UserError, match=r"weights of the encoder that its config.json has not \(.*layers\.1\."):
         load_encoder(str(encoder_folder))
 
 

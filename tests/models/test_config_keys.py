@@ -29,6 +29,7 @@ from nonverbal.models.config_keys import (
     check_config,
     without_calling,
 )
+from nonverbal.models.fairseq_settings import settings_of
 from nonverbal.models.names import Layout, renamed
 from nonverbal.models.quiet import LOADING_ERRORS
 from nonverbal.models.start import hubert_from, start_from
@@ -267,6 +268,30 @@ def fairseq_file(path, layers="[(8, 10, 5)] + [(8, 3, 2)] * 4 + [(8,2,2)] * 2", 
     task = {"normalize": changed.pop("normalize", False), "sample_rate": changed.pop("sample_rate", 16_000)}
     torch.save({"cfg": {"model": own | changed, "task": task}, "model": weights}, path)
     return model
+
+
+WRONG_KINDS = {
+    "layer_norm_eps": ["1e-5", None, [1e-5], float("nan"), -1e-5],
+    "num_attention_heads": ["2", 2.0, None, -2, 0],
+    "do_stable_layer_norm": ["false", None],
+    "conv_bias": ["false"],
+    "conv_stride": [[5.0, 2, 2, 2, 2, 2, 2], [5, 2, 2, 2, 2, 2, 0], "5, 2", None],
+    "num_conv_pos_embedding_groups": ["2"],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG_KINDS.items() for value in values])
+def test_a_value_of_another_kind_is_refused_by_name(key, value):
+    for kind, family in ((Wav2Vec2Config, "wav2vec2"), (HubertConfig, "hubert")):
+        check_config("here", {**kind().to_dict(), **SIZES}, kind, family)
+        with pytest.raises(UserError, match=f"its configuration says {key}: .*belongs"):
+            check_config("here", {**kind().to_dict(), **SIZES, key: value}, kind, family)
+
+
+@pytest.mark.parametrize("said", [{"layer_norm_first": "false"}, {"normalize": "false"}, {"encoder_layers": "2"}])
+def test_a_value_of_another_kind_in_fairseqs_configuration_is_refused_by_name(said):
+    with pytest.raises(UserError, match=f"its configuration says {next(iter(said))}: .*belongs"):
+        settings_of("here", {"cfg": {"model": said}})
 
 
 @pytest.mark.parametrize("name", FAIRSEQ_ACTIVATIONS)

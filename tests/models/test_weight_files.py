@@ -269,8 +269,9 @@ def test_an_encoder_to_probe_loads_neither_other_files_nor_code(tmp_path, key, v
     save_transformers(tmp_path)
     file = tmp_path / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
-    with pytest.raises(UserError, match=f"its configuration says {key}"):
-        load_encoder(str(tmp_path))
+    for name in (str(tmp_path), f"initialised:{tmp_path}"):
+        with pytest.raises(UserError, match=f"its configuration says {key}"):
+            load_encoder(name)
 
 
 def test_an_encoder_to_probe_gives_its_layers_whatever_its_configuration_asks_for(tmp_path):
@@ -311,3 +312,44 @@ def test_the_last_layer_is_after_the_norm_that_ends_the_encoder_and_before_an_ad
     frames = load_encoder(str(tmp_path)).frames(waveform)
     assert len(frames) == 3
     assert np.allclose(frames[-1], outputs[0][0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["sparse", "meta"])
+def test_weights_that_are_no_plain_tensors_are_refused_by_name(tmp_path, how):
+    weights = save_transformers(tmp_path).state_dict()
+    value = weights["wav2vec2.encoder.layer_norm.weight"]
+    weights["wav2vec2.encoder.layer_norm.weight"] = value.to_sparse() if how == "sparse" else value.to("meta")
+    torch.save(weights, tmp_path / "model.bin")
+    with pytest.raises(UserError, match=r"encoder\.layer_norm\.weight is kept .*save it as a plain tensor"):
+        read_checkpoint(str(tmp_path / "model.bin"))
+
+
+def test_one_weight_in_two_places_is_refused(tmp_path):
+    weights = save_transformers(tmp_path).state_dict()
+    old = {f"wav2vec2.encoder.pos_conv_embed.conv.weight_{end}": torch.ones(1) for end in "gv"}
+    save_file(weights | old, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="one weight is there by two names"):
+        read_checkpoint(str(tmp_path))
+    for number in (1, 2):
+        save_file(weights, tmp_path / f"model-0000{number}-of-00002.safetensors")
+    index = {"weight_map": {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(weights)}}
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="hold a weight more than once"):
+        read_checkpoint(str(tmp_path))
+
+
+def test_an_adapter_beside_the_weights_is_not_left_out(tmp_path):
+    save_transformers(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    for read in (read_any, load_encoder):
+        with pytest.raises(UserError, match="holds an adapter of PEFT"):
+            read(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["encoder.pos_conv_embed.batch_norm.weight", "feature_projection.gate"])
+def test_an_encoder_to_probe_leaves_none_of_its_own_weights_over(tmp_path, name):
+    weights = save_transformers(tmp_path).state_dict()
+    save_file(weights | {f"wav2vec2.{name}": torch.ones(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="weights of the encoder that its config.json has not"):
+        load_encoder(str(tmp_path))

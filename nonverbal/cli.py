@@ -43,11 +43,11 @@ def main() -> None:
     """Run the command of ``sys.argv``."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
+        _say(_help())
     elif arguments[0] == "--version":
         from nonverbal import __version__
 
-        print(f"nonverbal {__version__}")
+        _say(f"nonverbal {__version__}")
     elif arguments[0] not in PROGRAMS:
         _fail(_unknown_command(arguments[0]))
     else:
@@ -76,9 +76,7 @@ def run(program: Callable[[list[str]], None]) -> None:
     try:
         program([argument for argument in sys.argv[1:] if argument != "--debug"])
     except BrokenPipeError:
-        # The reader of our output (head, say) has gone: nothing is left to say, to it or at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _unheard()
     except KeyboardInterrupt as error:
         if debug:
             raise
@@ -95,6 +93,19 @@ def run(program: Callable[[list[str]], None]) -> None:
         if isinstance(error, OSError) and error.strerror:
             _fail(f"{error.filename or 'file system'}: {error.strerror}")
         _fail(f"unexpected {type(error).__name__}: {error}; this is a bug in nonverbal, run it again with --debug", 1)
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _unheard()
+
+
+def _unheard() -> NoReturn:
+    """End where the reader of our output (head, say) has gone: nothing is left to say, to it or at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(141)
 
 
 def find_shipped(name: str) -> Path:

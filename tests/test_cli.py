@@ -111,3 +111,14 @@ def test_programs_libraries_and_templates_are_never_those_of_the_current_folder(
     for name in [*(program for program, _ in cli.PROGRAMS.values()), "slurm/pretrain.sh"]:
         assert cli.find_shipped(name) == ROOT / name
         assert cli.find_shipped(name).is_file()
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_a_reader_that_has_gone_is_no_traceback(argument):
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [sys.executable, "-m", "nonverbal", argument], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
+    )
+    os.close(write)
+    assert (process.returncode, process.stderr) == (141, b"")

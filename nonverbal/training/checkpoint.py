@@ -52,6 +52,9 @@ def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tens
     write_atomically(temporary / "state.json", json.dumps({"position": asdict(position), "sha256": files}, indent=1))
     for path in [*temporary.iterdir(), temporary]:
         _sync(path)
+    if final.is_symlink() or final.is_file():
+        # Somebody's own: out of the way, and kept.
+        os.replace(final, final.with_name(f"{final.name}.not-a-checkpoint"))
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
     _sync(folder)
@@ -75,8 +78,9 @@ def prune(folder: Path, keep: int, position: Position) -> None:
 
 
 def saved(folder: Path) -> list[Path]:
-    """Return the checkpoints in ``folder``, oldest first. What others put beside them, a copy say, is left alone."""
-    return sorted((path for path in folder.glob("step-*") if NAME.fullmatch(path.name) and path.is_dir()), key=_step)
+    """Return the checkpoints in ``folder``, oldest first. What others put beside them, a copy or link say, is left."""
+    found = (path for path in folder.glob("step-*") if NAME.fullmatch(path.name))
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_step)
 
 
 def _step(checkpoint: Path) -> int:
@@ -98,7 +102,9 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
         weights = load_file(checkpoint / "model.safetensors")
         moments = load_file(checkpoint / "optimizer.safetensors")
         position = Position(**state["position"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        if position.step != _step(checkpoint):
+            raise UserError(f"{checkpoint} holds step {position.step}, so it is a copy of another checkpoint")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         # What a disk or network refuses for now is no reason to go back to an older checkpoint.
         if isinstance(error, UserError) or (isinstance(error, OSError) and not is_own_fault(error)):
             raise

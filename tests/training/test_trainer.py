@@ -246,10 +246,38 @@ def test_what_others_put_among_the_checkpoints_is_left_alone(tmp_path, shards):
     (folder / ".step-6-backup.new").mkdir()
     (folder / "step-notes").write_text("x")
     (folder / "step-9").write_text("a file of this name is not a checkpoint")
+    (folder / "step-8").symlink_to(folder / "step-6")
     trainer_of(tmp_path, shards, settings_of(checkpoint_every=2, keep_checkpoints=1)).train()
-    left = {"step-6-backup", "step-007", ".step-6-backup.new", "step-notes", "step-9"}
+    left = {"step-6-backup", "step-007", ".step-6-backup.new", "step-notes", "step-9", "step-8.not-a-checkpoint"}
     assert left < {path.name for path in folder.iterdir()}
     assert checkpoint.saved(folder)[-1].name == "step-12"
+
+
+def test_a_checkpoint_of_another_step_than_its_name_or_damaged_is_not_taken(tmp_path):
+    model = nn.Linear(2, 2)
+    path = checkpoint.save(tmp_path / "checkpoints", model.state_dict(), {}, checkpoint.Position(step=4))
+    assert checkpoint.load(path, model)[0].step == 4
+    copy = shutil.copytree(path, path.with_name("step-7"))
+    with pytest.raises(UserError, match="step-7 holds step 4, so it is a copy"):
+        checkpoint.load(copy, model)
+    for state in ("[]", '{"sha256": [], "position": {}}', '{"sha256": {}, "position": {"step": "7"}}', "\xff"):
+        (copy / "state.json").write_bytes(state.encode("latin-1"))
+        with pytest.raises(UserError, match="step-7"):
+            checkpoint.load(copy, model)
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "data.json", "environment.json"])
+@pytest.mark.parametrize("content", [b"", b"x", b"{", b"\xff"])
+def test_a_damaged_file_of_a_run_is_named(tmp_path, name, content):
+    run = RunFolder(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    read = {
+        "recipe.yaml": lambda: run.check_recipe(TrainerSettings(), set()),
+        "data.json": lambda: run.check_data({}),
+        "environment.json": run.write_environment,
+    }
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        read[name]()
 
 
 def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path):

@@ -34,7 +34,9 @@ def main(argv: list[str]) -> None:
         with trainer.processes.first_before_others() as is_first:
             if is_first:
                 held.enter_context(run.locked())
-                run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out"})
+                # A recipe that a person has written may leave the choice open.
+                open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
+                run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out", *open_choice})
                 run.check_data(data.contents)
                 run.write_environment(processes=trainer.world, precision=vars(trainer.precision))
         trainer.report.say(data.describe())

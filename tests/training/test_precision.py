@@ -113,6 +113,9 @@ def test_a_run_writes_what_auto_became_and_keeps_it_elsewhere(tmp_path, make_sha
     assert "precision: fp32, as the run began" in said(capsys)
     with pytest.raises(UserError, match="trainer.precision: 'fp32' then, 'bf16' now"):
         program.main([*auto, "--trainer.precision=bf16"])
+    (out / "recipe.yaml").write_text((out / "recipe.yaml").read_text().replace("precision: fp32", "precision: auto"))
+    program.main(auto)
+    assert yaml.safe_load((out / "recipe.yaml").read_text())["trainer"]["precision"] == "bf16"
 
 
 def said(capsys):

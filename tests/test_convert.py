@@ -166,6 +166,12 @@ def test_a_hubert_is_converted_to_the_same_bits(tmp_path, convert, layout):
     HubertModel(HubertConfig(**{**config, "model_type": "hubert"})).save_pretrained(tmp_path / "hubert")
     for target in ("transformers", "fairseq"):
         convert([str(tmp_path / "hubert"), "--to", target, "--out", str(tmp_path / target)])
+    before, after = (
+        load_file(tmp_path / "hubert/model.safetensors"),
+        load_file(tmp_path / "transformers/model.safetensors"),
+    )
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_every_dropped_weight_is_named(tmp_path, convert, capsys):

@@ -73,14 +73,21 @@ def prune(folder: Path, keep: int, position: Position) -> None:
     Where later ones could not be read, they do not count: the run will write them again.
     """
     for path in [path for path in saved(folder) if _step(path) <= position.step][:-keep]:
-        if path.name != f"step-{position.best_step}":
+        if path.name == f"step-{position.best_step}":
+            continue
+        if path.is_symlink():
+            path.unlink()
+        else:
             shutil.rmtree(path)
 
 
 def saved(folder: Path) -> list[Path]:
-    """Return the checkpoints in ``folder``, oldest first. What others put beside them, a copy or link say, is left."""
+    """Return the checkpoints in ``folder``, oldest first. What others put beside them, a copy say, is left alone.
+
+    A link to a folder of its own name is a checkpoint that was moved, to another disk say; any other link is not one.
+    """
     found = (path for path in folder.glob("step-*") if NAME.fullmatch(path.name))
-    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=_step)
+    return sorted((path for path in found if path.is_dir() and path.resolve().name == path.name), key=_step)
 
 
 def _step(checkpoint: Path) -> int:

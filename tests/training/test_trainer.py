@@ -280,6 +280,24 @@ def test_a_damaged_file_of_a_run_is_named(tmp_path, name, content):
         read[name]()
 
 
+def test_a_checkpoint_that_was_moved_and_linked_is_continued_from(tmp_path, shards):
+    trainer = trainer_of(tmp_path / "run", shards)
+    stop_at(trainer, 6)
+    with pytest.raises(Interrupted):
+        trainer.train()
+    folder = tmp_path / "run/checkpoints"
+    (tmp_path / "disk").mkdir()
+    for path in list(folder.iterdir()):
+        shutil.move(path, tmp_path / "disk")
+        path.symlink_to(tmp_path / "disk" / path.name)
+    again = trainer_of(tmp_path / "run", shards, settings_of(keep_checkpoints=1))
+    again._resume()
+    assert again.position.step == 6
+    checkpoint.prune(folder, 1, checkpoint.Position(step=6))
+    assert [path.name for path in checkpoint.saved(folder)] == ["step-6"]
+    assert (tmp_path / "disk/step-6").is_dir()
+
+
 def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path):
     (tmp_path / "checkpoints/.step-3.new").mkdir(parents=True)
     checkpoint.save(tmp_path / "checkpoints", {}, {}, checkpoint.Position(step=4))

@@ -21,15 +21,8 @@ from transformers import (
 )
 
 from nonverbal.errors import UserError
-from nonverbal.models.functional import (
-    attention,
-    compute_dtype,
-    conv1d_group_norm,
-    dropout,
-    gelu_conv1d,
-    same_conv1d,
-    waveform_conv1d,
-)
+from nonverbal.models.convolutions import conv1d_group_norm, gelu_conv1d, same_conv1d, waveform_conv1d
+from nonverbal.models.functional import attention, compute_dtype, dropout
 from nonverbal.seeding import Stream, torch_seed
 
 Counts = TypeVar("Counts", int, np.ndarray, Tensor)
@@ -183,7 +176,7 @@ def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
 def conv_features(encoder: Encoder, waveforms: Tensor) -> Tensor:
     """Return ``(N, S, C)`` of waveforms ``(N, T)``: the convolutions' output, before its LayerNorm."""
     layers = encoder.feature_extractor.conv_layers
-    if waveforms.device.type != "cpu" or encoder.config.feat_extract_activation != "gelu":
+    if encoder.config.feat_extract_activation != "gelu":
         hidden = waveforms[:, None]
         for layer in layers:
             hidden = layer(hidden)
@@ -239,8 +232,6 @@ def transformer(
 
 
 def _positions(module: Any, hidden: Tensor) -> Tensor:
-    if hidden.device.type != "cpu":
-        return cast(Tensor, module(hidden))
     # A kernel of even width gives one frame too many.
     convolved = same_conv1d(hidden, module.conv)[:, : hidden.shape[1]]
     return cast(Tensor, module.activation(convolved))

@@ -42,6 +42,7 @@ PARTS = (
     Part("waits", 40, parts.waits),
     Part("base", 110, parts.base),
     Part("transformers", 45, parts.peer),
+    Part("shapes", 25, parts.shapes),
     Part("scans", 45, parts.scans),
     Part("ssam", 30, parts.ssam),
     Part("workers", 45, parts.workers),

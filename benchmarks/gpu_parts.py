@@ -76,7 +76,7 @@ class Machine:
         """Return a folder of shards of 2 to 10 s of noise that swells, made where it is missing."""
         folder = self.out / "shards"
         if not (folder / "index.json").exists():
-            make_sounds(self.out / "sounds", 24 if self.smoke else 600)
+            make_sounds(self.out / "sounds", 24 if self.smoke else 2400)
             command = [sys.executable, "-m", "nonverbal", "prepare", f"noise={self.out / 'sounds'}", f"--out={folder}"]
             started(command, self.out / "prepare.log", check=True)
             shutil.rmtree(self.out / "sounds")
@@ -92,10 +92,12 @@ def make_sounds(folder: Path, clips: int) -> None:
     """Write WAV files of noise under a slow envelope."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
+    noise = random.standard_normal(round(3 * ROW_SECONDS * SAMPLE_RATE)).astype(np.float32)
     for clip in range(clips):
         samples = int(random.uniform(2, ROW_SECONDS) * SAMPLE_RATE)
-        envelope = 0.1 + 0.1 * np.sin(np.arange(samples) / SAMPLE_RATE * random.uniform(2, 20))
-        soundfile.write(folder / f"{clip}.wav", envelope * random.standard_normal(samples), SAMPLE_RATE)
+        start = random.integers(len(noise) - samples)
+        envelope = 0.1 + 0.1 * np.sin(np.arange(samples, dtype=np.float32) / SAMPLE_RATE * random.uniform(2, 20))
+        soundfile.write(folder / f"{clip}.wav", envelope * noise[start : start + samples], SAMPLE_RATE)
 
 
 def started(command: list[str], log: Path, check: bool = False, **options: Any) -> tuple[int, float]:
@@ -456,6 +458,27 @@ def step_of(model: nn.Module, mean_loss: Callable[[], Tensor]) -> Callable[[], A
         optimizer.zero_grad()
 
     return step
+
+
+def shapes(here: Machine) -> Iterator[Figures]:
+    """Seconds of forward and backward for lengths that are new, and for the same ones again."""
+    objective = build_objective(Wav2Vec2Settings(architecture=here.base(), dropouts=Dropouts(layer=0.0)), 0).train()
+    model = Autocast(objective, here.device, True).to(here.device)
+    lengths = [2.0, 2.1] if here.smoke else [4.0 + 0.1 * number for number in range(12)]
+    batches = []
+    for seconds in lengths:
+        rows = 2 if here.smoke else int(87.5 / seconds)
+        batches.append(moved(batch_of(here, objective, np.full(rows, round(seconds * SAMPLE_RATE))), here.device))
+    times: list[list[float]] = []
+    for _ in range(3):
+        times.append([])
+        for batch in batches:
+            here.wait()
+            begun = time.perf_counter()
+            (model(batch).sum / batch.targets.count).backward()
+            here.wait()
+            times[-1].append(time.perf_counter() - begun)
+    yield dict(zip(("first", "second", "third"), map(statistics.median, times), strict=True))
 
 
 def scans(here: Machine) -> Iterator[Figures]:

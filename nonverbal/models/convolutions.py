@@ -114,17 +114,19 @@ def fourier_conv1d(x: Tensor, conv: torch.nn.Conv1d) -> Tensor:
     from scipy.fft import next_fast_len
 
     groups, padding = conv.groups, cast(int, conv.padding[0])
-    rows, steps, channels = x.shape
-    out, count = len(conv.weight), steps + 2 * padding - conv.weight.shape[2] + 1
+    # Once: a weight norm is computed at every reading.
+    weight = conv.weight
+    (rows, steps, channels), (out, _, kernel) = x.shape, weight.shape
+    count = steps + 2 * padding - kernel + 1
     # A kernel that reaches over the end comes out among the zeros in front.
-    length = next_fast_len(max(steps + padding, count, conv.weight.shape[2]), real=True)
+    length = next_fast_len(max(steps + padding, count, kernel), real=True)
     with exact(x.device):
         wide = torch.promote_types(x.dtype, torch.float32)
         # (N, T, C) -> (N, C, T) -> (N, G, C / G, F)
         spread = F.pad(x.to(wide).transpose(1, 2), (padding, 0))
         seen = torch.fft.rfft(spread, length).view(rows, groups, channels // groups, -1)
         # (C', C / G, kernel) -> (G, C' / G, C / G, F)
-        taps = torch.fft.rfft(conv.weight.to(wide), length).conj().view(groups, out // groups, channels // groups, -1)
+        taps = torch.fft.rfft(weight.to(wide), length).conj().view(groups, out // groups, channels // groups, -1)
         # (N, G, C / G, F) x (G, C' / G, C / G, F) -> (N, G, C' / G, F) -> (N, C', T')
         product = torch.einsum("ngcf,gocf->ngof", seen, taps).reshape(rows, out, -1)
         y = torch.fft.irfft(product, length)[..., :count].transpose(1, 2)

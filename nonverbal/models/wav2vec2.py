@@ -29,6 +29,7 @@ from nonverbal.models.functional import (
     gelu_conv1d,
     same_conv1d,
     waveform_conv1d,
+    with_zero_gradients,
 )
 from nonverbal.seeding import Stream, torch_seed
 
@@ -235,6 +236,8 @@ def transformer(
     for layer, keep in zip(encoder.layers, kept, strict=True):
         if keep:
             hidden = block(layer, hidden, attended, dropouts)
+        else:
+            hidden = with_zero_gradients(hidden, list(layer.parameters()))
     return cast(Tensor, encoder.layer_norm(hidden) if pre_norm else hidden)
 
 

@@ -119,7 +119,9 @@ def time_steps(width: int, compiled: bool, arguments: argparse.Namespace) -> tup
     lengths = np.full(arguments.rows, 32_000)
     targets = objective.target_sampler(lengths, np.random.default_rng(0))
     targets.tensors = {name: value.to(device) for name, value in targets.tensors.items()}
-    batch = Batch(clips.to(device), torch.from_numpy(lengths).to(device), [], targets, seed=0, step=0, position=0)
+    batch = Batch(
+        clips.to(device), torch.from_numpy(lengths).to(device), [], targets, seed=0, step=0, position=0, padded=False
+    )
 
     def work() -> None:
         with torch.autocast(device, torch.bfloat16):

@@ -80,6 +80,7 @@ class ShardDataset(Dataset[Batch]):
             seed=self.seed,
             step=request.step,
             position=request.position,
+            padded=bool((micro_batch.lengths < waveforms.shape[1]).any()),
             real_samples=real,
             corpus=request.corpus,
         )

@@ -40,6 +40,8 @@ class Batch:
     step: int
     position: int
     """Number of the micro-batch in its step. Noise is a function of (seed, step, position)."""
+    padded: bool
+    """Whether a row is shorter than the batch: known on the host, so that no device is asked for it."""
     real_samples: int = 0
     """Samples of distinct audio: neither padding nor repetition."""
     corpus: str | None = None
@@ -55,7 +57,7 @@ class Loss(NamedTuple):
     sum: Tensor
     """Scalar with gradient: the sum over the batch's targets."""
     metrics: dict[str, tuple[Tensor, Tensor]]
-    """Name to (sum, weight), detached scalars: the metric of many batches is sum of sums / sum of weights."""
+    """Name to (sum, weight), detached float32 scalars: the metric of many batches is sum of sums / sum of weights."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,16 @@ class TargetSampler(Protocol):
 
 
 class Objective(Protocol):
-    """A ``torch.nn.Module`` that turns a batch into a loss."""
+    """A ``torch.nn.Module`` that turns a batch into a loss.
+
+    Each micro-batch gives every trainable parameter a gradient, if only one of zero (``with_zero_gradients``): where
+    processes add up their gradients, each waits for those of all parameters. It asks no device for a value, as
+    ``item``, ``nonzero`` and boolean indexing do, for which a GPU would have to finish all that is queued.
+    """
 
     target_sampler: TargetSampler
     symptoms: Sequence[Symptom]
     """What its metrics show where it fails to learn, the most specific first."""
-    drops_layers: bool
-    """Whether parameters may be without a gradient in a step: the same ones in all its micro-batches."""
 
     def __call__(self, batch: Batch) -> Loss: ...
 

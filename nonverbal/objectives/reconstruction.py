@@ -87,7 +87,6 @@ class ReconstructionObjective(nn.Module):
         self.settings, self.model = settings, model
         self.target_sampler = PatchSampler(settings.objective.mask_ratio, settings.objective.loss)
         self.symptoms = SYMPTOMS
-        self.drops_layers = False
         self.warm_steps = 0
         self.account: Account | None = None
 

@@ -178,7 +178,7 @@ def refusals(objective: Objective, settings: TrainerSettings, micro_batches: int
     module = cast(nn.Module, objective)
     checks: list[Callable[[], object]] = [
         lambda: build_optimizer(module, settings.steps, settings.optimizer),
-        lambda: check_zero(settings.zero, settings.offload, gpus, micro_batches, objective.drops_layers),
+        lambda: check_zero(settings.zero, gpus, micro_batches),
     ]
     said = []
     if gpus > micro_batches:

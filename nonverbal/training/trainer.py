@@ -203,7 +203,7 @@ class Trainer:
 
     def _forward(self, batch: Batch) -> Loss:
         torch.manual_seed(torch_seed(self.seed, Stream.NOISE, batch.step, batch.position))
-        return cast(Loss, self.strategy.model(_to_device(batch, self.processes.device)))
+        return cast(Loss, self.strategy.model(batch.to(self.processes.device)))
 
     def _skip(self, step: int, losses: list[Loss]) -> None:
         self.position.skipped_in_a_row += 1
@@ -342,15 +342,3 @@ class _Signals(AbstractContextManager[None]):
         if number == signal.SIGINT and self.trainer.signal == signal.SIGINT:
             raise KeyboardInterrupt
         self.trainer.signal = number
-
-
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.targets.tensors.items()}
-    return replace(
-        batch,
-        waveforms=batch.waveforms.to(device, non_blocking=True),
-        lengths=batch.lengths.to(device, non_blocking=True),
-        targets=replace(batch.targets, tensors=tensors),
-    )

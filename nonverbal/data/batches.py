@@ -13,16 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder
 from nonverbal.data.manifest import read_manifest
-from nonverbal.data.plan import (
-    BatchSettings,
-    ClipTable,
-    MicroBatch,
-    clip_table,
-    plan,
-    plan_validation,
-    share,
-    stream,
-)
+from nonverbal.data.micro_batches import MicroBatch
+from nonverbal.data.plan import BatchSettings, ClipTable, clip_table, plan, plan_validation, share, stream
 from nonverbal.data.units import UnitFolder, Units, frame_at, frame_count, frame_places
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, TargetSampler

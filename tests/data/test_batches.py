@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from nonverbal.data.batches import Request, ShardData, ShardDataset, tables, workers_watched
-from nonverbal.data.plan import BatchSettings, MicroBatch, clip_table
+from nonverbal.data.micro_batches import MicroBatch
+from nonverbal.data.plan import BatchSettings, clip_table
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Targets
 

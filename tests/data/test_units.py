@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from nonverbal.data.batches import Request, ShardData, ShardDataset
-from nonverbal.data.plan import BatchSettings, MicroBatch, clip_table
+from nonverbal.data.micro_batches import MicroBatch
+from nonverbal.data.plan import BatchSettings, clip_table
 from nonverbal.data.units import Units, frame_at, frame_count, frame_places, open_units, write_units
 from nonverbal.errors import UserError
 from nonverbal.models.wav2vec2 import frames_of

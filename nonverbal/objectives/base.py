@@ -1,11 +1,12 @@
 """What the trainer knows of an objective, whatever its family."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Metrics = dict[str, float]
@@ -24,13 +25,24 @@ class Targets:
     tensors: dict[str, Tensor]
     """Masks, negatives and the like, moved to the device with the batch."""
 
+    def to(self, device: torch.device) -> "Targets":
+        """Return them on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Targets":
+        """Return them in page-locked memory."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Targets":
+        return replace(self, tensors={name: change(tensor) for name, tensor in self.tensors.items()})
+
 
 @dataclass
 class Batch:
     """One micro-batch."""
 
     waveforms: Tensor
-    """``(N, T)`` float32 in [-1, 1], 16 kHz; zeros beyond a row's length."""
+    """``(N, T)`` float32 in [-1, 1], 16 kHz; zeros beyond a row's length. Until ``to`` they may be int16, as read."""
     lengths: Tensor
     """``(N,)`` int64, in samples."""
     ids: list[str]
@@ -46,6 +58,23 @@ class Batch:
     """Samples of distinct audio: neither padding nor repetition."""
     corpus: str | None = None
     """The corpus, in validation, where batches are of one corpus each."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device, waveforms as float32: int16 values over 32768, as libsndfile reads them.
+
+        The copy does not wait for the device where the memory is page-locked.
+        """
+        waveforms = self.waveforms.to(device, non_blocking=True)
+        if waveforms.dtype == torch.int16:
+            # By a power of two, so exact. Over there, because int16 is half of what has to be copied.
+            waveforms = waveforms.float().mul_(2.0**-15)
+        lengths = self.lengths.to(device, non_blocking=True)
+        return replace(self, waveforms=waveforms, lengths=lengths, targets=self.targets.to(device))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in page-locked memory; torch's ``DataLoader`` calls this where it is to pin."""
+        waveforms, lengths = self.waveforms.pin_memory(), self.lengths.pin_memory()
+        return replace(self, waveforms=waveforms, lengths=lengths, targets=self.targets.pin_memory())
 
 
 class Loss(NamedTuple):

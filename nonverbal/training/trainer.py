@@ -200,7 +200,7 @@ class Trainer:
 
     def _forward(self, batch: Batch) -> Loss:
         torch.manual_seed(torch_seed(self.seed, Stream.NOISE, batch.step, batch.position))
-        return cast(Loss, self.strategy.model(_to_device(batch, self.processes.device)))
+        return cast(Loss, self.strategy.model(batch.to(self.processes.device)))
 
     def _is_row(self, step: int) -> bool:
         """Whether a row of metrics is written when ``step`` steps are done."""
@@ -335,15 +335,3 @@ class Trainer:
 
     def _log(self, step: int) -> Log:
         return Log(self.run, step, self.processes.is_first)
-
-
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.targets.tensors.items()}
-    return replace(
-        batch,
-        waveforms=batch.waveforms.to(device, non_blocking=True),
-        lengths=batch.lengths.to(device, non_blocking=True),
-        targets=replace(batch.targets, tensors=tensors),
-    )

@@ -52,7 +52,7 @@ def _sigmoid(x):  # type: ignore[no-untyped-def]
     return 1.0 / (1.0 + tl.exp(-x))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps", "padded", "slots"])
 def _forward(  # type: ignore[no-untyped-def]
     u, delta, z, b, c, a, d, bias, kept, out,
     steps, width, padded, slots,
@@ -109,7 +109,7 @@ def _forward(  # type: ignore[no-untyped-def]
             kept += STATES * width
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "steps", "padded", "slots"])
 def _backward(  # type: ignore[no-untyped-def]
     u, delta, z, b, c, a, d, bias, kept, grad,
     du, ddelta, dz, db, dc, da, reach, dd, dbias,
@@ -241,7 +241,7 @@ def _convolve(x, weight, bias, t, steps, step, width, own, TAPS: tl.constexpr): 
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps"])
 def _conv_forward(  # type: ignore[no-untyped-def]
     x, weight, bias, out, steps, width, row, step,
     TAPS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
@@ -258,7 +258,7 @@ def _conv_forward(  # type: ignore[no-untyped-def]
     tl.store(out + place, total * _sigmoid(total), mask=own[None, :] & (t < steps)[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps"])
 def _conv_backward(  # type: ignore[no-untyped-def]
     x, weight, bias, grad, dx, dweight, dbias, steps, width, row, step,
     TAPS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
@@ -293,12 +293,25 @@ def _conv_backward(  # type: ignore[no-untyped-def]
     tl.store(dx + place, total, mask=own[None, :] & (t < steps)[:, None])
 
 
-class TritonScan(torch.autograd.Function):
+def scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z: Tensor, bias: Tensor) -> Tensor:
+    """Scan, skip and gate: see ``selective_scan``. Each argument may be of a type of its own, but not float64."""
+    inputs = (u, delta, z, b, c, a, d, bias)
+    keep = torch.is_grad_enabled() and any(value.requires_grad for value in inputs)
+    y: Tensor = _Scan.apply(*inputs, keep)  # type: ignore[no-untyped-call]
+    return y
+
+
+def conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve, then SiLU: see ``causal_conv``. Each argument may be of a type of its own, but not float64."""
+    y: Tensor = _Conv.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Scan(torch.autograd.Function):
     """The scan with softplus, skip and gate."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        """Take u, delta, z, b, c, a, d and bias as ``selective_scan`` has them, and whether to keep states."""
         u, delta, z, b, c, a, d, bias, keep = inputs
         u, delta, z = (value if value.stride(-1) == 1 else value.contiguous() for value in (u, delta, z))
         (rows, steps, width), states = u.shape, a.shape[1]
@@ -323,7 +336,6 @@ class TritonScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients, of b, c, a, d and bias in float32."""
         u, delta, z, b, c, decay, d, bias, kept = ctx.saved_tensors
         (rows, steps, width), (states, padded) = u.shape, b.shape[1:]
         blocks = triton.cdiv(width, BLOCK)
@@ -343,12 +355,11 @@ class TritonScan(torch.autograd.Function):
         return du, ddelta, dz, db, dc, da.sum(0).t(), dd.sum(0), dbias.sum(0), None
 
 
-class TritonConv(torch.autograd.Function):
+class _Conv(torch.autograd.Function):
     """The convolution and its SiLU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Take what ``causal_conv`` takes."""
         saved = x if x.stride(-1) == 1 else x.contiguous(), weight.float().t().contiguous(), bias.float().contiguous()
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         with _on(x.device):
@@ -359,7 +370,6 @@ class TritonConv(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradients, of weight and bias in float32."""
         x, weight, bias = ctx.saved_tensors
         dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         spans, (taps, width) = len(x) * triton.cdiv(x.shape[1], CONV_STEPS), weight.shape

@@ -200,15 +200,13 @@ def median_seconds(work: Callable[[], object], device: torch.device) -> float:
     """Time ``work``, the device's own time included."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     times: list[float] = []
-    for turn in itertools.count():
+    while len(times) < 3 or (sum(times[2:]) < PART_SECONDS and len(times) < 22):
         wait()
         started = time.perf_counter()
         work()
         wait()
-        if turn >= 2:
-            times.append(time.perf_counter() - started)
-        if sum(times) > PART_SECONDS or len(times) == 20:
-            return statistics.median(times)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[2:])
 
 
 if __name__ == "__main__":

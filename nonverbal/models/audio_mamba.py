@@ -30,12 +30,13 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
-from .selective_scan import Scan, causal_conv, selective_scan
+from .scan_choice import Scan
+from .selective_scan import causal_conv, selective_scan
 
-if TYPE_CHECKING:  # of a folder, transformers takes along what this file itself names, though it is not run
-    from .scan_choice import scan_name  # noqa: F401
+if TYPE_CHECKING:  # of a folder, transformers takes along the files that this one names, run or not
     from .scan_kernel import library  # noqa: F401
-    from .triton_scan import conv  # noqa: F401
+    from .triton_kernels import scan_forward  # noqa: F401
+    from .triton_scan import scan  # noqa: F401
 
 SAMPLE_RATE = 16_000
 """Hz."""

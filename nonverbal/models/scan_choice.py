@@ -105,7 +105,7 @@ def _tried(scan: Scan, device: torch.device) -> str | None:
     try:
         kernel = on_cuda(scan)
         assert kernel is not None
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        with torch.inference_mode(False), torch.set_grad_enabled(True), torch.autocast(device.type, enabled=False):
             inputs = _few(device)
             found = _with_gradients(kernel, inputs)
             expected = _with_gradients(_definition, [value.detach().double().requires_grad_() for value in inputs])

@@ -485,7 +485,10 @@ def scans(here: Machine) -> Iterator[Figures]:
     """Each selective scan that runs here: how exact, how fast."""
     import ssam_gpu
 
-    yield from ssam_gpu.measure(here.device, here.smoke)
+    names = ("part", "size", "dtype", "scan")
+    for row in ssam_gpu.measure(torch.device(here.device), here.smoke):
+        name = "_".join(row[key] for key in names if key in row)
+        yield {name: {key: value for key, value in row.items() if key not in names}}
 
 
 def compiled(here: Machine) -> Iterator[Figures]:

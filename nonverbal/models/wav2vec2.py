@@ -22,7 +22,7 @@ from transformers import (
 
 from nonverbal.errors import UserError
 from nonverbal.models.convolutions import conv1d_group_norm, gelu_conv1d, same_conv1d, waveform_conv1d
-from nonverbal.models.functional import attention, compute_dtype, dropout
+from nonverbal.models.functional import attention, compute_dtype, dropout, with_zero_gradients
 from nonverbal.seeding import Stream, torch_seed
 
 Counts = TypeVar("Counts", int, np.ndarray, Tensor)
@@ -228,6 +228,8 @@ def transformer(
     for layer, keep in zip(encoder.layers, kept, strict=True):
         if keep:
             hidden = block(layer, hidden, attended, dropouts)
+        else:
+            hidden = with_zero_gradients(hidden, list(layer.parameters()))
     return cast(Tensor, encoder.layer_norm(hidden) if pre_norm else hidden)
 
 

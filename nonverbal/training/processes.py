@@ -4,12 +4,16 @@ import contextlib
 import os
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 
 from nonverbal.errors import UserError
+
+Value = TypeVar("Value")
 
 LOST = (
     "lost contact with another process of this run: it has ended, its machine cannot be reached, or it has not "
@@ -59,13 +63,23 @@ class Processes:
         """Return when all processes have come here."""
         self.state.wait_for_everyone()
 
-    def add(self, number: int) -> int:
-        """Return the sum of ``number`` over all processes."""
+    def add(self, *numbers: int) -> list[int]:
+        """Return the sum of each of the numbers over all processes; on the host, so that no GPU is waited for."""
         if self.world == 1:
-            return number
-        total = torch.tensor(number, device=self.device)
-        torch.distributed.all_reduce(total)
-        return int(total)
+            return list(numbers)
+        totals = torch.tensor(numbers, dtype=torch.int64)
+        torch.distributed.all_reduce(totals)
+        return cast(list[int], totals.tolist())
+
+    def of_first(self, value: Value) -> Value:
+        """Return the first process's value."""
+        held: list[Value] = broadcast_object_list([value])
+        return held[0]
+
+    def of_each(self, value: Value) -> list[Value]:
+        """Return the value of each process, by rank."""
+        values: list[Value] = gather_object([value])
+        return values
 
     @contextlib.contextmanager
     def in_contact(self) -> Iterator[None]:

@@ -23,7 +23,7 @@ NAMES = ("u", "delta", "a", "b", "c", "d", "z", "bias")
 EXACT = 1e-11
 """Of float64, with room for sums that cancel."""
 
-BOTH = pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "plain"])
+BOTH = pytest.mark.parametrize("scan", ["C++", "PyTorch"])
 
 
 def in_sequence(u, delta, a, b, c, d, z, bias):
@@ -79,34 +79,34 @@ def assert_close(found, expected, tolerance):
 @given(st.integers(1, 4), st.integers(1, 70), st.integers(1, 70), st.integers(1, 4), st.integers(1, 5))
 @example(1, 1, 1, 1, 1)
 @example(1, 65, 33, 3, 5)
-def test_values_and_gradients_are_the_definition_s(compiled, rows, steps, width, states, threads):
+def test_values_and_gradients_are_the_definition_s(scan, rows, steps, width, states, threads):
     inputs = drawn(rows, steps, width, states)
     expected = with_gradients(in_sequence, inputs)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), inputs)
+        found = with_gradients(lambda *values: selective_scan(*values, scan=scan), inputs)
     finally:
         torch.set_num_threads(before)
     assert_close(found, expected, EXACT)
 
 
 @BOTH
-def test_float32_is_as_exact_as_the_definition_in_float32(compiled):
+def test_float32_is_as_exact_as_the_definition_in_float32(scan):
     inputs = drawn(3, 250, 40, 24)
     narrow = [value.detach().float().requires_grad_() for value in inputs]
     expected = with_gradients(in_sequence, inputs)
-    found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), narrow)
+    found = with_gradients(lambda *values: selective_scan(*values, scan=scan), narrow)
     assert_close(found, expected, 2e-6)
 
 
 @BOTH
-def test_a_tiny_case_by_hand(compiled):
+def test_a_tiny_case_by_hand(scan):
     # dt = log 2, as softplus(0); exp(dt A) = 1/2; z so large that silu(z) = z.
     u = torch.tensor([[[1.0], [2.0], [4.0]]], dtype=torch.float64)
     zero, one = torch.zeros_like(u), torch.ones_like(u)
     gate = torch.full_like(u, 64.0)
-    found = selective_scan(u, zero, -one[0, :1], one, 3 * one, 10 * one[0, 0], gate, zero[0, 0], compiled)
+    found = selective_scan(u, zero, -one[0, :1], one, 3 * one, 10 * one[0, 0], gate, zero[0, 0], scan)
     ln2 = 0.6931471805599453
     # h = 1, 2.5, 5.25, times log 2
     expected = [64 * (3 * ln2 * h + 10 * x) for h, x in ((1, 1), (2.5, 2), (5.25, 4))]
@@ -114,34 +114,34 @@ def test_a_tiny_case_by_hand(compiled):
 
 
 @BOTH
-def test_gradients_by_finite_differences(compiled):
-    assert torch.autograd.gradcheck(lambda *values: selective_scan(*values, compiled=compiled), drawn(2, 5, 3, 2))
+def test_gradients_by_finite_differences(scan):
+    assert torch.autograd.gradcheck(lambda *values: selective_scan(*values, scan=scan), drawn(2, 5, 3, 2))
 
 
 @BOTH
-def test_a_second_derivative_is_refused(compiled):
+def test_a_second_derivative_is_refused(scan):
     inputs = drawn(1, 3, 2, 2)
-    total = selective_scan(*inputs, compiled=compiled).square().sum()
+    total = selective_scan(*inputs, scan=scan).square().sum()
     gradient = torch.autograd.grad(total, inputs[0], create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         gradient[0].sum().backward()
 
 
 @BOTH
-def test_parts_of_a_projection_and_turned_tensors_are_taken_as_they_are(compiled):
+def test_parts_of_a_projection_and_turned_tensors_are_taken_as_they_are(scan):
     u, delta, a, b, c, d, z, bias = drawn(2, 40, 20, 3)
     u, z = torch.cat([u, z], -1).chunk(2, -1)
     _, b, c = torch.cat([b[..., :1], b, c], -1).split([1, 3, 3], -1)
     delta = delta.transpose(1, 2).contiguous().transpose(1, 2)
     z = z[:1].expand(2, -1, -1)
     inputs = [u, delta, a.t().contiguous().t(), b, c, d.expand(2, -1)[1], z, bias]
-    assert_close([selective_scan(*inputs, compiled=compiled)], [in_sequence(*inputs)], EXACT)
+    assert_close([selective_scan(*inputs, scan=scan)], [in_sequence(*inputs)], EXACT)
 
 
 @BOTH
 @pytest.mark.parametrize(("rows", "steps", "width"), [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
-def test_nothing_gives_nothing(compiled, rows, steps, width):
-    found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), drawn(rows, steps, width, 2))
+def test_nothing_gives_nothing(scan, rows, steps, width):
+    found = with_gradients(lambda *values: selective_scan(*values, scan=scan), drawn(rows, steps, width, 2))
     assert found[0].shape == (rows, steps, width)
     assert all(not gradient.any() for gradient in found[1:])
 
@@ -149,10 +149,10 @@ def test_nothing_gives_nothing(compiled, rows, steps, width):
 @BOTH
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 @pytest.mark.parametrize("at", range(8))
-def test_what_is_not_finite_shows_in_the_same_places(compiled, wrong, at):
+def test_what_is_not_finite_shows_in_the_same_places(scan, wrong, at):
     inputs = [value.detach().float() for value in drawn(2, 40, 20, 3)]
     inputs[at].view(-1)[3] = wrong
-    found = selective_scan(*inputs, compiled=compiled)
+    found = selective_scan(*inputs, scan=scan)
     assert torch.equal(found.isfinite(), in_sequence(*inputs).isfinite())
     assert not found.isfinite().all()
 
@@ -167,14 +167,14 @@ def test_states_that_grow_are_left_to_pytorch():
 
 @BOTH
 @pytest.mark.parametrize("autocast", [True, False])
-def test_bfloat16_is_computed_in_float32(compiled, autocast):
+def test_bfloat16_is_computed_in_float32(scan, autocast):
     inputs = [value.detach().float() for value in drawn(2, 60, 40, 24)]
     for at in (0, 1, 3, 4, 6):
         inputs[at] = inputs[at].bfloat16()
     expected = with_gradients(in_sequence, [value.double().requires_grad_() for value in inputs])
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         narrow = [value.requires_grad_() for value in inputs]
-        found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), narrow)
+        found = with_gradients(lambda *values: selective_scan(*values, scan=scan), narrow)
     for value, given_ in zip(found, [inputs[0], *inputs], strict=True):
         assert value.dtype == given_.dtype
     # Half a unit in the last of 8 bits, and where the result is float32, its error.
@@ -185,11 +185,11 @@ def test_bfloat16_is_computed_in_float32(compiled, autocast):
 
 
 @BOTH
-def test_autocast_does_not_round_what_is_float32(compiled):
+def test_autocast_does_not_round_what_is_float32(scan):
     inputs = [value.detach().float().requires_grad_() for value in drawn(2, 40, 20, 3)]
     expected = with_gradients(in_sequence, [value.detach().double().requires_grad_() for value in inputs])
     with torch.autocast("cpu", torch.bfloat16):
-        found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), inputs)
+        found = with_gradients(lambda *values: selective_scan(*values, scan=scan), inputs)
     assert_close(found, expected, 2e-6)
 
 
@@ -211,35 +211,35 @@ def test_shapes_that_do_not_fit_are_refused(at):
 
 
 @BOTH
-def test_nothing_is_kept_where_no_gradient_is_asked_for(compiled):
+def test_nothing_is_kept_where_no_gradient_is_asked_for(scan):
     inputs = drawn(2, 40, 20, 3)
     with torch.no_grad():
-        found = selective_scan(*inputs, compiled=compiled)
+        found = selective_scan(*inputs, scan=scan)
     assert not found.requires_grad
     assert_close([found], [in_sequence(*inputs)], EXACT)
     only = [value.detach() for value in inputs]
     only[4].requires_grad_()
-    ours, theirs = (f(*only).sum() for f in (lambda *v: selective_scan(*v, compiled=compiled), in_sequence))
+    ours, theirs = (f(*only).sum() for f in (lambda *v: selective_scan(*v, scan=scan), in_sequence))
     assert_close(torch.autograd.grad(ours, only[4]), torch.autograd.grad(theirs, only[4]), EXACT)
 
 
 @BOTH
-def test_it_is_the_scan_of_transformers_mixer(compiled):
+def test_it_is_the_scan_of_transformers_mixer(scan):
     torch.manual_seed(0)
     mixer = MambaMixer(MambaConfig(hidden_size=8, state_size=3, expand=2, time_step_rank=2), layer_idx=0).double()
     hidden = torch.randn(2, 21, 8, dtype=torch.float64)
     x, gate = mixer.in_proj(hidden).chunk(2, -1)
-    x = causal_conv(x, mixer.conv1d.weight[:, 0], mixer.conv1d.bias, compiled)
+    x = causal_conv(x, mixer.conv1d.weight[:, 0], mixer.conv1d.bias, scan)
     step, b, c = mixer.x_proj(x).split([2, 3, 3], -1)
     delta = F.linear(step, mixer.dt_proj.weight)
-    y = selective_scan(x, delta, -mixer.A_log.exp(), b, c, mixer.D, gate, mixer.dt_proj.bias, compiled)
+    y = selective_scan(x, delta, -mixer.A_log.exp(), b, c, mixer.D, gate, mixer.dt_proj.bias, scan)
     # It takes the decay and what goes into the states in float32.
     assert torch.allclose(mixer.out_proj(y), mixer.slow_forward(hidden), atol=1e-6)
 
 
 @BOTH
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 40), st.integers(1, 5))
-def test_the_convolution_is_its_definition(compiled, rows, steps, width, taps):
+def test_the_convolution_is_its_definition(scan, rows, steps, width, taps):
     torch.manual_seed(0)
     shapes = (rows, steps, 2 * width), (width, taps), (width,)
     x, weight, bias = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
@@ -247,16 +247,16 @@ def test_the_convolution_is_its_definition(compiled, rows, steps, width, taps):
     def part(function):
         return lambda x, *rest: function(x.chunk(2, -1)[1], *rest)
 
-    found = with_gradients(part(lambda *values: causal_conv(*values, compiled)), [x, weight, bias])
+    found = with_gradients(part(lambda *values: causal_conv(*values, scan)), [x, weight, bias])
     assert_close(found, with_gradients(part(convolution), [x, weight, bias]), EXACT)
 
 
 @BOTH
-def test_the_convolution_in_bfloat16_under_autocast(compiled):
+def test_the_convolution_in_bfloat16_under_autocast(scan):
     torch.manual_seed(0)
     x, weight, bias = torch.randn(2, 50, 33).bfloat16(), torch.randn(33, 4), torch.randn(33)
     with torch.autocast("cpu", torch.bfloat16):
-        found = with_gradients(lambda *v: causal_conv(*v, compiled), [v.requires_grad_() for v in (x, weight, bias)])
+        found = with_gradients(lambda *v: causal_conv(*v, scan), [v.requires_grad_() for v in (x, weight, bias)])
     expected = with_gradients(convolution, [v.detach().double().requires_grad_() for v in (x, weight, bias)])
     assert [value.dtype for value in found] == [x.dtype, x.dtype, weight.dtype, bias.dtype]
     assert_close(found, expected, 0.03)

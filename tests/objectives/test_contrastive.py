@@ -19,6 +19,7 @@ from nonverbal.objectives.contrastive import (
     chance,
 )
 from nonverbal.objectives.encoding import kept_layers
+from nonverbal.objectives.masking import frame_tensors
 
 TINY = Architecture(
     hidden_size=32,
@@ -56,7 +57,7 @@ def batch_of(objective, lengths, seed=0, step=0, position=0):
     for row, length in zip(waveforms, lengths, strict=True):
         row[:length] = torch.from_numpy(random.normal(0, 0.1, length))
     targets = objective.target_sampler(lengths, random)
-    return Batch(waveforms, torch.from_numpy(lengths), [], targets, seed, step, position)
+    return Batch(waveforms, torch.from_numpy(lengths), [], targets, seed, step, position, padded=len(set(lengths)) > 1)
 
 
 def transformers_negatives(batch):
@@ -256,10 +257,10 @@ def test_padding_changes_nothing_in_the_large_layout():
     # The second row masks as many frames, anywhere.
     masked = int(mask[0].sum())
     mask[1, :masked] = True
-    targets = replace(
-        alone.targets, tensors={"mask": mask, "negatives": alone.targets.tensors["negatives"].expand(2, -1, -1)}
-    )
-    both = Batch(waveforms, torch.tensor([32_000, 48_000]), [], targets, 0, 0, 0)
+    tensors = frame_tensors(mask.numpy(), np.array([frames, 149]))
+    tensors["negatives"] = alone.targets.tensors["negatives"].expand(2, -1, -1)
+    targets = replace(alone.targets, tensors=tensors)
+    both = Batch(waveforms, torch.tensor([32_000, 48_000]), [], targets, 0, 0, 0, padded=True)
 
     def contexts(batch):
         seen = []

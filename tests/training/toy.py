@@ -8,6 +8,7 @@ from torch import nn
 
 from nonverbal.data.batches import ShardData
 from nonverbal.data.plan import BatchSettings
+from nonverbal.models.functional import with_zero_gradients
 from nonverbal.objectives.base import Loss, Targets
 from nonverbal.seeding import Stream, generator
 
@@ -21,7 +22,6 @@ class ToyObjective(nn.Module):
     """Predicts three drawn frames of a waveform from the frame before, with dropout and layer drop."""
 
     target_sampler = staticmethod(draw_targets)
-    drops_layers = True
     symptoms = ()
 
     def __init__(self, spoil=frozenset()):
@@ -39,7 +39,9 @@ class ToyObjective(nn.Module):
         hidden = frames[:, (at - 1).clamp(min=0)]
         dropped = generator(batch.seed, Stream.LAYER_DROP, batch.step).random(3) < 0.3
         for layer, drop in zip(self.layers, dropped, strict=True):
-            if not (self.training and drop):
+            if self.training and drop:
+                hidden = with_zero_gradients(hidden, list(layer.parameters()))
+            else:
                 hidden = hidden + self.dropout(torch.tanh(layer(hidden)))
         errors = (hidden - frames[:, at]).square().mean(-1)
         total = errors.sum() * (float("nan") if self.training and batch.step in self.spoil else 1.0)

@@ -22,15 +22,31 @@ Scan = Literal["auto", "mamba-ssm", "Triton", "C++", "PyTorch"]
 KERNELS: dict[str, tuple[Scan, ...]] = {"cuda": ("mamba-ssm", "Triton"), "cpu": ("C++",)}
 """The kernels for each kind of device, in the order in which they are tried."""
 
+MISSING = "it is not installed"
+"""Why a kernel cannot be used whose package is not there: no mistake, where another works."""
+
 NEAR = 1e-3
 """How far a kernel's float32 results may be from the definition's when it is tried, relative to the largest."""
 
 
+@lru_cache(maxsize=16)
 def scan_name(device: torch.device) -> Scan:
-    """Return what computes scans on a device where nothing is asked for: a name of ``Scan`` other than ``auto``."""
-    if device.type == "cuda":
-        return _on_cuda(device)
-    return next((name for name in KERNELS.get(device.type, ()) if refusal(name, device) is None), "PyTorch")
+    """Return what computes scans on a device where nothing is asked for: a name of ``Scan`` other than ``auto``.
+
+    A kernel that is there and does not work is said once, and so is that none does.
+    """
+    failed = []
+    for name in KERNELS.get(device.type, ()):
+        if (why := refusal(name, device)) is None:
+            break
+        failed.append((name, why))
+    else:
+        name = "PyTorch"
+    # That mamba-ssm is not installed is worth no warning where Triton does its work.
+    if said := [f"{kernel} ({why})" for kernel, why in failed if name == "PyTorch" or why != MISSING]:
+        slow = ", many times slower" if name == "PyTorch" else ""
+        warnings.warn(f"the selective scan runs by {name}{slow}: not by {', nor by '.join(said)}", stacklevel=5)
+    return name
 
 
 def refusal(scan: Scan, device: torch.device) -> str | None:
@@ -41,7 +57,7 @@ def refusal(scan: Scan, device: torch.device) -> str | None:
         kinds = " or ".join(kind for kind, names in KERNELS.items() if scan in names)
         return f"it is for {kinds} devices"
     if scan == "C++":
-        return None if library() is not None else "it could not be built"
+        return built if isinstance(built := library(), str) else None
     return _tried(scan, device)
 
 
@@ -52,16 +68,17 @@ def kernel_for(scan: Scan, *tensors: Tensor) -> Scan:
         RuntimeError: the kernel that is asked for cannot be used.
     """
     device = tensors[0].device
-    if scan != "auto" and (why := refusal(scan, device)):
-        raise RuntimeError(f"the selective scan cannot run by {scan} on {device}: {why}")
     # Compilers and tracers follow PyTorch alone, with tensors of other classes that have no memory.
     followed = torch.compiler.is_compiling() or bool(torch._C._is_tracing())
     plain = all(type(value) in (Tensor, torch.nn.Parameter) and value.device == device for value in tensors)
     if followed or not plain or scan == "PyTorch":
         return "PyTorch"
-    if device.type == "cuda" and (not tensors[0].numel() or any(value.dtype == torch.float64 for value in tensors)):
-        return "PyTorch"
-    return scan_name(device) if scan == "auto" else scan
+    if scan == "auto":
+        scan = scan_name(device)
+    elif why := refusal(scan, device):
+        raise RuntimeError(f"the selective scan cannot run by {scan} on {device}: {why}")
+    fits = tensors[0].numel() and all(value.dtype != torch.float64 for value in tensors)
+    return scan if scan == "C++" or fits else "PyTorch"
 
 
 def on_cuda(scan: Scan) -> Callable[..., Tensor] | None:
@@ -80,26 +97,6 @@ def on_cuda(scan: Scan) -> Callable[..., Tensor] | None:
 
 
 @lru_cache(maxsize=16)
-def _on_cuda(device: torch.device) -> Scan:
-    reasons = {}
-    for name in KERNELS["cuda"]:
-        reasons[name] = refusal(name, device)
-        if reasons[name] is None:
-            break
-    else:
-        name = "PyTorch"
-    # That mamba-ssm is not installed is worth no warning where Triton does its work.
-    failed = [f"{kernel} ({why})" for kernel, why in reasons.items() if why and (name == "PyTorch" or why != MISSING)]
-    if failed:
-        slow = ", many times slower" if name == "PyTorch" else ""
-        warnings.warn(f"the selective scan runs by {name}{slow}: not by {', nor by '.join(failed)}", stacklevel=5)
-    return name
-
-
-MISSING = "it is not installed"
-
-
-@lru_cache(maxsize=16)
 def _tried(scan: Scan, device: torch.device) -> str | None:
     """Compare a kernel's values and gradients on a few numbers with the definition; return what is wrong, if it is."""
     try:
@@ -114,7 +111,7 @@ def _tried(scan: Scan, device: torch.device) -> str | None:
             for ours, theirs in zip(found, expected, strict=True)
         )
     except ModuleNotFoundError as error:
-        return MISSING if error.name in ("mamba_ssm", "triton") else f"{error}"
+        return MISSING if error.name == "mamba_ssm" else str(error)
     except Exception as error:  # what is built for another torch or device can fail in many ways
         return f"{type(error).__name__}: {error}"
     # NaN is not near either.

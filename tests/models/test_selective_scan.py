@@ -1,9 +1,7 @@
 import ctypes
 import multiprocessing
 import os
-import sys
 import threading
-import types
 import warnings
 
 import pytest
@@ -11,68 +9,17 @@ import torch
 import torch.nn.functional as F
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scans import assert_close, convolution, drawn, in_sequence, with_gradients
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
-from nonverbal.models import scan_kernel
-from nonverbal.models import selective_scan as module
+from nonverbal.models import scan_choice, scan_kernel
 from nonverbal.models.selective_scan import causal_conv, selective_scan
-
-NAMES = ("u", "delta", "a", "b", "c", "d", "z", "bias")
 
 EXACT = 1e-11
 """Of float64, with room for sums that cancel."""
 
 BOTH = pytest.mark.parametrize("scan", ["C++", "PyTorch"])
-
-
-def in_sequence(u, delta, a, b, c, d, z, bias):
-    """The definition, one step after another."""
-    dt = F.softplus(delta + bias)
-    state = u.new_zeros(len(u), *a.shape)
-    outputs = [u[:, :0]]
-    for t in range(u.shape[1]):
-        decay = torch.exp(dt[:, t, :, None] * a)
-        state = decay * state + (dt[:, t] * u[:, t])[:, :, None] * b[:, t, None, :]
-        outputs.append(((state * c[:, t, None, :]).sum(-1) + d * u[:, t])[:, None])
-    return torch.cat(outputs, 1) * F.silu(z)
-
-
-def convolution(x, weight, bias):
-    """The definition, one step after another."""
-    width = weight.shape[1]
-    padded = F.pad(x, (0, 0, width - 1, 0))
-    sums = [(padded[:, t : t + width] * weight.t()).sum(1, keepdim=True) for t in range(x.shape[1])]
-    return F.silu(torch.cat([x[:, :0], *sums], 1) + bias)
-
-
-def drawn(rows, steps, width, states, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator, dtype=dtype)
-
-    decay = -torch.arange(1, states + 1, dtype=dtype) * (1 + 0.1 * normal(width, states).abs())
-    u, z = normal(2, rows, steps, width)
-    b, c = normal(2, rows, steps, states)
-    inputs = [u, normal(rows, steps, width) - 2, decay, b, c, normal(width), z, 0.3 * normal(width)]
-    return [value.requires_grad_() for value in inputs]
-
-
-def with_gradients(function, inputs):
-    output = function(*inputs)
-    # The same numbers in every type.
-    direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).bfloat16().to(output.dtype)
-    return [output, *torch.autograd.grad(output, inputs, direction)]
-
-
-def assert_close(found, expected, tolerance):
-    """To within the tolerance, over the largest magnitude."""
-    for name, ours, theirs in zip(("output", *NAMES), found, expected, strict=False):
-        assert ours.shape == theirs.shape
-        if theirs.numel():
-            error = (ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-3)
-            assert error < tolerance, f"{name}: {error:.1e}"
 
 
 @BOTH
@@ -321,8 +268,10 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CXX", raising=False)
     scan_kernel.library.cache_clear()
+    scan_choice.scan_name.cache_clear()
     yield tmp_path
     scan_kernel.library.cache_clear()
+    scan_choice.scan_name.cache_clear()
 
 
 def script(path, text):
@@ -375,7 +324,7 @@ def test_a_compiler_that_hangs_is_not_waited_for(fresh, monkeypatch):
 def test_a_cache_that_cannot_be_written_serves_nobody_else(fresh):
     (fresh / "cache").write_text("a file where a folder should be")
     with pytest.warns(UserWarning, match="every process builds .* anew.* XDG_CACHE_HOME may name"):
-        assert scan_kernel.library() is not None
+        assert isinstance(scan_kernel.library(), ctypes.CDLL)
 
 
 def test_a_damaged_cache_is_built_again_by_whoever_comes_at_once(fresh):
@@ -401,59 +350,3 @@ def test_a_user_without_a_home_gets_pytorch(fresh, monkeypatch):
 
     monkeypatch.setattr(scan_kernel.Path, "home", nowhere)
     assert_falls_back("XDG_CACHE_HOME")
-
-
-def mamba_ssm_stand_in(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False):
-    """mamba-ssm's function: what its kernel checks (csrc/selective_scan/selective_scan.cpp), and its meaning."""
-    rows, width, steps = u.shape
-    assert delta.shape == z.shape == u.shape
-    assert B.shape == C.shape == (rows, A.shape[1], steps)
-    assert D.shape == delta_bias.shape == (width,)
-    assert u.dtype == delta.dtype == B.dtype == C.dtype == z.dtype
-    assert u.dtype in (torch.float32, torch.float16, torch.bfloat16)
-    assert A.dtype == D.dtype == delta_bias.dtype == torch.float32
-    assert all(value.is_contiguous() for value in (u, delta, A, B, C, D, z, delta_bias))
-    assert delta_softplus
-    u, delta, B, C, z = (value.transpose(1, 2).float() for value in (u, delta, B, C, z))
-    return in_sequence(u, delta, A, B, C, D, z, delta_bias).transpose(1, 2)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_mamba_ssm_gets_what_it_wants(monkeypatch, dtype):
-    interface = types.ModuleType("mamba_ssm.ops.selective_scan_interface")
-    interface.selective_scan_fn = mamba_ssm_stand_in
-    for name in ("mamba_ssm", "mamba_ssm.ops"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, interface.__name__, interface)
-    module._mamba_ssm.cache_clear()
-    kernel = module._mamba_ssm()
-    module._mamba_ssm.cache_clear()
-    assert kernel is mamba_ssm_stand_in
-    inputs = [value.detach().float() for value in drawn(2, 40, 20, 3)]
-    inputs[0] = inputs[0].to(dtype)
-    expected = in_sequence(*(value.float() for value in inputs))
-    found = module._scan_by_mamba_ssm(kernel, *inputs)
-    assert (found - expected).abs().max() < (0.03 if dtype == torch.bfloat16 else 1e-5) * expected.abs().max()
-
-
-def test_without_mamba_ssm_it_is_said_once(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mamba_ssm", None)
-    module._mamba_ssm.cache_clear()
-    with pytest.warns(UserWarning, match="mamba-ssm") as warned:
-        assert module._mamba_ssm() is None
-    assert len(warned) == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert module._mamba_ssm() is None
-    module._mamba_ssm.cache_clear()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_mamba_ssm_agrees(dtype):
-    pytest.importorskip("mamba_ssm")
-    inputs = [value.detach().float() for value in drawn(2, 250, 40, 24)]
-    inputs[0] = inputs[0].to(dtype)
-    expected = with_gradients(in_sequence, [value.float().requires_grad_() for value in inputs])
-    found = with_gradients(selective_scan, [value.cuda().requires_grad_() for value in inputs])
-    assert_close([value.cpu().float() for value in found], expected, 0.03 if dtype == torch.bfloat16 else 1e-4)

@@ -57,17 +57,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, attended: Tensor | None
     return cast(Tensor, context.view(rows, heads, frames, width))
 
 
-def with_zero_gradients(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Return ``x``, whose backward pass gives ``parameters`` gradients of zero.
-
-    Of what a step leaves out: every process then has a gradient for every parameter, and need not look for those that
-    have none.
-    """
-    if not parameters:
-        return x
-    return cast(Tensor, _ZeroGradients.apply(x, *parameters))  # type: ignore[no-untyped-call]
-
-
 def gelu_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     """Convolve the GELU of ``(N, T, C)`` along T, channels last, without padding.
 
@@ -233,19 +222,6 @@ def _parts(weights: Tensor) -> Iterator[slice]:
     heads = max(CACHED_VALUES // (weights.shape[1] * weights.shape[2]), 1)
     for start in range(0, len(weights), heads):
         yield slice(start, start + heads)
-
-
-class _ZeroGradients(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.save_for_backward(*parameters)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad[1:]
-        zeros = (torch.zeros_like(x) if wanted else None for x, wanted in zip(ctx.saved_tensors, needed, strict=True))
-        return gradient, *zeros
 
 
 class _Product(torch.autograd.Function):

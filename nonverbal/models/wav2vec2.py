@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     HubertModel,
     Wav2Vec2Config,
@@ -29,7 +29,6 @@ from nonverbal.models.functional import (
     gelu_conv1d,
     same_conv1d,
     waveform_conv1d,
-    with_zero_gradients,
 )
 from nonverbal.seeding import Stream, torch_seed
 
@@ -234,10 +233,7 @@ def transformer(
     attended = None if valid is None else valid[:, None, None, :]
     block = _pre_norm if pre_norm else _post_norm
     for layer, keep in zip(encoder.layers, kept, strict=True):
-        if keep:
-            hidden = block(layer, hidden, attended, dropouts)
-        else:
-            hidden = with_zero_gradients(hidden, list(layer.parameters()))
+        hidden = block(layer, hidden, attended, dropouts) if keep else _passed_by(layer, hidden)
     return cast(Tensor, encoder.layer_norm(hidden) if pre_norm else hidden)
 
 
@@ -247,6 +243,18 @@ def _positions(module: Any, hidden: Tensor) -> Tensor:
     # A kernel of even width gives one frame too many.
     convolved = same_conv1d(hidden, module.conv)[:, : hidden.shape[1]]
     return cast(Tensor, module.activation(convolved))
+
+
+def _passed_by(layer: Any, hidden: Tensor) -> Tensor:
+    """Return ``hidden``, whose backward pass gives the weights of ``layer`` gradients of zero.
+
+    Processes that add up their gradients wait for those of all weights. Each of the layer's maps is called, with no
+    rows, because ZeRO 3 has weights in one place only while the module that they belong to is at work.
+    """
+    maps = [(module, module.in_features) for module in layer.modules() if isinstance(module, nn.Linear)]
+    maps += [(module, module.normalized_shape[0]) for module in layer.modules() if isinstance(module, nn.LayerNorm)]
+    nothing = torch.cat([module(hidden.new_empty(0, width)).flatten() for module, width in maps])
+    return hidden + nothing.sum()
 
 
 def _post_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:

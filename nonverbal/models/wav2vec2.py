@@ -251,10 +251,13 @@ def _passed_by(layer: Any, hidden: Tensor) -> Tensor:
     Processes that add up their gradients wait for those of all weights. Each of the layer's maps is called, with no
     rows, because ZeRO 3 has weights in one place only while the module that they belong to is at work.
     """
-    maps = [(module, module.in_features) for module in layer.modules() if isinstance(module, nn.Linear)]
-    maps += [(module, module.normalized_shape[0]) for module in layer.modules() if isinstance(module, nn.LayerNorm)]
-    nothing = torch.cat([module(hidden.new_empty(0, width)).flatten() for module, width in maps])
-    return hidden + nothing.sum()
+    nothing = []
+    for module in layer.modules():
+        if isinstance(module, nn.Linear):
+            nothing.append(module(hidden.new_empty(0, module.in_features)))
+        elif isinstance(module, nn.LayerNorm):
+            nothing.append(module(hidden.new_empty(0, *module.normalized_shape)))
+    return hidden + torch.cat([x.flatten() for x in nothing]).sum()
 
 
 def _post_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:

@@ -6,7 +6,7 @@ own are used.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -63,17 +63,6 @@ def attention(query: Tensor, key: Tensor, value: Tensor, attended: Tensor | None
     query, key, value = (x.reshape(rows * heads, frames, width) for x in (query, key, value))
     context = _Attention.apply(query / math.sqrt(width), key, value, attended, p)  # type: ignore[no-untyped-call]
     return cast(Tensor, context.view(rows, heads, frames, width))
-
-
-def with_zero_gradients(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Return ``x``, whose backward pass gives ``parameters`` gradients of zero.
-
-    Of what a step leaves out: every process then has a gradient for every parameter, and need not look for those that
-    have none.
-    """
-    if not parameters:
-        return x
-    return cast(Tensor, _ZeroGradients.apply(x, *parameters))  # type: ignore[no-untyped-call]
 
 
 class _Draws:
@@ -148,19 +137,6 @@ class _Attention(torch.autograd.Function):
             torch.bmm(for_scores, key[heads], out=for_query[heads])
             torch.bmm(for_scores.transpose(1, 2), query[heads], out=for_key[heads])
         return for_query, for_key, for_value.div_(1 - ctx.p), None, None
-
-
-class _ZeroGradients(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.save_for_backward(*parameters)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad[1:]
-        zeros = (torch.zeros_like(x) if wanted else None for x, wanted in zip(ctx.saved_tensors, needed, strict=True))
-        return gradient, *zeros
 
 
 def _parts(weights: Tensor) -> Iterator[slice]:

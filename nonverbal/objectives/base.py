@@ -115,9 +115,9 @@ class TargetSampler(Protocol):
 class Objective(Protocol):
     """A ``torch.nn.Module`` that turns a batch into a loss.
 
-    Each micro-batch gives every trainable parameter a gradient, if only one of zero (``with_zero_gradients``): where
-    processes add up their gradients, each waits for those of all parameters. It asks no device for a value, as
-    ``item``, ``nonzero`` and boolean indexing do, for which a GPU would have to finish all that is queued.
+    Each micro-batch gives every trainable parameter a gradient, if only one of zero: where processes add up their
+    gradients, each waits for those of all parameters. A forward pass asks no device for a value, as ``item``,
+    ``nonzero`` and boolean indexing do, for which a GPU would have to finish all that is queued.
     """
 
     target_sampler: TargetSampler

@@ -156,8 +156,8 @@ class Trainer:
 
         Raises:
             Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the run is saved, and continues when started again.
-            UserError: ten steps in a row were not finite, there are checkpoints but none can be read, or another
-                process of the run is gone.
+            UserError: ten steps in a row were not finite, there are checkpoints but none can be read, a process lacks
+                the one that the first has chosen, or another process of the run is gone.
         """
         with self.processes.in_contact():
             self.strategy = self._spread(self._resume())
@@ -233,7 +233,7 @@ class Trainer:
         self.strategy.model.eval()
         with torch.no_grad():
             while self.processes.add((batch := next(own, None)) is not None)[0]:
-                loss = self._forward(batch or filler)
+                loss = self._forward(filler if batch is None else batch)
                 if batch is not None:
                     means.add(loss)
                     means.add(loss, f"corpora.{batch.corpus}.")

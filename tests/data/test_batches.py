@@ -71,6 +71,7 @@ def test_rows_are_padded_with_zeros_beyond_their_length(shards):
     batch = dataset[Request(MicroBatch([np.array([5]), np.array([0])], np.array([40_000, 48_000])), 0, 0)]
     assert batch.waveforms.shape == (2, 48_000)
     assert batch.lengths.tolist() == [40_000, 48_000]
+    assert batch.padded
     assert not batch.waveforms[0, 40_000:].any()
     np.testing.assert_array_equal(samples_of(batch)[1], read_all(shards, table, [0]))
 
@@ -82,6 +83,7 @@ def test_crops_and_targets_are_functions_of_seed_step_and_position(shards):
         batch = ShardDataset([shards], table, count_frames, seed)[
             Request(MicroBatch([np.array([3])], np.array([16_000])), step, position)
         ]
+        assert not batch.padded
         return batch.waveforms.sum().item(), batch.targets.tensors["drawn"].item()
 
     assert draw(0, 1, 2) == draw(0, 1, 2)

@@ -173,6 +173,17 @@ def test_diversity_and_penalty_add_to_the_loss():
     assert loss.sum.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_penalty_counts_no_padding():
+    objective = tiny().eval()
+    # 200 samples less than 32 000 are no frame less.
+    for lengths, frames in (([26_000, 32_000], (81, 99)), ([31_800, 32_000], (99, 99))):
+        batch = batch_of(objective, lengths)
+        conv = objective.model.wav2vec2.feature_extractor(batch.waveforms).transpose(1, 2)
+        squares = torch.cat([row[:count].square().flatten() for row, count in zip(conv, frames, strict=True)])
+        penalty, weight = objective(batch).metrics["penalty"]
+        assert penalty.item() / weight.item() == pytest.approx(squares.mean().item(), rel=1e-5)
+
+
 def test_gradient_reaches_every_part():
     objective = tiny(objective=ContrastiveSettings(), dropouts=Dropouts())
     objective(batch_of(objective, [32_000, 32_000])).sum.backward()

@@ -8,7 +8,6 @@ from torch import nn
 
 from nonverbal.data.batches import ShardData
 from nonverbal.data.plan import BatchSettings
-from nonverbal.models.functional import with_zero_gradients
 from nonverbal.objectives.base import Loss, Targets
 from nonverbal.seeding import Stream, generator
 
@@ -40,7 +39,7 @@ class ToyObjective(nn.Module):
         dropped = generator(batch.seed, Stream.LAYER_DROP, batch.step).random(3) < 0.3
         for layer, drop in zip(self.layers, dropped, strict=True):
             if self.training and drop:
-                hidden = with_zero_gradients(hidden, list(layer.parameters()))
+                hidden = hidden + layer(frames.new_empty(0, 160)).sum()
             else:
                 hidden = hidden + self.dropout(torch.tanh(layer(hidden)))
         errors = (hidden - frames[:, at]).square().mean(-1)

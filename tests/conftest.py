@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import sys
 import tarfile
 from collections.abc import Callable
@@ -23,6 +24,15 @@ settings.load_profile("quick")
 
 MakeShards = Callable[..., ShardFolder]
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from the tests and from what they start: they compare bits, and start more processes than GPUs.
+
+    ``pytest -m gpu`` runs the tests that need one.
+    """
+    if not str(config.getoption("markexpr")).startswith("gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")

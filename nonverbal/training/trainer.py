@@ -133,7 +133,7 @@ class Trainer:
     def __init__(
         self, objective: Objective, data: TrainingData, settings: TrainerSettings, run: RunFolder, seed: int
     ) -> None:
-        self.processes = Processes(settings.processes, settings.timeout_minutes)
+        self.processes = Processes(settings.processes, settings.timeout_minutes, run.folder)
         self.rank, self.world = self.processes.rank, self.processes.world
         with self.processes.in_contact():
             self.precision = choose_precision(settings.precision, run.precision(), self.processes)
@@ -185,7 +185,7 @@ class Trainer:
 
     def _step(self, step: int, batches: list[Batch]) -> None:
         """Take one optimizer step on the mean loss over all targets of the step, on all processes."""
-        count = self.processes.add(sum(batch.targets.count for batch in batches))
+        (count,) = self.processes.add(sum(batch.targets.count for batch in batches))
         losses = []
         for batch in batches:
             with self.strategy.micro_batch(last=batch is batches[-1]):
@@ -229,7 +229,7 @@ class Trainer:
         improved = False
         if step % settings.validate_every == 0 or last:
             improved = self._validate()
-        stopping = self.processes.add(self.signal) and not last
+        stopping = self.processes.add(self.signal)[0] and not last
         if step % settings.checkpoint_every == 0 or improved or stopping or last:
             self._save(improved)
         if stopping:

@@ -448,6 +448,7 @@ def test_without_mamba_ssm_it_is_said_once(monkeypatch):
     module._mamba_ssm.cache_clear()
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_mamba_ssm_agrees(dtype):

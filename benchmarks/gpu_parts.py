@@ -589,5 +589,5 @@ def profile(here: Machine) -> Iterator[Figures]:
 def tests(here: Machine) -> Iterator[Figures]:
     """The tests that need a GPU; without one they say that they were skipped."""
     log = here.out / "tests.log"
-    code, seconds = started([sys.executable, "-m", "pytest", "-q", "-x", "tests/gpu"], log)
+    code, seconds = started([sys.executable, "-m", "pytest", "-m", "gpu"], log)
     yield {"exit_code": code, "seconds": seconds, "last_lines": log.read_text()[-600:]}

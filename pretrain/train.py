@@ -18,13 +18,13 @@ from nonverbal.pretraining import PretrainConfig, build, trainer_of
 from nonverbal.training.launch import launch
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.trainer import FREE_SETTINGS, Trainer
+from nonverbal.training.trainer import FREE_SETTINGS, Interrupted, Trainer
 
 
 def main(argv: list[str]) -> None:
     """Train until the last step, or until a signal."""
     settings = config.load(PretrainConfig, argv, prog="nonverbal pretrain", description=__doc__)
-    launch(settings.trainer.processes)
+    launch(settings.trainer.processes, settings.trainer.timeout_minutes)
     objective, data = build(settings)
     run = RunFolder(settings.out)
     trained = trainer_of(settings)
@@ -49,8 +49,14 @@ def main(argv: list[str]) -> None:
         if scan is not None:
             trainer.report.say(f"selective scan: {scan}")
         say_start(getattr(objective, "account", None), trainer.report)
-        trainer.train()
+        try:
+            trainer.train()
+        except Interrupted:
+            # All have saved, and end together.
+            trainer.processes.leave()
+            raise
         trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
+        trainer.processes.leave()
 
 
 def say_start(account: Account | None, report: Reporter) -> None:

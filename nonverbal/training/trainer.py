@@ -126,7 +126,7 @@ class Trainer:
     def __init__(
         self, objective: Objective, data: TrainingData, settings: TrainerSettings, run: RunFolder, seed: int
     ) -> None:
-        self.processes = Processes(settings.processes, settings.timeout_minutes)
+        self.processes = Processes(settings.processes, settings.timeout_minutes, run.folder)
         self.rank, self.world = self.processes.rank, self.processes.world
         with self.processes.in_contact():
             self.precision = choose_precision(settings.precision, run.precision(), self.processes)

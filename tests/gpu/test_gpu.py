@@ -1,4 +1,4 @@
-"""What can be shown on a GPU alone. Without one, every test is skipped."""
+"""What can be shown on a GPU alone, of whole objectives and runs."""
 
 import json
 import os
@@ -13,7 +13,6 @@ from tiny_runs import CLIPS, MAMBA, TINY, TORCHRUN, command_of, losses
 
 from nonverbal.data.batches import Request, ShardData, ShardDataset
 from nonverbal.data.plan import BatchSettings, MicroBatch, clip_table
-from nonverbal.models.selective_scan import selective_scan
 from nonverbal.models.ssam import Architecture as Mamba
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.clusters import HubertSettings, build_hubert_objective
@@ -24,7 +23,7 @@ from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.strategy import Autocast
 from nonverbal.training.trainer import Trainer, TrainerSettings
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+pytestmark = pytest.mark.gpu
 
 SHAPE = Architecture(
     **{name.rpartition(".")[2]: value for name, value in TINY.items() if name.startswith("wav2vec2.architecture.")}
@@ -94,24 +93,6 @@ def trainer_of(folder, shards, family, steps):
     return Trainer(objective, data, settings, run, 0)
 
 
-@pytest.mark.parametrize("family", ["wav2vec2", "hubert", "ssam"])
-def test_a_step_waits_for_nothing_on_the_gpu(tmp_path, shards, family):
-    trainer = trainer_of(tmp_path, shards, family, 6)
-    take = trainer._step
-
-    def watched(step, *rest):
-        # In the first steps, kernels are chosen and compiled.
-        torch.cuda.set_sync_debug_mode("error" if step > 2 else "default")
-        try:
-            take(step, *rest)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-
-    trainer._step = watched
-    trainer.train()
-    assert trainer.position.updates == 6
-
-
 def test_a_step_that_is_not_finite_changes_nothing(tmp_path, shards):
     trainer = trainer_of(tmp_path, shards, "wav2vec2", 4)
     forward, weights = trainer.objective._loss, []
@@ -132,24 +113,6 @@ def test_a_step_that_is_not_finite_changes_nothing(tmp_path, shards):
     assert all(torch.equal(a, b) for a, b in zip(weights[1], weights[2], strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(weights[2], weights[3], strict=True))
     assert trainer.position.updates == 3
-
-
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_the_scan_of_this_gpu_is_the_definitions(kind):
-    random = torch.Generator().manual_seed(0)
-    rows, steps, width, states = 3, 250, 100, 24
-    shapes = [(rows, steps, width)] * 2 + [(width, states)] + [(rows, steps, states)] * 2
-    values = [torch.randn(shape, generator=random) for shape in [*shapes, (width,), (rows, steps, width), (width,)]]
-    values[1], values[2] = values[1] - 3, -values[2].exp()
-    values = [(value.to(kind) if value.ndim == 3 else value).cuda() for value in values]
-    results = []
-    for wide in (False, True):
-        given = [(value.double() if wide else value).requires_grad_() for value in (v.detach() for v in values)]
-        y = selective_scan(*given)
-        results.append([y, *torch.autograd.grad(y.double().square().sum(), given)])
-    limit = 1e-5 if kind == torch.float32 else 2e-2
-    for ours, exact in zip(*results, strict=True):
-        assert (ours.double() - exact).norm() < limit * exact.norm()
 
 
 def environment():

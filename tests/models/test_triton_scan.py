@@ -59,10 +59,7 @@ def test_the_kernels_compile_for_a_gpu_without_one(tmp_path):
     assert re.findall(r"(\w+) \d{4,}", ran.stdout) == ["scan_forward", "scan_backward", "conv_forward", "conv_backward"]
 
 
-ON_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-
-
-@ON_GPU
+@pytest.mark.gpu
 @pytest.mark.parametrize("scan", ["Triton", "mamba-ssm"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(2, 251, 576, 24), (3, 1, 33, 5), (1, 70, 2304, 16)])
@@ -79,7 +76,7 @@ def test_a_gpu_s_scan_agrees_and_repeats_itself(scan, dtype, shape):
     assert scan != "Triton" or all(torch.equal(ours, theirs) for ours, theirs in zip(found, again, strict=True))
 
 
-@ON_GPU
+@pytest.mark.gpu
 def test_more_elements_than_32_bits_count():
     # Rows of 2^31 elements and more in all; what only the last row holds must come out as it does alone.
     rows, steps, width = 260, 2048, 4224
@@ -96,7 +93,7 @@ def test_more_elements_than_32_bits_count():
         assert torch.equal(found, selective_scan(*alone, scan="Triton"))
 
 
-@ON_GPU
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_gpu_s_convolution_agrees(dtype):
     torch.manual_seed(0)

@@ -63,7 +63,7 @@ def test_torch_pins_every_tensor_of_a_batch(monkeypatch):
     assert (pinned.ids, pinned.targets.count, pinned.corpus) == (["a"], 3, "b")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_pinned_batch_reaches_the_gpu_whole():
     values = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int16)[None]
     batch = batch_of(values)

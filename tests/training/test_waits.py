@@ -182,7 +182,7 @@ def test_all_of_a_micro_batch_is_done_on_its_device(monkeypatch, build, layout, 
         objective(batch).sum.backward()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize(("build", "layout", "padded"), CASES)
 def test_a_gpu_is_not_waited_for(tmp_path, build, layout, padded):
     trainer = trainer_of(tmp_path, build(layout), padded)

@@ -1,5 +1,6 @@
 """Whether a folder is one and the same for the processes of a launch, and whether its locks hold between them."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -50,7 +51,9 @@ def look_together(folder: Path, talk: Talk, facts: list[Facts]) -> tuple[dict[st
             file.close()
             (folder / name).unlink()
         for place in made:
-            _remove_empty(place)
+            # Somebody may have put something there.
+            with contextlib.suppress(OSError):
+                place.rmdir()
     return _judge(folder, written, sights, facts)
 
 
@@ -61,9 +64,11 @@ def _write(folder: Path, name: str) -> tuple[IO[str] | None, dict[str, Any]]:
         file.write(name)
         file.flush()
         os.fsync(file.fileno())
+        return file, {"name": name, "lock": _lock(file), "free": shutil.disk_usage(folder).free}
     except OSError as error:
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
         return None, {"error": error.strerror}
-    return file, {"name": name, "lock": _lock(file), "free": shutil.disk_usage(folder).free}
 
 
 def _look(path: Path) -> dict[str, Any]:
@@ -121,11 +126,3 @@ def _judge(
     if written["free"] < LITTLE:
         doubtful.append(f"{folder} has {size(written['free'])} free: a few checkpoints and the encoder may not fit")
     return {"free": written["free"], "flock": lock}, wrong, doubtful
-
-
-def _remove_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:
-        # Somebody has put something there, or removed it.
-        return

@@ -314,6 +314,16 @@ def test_a_full_or_forbidden_folder(tmp_path, monkeypatch):
     _, _, doubtful = shared_folder.look_together(tmp_path, told(), [GPU])
     assert "a few checkpoints and the encoder may not fit" in doubtful[0]
     (tmp_path / "file").touch()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        _, wrong, _ = shared_folder.look_together(tmp_path / "run", told(), [GPU])
+    assert "cannot write to" in wrong[0]
+    assert "(No space left on device)" in wrong[0]
+    assert not (tmp_path / "run").exists()
     _, wrong, _ = shared_folder.look_together(tmp_path / "file/run", told(), [GPU])
     assert wrong == [
         f"process 0 on node1 cannot write to {tmp_path}/file/run (Not a directory): choose an --out that you may "

@@ -16,6 +16,7 @@ PROGRAMS = {
     "prepare": ("pretrain/prepare.py", "Turn folders of sound into shards: decode, check, deduplicate, split."),
     "cluster": ("pretrain/cluster.py", "Make the units that HuBERT is pretrained on, by k-means."),
     "plan": ("pretrain/plan.py", "Say what pretraining will take: hours, memory, disk, passes; trains for a minute."),
+    "launch-check": ("pretrain/launch_check.py", "Find what is wrong with nodes, network and folders before a run."),
     "pretrain": ("pretrain/train.py", "Pretrain an encoder on shards; run it again to continue."),
     "submit": ("pretrain/submit.py", "Pretrain on a Slurm cluster: write the batch script, check it, submit it."),
     "convert": ("pretrain/convert.py", "Write a checkpoint as transformers, fairseq, fairseq2 or SSAM has it."),
@@ -133,7 +134,7 @@ def _root() -> Path:
 
 
 def _help() -> str:
-    lines = [f"  {command:<10}{summary}" for command, (_, summary) in PROGRAMS.items()]
+    lines = [f"  {command:<14}{summary}" for command, (_, summary) in PROGRAMS.items()]
     usage = "usage: nonverbal COMMAND [RECIPE.yaml] [--key value ...]"
     return f"{usage}\n\ncommands:\n" + "\n".join(lines) + f"\n\n{EXAMPLE}"
 

@@ -36,7 +36,8 @@ class SubmitConfig:
     processes_per_node: int = 1
     """Processes on each node where there are no GPUs."""
     cpus: int = 4
-    """CPU cores of each process: one trains, the others read audio ahead."""
+    """CPU cores of each process. On GPUs one of them trains and the others read audio ahead: `trainer.workers` is one
+    less, at least 1, unless the recipe or the command line gives it."""
     memory: str | None = None
     """Memory of each node, such as 200G. Unset: what the cluster gives by default."""
     hours: float = 24.0
@@ -50,8 +51,13 @@ class SubmitConfig:
     staging: str | None = "/tmp/nonverbal-$SLURM_JOB_USER"
     """Folder on each node's own disk that the shards are copied to first, once for all runs; variables such as
     $TMPDIR are those of the job. null reads the shards where they are."""
+    python: str | None = None
+    """Command that is Python on the nodes, such as `apptainer exec --nv image.sif python`, in words as a shell takes
+    them; variables are those of the job. Unset: the Python that runs this command."""
     setup: str = ""
     """Commands that make the environment ready, such as `module load cuda`. They are run as they are."""
+    check: bool = True
+    """Run `nonverbal launch-check` first in every job, and end the job where it finds something wrong."""
     then_probe: Path | None = None
     """Folder of labelled shards that the encoder is probed on when pretraining is done."""
     cluster: Path | None = None
@@ -74,6 +80,10 @@ class SubmitConfig:
             value = getattr(self, name)
             if value is not None and not re.fullmatch(pattern, value, re.ASCII):
                 raise UserError(f"--{name} must look like {pattern}, but is {value!r}")
+        if not python_words(self.python):
+            raise UserError(
+                f"--python must be a command such as 'apptainer exec image.sif python', but is {self.python!r}"
+            )
         # Slurm and lists on the command line give these characters a meaning of their own.
         if unusual := sorted({character for character in str(self.out) if character in '",\\' or character < " "}):
             raise UserError(f"--out must not contain {' '.join(map(repr, unusual))}: choose another name")
@@ -137,7 +147,8 @@ def resolve(settings: SubmitConfig, passed: list[str]) -> dict[str, Any]:
 def write_scripts(settings: SubmitConfig, passed: list[str]) -> list[Path]:
     """Write the script of the pretraining, and that of the probe where there is to be one."""
     settings.folder.mkdir(parents=True, exist_ok=True)
-    scripts = {"pretrain": pretrain_script(settings, keep_recipe(settings, passed))}
+    passed = [*keep_recipe(settings, passed), *workers(settings, passed)]
+    scripts = {"pretrain": pretrain_script(settings, passed)}
     if settings.then_probe is not None:
         scripts["probe"] = probe_script(settings, settings.then_probe)
     for name, text in scripts.items():
@@ -155,6 +166,18 @@ def keep_recipe(settings: SubmitConfig, passed: list[str]) -> list[str]:
     return [str(copy), *passed[1:]]
 
 
+def workers(settings: SubmitConfig, passed: list[str]) -> list[str]:
+    """Let all cores but one read audio, unless the recipe or the command line says how many processes do.
+
+    On CPUs, a step takes so long that the one worker of the default is enough.
+    """
+    given = any(argument.partition("=")[0] == "--trainer.workers" for argument in passed)
+    if passed and not passed[0].startswith("--"):
+        recipe = yaml.safe_load(find_file(expanded(passed[0], "the recipe")).read_text(encoding="utf-8"))
+        given |= "workers" in (recipe.get("trainer") or {})
+    return [] if given or not settings.gpus else ["--trainer.workers", str(max(settings.cpus - 1, 1))]
+
+
 def pretrain_script(settings: SubmitConfig, passed: list[str]) -> str:
     """Return ``slurm/pretrain.sh`` for this run."""
     directives = {
@@ -169,6 +192,7 @@ def pretrain_script(settings: SubmitConfig, passed: list[str]) -> str:
         "out": shlex.quote(str(settings.out.absolute())),
         "processes": str(settings.nodes * settings.tasks),
         "staging": quote_but_variables(settings.staging or ""),
+        "check": "true" if settings.check else "false",
     }
     return _filled("pretrain", settings, directives, variables)
 
@@ -183,6 +207,14 @@ def probe_script(settings: SubmitConfig, data: Path) -> str:
         "out": shlex.quote(str(out / "probe")),
     }
     return _filled("probe", settings, {"gpus-per-node": min(settings.gpus, 1) or None}, variables)
+
+
+def python_words(command: str | None) -> list[str]:
+    """Return the words of the command that is Python, by the rules of a shell; empty where it is none."""
+    try:
+        return [sys.executable] if command is None else shlex.split(command)
+    except ValueError:
+        return []
 
 
 def quote_but_variables(text: str) -> str:
@@ -246,7 +278,7 @@ def _filled(name: str, settings: SubmitConfig, directives: dict[str, Any], varia
         "output": '"{}/{}-%j.log"'.format(str(settings.folder).replace("%", "%%"), name),
     }
     template = find_shipped(f"slurm/{name}.sh").read_text(encoding="utf-8")
-    python = {"python": shlex.quote(sys.executable)}
+    python = {"python": f"({' '.join(map(quote_but_variables, python_words(settings.python)))})"}
     return fill(template, common | directives, python | variables, settings.setup)
 
 

@@ -20,7 +20,8 @@
 # Commands that make the environment ready, such as: module load cuda
 # setup
 
-python=.venv/bin/python
+# May be several words: (apptainer exec --nv image.sif python)
+python=(.venv/bin/python)
 settings=(recipes/pretrain/voc2vec.yaml)
 data=(shards/voc125)
 out=runs/voc2vec
@@ -28,12 +29,19 @@ out=runs/voc2vec
 processes=8
 # A folder on each node's own disk, where the shards are copied to; where it is empty, they are read where they are.
 staging=/tmp/nonverbal-$SLURM_JOB_USER
+# Whether `nonverbal launch-check` first looks for what is wrong with nodes, network and folders: true or false.
+check=true
 
 # What follows is the same for every run.
 set -euo pipefail
 # Nodes often cannot reach the Hugging Face Hub, and waiting for it takes minutes: what a run needs is there before.
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+# Threads of the process that trains; those that read audio for it take one each.
 export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
+# Batches differ in size, and memory that grows in place does not fragment. torch 2.9 reads the second name, newer ones
+# the first.
+export PYTORCH_ALLOC_CONF=${PYTORCH_ALLOC_CONF:-${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}}
+export PYTORCH_CUDA_ALLOC_CONF=$PYTORCH_ALLOC_CONF
 # DDP warns, where layers may be dropped, that in its first step none was.
 export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
 # This script and process 0 run on the first node. Two jobs that share a node differ in the port.
@@ -41,25 +49,57 @@ MASTER_ADDR=$(hostname)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 marker=$out/interrupted.json
 requeues=$out/slurm/requeues-$SLURM_JOB_ID
-export python MASTER_ADDR MASTER_PORT
+export MASTER_ADDR MASTER_PORT
 mkdir -p "$out/slurm"
 # From here on it is this launch that leaves it.
 rm -f "$marker"
 
-# Copy a folder of shards to this node's disk. The copy has its name when it is whole and verified, never before.
+# Copy a folder of shards to this node's disk: FOLDER COPY PYTHON... The copy has its name when it is whole and
+# verified, never before.
 stage() {
     local folder=$1 copy=$2
+    shift 2
     mkdir -p "$(dirname "$copy")"
     exec 9> "$copy.lock"
     flock 9
     if [ ! -d "$copy" ]; then
         rm -rf "$copy.new"
         cp -rL "$folder" "$copy.new"
-        "$python" -m nonverbal prepare --verify "$copy.new"
+        "$@" -m nonverbal prepare --verify "$copy.new"
         mv "$copy.new" "$copy"
     fi
 }
 export -f stage
+
+# Say which of the GPUs that this task sees is its own: with all those of its node it is the task's number there; where
+# the site binds one to each task, it is the first.
+local_rank() {
+    local count=0 visible
+    if [ -n "${CUDA_VISIBLE_DEVICES-}" ]; then
+        IFS=, read -ra visible <<< "$CUDA_VISIBLE_DEVICES"
+        count=${#visible[@]}
+    elif command -v nvidia-smi > /dev/null; then
+        count=$(nvidia-smi -L 2> /dev/null | grep -c "^GPU") || count=0
+    fi
+    echo $((count > 0 ? SLURM_LOCALID % count : SLURM_LOCALID))
+}
+
+# Run a command as one task of the run. exec, so that Slurm's signals reach the process itself. Every process that reads
+# audio holds files open, and what it hands over is one more each.
+task() {
+    ulimit -n "$(ulimit -Hn)" 2> /dev/null || true
+    export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK
+    LOCAL_RANK=$(local_rank)
+    exec "$@"
+}
+export -f local_rank task
+
+# Run a command of nonverbal in all processes.
+everywhere() {
+    # NCCL joins GPUs of a node directly only where each process sees them all. Neighbours in rank share a node.
+    srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 --distribution=block:block \
+        ${SLURM_GPUS_ON_NODE:+--gpu-bind=none} bash -c 'task "$@"' task "${python[@]}" -m nonverbal "$@"
+}
 
 # End the job with the status of srun. A run that Slurm asked to stop is queued again; one that failed is not.
 finish() {
@@ -89,20 +129,26 @@ goes_on() {
     fi
 }
 
+if [ "$check" = true ]; then
+    everywhere launch-check --data "${data[@]}" --out "$out" ${staging:+--staging "$staging"} \
+        --processes "$processes" --json "$out/slurm/launch-check-$SLURM_JOB_ID.json" || {
+        status=$?
+        echo "launch-check ended with status $status, so the run was not started. Mend what it names above, or leave" \
+            "it out: check=false in this script, or nonverbal submit --check false"
+        finish "$status"
+    }
+fi
+
 shards=()
 for folder in "${data[@]}"; do
     if [ -z "$staging" ]; then
         shards+=("$folder")
     else
         copy=$staging/$(sha256sum "$folder/index.json" | cut -c 1-16)
-        srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --kill-on-bad-exit=1 \
-            bash -euc 'stage "$@"' stage "$folder" "$copy" || finish $?
+        srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 \
+            bash -euc 'stage "$@"' stage "$folder" "$copy" "${python[@]}" || finish $?
         shards+=("$copy")
     fi
 done
 
-# exec, so that Slurm's signals reach the process itself.
-task='export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID; exec "$@"'
-srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 bash -c "$task" task \
-    "$python" -m nonverbal pretrain "${settings[@]}" --data "${shards[@]}" --out "$out" \
-    --trainer.processes "$processes" || finish $?
+everywhere pretrain "${settings[@]}" --data "${shards[@]}" --out "$out" --trainer.processes "$processes" || finish $?

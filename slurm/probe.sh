@@ -21,7 +21,8 @@
 # Commands that make the environment ready, such as: module load cuda
 # setup
 
-python=.venv/bin/python
+# May be several words: (apptainer exec --nv image.sif python)
+python=(.venv/bin/python)
 data=shards/cries
 encoders=(logmel initialised:runs/voc2vec/encoder runs/voc2vec/encoder)
 # Manifests of what the encoder was pretrained on: the scores say whether the clips were held out.
@@ -32,5 +33,5 @@ out=runs/voc2vec/probe
 set -euo pipefail
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
-exec "$python" -m nonverbal probe --data "$data" --encoders "${encoders[@]}" \
+exec "${python[@]}" -m nonverbal probe --data "$data" --encoders "${encoders[@]}" \
     --pretraining "${pretraining[@]}" --out "$out"

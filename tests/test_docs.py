@@ -15,6 +15,7 @@ CONFIGS = {
     "prepare": "PrepareConfig",
     "cluster": "ClusterConfig",
     "plan": "PlanConfig",
+    "launch-check": "CheckConfig",
     "pretrain": "PretrainConfig",
     "submit": "SubmitConfig",
     "convert": "ConvertConfig",

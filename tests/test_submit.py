@@ -18,6 +18,7 @@ PYTHON = """#!/bin/bash
 printf '%s\\0' "$@" > "$NOTES/arguments"
 env > "$NOTES/environment"
 if [ "$3" = prepare ]; then echo "$5" >> "$NOTES/verified"; exit "${VERIFY:-0}"; fi
+if [ "$3" = launch-check ]; then echo "$LOCAL_RANK $*" >> "$NOTES/checked"; exit "${CHECK:-0}"; fi
 if [ -n "${STEP-}" ]; then echo '{"cause": "SIGUSR1", "step": '"$STEP"'}' > "$OUT/interrupted.json"; fi
 exit "${STATUS:-0}"
 """
@@ -106,12 +107,13 @@ def test_the_script_says_what_was_asked_for(tmp_path):
         f'#SBATCH --output="{tmp_path}/my run/slurm/pretrain-%j.log"',
         "module load cuda",
         "ulimit -n 4096",
-        f"python={sys.executable}",
-        "settings=(--trainer.steps 10)",
+        f"python=({sys.executable})",
+        "settings=(--trainer.steps 10 --trainer.workers 5)",
         "data=(/shards/a /shards/b)",
         f"out='{tmp_path}/my run'",
         "processes=8",
         'staging=/tmp/nonverbal-"$SLURM_JOB_USER"',
+        "check=true",
     ):
         assert line in lines, line
     # All but the upper part is the shipped script.
@@ -144,8 +146,9 @@ def test_a_process_gets_its_place_and_every_word_as_it_was_typed(fakes, tmp_path
     )
     result = fakes.run(script, out)
     assert result.returncode == 0, result.stderr
-    passed = ["--wav2vec2.init", ODD, "--trainer.x=a b", "--data", str(data), "--out", str(out)]
-    assert fakes.arguments() == ["-m", "nonverbal", "pretrain", *passed, "--trainer.processes", "8"]
+    settings = ["--wav2vec2.init", ODD, "--trainer.x=a b", "--trainer.workers", "3"]
+    passed = [*settings, "--data", str(data), "--out", str(out), "--trainer.processes", "8"]
+    assert fakes.arguments() == ["-m", "nonverbal", "pretrain", *passed]
     environment = fakes.notes("environment")
     for line in (
         "RANK=5",
@@ -157,12 +160,138 @@ def test_a_process_gets_its_place_and_every_word_as_it_was_typed(fakes, tmp_path
     ):
         assert line in environment
     assert "--kill-on-bad-exit=1" in fakes.notes("srun")
+    assert "--distribution=block:block" in fakes.notes("srun")
+    # Only where the job has GPUs.
+    assert "--gpu-bind=none" not in fakes.notes("srun")
+    assert fakes.run(script, out, SLURM_GPUS_ON_NODE=2).returncode == 0
+    assert "--gpu-bind=none" in fakes.notes("srun")
 
     assert fakes.run(probe, out).returncode == 0
     encoders = ["--encoders", "logmel", f"initialised:{out}/encoder", f"{out}/encoder"]
     rest = ["--pretraining", f"{data}/manifest.jsonl", "--out", f"{out}/probe"]
     assert fakes.arguments() == ["-m", "nonverbal", "probe", "--data", str(data), *encoders, *rest]
     assert not (tmp_path / "broken").exists()
+
+
+@pytest.mark.parametrize(
+    ("visible", "listed", "local_rank"),
+    [
+        # The fake srun gives the task number 1 of its node.
+        ("0,1,2,3", None, "1"),
+        ("3", None, "0"),
+        ("GPU-2dfb1c4a-1f0e-4a8c-9d55-6d5a1f0b7d11", None, "0"),
+        ("MIG-7f1c2a3b-0d9e-5f6a-8b7c-1a2b3c4d5e6f", None, "0"),
+        ("GPU-2dfb1c4a,GPU-8e0a77b3", None, "1"),
+        (None, "GPU 0: NVIDIA H100 (UUID: GPU-2dfb1c4a)", "0"),
+        (None, "GPU 0: NVIDIA H100 (UUID: GPU-2dfb1c4a)\n  MIG 1g.10gb Device 0: (UUID: MIG-7f1c2a3b)", "0"),
+        (None, "GPU 0: NVIDIA H100 (UUID: GPU-2dfb1c4a)\nGPU 1: NVIDIA H100 (UUID: GPU-8e0a77b3)", "1"),
+        # Without a driver, and without GPUs.
+        (None, "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", "1"),
+        ("", None, "1"),
+    ],
+)
+def test_a_process_takes_a_gpu_that_it_sees(fakes, tmp_path, visible, listed, local_rank):
+    (script,) = written(data=[tmp_path], out=tmp_path / "run")
+    told = "exit 9" if listed is None else f"cat <<'END'\n{listed}\nEND"
+    (tmp_path / "bin/nvidia-smi").write_text(f"#!/bin/bash\n{told}\n")
+    (tmp_path / "bin/nvidia-smi").chmod(0o755)
+    text = script.read_text()
+    if visible is None:
+        # Whatever the machine of the tests has set.
+        script.write_text(text.replace("set -euo pipefail\n", "set -euo pipefail\nunset CUDA_VISIBLE_DEVICES\n"))
+    result = fakes.run(script, tmp_path / "run", CUDA_VISIBLE_DEVICES=visible)
+    assert result.returncode == 0, result.stderr
+    assert f"LOCAL_RANK={local_rank}" in fakes.notes("environment")
+
+
+def test_settings_of_allocator_and_open_files(fakes, tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
+    (script,) = written(data=[tmp_path], out=tmp_path / "run", setup="ulimit -Sn 500")
+    fake = tmp_path / "bin/python"
+    fake.write_text(
+        fake.read_text().replace("env >", 'ulimit -Sn >> "$NOTES/files"; ulimit -Hn >> "$NOTES/files"; env >')
+    )
+    assert fakes.run(script, tmp_path / "run").returncode == 0
+    assert "PYTORCH_ALLOC_CONF=expandable_segments:True" in fakes.notes("environment")
+    assert "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True" in fakes.notes("environment")
+    soft, hard = fakes.notes("files")[-2:]
+    assert soft == hard != "500"
+    # Either name that the user has set counts.
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        assert fakes.run(script, tmp_path / "run", **{name: "backend:native"}).returncode == 0
+        assert "PYTORCH_ALLOC_CONF=backend:native" in fakes.notes("environment")
+        assert "PYTORCH_CUDA_ALLOC_CONF=backend:native" in fakes.notes("environment")
+
+
+@pytest.mark.parametrize("staging", [None, "/disk/$SLURM_JOB_USER"])
+def test_a_launch_is_checked_first(fakes, tmp_path, staging):
+    out, data = tmp_path / f"run {ODD}", tmp_path / f"shards {ODD}"
+    (script,) = written(data=[data], out=out, gpus=4, staging=staging)
+    stopped = fakes.run(script, out, CHECK=1)
+    assert stopped.returncode == 1
+    assert "launch-check ended with status 1, so the run was not started. Mend what it names above" in stopped.stdout
+    disk = " --staging /disk/me" if staging else ""
+    record = f"{out}/slurm/launch-check-7.json"
+    (checked,) = fakes.notes("checked")
+    assert checked == f"1 -m nonverbal launch-check --data {data} --out {out}{disk} --processes 4 --json {record}"
+    assert fakes.arguments()[2] == "launch-check"
+    assert fakes.notes("scontrol") == []
+    # Asked to stop meanwhile, it is queued again as a run is.
+    assert fakes.run(script, out, CHECK=138).returncode == 138
+    assert fakes.notes("scontrol") == ["requeue 7"]
+
+
+def test_a_launch_is_not_checked_where_it_is_told_so(fakes, tmp_path):
+    (script,) = written(data=[tmp_path], out=tmp_path / "run", check=False)
+    assert fakes.run(script, tmp_path / "run", CHECK=1).returncode == 0
+    assert fakes.notes("checked") == []
+    assert fakes.arguments()[2] == "pretrain"
+
+
+def test_python_may_be_in_a_container(fakes, tmp_path):
+    container = tmp_path / "bin/apptainer"
+    container.write_text('#!/bin/bash\nprintf "%s\\n" "${@:1:5}" > "$NOTES/container"\nshift 5\nexec "$@"\n')
+    container.chmod(0o755)
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    (shards / "index.json").write_text("{}")
+    python = f"apptainer exec --nv --bind $SCRATCH 'it is $(touch broken).sif' {fakes.python}"
+    out = tmp_path / "run"
+    script, probe = written(data=[shards], out=out, python=python, staging="$SCRATCH/copy", then_probe=shards)
+    scratch = tmp_path / "scratch disk"
+    words = ["exec", "--nv", "--bind", str(scratch), "it is $(touch broken).sif"]
+    for job in (script, probe):
+        result = fakes.run(job, out, SCRATCH=scratch)
+        assert result.returncode == 0, result.stderr
+        assert fakes.notes("container") == words
+        (tmp_path / "container").unlink()
+    # Staging, check and run have all gone through it: nothing else starts this Python.
+    assert len(fakes.notes("verified")) == len(fakes.notes("checked")) == 1
+    assert not (tmp_path / "broken").exists()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "passed", "settings", "workers"),
+    [
+        ("seed: 1\n", [], {}, ["--trainer.workers", "3"]),
+        ("trainer:\n  steps: 5\n", ["--trainer.steps", "9"], {"cpus": 12}, ["--trainer.workers", "11"]),
+        ("seed: 1\n", [], {"cpus": 1}, ["--trainer.workers", "1"]),
+        # Whoever says it is taken at their word.
+        ("trainer:\n  workers: 2\n", [], {}, []),
+        ("seed: 1\n", ["--trainer.workers=0"], {}, []),
+        ("seed: 1\n", ["--trainer.workers", "6"], {}, []),
+        # On CPUs a step takes long.
+        ("seed: 1\n", [], {"gpus": 0}, []),
+    ],
+)
+def test_cores_that_do_not_train_read_audio(tmp_path, recipe, passed, settings, workers):
+    (tmp_path / "mine.yaml").write_text(recipe)
+    asked = SubmitConfig(data=[], out=tmp_path / "run", **settings)
+    assert slurm.workers(asked, [str(tmp_path / "mine.yaml"), *passed]) == workers
+    (script,) = slurm.write_scripts(asked, [str(tmp_path / "mine.yaml"), *passed])
+    shown = shlex.join([f"{tmp_path}/run/slurm/mine.yaml", *passed, *workers])
+    assert f"settings=({shown})\n" in script.read_text()
 
 
 def test_a_run_that_was_asked_to_stop_is_queued_again_while_it_gets_on(fakes, tmp_path):
@@ -212,7 +341,7 @@ def test_shards_are_copied_once_and_verified(fakes, tmp_path):
         assert fakes.run(script, out, SCRATCH=scratch).returncode == 0
         (copy,) = (path for path in (scratch / "it's").iterdir() if path.is_dir())
         assert (copy / "index.json").read_text() == "{}"
-        assert fakes.arguments()[3:5] == ["--data", str(copy)]
+        assert fakes.arguments()[5:7] == ["--data", str(copy)]
     assert len(fakes.notes("verified")) == 2
     assert fakes.notes("scontrol") == []
     assert fakes.run(script, out, SCRATCH="/dev/null").returncode != 0
@@ -238,6 +367,8 @@ def test_only_variables_are_what_they_are_in_the_job(text):
         ({"partition": "a\n#SBATCH --nodes=9"}, "--partition must look like"),
         ({"account": "a b"}, "--account must look like"),
         ({"memory": "lots"}, "--memory must look like"),
+        ({"python": "apptainer exec 'image.sif python"}, '--python must be a command such as .*, but is "apptainer'),
+        ({"python": " "}, "--python must be a command such as .*, but is ' '"),
         ({"out": Path("a\nb")}, r"--out must not contain '\\n': choose another name"),
         ({"out": Path('a"b,c')}, """--out must not contain '"' ',': choose another name"""),
     ],
@@ -271,7 +402,7 @@ def test_the_recipe_is_read_from_a_copy(tmp_path):
     recipe.write_text("seed: 1\n")
     (script,) = written([str(recipe), "--seed", "2"], data=[], out=tmp_path / "run")
     recipe.write_text("seed: 3\n")
-    assert f"settings=({tmp_path}/run/slurm/mine.yaml --seed 2)\n" in script.read_text()
+    assert f"settings=({tmp_path}/run/slurm/mine.yaml --seed 2 --trainer.workers 3)\n" in script.read_text()
     assert (tmp_path / "run/slurm/mine.yaml").read_text() == "seed: 1\n"
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from nonverbal import config
 from nonverbal.data import prepare as prepare_module
 from nonverbal.data import scan as scan_module
+from nonverbal.data import shards as shards_module
 from nonverbal.data import workers
 from nonverbal.data.corpora import VOC125
 from nonverbal.data.corpora.base import Found
@@ -498,6 +500,21 @@ def test_verify_names_what_changed_and_what_is_missing(corpus, tmp_path):
     path.unlink()
     with pytest.raises(UserError, match=r"train-000001.tar is missing"):
         verify(shards.folder)
+
+
+def test_verify_reads_as_many_files_at_once_as_there_are_cores(corpus, tmp_path, monkeypatch):
+    folder = prepare(settings({"x": corpus}, tmp_path / "out")).folder
+    together, add_up = threading.Barrier(2), shards_module._sha256
+
+    def meeting(path):
+        # Fails where nobody else adds up a file meanwhile.
+        if path.name in ("table.npy", "manifest.jsonl"):
+            together.wait(10)
+        return add_up(path)
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(shards_module, "_sha256", meeting)
+    assert verify(folder) > 2
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
+import sysconfig
 import time
+import venv
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from nonverbal.data.synthetic import write_corpus
 
 pytestmark = pytest.mark.slurm
 
+ROOT = Path(__file__).parents[2]
 STEPS = 80
 RECIPE = {
     "wav2vec2": {
@@ -111,6 +115,11 @@ def step(run):
     return max((int(found[1]) for line in lines if (found := re.search(r'"step": (\d+)', line))), default=0)
 
 
+def checked(run, job):
+    """What launch-check found."""
+    return json.loads((run / f"slurm/launch-check-{job}.json").read_text())
+
+
 def preempt(cluster):
     """Take both nodes for a moment."""
     cluster.run("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
@@ -149,6 +158,29 @@ def test_a_run_on_two_nodes_with_two_gpus_each_is_that_on_one_process(submit, cl
     assert len([path for path in (work / "staging").iterdir() if path.is_dir()]) == 1
     assert cluster.log(job).count("files are as they were written") == 1
     assert str(work / "staging") in (run / "data.json").read_text()
+    found = checked(run, job)
+    assert (found["problems"], found["folder"]["flock"]) == ([], "works")
+    assert [row["wrong_on"] for row in found["all_reduce"]] == [[], [], []]
+    # Neighbours in rank share a node, and each sees both of its GPUs.
+    assert [(one["local_rank"], one["visible"]) for one in found["facts"]] == [(0, "0,1"), (1, "0,1")] * 2
+    assert "launch-check: nothing is wrong" in cluster.log(job)
+
+
+@pytest.mark.parametrize("bound", [None, "--gpu-bind=single:1", "--gpus-per-task=1"])
+def test_each_process_has_a_gpu_of_its_own_whatever_the_site_binds(cluster, recipe, shards, work, bound):
+    """Where srun is told to bind, it is told otherwise; where the tasks' prolog binds, each takes the one it sees."""
+    run = work / f"bound-{bound}"
+    setup = "export ONE_GPU_A_TASK=1" if bound is None else "true"
+    common = ["--gpus", 2, "--cpus", 1, "--nodes", 2, "--staging", "null", "--setup", setup]
+    few = ["--trainer.steps", 2, "--trainer.optimizer.warmup_steps=1"]
+    cluster.nonverbal("submit", recipe, "--data", shards, "--out", run, *common, *few)
+    options = [] if bound is None else [bound]
+    job = cluster.run("sbatch", "--parsable", *options, run / "slurm/pretrain.sh").strip()
+    assert cluster.ended(job)["JobState"] == "COMPLETED", cluster.log(job)
+    facts = checked(run, job)["facts"]
+    seen = [(0, "0"), (0, "1")] if bound is None else [(0, "0,1"), (1, "0,1")]
+    assert [(one["local_rank"], one["visible"]) for one in facts] == seen * 2
+    assert launches(run) == [4]
 
 
 def test_at_its_time_limit_a_run_is_saved_and_queued_again_and_the_probe_waits(submit, cluster, shards, alone):
@@ -217,16 +249,45 @@ def test_a_process_that_dies_ends_the_job_even_where_it_was_preempted_before(sub
     assert cluster.ended(probe)["JobState"] == "CANCELLED"
 
 
-def test_another_number_of_processes_is_refused_and_not_queued_again(cluster, recipe, shards, work):
+def test_python_may_be_an_environment_that_each_node_unpacks(cluster, recipe, shards, work):
+    """As docs/slurm.md says, with an environment that is this one's, and moved after it was made."""
+    run, made = work / "unpacked", work / "made"
+    venv.create(made)
+    (site,) = made.glob("lib/*/site-packages")
+    (site / "these.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\n")
+    cluster.run("tar", "-cf", work / "venv.tar", "-C", made, ".")
+    shutil.rmtree(made)
+    setup = (
+        "srun --ntasks=$SLURM_NNODES --ntasks-per-node=1 bash -c "
+        f"'mkdir -p {work}/venv-$SLURM_NODEID && tar -xf {work}/venv.tar -C {work}/venv-$SLURM_NODEID'"
+    )
+    common = ["--gpus", 0, "--cpus", 1, "--nodes", 2, "--staging", "null", "--check", "false", "--setup", setup]
+    few = ["--trainer.steps", 2, "--trainer.optimizer.warmup_steps=1"]
+    python = f"env FROM=container {work}/venv-0/bin/python"
+    cluster.nonverbal("submit", recipe, "--data", shards, "--out", run, *common, *few, "--python", python)
+    job = cluster.run("sbatch", "--parsable", run / "slurm/pretrain.sh").strip()
+    assert cluster.ended(job)["JobState"] == "COMPLETED", cluster.log(job)
+    assert launches(run) == [2]
+    assert all((work / f"venv-{node}/bin/python").exists() for node in (0, 1))
+
+
+def test_a_launch_with_something_wrong_ends_before_the_run_and_is_not_queued_again(cluster, recipe, shards, work):
     run = work / "an odd #1 'name' 5%j"
     common = ["--gpus", 0, "--cpus", 1, "--nodes", 2, "--staging", "null"]
     cluster.nonverbal("submit", recipe, "--data", shards, "--out", run, *common)
     job = cluster.run("sbatch", "--parsable", "--nodes=1", run / "slurm/pretrain.sh").strip()
     ended = cluster.ended(job)
     assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "0")
-    assert (
-        "--trainer.processes asks for 2, but the launcher started 1" in (run / f"slurm/pretrain-{job}.log").read_text()
-    )
+    log = (run / f"slurm/pretrain-{job}.log").read_text()
+    assert "wrong: --processes asks for 2, but the launcher started 1: give both the same number" in log
+    assert "launch-check ended with status 1, so the run was not started. Mend what it names above" in log
+    assert not (run / "recipe.yaml").exists()
+    # Without the check, the run itself refuses it.
+    cluster.nonverbal("submit", recipe, "--data", shards, "--out", run, *common, "--check", "false")
+    job = cluster.run("sbatch", "--parsable", "--nodes=1", run / "slurm/pretrain.sh").strip()
+    assert cluster.ended(job)["JobState"] == "FAILED"
+    log = (run / f"slurm/pretrain-{job}.log").read_text()
+    assert "--trainer.processes asks for 2, but the launcher started 1" in log
 
 
 def test_a_run_that_is_cancelled_saves_itself_and_stays_cancelled(submit, cluster):

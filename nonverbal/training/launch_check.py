@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -229,7 +230,7 @@ def measured_within(seconds: float) -> dict[str, Any]:
     def work() -> None:
         network = note_network()
         try:
-            outcome.update(measure(Processes(None, seconds / 60), network))
+            outcome.update(measure(Processes(None, seconds / 60, Path(tempfile.gettempdir())), network))
             distributed.destroy_process_group()
         except Exception as error:
             outcome["error"] = " ".join(str(error).split())[:500]

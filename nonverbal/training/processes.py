@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 import torch.distributed
@@ -64,12 +64,14 @@ class Processes:
         self.state.wait_for_everyone()
 
     def add(self, *numbers: int) -> list[int]:
-        """Return the sum of each of the numbers over all processes; on the host, so that no GPU is waited for."""
+        """Return the sum of each number over all processes, which must all give as many. One message for all."""
         if self.world == 1:
             return list(numbers)
-        totals = torch.tensor(numbers, dtype=torch.int64)
-        torch.distributed.all_reduce(totals)
-        return cast(list[int], totals.tolist())
+        # Kept until the next time: gloo's thread lets go of it after this one, and a thread that frees a tensor of
+        # Python's waits for Python's lock, which hangs or aborts a process that is about to end.
+        self.totals = torch.tensor(numbers)
+        torch.distributed.all_reduce(self.totals)
+        return [int(total) for total in self.totals.tolist()]
 
     def of_first(self, value: Value) -> Value:
         """Return the first process's value."""

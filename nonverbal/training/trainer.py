@@ -232,7 +232,7 @@ class Trainer:
         own = iter(self.data.validation(self.rank, self.world))
         self.strategy.model.eval()
         with torch.no_grad():
-            while self.processes.add((batch := next(own, None)) is not None)[0]:
+            while self.processes.add(int((batch := next(own, None)) is not None))[0]:
                 loss = self._forward(filler if batch is None else batch)
                 if batch is not None:
                     means.add(loss)

@@ -18,7 +18,8 @@ import sys
 from pathlib import Path
 from nonverbal.training.processes import Processes
 found = Processes(2, 1.0, Path("."))
-print(found.add(found.rank, 10 + found.rank, 1), found.add(2**40), file=sys.stderr)
+# In one piece: both processes write here.
+sys.stderr.write(f"{found.add(found.rank, 10 + found.rank, 1)} {found.add(2**40)}\\n")
 found.wait()
 found.leave()
 """

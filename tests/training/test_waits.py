@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nonverbal.models import selective_scan, ssam, wav2vec2
+from nonverbal.models import ssam, wav2vec2
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives import clusters, contrastive, encoding, reconstruction
 from nonverbal.objectives.base import Batch
@@ -140,7 +140,7 @@ def trainer_of(folder, objective, padded):
 
 
 def as_on_a_gpu(monkeypatch):
-    """On a CPU, dropout and attention draw their random numbers in NumPy, and the scan's kernel looks at its decays."""
+    """On a CPU, dropout and attention draw their random numbers in NumPy, and the scan looks at its decays."""
     for module in (wav2vec2, encoding, contrastive):
         monkeypatch.setattr(module, "dropout", F.dropout)
     monkeypatch.setattr(wav2vec2, "attention", F.scaled_dot_product_attention)

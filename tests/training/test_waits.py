@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nonverbal.models import ssam, wav2vec2
+from nonverbal.models import selective_scan, ssam, wav2vec2
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives import clusters, contrastive, encoding, reconstruction
 from nonverbal.objectives.base import Batch

@@ -9,7 +9,7 @@ ALONE := unshare --pid --fork --mount-proc --kill-child
 INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge; }
 
-.PHONY: demo test check test-slow chaos test-slurm test-latest format clean
+.PHONY: demo test check test-slow chaos test-gpu test-slurm test-latest format clean
 
 demo: $(INSTALLED)
 	$(BIN)/nonverbal demo $(if $(filter-out wav2vec2,$(MODEL)),--pretraining recipes/demo_$(MODEL).yaml --out runs/demo-$(MODEL))
@@ -24,6 +24,9 @@ check: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m pytest -m chaos tests/chaos

@@ -141,7 +141,7 @@ def nonverbal_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
 
     def mean_loss() -> Tensor:
         targets = objective.target_sampler(lengths, random)
-        loss = objective(Batch(clips, torch.from_numpy(lengths), [], targets, seed=0, step=0, position=0))
+        loss = objective(Batch(clips, torch.from_numpy(lengths), [], targets, seed=0, step=0, position=0, padded=False))
         return loss.sum / targets.count
 
     return objective, mean_loss

@@ -118,7 +118,7 @@ def measure(contender: str, width: int, rows: int) -> Figures:
     """Time passes in this process. Returns the least seconds and the peak of memory over the inputs, 10^9 bytes."""
     function = {
         "compiled": selective_scan,
-        "pytorch": lambda *inputs: selective_scan(*inputs, compiled=False),
+        "pytorch": lambda *inputs: selective_scan(*inputs, scan="PyTorch"),
         "transformers": transformers_scan,
         "mambapy": mambapy_scan,
         "conv": causal_conv,

@@ -1,20 +1,22 @@
-"""SSAM on a GPU: the CUDA kernel of the scan against the plain scan, steps a second, and the scan's share of a step.
+"""SSAM on a GPU: every scan that runs there, its errors against float64, its speed, and whole steps of pretraining.
 
-``python benchmarks/ssam_gpu.py [--sizes tiny base] [--rows 128] [--json FILE]`` (``--device cpu`` tries the script.)
+``python benchmarks/ssam_gpu.py [--rows 128] [--tune] [--json FILE]`` (``--device cpu --smoke`` tries the script.)
 
-The kernel is mamba-ssm's where it can be imported: ``pip install --no-build-isolation mamba-ssm`` compiles it, which
-takes a CUDA toolkit and some minutes. First both scans compute the same values and gradients, and say how far they are
-apart; then each runs whole steps of bf16 pretraining, loss, backward pass and fused AdamW, from waveforms that lie on
-the device. Seconds are the median of the steps after three that are not timed; the share is that of the scans of a
-step, timed alone on the same shapes.
+Each figure is printed, a line of JSON, as it is made. Errors are the largest difference from the plain scan in float64
+on the device, over the largest value, of the output and of each gradient. Seconds are medians of passes, by the
+device's clock. ``gb_per_second`` counts what any scan has to move: u, delta, z and the output forward, and backward the
+same with three gradients more; ``over_plain`` is the plain scan's time over this one's. A step is bf16 pretraining from
+waveforms that lie on the device: loss, backward pass and fused AdamW; ``scan_share`` is the time of its scans, timed
+alone on the same shapes, over the step's. ``--tune`` times other shapes of the Triton kernel's programs.
 """
 
 import argparse
+import itertools
 import json
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,135 +24,189 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nonverbal.models import audio_mamba
-from nonverbal.models.selective_scan import selective_scan
-from nonverbal.models.ssam import Architecture
+from nonverbal.models.scan_choice import KERNELS, Scan, refusal
+from nonverbal.models.selective_scan import causal_conv, selective_scan
+from nonverbal.models.ssam import Architecture, use_scan
 from nonverbal.objectives.base import Batch
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 
-WIDTHS = {"tiny": 192, "small": 384, "base": 768}
-TOKENS, STATES, BLOCKS = 251, 24, 12
+WIDTHS = {"tiny": 192, "base": 768}
+TOKENS, STATES, BLOCKS, EXPAND = 251, 24, 12, 3
+NAMES = ("y", "u", "delta", "a", "b", "c", "d", "z", "bias")
+PART_SECONDS = 0.5
+"""For which a pass or step is repeated, after two that are not timed."""
+
+Figures = dict[str, Any]
 
 
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=WIDTHS, default=["tiny", "base"])
     parser.add_argument("--rows", type=int, default=128, help="clips of two seconds in a step")
-    parser.add_argument("--steps", type=int, default=20, help="steps timed")
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--smoke", action="store_true", help="smallest sizes, to try the script")
+    parser.add_argument("--tune", action="store_true", help="time other shapes of the Triton kernel's programs instead")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
-    figures: dict[str, Any] = {"rows": arguments.rows, "device": name_of(arguments.device), "kernel": has_kernel()}
-    for size in arguments.sizes:
-        width = 3 * WIDTHS[size]
-        row: dict[str, Any] = {"apart": apart(width, arguments.device)}
-        for name, compiled in (("kernel", True), ("plain", False)):
-            seconds, gigabytes = time_steps(WIDTHS[size], compiled, arguments)
-            scans = BLOCKS * time_scan(width, compiled, arguments)
-            row[name] = {
-                "steps_per_second": 1 / seconds,
-                "clips_per_second": arguments.rows / seconds,
-                "gigabytes": gigabytes,
-                "scan_share": scans / seconds,
-            }
-        row["ratio"] = row["kernel"]["steps_per_second"] / row["plain"]["steps_per_second"]
-        figures[size] = row
-        print(size, json.dumps(row, indent=1))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+    device = torch.device(arguments.device)
+    parts = tune(device, arguments.rows) if arguments.tune else measure(device, arguments.smoke, arguments.rows)
+    figures = []
+    for row in parts:
+        print(json.dumps(row), flush=True)
+        figures.append(row)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def name_of(device: str) -> str:
-    """Say which device it is."""
-    return torch.cuda.get_device_name() if device == "cuda" else device
+def measure(device: torch.device, smoke: bool, rows: int = 128) -> Iterator[Figures]:
+    """Yield the figures of every scan that runs on the device, most telling first, each as soon as it is known."""
+    widths = {"smoke": 8} if smoke else WIDTHS
+    rows = 2 if smoke else rows
+    scans: list[Scan] = []
+    for scan in (*reversed(KERNELS.get(device.type, ())), "PyTorch"):
+        why = refusal(scan, device)
+        yield {"part": "runs", "scan": scan, "refusal": why}
+        if why is None:
+            scans.append(scan)
+    types = (torch.bfloat16, torch.float32)
+    for size, dtype, scan in itertools.product(widths, types, scans):
+        given = partial(inputs, min(rows, 4), EXPAND * widths[size], device, dtype)
+        yield attempt({"part": "errors", "size": size, "dtype": name_of(dtype), "scan": scan}, errors_of, scan, given)
+    seconds: dict[tuple[Any, ...], float] = {}
+    for size, dtype, scan in itertools.product(widths, types, reversed(scans)):
+        given = partial(inputs, rows, EXPAND * widths[size], device, dtype)
+        row = attempt({"part": "scan", "size": size, "dtype": name_of(dtype), "scan": scan}, speed, scan, given)
+        seconds[size, dtype, scan] = row.get("seconds", float("nan"))
+        yield {**row, "over_plain": seconds[size, dtype, "PyTorch"] / seconds[size, dtype, scan]}
+    for size, scan in itertools.product(widths, scans):
+        shape = (rows, TOKENS, EXPAND * widths[size])
+        yield attempt({"part": "conv", "size": size, "scan": scan}, conv_speed, scan, shape, device)
+    for size, scan in itertools.product(widths, scans):
+        row = attempt({"part": "step", "size": size, "scan": scan}, step, scan, widths[size], rows, device)
+        share = BLOCKS * seconds[size, torch.bfloat16, scan] / row.get("seconds", float("nan"))
+        yield {**row, "scan_share": share}
 
 
-def has_kernel() -> bool:
-    """Whether mamba-ssm can be imported."""
+def attempt(what: Figures, work: Callable[..., Figures], *given: Any) -> Figures:
+    """Return the figures of a part beside what it is, or how it failed: the parts after it still tell something."""
     try:
-        import mamba_ssm  # noqa: F401
-    except Exception as error:  # built for another torch, it can fail in many ways
-        print(f"mamba-ssm cannot be imported, so both rows are the plain scan: {error}", file=sys.stderr)
-        return False
-    return True
+        return {**what, **work(*given)}
+    except Exception as error:
+        return {**what, "failed": f"{type(error).__name__}: {error}"}
 
 
-def inputs(rows: int, width: int, device: str) -> list[Tensor]:
-    """Return what a scan takes, each with a gradient to come."""
-    random = torch.Generator().manual_seed(0)
+def tune(device: torch.device, rows: int) -> Iterator[Figures]:
+    """Yield the seconds of the Triton kernel for other shapes of its programs."""
+    from nonverbal.models import triton_scan
+
+    for chunk, block, warps in ((8, 64, 1), (8, 32, 1), (8, 128, 2), (4, 128, 1), (4, 64, 1)):
+        triton_scan.CHUNK, triton_scan.BLOCK, triton_scan.WARPS = chunk, block, warps
+        for (size, width), count in itertools.product(WIDTHS.items(), (rows, rows // 4)):
+            what = {"part": "tune", "chunk": chunk, "block": block, "warps": warps, "size": size, "rows": count}
+            given = partial(inputs, count, EXPAND * width, device, torch.bfloat16)
+            yield attempt(what, speed, "Triton", given)
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Name a type as people do."""
+    return str(dtype).removeprefix("torch.")
+
+
+def inputs(rows: int, width: int, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """Return what a scan takes, each with a gradient to come; what changes with time is of the type."""
+    random = torch.Generator(device).manual_seed(0)
     shapes = [(rows, TOKENS, width)] * 2 + [(width, STATES)] + [(rows, TOKENS, STATES)] * 2
-    values = [torch.randn(shape, generator=random) for shape in [*shapes, (width,), (rows, TOKENS, width), (width,)]]
-    values[1] = values[1] - 3
-    values[2] = -torch.arange(1, STATES + 1.0).repeat(width, 1)
-    return [value.to(device).requires_grad_() for value in values]
+    shapes += [(width,), (rows, TOKENS, width), (width,)]
+    values = [torch.randn(shape, generator=random, device=device) for shape in shapes]
+    values[1] -= 3
+    values[2] = -torch.arange(1, STATES + 1.0, device=device).repeat(width, 1)
+    return [value.to(dtype if value.ndim == 3 else torch.float32).requires_grad_() for value in values]
 
 
-def apart(width: int, device: str) -> dict[str, float]:
-    """Return the largest difference of the kernel from the plain scan over the largest value, in float32."""
-    results = []
-    for compiled in (True, False):
-        given = inputs(2, width, device)
-        y = selective_scan(*given, compiled=compiled)
-        results.append([y, *torch.autograd.grad(y.sum(), given)])
+def errors_of(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
+    """Return how far the scan's output and gradients are from float64's, each over its largest value."""
+    given = make()
+    exact = [value.detach().double().requires_grad_() for value in given]
+    direction = torch.linspace(-1, 1, given[0].numel(), device=given[0].device).view(given[0].shape).to(given[0])
+    found, expected = (
+        [y, *torch.autograd.grad(y, values, direction.to(y.dtype))]
+        for y, values in (
+            (selective_scan(*given, scan=scan), given),
+            (selective_scan(*exact, scan="PyTorch"), exact),
+        )
+    )
     with torch.no_grad():
-        gaps = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(*results, strict=True)]
-    return {"values": gaps[0], "gradients": max(gaps[1:])}
+        gaps = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(found, expected, strict=True)]
+    return dict(zip(NAMES, gaps, strict=True))
 
 
-def time_scan(width: int, compiled: bool, arguments: argparse.Namespace) -> float:
-    """Return the seconds of one scan and its backward pass, in bf16 as in a step."""
-    given = inputs(arguments.rows, width, arguments.device)
-    narrow = [value.detach().bfloat16().requires_grad_() if value.ndim == 3 else value for value in given]
-    ones = torch.ones_like(narrow[0])
+def speed(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
+    """Return the seconds of a scan forward alone and with its backward pass, and what it moves a second."""
+    given = make()
+    ones = torch.ones_like(given[0])
+    moved = given[0].numel() * given[0].element_size()
 
-    def work() -> None:
-        torch.autograd.grad(selective_scan(*narrow, compiled=compiled), narrow, ones)
+    def forward() -> None:
+        selective_scan(*given, scan=scan)
 
-    return median_seconds(work, arguments.device, arguments.steps)
+    def both() -> None:
+        torch.autograd.grad(selective_scan(*given, scan=scan), given, ones)
+
+    ahead, seconds = median_seconds(forward, given[0].device), median_seconds(both, given[0].device)
+    return {"seconds": seconds, "seconds_forward": ahead, "gb_per_second": 11 * moved / seconds / 1e9}
 
 
-def time_steps(width: int, compiled: bool, arguments: argparse.Namespace) -> tuple[float, float]:
-    """Return the seconds of a whole step, and the most memory of the device in 10^9 bytes."""
-    device = arguments.device
+def conv_speed(scan: Scan, shape: tuple[int, int, int], device: torch.device) -> Figures:
+    """Return the seconds of the convolution in bf16 with its backward pass, and what it moves a second."""
+    x = torch.randn(shape, device=device).bfloat16().requires_grad_()
+    weight, bias = (torch.randn(size, device=device, requires_grad=True) for size in ((shape[2], 4), (shape[2],)))
+    ones = torch.ones_like(x)
+
+    def both() -> None:
+        torch.autograd.grad(causal_conv(x, weight, bias, scan), (x, weight, bias), ones)
+
+    seconds = median_seconds(both, device)
+    return {"seconds": seconds, "gb_per_second": 5 * x.numel() * x.element_size() / seconds / 1e9}
+
+
+def step(scan: Scan, width: int, rows: int, device: torch.device) -> Figures:
+    """Return the seconds of a whole step, clips a second, and the most memory of the device in 10^9 bytes."""
     objective = build_ssam_objective(SsamSettings(architecture=Architecture(width)), seed=0).train().to(device)
+    use_scan(objective, scan, device)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-6, betas=(0.9, 0.95), fused=True)
-    clips = 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal((arguments.rows, 32_000))).float()
-    lengths = np.full(arguments.rows, 32_000)
+    clips = 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal((rows, 32_000))).float()
+    lengths = np.full(rows, 32_000)
     targets = objective.target_sampler(lengths, np.random.default_rng(0))
     targets.tensors = {name: value.to(device) for name, value in targets.tensors.items()}
-    batch = Batch(clips.to(device), torch.from_numpy(lengths).to(device), [], targets, seed=0, step=0, position=0)
+    batch = Batch(
+        clips.to(device), torch.from_numpy(lengths).to(device), [], targets, seed=0, step=0, position=0, padded=False
+    )
 
     def work() -> None:
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             loss = objective(batch).sum / targets.count
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
-    before = audio_mamba.selective_scan
-    audio_mamba.selective_scan = lambda *given: selective_scan(*given, compiled=compiled)
-    try:
-        if device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        seconds = median_seconds(work, device, arguments.steps)
-    finally:
-        audio_mamba.selective_scan = before
-    return seconds, torch.cuda.max_memory_allocated() / 1e9 if device == "cuda" else float("nan")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds = median_seconds(work, device)
+    gigabytes = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None
+    return {"seconds": seconds, "clips_per_second": rows / seconds, "gigabytes": gigabytes}
 
 
-def median_seconds(work: Callable[[], None], device: str, steps: int) -> float:
+def median_seconds(work: Callable[[], object], device: torch.device) -> float:
     """Time ``work``, the device's own time included."""
-    times = []
-    for _ in range(3 + steps):
-        if device == "cuda":
-            torch.cuda.synchronize()
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    times: list[float] = []
+    while len(times) < 3 or (sum(times[2:]) < PART_SECONDS and len(times) < 22):
+        wait()
         started = time.perf_counter()
         work()
-        if device == "cuda":
-            torch.cuda.synchronize()
+        wait()
         times.append(time.perf_counter() - started)
-    return statistics.median(times[3:])
+    return statistics.median(times[2:])
 
 
 if __name__ == "__main__":

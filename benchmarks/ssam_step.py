@@ -103,7 +103,7 @@ def measure(peer: str, size: str, precision: str, rows: int, steps: int) -> dict
     clips = 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal((rows, 32_000))).float()
     lengths = np.full(rows, 32_000)
     targets = objective.target_sampler(lengths, np.random.default_rng(0))
-    batch = Batch(clips, torch.from_numpy(lengths), [], targets, seed=0, step=0, position=0)
+    batch = Batch(clips, torch.from_numpy(lengths), [], targets, seed=0, step=0, position=0, padded=False)
 
     def step() -> float:
         with torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext():

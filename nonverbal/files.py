@@ -7,11 +7,16 @@ import json
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
+
+IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+"""What ``flock`` says of a file that another process has locked; the last on file systems that make it a lock of
+``fcntl``, such as NFS."""
 
 OWN_FAULTS = (
     errno.ENOENT,
@@ -34,6 +39,9 @@ def is_own_fault(error: OSError) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder, made where it is missing, for this process.
 
+    Where its file system has no locks (Lustre that is mounted without them, some of FUSE), say so on standard error and
+    go on: nothing keeps two processes apart there.
+
     Raises:
         UserError: another process holds it.
     """
@@ -42,11 +50,14 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            file.seek(0)
-            raise UserError(
-                f"{folder} is in use by another process ({file.read().strip() or 'unknown'}); "
-                "wait for it, stop it, or choose another --out"
-            ) from error
+            if error.errno in IN_USE:
+                file.seek(0)
+                raise UserError(
+                    f"{folder} is in use by another process ({file.read().strip() or 'unknown'}); "
+                    "wait for it, stop it, or choose another --out"
+                ) from error
+            text = f"{folder} cannot be locked ({error.strerror}): make sure that no other process uses it"
+            print(f"nonverbal: warning: {text}", file=sys.stderr)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}\n")
         file.flush()

@@ -48,6 +48,18 @@ def keep_freed_memory() -> None:
         library.mallopt(M_TOP_PAD, 1 << 26)
 
 
+def exact_float32() -> None:
+    """Have GPUs multiply and convolve float32 in float32; by default cuDNN convolves in TF32, with 10 bits of fraction.
+
+    The older of torch's two ways to say so: after the newer one alone, torch 2.9 refuses to tell what the older says,
+    and libraries still ask.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def end_with_parent(number: int) -> None:
     """Have the kernel send signal ``number`` to this process when its parent is gone. Linux only; nothing elsewhere."""
     if sys.platform == "linux":

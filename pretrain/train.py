@@ -12,22 +12,24 @@ from dataclasses import replace
 from nonverbal import cli, config
 from nonverbal.data.batches import workers_watched
 from nonverbal.files import room_for
+from nonverbal.models.ssam import use_scan
 from nonverbal.models.start import Account
 from nonverbal.pretraining import PretrainConfig, build, trainer_of
 from nonverbal.training.launch import launch
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.trainer import FREE_SETTINGS, Trainer
+from nonverbal.training.trainer import FREE_SETTINGS, Interrupted, Trainer
 
 
 def main(argv: list[str]) -> None:
     """Train until the last step, or until a signal."""
     settings = config.load(PretrainConfig, argv, prog="nonverbal pretrain", description=__doc__)
-    launch(settings.trainer.processes)
+    launch(settings.trainer.processes, settings.trainer.timeout_minutes)
     objective, data = build(settings)
     run = RunFolder(settings.out)
     trained = trainer_of(settings)
     trainer = Trainer(objective, data, trained, run, settings.seed)
+    scan = use_scan(trainer.module, settings.ssam.scan, trainer.processes.device) if settings.family == "ssam" else None
     # In the recipe stands what "auto" has become.
     settings = replace(settings, trainer=replace(settings.trainer, precision=trainer.precision.value))
     with room_for(settings.out), workers_watched(), ExitStack() as held:
@@ -36,7 +38,7 @@ def main(argv: list[str]) -> None:
                 held.enter_context(run.locked())
                 # A recipe that a person has written may leave the choice open.
                 open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
-                run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out", *open_choice})
+                run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out", "ssam.scan", *open_choice})
                 run.check_data(data.contents)
                 run.write_environment(processes=trainer.world, precision=vars(trainer.precision))
         trainer.report.say(data.describe())
@@ -44,9 +46,17 @@ def main(argv: list[str]) -> None:
         if trained.optimizer.lr_clips is not None:
             rate = trained.optimizer
             trainer.report.say(f"peak learning rate: {rate.lr:g}, for {rate.lr_clips} clips a step")
+        if scan is not None:
+            trainer.report.say(f"selective scan: {scan}")
         say_start(getattr(objective, "account", None), trainer.report)
-        trainer.train()
+        try:
+            trainer.train()
+        except Interrupted:
+            # All have saved, and end together.
+            trainer.processes.leave()
+            raise
         trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
+        trainer.processes.leave()
 
 
 def say_start(account: Account | None, report: Reporter) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import sys
 import tarfile
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import settings
 
 from nonverbal.data.index import TABLE_DTYPE, ShardFolder, open_shards
@@ -23,6 +25,23 @@ settings.load_profile("quick")
 
 MakeShards = Callable[..., ShardFolder]
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from the tests and from what they start: they compare bits, and start more processes than GPUs.
+
+    ``pytest -m gpu`` runs the tests that need one.
+    """
+    if not str(config.getoption("markexpr")).startswith("gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, or where it is hidden."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU: make test-gpu"))
 
 
 @pytest.fixture(scope="session")

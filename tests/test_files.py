@@ -1,11 +1,13 @@
 import errno
+import fcntl
 import json
+import os
 
 import pytest
 from safetensors import SafetensorError
 
 from nonverbal.errors import UserError
-from nonverbal.files import json_lines, room_for, write_atomically
+from nonverbal.files import json_lines, locked, room_for, write_atomically
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,37 @@ def test_a_full_disk_is_named(tmp_path, error):
     refused = pytest.raises(UserError, match=f"no space is left for {tmp_path}; make room, and run the same command")
     with refused, room_for(tmp_path):
         raise error
+
+
+def failing(monkeypatch, number):
+    def flock(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_a_folder_belongs_to_one_process(tmp_path):
+    in_use = pytest.raises(UserError, match=f"{tmp_path} is in use by another process .process {os.getpid()} on ")
+    with locked(tmp_path), in_use, locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_a_lock_that_is_taken_is_in_use(tmp_path, monkeypatch, number):
+    failing(monkeypatch, number)
+    with pytest.raises(UserError, match="is in use by another process"), locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL])
+def test_a_file_system_without_locks_is_told_once_and_used(tmp_path, monkeypatch, capsys, number):
+    failing(monkeypatch, number)
+    with locked(tmp_path):
+        pass
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"nonverbal: warning: {tmp_path} cannot be locked ({os.strerror(number)})")
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), SafetensorError("other"), ValueError()])

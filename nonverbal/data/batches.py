@@ -13,16 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder
 from nonverbal.data.manifest import read_manifest
-from nonverbal.data.plan import (
-    BatchSettings,
-    ClipTable,
-    MicroBatch,
-    clip_table,
-    plan,
-    plan_validation,
-    share,
-    stream,
-)
+from nonverbal.data.micro_batches import MicroBatch
+from nonverbal.data.plan import BatchSettings, ClipTable, clip_table, plan, plan_validation, share, stream
 from nonverbal.data.units import UnitFolder, Units, frame_at, frame_count, frame_places
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, TargetSampler
@@ -65,7 +57,7 @@ class ShardDataset(Dataset[Batch]):
         crops = generator(self.seed, Stream.CROP, *place).random(len(micro_batch.clips))
         if request.corpus is not None:
             crops[:] = 0.5
-        waveforms = np.zeros((len(micro_batch.clips), int(micro_batch.lengths.max())), dtype=np.float32)
+        waveforms = np.zeros((len(micro_batch.clips), int(micro_batch.lengths.max())), dtype=np.int16)
         targets = self.sampler(micro_batch.lengths, generator(self.seed, Stream.TARGETS, *place))
         if self.units is not None:
             targets.tensors["units"] = torch.from_numpy(self._units(micro_batch, crops))
@@ -80,6 +72,7 @@ class ShardDataset(Dataset[Batch]):
             seed=self.seed,
             step=request.step,
             position=request.position,
+            padded=bool((micro_batch.lengths < waveforms.shape[1]).any()),
             real_samples=real,
             corpus=request.corpus,
         )
@@ -97,7 +90,7 @@ class ShardDataset(Dataset[Batch]):
             if start < stop:
                 folder = self.folders[self.table.folder[clip]]
                 row = int(self.table.row[clip])
-                out[start - first : stop - first] = folder.read(row, start - begin, stop - begin)
+                out[start - first : stop - first] = folder.read(row, start - begin, stop - begin, "int16")
         held = last - first
         for start in range(held, len(out), held):
             out[start : start + held] = out[: min(held, len(out) - start)]

@@ -58,8 +58,10 @@ class ShardFolder:
         """Return the manifest: row i describes the parts whose table column ``clip`` is i."""
         return list(read_manifest(self.folder / "manifest.jsonl"))
 
-    def read(self, row: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return samples ``start`` to ``stop`` of a part, float32 in [-1, 1]."""
+    def read(
+        self, row: int, start: int = 0, stop: int | None = None, dtype: Literal["float32", "int16"] = "float32"
+    ) -> np.ndarray:
+        """Return samples ``start`` to ``stop`` of a part, float32 in [-1, 1], or the int16 values that FLAC holds."""
         part = self.table[row]
         shard = int(part["shard"])
         where = f"{self.folder / self.shards[shard]['name']}: the audio at byte {part['offset']}"
@@ -73,9 +75,12 @@ class ShardFolder:
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as file:
                 file.seek(start)
-                samples: np.ndarray = file.read(-1 if stop is None else stop - start, dtype="float32")
+                samples: np.ndarray = file.read(-1 if stop is None else stop - start, dtype=dtype)
+                depth = file.subtype
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise UserError(f"{where} cannot be decoded ({error}); {remedy}") from error
+        if depth != "PCM_16":
+            raise UserError(f"{where} is {depth}, but parts have 16 bits (PCM_16); make the folder again")
         expected = (int(part["samples"]) if stop is None else stop) - start
         if len(samples) != expected:
             raise UserError(f"{where} has {len(samples)} samples where {expected} were expected; {remedy}")

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder, Split
+from nonverbal.data.micro_batches import MicroBatch, Plan, Rows, concatenated
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
 
@@ -51,7 +52,7 @@ class BatchSettings:
             f"max_seconds must be at least min_seconds ({self.min_seconds}), but is {self.max_seconds}",
         )
         _require(
-            self.batch_seconds >= self.max_seconds,
+            int(self.batch_seconds * SAMPLE_RATE) >= _on_grid(self.max_seconds * SAMPLE_RATE),
             f"batch_seconds must hold one row of max_seconds ({self.max_seconds}), but is {self.batch_seconds}",
         )
         rows = self.batch_rows
@@ -85,16 +86,6 @@ class ClipTable:
 
 
 @dataclass(frozen=True)
-class MicroBatch:
-    """Rows that go through the model together; each row is one clip, or several short ones joined."""
-
-    clips: list[np.ndarray]
-    """For each row, the clips it is made of, as indices into the ``ClipTable``."""
-    lengths: np.ndarray
-    """``(rows,)`` int64: samples of each row, multiples of 0.1 s."""
-
-
-@dataclass(frozen=True)
 class Share:
     """What a plan does to the audio, as shares of the seconds of the clips drawn."""
 
@@ -124,7 +115,7 @@ def clip_table(folders: list[ShardFolder], split: Split) -> ClipTable:
     return ClipTable(**{key: np.concatenate(parts) for key, parts in columns.items()}, corpora=corpora)
 
 
-def plan(table: ClipTable, settings: BatchSettings, seed: int, epoch: int) -> list[MicroBatch]:
+def plan(table: ClipTable, settings: BatchSettings, seed: int, epoch: int) -> Plan:
     """Return the micro-batches of an epoch, in order: the same for the same arguments, on every machine.
 
     At weight 1 every clip is in the epoch exactly once. No micro-batch holds more than ``batch_seconds``.
@@ -134,15 +125,16 @@ def plan(table: ClipTable, settings: BatchSettings, seed: int, epoch: int) -> li
     """
     weights = corpus_weights(table, settings)[table.corpus]
     random = generator(seed, Stream.PLAN, epoch)
-    batches: list[MicroBatch] = []
+    parts: list[Plan] = []
     for window in _windows(table, random):
         copies = np.floor(weights[window] + random.random(len(window))).astype(np.int64)
         drawn = random.permutation(np.repeat(window, copies))
-        cut = _cut(*_rows(drawn, table, settings), settings)
-        batches += [cut[i] for i in random.permutation(len(cut))]
-    if not batches:
+        cut = _cut(_rows(drawn, table, settings), settings)
+        order = random.permutation(len(cut))
+        parts.append(Plan(cut.rows, cut.starts[order], cut.stops[order]))
+    if not any(len(part) for part in parts):
         raise UserError(f"epoch {epoch} drew no clips: {len(table.samples)} clips, weights {settings.weights}")
-    return batches
+    return concatenated(parts)
 
 
 def plan_validation(table: ClipTable, settings: BatchSettings, seed: int) -> list[tuple[str, MicroBatch]]:
@@ -153,7 +145,7 @@ def plan_validation(table: ClipTable, settings: BatchSettings, seed: int) -> lis
         chosen = np.flatnonzero(table.corpus == number)
         if len(chosen):
             drawn = generator(seed, Stream.PLAN, number).permutation(chosen)
-            batches += [(corpus, batch) for batch in _cut(*_rows(drawn, table, unweighted), unweighted)]
+            batches += [(corpus, batch) for batch in _cut(_rows(drawn, table, unweighted), unweighted)]
     return batches
 
 
@@ -168,17 +160,14 @@ def stream(
         epoch, batch = epoch + 1, 0
 
 
-def share(batches: list[MicroBatch], table: ClipTable) -> Share:
+def share(epoch: Plan, table: ClipTable) -> Share:
     """Measure how much of the audio a plan crops away, repeats and pads."""
-    drawn = rows = repeated = kept = held = 0
-    for batch in batches:
-        available = np.array([int(table.samples[clips].sum()) for clips in batch.clips])
-        drawn += int(available.sum())
-        kept += int(np.minimum(available, batch.lengths).sum())
-        repeated += int(np.maximum(batch.lengths - available, 0).sum())
-        rows += int(batch.lengths.sum())
-        held += len(batch.lengths) * int(batch.lengths.max())
-    return Share(cropped=1 - kept / drawn, repeated=repeated / drawn, padded=1 - rows / held)
+    rows = epoch.rows
+    available = _added(table.samples[rows.clips], rows.ends)
+    drawn, held = int(available.sum()), int(rows.lengths.sum())
+    kept = int(np.minimum(available, rows.lengths).sum())
+    through = int(((epoch.stops - epoch.starts) * rows.lengths[epoch.stops - 1]).sum())
+    return Share(cropped=1 - kept / drawn, repeated=(held - kept) / drawn, padded=1 - held / through)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -229,59 +218,81 @@ def _windows(table: ClipTable, random: np.random.Generator) -> Iterator[np.ndarr
         start = stop
 
 
-def _rows(drawn: np.ndarray, table: ClipTable, settings: BatchSettings) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the rows that clips make, as lists of clips and lengths in samples, before any batch is cut."""
+def _rows(drawn: np.ndarray, table: ClipTable, settings: BatchSettings) -> Rows:
+    """Return the rows that clips make, before any batch is cut."""
     shortest, longest = (_on_grid(seconds * SAMPLE_RATE) for seconds in (settings.min_seconds, settings.max_seconds))
-    is_short = table.samples[drawn] < shortest
+    clips, counts = drawn, np.ones(len(drawn), dtype=np.int64)
     if settings.short == "join":
-        rows = [np.array([clip]) for clip in drawn[~is_short]] + _joined(drawn[is_short], table, shortest)
-    else:
-        rows = [np.array([clip]) for clip in drawn]
-    if not rows:
-        return rows, np.zeros(0, dtype=np.int64)
-    starts = np.cumsum([0, *(len(row) for row in rows[:-1])])
-    lengths = np.add.reduceat(table.samples[np.concatenate(rows)], starts)
-    return rows, np.clip(lengths // GRID * GRID, shortest, longest)
+        is_short = table.samples[drawn] < shortest
+        short = drawn[is_short]
+        # By corpus, and in the order drawn within each.
+        of_corpora = [short[table.corpus[short] == corpus] for corpus in range(len(table.corpora))]
+        joined = [_joined(clips, table, shortest) for clips in of_corpora]
+        clips = np.concatenate([drawn[~is_short], *(clips for clips, _ in joined)])
+        counts = np.concatenate([counts[~is_short], *(counts for _, counts in joined)])
+    ends = np.cumsum(counts)
+    lengths = _added(table.samples[clips], ends)
+    return Rows(clips, ends, np.clip(lengths // GRID * GRID, shortest, longest))
 
 
-def _joined(drawn: np.ndarray, table: ClipTable, shortest: int) -> list[np.ndarray]:
-    """Join short clips of a corpus until each row is long enough; a last row may stay short, and is repeated."""
-    rows = []
-    for corpus in np.unique(table.corpus[drawn]):
-        row: list[int] = []
-        total = 0
-        for clip in drawn[table.corpus[drawn] == corpus]:
-            row.append(int(clip))
-            total += int(table.samples[clip])
-            if total >= shortest:
-                rows.append(np.array(row))
-                row, total = [], 0
-        if row:
-            rows.append(np.array(row))
-    return rows
+def _joined(clips: np.ndarray, table: ClipTable, shortest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Join short clips of a corpus until each row is long enough; a last row may stay short, and is repeated.
+
+    Returns the clips, and how many of them each row takes.
+    """
+    heard = np.cumsum(table.samples[clips])
+    before = heard - table.samples[clips]
+    # Of each clip: where a row that begins with it would end.
+    after = np.searchsorted(heard, before + shortest, side="left") + 1
+    ends = _chain(np.minimum(after, len(clips)))
+    return clips, np.diff(ends, prepend=0)
 
 
-def _cut(rows: list[np.ndarray], lengths: np.ndarray, settings: BatchSettings) -> list[MicroBatch]:
+def _cut(rows: Rows, settings: BatchSettings) -> Plan:
     """Cut rows into micro-batches of similar lengths. Rows of one length keep the random order they come in."""
-    order = np.argsort(lengths, kind="stable")
-    lengths = lengths[order]
+    # Steps of the grid fit 16 bits, which numpy sorts in linear time.
+    order = np.argsort((rows.lengths // GRID).astype(np.uint16), kind="stable")
+    lengths = rows.lengths[order]
+    # Of each row: where a micro-batch that begins with it would end.
+    after = np.searchsorted(lengths, settings.max_ratio * lengths, side="right")
+    after = np.minimum(after, np.arange(len(lengths)) + (settings.batch_rows or len(lengths)))
     budget = int(settings.batch_seconds * SAMPLE_RATE)
-    batches = []
-    start = 0
-    while start < len(order):
-        stop = int(np.searchsorted(lengths, settings.max_ratio * lengths[start], side="right"))
-        stop = min(stop, start + (settings.batch_rows or len(order)))
-        if settings.fit == "crop":
-            stop = min(stop, start + budget // int(lengths[start]))
-            held = np.full(stop - start, lengths[start])
-        else:
-            # The longest that fit: rows x longest grows with every row, so the last that holds is found by halving.
-            sizes = lengths[start:stop] * np.arange(1, stop - start + 1)
-            stop = start + int(np.searchsorted(sizes, budget, side="right"))
-            held = lengths[start:stop]
-        batches.append(MicroBatch([rows[i] for i in order[start:stop]], held))
-        start = stop
-    return batches
+    if settings.fit == "crop":
+        stops = _chain(np.minimum(after, np.arange(len(lengths)) + budget // lengths))
+    else:
+        stops = _padded_stops(lengths, after, budget)
+    starts = np.append(0, stops)[:-1]
+    if settings.fit == "crop":
+        lengths = np.repeat(lengths[starts], stops - starts)
+    return Plan(rows.take(order, lengths), starts, stops)
+
+
+def _padded_stops(lengths: np.ndarray, after: np.ndarray, budget: int) -> np.ndarray:
+    """Return where micro-batches end whose rows x longest row are at most ``budget``."""
+    stops, start = [], 0
+    while start < len(lengths):
+        # The rows that would fit if all were as short as the first.
+        stop = min(int(after[start]), start + budget // int(lengths[start]))
+        sizes = lengths[start:stop] * np.arange(1, stop - start + 1)
+        start += int(np.searchsorted(sizes, budget, side="right"))
+        stops.append(start)
+    return np.array(stops, dtype=np.int64)
+
+
+def _chain(after: np.ndarray) -> np.ndarray:
+    """Return where stretches end that follow one another from 0 on, where one from i would end at ``after[i]``."""
+    stops, place, following = [], 0, after.tolist()
+    while place < len(following):
+        place = following[place]
+        stops.append(place)
+    return np.array(stops, dtype=np.int64)
+
+
+def _added(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Add up stretches of ``values`` that end at ``ends``."""
+    sums = np.append(0, np.cumsum(values))[np.append(0, ends)]
+    added: np.ndarray = np.diff(sums)
+    return added
 
 
 def _on_grid(samples: float) -> int:

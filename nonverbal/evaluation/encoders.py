@@ -11,6 +11,7 @@ import numpy as np
 from nonverbal.errors import UserError
 from nonverbal.models.quiet import LOADING_ERRORS, quiet
 from nonverbal.seeding import Stream, torch_seed
+from nonverbal.system import exact_float32
 
 INITIALISED = "initialised:"
 
@@ -222,6 +223,8 @@ def _hash(model: Any) -> str:
 
 
 def _device() -> str:
+    """Where encoders run, in float32 as it is written."""
     import torch
 
+    exact_float32()
     return "cuda" if torch.cuda.is_available() else "cpu"

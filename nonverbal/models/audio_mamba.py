@@ -1,7 +1,7 @@
 """Audio Mamba: Mamba blocks over patches of a log-mel spectrogram (SSAM, Yadav and Tan, Interspeech 2024).
 
-Waveforms at 16 kHz go in; the mel spectrogram is part of the model. This file, ``selective_scan.py`` and
-``scan_kernel.py`` need torch and transformers alone: they travel with every checkpoint, and load there by
+Waveforms at 16 kHz go in; the mel spectrogram is part of the model. This file, and those of the
+selective scan, need torch and transformers alone: they travel with every checkpoint, and load there by
 ``trust_remote_code``.
 
 The released code differs from what one would expect in five places, on which its numbers depend. Each is a setting of
@@ -14,7 +14,7 @@ a window), B patches in frequency (5), M width.
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +30,13 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
-from .scan_kernel import library  # noqa: F401  (of a folder, transformers takes along what this file itself imports)
+from .scan_choice import Scan
 from .selective_scan import causal_conv, selective_scan
+
+if TYPE_CHECKING:  # of a folder, transformers takes along the files that this one names, run or not
+    from .scan_kernel import library  # noqa: F401
+    from .triton_kernels import scan_forward  # noqa: F401
+    from .triton_scan import scan  # noqa: F401
 
 SAMPLE_RATE = 16_000
 """Hz."""
@@ -278,6 +283,7 @@ class Mixer(nn.Module):
         super().__init__()
         inner = config.expand * config.hidden_size
         self.rank, self.states = math.ceil(config.hidden_size / 16), config.state_size
+        self.scan: Scan = "auto"
         self.in_proj = nn.Linear(config.hidden_size, 2 * inner, bias=False)
         self.conv1d = nn.Conv1d(inner, inner, config.conv_width, groups=inner, padding=config.conv_width - 1)
         self.x_proj = nn.Linear(inner, self.rank + 2 * config.state_size, bias=False)
@@ -290,11 +296,12 @@ class Mixer(nn.Module):
         """Mix ``(N, tokens, M)``; each token sees those before it."""
         x, gate = self.in_proj(hidden).chunk(2, -1)
         assert self.conv1d.bias is not None
-        x = causal_conv(x, self.conv1d.weight[:, 0], self.conv1d.bias)
+        x = causal_conv(x, self.conv1d.weight[:, 0], self.conv1d.bias, self.scan)
         step, b, c = self.x_proj(x).split([self.rank, self.states, self.states], -1)
         # The bias belongs into the softplus, in float32.
         delta = F.linear(step, self.dt_proj.weight)
-        y = selective_scan(x, delta, -self.A_log.float().exp(), b, c, self.D, gate, self.dt_proj.bias)
+        a = -self.A_log.float().exp()
+        y = selective_scan(x, delta, a, b, c, self.D, gate, self.dt_proj.bias, self.scan)
         out: Tensor = self.out_proj(y)
         return out
 

@@ -27,13 +27,12 @@ KERNEL_CHUNK, KERNEL_TILE = 32, 32
 
 
 @lru_cache(maxsize=1)
-def library() -> ctypes.CDLL | None:
-    """Return the compiled kernel, or None, said once, where it cannot be had."""
+def library() -> ctypes.CDLL | str:
+    """Return the compiled kernel, or why it cannot be had."""
     try:
         return _load()
     except (OSError, subprocess.SubprocessError) as error:
-        warnings.warn(f"the selective scan runs in PyTorch, many times slower: {error}", stacklevel=4)
-        return None
+        return str(error)
 
 
 def _load() -> ctypes.CDLL:

@@ -4,17 +4,15 @@
 
 then gated: y silu(z). Shapes: N rows, T steps, D channels, S states of each channel.
 
-On CUDA it is mamba-ssm's kernel where that can be imported. On a CPU it is a C++ kernel that the system's compiler
-builds once, in a few seconds. Elsewhere it is PyTorch. All of them keep the state of every few steps alone, and
-compute what lies between again in the backward pass. This file and ``scan_kernel.py``, which holds the kernel, need
-torch alone: they travel with checkpoints.
+On CUDA it is mamba-ssm's kernel where that can be used, else ours in Triton. On a CPU it is a C++ kernel that the
+system's compiler builds once, in a few seconds. Elsewhere it is PyTorch. All of them keep the state of every few steps
+alone, and compute what lies between again in the backward pass. This file, ``scan_choice.py``, and ``scan_kernel.py``
+and ``triton_scan.py``, which hold the kernels, need torch alone: they travel with checkpoints.
 """
 
 import ctypes
 import math
-import warnings
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -22,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .scan_choice import Scan, kernel_for, on_cuda, refusal
+from .scan_choice import scan_name as scan_name
 from .scan_kernel import KERNEL_CHUNK, KERNEL_TILE, library
 
 CHUNK = 16
@@ -37,7 +37,7 @@ def selective_scan(
     d: Tensor,
     z: Tensor,
     bias: Tensor,
-    compiled: bool = True,
+    scan: Scan = "auto",
 ) -> Tensor:
     """Scan, skip and gate, with float32 inside; differentiable once in every argument.
 
@@ -50,7 +50,8 @@ def selective_scan(
         d: skip, ``(D,)``.
         z: gate, ``(N, T, D)``.
         bias: of the step sizes, ``(D,)``.
-        compiled: False: PyTorch, even where there is a kernel.
+        scan: what computes it. A kernel leaves to PyTorch what it does not take: float64 on CUDA, states that grow on
+            a CPU, and what compilers and tracers follow.
 
     Returns:
         ``(N, T, D)``, of the type of ``u``.
@@ -58,18 +59,20 @@ def selective_scan(
     Raises:
         ValueError: if the shapes do not fit.
         MemoryError: if the kernel has no room for its states.
+        RuntimeError: if the kernel that ``scan`` names cannot be used.
     """
     (rows, steps, width), states = u.shape, a.shape[-1]
     given = {"delta": delta, "z": z, "b": b, "c": c, "a": a, "d": d, "bias": bias}
     wanted = [(rows, steps, width)] * 2 + [(rows, steps, states)] * 2 + [(width, states), (width,), (width,)]
     for (name, value), shape in zip(given.items(), wanted, strict=True):
         _check_shape(name, value, shape)
-    if compiled and u.is_cuda and u.dtype != torch.float64 and u.numel() and (kernel := _mamba_ssm()) is not None:
-        return _scan_by_mamba_ssm(kernel, u, delta, a, b, c, d, z, bias)
+    kernel = kernel_for(scan, u, delta, z, b, c, a, d, bias)
+    if (run := on_cuda(kernel)) is not None:
+        return run(u, delta, a, b, c, d, z, bias)
     wide = torch.float64 if u.dtype == torch.float64 else torch.float32
     b, c, a, d, bias = (value.to(wide) for value in (b, c, a, d, bias))
     # The kernel's exponential holds for decays alone.
-    if compiled and _runs_kernel(u, delta, z, b, c, a, d, bias) and bool((a <= 0).all()):
+    if kernel == "C++" and bool((a <= 0).all()):
         narrow = _narrow(u, delta, z)
         keep = torch.is_grad_enabled()
         y = _apply(_CompiledScan, u.to(narrow), delta.to(narrow), z.to(narrow), b, c, a, d, bias, keep)
@@ -79,14 +82,15 @@ def selective_scan(
     return y.to(u.dtype)
 
 
-def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, compiled: bool = True) -> Tensor:
+def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, scan: Scan = "auto") -> Tensor:
     """Convolve each channel with its last few steps, then SiLU; differentiable once in every argument.
 
     Args:
         x: input, ``(N, T, D)``.
         weight: of the steps before and, last, of the step itself, ``(D, W)``.
         bias: ``(D,)``.
-        compiled: False: PyTorch, even where there is a kernel.
+        scan: what computes the scan: where that is a kernel, the convolution is one too. mamba-ssm's has none for these
+            shapes, so it is Triton's there, where that can be used.
 
     Returns:
         ``(N, T, D)``, of the type of ``x``; the kernel computes in float32, PyTorch as autocast has it.
@@ -94,11 +98,17 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, compiled: bool = True) 
     Raises:
         ValueError: if the shapes do not fit.
         MemoryError: if the kernel has no room for its rows.
+        RuntimeError: if the kernel that ``scan`` names cannot be used.
     """
     width = x.shape[2]
     _check_shape("weight", weight, (width, weight.shape[-1]))
     _check_shape("bias", bias, (width,))
-    if compiled and _runs_kernel(x, weight, bias):
+    kernel = kernel_for(scan, x, weight, bias)
+    if kernel in ("mamba-ssm", "Triton") and refusal("Triton", x.device) is None:
+        from .triton_scan import conv
+
+        return conv(x, weight, bias)
+    if kernel == "C++":
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         return _apply(_CompiledConv, x.to(_narrow(x)), weight.to(wide), bias.to(wide)).to(x.dtype)
     # (N, T, D) -> (N, D, T) -> (N, T, D)
@@ -115,33 +125,6 @@ def _apply(function: type[torch.autograd.Function], *values: Any) -> Tensor:
 def _check_shape(name: str, value: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(value.shape) != shape:
         raise ValueError(f"{name} must be of shape {shape}, but is of shape {tuple(value.shape)}")
-
-
-@lru_cache(maxsize=1)
-def _mamba_ssm() -> Any:
-    try:
-        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-    except Exception as error:  # built for another torch, it can fail in many ways
-        warnings.warn(f"the selective scan runs in PyTorch, many times slower than mamba-ssm: {error}", stacklevel=3)
-        return None
-    return selective_scan_fn
-
-
-def _scan_by_mamba_ssm(kernel: Any, u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, *rest: Tensor) -> Tensor:
-    """Turn ``(N, T, D)`` to ``(N, D, T)``. It wants one type for what changes with time, and float32 for the rest."""
-    d, z, bias = rest
-    x, dt, b, c, gate = (value.to(u.dtype).transpose(1, 2).contiguous() for value in (u, delta, b, c, z))
-    fixed = a.float().contiguous()
-    y: Tensor = kernel(x, dt, fixed, b, c, d.float(), z=gate, delta_bias=bias.float(), delta_softplus=True)
-    return y.transpose(1, 2)
-
-
-def _runs_kernel(*tensors: Tensor) -> bool:
-    """Return whether all lie in memory whose address can be had, and there is a kernel."""
-    # Compilers and tracers follow PyTorch alone, with tensors of other classes that have no memory.
-    followed = torch.compiler.is_compiling() or bool(torch._C._is_tracing())
-    plain = all(type(value) in (Tensor, torch.nn.Parameter) and value.device.type == "cpu" for value in tensors)
-    return plain and not followed and library() is not None
 
 
 def _narrow(*tensors: Tensor) -> torch.dtype:

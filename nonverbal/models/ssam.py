@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PretrainedConfig, Wav2Vec2FeatureExtractor
 
 from nonverbal.errors import UserError
@@ -17,12 +17,14 @@ from nonverbal.models.audio_mamba import (
     TIMES,
     AudioMambaConfig,
     AudioMambaForPreTraining,
+    Mixer,
     positions,
     register,
 )
 from nonverbal.models.checkpoints import place_of, refuse_not_finite, unloadable
 from nonverbal.models.config_keys import check_config, without_calling
 from nonverbal.models.quiet import LOADING_ERRORS, quiet
+from nonverbal.models.scan_choice import Scan, refusal, scan_name
 from nonverbal.models.start import Account
 from nonverbal.models.weight_files import Held, file_in, hold
 from nonverbal.seeding import Stream, torch_seed
@@ -157,6 +159,23 @@ def build_model(
     for name, value in options.items():
         setattr(config, name, value)
     return checkpoint.model, account_of(checkpoint)
+
+
+def use_scan(model: nn.Module, scan: Scan, device: torch.device) -> Scan:
+    """Let the blocks in ``model`` compute their scans by ``scan`` on ``device``; return the one that it comes to.
+
+    Raises:
+        UserError: it cannot run there.
+    """
+    if why := refusal(scan, device):
+        raise UserError(
+            f"ssam.scan asks for {scan}, which cannot compute scans on {device}: {why}; mend that, or choose "
+            "--ssam.scan auto, which takes what works"
+        )
+    for module in model.modules():
+        if isinstance(module, Mixer):
+            module.scan = scan
+    return scan_name(device) if scan == "auto" else scan
 
 
 _CALLED = {"layers": "num_hidden_layers"}

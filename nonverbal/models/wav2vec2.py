@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     HubertModel,
     Wav2Vec2Config,
@@ -21,15 +21,8 @@ from transformers import (
 )
 
 from nonverbal.errors import UserError
-from nonverbal.models.functional import (
-    attention,
-    compute_dtype,
-    conv1d_group_norm,
-    dropout,
-    gelu_conv1d,
-    same_conv1d,
-    waveform_conv1d,
-)
+from nonverbal.models.convolutions import conv1d_group_norm, gelu_conv1d, same_conv1d, waveform_conv1d
+from nonverbal.models.functional import attention, compute_dtype, dropout
 from nonverbal.seeding import Stream, torch_seed
 
 Counts = TypeVar("Counts", int, np.ndarray, Tensor)
@@ -183,7 +176,7 @@ def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
 def conv_features(encoder: Encoder, waveforms: Tensor) -> Tensor:
     """Return ``(N, S, C)`` of waveforms ``(N, T)``: the convolutions' output, before its LayerNorm."""
     layers = encoder.feature_extractor.conv_layers
-    if waveforms.device.type != "cpu" or encoder.config.feat_extract_activation != "gelu":
+    if encoder.config.feat_extract_activation != "gelu":
         hidden = waveforms[:, None]
         for layer in layers:
             hidden = layer(hidden)
@@ -233,17 +226,29 @@ def transformer(
     attended = None if valid is None else valid[:, None, None, :]
     block = _pre_norm if pre_norm else _post_norm
     for layer, keep in zip(encoder.layers, kept, strict=True):
-        if keep:
-            hidden = block(layer, hidden, attended, dropouts)
+        hidden = block(layer, hidden, attended, dropouts) if keep else _passed_by(layer, hidden)
     return cast(Tensor, encoder.layer_norm(hidden) if pre_norm else hidden)
 
 
 def _positions(module: Any, hidden: Tensor) -> Tensor:
-    if hidden.device.type != "cpu":
-        return cast(Tensor, module(hidden))
     # A kernel of even width gives one frame too many.
     convolved = same_conv1d(hidden, module.conv)[:, : hidden.shape[1]]
     return cast(Tensor, module.activation(convolved))
+
+
+def _passed_by(layer: Any, hidden: Tensor) -> Tensor:
+    """Return ``hidden``, whose backward pass gives the weights of ``layer`` gradients of zero.
+
+    Processes that add up their gradients wait for those of all weights. Each of the layer's maps is called, with no
+    rows, because ZeRO 3 has weights in one place only while the module that they belong to is at work.
+    """
+    nothing = []
+    for module in layer.modules():
+        if isinstance(module, nn.Linear):
+            nothing.append(module(hidden.new_empty(0, module.in_features)))
+        elif isinstance(module, nn.LayerNorm):
+            nothing.append(module(hidden.new_empty(0, *module.normalized_shape)))
+    return hidden + torch.cat([x.flatten() for x in nothing]).sum()
 
 
 def _post_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:

@@ -1,11 +1,12 @@
 """What the trainer knows of an objective, whatever its family."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Metrics = dict[str, float]
@@ -24,13 +25,24 @@ class Targets:
     tensors: dict[str, Tensor]
     """Masks, negatives and the like, moved to the device with the batch."""
 
+    def to(self, device: torch.device) -> "Targets":
+        """Return them on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Targets":
+        """Return them in page-locked memory."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Targets":
+        return replace(self, tensors={name: change(tensor) for name, tensor in self.tensors.items()})
+
 
 @dataclass
 class Batch:
     """One micro-batch."""
 
     waveforms: Tensor
-    """``(N, T)`` float32 in [-1, 1], 16 kHz; zeros beyond a row's length."""
+    """``(N, T)`` float32 in [-1, 1], 16 kHz; zeros beyond a row's length. Until ``to`` they may be int16, as read."""
     lengths: Tensor
     """``(N,)`` int64, in samples."""
     ids: list[str]
@@ -40,10 +52,29 @@ class Batch:
     step: int
     position: int
     """Number of the micro-batch in its step. Noise is a function of (seed, step, position)."""
+    padded: bool
+    """Whether a row is shorter than the batch: known on the host, so that no device is asked for it."""
     real_samples: int = 0
     """Samples of distinct audio: neither padding nor repetition."""
     corpus: str | None = None
     """The corpus, in validation, where batches are of one corpus each."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device, waveforms as float32: int16 values over 32768, as libsndfile reads them.
+
+        The copy does not wait for the device where the memory is page-locked.
+        """
+        waveforms = self.waveforms.to(device, non_blocking=True)
+        if waveforms.dtype == torch.int16:
+            # By a power of two, so exact. Over there, because int16 is half of what has to be copied.
+            waveforms = waveforms.float().mul_(2.0**-15)
+        lengths = self.lengths.to(device, non_blocking=True)
+        return replace(self, waveforms=waveforms, lengths=lengths, targets=self.targets.to(device))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in page-locked memory; torch's ``DataLoader`` calls this where it is to pin."""
+        waveforms, lengths = self.waveforms.pin_memory(), self.lengths.pin_memory()
+        return replace(self, waveforms=waveforms, lengths=lengths, targets=self.targets.pin_memory())
 
 
 class Loss(NamedTuple):
@@ -55,7 +86,7 @@ class Loss(NamedTuple):
     sum: Tensor
     """Scalar with gradient: the sum over the batch's targets."""
     metrics: dict[str, tuple[Tensor, Tensor]]
-    """Name to (sum, weight), detached scalars: the metric of many batches is sum of sums / sum of weights."""
+    """Name to (sum, weight), detached float32 scalars: the metric of many batches is sum of sums / sum of weights."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +113,16 @@ class TargetSampler(Protocol):
 
 
 class Objective(Protocol):
-    """A ``torch.nn.Module`` that turns a batch into a loss."""
+    """A ``torch.nn.Module`` that turns a batch into a loss.
+
+    Each micro-batch gives every trainable parameter a gradient, if only one of zero: where processes add up their
+    gradients, each waits for those of all parameters. A forward pass asks no device for a value, as ``item``,
+    ``nonzero`` and boolean indexing do, for which a GPU would have to finish all that is queued.
+    """
 
     target_sampler: TargetSampler
     symptoms: Sequence[Symptom]
     """What its metrics show where it fails to learn, the most specific first."""
-    drops_layers: bool
-    """Whether parameters may be without a gradient in a step: the same ones in all its micro-batches."""
 
     def __call__(self, batch: Batch) -> Loss: ...
 

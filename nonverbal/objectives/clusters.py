@@ -22,8 +22,8 @@ from nonverbal.models import hubert, wav2vec2
 from nonverbal.models.start import Account
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
-from nonverbal.objectives.encoding import encode
-from nonverbal.objectives.masking import span_mask
+from nonverbal.objectives.encoding import encode, masked_frames
+from nonverbal.objectives.masking import frame_tensors, span_mask
 from nonverbal.objectives.parts import Part, encoder_part
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, torch_seed
@@ -86,10 +86,10 @@ class MaskSampler:
     strides: tuple[int, ...]
 
     def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
-        """Return ``mask`` ``(N, S)`` bool."""
+        """Return what ``frame_tensors`` gives."""
         frames = wav2vec2.frames_of(lengths, self.kernels, self.strides)
         mask = span_mask(frames, self.mask_probability, self.mask_length, random)
-        return Targets(count=int(mask.sum()), tensors={"mask": torch.from_numpy(mask)})
+        return Targets(count=int(mask.sum()), tensors=frame_tensors(mask, frames))
 
 
 class HubertObjective(nn.Module):
@@ -110,19 +110,19 @@ class HubertObjective(nn.Module):
         self.symptoms = SYMPTOMS
         self.account: Account | None = None
         self.warm_steps = 0
-        self.drops_layers = settings.dropouts.layer > 0
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over its masked frames."""
         objective = self.settings.objective
         encoded = encode(self.encoder, batch, self.normalise, self.settings.dropouts, objective.conv_gradient_scale)
-        mask, units = batch.targets.tensors["mask"], batch.targets.tensors["units"]
-        # (N, S, M) -> (N x K, D)
-        predicted = self.projection(encoded.context[mask])
+        # (N, S, M) -> (N x K, M) -> (N x K, D)
+        predicted = self.projection(masked_frames(encoded.context, batch))
+        # (N, S) -> (N x K,)
+        true = masked_frames(batch.targets.tensors["units"], batch)
         with torch.autocast(predicted.device.type, enabled=False):
             # (N x K, D) x (D, V) -> (N x K, V)
             similarity = F.normalize(predicted.float(), dim=-1) @ F.normalize(self.units, dim=-1).T
-            return self._loss(similarity / objective.temperature, units[mask], encoded.penalty)
+            return self._loss(similarity / objective.temperature, true, encoded.penalty)
 
     def part(self, name: str) -> Part:
         """Return the part of a parameter, for learning rates of its own."""
@@ -141,17 +141,17 @@ class HubertObjective(nn.Module):
         prediction = F.cross_entropy(logits, true, reduction="sum")
         total = prediction + n * self.settings.objective.penalty_weight * penalty
         # What always naming the most frequent unit of the batch would reach.
-        frequent = true.bincount(minlength=1).max()
+        frequent = logits.new_zeros(logits.shape[1]).index_add_(0, true, logits.new_ones(n)).max()
         spread = torch.softmax(logits.detach(), -1).mean(0)
         sums = {
             "loss": total.detach(),
             "prediction": prediction.detach(),
-            "accuracy": (logits.argmax(-1) == true).sum(),
+            "accuracy": (logits.argmax(-1) == true).sum(dtype=torch.float32),
             "chance": frequent,
             "perplexity": torch.exp(-(spread * torch.log(spread + 1e-7)).sum()) * n,
             "penalty": penalty.detach() * n,
         }
-        weight = torch.tensor(float(n), device=total.device)
+        weight = total.new_full((), n)
         return Loss(total, {name: (value, weight) for name, value in sums.items()})
 
 

@@ -23,8 +23,8 @@ from nonverbal.models.functional import dropout
 from nonverbal.models.start import Account, start_from
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
-from nonverbal.objectives.encoding import encode
-from nonverbal.objectives.masking import draw_negatives, span_mask
+from nonverbal.objectives.encoding import encode, masked_frames
+from nonverbal.objectives.masking import draw_negatives, frame_tensors, span_mask
 from nonverbal.objectives.parts import Part, encoder_part
 from nonverbal.paths import PathOrName
 
@@ -110,12 +110,12 @@ class ContrastiveTargetSampler:
     strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
 
     def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
-        """Return ``mask`` ``(N, S)`` bool and ``negatives`` ``(N, K, negatives)`` int64, places among the K."""
+        """Return what ``frame_tensors`` gives, and ``negatives`` ``(N, K, negatives)`` int64, places among the K."""
         frames = wav2vec2.frames_of(lengths, self.kernels, self.strides)
         mask = span_mask(frames, self.mask_probability, self.mask_length, random)
         masked = int(mask[0].sum())
         negatives = draw_negatives(len(lengths), masked, self.negatives, random)
-        tensors = {"mask": torch.from_numpy(mask), "negatives": torch.from_numpy(negatives)}
+        tensors = {**frame_tensors(mask, frames), "negatives": torch.from_numpy(negatives)}
         return Targets(count=len(lengths) * masked, tensors=tensors)
 
 
@@ -143,7 +143,6 @@ class Wav2Vec2Objective(nn.Module):
             objective.mask_probability, objective.mask_length, objective.negatives, self.kernels, self.strides
         )
         self.symptoms = symptoms(config.num_codevector_groups, config.num_codevectors_per_group)
-        self.drops_layers = settings.dropouts.layer > 0
         self.warm_steps = settings.warm_quantiser_steps
         self.account: Account | None = None
 
@@ -152,12 +151,13 @@ class Wav2Vec2Objective(nn.Module):
         model, settings = self.model, self.settings
         scale = settings.objective.conv_gradient_scale
         encoded = encode(model.wav2vec2, batch, self.normalise, settings.dropouts, scale)
-        mask = batch.targets.tensors["mask"]
         # (N, S, C) -> (N x K, C)
-        seen = dropout(encoded.features[mask], settings.dropouts.quantiser if self.training else 0.0)
+        seen = masked_frames(encoded.features, batch)
+        seen = dropout(seen, settings.dropouts.quantiser if self.training else 0.0)
         codes = self._quantise(seen, batch.step)
         # (N, S, M) -> (N x K, M) -> (N x K, D)
-        predicted, true = model.project_hid(encoded.context[mask]), model.project_q(codes.vectors)
+        predicted = model.project_hid(masked_frames(encoded.context, batch))
+        true = model.project_q(codes.vectors)
         with torch.autocast(predicted.device.type, enabled=False):
             negatives = batch.targets.tensors["negatives"]
             return self._loss(predicted.float(), true.float(), codes, negatives, encoded.penalty)
@@ -183,10 +183,10 @@ class Wav2Vec2Objective(nn.Module):
                 sample = F.softmax((logits + gumbel_noise(logits)) / self._gumbel_temperature(step), -1)
                 ids = sample.argmax(-1)
                 # Forward the hard choice, backward the soft one (straight through, Jang et al., 2017).
-                weights = F.one_hot(ids, codes).to(sample.dtype) + sample - sample.detach()
+                weights = _one_hot(ids, sample) + sample - sample.detach()
             else:
                 ids = logits.argmax(-1)
-                weights = F.one_hot(ids, codes).to(logits.dtype)
+                weights = _one_hot(ids, logits)
             # (1, G x V, width / G) -> (G, V, width / G)
             book = quantiser.codevectors.view(groups, codes, -1)
             # (N x K, G, V) -> (N x K, G, width / G) -> (N x K, width)
@@ -229,13 +229,13 @@ class Wav2Vec2Objective(nn.Module):
         sums = {
             "loss": total.detach(),
             "contrastive": contrastive.detach(),
-            "accuracy": (positive > negative.amax(-1)).sum(),
+            "accuracy": (positive > negative.amax(-1)).sum(dtype=torch.float32),
             "chance": chance(negative_ids, same).sum(),
             "diversity": diversity.detach() * n,
             "perplexity": perplexity.detach() * n,
             "penalty": penalty.detach() * n,
         }
-        weight = torch.tensor(float(n), device=total.device)
+        weight = total.new_full((), n)
         return Loss(total, {name: (value, weight) for name, value in sums.items()})
 
 
@@ -267,6 +267,11 @@ def symptoms(codebooks: int, codes: int) -> tuple[Symptom, ...]:
             slow=True,
         ),
     )
+
+
+def _one_hot(ids: Tensor, like: Tensor) -> Tensor:
+    """Return 1 at the places ``ids``, ``(...)``, of ``(..., codes)``, 0 elsewhere."""
+    return torch.zeros_like(like).scatter_(-1, ids[..., None], 1.0)
 
 
 def gumbel_noise(like: Tensor) -> Tensor:

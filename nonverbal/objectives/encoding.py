@@ -29,7 +29,7 @@ class Encoded:
 
 
 def encode(encoder: Encoder, batch: Batch, normalise: bool, dropouts: Dropouts, conv_gradient_scale: float) -> Encoded:
-    """Run an encoder over a batch whose targets hold ``mask``, ``(N, S)`` bool.
+    """Run an encoder over a batch whose targets hold what ``frame_tensors`` gives.
 
     Args:
         encoder: in training mode, values and layers are dropped.
@@ -42,19 +42,35 @@ def encode(encoder: Encoder, batch: Batch, normalise: bool, dropouts: Dropouts, 
     waveforms = wav2vec2.normalised(batch.waveforms, batch.lengths) if normalise else batch.waveforms
     conv = wav2vec2.conv_features(encoder, waveforms)
     conv = cast(Tensor, _ScaledGradient.apply(conv, conv_gradient_scale))  # type: ignore[no-untyped-call]
-    # (N,) samples -> (N, S) whether a frame is the row's own
-    frames = wav2vec2.frames_of(batch.lengths, encoder.config.conv_kernel, encoder.config.conv_stride)
-    valid = torch.arange(conv.shape[1], device=conv.device) < frames[:, None]
-    padded = bool((batch.lengths < batch.waveforms.shape[1]).any())
-    squares = conv.float().square().mean(-1)
-    penalty = squares[valid].mean() if padded else squares.mean()
+    penalty = _own_frames(conv.float().square().mean(-1), batch).mean()
     features = wav2vec2.projected_features(encoder, conv)
     hidden = dropout(encoder.feature_projection.projection(features), dropouts.features)
     mask = batch.targets.tensors["mask"]
     hidden = torch.where(mask[..., None], encoder.masked_spec_embed.to(hidden.dtype), hidden)
     kept = kept_layers(batch, encoder.config.num_hidden_layers, dropouts.layer)
-    context = wav2vec2.transformer(encoder, hidden, valid if padded else None, kept, dropouts)
+    context = wav2vec2.transformer(encoder, hidden, _valid(encoder, batch, conv.shape[1]), kept, dropouts)
     return Encoded(features, context, penalty)
+
+
+def masked_frames(frames: Tensor, batch: Batch) -> Tensor:
+    """Return the masked ones of the frames ``(N, S, ...)`` of a batch, ``(N x K, ...)``, row after row."""
+    # (N, S, ...) -> (N x S, ...) -> (N x K, ...)
+    return frames.flatten(0, 1).index_select(0, batch.targets.tensors["masked"])
+
+
+def _own_frames(values: Tensor, batch: Batch) -> Tensor:
+    """Return the values, of ``(N, S)``, of all frames but padding."""
+    # A row may be shorter by less than a frame.
+    own = batch.targets.tensors.get("own")
+    return values if own is None else values.flatten().index_select(0, own)
+
+
+def _valid(encoder: Encoder, batch: Batch, longest: int) -> Tensor | None:
+    """Return ``(N, S)`` bool, whether a frame is the row's own; None where no row is shorter than the batch."""
+    if not batch.padded:
+        return None
+    frames = wav2vec2.frames_of(batch.lengths, encoder.config.conv_kernel, encoder.config.conv_stride)
+    return torch.arange(longest, device=frames.device) < frames[:, None]
 
 
 def kept_layers(batch: Batch, layers: int, share: float) -> list[bool]:

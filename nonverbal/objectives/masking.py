@@ -1,6 +1,8 @@
 """Which frames are masked, and which of them are each other's negatives; drawn on the host, from lengths and a seed."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from nonverbal.errors import UserError
 
@@ -43,6 +45,23 @@ def span_mask(frames: np.ndarray, probability: float, length: int, random: np.ra
         masked = np.flatnonzero(row)
         row[random.choice(masked, len(masked) - fewest, replace=False)] = False
     return mask
+
+
+def frame_tensors(mask: np.ndarray, frames: np.ndarray) -> dict[str, Tensor]:
+    """Return a mask as objectives read it: the places of frames too, which a device would otherwise be asked for.
+
+    Args:
+        mask: ``(N, S)`` bool, True where a frame is masked; K are masked in each row.
+        frames: ``(N,)`` frames of each row, the longest of S.
+
+    Returns:
+        ``mask``, ``(N, S)`` bool; ``masked``, ``(N x K,)`` int64, the places of masked frames among all N x S; and
+        where rows differ in length ``own``, int64, the places of the frames that are not padding.
+    """
+    tensors = {"mask": torch.from_numpy(mask), "masked": torch.from_numpy(np.flatnonzero(mask))}
+    if (frames < mask.shape[1]).any():
+        tensors["own"] = torch.from_numpy(np.flatnonzero(np.arange(mask.shape[1]) < frames[:, None]))
+    return tensors
 
 
 def draw_negatives(rows: int, masked: int, count: int, random: np.random.Generator) -> np.ndarray:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from nonverbal.errors import UserError
 from nonverbal.models import ssam
 from nonverbal.models.audio_mamba import BANDS, FRAMES, HOP, TIMES, AudioMambaForPreTraining, log_mel, standardise
+from nonverbal.models.scan_choice import Scan
 from nonverbal.models.ssam import Architecture
 from nonverbal.models.start import Account
 from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
@@ -60,6 +61,9 @@ class SsamSettings:
     """Shape of the encoder."""
     objective: ReconstructionSettings = field(default_factory=ReconstructionSettings)
     """Masking and the loss."""
+    scan: Scan = "auto"
+    """What computes the selective scan: `mamba-ssm` or `Triton` on CUDA, `C++` on a CPU, `PyTorch` anywhere, many times
+    slower; `auto`, the first of them that works."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,6 @@ class ReconstructionObjective(nn.Module):
         self.settings, self.model = settings, model
         self.target_sampler = PatchSampler(settings.objective.mask_ratio, settings.objective.loss)
         self.symptoms = SYMPTOMS
-        self.drops_layers = False
         self.warm_steps = 0
         self.account: Account | None = None
 

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,15 +10,8 @@ import numpy as np
 from torch import nn
 
 from nonverbal.data.index import SAMPLE_RATE
-from nonverbal.data.plan import (
-    BatchSettings,
-    ClipTable,
-    MicroBatch,
-    corpus_weights,
-    plan,
-    plan_validation,
-    share,
-)
+from nonverbal.data.micro_batches import MicroBatch
+from nonverbal.data.plan import BatchSettings, ClipTable, corpus_weights, plan, plan_validation, share
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Objective
 from nonverbal.training.optimizer import build_optimizer
@@ -164,7 +157,7 @@ def _corpus_passes(number: int, table: ClipTable, passes: float, heard: float) -
     return CorpusPasses(table.corpora[number], len(samples), hours, passes, heard / 3600)
 
 
-def heard_seconds(batches: Sequence[MicroBatch], table: ClipTable) -> np.ndarray:
+def heard_seconds(batches: Iterable[MicroBatch], table: ClipTable) -> np.ndarray:
     """Return the distinct audio in ``batches``, ``(corpora,)`` in seconds. The clips of a row are of one corpus."""
     heard = np.zeros(len(table.corpora))
     for batch in batches:
@@ -178,7 +171,7 @@ def refusals(objective: Objective, settings: TrainerSettings, micro_batches: int
     module = cast(nn.Module, objective)
     checks: list[Callable[[], object]] = [
         lambda: build_optimizer(module, settings.steps, settings.optimizer),
-        lambda: check_zero(settings.zero, settings.offload, gpus, micro_batches, objective.drops_layers),
+        lambda: check_zero(settings.zero, gpus, micro_batches),
     ]
     said = []
     if gpus > micro_batches:

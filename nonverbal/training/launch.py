@@ -17,6 +17,7 @@ import torch
 
 from nonverbal.errors import UserError
 from nonverbal.system import end_with_parent
+from nonverbal.training.processes import LOST
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "ACCELERATE_MIXED_PRECISION")
 """Variables that tell that a launcher has started this process. accelerate sets the last even where it starts one."""
@@ -27,8 +28,12 @@ GRACE = 15.0
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
-def launch(processes: int | None) -> None:
+def launch(processes: int | None, timeout_minutes: float) -> None:
     """Run this very command in ``processes`` processes and end with their exit code; return where there is no need to.
+
+    Args:
+        processes: how many; None or 1: no need.
+        timeout_minutes: longest that they wait for one another.
 
     Raises:
         UserError: fewer GPUs than processes.
@@ -39,13 +44,14 @@ def launch(processes: int | None) -> None:
     gpus = torch.cuda.device_count()
     if 0 < gpus < processes:
         raise UserError(f"--trainer.processes asks for {processes}, one a GPU, but this machine has {gpus}")
-    sys.exit(_Children(processes).wait())
+    sys.exit(_Children(processes, timeout_minutes).wait())
 
 
 class _Children:
     """The processes, each a session of its own: a Ctrl-C comes to the parent alone, which passes it on once."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, timeout_minutes: float) -> None:
+        self.timeout_minutes = timeout_minutes
         shared = {
             "WORLD_SIZE": str(count),
             "LOCAL_WORLD_SIZE": str(count),
@@ -93,12 +99,17 @@ class _Children:
         if -returned in self.passed_on:
             print(f"nonverbal: {name} before the run began", file=sys.stderr)
             return 128 - returned
-        print(
-            f"nonverbal: process {rank} was ended by {name}; the others end too. If memory ran out, lower "
-            "batches.batch_seconds or start fewer processes; run the same command again to continue",
-            file=sys.stderr,
-        )
+        print(f"nonverbal: process {rank} was ended by {name}{self._meaning(-returned)}", file=sys.stderr)
         return 128 - returned
+
+    def _meaning(self, number: int) -> str:
+        if number == signal.SIGABRT:
+            lost = LOST.format(minutes=self.timeout_minutes)
+            return f", as NCCL's watchdog ends a process when an error of CUDA has come (it stands above) or it {lost}"
+        return (
+            "; the others end too. If memory ran out, lower batches.batch_seconds or start fewer processes; run the "
+            "same command again to continue"
+        )
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self.passed_on.add(number)

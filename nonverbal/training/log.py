@@ -1,5 +1,6 @@
 """Metrics of a run: rows of ``metrics.jsonl`` and TensorBoard curves."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -33,7 +34,7 @@ class Log(AbstractContextManager["Log"]):
         self.lr = 0.0
         self.seconds = self.waited = self.audio = 0.0
 
-    def add(self, losses: list[Loss], lr: float, grad_norm: float) -> None:
+    def add(self, losses: Sequence[Loss], lr: float, grad_norm: float) -> None:
         """Add the losses of one step."""
         for loss in losses:
             self.means.add(loss)

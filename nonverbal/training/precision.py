@@ -49,17 +49,19 @@ def choose_precision(asked: str, before: str | None, processes: Processes) -> Ch
         slow = f"which this {kind} emulates, slowly: fp32 is faster here" if asked == "bf16" and not able else ""
         return Chosen("bf16" if asked == "bf16" else "fp32", f"as asked{slow and ', ' + slow}")
     # A sum to which the others add nothing is the first one's word.
-    begun = processes.add(int(processes.is_first and before is not None))
-    bf16 = processes.add(int(processes.is_first and (before == "bf16" if before is not None else able)))
-    unable = processes.add(int(not able)) if bf16 else 0
-    if unable and (not begun or unable < processes.world):
+    begun, bf16, unable = processes.add(
+        int(processes.is_first and before is not None),
+        int(processes.is_first and (before == "bf16" if before is not None else able)),
+        int(not able),
+    )
+    if bf16 and unable and (not begun or unable < processes.world):
         raise UserError(
             f"the run multiplies in bf16, but {unable} of its {processes.world} processes have no units for it and "
             "would hold up the others; start it on machines of one kind, or with --trainer.precision fp32 and an "
             "--out of its own"
         )
     if begun:
-        slow = f"; this {kind} emulates it, slowly" if unable else ""
+        slow = f"; this {kind} emulates it, slowly" if bf16 and unable else ""
         return Chosen("bf16" if bf16 else "fp32", f"as the run began{slow}")
     if bf16:
         return Chosen("bf16", f"for which this {kind} has units (trainer.precision: auto)")

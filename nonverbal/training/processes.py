@@ -4,12 +4,19 @@ import contextlib
 import os
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 
 from nonverbal.errors import UserError
+from nonverbal.system import exact_float32
+from nonverbal.text import one_line
+
+Value = TypeVar("Value")
 
 LOST = (
     "lost contact with another process of this run: it has ended, its machine cannot be reached, or it has not "
@@ -18,27 +25,55 @@ LOST = (
 )
 
 
+NOT_LOST = ("invalid usage", "invalid argument", "unhandled cuda error")
+"""What NCCL calls errors for which no other process is to blame."""
+
+ACCELERATE_HARMLESS = {
+    "ACCELERATE_MIXED_PRECISION": ("no", "accelerate launch --mixed_precision no, and --trainer.precision"),
+    "ACCELERATE_DYNAMO_BACKEND": ("no", "accelerate launch --dynamo_backend no"),
+    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "batches.batches_per_step"),
+    "ACCELERATE_USE_DEEPSPEED": ("false", "--trainer.zero 1, 2 or 3"),
+    "ACCELERATE_USE_FSDP": ("false", "--trainer.zero 1, 2 or 3"),
+    "ACCELERATE_USE_MEGATRON_LM": ("false", "--trainer.zero 1, 2 or 3"),
+    "ACCELERATE_USE_PARALLELISM_CONFIG": ("false", "--trainer.zero 1, 2 or 3"),
+}
+"""Variables by which accelerate's configuration reaches into training: the value that does nothing, and what to use
+instead. accelerate reads them in every ``Accelerator``, whoever has set them."""
+
+
 class Processes:
     """The processes that a launcher (nonverbal, accelerate, torchrun, srun) has started for this run.
 
+    On GPUs tensors travel by NCCL, and the few numbers of the host, which ``add`` sums, by gloo: NCCL would have the
+    host wait for all that the GPU has yet to do.
+
     Raises:
-        UserError: there are not as many as were asked for. accelerate, told to start two on a CPU, starts one.
+        UserError: there are not as many as were asked for (accelerate, told to start two on a CPU, starts one), or
+            accelerate's configuration would change how the run trains.
     """
 
-    def __init__(self, asked: int | None, timeout_minutes: float) -> None:
+    def __init__(self, asked: int | None, timeout_minutes: float, records: Path) -> None:
+        """Meet the others.
+
+        Args:
+            asked: how many there must be; None: any number.
+            timeout_minutes: longest that they wait for one another.
+            records: folder for NCCL's records of what it was at when it timed out.
+        """
         on_cpu = not torch.cuda.is_available()
         if on_cpu:
             # DeepSpeed, which is imported wherever it is installed, otherwise warns that it finds no GPU.
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" or os.environ.get("ACCELERATE_USE_FSDP") == "true":
-            raise UserError(
-                "accelerate's configuration asks for DeepSpeed or FSDP, but how a run is spread belongs to its recipe: "
-                "use --trainer.zero 1, 2 or 3, and a configuration that only starts processes, such as "
-                "pretrain/launch/gpus.yaml"
-            )
+        check_accelerate(on_cpu)
+        exact_float32()
         self.timeout_minutes = timeout_minutes
-        options = {"timeout": timedelta(minutes=timeout_minutes)} if "WORLD_SIZE" in os.environ else {}
+        timeout = timedelta(minutes=timeout_minutes)
+        options = {"timeout": timeout} if "WORLD_SIZE" in os.environ else {}
         with self.in_contact():
+            if not on_cpu and os.environ.get("LOCAL_RANK", "-1") != "-1":
+                _keep_records(records)
+                _meet_on_gpus(timeout)
+            # Takes the process group as it is, where there is one.
             self.state = PartialState(cpu=on_cpu, **options)
         self.world, self.rank = self.state.num_processes, self.state.process_index
         self.device, self.is_first = self.state.device, self.state.is_main_process
@@ -56,16 +91,38 @@ class Processes:
             self.wait()
 
     def wait(self) -> None:
-        """Return when all processes have come here."""
-        self.state.wait_for_everyone()
+        """Return when all processes have come here. What the GPU has yet to do is not waited for."""
+        self.add(0)
 
-    def add(self, number: int) -> int:
-        """Return the sum of ``number`` over all processes."""
+    def add(self, *numbers: int) -> list[int]:
+        """Return the sum of each number over all processes, which must all give as many. One message for all."""
         if self.world == 1:
-            return number
-        total = torch.tensor(number, device=self.device)
-        torch.distributed.all_reduce(total)
-        return int(total)
+            return list(numbers)
+        # Kept until the next time: gloo's thread lets go of it after this one, and a thread that frees a tensor of
+        # Python's waits for Python's lock, which hangs or aborts a process that is about to end.
+        self.totals = torch.tensor(numbers)
+        torch.distributed.all_reduce(self.totals)
+        return [int(total) for total in self.totals.tolist()]
+
+    def of_first(self, value: Value) -> Value:
+        """Return the first process's value."""
+        held: list[Value] = broadcast_object_list([value])
+        return held[0]
+
+    def of_each(self, value: Value) -> list[Value]:
+        """Return the value of each process, by rank."""
+        values: list[Value] = gather_object([value])
+        return values
+
+    def leave(self) -> None:
+        """Part from the others, when all have come to the end: NCCL may hang or complain where a process only exits.
+
+        Not after an error: the others may never come.
+        """
+        if torch.distributed.is_initialized():
+            with self.in_contact():
+                self.state.wait_for_everyone()
+            torch.distributed.destroy_process_group()
 
     @contextlib.contextmanager
     def in_contact(self) -> Iterator[None]:
@@ -77,6 +134,49 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+            of_torch, text = isinstance(error, torch.distributed.DistError), str(error)
+            if of_torch and any(kind in text for kind in NOT_LOST):
+                raise UserError(
+                    f"NCCL failed: {one_line(text)}; NCCL_DEBUG=INFO shows how it set itself up. Each process needs a "
+                    "GPU of its own"
+                ) from error
+            if of_torch or "gloo" in text:
                 raise UserError(LOST.format(minutes=self.timeout_minutes)) from error
             raise
+
+
+def check_accelerate(on_cpu: bool) -> None:
+    """Refuse what accelerate's configuration would do to a run behind its recipe: scale losses, cast, compile.
+
+    Raises:
+        UserError: names the variable and what to use instead.
+    """
+    harmless = dict(ACCELERATE_HARMLESS)
+    if not on_cpu:
+        harmless["ACCELERATE_USE_CPU"] = ("false", 'CUDA_VISIBLE_DEVICES=""')
+    for name, (value, instead) in harmless.items():
+        asked = os.environ.get(name, value)
+        if asked.lower() != value:
+            raise UserError(
+                f"accelerate's configuration sets {name}={asked}, but how a run trains stands in its recipe alone: use "
+                f"{instead}, and a configuration that only starts processes, such as pretrain/launch/gpus.yaml"
+            )
+
+
+def _keep_records(folder: Path) -> None:
+    """Have NCCL's watchdog write what each process was at before it ends one: ``FOLDER/nccl-rank-N``, a pickle.
+
+    What the user has set is left alone, also under the names that torch has used before 2.9.
+    """
+    os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
+    if "TORCH_NCCL_TRACE_BUFFER_SIZE" not in os.environ:
+        os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
+    if "TORCH_NCCL_DEBUG_INFO_TEMP_FILE" not in os.environ:
+        os.environ.setdefault("TORCH_FR_DUMP_TEMP_FILE", str(folder / "nccl-rank-"))
+
+
+def _meet_on_gpus(timeout: timedelta) -> None:
+    """Make the process group. accelerate would make one of NCCL alone."""
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl", timeout=timeout, device_id=device)

@@ -5,9 +5,11 @@ zero, and weights and moments come out in float32 by parameter name: a run goes 
 """
 
 import contextlib
+import itertools
+import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
@@ -26,6 +28,18 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's, as torch calls them: running means of the gradient and of its square."""
 
 
+BUCKET_VALUES = 50_000_000
+"""Values that DeepSpeed reduces or gathers at once: 200 MB in float32. Its own 5e8 would take 2 GB, more than ZeRO
+saves on a model of the usual size."""
+
+BUCKETS = {
+    1: ("reduce_bucket_size", "allgather_bucket_size"),
+    2: ("reduce_bucket_size", "allgather_bucket_size"),
+    3: ("reduce_bucket_size", "stage3_prefetch_bucket_size"),
+}
+"""Settings of DeepSpeed that are such numbers, by stage."""
+
+
 class Strategy(Protocol):
     """What the training loop asks of it. All processes call each method, together."""
 
@@ -38,17 +52,17 @@ class Strategy(Protocol):
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss``, which is divided by the step's number of targets and by nothing else."""
 
-    def update(self, rate: float, step: int) -> float:
-        """Apply and clear the gradient of ``step`` at learning rate ``rate``. Returns its norm before clipping.
+    def update(self, rate: float, step: int) -> Tensor:
+        """Apply and clear the gradient of ``step`` at learning rate ``rate``.
 
-        A gradient that is not finite is cleared only.
+        Returns its norm before clipping, a scalar where it was computed. A gradient that is not finite is cleared only.
         """
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return all weights, whole, in float32, on the CPU."""
+    def weights(self, wanted: bool = True) -> dict[str, Tensor]:
+        """Return all weights, whole, in float32, on the CPU; nothing where not ``wanted``, on that process."""
 
-    def moments(self) -> dict[str, Tensor]:
-        """Return the optimizer's moments as ``MOMENT.NAME`` -> tensor, whole, in float32, on the CPU."""
+    def moments(self, wanted: bool = True) -> dict[str, Tensor]:
+        """Return the optimizer's moments as ``MOMENT.NAME`` -> tensor, in the same way."""
 
 
 class Whole:
@@ -61,12 +75,13 @@ class Whole:
         clip_norm: float | None,
         moments: Mapping[str, Tensor],
         updates: int,
-        drops_layers: bool,
     ) -> None:
-        unused = DistributedDataParallelKwargs(find_unused_parameters=drops_layers)
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[unused])
+        # Gradients lie where they are added up, instead of being copied there and back.
+        views = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[views])
         self.module, self.clip_norm = model.objective, clip_norm
         self.parameters = trained(self.module)
+        self.adamw: Any = optimizer
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         for name, parameter in self.parameters.items():
             if f"{MOMENTS[0]}.{name}" in moments:
@@ -85,29 +100,28 @@ class Whole:
         # DDP averages over processes, and a step's gradient is a sum.
         self.accelerator.backward(loss * self.accelerator.num_processes)
 
-    def update(self, rate: float, step: int) -> float:
-        for parameter in self.parameters.values():
-            if parameter.grad is None:
-                # A layer that is dropped in a step has a gradient of zero there: its moments decay like all others.
-                parameter.grad = torch.zeros_like(parameter)
+    def update(self, rate: float, step: int) -> Tensor:
         parameters = list(self.parameters.values())
+        without = [name for name, parameter in self.parameters.items() if parameter.grad is None]
+        assert not without, f"the objective has given no gradient to {', '.join(without)}"
         norm = get_total_norm([cast(Tensor, parameter.grad) for parameter in parameters], foreach=True)
-        if torch.isfinite(norm):
-            if self.clip_norm is not None:
-                clip_grads_with_norm_(parameters, self.clip_norm, norm, foreach=True)
-            set_rate(self.optimizer, rate, step)
-            self.optimizer.step()
+        if self.clip_norm is not None:
+            clip_grads_with_norm_(parameters, self.clip_norm, norm, foreach=True)
+        set_rate(self.optimizer, rate, step)
+        # What GradScaler tells a fused AdamW: with 1 it leaves everything as it is. The host need not know the norm.
+        self.adamw.found_inf = norm.isfinite().logical_not_().float()
+        self.optimizer.step()
         self.optimizer.zero_grad()
-        return float(norm)
+        return norm
 
-    def weights(self) -> dict[str, Tensor]:
-        return {name: on_cpu(tensor) for name, tensor in self.module.state_dict().items()}
+    def weights(self, wanted: bool = True) -> dict[str, Tensor]:
+        return {name: on_cpu(tensor) for name, tensor in self.module.state_dict().items()} if wanted else {}
 
-    def moments(self) -> dict[str, Tensor]:
+    def moments(self, wanted: bool = True) -> dict[str, Tensor]:
         return {
             f"{moment}.{name}": on_cpu(self.optimizer.state[parameter][moment])
             for name, parameter in self.parameters.items()
-            if parameter in self.optimizer.state
+            if wanted and parameter in self.optimizer.state
             for moment in MOMENTS
         }
 
@@ -150,28 +164,29 @@ class Divided:
         # DeepSpeed averages over processes, and a step's gradient is a sum.
         self.engine.backward(loss * torch.distributed.get_world_size())
 
-    def update(self, rate: float, step: int) -> float:
+    def update(self, rate: float, step: int) -> Tensor:
         set_rate(self._optimizer, rate, step)
+        # Waits for the device: DeepSpeed looks itself whether the norm is finite.
         self.engine.step()
         norm = float(self.engine.get_global_grad_norm())
         # DeepSpeed says -1 where a part of the norm is not finite.
-        return norm if self.engine.was_step_applied() else float("inf")
+        return torch.tensor(norm if self.engine.was_step_applied() else math.inf)
 
-    def weights(self) -> dict[str, Tensor]:
+    def weights(self, wanted: bool = True) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_fp32_param
 
-        weights = {name: on_cpu(tensor) for name, tensor in self.module.state_dict().items()}
-        whole = {name: safe_get_full_fp32_param(parameter) for name, parameter in self.parameters.items()}
-        return weights | {name: on_cpu(tensor) for name, tensor in whole.items()}
+        whole = ((name, safe_get_full_fp32_param(parameter)) for name, parameter in self.parameters.items())
+        return _kept(wanted, itertools.chain(self.module.state_dict().items(), whole))
 
-    def moments(self) -> dict[str, Tensor]:
+    def moments(self, wanted: bool = True) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        return {
-            f"{moment}.{name}": on_cpu(safe_get_full_optimizer_state(parameter, moment))
+        whole = (
+            (f"{moment}.{name}", safe_get_full_optimizer_state(parameter, moment))
             for name, parameter in self.parameters.items()
             for moment in MOMENTS
-        }
+        )
+        return _kept(wanted, whole)
 
     @property
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -209,7 +224,7 @@ class Autocast(nn.Module):
             return cast(Loss, self.objective(batch))
 
 
-def check_zero(stage: int, offload: bool, processes: int, batches_per_step: int, drops_layers: bool) -> None:
+def check_zero(stage: int, processes: int, batches_per_step: int) -> None:
     """Refuse what ZeRO cannot do.
 
     Raises:
@@ -220,12 +235,6 @@ def check_zero(stage: int, offload: bool, processes: int, batches_per_step: int,
             f"--trainer.zero {stage} adds up gradients at every micro-batch, so each process needs as many as the "
             f"others, but {processes} processes share {batches_per_step}; make batches.batches_per_step a "
             f"multiple of {processes}, or use --trainer.zero 1"
-        )
-    if drops_layers and (stage == 3 or offload):
-        asked = "--trainer.zero 3" if stage == 3 else "--trainer.offload"
-        raise UserError(
-            f"{asked} cannot go with layer dropout: to a layer that is dropped in a step, DeepSpeed would apply its "
-            "gradient of an earlier step again; set wav2vec2.dropouts.layer to 0, or use --trainer.zero 2 alone"
         )
 
 
@@ -255,6 +264,15 @@ def on_cpu(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous()
 
 
+def _kept(wanted: bool, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the tensors on the CPU. Where they are not wanted, each is let go as soon as it is gathered."""
+    kept = {}
+    for name, tensor in tensors:
+        if wanted:
+            kept[name] = on_cpu(tensor)
+    return kept
+
+
 def _deepspeed() -> Any:
     try:
         import deepspeed
@@ -271,7 +289,7 @@ def _deepspeed() -> Any:
 
 
 def _deepspeed_config(stage: int, offload: bool, clip_norm: float | None) -> dict[str, Any]:
-    zero: dict[str, Any] = {"stage": stage}
+    zero: dict[str, Any] = {"stage": stage, **dict.fromkeys(BUCKETS[stage], BUCKET_VALUES)}
     if offload:
         zero["offload_optimizer"] = {"device": "cpu"}
         if stage == 3:

@@ -18,8 +18,9 @@ from nonverbal.objectives.base import Batch, Objective
 from nonverbal.training.precision import Chosen
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.signals import Interrupted
 from nonverbal.training.strategy import trained
-from nonverbal.training.trainer import BatchSource, Interrupted, Trainer, TrainerSettings, TrainingData
+from nonverbal.training.trainer import BatchSource, Trainer, TrainerSettings, TrainingData
 
 WARMING = 3
 """First updates that do not count, where at least as many follow: caches and allocators fill in them."""

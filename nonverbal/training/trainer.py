@@ -1,14 +1,13 @@
 """The training loop, for every objective."""
 
 import math
+import platform
 import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, NoReturn, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +21,17 @@ from nonverbal.training.checkpoint import Position
 from nonverbal.training.log import Log
 from nonverbal.training.metrics import Means
 from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, learning_rate
+from nonverbal.training.outcomes import Outcomes
 from nonverbal.training.precision import choose_precision
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.signals import Interrupted, Signals
 from nonverbal.training.strategy import Autocast, Divided, Strategy, Whole, check_buffers, check_zero
 from nonverbal.training.watchdog import Watchdog, WatchdogSettings
 
-MAX_SKIPPED = 10
-"""Steps in a row whose gradient is not finite, after which a run stops."""
+LATE = 1
+"""Steps after which a GPU's outcome of a step is read: while it is, the next is queued."""
 
 
 @dataclass(frozen=True)
@@ -119,21 +120,13 @@ class TrainingData(Protocol):
         """Return this process's validation batches, the same at every call."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal ended the run between two steps, with everything saved."""
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.signal = number
-
-
 class Trainer:
     """Trains an objective on batches, in a run folder that can be continued at any time."""
 
     def __init__(
         self, objective: Objective, data: TrainingData, settings: TrainerSettings, run: RunFolder, seed: int
     ) -> None:
-        self.processes = Processes(settings.processes, settings.timeout_minutes)
+        self.processes = Processes(settings.processes, settings.timeout_minutes, run.folder)
         self.rank, self.world = self.processes.rank, self.processes.world
         with self.processes.in_contact():
             self.precision = choose_precision(settings.precision, run.precision(), self.processes)
@@ -143,7 +136,7 @@ class Trainer:
                 f"{self.world} processes share the {data.batches_per_step} micro-batches of a step, so some would have "
                 "none; start fewer, or raise batches.batches_per_step and lower batches.batch_seconds"
             )
-        check_zero(settings.zero, settings.offload, self.world, data.batches_per_step, objective.drops_layers)
+        check_zero(settings.zero, self.world, data.batches_per_step)
         check_buffers(cast(nn.Module, objective))
         self.objective, self.data, self.settings, self.run, self.seed = objective, data, settings, run, seed
         self.module = cast(nn.Module, objective)
@@ -152,7 +145,9 @@ class Trainer:
         self.watchdog = Watchdog(settings.watchdog, objective.symptoms, settings.optimizer.warmup_steps, settings.steps)
         self.position = Position()
         self.report = Reporter(settings.steps, self.processes.is_first)
-        self.signal = 0
+        self.late = 0 if self.processes.device.type == "cpu" else LATE
+        self.saved: int | None = None
+        """The step of the last checkpoint that was written."""
         if self.processes.device.type == "cpu":
             keep_freed_memory()
 
@@ -161,8 +156,8 @@ class Trainer:
 
         Raises:
             Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the run is saved, and continues when started again.
-            UserError: ten steps in a row were not finite, there are checkpoints but none can be read, or another
-                process of the run is gone.
+            UserError: ten steps in a row were not finite, there are checkpoints but none can be read, a process lacks
+                the one that the first has chosen, or another process of the run is gone.
         """
         with self.processes.in_contact():
             self.strategy = self._spread(self._resume())
@@ -171,21 +166,29 @@ class Trainer:
     def _train(self) -> None:
         steps = range(self.position.step, self.settings.steps)
         source = self.data.training(steps, self.position.epoch, self.position.batch, self.rank, self.world)
-        with self._catching_signals(), self.report.running(steps.start), self._log(steps.start) as self.log:
+        with Signals() as self.signals, self.report.running(steps.start), self._log(steps.start) as self.log:
+            self.outcomes = Outcomes(self.position, self.log, self.report, self.settings.optimizer)
             batches = iter(source)
             for step in steps:
                 started = time.perf_counter()
                 local = [next(batches) for _ in range(self.rank, self.data.batches_per_step, self.world)]
                 waited = time.perf_counter() - started
-                self._step(step, local)
+                # One exchange a step, of numbers that the host has.
+                count, stopping = self.processes.add(sum(batch.targets.count for batch in local), self.signals.came)
+                if stopping and step > steps.start:
+                    self._leave()
+                self._step(step, local, count)
+                self.outcomes.read(0 if self._is_row(step + 1) else self.late)
                 self.log.time(time.perf_counter() - started, waited, local)
                 self.position.step = step + 1
                 self.position.epoch, self.position.batch = source.after(step)
-                self._after_step()
+                self._after_step(local[0])
 
-    def _step(self, step: int, batches: list[Batch]) -> None:
-        """Take one optimizer step on the mean loss over all targets of the step, on all processes."""
-        count = self.processes.add(sum(batch.targets.count for batch in batches))
+    def _step(self, step: int, batches: list[Batch], count: int) -> None:
+        """Take one optimizer step on the mean loss over all ``count`` targets of the step, on all processes.
+
+        Nothing here asks a device for a value: a GPU would have to finish all that is queued.
+        """
         losses = []
         for batch in batches:
             with self.strategy.micro_batch(last=batch is batches[-1]):
@@ -193,34 +196,20 @@ class Trainer:
                 self.strategy.backward(loss.sum / count)
             losses.append(Loss(loss.sum.detach(), loss.metrics))
         rate = learning_rate(step, self.settings.steps, self.settings.optimizer)
-        norm = self.strategy.update(rate, step)
-        if math.isfinite(norm):
-            self.position.updates += 1
-            self.position.skipped_in_a_row = 0
-            self.log.add(losses, lr=rate, grad_norm=norm)
-        else:
-            self._skip(step, losses)
+        self.outcomes.add(step, losses, rate, self.strategy.update(rate, step))
 
     def _forward(self, batch: Batch) -> Loss:
         torch.manual_seed(torch_seed(self.seed, Stream.NOISE, batch.step, batch.position))
-        return cast(Loss, self.strategy.model(_to_device(batch, self.processes.device)))
+        return cast(Loss, self.strategy.model(batch.to(self.processes.device)))
 
-    def _skip(self, step: int, losses: list[Loss]) -> None:
-        self.position.skipped_in_a_row += 1
-        bad = "a loss" if not all(torch.isfinite(loss.sum) for loss in losses) else "a gradient, but no loss,"
-        self.report.say(f"step {step + 1} skipped: {bad} is not finite", style="yellow")
-        if self.position.skipped_in_a_row >= MAX_SKIPPED:
-            raise UserError(
-                f"stopped at step {step + 1}: {MAX_SKIPPED} steps in a row had a loss or gradient that is not finite; "
-                f"usual causes are a learning rate that is too high (peak {self.settings.optimizer.lr:g}) or a warm-up "
-                f"that is too short ({self.settings.optimizer.warmup_steps} steps), or a temperature of the objective "
-                "that is too low; checkpoints before them are kept"
-            )
+    def _is_row(self, step: int) -> bool:
+        """Whether a row of metrics is written when ``step`` steps are done."""
+        return step % self.settings.log_every == 0 or step in (1, self.settings.steps)
 
-    def _after_step(self) -> None:
+    def _after_step(self, batch: Batch) -> None:
         settings, step = self.settings, self.position.step
         last = step == settings.steps
-        if step % settings.log_every == 0 or step == 1 or last:
+        if self._is_row(step):
             row = self.log.write(step, self.position.step - self.position.updates)
             self.report.metrics(row, step)
             if warning := self.watchdog.read(row, step):
@@ -228,22 +217,26 @@ class Trainer:
         self.report.step(step)
         improved = False
         if step % settings.validate_every == 0 or last:
-            improved = self._validate()
-        stopping = self.processes.add(self.signal) and not last
-        if step % settings.checkpoint_every == 0 or improved or stopping or last:
+            improved = self._validate(batch)
+        if step % settings.checkpoint_every == 0 or improved or last:
             self._save(improved)
-        if stopping:
-            self._leave()
 
-    def _validate(self) -> bool:
-        """Measure the validation loss, for each corpus too. Returns whether it is the lowest so far."""
+    def _validate(self, filler: Batch) -> bool:
+        """Measure the validation loss, for each corpus too. Returns whether it is the lowest so far.
+
+        Args:
+            filler: what this process computes for nothing while others have batches left: ZeRO 3 gathers each weight
+                from all processes, so all must come for it.
+        """
         means = Means()
+        own = iter(self.data.validation(self.rank, self.world))
         self.strategy.model.eval()
         with torch.no_grad():
-            for batch in self.data.validation(self.rank, self.world):
-                loss = self._forward(batch)
-                means.add(loss)
-                means.add(loss, f"corpora.{batch.corpus}.")
+            while self.processes.add((batch := next(own, None)) is not None)[0]:
+                loss = self._forward(filler if batch is None else batch)
+                if batch is not None:
+                    means.add(loss)
+                    means.add(loss, f"corpora.{batch.corpus}.")
         self.strategy.model.train()
         values = means.read()
         if not values:
@@ -259,13 +252,16 @@ class Trainer:
 
     def _save(self, improved: bool) -> None:
         """Write a checkpoint; where it is the best, or where there is no validation to say so, the encoder too."""
-        weights, moments = self.strategy.weights(), self.strategy.moments()
+        self.outcomes.read(0)
+        weights = self.strategy.weights(wanted=self.processes.is_first)
+        moments = self.strategy.moments(wanted=self.processes.is_first)
         if self.processes.is_first:
             folder = self.run.checkpoints
             path = checkpoint.save(folder, weights, moments, self.position)
             if improved or self.position.best_step is None:
                 self._export(path, weights)
             checkpoint.prune(folder, self.settings.keep_checkpoints, self.position)
+        self.saved = self.position.step
         self.processes.wait()
 
     def _export(self, path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -279,11 +275,21 @@ class Trainer:
         what = (model, self.optimizer, settings.optimizer.clip_norm, moments, self.position.updates)
         if settings.zero:
             return Divided(*what, settings.zero, settings.offload)
-        return Whole(*what, self.objective.drops_layers)
+        return Whole(*what)
 
     def _resume(self) -> Mapping[str, Tensor]:
-        """Take up the last checkpoint that can be read, where there is one. Returns the optimizer's moments."""
-        moments: Mapping[str, Tensor] = {}
+        """Take up the last checkpoint that the first process can read, on all. Returns the optimizer's moments."""
+        name, moments = self._newest() if self.processes.is_first else (None, {})
+        name = self.processes.of_first(name)
+        if self.world > 1 and name is not None:
+            moments = self._same(name, moments)
+        if self.processes.is_first:
+            self.run.cut_metrics(self.position.step)
+            self.run.marker.unlink(missing_ok=True)
+        return moments
+
+    def _newest(self) -> tuple[str | None, Mapping[str, Tensor]]:
+        """Take up the last checkpoint that can be read, where there is one. Returns its name and its moments."""
         saved = checkpoint.saved(self.run.checkpoints)
         for path in reversed(saved):
             try:
@@ -293,64 +299,39 @@ class Trainer:
                 continue
             self.report.say(f"continuing from {path}")
             # Killed after this checkpoint, and before its encoder was written.
-            owed = self.position.best_step in (None, self.position.step) and not self.run.has_encoder_of(path.name)
-            if owed and self.processes.is_first:
+            if self.position.best_step in (None, self.position.step) and not self.run.has_encoder_of(path.name):
                 self._export(path, self.module.state_dict())
-            break
-        else:
-            if saved:
-                raise UserError(
-                    f"none of the checkpoints in {self.run.checkpoints} can be read; start with another --out"
-                )
-        if self.processes.is_first:
-            self.run.cut_metrics(self.position.step)
-            self.run.marker.unlink(missing_ok=True)
+            return path.name, moments
+        if saved:
+            raise UserError(f"none of the checkpoints in {self.run.checkpoints} can be read; start with another --out")
+        return None, {}
+
+    def _same(self, name: str, moments: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Take up the checkpoint that the first process has chosen, or stop all of them. Returns its moments."""
+        path, trouble = self.run.checkpoints / name, None
+        if not self.processes.is_first:
+            try:
+                self.position, moments = checkpoint.load(path, self.module)
+            except (UserError, OSError) as error:
+                trouble = f"process {self.rank} on {platform.node()} cannot ({error})"
+        if troubles := [said for said in self.processes.of_each(trouble) if said is not None]:
+            raise UserError(
+                f"the first process continues from {path}, but {'; '.join(troubles)}; --out must be one folder that "
+                "all machines of the run share, and show each of them the same checkpoints"
+            )
         return moments
 
-    def _leave(self) -> None:
-        name = signal.Signals(self.signal).name if self.signal else "a signal to another process"
+    def _leave(self) -> NoReturn:
+        if self.saved != self.position.step:
+            self._save(improved=False)
+        came = self.signals.came
+        name = signal.Signals(came).name if came else "a signal to another process"
         if self.processes.is_first:
             self.run.mark_interrupted(name, self.position.step)
         # srun ends all processes when one has ended: not before the marker is there.
         self.processes.wait()
         message = f"{name}: saved at step {self.position.step}; run the same command again to continue"
-        raise Interrupted(self.signal or signal.SIGTERM, message)
+        raise Interrupted(came or signal.SIGTERM, message)
 
     def _log(self, step: int) -> Log:
         return Log(self.run, step, self.processes.is_first)
-
-    def _catching_signals(self) -> AbstractContextManager[None]:
-        return _Signals(self)
-
-
-class _Signals(AbstractContextManager[None]):
-    """Lets a run finish its step on SIGINT, SIGTERM and SIGUSR1; a second SIGINT ends it at once."""
-
-    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-
-    def __enter__(self) -> None:
-        self.before = {number: signal.signal(number, self.handle) for number in self.NUMBERS}
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def handle(self, number: int, _: FrameType | None) -> None:
-        if number == signal.SIGINT and self.trainer.signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.trainer.signal = number
-
-
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    tensors = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.targets.tensors.items()}
-    return replace(
-        batch,
-        waveforms=batch.waveforms.to(device, non_blocking=True),
-        lengths=batch.lengths.to(device, non_blocking=True),
-        targets=replace(batch.targets, tensors=tensors),
-    )

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from nonverbal.data.batches import Request, ShardData, ShardDataset, tables, workers_watched
-from nonverbal.data.plan import BatchSettings, MicroBatch, clip_table
+from nonverbal.data.micro_batches import MicroBatch
+from nonverbal.data.plan import BatchSettings, clip_table
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Targets
 
@@ -17,6 +18,11 @@ from nonverbal.objectives.base import Targets
 def count_frames(lengths, random):
     """A target sampler that draws one number a row, so that its seed shows."""
     return Targets(count=len(lengths), tensors={"drawn": torch.from_numpy(random.random(len(lengths)))})
+
+
+def samples_of(batch):
+    """Return the waveforms as the model gets them, float32."""
+    return batch.to(torch.device("cpu")).waveforms.numpy()
 
 
 @pytest.fixture
@@ -27,6 +33,7 @@ def shards(make_shards):
 
 
 def read_all(folder, table, clips):
+    """Return the clips' samples, float32, one after the other."""
     return np.concatenate([folder.read(int(table.row[clip])) for clip in clips])
 
 
@@ -38,7 +45,7 @@ def test_a_row_is_a_crop_of_its_clips_joined(shards):
     starts = set()
     for step in range(20):
         batch = dataset[Request(MicroBatch([clips], np.array([length])), step, 0)]
-        row = batch.waveforms[0].numpy()
+        row = samples_of(batch)[0]
         matches = [s for s in range(len(whole) - length + 1) if whole[s] == row[0] and whole[s + 99] == row[99]]
         assert len(matches) == 1
         np.testing.assert_array_equal(row, whole[matches[0] : matches[0] + length])
@@ -54,7 +61,7 @@ def test_a_short_clip_is_repeated_and_only_its_own_audio_counts(shards):
     dataset = ShardDataset([shards], table, count_frames, seed=5)
     clip = read_all(shards, table, [6])
     batch = dataset[Request(MicroBatch([np.array([6])], np.array([20_800])), 0, 0)]
-    np.testing.assert_array_equal(batch.waveforms[0].numpy(), np.concatenate([clip, clip, clip])[:20_800])
+    np.testing.assert_array_equal(samples_of(batch)[0], np.concatenate([clip, clip, clip])[:20_800])
     assert batch.real_samples == 8_000
 
 
@@ -64,8 +71,9 @@ def test_rows_are_padded_with_zeros_beyond_their_length(shards):
     batch = dataset[Request(MicroBatch([np.array([5]), np.array([0])], np.array([40_000, 48_000])), 0, 0)]
     assert batch.waveforms.shape == (2, 48_000)
     assert batch.lengths.tolist() == [40_000, 48_000]
+    assert batch.padded
     assert not batch.waveforms[0, 40_000:].any()
-    np.testing.assert_array_equal(batch.waveforms[1].numpy(), read_all(shards, table, [0]))
+    np.testing.assert_array_equal(samples_of(batch)[1], read_all(shards, table, [0]))
 
 
 def test_crops_and_targets_are_functions_of_seed_step_and_position(shards):
@@ -75,6 +83,7 @@ def test_crops_and_targets_are_functions_of_seed_step_and_position(shards):
         batch = ShardDataset([shards], table, count_frames, seed)[
             Request(MicroBatch([np.array([3])], np.array([16_000])), step, position)
         ]
+        assert not batch.padded
         return batch.waveforms.sum().item(), batch.targets.tensors["drawn"].item()
 
     assert draw(0, 1, 2) == draw(0, 1, 2)
@@ -88,7 +97,7 @@ def test_validation_crops_are_central_and_the_same_every_time(shards):
     assert [b.corpus for b in first] == ["b"] * len(first)
     table = clip_table([shards], "validation")
     three_seconds = read_all(shards, table, [0])[8_000:40_000]
-    assert any(np.array_equal(row, three_seconds) for batch in first for row in batch.waveforms.numpy())
+    assert any(np.array_equal(row, three_seconds) for batch in first for row in samples_of(batch))
     for batch, other in zip(first, again, strict=True):
         assert torch.equal(batch.waveforms, other.waveforms)
         assert torch.equal(batch.targets.tensors["drawn"], other.targets.tensors["drawn"])
@@ -159,7 +168,7 @@ def test_several_folders_in_one_run(make_shards):
     assert table.shard.tolist() == [0, 0, 0, 1, 1, 1]
     dataset = ShardDataset([one, two], table, count_frames, 0)
     batch = dataset[Request(MicroBatch([np.array([2]), np.array([4])], np.array([48_000] * 2)), 0, 0)]
-    np.testing.assert_array_equal(batch.waveforms.numpy(), np.stack([one.read(2), two.read(1)]))
+    np.testing.assert_array_equal(samples_of(batch), np.stack([one.read(2), two.read(1)]))
     assert batch.ids == ["one:2", "two:1"]
 
 

@@ -1,7 +1,9 @@
+import io
 import json
 
 import numpy as np
 import pytest
+import soundfile
 
 from nonverbal.data.index import open_shards
 from nonverbal.data.manifest import read_manifest, write_manifest
@@ -25,6 +27,26 @@ def test_parts_are_read_at_their_offsets(shards):
         np.testing.assert_array_equal(shards.read(row, 100, 300), shards.read(row)[100:300])
     assert shards.rows("train").tolist() == list(range(9))
     assert shards.rows("validation").tolist() == [9]
+
+
+def test_parts_are_read_as_the_16_bits_that_they_hold(shards):
+    for row in range(10):
+        values = shards.read(row, 30, 900, "int16")
+        assert values.dtype == np.int16
+        np.testing.assert_array_equal(values.astype(np.float32) / 32768, shards.read(row, 30, 900))
+
+
+def test_a_part_of_more_than_16_bits_is_refused(shards):
+    """No such part comes from nonverbal prepare; reading it as int16 would drop what is beyond 16 bits."""
+    part = shards.table[1]
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(int(part["samples"])), 16_000, format="FLAC", subtype="PCM_24")
+    assert len(buffer.getvalue()) <= part["size"]
+    with open(shards.folder / "train-000000.tar", "r+b") as file:
+        file.seek(int(part["offset"]))
+        file.write(buffer.getvalue())
+    with pytest.raises(UserError, match=r"train-000000.tar: the audio at byte \d+ is PCM_24, but parts have 16 bits"):
+        shards.read(1)
 
 
 def test_a_manifest_reads_back_as_written(shards, tmp_path):

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from nonverbal.data import plan as plan_module
 from nonverbal.data.batches import TrainingRequests
+from nonverbal.data.micro_batches import MicroBatch
 from nonverbal.data.plan import (
     BatchSettings,
     ClipTable,
-    MicroBatch,
     corpus_weights,
     plan,
     plan_validation,
@@ -19,6 +19,7 @@ from nonverbal.data.plan import (
     stream,
 )
 from nonverbal.errors import UserError
+from nonverbal.seeding import Stream, generator
 
 RATE = 16_000
 
@@ -71,6 +72,57 @@ def test_batches_keep_to_their_limits(table, settings, seed):
             assert longest == shortest
         for row in batch.clips:
             assert len(set(table.corpus[row])) == 1
+
+
+def plain_rows(drawn, table, settings, shortest, longest):
+    """Return (clips, length) of each row that clips make, one clip after the other."""
+    alone = [[clip] for clip in drawn if settings.short == "tile" or table.samples[clip] >= shortest]
+    joined = []
+    for corpus in range(3) if settings.short == "join" else ():
+        row = []
+        for clip in drawn:
+            if table.corpus[clip] == corpus and table.samples[clip] < shortest:
+                row.append(clip)
+                if sum(table.samples[row]) >= shortest:
+                    joined.append(row)
+                    row = []
+        joined += [row] if row else []
+    return [(row, min(max(sum(table.samples[row]) // 1600 * 1600, shortest), longest)) for row in alone + joined]
+
+
+def plain_batches(rows, settings):
+    """Return lists of rows that go together, taking row after row as long as the limits allow."""
+    batches = []
+    for clips, length in sorted(rows, key=lambda row: row[1]):
+        rows_then = len(batches[-1]) + 1 if batches else 0
+        first = batches[-1][0][1] if batches else 0
+        held = rows_then * (first if settings.fit == "crop" else length)
+        limit = settings.batch_rows or 10**9
+        if (
+            not batches
+            or length > settings.max_ratio * first
+            or rows_then > limit
+            or held > settings.batch_seconds * RATE
+        ):
+            batches.append([])
+        batches[-1].append((clips, length))
+    return batches
+
+
+@given(tables, batch_settings, st.integers(0, 2**31), st.sampled_from([None, 1, 3]))
+def test_a_plan_is_what_taking_clip_after_clip_gives(table, settings, seed, rows):
+    settings = replace(settings, batch_rows=rows, weights={"a": 1.5})
+    random = generator(seed, Stream.PLAN, 2)
+    copies = np.floor(np.where(table.corpus == 0, 1.5, 1.0) + random.random(len(table.samples))).astype(int)
+    drawn = random.permutation(np.repeat(np.arange(len(table.samples)), copies)).tolist()
+    shortest, longest = (round(s * 10) * RATE // 10 for s in (settings.min_seconds, settings.max_seconds))
+    batches = plain_batches(plain_rows(drawn, table, settings, shortest, longest), settings)
+    expected = [batches[i] for i in random.permutation(len(batches))]
+    found = plan(table, settings, seed, 2)
+    assert [[row.tolist() for row in batch.clips] for batch in found] == [[row for row, _ in b] for b in expected]
+    for batch, rows in zip(found, expected, strict=True):
+        lengths = [length for _, length in rows]
+        assert batch.lengths.tolist() == ([lengths[0]] * len(rows) if settings.fit == "crop" else lengths)
 
 
 @given(tables, batch_settings, st.integers(1, 6))
@@ -211,6 +263,11 @@ def test_validation_is_every_clip_once_in_batches_of_one_corpus(table, settings)
         ({"min_seconds": 0.1}, "min_seconds must be at least 0.2, but is 0.1"),
         ({"max_seconds": 1.0}, r"max_seconds must be at least min_seconds \(2.0\), but is 1.0"),
         ({"batch_seconds": 5.0}, r"batch_seconds must hold one row of max_seconds \(10.0\), but is 5.0"),
+        # Rows have whole tenths of a second: 9.97 s are 10.
+        (
+            {"batch_seconds": 9.97, "max_seconds": 9.97},
+            r"batch_seconds must hold one row of max_seconds \(9.97\), but is 9.97",
+        ),
         ({"batches_per_step": 0}, "batches_per_step must be at least 1"),
         ({"batch_rows": 0}, "batch_rows must be at least 1, but is 0"),
         ({"max_ratio": 0.5}, "max_ratio must be at least 1"),

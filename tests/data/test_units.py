@@ -2,9 +2,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from nonverbal.data.batches import Request, ShardData, ShardDataset
-from nonverbal.data.plan import BatchSettings, MicroBatch, clip_table
+from nonverbal.data.micro_batches import MicroBatch
+from nonverbal.data.plan import BatchSettings, clip_table
 from nonverbal.data.units import Units, frame_at, frame_count, frame_places, open_units, write_units
 from nonverbal.errors import UserError
 from nonverbal.models.wav2vec2 import frames_of
@@ -51,7 +53,7 @@ def test_each_frame_has_the_unit_of_the_sample_in_its_middle(shards, clips, seco
         batch = dataset[Request(MicroBatch([np.array(clips)], np.array([length])), step, 0)]
         units = batch.targets.tensors["units"][0].tolist()
         assert len(units) == frame_count(length)
-        row = batch.waveforms[0].tolist()
+        row = batch.to(torch.device("cpu")).waveforms[0].tolist()
         for frame, unit in enumerate(units):
             # 16-bit noise repeats itself: the sample and its neighbours say which place it is.
             middle = 320 * frame + 200

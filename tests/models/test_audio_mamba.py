@@ -333,7 +333,8 @@ def test_auto_classes_bring_back_what_was_saved(tmp_path, auto, cls):
     model = model_of(cls, num_labels=4, frame_order="official")
     model.save_pretrained(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert {"config.json", "model.safetensors", "audio_mamba.py", "selective_scan.py", "scan_kernel.py"} <= names
+    code = {"selective_scan.py", "scan_choice.py", "scan_kernel.py", "triton_scan.py", "triton_kernels.py"}
+    assert {"config.json", "model.safetensors", "audio_mamba.py", *code} <= names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pth"))]
     config = AutoConfig.from_pretrained(tmp_path)
     assert isinstance(config, AudioMambaConfig)
@@ -417,7 +418,7 @@ import transformers
 
 class Forbidden:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("nonverbal", "torchaudio"):
+        if name.split(".")[0] in ("nonverbal", "torchaudio", "triton"):
             raise ImportError(name + " is not to be had")
 
 sys.meta_path.insert(0, Forbidden())
@@ -428,6 +429,9 @@ with torch.no_grad():
     found = model(**given)
 torch.save(found[sys.argv[3]], "found.pt")
 assert "nonverbal" not in sys.modules
+from pathlib import Path
+beside = {path.name for path in Path(sys.modules[type(model).__module__].__file__).parent.iterdir()}
+assert {"selective_scan.py", "scan_choice.py", "scan_kernel.py", "triton_scan.py", "triton_kernels.py"} <= beside
 """
 
 

@@ -155,7 +155,7 @@ def our_states(encoder, waveforms):
     config = encoder.config
     frames = wav2vec2.frames_of(waveforms.shape[1], config.conv_kernel, config.conv_stride)
     mask = torch.zeros(len(waveforms), frames, dtype=torch.bool)
-    batch = Batch(waveforms, lengths, ["a"], Targets(1, {"mask": mask}), seed=0, step=0, position=0)
+    batch = Batch(waveforms, lengths, ["a"], Targets(1, {"mask": mask}), seed=0, step=0, position=0, padded=False)
     with torch.no_grad():
         return encode(encoder.eval(), batch, False, NO_DROPOUT, 1.0).context
 

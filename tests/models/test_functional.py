@@ -2,91 +2,12 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
+from gradients import assert_same, drawn
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nonverbal.models import functional
-from nonverbal.models.functional import (
-    attention,
-    conv1d_group_norm,
-    dropout,
-    gelu_conv1d,
-    same_conv1d,
-    waveform_conv1d,
-)
-
-
-def drawn(*shape):
-    return torch.randn(*shape, dtype=torch.double, requires_grad=True)
-
-
-def assert_same(ours, theirs, inputs):
-    """The same values, and the same gradients for a random gradient of the output."""
-    assert torch.allclose(ours, theirs, atol=1e-9)
-    direction = torch.randn_like(ours)
-    gradients = (torch.autograd.grad(y, inputs, direction) for y in (ours, theirs))
-    assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(*gradients, strict=True))
-
-
-@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 9), st.integers(1, 3), st.booleans())
-def test_gelu_conv1d_is_gelu_and_conv1d(kernel, stride, longer, channels, has_bias):
-    x, weight = drawn(2, kernel + longer, channels), drawn(3, channels, kernel)
-    bias = drawn(3) if has_bias else None
-    theirs = F.conv1d(F.gelu(x).transpose(1, 2), weight, bias, stride).transpose(1, 2)
-    assert_same(gelu_conv1d(x, weight, bias, stride), theirs, [x, weight, bias] if has_bias else [x, weight])
-
-
-def test_gelu_conv1d_takes_what_is_not_contiguous():
-    x, weight = drawn(2, 3, 11), drawn(4, 3, 3)
-    theirs = F.conv1d(F.gelu(x), weight, None, 2).transpose(1, 2)
-    assert_same(gelu_conv1d(x.transpose(1, 2), weight, None, 2), theirs, [x, weight])
-
-
-@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 9))
-def test_waveform_conv1d_is_conv1d(kernel, stride, longer):
-    waveforms = torch.randn(2, kernel + longer, dtype=torch.double)
-    weight, bias = drawn(3, 1, kernel), drawn(3)
-    theirs = F.conv1d(waveforms[:, None], weight, bias, stride).transpose(1, 2)
-    assert_same(waveform_conv1d(waveforms, weight, bias, stride), theirs, [weight, bias])
-
-
-@given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 9))
-def test_same_conv1d_is_a_padded_conv1d(kernel, groups, frames):
-    x = drawn(2, frames, 2 * groups)
-    conv = torch.nn.Conv1d(2 * groups, 4 * groups, kernel, padding=kernel // 2, groups=groups).double()
-    theirs = conv(x.transpose(1, 2)).transpose(1, 2)
-    assert_same(same_conv1d(x, conv), theirs, [x, conv.weight, conv.bias])
-
-
-@pytest.mark.parametrize("offset", [0.0, 3.0])
-def test_conv1d_group_norm_is_conv1d_and_group_norm(offset):
-    waveforms, weight = torch.randn(3, 400, dtype=torch.double) + offset, drawn(6, 1, 10)
-    norm = torch.nn.GroupNorm(6, 6).double()
-    torch.nn.init.normal_(norm.weight)
-    torch.nn.init.normal_(norm.bias)
-    theirs = norm(F.conv1d(waveforms[:, None], weight, None, 5)).transpose(1, 2)
-    ours = conv1d_group_norm(waveforms, weight, 5, norm)
-    assert_same(ours, theirs, [weight, norm.weight, norm.bias])
-
-
-def test_conv1d_group_norm_in_bf16_is_as_exact_as_group_norm_in_bf16():
-    waveforms = torch.randn(2, 4000)
-    weight = (0.3 * torch.randn(16, 1, 10)).requires_grad_()
-    norm = torch.nn.GroupNorm(16, 16)
-    direction = torch.randn(2, 799, 16)
-
-    def gradient(own, dtype):
-        x = waveforms.to(dtype)
-        if own:
-            y = conv1d_group_norm(x, weight, 5, norm)
-        else:
-            y = norm(F.conv1d(x[:, None], weight.to(dtype), None, 5)).transpose(1, 2)
-        return torch.autograd.grad(y, weight, direction.to(dtype))[0]
-
-    exact = gradient(False, torch.float32)
-    own, stock = ((gradient(own, torch.bfloat16) - exact).norm() / exact.norm() for own in (True, False))
-    assert own < max(2 * stock, 0.02)
+from nonverbal.models.functional import attention, dropout
 
 
 def test_dropout_zeroes_its_share_and_keeps_the_mean():

@@ -1,9 +1,7 @@
 import ctypes
 import multiprocessing
 import os
-import sys
 import threading
-import types
 import warnings
 
 import pytest
@@ -11,102 +9,51 @@ import torch
 import torch.nn.functional as F
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scans import assert_close, convolution, drawn, in_sequence, with_gradients
 from transformers import MambaConfig
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
-from nonverbal.models import scan_kernel
-from nonverbal.models import selective_scan as module
+from nonverbal.models import scan_choice, scan_kernel
 from nonverbal.models.selective_scan import causal_conv, selective_scan
-
-NAMES = ("u", "delta", "a", "b", "c", "d", "z", "bias")
 
 EXACT = 1e-11
 """Of float64, with room for sums that cancel."""
 
-BOTH = pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "plain"])
-
-
-def in_sequence(u, delta, a, b, c, d, z, bias):
-    """The definition, one step after another."""
-    dt = F.softplus(delta + bias)
-    state = u.new_zeros(len(u), *a.shape)
-    outputs = [u[:, :0]]
-    for t in range(u.shape[1]):
-        decay = torch.exp(dt[:, t, :, None] * a)
-        state = decay * state + (dt[:, t] * u[:, t])[:, :, None] * b[:, t, None, :]
-        outputs.append(((state * c[:, t, None, :]).sum(-1) + d * u[:, t])[:, None])
-    return torch.cat(outputs, 1) * F.silu(z)
-
-
-def convolution(x, weight, bias):
-    """The definition, one step after another."""
-    width = weight.shape[1]
-    padded = F.pad(x, (0, 0, width - 1, 0))
-    sums = [(padded[:, t : t + width] * weight.t()).sum(1, keepdim=True) for t in range(x.shape[1])]
-    return F.silu(torch.cat([x[:, :0], *sums], 1) + bias)
-
-
-def drawn(rows, steps, width, states, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator, dtype=dtype)
-
-    decay = -torch.arange(1, states + 1, dtype=dtype) * (1 + 0.1 * normal(width, states).abs())
-    u, z = normal(2, rows, steps, width)
-    b, c = normal(2, rows, steps, states)
-    inputs = [u, normal(rows, steps, width) - 2, decay, b, c, normal(width), z, 0.3 * normal(width)]
-    return [value.requires_grad_() for value in inputs]
-
-
-def with_gradients(function, inputs):
-    output = function(*inputs)
-    # The same numbers in every type.
-    direction = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).bfloat16().to(output.dtype)
-    return [output, *torch.autograd.grad(output, inputs, direction)]
-
-
-def assert_close(found, expected, tolerance):
-    """To within the tolerance, over the largest magnitude."""
-    for name, ours, theirs in zip(("output", *NAMES), found, expected, strict=False):
-        assert ours.shape == theirs.shape
-        if theirs.numel():
-            error = (ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-3)
-            assert error < tolerance, f"{name}: {error:.1e}"
+BOTH = pytest.mark.parametrize("scan", ["C++", "PyTorch"])
 
 
 @BOTH
 @given(st.integers(1, 4), st.integers(1, 70), st.integers(1, 70), st.integers(1, 4), st.integers(1, 5))
 @example(1, 1, 1, 1, 1)
 @example(1, 65, 33, 3, 5)
-def test_values_and_gradients_are_the_definition_s(compiled, rows, steps, width, states, threads):
+def test_values_and_gradients_are_the_definition_s(scan, rows, steps, width, states, threads):
     inputs = drawn(rows, steps, width, states)
     expected = with_gradients(in_sequence, inputs)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), inputs)
+        found = with_gradients(lambda *values: selective_scan(*values, scan=scan), inputs)
     finally:
         torch.set_num_threads(before)
     assert_close(found, expected, EXACT)
 
 
 @BOTH
-def test_float32_is_as_exact_as_the_definition_in_float32(compiled):
+def test_float32_is_as_exact_as_the_definition_in_float32(scan):
     inputs = drawn(3, 250, 40, 24)
     narrow = [value.detach().float().requires_grad_() for value in inputs]
     expected = with_gradients(in_sequence, inputs)
-    found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), narrow)
+    found = with_gradients(lambda *values: selective_scan(*values, scan=scan), narrow)
     assert_close(found, expected, 2e-6)
 
 
 @BOTH
-def test_a_tiny_case_by_hand(compiled):
+def test_a_tiny_case_by_hand(scan):
     # dt = log 2, as softplus(0); exp(dt A) = 1/2; z so large that silu(z) = z.
     u = torch.tensor([[[1.0], [2.0], [4.0]]], dtype=torch.float64)
     zero, one = torch.zeros_like(u), torch.ones_like(u)
     gate = torch.full_like(u, 64.0)
-    found = selective_scan(u, zero, -one[0, :1], one, 3 * one, 10 * one[0, 0], gate, zero[0, 0], compiled)
+    found = selective_scan(u, zero, -one[0, :1], one, 3 * one, 10 * one[0, 0], gate, zero[0, 0], scan)
     ln2 = 0.6931471805599453
     # h = 1, 2.5, 5.25, times log 2
     expected = [64 * (3 * ln2 * h + 10 * x) for h, x in ((1, 1), (2.5, 2), (5.25, 4))]
@@ -114,34 +61,34 @@ def test_a_tiny_case_by_hand(compiled):
 
 
 @BOTH
-def test_gradients_by_finite_differences(compiled):
-    assert torch.autograd.gradcheck(lambda *values: selective_scan(*values, compiled=compiled), drawn(2, 5, 3, 2))
+def test_gradients_by_finite_differences(scan):
+    assert torch.autograd.gradcheck(lambda *values: selective_scan(*values, scan=scan), drawn(2, 5, 3, 2))
 
 
 @BOTH
-def test_a_second_derivative_is_refused(compiled):
+def test_a_second_derivative_is_refused(scan):
     inputs = drawn(1, 3, 2, 2)
-    total = selective_scan(*inputs, compiled=compiled).square().sum()
+    total = selective_scan(*inputs, scan=scan).square().sum()
     gradient = torch.autograd.grad(total, inputs[0], create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         gradient[0].sum().backward()
 
 
 @BOTH
-def test_parts_of_a_projection_and_turned_tensors_are_taken_as_they_are(compiled):
+def test_parts_of_a_projection_and_turned_tensors_are_taken_as_they_are(scan):
     u, delta, a, b, c, d, z, bias = drawn(2, 40, 20, 3)
     u, z = torch.cat([u, z], -1).chunk(2, -1)
     _, b, c = torch.cat([b[..., :1], b, c], -1).split([1, 3, 3], -1)
     delta = delta.transpose(1, 2).contiguous().transpose(1, 2)
     z = z[:1].expand(2, -1, -1)
     inputs = [u, delta, a.t().contiguous().t(), b, c, d.expand(2, -1)[1], z, bias]
-    assert_close([selective_scan(*inputs, compiled=compiled)], [in_sequence(*inputs)], EXACT)
+    assert_close([selective_scan(*inputs, scan=scan)], [in_sequence(*inputs)], EXACT)
 
 
 @BOTH
 @pytest.mark.parametrize(("rows", "steps", "width"), [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
-def test_nothing_gives_nothing(compiled, rows, steps, width):
-    found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), drawn(rows, steps, width, 2))
+def test_nothing_gives_nothing(scan, rows, steps, width):
+    found = with_gradients(lambda *values: selective_scan(*values, scan=scan), drawn(rows, steps, width, 2))
     assert found[0].shape == (rows, steps, width)
     assert all(not gradient.any() for gradient in found[1:])
 
@@ -149,10 +96,10 @@ def test_nothing_gives_nothing(compiled, rows, steps, width):
 @BOTH
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 @pytest.mark.parametrize("at", range(8))
-def test_what_is_not_finite_shows_in_the_same_places(compiled, wrong, at):
+def test_what_is_not_finite_shows_in_the_same_places(scan, wrong, at):
     inputs = [value.detach().float() for value in drawn(2, 40, 20, 3)]
     inputs[at].view(-1)[3] = wrong
-    found = selective_scan(*inputs, compiled=compiled)
+    found = selective_scan(*inputs, scan=scan)
     assert torch.equal(found.isfinite(), in_sequence(*inputs).isfinite())
     assert not found.isfinite().all()
 
@@ -167,14 +114,14 @@ def test_states_that_grow_are_left_to_pytorch():
 
 @BOTH
 @pytest.mark.parametrize("autocast", [True, False])
-def test_bfloat16_is_computed_in_float32(compiled, autocast):
+def test_bfloat16_is_computed_in_float32(scan, autocast):
     inputs = [value.detach().float() for value in drawn(2, 60, 40, 24)]
     for at in (0, 1, 3, 4, 6):
         inputs[at] = inputs[at].bfloat16()
     expected = with_gradients(in_sequence, [value.double().requires_grad_() for value in inputs])
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         narrow = [value.requires_grad_() for value in inputs]
-        found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), narrow)
+        found = with_gradients(lambda *values: selective_scan(*values, scan=scan), narrow)
     for value, given_ in zip(found, [inputs[0], *inputs], strict=True):
         assert value.dtype == given_.dtype
     # Half a unit in the last of 8 bits, and where the result is float32, its error.
@@ -185,11 +132,11 @@ def test_bfloat16_is_computed_in_float32(compiled, autocast):
 
 
 @BOTH
-def test_autocast_does_not_round_what_is_float32(compiled):
+def test_autocast_does_not_round_what_is_float32(scan):
     inputs = [value.detach().float().requires_grad_() for value in drawn(2, 40, 20, 3)]
     expected = with_gradients(in_sequence, [value.detach().double().requires_grad_() for value in inputs])
     with torch.autocast("cpu", torch.bfloat16):
-        found = with_gradients(lambda *values: selective_scan(*values, compiled=compiled), inputs)
+        found = with_gradients(lambda *values: selective_scan(*values, scan=scan), inputs)
     assert_close(found, expected, 2e-6)
 
 
@@ -211,35 +158,35 @@ def test_shapes_that_do_not_fit_are_refused(at):
 
 
 @BOTH
-def test_nothing_is_kept_where_no_gradient_is_asked_for(compiled):
+def test_nothing_is_kept_where_no_gradient_is_asked_for(scan):
     inputs = drawn(2, 40, 20, 3)
     with torch.no_grad():
-        found = selective_scan(*inputs, compiled=compiled)
+        found = selective_scan(*inputs, scan=scan)
     assert not found.requires_grad
     assert_close([found], [in_sequence(*inputs)], EXACT)
     only = [value.detach() for value in inputs]
     only[4].requires_grad_()
-    ours, theirs = (f(*only).sum() for f in (lambda *v: selective_scan(*v, compiled=compiled), in_sequence))
+    ours, theirs = (f(*only).sum() for f in (lambda *v: selective_scan(*v, scan=scan), in_sequence))
     assert_close(torch.autograd.grad(ours, only[4]), torch.autograd.grad(theirs, only[4]), EXACT)
 
 
 @BOTH
-def test_it_is_the_scan_of_transformers_mixer(compiled):
+def test_it_is_the_scan_of_transformers_mixer(scan):
     torch.manual_seed(0)
     mixer = MambaMixer(MambaConfig(hidden_size=8, state_size=3, expand=2, time_step_rank=2), layer_idx=0).double()
     hidden = torch.randn(2, 21, 8, dtype=torch.float64)
     x, gate = mixer.in_proj(hidden).chunk(2, -1)
-    x = causal_conv(x, mixer.conv1d.weight[:, 0], mixer.conv1d.bias, compiled)
+    x = causal_conv(x, mixer.conv1d.weight[:, 0], mixer.conv1d.bias, scan)
     step, b, c = mixer.x_proj(x).split([2, 3, 3], -1)
     delta = F.linear(step, mixer.dt_proj.weight)
-    y = selective_scan(x, delta, -mixer.A_log.exp(), b, c, mixer.D, gate, mixer.dt_proj.bias, compiled)
+    y = selective_scan(x, delta, -mixer.A_log.exp(), b, c, mixer.D, gate, mixer.dt_proj.bias, scan)
     # It takes the decay and what goes into the states in float32.
     assert torch.allclose(mixer.out_proj(y), mixer.slow_forward(hidden), atol=1e-6)
 
 
 @BOTH
 @given(st.integers(1, 3), st.integers(1, 9), st.integers(1, 40), st.integers(1, 5))
-def test_the_convolution_is_its_definition(compiled, rows, steps, width, taps):
+def test_the_convolution_is_its_definition(scan, rows, steps, width, taps):
     torch.manual_seed(0)
     shapes = (rows, steps, 2 * width), (width, taps), (width,)
     x, weight, bias = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
@@ -247,16 +194,16 @@ def test_the_convolution_is_its_definition(compiled, rows, steps, width, taps):
     def part(function):
         return lambda x, *rest: function(x.chunk(2, -1)[1], *rest)
 
-    found = with_gradients(part(lambda *values: causal_conv(*values, compiled)), [x, weight, bias])
+    found = with_gradients(part(lambda *values: causal_conv(*values, scan)), [x, weight, bias])
     assert_close(found, with_gradients(part(convolution), [x, weight, bias]), EXACT)
 
 
 @BOTH
-def test_the_convolution_in_bfloat16_under_autocast(compiled):
+def test_the_convolution_in_bfloat16_under_autocast(scan):
     torch.manual_seed(0)
     x, weight, bias = torch.randn(2, 50, 33).bfloat16(), torch.randn(33, 4), torch.randn(33)
     with torch.autocast("cpu", torch.bfloat16):
-        found = with_gradients(lambda *v: causal_conv(*v, compiled), [v.requires_grad_() for v in (x, weight, bias)])
+        found = with_gradients(lambda *v: causal_conv(*v, scan), [v.requires_grad_() for v in (x, weight, bias)])
     expected = with_gradients(convolution, [v.detach().double().requires_grad_() for v in (x, weight, bias)])
     assert [value.dtype for value in found] == [x.dtype, x.dtype, weight.dtype, bias.dtype]
     assert_close(found, expected, 0.03)
@@ -321,8 +268,10 @@ def fresh(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CXX", raising=False)
     scan_kernel.library.cache_clear()
+    scan_choice.scan_name.cache_clear()
     yield tmp_path
     scan_kernel.library.cache_clear()
+    scan_choice.scan_name.cache_clear()
 
 
 def script(path, text):
@@ -375,7 +324,7 @@ def test_a_compiler_that_hangs_is_not_waited_for(fresh, monkeypatch):
 def test_a_cache_that_cannot_be_written_serves_nobody_else(fresh):
     (fresh / "cache").write_text("a file where a folder should be")
     with pytest.warns(UserWarning, match="every process builds .* anew.* XDG_CACHE_HOME may name"):
-        assert scan_kernel.library() is not None
+        assert isinstance(scan_kernel.library(), ctypes.CDLL)
 
 
 def test_a_damaged_cache_is_built_again_by_whoever_comes_at_once(fresh):
@@ -401,59 +350,3 @@ def test_a_user_without_a_home_gets_pytorch(fresh, monkeypatch):
 
     monkeypatch.setattr(scan_kernel.Path, "home", nowhere)
     assert_falls_back("XDG_CACHE_HOME")
-
-
-def mamba_ssm_stand_in(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False):
-    """mamba-ssm's function: what its kernel checks (csrc/selective_scan/selective_scan.cpp), and its meaning."""
-    rows, width, steps = u.shape
-    assert delta.shape == z.shape == u.shape
-    assert B.shape == C.shape == (rows, A.shape[1], steps)
-    assert D.shape == delta_bias.shape == (width,)
-    assert u.dtype == delta.dtype == B.dtype == C.dtype == z.dtype
-    assert u.dtype in (torch.float32, torch.float16, torch.bfloat16)
-    assert A.dtype == D.dtype == delta_bias.dtype == torch.float32
-    assert all(value.is_contiguous() for value in (u, delta, A, B, C, D, z, delta_bias))
-    assert delta_softplus
-    u, delta, B, C, z = (value.transpose(1, 2).float() for value in (u, delta, B, C, z))
-    return in_sequence(u, delta, A, B, C, D, z, delta_bias).transpose(1, 2)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_mamba_ssm_gets_what_it_wants(monkeypatch, dtype):
-    interface = types.ModuleType("mamba_ssm.ops.selective_scan_interface")
-    interface.selective_scan_fn = mamba_ssm_stand_in
-    for name in ("mamba_ssm", "mamba_ssm.ops"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setitem(sys.modules, interface.__name__, interface)
-    module._mamba_ssm.cache_clear()
-    kernel = module._mamba_ssm()
-    module._mamba_ssm.cache_clear()
-    assert kernel is mamba_ssm_stand_in
-    inputs = [value.detach().float() for value in drawn(2, 40, 20, 3)]
-    inputs[0] = inputs[0].to(dtype)
-    expected = in_sequence(*(value.float() for value in inputs))
-    found = module._scan_by_mamba_ssm(kernel, *inputs)
-    assert (found - expected).abs().max() < (0.03 if dtype == torch.bfloat16 else 1e-5) * expected.abs().max()
-
-
-def test_without_mamba_ssm_it_is_said_once(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mamba_ssm", None)
-    module._mamba_ssm.cache_clear()
-    with pytest.warns(UserWarning, match="mamba-ssm") as warned:
-        assert module._mamba_ssm() is None
-    assert len(warned) == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert module._mamba_ssm() is None
-    module._mamba_ssm.cache_clear()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_mamba_ssm_agrees(dtype):
-    pytest.importorskip("mamba_ssm")
-    inputs = [value.detach().float() for value in drawn(2, 250, 40, 24)]
-    inputs[0] = inputs[0].to(dtype)
-    expected = with_gradients(in_sequence, [value.float().requires_grad_() for value in inputs])
-    found = with_gradients(selective_scan, [value.cuda().requires_grad_() for value in inputs])
-    assert_close([value.cpu().float() for value in found], expected, 0.03 if dtype == torch.bfloat16 else 1e-4)

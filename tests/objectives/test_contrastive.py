@@ -19,6 +19,7 @@ from nonverbal.objectives.contrastive import (
     chance,
 )
 from nonverbal.objectives.encoding import kept_layers
+from nonverbal.objectives.masking import frame_tensors
 
 TINY = Architecture(
     hidden_size=32,
@@ -56,7 +57,7 @@ def batch_of(objective, lengths, seed=0, step=0, position=0):
     for row, length in zip(waveforms, lengths, strict=True):
         row[:length] = torch.from_numpy(random.normal(0, 0.1, length))
     targets = objective.target_sampler(lengths, random)
-    return Batch(waveforms, torch.from_numpy(lengths), [], targets, seed, step, position)
+    return Batch(waveforms, torch.from_numpy(lengths), [], targets, seed, step, position, padded=len(set(lengths)) > 1)
 
 
 def transformers_negatives(batch):
@@ -172,6 +173,17 @@ def test_diversity_and_penalty_add_to_the_loss():
     assert loss.sum.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_penalty_counts_no_padding():
+    objective = tiny().eval()
+    # 200 samples less than 32 000 are no frame less.
+    for lengths, frames in (([26_000, 32_000], (81, 99)), ([31_800, 32_000], (99, 99))):
+        batch = batch_of(objective, lengths)
+        conv = objective.model.wav2vec2.feature_extractor(batch.waveforms).transpose(1, 2)
+        squares = torch.cat([row[:count].square().flatten() for row, count in zip(conv, frames, strict=True)])
+        penalty, weight = objective(batch).metrics["penalty"]
+        assert penalty.item() / weight.item() == pytest.approx(squares.mean().item(), rel=1e-5)
+
+
 def test_gradient_reaches_every_part():
     objective = tiny(objective=ContrastiveSettings(), dropouts=Dropouts())
     objective(batch_of(objective, [32_000, 32_000])).sum.backward()
@@ -256,10 +268,10 @@ def test_padding_changes_nothing_in_the_large_layout():
     # The second row masks as many frames, anywhere.
     masked = int(mask[0].sum())
     mask[1, :masked] = True
-    targets = replace(
-        alone.targets, tensors={"mask": mask, "negatives": alone.targets.tensors["negatives"].expand(2, -1, -1)}
-    )
-    both = Batch(waveforms, torch.tensor([32_000, 48_000]), [], targets, 0, 0, 0)
+    tensors = frame_tensors(mask.numpy(), np.array([frames, 149]))
+    tensors["negatives"] = alone.targets.tensors["negatives"].expand(2, -1, -1)
+    targets = replace(alone.targets, tensors=tensors)
+    both = Batch(waveforms, torch.tensor([32_000, 48_000]), [], targets, 0, 0, 0, padded=True)
 
     def contexts(batch):
         seen = []

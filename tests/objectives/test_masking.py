@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from nonverbal.errors import UserError
-from nonverbal.objectives.masking import draw_negatives, span_mask
+from nonverbal.objectives.masking import draw_negatives, frame_tensors, span_mask
 
 
 @given(st.lists(st.integers(14, 300), min_size=1, max_size=6), st.integers(1, 12), st.integers(0, 2**32))
@@ -22,6 +22,19 @@ def test_one_row_is_whole_spans(seed):
     (mask,) = span_mask(np.array([200]), 0.65, 10, np.random.default_rng(seed))
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
     assert all(stop - start >= 10 for start, stop in edges.reshape(-1, 2))
+
+
+@given(st.lists(st.integers(14, 60), min_size=1, max_size=4), st.integers(0, 2**32))
+def test_places_of_frames_are_those_that_boolean_indexing_finds(frames, seed):
+    mask = span_mask(np.array(frames), 0.65, 10, np.random.default_rng(seed))
+    tensors = frame_tensors(mask, np.array(frames))
+    values = np.random.default_rng(seed).normal(size=(*mask.shape, 2))
+    flat = values.reshape(-1, 2)
+    assert np.array_equal(flat[tensors["masked"]], values[mask])
+    own = np.arange(mask.shape[1]) < np.array(frames)[:, None]
+    assert ("own" in tensors) == (not own.all())
+    if "own" in tensors:
+        assert np.array_equal(flat[tensors["own"]], values[own])
 
 
 def test_about_49_percent_are_masked_as_in_transformers():

@@ -38,7 +38,8 @@ def batch_of(objective, lengths, seed=0):
     waveforms = torch.zeros(len(lengths), lengths.max())
     for row, length in zip(waveforms, lengths, strict=True):
         row[:length] = torch.from_numpy(random.normal(0, 0.1, length) * np.linspace(0, 1, length))
-    return Batch(waveforms, torch.from_numpy(lengths), [], objective.target_sampler(lengths, random), seed, 0, 0)
+    targets, padded = objective.target_sampler(lengths, random), len(set(lengths)) > 1
+    return Batch(waveforms, torch.from_numpy(lengths), [], targets, seed, 0, 0, padded)
 
 
 def rows_of(batch, rows):
@@ -165,7 +166,7 @@ def test_it_learns_to_fill_what_is_hidden_in_a_few_sounds():
     random = np.random.default_rng(0)
     for _ in range(150):
         targets = objective.target_sampler(lengths, random)
-        found = objective(Batch(waveforms, torch.from_numpy(lengths), [], targets, 0, 0, 0))
+        found = objective(Batch(waveforms, torch.from_numpy(lengths), [], targets, 0, 0, 0, padded=False))
         optimizer.zero_grad()
         (found.sum / targets.count).backward()
         optimizer.step()

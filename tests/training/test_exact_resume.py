@@ -15,7 +15,8 @@ from nonverbal.objectives.contrastive import ContrastiveSettings, Wav2Vec2Settin
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.trainer import Interrupted, Trainer, TrainerSettings
+from nonverbal.training.signals import Interrupted
+from nonverbal.training.trainer import Trainer, TrainerSettings
 
 TINY = Architecture(
     hidden_size=32,

@@ -18,8 +18,10 @@ from toy import ToyObjective, toy_data
 from nonverbal.errors import UserError
 from nonverbal.training import checkpoint
 from nonverbal.training.optimizer import OptimizerSettings
+from nonverbal.training.outcomes import Outcomes
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.trainer import Interrupted, Trainer, TrainerSettings
+from nonverbal.training.signals import Interrupted
+from nonverbal.training.trainer import Trainer, TrainerSettings
 
 CLIPS = [("a", s, "train") for s in [0.6, 1.0, 1.5, 2.5, 3.0, 0.9, 0.4, 2.0]] * 3 + [
     ("a", 1.0, "validation"),
@@ -55,8 +57,8 @@ def stop_at(trainer, step):
     """Make a signal arrive while ``step`` is being taken."""
     take = trainer._step
 
-    def take_and_signal(number, batches):
-        take(number, batches)
+    def take_and_signal(number, *rest):
+        take(number, *rest)
         if number + 1 == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -88,10 +90,10 @@ def test_a_killed_run_repeats_what_no_checkpoint_holds(tmp_path, shards):
     trainer = trainer_of(tmp_path / "parts", shards)
     take = trainer._step
 
-    def die(number, batches):
+    def die(number, *rest):
         if number == 9:
             raise SystemExit
-        take(number, batches)
+        take(number, *rest)
 
     trainer._step = die
     with pytest.raises(SystemExit):
@@ -110,20 +112,20 @@ def test_a_step_is_one_batch_of_all_its_targets(tmp_path, shards):
     trainer = trainer_of(tmp_path, shards, settings_of(steps=4))
     batches = list(trainer.data.training(range(1), 0, 0, 0, 1))
     assert len({batch.targets.count for batch in batches}) > 1
-    trainer.log = type("Log", (), {"add": lambda *_, **__: None})()
+    trainer.outcomes = Outcomes(trainer.position, None, trainer.report, trainer.settings.optimizer)
+    count = sum(batch.targets.count for batch in batches)
     gradients = {}
     trainer.strategy = trainer._spread({})
     trainer.optimizer.step = lambda *_: gradients.update(
         {name: parameter.grad.clone() for name, parameter in trainer.module.named_parameters()}
     )
-    trainer._step(0, batches)
+    trainer._step(0, batches, count)
     reference = ToyObjective()
     total = 0
     for batch in batches:
         torch.manual_seed(0)
         total = total + trainer._forward(batch).sum
-        total = total + 0 * reference(batch).sum
-    count = sum(batch.targets.count for batch in batches)
+        total = total + 0 * reference(batch.to(torch.device("cpu"))).sum
     names = [name for name, parameter in trainer.module.named_parameters()]
     expected = torch.autograd.grad(
         total / count, [trainer.module.get_parameter(name) for name in names], allow_unused=True
@@ -326,8 +328,8 @@ def test_a_second_sigint_ends_at_once(tmp_path, shards):
     trainer = trainer_of(tmp_path, shards)
     take = trainer._step
 
-    def interrupt_twice(number, batches):
-        take(number, batches)
+    def interrupt_twice(number, *rest):
+        take(number, *rest)
         for _ in range(2):
             signal.raise_signal(signal.SIGINT)
 

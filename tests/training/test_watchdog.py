@@ -131,7 +131,7 @@ def test_a_codebook_made_to_collapse_is_noticed():
         objective.model.quantizer.weight_proj.bias.copy_(torch.tensor([30.0, *[0.0] * 15] * 2))
     waveforms, lengths = 0.1 * torch.randn(2, 32_000), torch.tensor([32_000, 32_000])
     targets = objective.target_sampler(lengths.numpy(), np.random.default_rng(0))
-    loss = objective(Batch(waveforms, lengths, [], targets, 0, 0, 0))
+    loss = objective(Batch(waveforms, lengths, [], targets, 0, 0, 0, padded=False))
     row = {name: float(total / weight) for name, (total, weight) in loss.metrics.items()}
     shown = [symptom.name for symptom in objective.symptoms if symptom.holds(row)]
     # With one code in use, nothing is left to tell apart: the loss is zero, and guessing is always right.

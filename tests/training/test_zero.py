@@ -2,17 +2,20 @@
 
 import importlib.util
 import shutil
+import weakref
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import CLIPS, MAMBA, assert_same_run, pretrain
+from tiny_runs import CLIPS, MAMBA, TORCHRUN, assert_same_run, pretrain, rows
 
 from nonverbal.errors import UserError
-from nonverbal.training.strategy import check_zero
+from nonverbal.training.strategy import _deepspeed_config, _kept, check_zero
 from nonverbal.training.trainer import TrainerSettings
 
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is missing")
+DIVIDING_ALL = (*TORCHRUN, "2", str(Path(__file__).with_name("divide_all.py")))
 EVEN = ("batches.batches_per_step=4", "trainer.optimizer.clip_norm=2")
 WITHOUT_LAYER_DROP = (*EVEN, "wav2vec2.dropouts.layer=0")
 
@@ -49,9 +52,9 @@ def test_zero_takes_the_same_steps_with_dropped_layers(tmp_path, shards, with_la
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize("stage", [1, 2, 3])
-def test_zero_with_offload_takes_the_same_steps(tmp_path, shards, without_layer_drop, stage):
-    settings = (*WITHOUT_LAYER_DROP, "trainer.processes=2", f"trainer.zero={stage}", "trainer.offload=true")
-    assert_same_run(without_layer_drop, run_of(shards, tmp_path / "zero", *settings))
+def test_zero_with_offload_takes_the_same_steps(tmp_path, shards, with_layer_drop, stage):
+    settings = (*EVEN, "trainer.processes=2", f"trainer.zero={stage}", "trainer.offload=true")
+    assert_same_run(with_layer_drop, run_of(shards, tmp_path / "zero", *settings))
 
 
 @pytest.mark.slow
@@ -59,6 +62,30 @@ def test_zero_with_offload_takes_the_same_steps(tmp_path, shards, without_layer_
 def test_zero_3_takes_the_same_steps(tmp_path, shards, without_layer_drop):
     settings = (*WITHOUT_LAYER_DROP, "trainer.processes=2", "trainer.zero=3")
     assert_same_run(without_layer_drop, run_of(shards, tmp_path / "zero", *settings))
+
+
+@pytest.mark.slow
+@needs_deepspeed
+@pytest.mark.parametrize("settings", [(), ("trainer.offload=true",)], ids=["alone", "offload"])
+def test_zero_3_with_all_weights_divided_takes_the_same_steps_with_dropped_layers(tmp_path, shards, settings):
+    run = tmp_path / "zero"
+    result = pretrain(shards, run, *EVEN, "trainer.zero=3", *settings, launcher=DIVIDING_ALL)
+    assert result.returncode == 0, result.stderr
+    assert_same_run(run_of(shards, tmp_path / "whole", *EVEN), run)
+
+
+@pytest.mark.slow
+@needs_deepspeed
+@pytest.mark.parametrize("clips", [1, 3])
+def test_processes_with_unequal_numbers_of_validation_batches(tmp_path, make_shards, clips):
+    validation = [("abc"[i], 1.0 + i / 4, "validation") for i in range(clips)]
+    shards = make_shards([clip for clip in CLIPS if clip[2] == "train"] + validation).folder
+    run = tmp_path / "zero"
+    result = pretrain(shards, run, *EVEN, "trainer.zero=3", launcher=DIVIDING_ALL)
+    assert result.returncode == 0, result.stderr
+    assert_same_run(run_of(shards, tmp_path / "whole", *EVEN), run)
+    (row,) = (row for row in rows(run) if row["kind"] == "validation" and row["step"] == 6)
+    assert sum(name.startswith("corpora.") and name.endswith(".loss") for name in row) == clips
 
 
 @pytest.mark.slow
@@ -115,22 +142,56 @@ def test_a_step_that_is_not_finite_changes_nothing(tmp_path, shards):
 
 
 @pytest.mark.parametrize(
-    ("stage", "offload", "per_step", "message"),
-    [
-        (2, False, 5, "so each process needs as many as the others, but 2 processes share 5"),
-        (3, False, 4, "--trainer.zero 3 cannot go with layer dropout"),
-        (1, True, 4, "--trainer.offload cannot go with layer dropout"),
-    ],
+    "stage",
+    [2, 3],
 )
-def test_what_zero_cannot_do_is_refused(stage, offload, per_step, message):
-    with pytest.raises(UserError, match=message):
-        check_zero(stage, offload, 2, per_step, drops_layers=True)
+def test_what_zero_cannot_do_is_refused(stage):
+    with pytest.raises(UserError, match="so each process needs as many as the others, but 2 processes share 5"):
+        check_zero(stage, 2, 5)
 
 
 def test_what_zero_can_do_is_not_refused():
-    check_zero(1, False, 2, 5, drops_layers=True)
-    check_zero(2, False, 2, 4, drops_layers=True)
-    check_zero(3, True, 2, 4, drops_layers=False)
+    check_zero(1, 2, 5)
+    check_zero(2, 2, 4)
+    check_zero(3, 2, 4)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("offload", [False, True])
+def test_no_buffer_takes_more_than_200_mb(stage, offload):
+    """DeepSpeed's own defaults, of 5e8 values, would take 2 GB."""
+    zero = _deepspeed_config(stage, offload, None)["zero_optimization"]
+    buffers = {name: value for name, value in zero.items() if name.endswith("bucket_size")}
+    assert "reduce_bucket_size" in buffers
+    assert all(4 * value <= 200e6 for value in buffers.values())
+
+
+@needs_deepspeed
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_deepspeed_knows_the_settings_of_its_buffers(stage):
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    zero = DeepSpeedZeroConfig(**_deepspeed_config(stage, False, None)["zero_optimization"])
+    assert zero.reduce_bucket_size == 50_000_000
+    assert (zero.prefetch_bucket_size if stage == 3 else zero.allgather_bucket_size) == 50_000_000
+
+
+def test_what_is_not_wanted_is_let_go_as_soon_as_it_is_gathered():
+    alive = []
+
+    def gathered():
+        for name in "abc":
+            # The loop still holds the last one.
+            assert sum(seen() is not None for seen in alive) <= 1
+            tensor = torch.zeros(3)
+            alive.append(weakref.ref(tensor))
+            yield name, tensor
+            del tensor
+
+    assert _kept(False, gathered()) == {}
+    assert len(alive) == 3
+    kept = _kept(True, ((name, torch.full((2,), float(i))) for i, name in enumerate("ab")))
+    assert {name: tensor.tolist() for name, tensor in kept.items()} == {"a": [0, 0], "b": [1, 1]}
 
 
 def test_offload_without_zero_is_refused():

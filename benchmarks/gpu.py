@@ -1,0 +1,132 @@
+"""What this toolkit does on a machine with a GPU: ``python benchmarks/gpu.py --json F --out DIR``.
+
+The most telling parts come first; all take at most eight minutes on one H100. Each part runs in a process of its own
+for a bounded time, and its figures are written to ``--json`` as soon as they are known, so that a run that is cut short
+still tells. ``--parts`` chooses some of them. ``--device cpu --smoke`` tries all of it on a CPU, at sizes that mean
+nothing. The parts are in ``gpu_parts.py``; ``docs/gpu.md`` says what has to be installed and how to read the figures.
+
+The files of ``--out``: shards of synthetic sound, logs of the runs that are started, and a trace of one step.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gpu_parts as parts
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the things that are measured."""
+
+    name: str
+    seconds: float
+    """The longest that it may take on a GPU."""
+    run: Callable[[parts.Machine], Iterator[Figures]]
+    """Yields figures as they are known."""
+
+
+PARTS = (
+    Part("machine", 25, parts.machine),
+    Part("agreement", 50, parts.agreement),
+    Part("waits", 40, parts.waits),
+    Part("base", 110, parts.base),
+    Part("transformers", 45, parts.peer),
+    Part("shapes", 25, parts.shapes),
+    Part("scans", 45, parts.scans),
+    Part("ssam", 30, parts.ssam),
+    Part("workers", 45, parts.workers),
+    Part("torchrun", 45, parts.torchrun),
+    Part("resume", 60, parts.resume),
+    Part("profile", 30, parts.profile),
+    Part("compiled", 75, parts.compiled),
+    Part("tests", 60, parts.tests),
+)
+
+BUDGET = 480.0
+"""Seconds for all parts together."""
+
+SMOKE_SECONDS = 150.0
+"""Seconds for a part on a CPU."""
+
+
+def main() -> None:
+    """Run the parts one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True, help="where to write the figures")
+    parser.add_argument("--out", type=Path, required=True, help="folder for shards, runs and traces")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="what is measured")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it works")
+    parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="only these")
+    parser.add_argument("--seconds", type=float, default=BUDGET, help="for all parts together")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    # Once, before the processes of the parts are forked: imports are most of a short part's time.
+    here = parts.Machine(arguments.out, arguments.device, arguments.smoke)
+    results: Figures = {"device": arguments.device, "smoke": arguments.smoke}
+    for part in PARTS:
+        if arguments.parts is not None and part.name not in arguments.parts:
+            continue
+        left = arguments.seconds - (time.monotonic() - started)
+        limit = SMOKE_SECONDS if arguments.smoke else min(part.seconds, left)
+        results[part.name] = bounded(part, here, limit) if limit > 5 else {"left_out": "no time was left"}
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        print(part.name, json.dumps(results[part.name]), flush=True)
+    print(f"{time.monotonic() - started:.0f} s in all")
+
+
+def bounded(part: Part, here: parts.Machine, seconds: float) -> Figures:
+    """Run a part in a process of its own. Returns its figures, those of a part that fails or is cut short too."""
+    path = here.out / f"part-{part.name}.json"
+    path.unlink(missing_ok=True)
+    started = time.monotonic()
+    child = multiprocessing.get_context("fork").Process(target=work, args=(part, here, path))
+    child.start()
+    child.join(seconds)
+    figures: Figures = {}
+    if child.is_alive():
+        figures["cut_short_after"] = seconds
+        os.killpg(child.pid or 0, signal.SIGKILL)
+        child.join()
+    elif child.exitcode:
+        figures["exit_code"] = child.exitcode
+    known = json.loads(path.read_text()) if path.exists() else {}
+    return known | figures | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def work(part: Part, here: parts.Machine, path: Path) -> None:
+    """Run a part in this process, and write its figures whenever there are new ones."""
+    # A group of its own: what it starts ends with it.
+    os.setpgid(0, 0)
+    figures: Figures = {}
+    try:
+        for more in part.run(here):
+            figures |= more
+            print(f"  {part.name}: {json.dumps(more)}", flush=True)
+            write(path, figures)
+    except Exception as error:
+        traceback.print_exc()
+        write(path, figures | {"failed": f"{type(error).__name__}: {error}"[:600]})
+        raise SystemExit(1) from error
+
+
+def write(path: Path, figures: Figures) -> None:
+    """Replace a file of figures in one step."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(figures, indent=1) + "\n")
+    os.replace(new, path)
+
+
+if __name__ == "__main__":
+    main()

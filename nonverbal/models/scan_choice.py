@@ -1,0 +1,163 @@
+"""Which kernel computes the selective scan on a device: each is tried once on a few numbers before it is trusted.
+
+Importing a kernel's package does not show that it works: mamba-ssm may lack its CUDA code and say so at the call alone,
+Triton needs a C compiler when it first launches a kernel, and both may be built for another torch or device. This file
+needs torch alone, and travels with checkpoints.
+"""
+
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .scan_kernel import library
+
+Scan = Literal["auto", "mamba-ssm", "Triton", "C++", "PyTorch"]
+"""What computes a scan; ``auto``: the first kernel that works, in the order of ``KERNELS``, else PyTorch."""
+
+KERNELS: dict[str, tuple[Scan, ...]] = {"cuda": ("mamba-ssm", "Triton"), "cpu": ("C++",)}
+"""The kernels for each kind of device, in the order in which they are tried."""
+
+MISSING = "it is not installed"
+"""Why a kernel cannot be used whose package is not there: no mistake, where another works."""
+
+NEAR = 1e-3
+"""How far a kernel's float32 results may be from the definition's when it is tried, relative to the largest."""
+
+
+@lru_cache(maxsize=16)
+def scan_name(device: torch.device) -> Scan:
+    """Return what computes scans on a device where nothing is asked for: a name of ``Scan`` other than ``auto``.
+
+    A kernel that is there and does not work is said once, and so is that none does.
+    """
+    failed = []
+    for name in KERNELS.get(device.type, ()):
+        if (why := refusal(name, device)) is None:
+            break
+        failed.append((name, why))
+    else:
+        name = "PyTorch"
+    # That mamba-ssm is not installed is worth no warning where Triton does its work.
+    if said := [f"{kernel} ({why})" for kernel, why in failed if name == "PyTorch" or why != MISSING]:
+        slow = ", many times slower" if name == "PyTorch" else ""
+        warnings.warn(f"the selective scan runs by {name}{slow}: not by {', nor by '.join(said)}", stacklevel=5)
+    return name
+
+
+def refusal(scan: Scan, device: torch.device) -> str | None:
+    """Return why a scan cannot run on a device, or None where it can."""
+    if scan in ("auto", "PyTorch"):
+        return None
+    if scan not in KERNELS.get(device.type, ()):
+        kinds = " or ".join(kind for kind, names in KERNELS.items() if scan in names)
+        return f"it is for {kinds} devices"
+    if scan == "C++":
+        return built if isinstance(built := library(), str) else None
+    return _tried(scan, device)
+
+
+def kernel_for(scan: Scan, *tensors: Tensor) -> Scan:
+    """Return what computes a scan of these tensors.
+
+    Raises:
+        RuntimeError: the kernel that is asked for cannot be used.
+    """
+    device = tensors[0].device
+    # Compilers and tracers follow PyTorch alone, with tensors of other classes that have no memory.
+    followed = torch.compiler.is_compiling() or bool(torch._C._is_tracing())
+    plain = all(type(value) in (Tensor, torch.nn.Parameter) and value.device == device for value in tensors)
+    if followed or not plain or scan == "PyTorch":
+        return "PyTorch"
+    if scan == "auto":
+        scan = scan_name(device)
+    elif why := refusal(scan, device):
+        raise RuntimeError(f"the selective scan cannot run by {scan} on {device}: {why}")
+    fits = tensors[0].numel() and all(value.dtype != torch.float64 for value in tensors)
+    return scan if scan == "C++" or fits else "PyTorch"
+
+
+def on_cuda(scan: Scan) -> Callable[..., Tensor] | None:
+    """Return the function of a CUDA kernel, which takes what ``selective_scan`` takes; None for what is none.
+
+    Raises:
+        ImportError: its package is not there, or does not fit.
+    """
+    if scan == "mamba-ssm":
+        return _by_mamba_ssm
+    if scan == "Triton":
+        from .triton_scan import scan as by_triton
+
+        return by_triton
+    return None
+
+
+@lru_cache(maxsize=16)
+def _tried(scan: Scan, device: torch.device) -> str | None:
+    """Compare a kernel's values and gradients on a few numbers with the definition; return what is wrong, if it is."""
+    try:
+        kernel = on_cuda(scan)
+        assert kernel is not None
+        with torch.inference_mode(False), torch.set_grad_enabled(True), torch.autocast(device.type, enabled=False):
+            inputs = _few(device)
+            found = _with_gradients(kernel, inputs)
+            expected = _with_gradients(_definition, [value.detach().double().requires_grad_() for value in inputs])
+        apart = max(
+            float((ours - theirs).abs().max() / theirs.abs().max())
+            for ours, theirs in zip(found, expected, strict=True)
+        )
+    except ModuleNotFoundError as error:
+        return MISSING if error.name == "mamba_ssm" else str(error)
+    except Exception as error:  # what is built for another torch or device can fail in many ways
+        return f"{type(error).__name__}: {error}"
+    # NaN is not near either.
+    return None if apart <= NEAR else f"it computes something else: {apart:.1g} of the largest value apart"
+
+
+def _few(device: torch.device) -> list[Tensor]:
+    """Return what ``selective_scan`` takes, two rows of 20 steps, on a CPU and then moved: the same on all devices."""
+    random = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random)
+
+    rows, steps, width, states = 2, 20, 64, 24
+    u, delta, z = normal(3, rows, steps, width)
+    b, c = normal(2, rows, steps, states)
+    a = -torch.arange(1.0, states + 1).repeat(width, 1)
+    inputs = (u, delta - 2, a, b, c, normal(width), z, normal(width))
+    return [value.to(device).requires_grad_() for value in inputs]
+
+
+def _definition(
+    u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z: Tensor, bias: Tensor
+) -> Tensor:
+    dt = F.softplus(delta + bias)
+    state, outputs = u.new_zeros(len(u), *a.shape), []
+    for t in range(u.shape[1]):
+        state = (dt[:, t, :, None] * a).exp() * state + (dt[:, t] * u[:, t])[..., None] * b[:, t, None]
+        outputs.append((state * c[:, t, None]).sum(-1))
+    return (torch.stack(outputs, 1) + d * u) * F.silu(z)
+
+
+def _with_gradients(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    output = function(*inputs)
+    direction = torch.linspace(-1, 1, output.numel(), dtype=output.dtype, device=output.device).view(output.shape)
+    return [output.detach(), *torch.autograd.grad(output, inputs, direction)]
+
+
+def _by_mamba_ssm(
+    u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z: Tensor, bias: Tensor
+) -> Tensor:
+    """Turn ``(N, T, D)`` to ``(N, D, T)``. It wants one type for what changes with time, and float32 for the rest."""
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    kernel: Any = selective_scan_fn
+    x, dt, b, c, gate = (value.to(u.dtype).transpose(1, 2).contiguous() for value in (u, delta, b, c, z))
+    fixed = a.float().contiguous()
+    y: Tensor = kernel(x, dt, fixed, b, c, d.float(), z=gate, delta_bias=bias.float(), delta_softplus=True)
+    return y.transpose(1, 2)

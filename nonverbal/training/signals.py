@@ -1,0 +1,38 @@
+"""Signals that end a run: when its step is done, everything saved."""
+
+import signal
+from contextlib import AbstractContextManager
+from types import FrameType
+from typing import Any
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run between two steps, with everything saved."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal = number
+
+
+class Signals(AbstractContextManager["Signals"]):
+    """Lets a run finish its step on SIGINT, SIGTERM and SIGUSR1; a second SIGINT ends it at once."""
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self) -> None:
+        self.came = 0
+        """Number of the last signal; 0 before there is one."""
+
+    def __enter__(self) -> "Signals":
+        self.before = {number: signal.signal(number, self.handle) for number in self.NUMBERS}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Note a signal."""
+        if number == signal.SIGINT and self.came == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.came = number

@@ -1,0 +1,175 @@
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+import torch
+from tiny_runs import CLIPS, TORCHRUN, command_of, environment
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation import encoders
+from nonverbal.training import processes
+from nonverbal.training.processes import Processes, check_accelerate
+
+ADDING = """
+import sys
+from pathlib import Path
+from nonverbal.training.processes import Processes
+found = Processes(2, 1.0, Path("."))
+print(found.add(found.rank, 10 + found.rank, 1), found.add(2**40), file=sys.stderr)
+found.wait()
+found.leave()
+"""
+
+ABORTING = """
+import os, sys, time
+from nonverbal.training import launch
+launch.GRACE = 0.5
+launch.launch(2, 7.5)
+if os.environ["RANK"] == "1":
+    os.abort()
+time.sleep(100)
+"""
+
+LEAVING = """
+import runpy, sys, torch.distributed
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+print("still in its group" if torch.distributed.is_initialized() else "has left its group", file=sys.stderr)
+"""
+
+
+def run(tmp_path, script, *arguments, launcher=(sys.executable,)):
+    path = tmp_path / "script.py"
+    path.write_text(script)
+    command = [*launcher, str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120, check=False)
+
+
+def test_numbers_of_two_processes_are_added_in_one_message(tmp_path):
+    result = run(tmp_path, ADDING, launcher=(*TORCHRUN, "2"))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count(f"[1, 21, 2] [{2**41}]") == 2
+
+
+def test_a_process_alone_adds_nothing(tmp_path):
+    alone = Processes(1, 1.0, tmp_path)
+    assert alone.add(3, 4) == [3, 4]
+    alone.wait()
+    alone.leave()
+
+
+def test_a_process_that_nccl_aborts_has_lost_contact(tmp_path):
+    result = run(tmp_path, ABORTING)
+    assert result.returncode == 128 + signal.SIGABRT
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("nonverbal:")]
+    assert line.startswith("nonverbal: process 1 was ended by SIGABRT, as NCCL's watchdog ends a process when")
+    assert "lost contact with another process of this run" in line
+    assert "not answered for 7.5 minutes (trainer.timeout_minutes)" in line
+    assert line.endswith("run the same command again to continue from the last checkpoint")
+
+
+def test_a_finished_run_leaves_its_process_group(tmp_path, make_shards):
+    command = command_of(make_shards(CLIPS).folder, tmp_path / "run", "trainer.steps=3")
+    result = run(tmp_path, LEAVING, *command[1:], launcher=(*TORCHRUN, "2"))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("has left its group") == 2
+    assert "destroy_process_group" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[Rank 1] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)", "lost contact"),
+        ("NCCL error in: x.cpp:1, remote process exited or there was a network error", "lost contact"),
+        ("NCCL error in: x.cpp:1, unhandled system error (run with NCCL_DEBUG=INFO for details)", "lost contact"),
+        ("NCCL error in: x.cpp:1, invalid usage\nDuplicate GPU detected", r"NCCL failed: .*\\nDuplicate GPU"),
+        ("NCCL error in: x.cpp:1, unhandled cuda error\nout of memory", "NCCL failed: .*out of memory"),
+    ],
+)
+def test_what_nccl_says_is_told_in_one_line(tmp_path, text, said):
+    alone = Processes(None, 1.0, tmp_path)
+    with pytest.raises(UserError, match=said), alone.in_contact():
+        raise torch.distributed.DistBackendError(text)
+
+
+def test_other_errors_are_left_as_they_are(tmp_path):
+    with pytest.raises(RuntimeError, match="^invalid argument$"), Processes(None, 1.0, tmp_path).in_contact():
+        raise RuntimeError("invalid argument")
+
+
+def test_on_gpus_numbers_go_by_gloo_and_tensors_by_nccl(tmp_path, monkeypatch):
+    asked = []
+    for name, value in {"is_available": True, "device_count": 4, "set_device": None}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *given, **named: asked.append((given, named)))
+
+    class State:
+        num_processes, process_index, device, is_main_process = 2, 1, "cuda:1", False
+
+    monkeypatch.setattr(processes, "PartialState", lambda **_: State())
+    monkeypatch.setattr(os, "environ", {"LOCAL_RANK": "5", "WORLD_SIZE": "2", "TORCH_FR_BUFFER_SIZE": "9"})
+    Processes(2, 3.0, tmp_path)
+    device = torch.device("cuda", 1)
+    assert asked == [(("cpu:gloo,cuda:nccl",), {"timeout": timedelta(minutes=3), "device_id": device})]
+    assert os.environ["TORCH_NCCL_DUMP_ON_TIMEOUT"] == "1"
+    assert os.environ["TORCH_FR_DUMP_TEMP_FILE"] == str(tmp_path / "nccl-rank-")
+    assert os.environ["TORCH_FR_BUFFER_SIZE"] == "9"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "instead"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "accelerate launch --mixed_precision no, and --trainer.precision"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16", "--trainer.precision"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "--dynamo_backend no"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "batches.batches_per_step"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "--trainer.zero"),
+        ("ACCELERATE_USE_FSDP", "true", "--trainer.zero"),
+        ("ACCELERATE_USE_MEGATRON_LM", "true", "--trainer.zero"),
+        ("ACCELERATE_USE_PARALLELISM_CONFIG", "true", "--trainer.zero"),
+    ],
+)
+def test_what_accelerate_would_change_behind_the_recipe_is_refused(tmp_path, monkeypatch, name, value, instead):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"accelerate's configuration sets {name}={value}.*{instead}"):
+        Processes(None, 1.0, tmp_path)
+
+
+def test_what_accelerate_always_sets_is_not_refused(monkeypatch):
+    for name, value in {
+        "ACCELERATE_MIXED_PRECISION": "no",
+        "ACCELERATE_DYNAMO_BACKEND": "NO",
+        "ACCELERATE_USE_CPU": "True",
+    }.items():
+        monkeypatch.setenv(name, value)
+    check_accelerate(on_cpu=True)
+    with pytest.raises(UserError, match='ACCELERATE_USE_CPU=True.*CUDA_VISIBLE_DEVICES=""'):
+        check_accelerate(on_cpu=False)
+
+
+@pytest.fixture
+def tf32():
+    """What cuDNN does by default, and what a library may have asked of products."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
+
+
+def rounds_to_tf32():
+    return torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+
+
+def test_float32_is_float32_on_gpus(tmp_path, tf32):
+    assert rounds_to_tf32()
+    Processes(None, 1.0, tmp_path)
+    assert not rounds_to_tf32()
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_encoders_run_in_float32(tf32, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert encoders._device() == "cuda"
+    assert not rounds_to_tf32()

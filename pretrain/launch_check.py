@@ -26,7 +26,7 @@ GOOD = "launch-check: nothing is wrong"
 def main(argv: list[str]) -> None:
     """Check, say what was found, and end with 1 where something is wrong."""
     settings = config.load(CheckConfig, argv, prog="nonverbal launch-check", description=__doc__)
-    launch(settings.processes)
+    launch(settings.processes, settings.timeout / 60)
     meeting = Meeting(settings.timeout)
     found = check(settings, meeting)
     if meeting.rank == 0:

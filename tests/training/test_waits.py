@@ -144,7 +144,7 @@ def as_on_a_gpu(monkeypatch):
     for module in (wav2vec2, encoding, contrastive):
         monkeypatch.setattr(module, "dropout", F.dropout)
     monkeypatch.setattr(wav2vec2, "attention", F.scaled_dot_product_attention)
-    monkeypatch.setattr(selective_scan, "_runs_kernel", lambda *_: False)
+    monkeypatch.setattr(selective_scan, "kernel_for", lambda *_: "PyTorch")
 
 
 @pytest.mark.parametrize(("build", "layout", "padded"), CASES)

@@ -20,11 +20,13 @@ from nonverbal.training.launch import launch
 from nonverbal.training.launch_check import CheckConfig, Findings, Meeting, check
 from nonverbal.training.launch_facts import size
 
+GOOD = "launch-check: nothing is wrong"
+
 
 def main(argv: list[str]) -> None:
     """Check, say what was found, and end with 1 where something is wrong."""
     settings = config.load(CheckConfig, argv, prog="nonverbal launch-check", description=__doc__)
-    launch(settings.processes)
+    launch(settings.processes, settings.timeout / 60)
     meeting = Meeting(settings.timeout)
     found = check(settings, meeting)
     if meeting.rank == 0:
@@ -52,7 +54,7 @@ def show(found: Findings) -> None:
     for text in found.problems:
         console.print(f"wrong: {text}", style="bold red", markup=False)
     count = len(found.problems)
-    console.print(f"launch-check: {f'{count} of these would fail a run' if count else 'nothing is wrong'}")
+    console.print(f"launch-check: {count} {'problem' if count == 1 else 'problems'}" if count else GOOD)
 
 
 def processes(found: Findings) -> Table:
@@ -107,7 +109,7 @@ def lines(found: Findings) -> list[str]:
         texts.append(f"--staging: {size(first.staging_free)} free, {size(first.staging_needed)} to be copied")
     memory = "no /dev/shm" if first.shared_memory is None else f"/dev/shm: {size(first.shared_memory)} free"
     texts.append(f"{memory}; open files: {first.open_files}; time zone {first.timezone}")
-    texts.append(", ".join(f"{name} {version}" for name, version in first.versions.items() if version))
+    texts.append(f"versions: {', '.join(f'{name} {one}' for name, one in first.versions.items() if one)}")
     return texts
 
 

@@ -96,9 +96,10 @@ export -f local_rank task
 
 # Run a command of nonverbal in all processes.
 everywhere() {
-    # NCCL joins GPUs of a node directly only where each process sees them all. Neighbours in rank share a node.
+    # Neighbours in rank share a node. No --gpu-bind=none: it takes CUDA_VISIBLE_DEVICES away (Slurm 22.05), and on a node
+    # that jobs share, a process may then see the GPUs of another job.
     srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 --distribution=block:block \
-        ${SLURM_GPUS_ON_NODE:+--gpu-bind=none} bash -c 'task "$@"' task "${python[@]}" -m nonverbal "$@"
+        bash -c 'task "$@"' task "${python[@]}" -m nonverbal "$@"
 }
 
 # End the job with the status of srun. A run that Slurm asked to stop is queued again; one that failed is not.

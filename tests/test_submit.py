@@ -161,10 +161,6 @@ def test_a_process_gets_its_place_and_every_word_as_it_was_typed(fakes, tmp_path
         assert line in environment
     assert "--kill-on-bad-exit=1" in fakes.notes("srun")
     assert "--distribution=block:block" in fakes.notes("srun")
-    # Only where the job has GPUs.
-    assert "--gpu-bind=none" not in fakes.notes("srun")
-    assert fakes.run(script, out, SLURM_GPUS_ON_NODE=2).returncode == 0
-    assert "--gpu-bind=none" in fakes.notes("srun")
 
     assert fakes.run(probe, out).returncode == 0
     encoders = ["--encoders", "logmel", f"initialised:{out}/encoder", f"{out}/encoder"]

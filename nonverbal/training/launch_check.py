@@ -230,8 +230,9 @@ def measured_within(seconds: float) -> dict[str, Any]:
     def work() -> None:
         network = note_network()
         try:
-            outcome.update(measure(Processes(None, seconds / 60, Path(tempfile.gettempdir())), network))
-            distributed.destroy_process_group()
+            processes = Processes(None, seconds / 60, Path(tempfile.gettempdir()))
+            outcome.update(measure(processes, network))
+            processes.leave()
         except Exception as error:
             outcome["error"] = " ".join(str(error).split())[:500]
         finally:

@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # cred_expire is also how many seconds a requeued job waits. Each node claims more cores than this machine has, and
-# GPUs that are empty files, so that jobs of any shape can start.
+# GPUs that are other devices, so that jobs of any shape can start.
 SLURM_CONF = """
 ClusterName=test
 SlurmctldHost={host}
@@ -43,7 +43,6 @@ SlurmdParameters=config_overrides
 SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=0
 ReturnToService=2
 MpiDefault=none
-TaskProlog={folder}/task-prolog
 GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -52,12 +51,6 @@ NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 Gre
 PartitionName=normal Nodes=ALL Default=YES PriorityTier=1
 PartitionName=graceful Nodes=ALL PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=ALL PriorityTier=2 PreemptMode=OFF
-"""
-
-
-# What a site does that binds one GPU to each task, for jobs that ask for it.
-TASK_PROLOG = """#!/bin/sh
-if [ -n "$ONE_GPU_A_TASK" ]; then echo "export CUDA_VISIBLE_DEVICES=$SLURM_LOCALID"; fi
 """
 
 
@@ -130,10 +123,9 @@ def write_configuration(folder: Path) -> None:
     names = {"host": platform.node(), "user": getpass.getuser(), "folder": folder, "ports": ports}
     (folder / "slurm.conf").write_text(SLURM_CONF.format(**names))
     (folder / "gres.conf").write_text(f"NodeName=node[1-2] Name=gpu File={folder}/gpu[0-1]\n")
-    (folder / "task-prolog").write_text(TASK_PROLOG)
-    (folder / "task-prolog").chmod(0o755)
-    for name in ("gpu0", "gpu1"):
-        (folder / name).touch()
+    # Slurm tells tasks of GPUs only where they are devices.
+    for name, device in (("gpu0", "null"), ("gpu1", "zero")):
+        (folder / name).symlink_to(f"/dev/{device}")
     (folder / "state").mkdir()
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o400)

@@ -31,9 +31,9 @@ def communication(
 ) -> Communication | None:
     """Return what an update of a model of ``parameters`` costs, None on one GPU.
 
-    N GPUs send around a ring: on each way round, a reduce-scatter or an all-gather, each sends (N - 1) / N of all bytes,
-    and a bucket makes N - 1 hops (Patarasuk and Yuan, 2009). How many ways round ZeRO needs: Rajbhandari et al. (2020),
-    section 7.
+    N GPUs send around a ring. On each way round, a reduce-scatter or an all-gather, each of them sends (N - 1) / N of
+    all bytes, and a bucket makes N - 1 hops (Patarasuk and Yuan, 2009). How many ways round ZeRO needs: Rajbhandari et
+    al. (2020), section 7.
 
     Args:
         parameters: that are trained.

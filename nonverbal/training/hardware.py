@@ -31,8 +31,7 @@ def hardware() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "gpus": gpus(),
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
-        "nccl": _nccl(),
+        **_libraries(),
     }
 
 
@@ -58,7 +57,12 @@ def _known(value: str) -> str | None:
     return None if value.startswith("[") else value.strip()
 
 
-def _nccl() -> str | None:
-    if not torch.cuda.is_available() or not torch.distributed.is_nccl_available():
-        return None
-    return ".".join(map(str, torch.cuda.nccl.version()))
+def _libraries() -> dict[str, Any]:
+    """The versions of what torch calls on a GPU."""
+    if not torch.cuda.is_available():
+        return {"cudnn": None, "nccl": None}
+    # Not annotated in every version of torch.
+    cudnn: Any = torch.backends.cudnn
+    nccl: Any = torch.cuda.nccl
+    has_nccl = torch.distributed.is_nccl_available()
+    return {"cudnn": cudnn.version(), "nccl": ".".join(map(str, nccl.version())) if has_nccl else None}

@@ -184,6 +184,16 @@ def test_first_updates_do_not_count(make_shards):
     assert clocked.counted() == ([1.0] * 4, 0.5)
 
 
+def test_an_update_lasts_until_the_gpu_has_done_it(make_shards, monkeypatch):
+    clocked, waits = Clocked(toy_data(make_shards(CLIPS)), 1.0), []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(time.sleep(0.05)))
+    clocked._begin()
+    clocked._begin()
+    assert len(waits) == 2
+    assert clocked.begun[1] - clocked.begun[0] >= 0.05
+
+
 def test_measuring_trains_for_the_time_and_leaves_nothing(make_shards, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()

@@ -126,7 +126,7 @@ class Clocked:
                 yield batch
 
     def _begin(self) -> None:
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             # The host is ahead of the GPU, and an update takes until that is done.
             torch.cuda.synchronize()
         self.begun.append(time.perf_counter())

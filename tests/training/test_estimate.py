@@ -186,7 +186,7 @@ def test_first_updates_do_not_count(make_shards):
 
 def test_an_update_lasts_until_the_gpu_has_done_it(make_shards, monkeypatch):
     clocked, waits = Clocked(toy_data(make_shards(CLIPS)), 1.0), []
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(time.sleep(0.05)))
     clocked._begin()
     clocked._begin()

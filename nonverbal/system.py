@@ -28,11 +28,21 @@ def has_bf16_units() -> bool:
 
 def processor_flags() -> list[str]:
     """Return what Linux says that the first processor can do; empty on other systems."""
+    return (_processor("flags", "Features") or "").split()
+
+
+def processor_name() -> str | None:
+    """Return what Linux calls the first processor; None where it has no name, as on most of Arm."""
+    return _processor("model name")
+
+
+def _processor(*names: str) -> str | None:
+    """What /proc/cpuinfo says of the first processor, by any of ``names``."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
     except OSError:
-        return []
-    return next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+        return None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(names)), None)
 
 
 def keep_freed_memory() -> None:

@@ -1,9 +1,9 @@
-"""What a recipe will cost: ``nonverbal plan RECIPE.yaml --data SHARDS --gpus 8``.
+"""What a recipe will cost: ``nonverbal plan RECIPE.yaml --data SHARDS --gpus 8 --network 100``.
 
 By path: ``python pretrain/plan.py RECIPE.yaml --data SHARDS``. Takes every setting of ``nonverbal pretrain``, trains
 for a minute on this machine's first device, in a folder that is deleted, and prints updates, hours and GPU-hours,
-memory, disk, and how often each corpus is heard. The hours on several GPUs are computed from one: nothing is measured
-of their communication. Nothing is written to --out.
+memory, disk, and how often each corpus is heard. The hours on several GPUs are computed from one, and so is their
+communication. Nothing is written to --out.
 """
 
 import json
@@ -29,6 +29,9 @@ class PlanConfig(PretrainConfig):
     """As in `nonverbal pretrain`; here nothing is written there, and it need not be given."""
     gpus: int | None = None
     """The GPUs that the run will have. Unset: `trainer.processes`, or 1."""
+    network: float | None = None
+    """Gb/s, in each direction, of the slowest link between the GPUs: of all network adapters of a machine together or,
+    within one machine, of a GPU's NVLink (3600 on an H100). Unset: communication is not counted."""
     seconds: float = 60.0
     """How long to train. The first updates are not counted, and at least three are taken."""
     json: Path | None = None
@@ -46,7 +49,7 @@ def main(argv: list[str]) -> None:
     print(f"training for {settings.seconds:g} s, to be thrown away", flush=True)
     with room_for(Path(tempfile.gettempdir())), workers_watched():
         measured = measure(objective, data, trainer, settings.seed, settings.seconds)
-    cost = estimate(measured, audio, trainer, micro_batches, gpus)
+    cost = estimate(measured, audio, trainer, micro_batches, gpus, settings.network)
     warnings += cautions(measured, audio, cost, trainer)
     print_cost(measured, audio, cost, warnings)
     if settings.json is not None:
@@ -61,6 +64,8 @@ def checked_gpus(settings: PlanConfig) -> int:
         raise UserError(f"--gpus must be at least 1, but is {gpus}")
     if asked is not None and asked != gpus:
         raise UserError(f"--gpus is {gpus}, but trainer.processes asks for {asked}; give one of the two")
+    if settings.network is not None and settings.network <= 0:
+        raise UserError(f"--network must be above 0 Gb/s, but is {settings.network:g}")
     if settings.seconds <= 0:
         raise UserError(f"--seconds must be above 0, but is {settings.seconds:g}")
     if settings.json is not None and not settings.json.parent.is_dir():

@@ -90,6 +90,21 @@ def test_voc2vec_is_the_papers(pretrain_config):
     assert settings.batches.batch_seconds * settings.batches.batches_per_step == 700
 
 
+@pytest.mark.parametrize("gpus", [16, 32, 64])
+def test_voc2vec_for_more_gpus_hears_the_same_in_larger_steps(pretrain_config, gpus):
+    settings = load(pretrain_config, ROOT / f"recipes/pretrain/voc2vec-{gpus}-gpus.yaml")
+    scratch = load(pretrain_config, ROOT / "recipes/pretrain/voc2vec.yaml")
+    batches, trainer, optimizer = settings.batches, settings.trainer, settings.trainer.optimizer
+    assert batches == replace(scratch.batches, batches_per_step=gpus)
+    assert trainer.steps * gpus == scratch.trainer.steps * scratch.batches.batches_per_step
+    assert trainer.validate_every * gpus == scratch.trainer.validate_every * 8
+    # wav2vec 2.0 base's step is 64 x 87.5 s, and its peak rate this one.
+    assert batches.batch_seconds * gpus <= 64 * 87.5
+    assert optimizer.warmup_steps == 0.08 * trainer.steps
+    assert replace(optimizer, warmup_steps=0) == replace(scratch.trainer.optimizer, warmup_steps=0)
+    assert settings.wav2vec2 == scratch.wav2vec2
+
+
 @pytest.mark.parametrize(
     ("recipe", "init"), [("voc2vec-ls", "facebook/wav2vec2-base"), ("voc2vec-as", "ALM/wav2vec2-base-audioset")]
 )

@@ -16,6 +16,7 @@ def figures(measured: Measured, audio: Audio, estimate: Estimate, warnings: list
         "hours": estimate.hours,
         "gpu_hours": estimate.gpu_hours,
         **{name: value for name, value in asdict(estimate).items() if name != "shares"},
+        "communication_share": estimate.communication_share,
         "micro_batches": shares.micro_batches,
         "rounds": shares.rounds,
         "idle_in_last_round": shares.idle_in_last_round,
@@ -32,9 +33,12 @@ def figures(measured: Measured, audio: Audio, estimate: Estimate, warnings: list
 
 def assumed(estimate: Estimate) -> str:
     """Say what the hours rest on."""
-    several = (
-        f"{estimate.gpus} such devices share the micro-batches of an update evenly, rounding up, and their "
-        "communication takes no time; "
+    told = estimate.communication
+    several = f"{estimate.gpus} such devices share the micro-batches of an update evenly, rounding up, and " + (
+        "their communication takes no time (--network counts it); "
+        if told is None
+        else f"send around a ring whose slowest link carries {told.gigabits:g} Gb/s, and compute nothing meanwhile "
+        "(in truth they do: it is the most that this costs); "
     )
     return (
         f"Assumed: {several if estimate.gpus > 1 else ''}a validation pass takes a third of the time of updates on as "
@@ -71,6 +75,7 @@ def rows(measured: Measured, audio: Audio, estimate: Estimate) -> list[tuple[str
         ("updates", f"{estimate.updates}"),
         ("an update here", f"{mean:.3g} ± {spread:.2g} s on one {measured.device}; {len(measured.seconds)} measured"),
         (f"on {estimate.gpus}", f"{estimate.seconds_per_update:.3g} s; {_shared(estimate)}"),
+        *_communication(estimate),
         (
             "the run",
             f"{estimate.hours:.3g} hours, {estimate.gpu_hours:.3g} {kind}-hours; "
@@ -91,6 +96,19 @@ def rows(measured: Measured, audio: Audio, estimate: Estimate) -> list[tuple[str
             f"{_size(measured.checkpoint_bytes)}, and the encoder",
         ),
         ("parameters", f"{measured.parameters / 1e6:.4g} M"),
+    ]
+
+
+def _communication(estimate: Estimate) -> list[tuple[str, str]]:
+    told = estimate.communication
+    if told is None:
+        return []
+    return [
+        (
+            "communication",
+            f"at most {told.seconds:.3g} s of an update, {estimate.communication_share:.0%}; "
+            f"a GPU sends {_size(told.bytes)}",
+        )
     ]
 
 

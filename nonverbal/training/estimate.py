@@ -14,6 +14,7 @@ from nonverbal.data.micro_batches import MicroBatch
 from nonverbal.data.plan import BatchSettings, ClipTable, corpus_weights, plan, plan_validation, share
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Objective
+from nonverbal.training.communication import Communication, communication
 from nonverbal.training.optimizer import build_optimizer
 from nonverbal.training.strategy import check_zero
 from nonverbal.training.timing import Measured
@@ -21,6 +22,9 @@ from nonverbal.training.trainer import TrainerSettings
 
 MANY_PASSES = 3000
 """Passes over the data above which a warning is due; wav2vec 2.0 base makes 650 over LibriSpeech."""
+
+MUCH_COMMUNICATION = 0.2
+"""Share of an update that goes to communication above which a warning is due."""
 
 VALIDATION_COST = 1 / 3
 """A forward pass alone, as a share of an update's time for the same audio."""
@@ -89,13 +93,20 @@ class Estimate:
     updates: int
     gpus: int
     shares: Shares
+    communication: Communication | None
+    """Of an update; None: on one device, or not counted."""
     seconds_per_update: float
-    """On ``gpus`` devices, communication not counted."""
+    """On ``gpus`` devices, ``communication`` included."""
     training_hours: float
     validation_hours: float
     checkpoint_count: int
     """The most that lie on the disk at one time: the last ones, the best, and one that is being written."""
     disk_bytes: int
+
+    @property
+    def communication_share(self) -> float:
+        """Share of an update that goes to communication."""
+        return 0.0 if self.communication is None else self.communication.seconds / self.seconds_per_update
 
     @property
     def hours(self) -> float:
@@ -108,17 +119,32 @@ class Estimate:
         return self.gpus * self.hours
 
 
-def estimate(measured: Measured, audio: Audio, settings: TrainerSettings, micro_batches: int, gpus: int) -> Estimate:
-    """Return what a run of ``settings`` costs on ``gpus`` devices like the one measured."""
+def estimate(
+    measured: Measured,
+    audio: Audio,
+    settings: TrainerSettings,
+    micro_batches: int,
+    gpus: int,
+    gigabits: float | None = None,
+) -> Estimate:
+    """Return what a run of ``settings`` costs on ``gpus`` devices like the one measured.
+
+    Where ``gigabits`` a second of the slowest link between two of them is None, communication takes no time.
+    """
     shares = Shares(micro_batches, gpus)
-    seconds = statistics.fmean(measured.seconds) * shares.time
+    computing = statistics.fmean(measured.seconds) * shares.time
+    told = None
+    if gigabits is not None:
+        told = communication(measured.parameters, settings.zero, gpus, shares.rounds, gigabits)
+    seconds = computing + (told.seconds if told is not None else 0.0)
     validations = math.ceil(settings.steps / settings.validate_every)
-    per_validation = seconds * VALIDATION_COST * audio.validation_seconds / audio.seconds_per_update
+    per_validation = computing * VALIDATION_COST * audio.validation_seconds / audio.seconds_per_update
     count = settings.keep_checkpoints + 2
     return Estimate(
         updates=settings.steps,
         gpus=gpus,
         shares=shares,
+        communication=told,
         seconds_per_update=seconds,
         training_hours=settings.steps * seconds / 3600,
         validation_hours=validations * per_validation / 3600,
@@ -196,6 +222,11 @@ def cautions(measured: Measured, audio: Audio, estimate: Estimate, settings: Tra
             shares.rounds > 1 and shares.idle_in_last_round > 0,
             f"{shares.idle_in_last_round} of {shares.gpus} are idle in the last of {shares.rounds} rounds of an "
             f"update; make batches.batches_per_step a multiple of {shares.gpus}",
+        ),
+        (
+            estimate.communication_share > MUCH_COMMUNICATION,
+            f"up to {estimate.communication_share:.0%} of an update is communication; use fewer GPUs or a faster "
+            "network, or raise batches.batch_seconds",
         ),
         (
             steps / 2 < warmup < steps,

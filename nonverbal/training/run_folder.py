@@ -12,14 +12,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from nonverbal.config import differences, dump
 from nonverbal.errors import UserError
 from nonverbal.files import locked, write_atomically
+from nonverbal.training.hardware import hardware
 
-PACKAGES = ("nonverbal", "torch", "transformers", "accelerate", "numpy", "soundfile", "deepspeed")
+PACKAGES = (
+    "nonverbal",
+    "torch",
+    "triton",
+    "transformers",
+    "accelerate",
+    "numpy",
+    "soundfile",
+    "deepspeed",
+    "mamba-ssm",
+)
 
 
 REMEDY = "put back what the run wrote there, or start with another --out"
@@ -94,7 +104,7 @@ class RunFolder:
         write_atomically(path, json.dumps(sha256, indent=1))
 
     def write_environment(self, **facts: Any) -> None:
-        """Add this launch's versions and ``facts`` to ``environment.json``."""
+        """Add this launch's versions, the first process's machine and ``facts`` to ``environment.json``."""
         path = self.folder / "environment.json"
         launches = _read(path, list) if path.exists() else []
         launches.append(
@@ -104,8 +114,7 @@ class RunFolder:
                 "python": platform.python_version(),
                 "platform": platform.platform(),
                 "packages": {name: _version(name) for name in PACKAGES},
-                "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-                "threads": torch.get_num_threads(),
+                **hardware(),
                 **facts,
             }
         )

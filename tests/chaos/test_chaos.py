@@ -124,6 +124,22 @@ def test_a_process_that_stops_without_dying(tmp_path, shards, count, victim):
     count(f"SIGSTOP of {victim}, timeout_minutes 0.2", True, seconds)
 
 
+def test_a_process_that_aborts_as_nccl_has_it(tmp_path, shards, count):
+    one, out = whole_run(shards, tmp_path / "one", *TWO), tmp_path / "aborted"
+    run = MarkedRun(shards, out, *TWO)
+    run.wait_for(lambda: done(run.out) > 2 and "rank 1" in run.victims())
+    os.kill(run.victims()["rank 1"], signal.SIGABRT)
+    seconds = run.ended()
+    said = run.said()
+    assert run.process.returncode == 128 + signal.SIGABRT
+    assert any("process 1 was ended by SIGABRT" in line and "lost contact with another" in line for line in said), said
+    assert "Traceback" not in run.log.read_text()
+    whole_run(shards, out, *TWO)
+    same = same_run(one, out)
+    count("SIGABRT of rank 1, two processes", same, seconds)
+    assert same
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A real file system of 700 KB."""

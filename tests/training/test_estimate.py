@@ -14,6 +14,7 @@ from toy import ToyObjective, toy_data
 
 from nonverbal.data.plan import BatchSettings, clip_table
 from nonverbal.errors import UserError
+from nonverbal.training.communication import communication
 from nonverbal.training.cost_table import figures, print_cost
 from nonverbal.training.estimate import Audio, CorpusPasses, Shares, audio_of, cautions, estimate, refusals
 from nonverbal.training.optimizer import OptimizerSettings
@@ -88,6 +89,53 @@ def test_passes_follow_steps_and_weights(make_shards):
     assert audio.validation_seconds == pytest.approx(1)
 
 
+@pytest.mark.parametrize(("zero", "rounds", "ways"), [(0, 2, 2), (1, 2, 2), (2, 1, 2), (2, 3, 4), (3, 1, 3), (3, 2, 6)])
+def test_a_ring_carries_all_bytes_each_way_round(zero, rounds, ways):
+    told = communication(parameters=5_000_000, zero=zero, gpus=4, rounds=rounds, gigabits=100)
+    # 20 MB fit one bucket; each GPU sends three of its four parts to the next.
+    assert told.bytes == ways * 15_000_000
+    assert told.seconds == pytest.approx(ways * (15_000_000 / 12.5e9 + 3 * 14e-6))
+
+
+def test_latency_grows_with_the_buckets():
+    small, large = (communication(number, 0, 8, 1, 1e9).seconds for number in (25 * 2**18, 25 * 2**18 + 1))
+    assert large == pytest.approx(2 * small, rel=1e-3)
+
+
+def test_wav2vec2_base_over_a_network_of_100_gigabits():
+    # 380 MB of gradients; on 64 GPUs nearly twice that leaves each, at 12.5 GB/s, and 15 buckets make 126 hops each.
+    told = communication(95_000_000, 0, 64, 1, 100)
+    assert told.bytes == pytest.approx(2 * 63 / 64 * 380e6)
+    assert told.seconds == pytest.approx(0.0599 + 0.0265, abs=1e-3)
+
+
+def test_communication_is_part_of_an_update_and_not_of_validation():
+    without, counted = (estimate(MEASURED, AUDIO, settings_of(), 8, 4, gigabits) for gigabits in (None, 10))
+    told = counted.communication
+    assert without.communication is None
+    assert without.communication_share == 0
+    assert told.bytes == 2 * 3 / 4 * 4 * 10**6
+    assert counted.seconds_per_update == pytest.approx(without.seconds_per_update + told.seconds)
+    assert counted.validation_hours == without.validation_hours
+    assert counted.communication_share == pytest.approx(told.seconds / (2 * 2 / 8 + told.seconds))
+    assert estimate(MEASURED, AUDIO, settings_of(), 8, 1, 10).communication is None
+
+
+def test_much_communication_is_warned_of(capsys):
+    cost = estimate(MEASURED, AUDIO, settings_of(), 8, 8, 0.2)
+    said = cautions(MEASURED, AUDIO, cost, settings_of())
+    assert any(line.startswith("up to 53% of an update is communication; use fewer GPUs") for line in said), said
+    print_cost(MEASURED, AUDIO, cost, said)
+    output = " ".join(capsys.readouterr().out.split())
+    assert "communication at most 0.28 s of an update, 53%; a GPU sends 7 MB" in output
+    assert "slowest link carries 0.2 Gb/s" in output
+    data = json.loads(json.dumps(figures(MEASURED, AUDIO, cost, said)))
+    assert data["communication"] == {"gigabits": 0.2, "bytes": 7e6, "seconds": pytest.approx(0.2802, abs=1e-4)}
+    assert data["communication_share"] == cost.communication_share
+    cost = estimate(MEASURED, AUDIO, settings_of(), 8, 8, 2)
+    assert not any("communication" in line for line in cautions(MEASURED, AUDIO, cost, settings_of()))
+
+
 def test_what_pretrain_refuses_is_told():
     said = refusals(ToyObjective(), settings_of(warmup_steps=5000, zero=2), micro_batches=8, gpus=16)
     assert all(text.startswith("nonverbal pretrain will refuse this: ") for text in said)
@@ -134,6 +182,16 @@ def test_first_updates_do_not_count(make_shards):
     assert clocked.counted() == ([1.0, 2.0], 0.25)
     clocked.begun, clocked.waited = [0.0, 9.0, 18.0, 27.0, *range(28, 32)], [5.0] * 3 + [0.5] * 4
     assert clocked.counted() == ([1.0] * 4, 0.5)
+
+
+def test_an_update_lasts_until_the_gpu_has_done_it(make_shards, monkeypatch):
+    clocked, waits = Clocked(toy_data(make_shards(CLIPS)), 1.0), []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(time.sleep(0.05)))
+    clocked._begin()
+    clocked._begin()
+    assert len(waits) == 2
+    assert clocked.begun[1] - clocked.begun[0] >= 0.05
 
 
 def test_measuring_trains_for_the_time_and_leaves_nothing(make_shards, tmp_path, monkeypatch):
@@ -221,6 +279,7 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, tmp_path):
     [
         (["--gpus=0"], "--gpus must be at least 1, but is 0"),
         (["--gpus=4", "--trainer.processes=8"], "--gpus is 4, but trainer.processes asks for 8; give one of the two"),
+        (["--network=0"], "--network must be above 0 Gb/s, but is 0"),
         (["--seconds=0"], "--seconds must be above 0, but is 0"),
         (["--json=nowhere/plan.json"], "--json: there is no folder nowhere; make it first"),
         (["--gpu=4"], "unknown key 'gpu' in the command line; did you mean 'gpus'?"),

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -174,3 +175,44 @@ def test_encoders_run_in_float32(tf32, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert encoders._device() == "cuda"
     assert not rounds_to_tf32()
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+@pytest.mark.gpu
+@gpu
+def test_a_run_on_a_gpu_meets_and_leaves_by_nccl(tmp_path, make_shards):
+    command = command_of(make_shards(CLIPS).folder, tmp_path / "run", "trainer.steps=3")
+    result = run(tmp_path, LEAVING, *command[1:], launcher=(*TORCHRUN, "1"))
+    assert result.returncode == 0, result.stderr
+    assert "has left its group" in result.stderr
+    assert "destroy_process_group" not in result.stderr
+    (launch,) = json.loads((tmp_path / "run/environment.json").read_text())
+    assert launch["nccl"] is not None
+    assert launch["cudnn"] is not None
+    assert launch["gpus"][0]["driver"] is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() != 1, reason="two processes must be made to share one GPU")
+def test_two_processes_on_one_gpu_are_told_so(tmp_path):
+    result = run(tmp_path, ADDING, launcher=(*TORCHRUN, "2"))
+    assert result.returncode != 0
+    assert "UserError: NCCL failed: " in result.stderr
+    assert "Each process needs a GPU of its own" in result.stderr
+
+
+@pytest.mark.gpu
+@gpu
+def test_a_gpu_convolves_float32_exactly(tmp_path, tf32):
+    torch.manual_seed(0)
+    x, weight = torch.randn(4, 512, 1000, device="cuda"), torch.randn(512, 512, 3, device="cuda")
+    exact = torch.nn.functional.conv1d(x.double(), weight.double())
+
+    def error():
+        return float((torch.nn.functional.conv1d(x, weight) - exact).norm() / exact.norm())
+
+    rounded = error()
+    Processes(None, 1.0, tmp_path)
+    assert error() < 1e-5 < rounded

@@ -1,25 +1,21 @@
 """From micro-batches of the plan to waveforms: a stock DataLoader whose sampler is the plan."""
 
-import contextlib
-import multiprocessing
-import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder
 from nonverbal.data.manifest import read_manifest
 from nonverbal.data.micro_batches import MicroBatch
 from nonverbal.data.plan import BatchSettings, ClipTable, clip_table, plan, plan_validation, share, stream
+from nonverbal.data.read_ahead import LEAST_AHEAD, check_shared_memory, micro_batches_ahead, read_ahead
 from nonverbal.data.units import UnitFolder, Units, frame_at, frame_count, frame_places
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, TargetSampler
 from nonverbal.seeding import Stream, generator
-from nonverbal.system import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -75,6 +71,12 @@ class ShardDataset(Dataset[Batch]):
             real_samples=real,
             corpus=request.corpus,
         )
+
+    def size(self, lengths: np.ndarray) -> int:
+        """Return the bytes of a batch of rows of ``lengths`` samples."""
+        targets = self.sampler(lengths, generator(self.seed, Stream.TARGETS, 0, 0))
+        waveforms = len(lengths) * int(lengths.max()) * np.dtype(np.int16).itemsize
+        return waveforms + sum(tensor.nbytes for tensor in targets.tensors.values())
 
     def _read(self, clips: np.ndarray, crop: float, out: np.ndarray) -> int:
         """Fill ``out`` from the clips, joined, cropped at the share ``crop`` of what is too much, or repeated.
@@ -169,11 +171,13 @@ def validation_requests(table: ClipTable, settings: BatchSettings, seed: int) ->
 class BatchStream:
     """The batches of a ``TrainingRequests``, in order, read ahead by worker processes."""
 
-    def __init__(self, dataset: ShardDataset, requests: TrainingRequests, workers: int, timeout: float) -> None:
-        self.dataset, self.requests, self.workers, self.timeout = dataset, requests, workers, timeout
+    def __init__(
+        self, dataset: ShardDataset, requests: TrainingRequests, workers: int, timeout: float, ahead: int
+    ) -> None:
+        self.dataset, self.requests, self.workers, self.timeout, self.ahead = dataset, requests, workers, timeout, ahead
 
     def __iter__(self) -> Iterator[Batch]:
-        return _read_ahead(self.dataset, self.requests, self.workers, self.timeout)
+        return read_ahead(self.dataset, self.requests, self.workers, self.timeout, self.ahead)
 
     def after(self, step: int) -> tuple[int, int]:
         """Return the (epoch, micro-batch) at which the stream goes on after ``step``, once its batches are read."""
@@ -219,73 +223,34 @@ class ShardData:
         )
 
     def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> BatchStream:
-        """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on."""
+        """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on.
+
+        Raises:
+            UserError: what is read ahead does not fit in shared memory.
+        """
         requests = TrainingRequests(self.table, self.settings, self.seed, steps, epoch, batch, rank, world)
-        return BatchStream(self.dataset, requests, self.workers, self.timeout)
+        of_a_step, ahead = len(range(rank, self.batches_per_step, world)), 0
+        if self.workers:
+            ahead = micro_batches_ahead(of_a_step, self.workers)
+            # Besides: those of validation, and those of a step while the next ones are taken, unless they are pinned.
+            held = 0 if torch.cuda.is_available() else 2 * of_a_step
+            in_workers = self.workers * (ahead + LEAST_AHEAD)
+            check_shared_memory((in_workers + held) * self._largest())
+        return BatchStream(self.dataset, requests, self.workers, self.timeout, ahead)
 
     def validation(self, rank: int, world: int) -> Iterable[Batch]:
         """Return process ``rank``'s batches of a validation pass."""
-        return _read_ahead(self.validation_dataset, self.validation_requests[rank::world], self.workers, self.timeout)
+        return read_ahead(self.validation_dataset, self.validation_requests[rank::world], self.workers, self.timeout)
 
-
-class _Told(Dataset[Batch | UserError]):
-    """Hands over what is wrong as an item: raised in a worker, it would come with the worker's traceback."""
-
-    def __init__(self, dataset: ShardDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, request: Request) -> Batch | UserError:
-        try:
-            return self.dataset[request]
-        except UserError as error:
-            return error
-
-
-def _read_ahead(dataset: ShardDataset, requests: Any, workers: int, timeout: float) -> Iterator[Batch]:
-    try:
-        for item in _loader(_Told(dataset), requests, workers, timeout):
-            if isinstance(item, UserError):
-                raise item
-            yield item
-    except (EOFError, ConnectionError) as error:
-        # What is left of a worker's pipe where it died while it wrote; torch has no word of its own for it.
-        raise RuntimeError("DataLoader worker exited unexpectedly in the middle of a batch") from error
-
-
-@contextlib.contextmanager
-def workers_watched() -> Iterator[None]:
-    """Say in one line that a worker has died or hangs, and leave none behind where the block fails.
-
-    Raises:
-        UserError: torch's signal handler has noticed it, at any place in the block, or the next batch did not come.
-    """
-    try:
-        yield
-    except BaseException as error:
-        # A worker that hangs would be waited for at exit, for ever; and that they are killed now is no news.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader"):
-            raise UserError(
-                f"a process that reads audio ahead has died or hangs ({str(error).strip(' .')}); if memory ran out, "
-                "lower trainer.workers or batches.batch_seconds; if the shards' disk does not answer, copy them to "
-                "another; run the same command again to continue from the last checkpoint"
-            ) from error
-        raise
-
-
-def _loader(dataset: _Told, requests: Any, workers: int, timeout: float) -> DataLoader[Batch | UserError]:
-    return DataLoader(
-        dataset,
-        sampler=requests,
-        timeout=timeout if workers else 0,
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_start_worker if workers else None,
-    )
+    def _largest(self) -> int:
+        """Return the bytes of the largest micro-batch that the settings allow: many short rows, or few long ones."""
+        budget = self.settings.batch_seconds * SAMPLE_RATE
+        sizes = []
+        for seconds in (self.settings.min_seconds, self.settings.max_seconds):
+            length = round(seconds * SAMPLE_RATE)
+            rows = min(int(budget) // length, self.settings.batch_rows or int(budget))
+            sizes.append(self.dataset.size(np.full(rows, length)))
+        return max(sizes)
 
 
 def tables(folders: list[ShardFolder]) -> tuple[ClipTable, ClipTable]:
@@ -321,12 +286,3 @@ def _refuse_leaks(folders: list[ShardFolder]) -> None:
                         f"{key} is in {other} in {where.folder} and in {split} in {folder.folder}; "
                         "prepare the corpora together, so that they are split together"
                     )
-
-
-def _start_worker(_: int) -> None:
-    # Signals of the run are the main process's affair: it finishes its step, saves, and then ends the workers.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    # A worker that outlives its process by seconds holds the lock of the run folder as long.
-    end_with_parent(signal.SIGKILL)
-    torch.set_num_threads(1)

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder
+from nonverbal.data.log_mel import EXCERPT, TABLE, LogMel, Spectra, excerpt_of, of_all
 from nonverbal.data.manifest import read_manifest
 from nonverbal.data.micro_batches import MicroBatch
 from nonverbal.data.plan import BatchSettings, ClipTable, clip_table, plan, plan_validation, share, stream
@@ -40,12 +41,14 @@ class ShardDataset(Dataset[Batch]):
         sampler: TargetSampler,
         seed: int,
         units: list[Units] | None = None,
+        log_mel: list[LogMel] | None = None,
     ) -> None:
         self.folders = folders
         self.table = table
         self.sampler = sampler
         self.seed = seed
         self.units = units
+        self.log_mel = log_mel
 
     def __getitem__(self, request: Request) -> Batch:
         """Return the batch of a request; a function of the request, the seed and the shards."""
@@ -53,13 +56,21 @@ class ShardDataset(Dataset[Batch]):
         crops = generator(self.seed, Stream.CROP, *place).random(len(micro_batch.clips))
         if request.corpus is not None:
             crops[:] = 0.5
-        waveforms = np.zeros((len(micro_batch.clips), int(micro_batch.lengths.max())), dtype=np.int16)
         targets = self.sampler(micro_batch.lengths, generator(self.seed, Stream.TARGETS, *place))
         if self.units is not None:
             targets.tensors["units"] = torch.from_numpy(self._units(micro_batch, crops))
+        if self.log_mel is not None:
+            targets.tensors |= self._statistics(micro_batch)
+        waveforms = np.zeros((len(micro_batch.clips), self._width(micro_batch.lengths)), dtype=np.int16)
         real = 0
-        for i, (clips, length) in enumerate(zip(micro_batch.clips, micro_batch.lengths, strict=True)):
-            real += self._read(clips, float(crops[i]), waveforms[i, :length])
+        for i, (clips, length) in enumerate(zip(micro_batch.clips, micro_batch.lengths.tolist(), strict=True)):
+            if self.log_mel is None:
+                row = self._read(clips, float(crops[i]), length, slice(0, length))
+            else:
+                part, reflected = excerpt_of(length, int(targets.tensors["starts"][i]))
+                row = np.pad(self._read(clips, float(crops[i]), length, part), reflected, "reflect")
+            waveforms[i, : len(row)] = row
+            real += min(length, int(self.table.samples[clips].sum()))
         return Batch(
             waveforms=torch.from_numpy(waveforms),
             lengths=torch.from_numpy(micro_batch.lengths.astype(np.int64)),
@@ -75,16 +86,25 @@ class ShardDataset(Dataset[Batch]):
     def size(self, lengths: np.ndarray) -> int:
         """Return the bytes of a batch of rows of ``lengths`` samples."""
         targets = self.sampler(lengths, generator(self.seed, Stream.TARGETS, 0, 0))
-        waveforms = len(lengths) * int(lengths.max()) * np.dtype(np.int16).itemsize
+        waveforms = len(lengths) * self._width(lengths) * np.dtype(np.int16).itemsize
         return waveforms + sum(tensor.nbytes for tensor in targets.tensors.values())
 
-    def _read(self, clips: np.ndarray, crop: float, out: np.ndarray) -> int:
-        """Fill ``out`` from the clips, joined, cropped at the share ``crop`` of what is too much, or repeated.
+    def _width(self, lengths: np.ndarray) -> int:
+        return int(lengths.max()) if self.log_mel is None else EXCERPT
 
-        Returns the samples of distinct audio in ``out``.
+    def _read(self, clips: np.ndarray, crop: float, length: int, part: slice) -> np.ndarray:
+        """Return ``part`` of a row of ``length``: clips joined, cropped at the share ``crop`` of what is too much.
+
+        Clips that are too short together are repeated.
         """
-        ends, first = self._cut(clips, crop, len(out))
-        last = min(first + len(out), int(ends[-1]))
+        ends, first = self._cut(clips, crop, length)
+        if int(ends[-1]) < length:
+            return np.resize(self._joined(clips, ends, 0, int(ends[-1])), length)[part]
+        return self._joined(clips, ends, first + part.start, first + part.stop)
+
+    def _joined(self, clips: np.ndarray, ends: np.ndarray, first: int, last: int) -> np.ndarray:
+        """Return samples ``first`` to ``last`` of clips that are joined and end at ``ends``, int16."""
+        out = np.empty(last - first, dtype=np.int16)
         for clip, end in zip(clips, ends, strict=True):
             begin = int(end) - int(self.table.samples[clip])
             start, stop = max(first, begin), min(last, int(end))
@@ -92,10 +112,7 @@ class ShardDataset(Dataset[Batch]):
                 folder = self.folders[self.table.folder[clip]]
                 row = int(self.table.row[clip])
                 out[start - first : stop - first] = folder.read(row, start - begin, stop - begin, "int16")
-        held = last - first
-        for start in range(held, len(out), held):
-            out[start : start + held] = out[: min(held, len(out) - start)]
-        return held
+        return out
 
     def _cut(self, clips: np.ndarray, crop: float, length: int) -> tuple[np.ndarray, int]:
         """Return where each of the joined clips ends, and the first sample of the crop."""
@@ -118,6 +135,16 @@ class ShardDataset(Dataset[Batch]):
                 begin = int(ends[j]) - int(self.table.samples[clip])
                 units[i, here] = own[frame_at(places[here] - begin, len(own))]
         return units
+
+    def _statistics(self, micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Return ``mean`` and ``deviation``, ``(N,)`` float32, of the log-mel spectrogram of each row's whole clips."""
+        assert self.log_mel is not None
+        rows = []
+        for clips in micro_batch.clips:
+            values = [self.log_mel[self.table.folder[clip]].values[self.table.row[clip]] for clip in clips]
+            rows.append(of_all(np.stack(values), self.table.samples[clips]))
+        both = torch.tensor(rows, dtype=torch.float32)
+        return {"mean": both[:, 0].clone(), "deviation": both[:, 1].clone()}
 
     def _name(self, clip: int) -> str:
         return f"{self.folders[self.table.folder[clip]].folder.name}:{self.table.row[clip]}"
@@ -196,17 +223,22 @@ class ShardData:
         workers: int,
         timeout: float = 600.0,
         units: UnitFolder | None = None,
+        spectra: Spectra | None = None,
     ) -> None:
         of_folders = None if units is None else [units.units(folder) for folder in folders]
         # Folder to the SHA-256 of its index: names what the batches hold.
         self.contents = {str(folder.folder): folder.sha256 for folder in folders}
         if units is not None:
             self.contents[str(units.folder)] = units.sha256
+        self.note = "" if spectra is None else f"\n{spectra.note}"
+        log_mel = None if spectra is None else spectra.tables
+        if log_mel is not None:
+            self.contents |= {str(f.folder / TABLE): t.sha256 for f, t in zip(folders, log_mel, strict=True)}
         self.table, self.validation_table = tables(folders)
         self.settings, self.seed, self.workers, self.timeout = settings, seed, workers, timeout
         self.batches_per_step = settings.batches_per_step
-        self.dataset = ShardDataset(folders, self.table, sampler, seed, of_folders)
-        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed, of_folders)
+        self.dataset = ShardDataset(folders, self.table, sampler, seed, of_folders, log_mel)
+        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed, of_folders, log_mel)
         self.validation_requests = validation_requests(self.validation_table, settings, seed)
 
     def describe(self) -> str:
@@ -220,6 +252,7 @@ class ShardData:
             f"of the audio {shares.cropped:.1%} is cropped away, {shares.repeated:.1%} repeated, "
             f"{shares.padded:.1%} of the batches is padding\n"
             f"validation: {len(self.validation_table.samples)} clips, {hours[1]:.2f} h"
+            f"{self.note}"
         )
 
     def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> BatchStream:

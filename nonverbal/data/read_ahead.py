@@ -106,7 +106,8 @@ def workers_watched() -> Iterator[None]:
         # A worker that hangs would be waited for at exit, for ever; and that they are killed now is no news.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _left.extend(_reading)
-        full = any(worker.exitcode == -signal.SIGBUS for workers in _reading.values() for worker in workers)
+        workers = [worker for children in _reading.values() for worker in children]
+        full = "Bus error" in str(error) or any(worker.exitcode == -signal.SIGBUS for worker in workers)
         for worker in multiprocessing.active_children():
             worker.kill()
         # What torch says of a worker that is gone or late, and of the thread that pins what workers send.

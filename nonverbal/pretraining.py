@@ -7,6 +7,7 @@ from typing import Literal, cast, get_args
 from nonverbal import config
 from nonverbal.data.batches import ShardData
 from nonverbal.data.index import open_shards
+from nonverbal.data.log_mel import spectra
 from nonverbal.data.plan import BatchSettings
 from nonverbal.data.units import UnitFolder, open_units
 from nonverbal.errors import UserError
@@ -58,18 +59,19 @@ class PretrainConfig:
 def build(settings: PretrainConfig) -> tuple[Objective, ShardData]:
     """Return the objective at its start, and its batches."""
     folders = [open_shards(folder) for folder in settings.data]
-    units = None
+    units, reading = None, None
     if settings.family == "hubert":
         units = _units(settings.hubert)
         objective = cast(Objective, build_hubert_objective(settings.hubert, units.clusters, settings.seed))
     elif settings.family == "ssam":
         objective = cast(Objective, build_ssam_objective(settings.ssam, settings.seed))
+        reading = spectra(folders)
     else:
         objective = cast(Objective, build_objective(settings.wav2vec2, settings.seed))
     trainer = settings.trainer
     timeout = 60 * trainer.timeout_minutes
     sampler = objective.target_sampler
-    data = ShardData(folders, settings.batches, sampler, settings.seed, trainer.workers, timeout, units)
+    data = ShardData(folders, settings.batches, sampler, settings.seed, trainer.workers, timeout, units, reading)
     return objective, data
 
 

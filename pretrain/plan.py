@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonverbal import cli, config
-from nonverbal.data.batches import workers_watched
+from nonverbal.data.read_ahead import workers_watched
 from nonverbal.errors import UserError
 from nonverbal.files import room_for, write_atomically
 from nonverbal.pretraining import PretrainConfig, build

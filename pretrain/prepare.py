@@ -2,28 +2,43 @@
 
 By path: ``python pretrain/prepare.py NAME=FOLDER ... --out SHARDS``. Every clip is decoded, checked, brought to 16 kHz
 mono and kept once; the ledger says what became of every file. ``nonverbal prepare --verify SHARDS`` compares shards
-with their index.
+with their index. ``nonverbal prepare --log-mel SHARDS`` adds what SSAM standardises clips by, so that it reads less.
 """
 
 import re
 from pathlib import Path
 
 from nonverbal import cli, config
-from nonverbal.data.prepare import PrepareConfig, prepare
+from nonverbal.data.prepare import PrepareConfig, available_processors, prepare
 from nonverbal.data.shards import verify
 from nonverbal.errors import UserError
+from nonverbal.files import room_for
 from nonverbal.paths import expanded
 
 
 def main(argv: list[str]) -> None:
-    """Prepare, or verify what was prepared."""
-    if argv[:1] == ["--verify"]:
+    """Prepare, verify what was prepared, or add to it what SSAM standardises clips by."""
+    if argv[:1] in (["--verify"], ["--log-mel"]):
+        option = argv[0]
         if len(argv) != 2:
-            raise UserError("--verify takes one folder of shards and nothing else: nonverbal prepare --verify SHARDS")
-        folder = Path(expanded(argv[1], "--verify"))
-        print(f"{folder}: {verify(folder)} files are as they were written")
+            raise UserError(f"{option} takes one folder of shards and nothing else: nonverbal prepare {option} SHARDS")
+        folder = Path(expanded(argv[1], option))
+        if option == "--log-mel":
+            add_log_mel(folder)
+        else:
+            print(f"{folder}: {verify(folder)} files are as they were written")
         return
     prepare(config.load(PrepareConfig, with_corpora(argv), prog="nonverbal prepare", description=__doc__))
+
+
+def add_log_mel(folder: Path) -> None:
+    """Write the mean and deviation of each part's log-mel spectrogram."""
+    # With torch and transformers, seconds to import.
+    from nonverbal.data.log_mel import TABLE, write_log_mel
+
+    with room_for(folder):
+        table = write_log_mel(folder, available_processors())
+    print(f"{folder / TABLE}: {len(table.values)} parts")
 
 
 def with_corpora(argv: list[str]) -> list[str]:

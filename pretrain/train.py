@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from nonverbal import cli, config
-from nonverbal.data.batches import workers_watched
+from nonverbal.data.read_ahead import workers_watched
 from nonverbal.files import room_for
 from nonverbal.models.ssam import use_scan
 from nonverbal.models.start import Account

@@ -1,25 +1,22 @@
 """From micro-batches of the plan to waveforms: a stock DataLoader whose sampler is the plan."""
 
-import contextlib
-import multiprocessing
-import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder
+from nonverbal.data.log_mel import EXCERPT, TABLE, LogMel, Spectra, excerpt_of, of_all
 from nonverbal.data.manifest import read_manifest
 from nonverbal.data.micro_batches import MicroBatch
 from nonverbal.data.plan import BatchSettings, ClipTable, clip_table, plan, plan_validation, share, stream
+from nonverbal.data.read_ahead import LEAST_AHEAD, check_shared_memory, micro_batches_ahead, read_ahead
 from nonverbal.data.units import UnitFolder, Units, frame_at, frame_count, frame_places
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch, TargetSampler
 from nonverbal.seeding import Stream, generator
-from nonverbal.system import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,14 @@ class ShardDataset(Dataset[Batch]):
         sampler: TargetSampler,
         seed: int,
         units: list[Units] | None = None,
+        log_mel: list[LogMel] | None = None,
     ) -> None:
         self.folders = folders
         self.table = table
         self.sampler = sampler
         self.seed = seed
         self.units = units
+        self.log_mel = log_mel
 
     def __getitem__(self, request: Request) -> Batch:
         """Return the batch of a request; a function of the request, the seed and the shards."""
@@ -57,13 +56,21 @@ class ShardDataset(Dataset[Batch]):
         crops = generator(self.seed, Stream.CROP, *place).random(len(micro_batch.clips))
         if request.corpus is not None:
             crops[:] = 0.5
-        waveforms = np.zeros((len(micro_batch.clips), int(micro_batch.lengths.max())), dtype=np.int16)
         targets = self.sampler(micro_batch.lengths, generator(self.seed, Stream.TARGETS, *place))
         if self.units is not None:
             targets.tensors["units"] = torch.from_numpy(self._units(micro_batch, crops))
+        if self.log_mel is not None:
+            targets.tensors |= self._statistics(micro_batch)
+        waveforms = np.zeros((len(micro_batch.clips), self._width(micro_batch.lengths)), dtype=np.int16)
         real = 0
-        for i, (clips, length) in enumerate(zip(micro_batch.clips, micro_batch.lengths, strict=True)):
-            real += self._read(clips, float(crops[i]), waveforms[i, :length])
+        for i, (clips, length) in enumerate(zip(micro_batch.clips, micro_batch.lengths.tolist(), strict=True)):
+            if self.log_mel is None:
+                row = self._read(clips, float(crops[i]), length, slice(0, length))
+            else:
+                part, reflected = excerpt_of(length, int(targets.tensors["starts"][i]))
+                row = np.pad(self._read(clips, float(crops[i]), length, part), reflected, "reflect")
+            waveforms[i, : len(row)] = row
+            real += min(length, int(self.table.samples[clips].sum()))
         return Batch(
             waveforms=torch.from_numpy(waveforms),
             lengths=torch.from_numpy(micro_batch.lengths.astype(np.int64)),
@@ -77,13 +84,28 @@ class ShardDataset(Dataset[Batch]):
             corpus=request.corpus,
         )
 
-    def _read(self, clips: np.ndarray, crop: float, out: np.ndarray) -> int:
-        """Fill ``out`` from the clips, joined, cropped at the share ``crop`` of what is too much, or repeated.
+    def size(self, lengths: np.ndarray) -> int:
+        """Return the bytes of a batch of rows of ``lengths`` samples."""
+        targets = self.sampler(lengths, generator(self.seed, Stream.TARGETS, 0, 0))
+        waveforms = len(lengths) * self._width(lengths) * np.dtype(np.int16).itemsize
+        return waveforms + sum(tensor.nbytes for tensor in targets.tensors.values())
 
-        Returns the samples of distinct audio in ``out``.
+    def _width(self, lengths: np.ndarray) -> int:
+        return int(lengths.max()) if self.log_mel is None else EXCERPT
+
+    def _read(self, clips: np.ndarray, crop: float, length: int, part: slice) -> np.ndarray:
+        """Return ``part`` of a row of ``length``: clips joined, cropped at the share ``crop`` of what is too much.
+
+        Clips that are too short together are repeated.
         """
-        ends, first = self._cut(clips, crop, len(out))
-        last = min(first + len(out), int(ends[-1]))
+        ends, first = self._cut(clips, crop, length)
+        if int(ends[-1]) < length:
+            return np.resize(self._joined(clips, ends, 0, int(ends[-1])), length)[part]
+        return self._joined(clips, ends, first + part.start, first + part.stop)
+
+    def _joined(self, clips: np.ndarray, ends: np.ndarray, first: int, last: int) -> np.ndarray:
+        """Return samples ``first`` to ``last`` of clips that are joined and end at ``ends``, int16."""
+        out = np.empty(last - first, dtype=np.int16)
         for clip, end in zip(clips, ends, strict=True):
             begin = int(end) - int(self.table.samples[clip])
             start, stop = max(first, begin), min(last, int(end))
@@ -91,10 +113,7 @@ class ShardDataset(Dataset[Batch]):
                 folder = self.folders[self.table.folder[clip]]
                 row = int(self.table.row[clip])
                 out[start - first : stop - first] = folder.read(row, start - begin, stop - begin, "int16")
-        held = last - first
-        for start in range(held, len(out), held):
-            out[start : start + held] = out[: min(held, len(out) - start)]
-        return held
+        return out
 
     def _cut(self, clips: np.ndarray, crop: float, length: int) -> tuple[np.ndarray, int]:
         """Return where each of the joined clips ends, and the first sample of the crop."""
@@ -117,6 +136,16 @@ class ShardDataset(Dataset[Batch]):
                 begin = int(ends[j]) - int(self.table.samples[clip])
                 units[i, here] = own[frame_at(places[here] - begin, len(own))]
         return units
+
+    def _statistics(self, micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
+        """Return ``mean`` and ``deviation``, ``(N,)`` float32, of the log-mel spectrogram of each row's whole clips."""
+        assert self.log_mel is not None
+        rows = []
+        for clips in micro_batch.clips:
+            values = [self.log_mel[self.table.folder[clip]].values[self.table.row[clip]] for clip in clips]
+            rows.append(of_all(np.stack(values), self.table.samples[clips]))
+        both = torch.tensor(rows, dtype=torch.float32)
+        return {"mean": both[:, 0].clone(), "deviation": both[:, 1].clone()}
 
     def _name(self, clip: int) -> str:
         return f"{self.folders[self.table.folder[clip]].folder.name}:{self.table.row[clip]}"
@@ -170,11 +199,13 @@ def validation_requests(table: ClipTable, settings: BatchSettings, seed: int) ->
 class BatchStream:
     """The batches of a ``TrainingRequests``, in order, read ahead by worker processes."""
 
-    def __init__(self, dataset: ShardDataset, requests: TrainingRequests, workers: int, timeout: float) -> None:
-        self.dataset, self.requests, self.workers, self.timeout = dataset, requests, workers, timeout
+    def __init__(
+        self, dataset: ShardDataset, requests: TrainingRequests, workers: int, timeout: float, ahead: int
+    ) -> None:
+        self.dataset, self.requests, self.workers, self.timeout, self.ahead = dataset, requests, workers, timeout, ahead
 
     def __iter__(self) -> Iterator[Batch]:
-        return _read_ahead(self.dataset, self.requests, self.workers, self.timeout)
+        return read_ahead(self.dataset, self.requests, self.workers, self.timeout, self.ahead)
 
     def after(self, step: int) -> tuple[int, int]:
         """Return the (epoch, micro-batch) at which the stream goes on after ``step``, once its batches are read."""
@@ -193,17 +224,22 @@ class ShardData:
         workers: int,
         timeout: float = 600.0,
         units: UnitFolder | None = None,
+        spectra: Spectra | None = None,
     ) -> None:
         of_folders = None if units is None else [units.units(folder) for folder in folders]
         # Folder to the SHA-256 of its index: names what the batches hold.
         self.contents = {str(folder.folder): folder.sha256 for folder in folders}
         if units is not None:
             self.contents[str(units.folder)] = units.sha256
+        self.note = "" if spectra is None else f"\n{spectra.note}"
+        log_mel = None if spectra is None else spectra.tables
+        if log_mel is not None:
+            self.contents |= {str(f.folder / TABLE): t.sha256 for f, t in zip(folders, log_mel, strict=True)}
         self.table, self.validation_table = tables(folders)
         self.settings, self.seed, self.workers, self.timeout = settings, seed, workers, timeout
         self.batches_per_step = settings.batches_per_step
-        self.dataset = ShardDataset(folders, self.table, sampler, seed, of_folders)
-        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed, of_folders)
+        self.dataset = ShardDataset(folders, self.table, sampler, seed, of_folders, log_mel)
+        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed, of_folders, log_mel)
         self.validation_requests = validation_requests(self.validation_table, settings, seed)
 
     def describe(self) -> str:
@@ -217,76 +253,38 @@ class ShardData:
             f"of the audio {shares.cropped:.1%} is cropped away, {shares.repeated:.1%} repeated, "
             f"{shares.padded:.1%} of the batches is padding\n"
             f"validation: {len(self.validation_table.samples)} clips, {hours[1]:.2f} h"
+            f"{self.note}"
         )
 
     def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> BatchStream:
-        """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on."""
+        """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on.
+
+        Raises:
+            UserError: what is read ahead does not fit in shared memory.
+        """
         requests = TrainingRequests(self.table, self.settings, self.seed, steps, epoch, batch, rank, world)
-        return BatchStream(self.dataset, requests, self.workers, self.timeout)
+        of_a_step, ahead = len(range(rank, self.batches_per_step, world)), 0
+        if self.workers:
+            ahead = micro_batches_ahead(of_a_step, self.workers)
+            # Besides: those of validation, and those of a step while the next ones are taken, unless they are pinned.
+            held = 0 if torch.cuda.is_available() else 2 * of_a_step
+            in_workers = self.workers * (ahead + LEAST_AHEAD)
+            check_shared_memory((in_workers + held) * self._largest())
+        return BatchStream(self.dataset, requests, self.workers, self.timeout, ahead)
 
     def validation(self, rank: int, world: int) -> Iterable[Batch]:
         """Return process ``rank``'s batches of a validation pass."""
-        return _read_ahead(self.validation_dataset, self.validation_requests[rank::world], self.workers, self.timeout)
+        return read_ahead(self.validation_dataset, self.validation_requests[rank::world], self.workers, self.timeout)
 
-
-class _Told(Dataset[Batch | UserError]):
-    """Hands over what is wrong as an item: raised in a worker, it would come with the worker's traceback."""
-
-    def __init__(self, dataset: ShardDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, request: Request) -> Batch | UserError:
-        try:
-            return self.dataset[request]
-        except UserError as error:
-            return error
-
-
-def _read_ahead(dataset: ShardDataset, requests: Any, workers: int, timeout: float) -> Iterator[Batch]:
-    try:
-        for item in _loader(_Told(dataset), requests, workers, timeout):
-            if isinstance(item, UserError):
-                raise item
-            yield item
-    except (EOFError, ConnectionError) as error:
-        # What is left of a worker's pipe where it died while it wrote; torch has no word of its own for it.
-        raise RuntimeError("DataLoader worker exited unexpectedly in the middle of a batch") from error
-
-
-@contextlib.contextmanager
-def workers_watched() -> Iterator[None]:
-    """Say in one line that a worker has died or hangs, and leave none behind where the block fails.
-
-    Raises:
-        UserError: torch's signal handler has noticed it, at any place in the block, or the next batch did not come.
-    """
-    try:
-        yield
-    except BaseException as error:
-        # A worker that hangs would be waited for at exit, for ever; and that they are killed now is no news.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader"):
-            raise UserError(
-                f"a process that reads audio ahead has died or hangs ({str(error).strip(' .')}); if memory ran out, "
-                "lower trainer.workers or batches.batch_seconds; if the shards' disk does not answer, copy them to "
-                "another; run the same command again to continue from the last checkpoint"
-            ) from error
-        raise
-
-
-def _loader(dataset: _Told, requests: Any, workers: int, timeout: float) -> DataLoader[Batch | UserError]:
-    return DataLoader(
-        dataset,
-        sampler=requests,
-        timeout=timeout if workers else 0,
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_start_worker if workers else None,
-    )
+    def _largest(self) -> int:
+        """Return the bytes of the largest micro-batch that the settings allow: many short rows, or few long ones."""
+        budget = self.settings.batch_seconds * SAMPLE_RATE
+        sizes = []
+        for seconds in (self.settings.min_seconds, self.settings.max_seconds):
+            length = round(seconds * SAMPLE_RATE)
+            rows = min(int(budget) // length, self.settings.batch_rows or int(budget))
+            sizes.append(self.dataset.size(np.full(rows, length)))
+        return max(sizes)
 
 
 def tables(folders: list[ShardFolder]) -> tuple[ClipTable, ClipTable]:
@@ -322,12 +320,3 @@ def _refuse_leaks(folders: list[ShardFolder]) -> None:
                         f"{key} is in {other} in {where.folder} and in {split} in {folder.folder}; "
                         "prepare the corpora together, so that they are split together"
                     )
-
-
-def _start_worker(_: int) -> None:
-    # Signals of the run are the main process's affair: it finishes its step, saves, and then ends the workers.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    # A worker that outlives its process by seconds holds the lock of the run folder as long.
-    end_with_parent(signal.SIGKILL)
-    torch.set_num_threads(1)

@@ -74,7 +74,9 @@ def write_shards(folder: Path, clips: list[Clip], parts: list[Part], megabytes: 
 
 
 def verify(folder: Path) -> int:
-    """Compare every shard, the table and the manifest with the index. Returns how many files are as they were.
+    """Compare every shard, the table and the manifest with the index, and ``log-mel.npy`` with ``log-mel.json``.
+
+    Returns how many files are as they were.
 
     Raises:
         UserError: one has changed or is missing; names all of them.
@@ -93,7 +95,13 @@ def verify(folder: Path) -> int:
             f"{', '.join(str(folder / name) for name in changed)} changed since index.json was written; copy them "
             "again from where they came, or remove the folder and prepare it again"
         )
-    return len(expected)
+    if not (folder / "log-mel.json").exists():
+        return len(expected)
+    # With torch and transformers, seconds to import.
+    from nonverbal.data.log_mel import open_log_mel
+
+    open_log_mel(opened)
+    return len(expected) + 1
 
 
 def _by_size(parts: list[Part], most: float) -> Iterator[list[Part]]:

@@ -196,13 +196,18 @@ def log_mel(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         last = lengths[:, None] - 1
         place = torch.arange(-(N_FFT // 2), waveforms.shape[1] + N_FFT // 2, device=waveforms.device).abs()
         place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
-        padded = waveforms.gather(1, place)
-        window = torch.hann_window(N_FFT, device=waveforms.device)
-        spectrum = torch.stft(padded, N_FFT, HOP, window=window, center=False, return_complex=True)
+        return log_mel_of_windows(waveforms.gather(1, place)), lengths // HOP + 1
+
+
+def log_mel_of_windows(samples: Tensor) -> Tensor:
+    """Return natural-log mel spectrograms, ``(N, F, 80)`` float32, of ``(N, 400 + 160 (F - 1))`` samples."""
+    with torch.autocast(samples.device.type, enabled=False):
+        window = torch.hann_window(N_FFT, device=samples.device)
+        spectrum = torch.stft(samples.float(), N_FFT, HOP, window=window, center=False, return_complex=True)
         power = spectrum.real.square() + spectrum.imag.square()
         # (N, 201, F) -> (N, F, 201) x (201, 80) -> (N, F, 80)
-        mel = power.transpose(1, 2) @ mel_filters(waveforms.device)
-        return (mel + torch.finfo(torch.float32).eps).log(), lengths // HOP + 1
+        mel = power.transpose(1, 2) @ mel_filters(samples.device)
+        return (mel + torch.finfo(torch.float32).eps).log()
 
 
 @lru_cache(maxsize=8)

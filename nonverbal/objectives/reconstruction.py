@@ -18,7 +18,16 @@ from torch import Tensor, nn
 
 from nonverbal.errors import UserError
 from nonverbal.models import ssam
-from nonverbal.models.audio_mamba import BANDS, FRAMES, HOP, TIMES, AudioMambaForPreTraining, log_mel, standardise
+from nonverbal.models.audio_mamba import (
+    BANDS,
+    FRAMES,
+    HOP,
+    TIMES,
+    AudioMambaForPreTraining,
+    log_mel,
+    log_mel_of_windows,
+    standardise,
+)
 from nonverbal.models.scan_choice import Scan
 from nonverbal.models.ssam import Architecture
 from nonverbal.models.start import Account
@@ -28,6 +37,9 @@ from nonverbal.paths import PathOrName
 
 PATCHES = TIMES * BANDS
 """Of a row."""
+
+FLAT = 1e-4
+"""Deviation of a log-mel spectrogram below which it is of digital silence, whose values are all alike."""
 
 AT_MEAN = 0.97
 """Error over that of predicting the spectrogram's mean everywhere, above which nothing has been learned."""
@@ -96,14 +108,25 @@ class ReconstructionObjective(nn.Module):
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over the patches that count."""
-        mask, starts = batch.targets.tensors["mask"], batch.targets.tensors["starts"]
+        mask = batch.targets.tensors["mask"]
         with torch.no_grad():
-            mel, frames = log_mel(batch.waveforms, batch.lengths)
-            # The whole row is standardised before it is cut.
-            cut = self.model.crop(standardise(mel, frames, correction=0), frames, starts)
+            cut = self._cut(batch)
         predictions = self.model.predict(cut, mask)
         with torch.autocast(cut.device.type, enabled=False):
             return self._loss((predictions.float() - cut).square().mean(-1), cut, mask)
+
+    def _cut(self, batch: Batch) -> Tensor:
+        """Return the patches ``(N, 250, 64)`` of two seconds of each row, standardised as the whole of it."""
+        targets = batch.targets.tensors
+        frames = batch.lengths // HOP + 1
+        if "mean" not in targets:
+            mel, _ = log_mel(batch.waveforms, batch.lengths)
+            return self.model.crop(standardise(mel, frames, correction=0), frames, targets["starts"])
+        # The waveforms are the windows of the two seconds alone.
+        mean, deviation = targets["mean"][:, None, None], targets["deviation"][:, None, None]
+        mel = (log_mel_of_windows(batch.waveforms) - mean) / (deviation + 1e-8)
+        mel = mel.where(deviation > FLAT, 0)
+        return self.model.crop(mel, frames.clamp(max=FRAMES), torch.zeros_like(frames))
 
     def part(self, name: str) -> Part:
         """Return where a parameter stands."""

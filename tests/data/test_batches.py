@@ -1,14 +1,10 @@
-import multiprocessing
-import os
 import pickle
-import signal
-import time
 
 import numpy as np
 import pytest
 import torch
 
-from nonverbal.data.batches import Request, ShardData, ShardDataset, tables, workers_watched
+from nonverbal.data.batches import Request, ShardData, ShardDataset, tables
 from nonverbal.data.micro_batches import MicroBatch
 from nonverbal.data.plan import BatchSettings, clip_table
 from nonverbal.errors import UserError
@@ -115,48 +111,6 @@ def test_worker_processes_give_the_batches_of_none(shards):
     for (step, position, waveforms, ids), other in zip(alone, read_ahead, strict=True):
         assert (step, position, ids) == (other[0], other[1], other[3])
         assert torch.equal(waveforms, other[2])
-
-
-@pytest.fixture
-def restored_sigchld():
-    before = signal.getsignal(signal.SIGCHLD)
-    yield
-    signal.signal(signal.SIGCHLD, before)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_what_a_worker_finds_wrong_is_told_in_one_line(shards, workers):
-    path = shards.folder / "train-000000.tar"
-    path.write_bytes(bytes(path.stat().st_size))
-    data = ShardData([shards], BatchSettings(batch_seconds=10), count_frames, 0, workers)
-    with pytest.raises(UserError, match=r"^.*train-000000.tar: the audio at byte \d+ cannot be decoded [^\n]*$"):
-        next(iter(data.training(range(9), 0, 0, 0, 1)))
-
-
-def hang(lengths, random):
-    """A target sampler that never answers, as a disk may not."""
-    time.sleep(1000)
-
-
-def read_under_watch(data, killed):
-    with workers_watched():
-        batches = iter(data.training(range(1000), 0, 0, 0, 1))
-        next(batches)
-        if killed:
-            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-        for _ in batches:
-            pass
-
-
-@pytest.mark.parametrize(
-    ("sampler", "timeout", "told"),
-    # Which of the two torch says depends on whether it hears of the death by signal or by looking.
-    [(count_frames, 60, "(is killed by signal: Killed|exited unexpectedly)"), (hang, 2, "timed out after 2 seconds")],
-)
-def test_a_worker_that_dies_or_hangs_is_told_in_one_line(shards, restored_sigchld, sampler, timeout, told):
-    data = ShardData([shards], BatchSettings(batch_seconds=10), sampler, 0, workers=1, timeout=timeout)
-    with pytest.raises(UserError, match=f"reads audio ahead has died or hangs .*{told}.*continue"):
-        read_under_watch(data, killed=sampler is count_frames)
 
 
 def test_several_folders_in_one_run(make_shards):

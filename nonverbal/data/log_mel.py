@@ -1,0 +1,164 @@
+"""Mean and deviation of each part's log-mel spectrogram, kept beside the shards, so that SSAM reads two seconds alone.
+
+SSAM (Yadav and Tan, Interspeech 2024) standardises the spectrogram of a whole clip, and then uses two seconds of it.
+``nonverbal prepare --log-mel SHARDS`` writes ``log-mel.npy`` and, last, ``log-mel.json``, which says by the SHA-256 of
+``index.json`` to which shards it belongs. The shards and their index stay as they are.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nonverbal.data.index import ShardFolder, open_shards
+from nonverbal.data.progress import progress
+from nonverbal.data.workers import over_processes
+from nonverbal.errors import UserError
+from nonverbal.files import locked, write_atomically
+from nonverbal.models.audio_mamba import FRAMES, HOP, N_FFT, log_mel
+
+FORMAT, VERSION = "nonverbal-log-mel", 1
+TABLE, FACTS = "log-mel.npy", "log-mel.json"
+
+EXCERPT = N_FFT + (FRAMES - 1) * HOP
+"""Samples in the windows of two seconds' frames."""
+
+CHUNK = 256
+"""Parts that a process takes at a time."""
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """The table of one folder of shards."""
+
+    values: np.ndarray
+    """``(parts, 2)`` float32: mean and population deviation of all values of a part's log-mel spectrogram."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """How SSAM's rows are read."""
+
+    tables: list[LogMel] | None
+    """Of all folders; ``None`` where one has none, so that whole rows are read."""
+    note: str
+    """What to say of it."""
+
+
+def spectra(folders: list[ShardFolder]) -> Spectra:
+    """Open the folders' tables, and say what is read.
+
+    Raises:
+        UserError: a table is damaged, or of other shards.
+    """
+    tables = [open_log_mel(folder) for folder in folders]
+    lacking = [str(folder.folder) for folder, table in zip(folders, tables, strict=True) if table is None]
+    if not lacking:
+        note = f"read: two seconds of a row, standardised by its clips' mean and deviation ({TABLE})"
+        return Spectra([table for table in tables if table is not None], note)
+    makes = "; ".join(f"nonverbal prepare --log-mel {folder}" for folder in lacking)
+    note = f"read: whole rows, to standardise them; a new run reads two seconds alone, which is faster, after {makes}"
+    return Spectra(None, note)
+
+
+def open_log_mel(shards: ShardFolder) -> LogMel | None:
+    """Open the table of a folder of shards, memory-mapped; ``None`` where there is none.
+
+    Raises:
+        UserError: it is damaged, or of other shards.
+    """
+    path = shards.folder / FACTS
+    again = f"make it again with: nonverbal prepare --log-mel {shards.folder}"
+    if not path.exists():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        kind, of, sha256 = (facts["format"], facts["version"]), facts["index"], facts["files"][TABLE]
+        with open(shards.folder / TABLE, "rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        values: np.ndarray = np.load(shards.folder / TABLE, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
+        raise UserError(f"{path} and {TABLE} cannot be read ({error!r}); {again}") from error
+    if kind != (FORMAT, VERSION) or of != shards.sha256 or not same or values.shape != (len(shards.table), 2):
+        raise UserError(f"{shards.folder / TABLE} does not belong to {path} and to the shards beside it; {again}")
+    return LogMel(values, sha256)
+
+
+def write_log_mel(folder: Path, processes: int) -> LogMel:
+    """Compute the table of a folder of shards, over processes, and write it. What is there is replaced.
+
+    Raises:
+        UserError: audio cannot be read, or a process was ended from outside.
+    """
+    shards = open_shards(folder)
+    values = np.zeros((len(shards.table), 2), dtype=np.float32)
+    with locked(folder), progress("log-mel spectrograms", len(values), "parts") as advance:
+        for done in over_processes(partial(_measured, str(folder)), _chunks(len(values)), processes):
+            rows = done.item
+            if done.result is None:
+                raise UserError(f"{folder}: reading parts {rows.start} to {rows.stop - 1} ended in {done.crash}")
+            values[rows.start : rows.stop] = done.result
+            advance(len(rows))
+        (folder / FACTS).unlink(missing_ok=True)
+        unfinished = folder / f".{TABLE}.new.npy"
+        np.save(unfinished, values)
+        os.replace(unfinished, folder / TABLE)
+        sha256 = hashlib.sha256((folder / TABLE).read_bytes()).hexdigest()
+        facts = {"format": FORMAT, "version": VERSION, "index": shards.sha256, "files": {TABLE: sha256}}
+        write_atomically(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+    return LogMel(values, sha256)
+
+
+def statistics(waveform: np.ndarray) -> tuple[float, float]:
+    """Return mean and population deviation of the log-mel spectrogram of a waveform ``(T,)``, float32 in [-1, 1]."""
+    mel, _ = log_mel(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+    values = mel.double()
+    return float(values.mean()), float(values.std(correction=0))
+
+
+def of_all(values: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
+    """Return mean and deviation over the frames of several clips.
+
+    Args:
+        values: ``(clips, 2)``, those of each.
+        samples: ``(clips,)``, their lengths.
+    """
+    mean, deviation = values.astype(np.float64).T
+    weights = (samples // HOP + 1) / (samples // HOP + 1).sum()
+    together = float((weights * mean).sum())
+    return together, float(np.sqrt((weights * (deviation**2 + (mean - together) ** 2)).sum()))
+
+
+def excerpt_of(length: int, start: int) -> tuple[slice, tuple[int, int]]:
+    """Return the samples of a row that the windows of two seconds' frames see, and how many to reflect at their ends.
+
+    With these reflected, as at the ends of the row, they are at most ``EXCERPT``; a shorter row has fewer frames.
+
+    Args:
+        length: of the row.
+        start: its first frame that is used; with 200 frames or fewer it is 0.
+    """
+    first = start * HOP - N_FFT // 2
+    begin, end = max(first, 0), min(first + EXCERPT, length)
+    return slice(begin, end), (begin - first, min(first + EXCERPT - end, N_FFT // 2))
+
+
+def _chunks(parts: int) -> list[range]:
+    return [range(first, min(first + CHUNK, parts)) for first in range(0, parts, CHUNK)]
+
+
+def _measured(folder: str, rows: range) -> np.ndarray:
+    torch.set_num_threads(1)
+    shards = _opened(folder)
+    return np.array([statistics(shards.read(row)) for row in rows], dtype=np.float32)
+
+
+@cache
+def _opened(folder: str) -> ShardFolder:
+    return open_shards(Path(folder))

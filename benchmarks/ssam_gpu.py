@@ -5,9 +5,11 @@
 Each figure is printed, a line of JSON, as it is made. Errors are the largest difference from the plain scan in float64
 on the device, over the largest value, of the output and of each gradient. Seconds are medians of passes, by the
 device's clock. ``gb_per_second`` counts what any scan has to move: u, delta, z and the output forward, and backward the
-same with three gradients more; ``over_plain`` is the plain scan's time over this one's. A step is bf16 pretraining from
-waveforms that lie on the device: loss, backward pass and fused AdamW; ``scan_share`` is the time of its scans, timed
-alone on the same shapes, over the step's. ``--tune`` times other shapes of the Triton kernel's programs.
+same with three gradients more; ``seconds_host`` are those until the host has issued all of it; ``over_plain`` is the
+plain scan's time over this one's. A step is bf16 pretraining from waveforms that lie on the device: loss, backward pass
+and fused AdamW; ``scan_share`` is the time of its scans, timed alone on the same shapes, over the step's. ``longest``
+are the device's kernels that take longest in a step, in microseconds. ``--tune`` times other shapes of the Triton
+kernel's programs.
 """
 
 import argparse
@@ -99,7 +101,7 @@ def tune(device: torch.device, rows: int) -> Iterator[Figures]:
     """Yield the seconds of the Triton kernel for other shapes of its programs."""
     from nonverbal.models import triton_scan
 
-    for chunk, block, warps in ((8, 64, 1), (8, 32, 1), (8, 128, 2), (4, 128, 1), (4, 64, 1)):
+    for chunk, block, warps in ((8, 64, 1), (4, 128, 1), (4, 64, 1), (8, 32, 1), (8, 128, 2)):
         triton_scan.CHUNK, triton_scan.BLOCK, triton_scan.WARPS = chunk, block, warps
         for (size, width), count in itertools.product(WIDTHS.items(), (rows, rows // 4)):
             what = {"part": "tune", "chunk": chunk, "block": block, "warps": warps, "size": size, "rows": count}
@@ -153,7 +155,11 @@ def speed(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
         torch.autograd.grad(selective_scan(*given, scan=scan), given, ones)
 
     ahead, seconds = median_seconds(forward, given[0].device), median_seconds(both, given[0].device)
-    return {"seconds": seconds, "seconds_forward": ahead, "gb_per_second": 11 * moved / seconds / 1e9}
+    started = time.perf_counter()
+    both()
+    host = time.perf_counter() - started
+    gb_per_second = 11 * moved / seconds / 1e9
+    return {"seconds": seconds, "seconds_forward": ahead, "seconds_host": host, "gb_per_second": gb_per_second}
 
 
 def conv_speed(scan: Scan, shape: tuple[int, int, int], device: torch.device) -> Figures:
@@ -192,8 +198,22 @@ def step(scan: Scan, width: int, rows: int, device: torch.device) -> Figures:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds = median_seconds(work, device)
-    gigabytes = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None
-    return {"seconds": seconds, "clips_per_second": rows / seconds, "gigabytes": gigabytes}
+    figures = {"seconds": seconds, "clips_per_second": rows / seconds}
+    if device.type == "cuda":
+        figures |= {"gigabytes": torch.cuda.max_memory_allocated() / 1e9, "longest": longest(work)}
+    return figures
+
+
+def longest(work: Callable[[], object], count: int = 15) -> Figures:
+    """Return the microseconds of the device's kernels that take longest in all, by the beginning of their names."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        work()
+        torch.cuda.synchronize()
+    sums: dict[str, float] = {}
+    for event in profile.events() or []:
+        name = event.name[:60]
+        sums[name] = sums.get(name, 0.0) + event.device_time_total
+    return dict(sorted(sums.items(), key=lambda item: -item[1])[:count])
 
 
 def median_seconds(work: Callable[[], object], device: torch.device) -> float:

@@ -74,19 +74,24 @@ def scan_forward(
             y = y + (skip * x,)
         # The state before this chunk was written after the one before it.
         before = kept - STATES * width if KEEP else kept
+        h_next = tl.load(before, mask=own & (t0 > 0), other=0.0)
         for s in range(STATES):
             rate = tl.load(a + s * width, mask=own, other=0.0)
-            h = tl.load(before + s * width, mask=own & (t0 > 0), other=0.0)
+            h = h_next
+            # Of the next state, while this one is computed.
+            h_next = tl.load(before + (s + 1) * width, mask=own & (t0 > 0) & (s + 1 < STATES), other=0.0)
             summed = ()
             for k in tl.static_range(CHUNK):
                 h = tl.exp2(dt[k] * rate) * h + into[k] * tl.load(b + s * padded + t0 + k)
                 summed = summed + (y[k] + h * tl.load(c + s * padded + t0 + k),)
             y = summed
             tl.store(kept + s * width, h, mask=own & (t0 + CHUNK < steps))
+        gated = ()
         for k in tl.static_range(CHUNK):
-            inside = own & (t0 + k < steps)
-            gate = tl.load(z + k * z_step, mask=inside, other=0.0).to(tl.float32)
-            tl.store(out + k * width, y[k] * gate * _sigmoid(gate), mask=inside)
+            gate = tl.load(z + k * z_step, mask=own & (t0 + k < steps), other=0.0).to(tl.float32)
+            gated = gated + (y[k] * gate * _sigmoid(gate),)
+        for k in tl.static_range(CHUNK):
+            tl.store(out + k * width, gated[k], mask=own & (t0 + k < steps))
         tl.debug_barrier()
         u += CHUNK * u_step
         delta += CHUNK * delta_step
@@ -153,20 +158,26 @@ def scan_backward(
             gy = gy + (g * gate * _sigmoid(gate),)
             from_state = from_state + (tl.zeros((BLOCK,), tl.float32),)
             from_decay = from_decay + (tl.zeros((BLOCK,), tl.float32),)
+        h_next = tl.load(kept, mask=own & (t0 > 0), other=0.0)
+        dh_next = tl.load(reach, mask=own & (back > 0), other=0.0)
         for s in range(STATES):
             rate = tl.load(a + s * width, mask=own, other=0.0)
-            h = tl.load(kept + s * width, mask=own & (t0 > 0), other=0.0)
-            dh = tl.load(reach + s * width, mask=own & (back > 0), other=0.0)
+            h = h_next
+            dh = dh_next
+            h_next = tl.load(kept + (s + 1) * width, mask=own & (t0 > 0) & (s + 1 < STATES), other=0.0)
+            dh_next = tl.load(reach + (s + 1) * width, mask=own & (back > 0) & (s + 1 < STATES), other=0.0)
             summed_a = tl.load(da + s * width, mask=own & (back > 0), other=0.0)
             at = s * padded + t0
-            decay = ()
-            was = ()
             bt = ()
             ct = ()
-            summed = ()
+            # All before the first store, past which no load is moved.
             for k in tl.static_range(CHUNK):
                 bt = bt + (tl.load(b + at + k),)
                 ct = ct + (tl.load(c + at + k),)
+            decay = ()
+            was = ()
+            summed = ()
+            for k in tl.static_range(CHUNK):
                 decay = decay + (tl.exp2(dt[k] * rate),)
                 was = was + (decay[k] * h,)
                 h = was[k] + into[k] * bt[k]
@@ -188,6 +199,8 @@ def scan_backward(
             from_decay = decays
             tl.store(reach + s * width, dh, mask=own)
             tl.store(da + s * width, summed_a, mask=own)
+        slopes = ()
+        opened = ()
         for k in tl.static_range(CHUNK):
             # Read again, rather than kept in registers.
             inside = own & (t0 + k < steps)
@@ -196,13 +209,16 @@ def scan_backward(
             gate = tl.load(z + k * z_step, mask=inside, other=0.0).to(tl.float32)
             g = tl.load(grad + k * width, mask=inside, other=0.0).to(tl.float32)
             open = _sigmoid(gate)
+            opened = opened + (g * y[k] * open * (1.0 + gate * (1.0 - open)),)
             slope = (from_state[k] * x + from_decay[k] * 0.6931471805599453) * _sigmoid(raw)
-            slope = tl.where(inside, slope, 0.0)
-            tl.store(dz + k * width, g * y[k] * open * (1.0 + gate * (1.0 - open)), mask=inside)
-            tl.store(du + k * width, from_state[k] * dt[k] + gy[k] * skip, mask=inside)
-            tl.store(ddelta + k * width, slope, mask=inside)
+            slopes = slopes + (tl.where(inside, slope, 0.0),)
             dskip += gy[k] * x
-            dadd += slope
+            dadd += slopes[k]
+        for k in tl.static_range(CHUNK):
+            inside = own & (t0 + k < steps)
+            tl.store(du + k * width, from_state[k] * dt[k] + gy[k] * skip, mask=inside)
+            tl.store(ddelta + k * width, slopes[k], mask=inside)
+            tl.store(dz + k * width, opened[k], mask=inside)
         tl.debug_barrier()
         u -= CHUNK * u_step
         delta -= CHUNK * delta_step
@@ -217,20 +233,21 @@ def scan_backward(
 
 
 @triton.jit
-def _at(x, t, steps, step, own):
-    """Read steps ``t`` of the channels ``x`` points to, ``(steps, channels)``; zeros where there is no such step."""
-    mask = own[None, :] & ((t >= 0) & (t < steps))[:, None]
-    return tl.load(x[None, :] + t.to(tl.int64)[:, None] * step, mask=mask, other=0.0).to(tl.float32)
+def _rows(x, t, steps, step, own, COUNT: tl.constexpr):
+    """Read ``COUNT`` steps from ``t`` on of the channels ``x`` points to; zeros where there is no such step."""
+    rows = ()
+    x += t.to(tl.int64) * step
+    for k in tl.static_range(COUNT):
+        rows = rows + (tl.load(x + k * step, mask=own & (t + k >= 0) & (t + k < steps), other=0.0).to(tl.float32),)
+    return rows
 
 
 @triton.jit
-def _convolve(x, weight, bias, t, steps, step, width, own, TAPS: tl.constexpr):
-    """Sum up what steps ``t`` see, before SiLU."""
-    total = tl.load(bias, mask=own, other=0.0)[None, :]
+def _taps(weight, width, own, TAPS: tl.constexpr):
+    taps = ()
     for j in tl.static_range(TAPS):
-        seen = _at(x, t - (TAPS - 1) + j, steps, step, own)
-        total = total + tl.load(weight + j * width, mask=own, other=0.0)[None, :] * seen
-    return total
+        taps = taps + (tl.load(weight + j * width, mask=own, other=0.0),)
+    return taps
 
 
 @triton.jit(do_not_specialize=["steps"])
@@ -238,16 +255,22 @@ def conv_forward(
     x, weight, bias, out, steps, width, row, step,
     TAPS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """``STEPS`` steps of a block of channels, which lie in registers."""
     blocks, spans = tl.cdiv(width, BLOCK), tl.cdiv(steps, STEPS)
-    block = tl.program_id(0) % blocks
+    channel = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     span = tl.program_id(0) // blocks
     n = (span // spans).to(tl.int64)
-    channel = block * BLOCK + tl.arange(0, BLOCK)
+    t = span % spans * STEPS
     own = channel < width
-    t = (span % spans).to(tl.int64) * STEPS + tl.arange(0, STEPS)
-    total = _convolve(x + n * row + channel, weight + channel, bias + channel, t, steps, step, width, own, TAPS)
-    place = (n * steps + t)[:, None] * width + channel[None, :]
-    tl.store(out + place, total * _sigmoid(total), mask=own[None, :] & (t < steps)[:, None])
+    taps = _taps(weight + channel, width, own, TAPS)
+    add = tl.load(bias + channel, mask=own, other=0.0)
+    seen = _rows(x + n * row + channel, t - (TAPS - 1), steps, step, own, STEPS + TAPS - 1)
+    out += (n * steps + t) * width + channel
+    for k in tl.static_range(STEPS):
+        total = add
+        for j in tl.static_range(TAPS):
+            total += taps[j] * seen[k + j]
+        tl.store(out + k * width, total * _sigmoid(total), mask=own & (t + k < steps))
 
 
 @triton.jit(do_not_specialize=["steps"])
@@ -255,38 +278,46 @@ def conv_backward(
     x, weight, bias, grad, dx, dweight, dbias, steps, width, row, step,
     TAPS: tl.constexpr, STEPS: tl.constexpr, TILES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Gradients: ``dweight`` and ``dbias`` are partial sums, ``(N x spans, W, D)`` and ``(N x spans, D)``."""
+    """``TILES`` times ``STEPS`` steps. Partial sums: ``dweight (N x spans, W, D)``, ``dbias (N x spans, D)``."""
     blocks, spans = tl.cdiv(width, BLOCK), tl.cdiv(steps, STEPS * TILES)
     channel = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     span = (tl.program_id(0) // blocks).to(tl.int64)
-    own = channel < width
     n = span // spans
+    own = channel < width
     x += n * row + channel
     grad += n * steps * width + channel
     dx += n * steps * width + channel
-    weight += channel
-    bias += channel
+    taps = _taps(weight + channel, width, own, TAPS)
+    add = tl.load(bias + channel, mask=own, other=0.0)
     sum_bias = tl.zeros((BLOCK,), tl.float32)
     sums = ()
     for _ in tl.static_range(TAPS):
         sums = sums + (tl.zeros((BLOCK,), tl.float32),)
     for tile in range(TILES):
-        t = (span % spans * TILES + tile) * STEPS + tl.arange(0, STEPS)
-        total = tl.zeros((STEPS, BLOCK), tl.float32)
+        t = ((span % spans) * TILES + tile) * STEPS
+        # A step reaches the sums of itself and of the steps after it.
+        seen = _rows(x, t - (TAPS - 1), steps, step, own, STEPS + 2 * (TAPS - 1))
+        given = _rows(grad, t, steps, width, own, STEPS + TAPS - 1)
+        reach = ()
+        for k in tl.static_range(STEPS + TAPS - 1):
+            total = add
+            for j in tl.static_range(TAPS):
+                total += taps[j] * seen[k + j]
+            open = _sigmoid(total)
+            reach = reach + (given[k] * open * (1.0 + total * (1.0 - open)),)
+        for k in tl.static_range(STEPS):
+            sum_bias += reach[k]
+            back = tl.zeros((BLOCK,), tl.float32)
+            for j in tl.static_range(TAPS):
+                back += taps[TAPS - 1 - j] * reach[k + j]
+            tl.store(dx + (t + k) * width, back, mask=own & (t + k < steps))
+        summed = ()
         for j in tl.static_range(TAPS):
-            # A step reaches the sums of itself and of the steps after it.
-            reached = _convolve(x, weight, bias, t + j, steps, step, width, own, TAPS)
-            g = _at(grad, t + j, steps, width, own)
-            open = _sigmoid(reached)
-            g *= open * (1.0 + reached * (1.0 - open))
-            total += tl.load(weight + (TAPS - 1 - j) * width, mask=own, other=0.0)[None, :] * g
-            if j == 0:
-                sum_bias += tl.sum(g, 0)
-                summed = ()
-                for i in tl.static_range(TAPS):
-                    summed = summed + (sums[i] + tl.sum(g * _at(x, t - (TAPS - 1) + i, steps, step, own), 0),)
-                sums = summed
-        tl.store(dx[None, :] + t[:, None] * width, total, mask=own[None, :] & (t < steps)[:, None])
+            total = sums[j]
+            for k in tl.static_range(STEPS):
+                total += reach[k] * seen[k + j]
+            summed = summed + (total,)
+        sums = summed
     tl.store(dbias + span * width + channel, sum_bias, mask=own)
-    for i in tl.static_range(TAPS):
-        tl.store(dweight + (span * TAPS + i) * width + channel, sums[i], mask=own)
+    for j in tl.static_range(TAPS):
+        tl.store(dweight + (span * TAPS + j) * width + channel, sums[j], mask=own)

@@ -19,7 +19,7 @@ CHUNK = 8
 BLOCK, WARPS = 64, 1
 """Channels of a program, and its warps: two channels a lane."""
 
-CONV_STEPS, CONV_TILES, CONV_BLOCK, CONV_WARPS = 8, 8, 128, 8
+CONV_STEPS, CONV_TILES, CONV_BLOCK, CONV_WARPS = 8, 8, 64, 1
 """Steps that a program of the convolution works on at once, how often one of the backward pass does so before it writes
 its sums, its channels, and its warps."""
 

@@ -3,7 +3,7 @@
 The most telling parts come first; all take at most eight minutes on one H100. Each part runs in a process of its own
 for a bounded time, and its figures are written to ``--json`` as soon as they are known, so that a run that is cut short
 still tells. ``--parts`` chooses some of them. ``--device cpu --smoke`` tries all of it on a CPU, at sizes that mean
-nothing. The parts are in ``gpu_parts.py``; ``docs/gpu.md`` says what has to be installed and how to read the figures.
+nothing. The parts are in ``gpu_parts``; ``docs/gpu.md`` says what has to be installed and how to read the figures.
 
 The files of ``--out``: shards of synthetic sound, logs of the runs that are started, and a trace of one step.
 """
@@ -18,11 +18,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import gpu_parts as parts
+from gpu_parts import exactness, machine, runs, steps, training
+from gpu_parts.machine import Figures, Machine
 
-Figures = dict[str, Any]
+from nonverbal.system import set_up_gpus
 
 
 @dataclass(frozen=True)
@@ -32,25 +32,25 @@ class Part:
     name: str
     seconds: float
     """The longest that it may take on a GPU."""
-    run: Callable[[parts.Machine], Iterator[Figures]]
+    run: Callable[[Machine], Iterator[Figures]]
     """Yields figures as they are known."""
 
 
 PARTS = (
-    Part("machine", 25, parts.machine),
-    Part("agreement", 50, parts.agreement),
-    Part("waits", 40, parts.waits),
-    Part("base", 110, parts.base),
-    Part("transformers", 45, parts.peer),
-    Part("shapes", 25, parts.shapes),
-    Part("scans", 45, parts.scans),
-    Part("ssam", 30, parts.ssam),
-    Part("workers", 45, parts.workers),
-    Part("torchrun", 45, parts.torchrun),
-    Part("resume", 60, parts.resume),
-    Part("profile", 30, parts.profile),
-    Part("compiled", 75, parts.compiled),
-    Part("tests", 60, parts.tests),
+    Part("machine", 25, machine.machine),
+    Part("agreement", 50, exactness.agreement),
+    Part("waits", 40, exactness.waits),
+    Part("base", 110, training.base),
+    Part("transformers", 45, steps.peer),
+    Part("shapes", 25, steps.shapes),
+    Part("scans", 45, steps.scans),
+    Part("ssam", 30, training.ssam),
+    Part("workers", 45, training.workers),
+    Part("torchrun", 45, runs.torchrun),
+    Part("resume", 60, runs.resume),
+    Part("profile", 30, steps.profile),
+    Part("compiled", 75, steps.compiled),
+    Part("tests", 60, runs.tests),
 )
 
 BUDGET = 480.0
@@ -73,7 +73,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     # Once, before the processes of the parts are forked: imports are most of a short part's time.
-    here = parts.Machine(arguments.out, arguments.device, arguments.smoke)
+    here = Machine(arguments.out, arguments.device, arguments.smoke)
     results: Figures = {"device": arguments.device, "smoke": arguments.smoke}
     for part in PARTS:
         if arguments.parts is not None and part.name not in arguments.parts:
@@ -86,7 +86,7 @@ def main() -> None:
     print(f"{time.monotonic() - started:.0f} s in all")
 
 
-def bounded(part: Part, here: parts.Machine, seconds: float) -> Figures:
+def bounded(part: Part, here: Machine, seconds: float) -> Figures:
     """Run a part in a process of its own. Returns its figures, those of a part that fails or is cut short too."""
     path = here.out / f"part-{part.name}.json"
     path.unlink(missing_ok=True)
@@ -105,10 +105,12 @@ def bounded(part: Part, here: parts.Machine, seconds: float) -> Figures:
     return known | figures | {"seconds": round(time.monotonic() - started, 1)}
 
 
-def work(part: Part, here: parts.Machine, path: Path) -> None:
+def work(part: Part, here: Machine, path: Path) -> None:
     """Run a part in this process, and write its figures whenever there are new ones."""
     # A group of its own: what it starts ends with it.
     os.setpgid(0, 0)
+    # As the trainer does.
+    set_up_gpus()
     figures: Figures = {}
     try:
         for more in part.run(here):

@@ -58,16 +58,19 @@ def keep_freed_memory() -> None:
         library.mallopt(M_TOP_PAD, 1 << 26)
 
 
-def exact_float32() -> None:
-    """Have GPUs multiply and convolve float32 in float32; by default cuDNN convolves in TF32, with 10 bits of fraction.
+def set_up_gpus() -> None:
+    """Have GPUs compute float32 in float32, and attend by kernels that are there already; nothing without a GPU.
 
-    The older of torch's two ways to say so: after the newer one alone, torch 2.9 refuses to tell what the older says,
-    and libraries still ask.
+    cuDNN would convolve in TF32, with 10 bits of fraction. And it would compile its attention anew for each length and
+    number of rows, a tenth of a second on an H100, to be no faster afterwards than the one that comes with PyTorch.
     """
     import torch
 
+    # The older of torch's two ways to say so: after the newer one alone, torch 2.9 refuses to tell what the older says,
+    # and libraries still ask.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def end_with_parent(number: int) -> None:

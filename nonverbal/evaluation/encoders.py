@@ -11,7 +11,7 @@ import numpy as np
 from nonverbal.errors import UserError
 from nonverbal.models.quiet import LOADING_ERRORS, quiet
 from nonverbal.seeding import Stream, torch_seed
-from nonverbal.system import exact_float32
+from nonverbal.system import set_up_gpus
 
 INITIALISED = "initialised:"
 
@@ -223,8 +223,8 @@ def _hash(model: Any) -> str:
 
 
 def _device() -> str:
-    """Where encoders run, in float32 as it is written."""
+    """Where encoders run, in float32."""
     import torch
 
-    exact_float32()
+    set_up_gpus()
     return "cuda" if torch.cuda.is_available() else "cpu"

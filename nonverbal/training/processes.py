@@ -13,7 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from nonverbal.errors import UserError
-from nonverbal.system import exact_float32
+from nonverbal.system import set_up_gpus
 from nonverbal.text import one_line
 
 Value = TypeVar("Value")
@@ -65,7 +65,7 @@ class Processes:
             # DeepSpeed, which is imported wherever it is installed, otherwise warns that it finds no GPU.
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
         check_accelerate(on_cpu)
-        exact_float32()
+        set_up_gpus()
         self.timeout_minutes = timeout_minutes
         timeout = timedelta(minutes=timeout_minutes)
         options = {"timeout": timeout} if "WORLD_SIZE" in os.environ else {}

@@ -165,9 +165,12 @@ def rounds_to_tf32():
 
 
 def test_float32_is_float32_on_gpus(tmp_path, tf32):
+    torch.backends.cuda.enable_cudnn_sdp(True)
     assert rounds_to_tf32()
     Processes(None, 1.0, tmp_path)
     assert not rounds_to_tf32()
+    # cuDNN would compile its attention anew for each length.
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
     assert torch.get_float32_matmul_precision() == "highest"
 
 

@@ -1,0 +1,139 @@
+"""Whether a GPU computes what a CPU computes, and what a step waits for."""
+
+import collections
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gpu_parts.machine import Figures, Machine
+from gpu_parts.training import run_of
+from nonverbal.data.batches import Request, ShardData, ShardDataset
+from nonverbal.data.plan import MicroBatch, clip_table
+from nonverbal.models.ssam import Architecture as Mamba
+from nonverbal.models.wav2vec2 import Dropouts
+from nonverbal.objectives.base import Batch
+from nonverbal.objectives.clusters import HubertSettings, build_hubert_objective
+from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
+from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
+from nonverbal.training.strategy import Autocast
+from nonverbal.training.timing import measure
+
+UNITS = 100
+
+
+def agreement(here: Machine) -> Iterator[Figures]:
+    """Each family's loss and gradient on the device against the CPU's in float32, padded and not.
+
+    ``gradient`` is the norm of the difference over the norm of the CPU's gradient.
+    """
+    off = Dropouts(hidden=0, attention=0, features=0, quantiser=0, layer=0)
+    made: dict[str, Callable[[], Any]] = {
+        "wav2vec2": lambda: build_objective(Wav2Vec2Settings(dropouts=off, architecture=here.base()), 0),
+        "hubert": lambda: build_hubert_objective(HubertSettings(dropouts=off, architecture=here.base()), UNITS, 0),
+        "ssam": lambda: build_ssam_objective(SsamSettings(architecture=Mamba(192)), 0),
+    }
+    for name, make in made.items():
+        for kind, lengths in (("full", [32_000, 32_000]), ("padded", [32_000, 24_000])):
+            exact = gradient(make, "cpu", False, here, lengths)
+            for bf16 in (False, True):
+                loss, grads = gradient(make, here.device, bf16, here, lengths)
+                far = sum(float((grads[key] - exact[1][key]).square().sum()) for key in grads)
+                size = sum(float(value.square().sum()) for value in exact[1].values())
+                figures = {"loss": loss, "on_cpu": exact[0], "gradient": (far / size) ** 0.5}
+                yield {f"{name}_{kind}_{'bf16' if bf16 else 'fp32'}": figures}
+
+
+def gradient(
+    make: Callable[[], Any], device: str, bf16: bool, here: Machine, lengths: list[int]
+) -> tuple[float, dict[str, Tensor]]:
+    """Return the mean loss and the gradient by name, on the CPU."""
+    objective = make().eval()  # no Gumbel noise
+    batch = batch_of(here, objective, np.array(lengths)).to(torch.device(device))
+    model = Autocast(objective, device, bf16).to(device)
+    loss = model(batch).sum / batch.targets.count
+    loss.backward()
+    loss = loss.detach()
+    grads = {name: p.grad.float().cpu() for name, p in objective.named_parameters() if p.grad is not None}
+    return float(loss), grads
+
+
+def batch_of(here: Machine, objective: Any, lengths: np.ndarray) -> Batch:
+    """Return a batch of rows of these lengths, in samples, from the shards."""
+    folder = here.shards()
+    table = clip_table([folder], "train")
+    dataset = ShardDataset([folder], table, objective.target_sampler, 0)
+    # The longest clips, so that nothing is repeated.
+    longest = np.argsort(-table.samples, kind="stable")[np.arange(len(lengths)) % len(table.samples)]
+    batch = dataset[Request(MicroBatch([np.array([clip]) for clip in longest], lengths), 0, 0)]
+    if "mask" in batch.targets.tensors and isinstance(objective, nn.Module) and hasattr(objective, "units"):
+        frames = batch.targets.tensors["mask"].shape
+        drawn = torch.randint(0, UNITS, frames, generator=torch.Generator().manual_seed(0))
+        batch.targets.tensors["units"] = drawn
+    return batch
+
+
+def waits(here: Machine) -> Iterator[Figures]:
+    """How often the host waits for the device in a step of the trainer, and where, as torch counts it."""
+    families: tuple[Literal["wav2vec2", "ssam"], ...] = ("wav2vec2", "ssam")
+    for family in families:
+        objective, data, settings = run_of(here, family, 20.0, 2)
+        places: collections.Counter[str] = collections.Counter()
+        steps = 8
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            counted = Watched(data, steps, here.on_gpu, lambda: len(seen))
+            with suppress(Watched.Enough):
+                measure(objective, cast(Any, counted), settings, 0, 60)
+        inside = seen[counted.first : counted.last]
+        for warning in inside:
+            if "synchroniz" in str(warning.message):
+                places[f"{Path(warning.filename).name}:{warning.lineno}"] += 1
+        yield {family: {"a_step": sum(places.values()) / counted.counted, "micro_batches_a_step": 2, "where": places}}
+
+
+class Watched:
+    """Data for a trainer, during some steps of which torch warns of every wait."""
+
+    class Enough(Exception):
+        """The steps are done."""
+
+    def __init__(self, data: ShardData, steps: int, on_gpu: bool, seen: Callable[[], int]) -> None:
+        self.data, self.steps, self.on_gpu, self.seen = data, steps, on_gpu, seen
+        self.batches_per_step = data.batches_per_step
+        self.first = self.last = 0
+        self.counted = steps - 3
+
+    def training(self, *given: Any) -> "Watched":
+        """Begin the stream."""
+        self.source = self.data.training(*given)
+        return self
+
+    def after(self, step: int) -> tuple[int, int]:
+        """As the data that it holds."""
+        return self.source.after(step)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches; the first steps do not count."""
+        for number, batch in enumerate(self.source):
+            if number == 3 * self.batches_per_step:
+                self._warn(True)
+                self.first = self.seen()
+            if number == self.steps * self.batches_per_step:
+                self._warn(False)
+                self.last = self.seen()
+                raise self.Enough
+            yield batch
+
+    def _warn(self, on: bool) -> None:
+        if self.on_gpu:
+            torch.cuda.set_sync_debug_mode("warn" if on else "default")
+
+    def validation(self, *_: Any) -> tuple[()]:
+        """Return nothing."""
+        return ()

@@ -1,0 +1,156 @@
+"""What the machine is, and what all parts ask of it."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
+from nonverbal.models.wav2vec2 import Architecture
+
+ROOT = Path(__file__).parents[2]
+ROW_SECONDS = 10.0
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is measured, and where things are kept."""
+
+    out: Path
+    device: str
+    smoke: bool
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether there is a clock of its own, and memory."""
+        return self.device == "cuda"
+
+    @property
+    def workers(self) -> int:
+        """Processes that read ahead: all cores but a few."""
+        return 1 if self.smoke else max((os.cpu_count() or 2) - 4, 1)
+
+    def wait(self) -> None:
+        """Return when the device has done what it was given."""
+        if self.on_gpu:
+            torch.cuda.synchronize()
+
+    def shards(self) -> ShardFolder:
+        """Return a folder of shards of 2 to 10 s of noise that swells, made where it is missing."""
+        folder = self.out / "shards"
+        if not (folder / "index.json").exists():
+            make_sounds(self.out / "sounds", 24 if self.smoke else 2400)
+            prepare = [sys.executable, "-m", "nonverbal", "prepare"]
+            started([*prepare, f"noise={self.out / 'sounds'}", f"--out={folder}"], self.out / "prepare.log", check=True)
+            started([*prepare, "--log-mel", str(folder)], self.out / "log-mel.log", check=True)
+            shutil.rmtree(self.out / "sounds")
+        return open_shards(folder)
+
+    def base(self) -> Architecture:
+        """Return wav2vec 2.0 base, or what stands for it on a CPU."""
+        small = {"hidden_size": 96, "layers": 2, "heads": 4, "ffn_size": 96, "conv_channels": 32, "codes": 16}
+        return Architecture(**small) if self.smoke else Architecture()
+
+
+def make_sounds(folder: Path, clips: int) -> None:
+    """Write WAV files of noise under a slow envelope."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    noise = random.standard_normal(round(3 * ROW_SECONDS * SAMPLE_RATE)).astype(np.float32)
+    for clip in range(clips):
+        samples = int(random.uniform(2, ROW_SECONDS) * SAMPLE_RATE)
+        start = random.integers(len(noise) - samples)
+        envelope = 0.1 + 0.1 * np.sin(np.arange(samples, dtype=np.float32) / SAMPLE_RATE * random.uniform(2, 20))
+        soundfile.write(folder / f"{clip}.wav", envelope * noise[start : start + samples], SAMPLE_RATE)
+
+
+def started(command: list[str], log: Path, check: bool = False, **options: Any) -> tuple[int, float]:
+    """Run a command of this checkout. Returns its exit code and how many seconds it took."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    begun = time.monotonic()
+    with open(log, "w") as file:
+        result = subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, **options
+        )
+    if check and result.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {log.read_text()[-2000:]}")
+    return result.returncode, time.monotonic() - begun
+
+
+def machine(here: Machine) -> Iterator[Figures]:
+    """Versions, clocks, and the rates that everything else is a share of."""
+    query = "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,memory.total,pci.bus_id"
+    names = ("torch", "transformers", "accelerate", "triton", "mamba-ssm", "deepspeed")
+    versions = {name: version(name) for name in names} | {
+        "python": platform.python_version(),
+        "cuda": torch.version.cuda,
+    }
+    yield {"versions": versions, "cores": os.cpu_count(), "shm_gb": shutil.disk_usage("/dev/shm").total / 1e9}
+    if here.on_gpu:
+        yield {
+            "nvidia_smi": dict(
+                zip(
+                    query.split(","),
+                    said(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]).split(", "),
+                    strict=False,
+                )
+            )
+        }
+        yield {"cudnn": torch.backends.cudnn.version(), "nccl": list(torch.cuda.nccl.version())}
+    yield {"bf16_tflops": rate(here, torch.bfloat16), "fp32_tflops": rate(here, torch.float32)}
+    yield {"copy_gb_per_second": copy_rate(here)}
+    here.shards()
+    yield {"shards": "made"}
+
+
+def version(package: str) -> str | None:
+    """Return the version of a package, or None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def said(command: list[str]) -> str:
+    """Return what a command prints."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
+
+
+def rate(here: Machine, dtype: torch.dtype) -> float:
+    """Return how many TFLOP/s a large matrix product reaches."""
+    size = 256 if here.smoke else 8192
+    left, right = (torch.randn(size, size, device=here.device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / seconds_of(here, lambda: left @ right, 5) / 1e12
+
+
+def copy_rate(here: Machine) -> float:
+    """Return how many 10^9 bytes a second a copy on the device reads and writes."""
+    source = torch.randint(100, (2**20 if here.smoke else 2**31,), dtype=torch.uint8, device=here.device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / seconds_of(here, lambda: target.copy_(source), 5) / 1e9
+
+
+def seconds_of(here: Machine, work: Callable[[], Any], times: int) -> float:
+    """Return the median seconds of ``work``, after three times that do not count."""
+    measured = []
+    for number in range(times + 3):
+        here.wait()
+        begun = time.perf_counter()
+        work()
+        here.wait()
+        if number >= 3:
+            measured.append(time.perf_counter() - begun)
+    return statistics.median(measured)

@@ -1,0 +1,74 @@
+"""Runs and tests from their beginning to their end."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpu_parts.machine import ROOT, Figures, Machine, started
+
+TRAIN = ROOT / "pretrain" / "train.py"
+
+
+def recipe(out: Path, here: Machine, steps: int) -> list[str]:
+    """Return what a new run of the tiny recipe takes."""
+    shutil.rmtree(out, ignore_errors=True)
+    return [
+        str(ROOT / "recipes/pretrain/wav2vec2_tiny.yaml"),
+        f"--data={here.shards().folder}",
+        f"--out={out}",
+        f"--trainer.steps={steps}",
+        "--trainer.optimizer.warmup_steps=2",
+        f"--trainer.workers={1 if here.smoke else 4}",
+        f"--trainer.validate_every={steps}",
+        "--trainer.log_every=1",
+    ]
+
+
+def torchrun(here: Machine) -> Iterator[Figures]:
+    """One process under torchrun: NCCL, DDP, and whether the end is clean."""
+    out = here.out / "torchrun"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "1"]
+    log = here.out / "torchrun.log"
+    code, seconds = started([*launcher, str(TRAIN), *recipe(out, here, 4 if here.smoke else 60)], log)
+    yield {"exit_code": code, "seconds": seconds, "last_lines": log.read_text()[-700:] if code else None}
+    warned = [line for line in log.read_text().splitlines() if "warn" in line.lower() or "destroy" in line.lower()]
+    yield {"warnings": warned[:8]}
+
+
+def resume(here: Machine) -> Iterator[Figures]:
+    """A run that SIGUSR1 stops and the same command continues, against one that nothing stops."""
+    steps = 8 if here.smoke else 150
+    whole, stopped = here.out / "whole", here.out / "stopped"
+    started([sys.executable, str(TRAIN), *recipe(whole, here, steps)], here.out / "whole.log", check=True)
+    command = [sys.executable, str(TRAIN), *recipe(stopped, here, steps)]
+    with open(here.out / "stopped.log", "w") as log:
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        while child.poll() is None and len(losses(stopped)) < 2:
+            time.sleep(0.05)
+        asked = time.monotonic()
+        child.send_signal(signal.SIGUSR1)
+        yield {"exit_code_of_sigusr1": child.wait(), "seconds_to_save": time.monotonic() - asked}
+    code, seconds = started(command, here.out / "continued.log")
+    yield {"exit_code": code, "seconds_to_continue": seconds, "rows": len(losses(stopped))}
+    pairs = list(zip(losses(whole), losses(stopped), strict=True))
+    yield {"largest_relative_difference_of_losses": max(abs(a - b) / abs(a) for a, b in pairs)}
+
+
+def losses(run: Path) -> list[float]:
+    """Return the training losses that a run has written so far."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return [row["loss"] for row in rows if row["kind"] == "train"]
+
+
+def tests(here: Machine) -> Iterator[Figures]:
+    """The tests that need a GPU; without one they say that they were skipped."""
+    log = here.out / "tests.log"
+    code, seconds = started([sys.executable, "-m", "pytest", "-m", "gpu"], log)
+    yield {"exit_code": code, "seconds": seconds, "last_lines": log.read_text()[-600:]}

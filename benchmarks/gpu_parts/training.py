@@ -1,0 +1,116 @@
+"""How fast training goes, with the real loader."""
+
+import gc
+import statistics
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from gpu_parts.machine import ROW_SECONDS, Figures, Machine, rate
+from nonverbal.data.batches import ShardData
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.data.plan import BatchSettings
+from nonverbal.objectives.base import Objective
+from nonverbal.objectives.contrastive import Wav2Vec2Settings
+from nonverbal.pretraining import PretrainConfig, build
+from nonverbal.training.estimate import audio_of
+from nonverbal.training.optimizer import OptimizerSettings
+from nonverbal.training.timing import measure
+from nonverbal.training.trainer import TrainerSettings
+
+STEP_SECONDS = 700.0
+"""Audio in a step of wav2vec 2.0 base, as in ``recipes/pretrain/voc2vec.yaml``."""
+
+
+def run_of(
+    here: Machine, family: Literal["wav2vec2", "ssam"], batch_seconds: float, per_step: int, workers: int | None = None
+) -> tuple[Objective, ShardData, TrainerSettings]:
+    """Return what the trainer takes."""
+    if family == "ssam":
+        rows = 4 if here.smoke else 128
+        # As in recipes/pretrain/ssam_tiny.yaml.
+        batches = BatchSettings(ROW_SECONDS * rows, batch_rows=rows, batches_per_step=per_step, short="tile", fit="pad")
+    else:
+        batches = BatchSettings(max(batch_seconds, ROW_SECONDS), batches_per_step=per_step)
+    count = here.workers if workers is None else workers
+    optimizer = OptimizerSettings(lr=1e-5)
+    settings = PretrainConfig(
+        data=[here.shards().folder],
+        out=here.out / "run",
+        family=family,
+        wav2vec2=Wav2Vec2Settings(architecture=here.base()) if family == "wav2vec2" else Wav2Vec2Settings(),
+        batches=batches,
+        trainer=TrainerSettings(steps=10**6, precision="bf16", workers=count, optimizer=optimizer),
+    )
+    objective, data = build(settings)
+    return objective, data, settings.trainer
+
+
+def base(here: Machine) -> Iterator[Figures]:
+    """wav2vec 2.0 base with the real loader: 700 s of audio a step, in micro-batches of three sizes."""
+    peak = rate(here, torch.bfloat16)
+    for batch_seconds in (10.0,) if here.smoke else (87.5, 350.0, 700.0):
+        per_step = 2 if here.smoke else round(STEP_SECONDS / batch_seconds)
+        yield {f"{batch_seconds:g}": trained(here, "wav2vec2", batch_seconds, per_step, peak=peak)}
+
+
+def workers(here: Machine) -> Iterator[Figures]:
+    """The same with few processes that read ahead."""
+    for count in (1,) if here.smoke else (1, 4):
+        yield {str(count): trained(here, "wav2vec2", 10.0 if here.smoke else 87.5, 2 if here.smoke else 8, count)}
+
+
+def ssam(here: Machine) -> Iterator[Figures]:
+    """SSAM tiny with the real loader, 1024 clips of up to 10 s a step."""
+    yield trained(here, "ssam", 0.0, 1 if here.smoke else 8)
+
+
+def trained(
+    here: Machine,
+    family: Literal["wav2vec2", "ssam"],
+    batch_seconds: float,
+    per_step: int,
+    count: int | None = None,
+    peak: float | None = None,
+) -> Figures:
+    """Train for some seconds. Returns seconds a step, seconds of audio a second, waiting, FLOP use and memory."""
+    gc.collect()
+    if here.on_gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    objective, data, settings = run_of(here, family, batch_seconds, per_step, count)
+    try:
+        measured = measure(objective, data, settings, 0, 2.0 if here.smoke else 14.0)
+    except torch.OutOfMemoryError as error:
+        return {"failed": str(error)[:200]}
+    audio = audio_of(data.table, data.validation_table, data.settings, 0, 1).seconds_per_update
+    # Of the later half: shapes that are new cost more.
+    seconds = statistics.median(measured.seconds[len(measured.seconds) // 2 :])
+    figures: Figures = {
+        "seconds_a_step": seconds,
+        "steps": len(measured.seconds),
+        "fastest_and_slowest": [min(measured.seconds), max(measured.seconds)],
+        "audio_a_step": audio,
+        "audio_per_second": audio / seconds,
+        "waiting": measured.waiting,
+        "memory": measured.memory,
+        "workers": settings.workers,
+    }
+    if peak is not None and not here.smoke:
+        figures["flop_use"] = flops_a_second_of_audio() * audio / seconds / 1e12 / peak
+    return figures
+
+
+def flops_a_second_of_audio(row_seconds: float = 6.0) -> float:
+    """Return the floating-point operations of forward and backward of wav2vec 2.0 base, matrix products alone."""
+    samples, work, channels = round(row_seconds * SAMPLE_RATE), 0.0, 1
+    for width, stride in zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True):
+        samples = (samples - width) // stride + 1
+        work += 2 * samples * 512 * channels * width
+        channels = 512
+    frames = samples
+    work += 2 * frames * 768 * (768 // 16) * 128
+    work += 12 * (2 * frames * (4 * 768**2 + 2 * 768 * 3072) + 4 * frames**2 * 768)
+    # A backward pass is two products for each of the forward's.
+    return 3 * work / row_seconds

@@ -16,7 +16,9 @@ CPU = torch.device("cpu")
 def batch_of(waveforms):
     targets = Targets(3, {"mask": torch.ones(1, 4, dtype=torch.bool), "starts": torch.zeros(1, dtype=torch.int64)})
     lengths = torch.full((len(waveforms),), waveforms.shape[1])
-    return Batch(waveforms, lengths, ["a"], targets, seed=1, step=2, position=3, padded=False, real_samples=4, corpus="b")
+    return Batch(
+        waveforms, lengths, ["a"], targets, seed=1, step=2, position=3, padded=False, real_samples=4, corpus="b"
+    )
 
 
 def test_every_int16_value_becomes_the_float32_that_libsndfile_reads():

@@ -230,7 +230,8 @@ def measured_within(seconds: float) -> dict[str, Any]:
     def work() -> None:
         network = note_network()
         try:
-            processes = Processes(None, seconds / 60, Path(tempfile.gettempdir()))
+            # Longer than anybody waits: NCCL's watchdog would end this process before it has said what is wrong.
+            processes = Processes(None, 2 * seconds / 60, Path(tempfile.gettempdir()))
             outcome.update(measure(processes, network))
             processes.leave()
         except Exception as error:

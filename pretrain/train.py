@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
                 open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
                 run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out", "ssam.scan", *open_choice})
                 run.check_data(data.contents)
-                run.write_environment(processes=trainer.world, precision=vars(trainer.precision))
+                run.write_environment(processes=trainer.world, precision=vars(trainer.precision), scan=scan)
         trainer.report.say(data.describe())
         trainer.report.say(str(trainer.precision))
         if trained.optimizer.lr_clips is not None:

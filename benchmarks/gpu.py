@@ -37,7 +37,7 @@ class Part:
 
 
 PARTS = (
-    Part("machine", 25, machine.machine),
+    Part("machine", 60, machine.machine),
     Part("agreement", 50, exactness.agreement),
     Part("waits", 40, exactness.waits),
     Part("base", 110, training.base),

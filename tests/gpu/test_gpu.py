@@ -18,6 +18,7 @@ from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.clusters import HubertSettings, build_hubert_objective
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
+from nonverbal.system import set_up_gpus
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.strategy import Autocast
@@ -64,6 +65,7 @@ def shards(module_shards):
 @pytest.mark.parametrize("lengths", [[32_000, 32_000], [32_000, 24_000]])
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert", "ssam"])
 def test_loss_and_gradient_are_the_cpus(shards, family, lengths):
+    set_up_gpus()
     results = []
     for device in ("cpu", "cuda"):
         objective = objective_of(family).eval()
@@ -121,7 +123,8 @@ def environment():
 
 @pytest.mark.parametrize("family", ["wav2vec2", "ssam"])
 def test_a_run_that_a_signal_stops_continues(tmp_path, shards, family):
-    extra = (*(MAMBA if family == "ssam" else ()), "trainer.steps=40", "trainer.precision=bf16")
+    # The clips are noise, of which nothing is learned.
+    extra = (*(MAMBA if family == "ssam" else ()), "trainer.steps=40", "trainer.watchdog.on_collapse=warn")
     runs = [tmp_path / name for name in ("whole", "stopped")]
     commands = [command_of(shards.folder, out, *extra) for out in runs]
     subprocess.run(commands[0], env=environment(), check=True, timeout=120)

@@ -38,7 +38,7 @@ SHOWN = [(page.name, line) for page in PAGES for line in commands(page.read_text
 @pytest.mark.parametrize(("page", "line"), SHOWN)
 def test_a_command_is_understood(page, line, load_program):
     command, *argv = shlex.split(line, comments=True)[1:]
-    if command not in CONFIGS or argv[:1] in (["--help"], ["--verify"]):
+    if command not in CONFIGS or argv[:1] in (["--help"], ["--verify"], ["--log-mel"]):
         assert command in cli.PROGRAMS
         return
     module = load_program(cli.PROGRAMS[command][0])

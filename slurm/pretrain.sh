@@ -88,7 +88,9 @@ local_rank() {
 # audio holds files open, and what it hands over is one more each.
 task() {
     ulimit -n "$(ulimit -Hn)" 2> /dev/null || true
-    export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK
+    # Such as 4(x2): four on each of two nodes.
+    local per_node=${SLURM_TASKS_PER_NODE:-1}
+    export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_WORLD_SIZE=${per_node%%[(,]*} LOCAL_RANK
     LOCAL_RANK=$(local_rank)
     exec "$@"
 }
@@ -145,7 +147,9 @@ for folder in "${data[@]}"; do
     if [ -z "$staging" ]; then
         shards+=("$folder")
     else
-        copy=$staging/$(sha256sum "$folder/index.json" | cut -c 1-16)
+        facts=("$folder/index.json")
+        if [ -f "$folder/log-mel.json" ]; then facts+=("$folder/log-mel.json"); fi
+        copy=$staging/$(cat "${facts[@]}" | sha256sum | cut -c 1-16)
         srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 \
             bash -euc 'stage "$@"' stage "$folder" "$copy" "${python[@]}" || finish $?
         shards+=("$copy")

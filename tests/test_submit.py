@@ -10,6 +10,7 @@ from nonverbal import slurm
 from nonverbal.cli import find_file
 from nonverbal.errors import UserError
 from nonverbal.slurm import SubmitConfig
+from nonverbal.training.launch_facts import staged_name
 
 ODD = "it's $(touch broken) `touch broken` ; touch broken # & * 5%j"
 
@@ -52,6 +53,7 @@ class Fakes:
     def run(self, script, out, **environment):
         """Run a script as Slurm would, and return its exit status."""
         job = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_NTASKS": "8", "SLURM_CPUS_PER_TASK": "4"}
+        job["SLURM_TASKS_PER_NODE"] = "2(x4)"
         names = {**os.environ, **job, "SLURM_JOB_USER": "me", "NOTES": str(self.folder), "OUT": str(out)}
         names |= {"PATH": self.path, **{name: str(value) for name, value in environment.items()}}
         syntax = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
@@ -154,6 +156,7 @@ def test_a_process_gets_its_place_and_every_word_as_it_was_typed(fakes, tmp_path
         "RANK=5",
         "WORLD_SIZE=8",
         "LOCAL_RANK=1",
+        "LOCAL_WORLD_SIZE=2",
         "MASTER_PORT=20007",
         "OMP_NUM_THREADS=4",
         "HF_HUB_OFFLINE=1",
@@ -338,8 +341,14 @@ def test_shards_are_copied_once_and_verified(fakes, tmp_path):
         (copy,) = (path for path in (scratch / "it's").iterdir() if path.is_dir())
         assert (copy / "index.json").read_text() == "{}"
         assert fakes.arguments()[5:7] == ["--data", str(copy)]
+        assert copy.name == staged_name(shards)
     assert len(fakes.notes("verified")) == 2
     assert fakes.notes("scontrol") == []
+    # With a table beside them, they are other shards.
+    (shards / "log-mel.json").write_text("{}")
+    assert fakes.run(script, out, SCRATCH=scratch).returncode == 0
+    assert (scratch / "it's" / staged_name(shards) / "log-mel.json").is_file()
+    assert len(fakes.notes("verified")) == 3
     assert fakes.run(script, out, SCRATCH="/dev/null").returncode != 0
 
 

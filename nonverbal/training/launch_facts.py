@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -133,8 +134,7 @@ def _look_at_data(facts: Facts, data: list[Path], staging: Path | None) -> None:
     folders = [open_shards(folder) for folder in data]
     facts.data = [folder.sha256 for folder in folders]
     if staging is not None:
-        # Named as slurm/pretrain.sh names the copies.
-        new = [folder for folder in folders if not (staging / folder.sha256[:16]).is_dir()]
+        new = [folder for folder in folders if not (staging / staged_name(folder.folder)).is_dir()]
         facts.staging_needed = sum(shard["bytes"] for folder in new for shard in folder.shards)
         there = next(place for place in (staging.absolute(), *staging.absolute().parents) if place.exists())
         facts.staging_free = shutil.disk_usage(there).free
@@ -143,6 +143,12 @@ def _look_at_data(facts: Facts, data: list[Path], staging: Path | None) -> None:
                 f"{staging} has {size(facts.staging_free)} free, but the shards that are to be copied there need "
                 f"{size(facts.staging_needed)}; make room, or choose another --staging (null reads them where they are)"
             )
+
+
+def staged_name(folder: Path) -> str:
+    """Return what ``slurm/pretrain.sh`` calls its copy of a folder of shards: a hash of what says what is in it."""
+    facts = [path for path in (folder / "index.json", folder / "log-mel.json") if path.is_file()]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in facts)).hexdigest()[:16]
 
 
 def numa_of(cores: Iterable[int], system: Path = Path("/sys/devices/system/node")) -> list[int]:

@@ -42,8 +42,6 @@ export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
 # the first.
 export PYTORCH_ALLOC_CONF=${PYTORCH_ALLOC_CONF:-${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}}
 export PYTORCH_CUDA_ALLOC_CONF=$PYTORCH_ALLOC_CONF
-# DDP warns, where layers may be dropped, that in its first step none was.
-export TORCH_CPP_LOG_LEVEL=${TORCH_CPP_LOG_LEVEL:-ERROR}
 # This script and process 0 run on the first node. Two jobs that share a node differ in the port.
 MASTER_ADDR=$(hostname)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))

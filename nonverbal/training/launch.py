@@ -59,8 +59,6 @@ class _Children:
             "MASTER_PORT": str(_free_port()),
             # As torchrun does: processes that each take all cores are in each other's way.
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // count, 1))),
-            # DDP warns, where layers may be dropped, that in its first step none was.
-            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
         }
         self.passed_on: set[int] = set()
         self.running: dict[int, subprocess.Popen[bytes]] = {}

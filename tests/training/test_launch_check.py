@@ -147,6 +147,7 @@ def test_a_process_that_never_starts_is_named():
     )
 
 
+@pytest.mark.slow
 def test_process_0_that_never_starts_is_named():
     port = free_port()
     process = started(1, port, "--timeout", 2)
@@ -156,6 +157,7 @@ def test_process_0_that_never_starts_is_named():
     assert f"cannot reach process 0 at 127.0.0.1:{port}" in errors
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_in_its_file_system_is_named(tmp_path):
     # A pipe that nobody writes to: opening it waits for ever.
     (tmp_path / "shards").mkdir()
@@ -171,6 +173,7 @@ def test_a_process_that_hangs_in_its_file_system_is_named(tmp_path):
     assert errors.startswith(f"nonverbal: no answer within 4 s from process 1 on {host} (looking at its node and the ")
 
 
+@pytest.mark.slow
 def test_a_process_that_stops_in_an_all_reduce_is_named(tmp_path):
     stop = (
         "import os, runpy, signal; import nonverbal.training.launch_measures as measures; "

@@ -33,6 +33,7 @@ def damage(folder):
     (folder / "model.safetensors").write_bytes(b"damaged")
 
 
+@pytest.mark.slow
 def test_all_go_back_where_the_first_finds_its_newest_damaged(tmp_path, shards, one):
     run = shutil.copytree(one, tmp_path / "run")
     shutil.copytree(one, tmp_path / "run-elsewhere")

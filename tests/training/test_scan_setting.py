@@ -21,6 +21,7 @@ def test_the_first_lines_say_which_scan_runs_and_a_run_without_the_setting_is_co
     assert "selective scan: PyTorch" in again.stderr + again.stdout
 
 
+@pytest.mark.slow
 def test_a_scan_that_cannot_run_here_is_refused_before_anything_is_written(tmp_path, shards):
     refused = pretrain(shards, tmp_path / "run", *MAMBA, "ssam.scan=mamba-ssm")
     assert refused.returncode == 2

@@ -19,6 +19,7 @@ import torch
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
 from nonverbal.models.wav2vec2 import Architecture
+from nonverbal.training.hardware import hardware
 
 ROOT = Path(__file__).parents[2]
 ROW_SECONDS = 10.0
@@ -92,24 +93,9 @@ def started(command: list[str], log: Path, check: bool = False, **options: Any) 
 
 def machine(here: Machine) -> Iterator[Figures]:
     """Versions, clocks, and the rates that everything else is a share of."""
-    query = "name,driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit,memory.total,pci.bus_id"
-    names = ("torch", "transformers", "accelerate", "triton", "mamba-ssm", "deepspeed")
-    versions = {name: version(name) for name in names} | {
-        "python": platform.python_version(),
-        "cuda": torch.version.cuda,
-    }
-    yield {"versions": versions, "cores": os.cpu_count(), "shm_gb": shutil.disk_usage("/dev/shm").total / 1e9}
-    if here.on_gpu:
-        yield {
-            "nvidia_smi": dict(
-                zip(
-                    query.split(","),
-                    said(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]).split(", "),
-                    strict=False,
-                )
-            )
-        }
-        yield {"cudnn": torch.backends.cudnn.version(), "nccl": list(torch.cuda.nccl.version())}
+    names = ("torch", "transformers", "accelerate", "mamba-ssm", "deepspeed")
+    yield {"versions": {name: version(name) for name in names} | {"python": platform.python_version()}}
+    yield hardware() | {"cores": os.cpu_count(), "shm_gb": shutil.disk_usage("/dev/shm").total / 1e9}
     yield {"bf16_tflops": rate(here, torch.bfloat16), "fp32_tflops": rate(here, torch.float32)}
     yield {"copy_gb_per_second": copy_rate(here)}
     here.shards()
@@ -122,11 +108,6 @@ def version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def said(command: list[str]) -> str:
-    """Return what a command prints."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.strip()
 
 
 def rate(here: Machine, dtype: torch.dtype) -> float:

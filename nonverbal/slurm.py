@@ -210,7 +210,7 @@ def probe_script(settings: SubmitConfig, data: Path) -> str:
 
 
 def python_words(command: str | None) -> list[str]:
-    """Return the words of the command that is Python, by the rules of a shell; empty where it is none."""
+    """Return the words of the command that is Python, by the rules of a shell; empty if it cannot be parsed."""
     try:
         return [sys.executable] if command is None else shlex.split(command)
     except ValueError:

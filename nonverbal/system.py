@@ -1,6 +1,7 @@
 """What is asked of the operating system."""
 
 import ctypes
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -77,3 +78,11 @@ def end_with_parent(number: int) -> None:
     """Have the kernel send signal ``number`` to this process when its parent is gone. Linux only; nothing elsewhere."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package; None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -19,3 +19,12 @@ def one_line(text: str) -> str:
 def told_apart(texts: list[str]) -> str:
     """Return texts that may look the same, such as é in one character and in two, so that they can be told apart."""
     return ", ".join(map(ascii, texts))
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as a person reads it: 1.52 GB."""
+    for unit, power in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        # So that 999.7 MB are 1 GB and not 1e+03 MB.
+        if count >= 0.9995 * power:
+            return f"{count / power:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"

@@ -3,7 +3,8 @@ SHARDS``.
 
 By path: ``torchrun --standalone --nproc_per_node 8 pretrain/launch_check.py --out RUN --data SHARDS``. Takes seconds,
 under the launcher that will start the run. Prints which process is where, how fast their all-reduce is and whether it
-adds up right, and what is wrong with its remedy. Exit code 0: nothing is; 1: something is; 2: a process did not answer.
+adds up right, and what is wrong with its remedy. Exit code 0: nothing is; 1: something is; 2: a process did not answer,
+or a setting is wrong.
 """
 
 import json
@@ -16,9 +17,9 @@ from rich.table import Table
 
 from nonverbal import cli, config
 from nonverbal.files import write_atomically
+from nonverbal.text import size
 from nonverbal.training.launch import launch
-from nonverbal.training.launch_check import CheckConfig, Findings, Meeting, check
-from nonverbal.training.launch_facts import size
+from nonverbal.training.launch_check import WORDING, CheckConfig, Findings, Meeting, check
 
 GOOD = "launch-check: nothing is wrong"
 
@@ -26,7 +27,7 @@ GOOD = "launch-check: nothing is wrong"
 def main(argv: list[str]) -> None:
     """Check, say what was found, and end with 1 where something is wrong."""
     settings = config.load(CheckConfig, argv, prog="nonverbal launch-check", description=__doc__)
-    launch(settings.processes, settings.timeout / 60)
+    launch(settings.processes, settings.timeout / 60, WORDING)
     meeting = Meeting(settings.timeout)
     found = check(settings, meeting)
     if meeting.rank == 0:
@@ -35,8 +36,7 @@ def main(argv: list[str]) -> None:
             write_atomically(settings.json, json.dumps(found.to_dict(), indent=1) + "\n")
     sys.stdout.flush()
     meeting.end()
-    # A process that still waits in NCCL would wait at a normal exit too.
-    os._exit(1 if found.problems else 0)
+    sys.exit(1 if found.problems else 0)
 
 
 def show(found: Findings) -> None:
@@ -114,4 +114,10 @@ def lines(found: Findings) -> list[str]:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    try:
+        cli.run(main)
+    except SystemExit as end:
+        # A thread that still waits in NCCL would keep a normal exit waiting.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))

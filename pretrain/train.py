@@ -5,7 +5,6 @@ processes, one a GPU; accelerate, torchrun and srun may start them too (``accele
 The same command again continues a run that ended early.
 """
 
-import signal
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -16,8 +15,10 @@ from nonverbal.models.ssam import use_scan
 from nonverbal.models.start import Account
 from nonverbal.pretraining import PretrainConfig, build, trainer_of
 from nonverbal.training.launch import launch
+from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.signals import ignore_schedulers
 from nonverbal.training.trainer import FREE_SETTINGS, Interrupted, Trainer
 
 
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> None:
     trained = trainer_of(settings)
     trainer = Trainer(objective, data, trained, run, settings.seed)
     scan = use_scan(trainer.module, settings.ssam.scan, trainer.processes.device) if settings.family == "ssam" else None
-    # In the recipe stands what "auto" has become.
+    # The recipe records what "auto" resolved to.
     settings = replace(settings, trainer=replace(settings.trainer, precision=trainer.precision.value))
     with room_for(settings.out), workers_watched(), ExitStack() as held:
         with trainer.processes.first_before_others() as is_first:
@@ -53,10 +54,18 @@ def main(argv: list[str]) -> None:
             trainer.train()
         except Interrupted:
             # All have saved, and end together.
-            trainer.processes.leave()
+            part(trainer.processes)
             raise
-        trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
-        trainer.processes.leave()
+        if trainer.processes.is_first:
+            # The others may not see what the first has just written.
+            trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
+        part(trainer.processes)
+
+
+def part(processes: Processes) -> None:
+    """Leave the other processes, when nothing is left to save."""
+    ignore_schedulers()
+    processes.leave()
 
 
 def say_start(account: Account | None, report: Reporter) -> None:
@@ -72,6 +81,3 @@ def say_start(account: Account | None, report: Reporter) -> None:
 
 if __name__ == "__main__":
     cli.run(main)
-    # Nothing is left to save: a scheduler's signal that comes while the process ends must not make it a failure.
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)

@@ -31,6 +31,9 @@ processes=8
 staging=/tmp/nonverbal-$SLURM_JOB_USER
 # Whether `nonverbal launch-check` first looks for what is wrong with nodes, network and folders: true or false.
 check=true
+# Seconds that it waits for a process that does not answer: many that import Python's packages from a parallel file
+# system at once take minutes to start.
+check_timeout=600
 
 # What follows is the same for every run.
 set -euo pipefail
@@ -105,11 +108,16 @@ everywhere() {
 # End the job with the status of srun. A run that Slurm asked to stop is queued again; one that failed is not.
 finish() {
     local status=$1
-    if [ "$status" -ne 0 ] && asked_to_stop "$status" && goes_on; then
+    if asked_to_stop "$status"; then requeue; fi
+    exit "$status"
+}
+
+# Queue the job again, while that helps.
+requeue() {
+    if goes_on; then
         echo "requeueing job $SLURM_JOB_ID: the run continues when it starts again"
         scontrol requeue "$SLURM_JOB_ID" || echo "job $SLURM_JOB_ID cannot be requeued; submit it again to continue"
     fi
-    exit "$status"
 }
 
 # The run says so itself, unless the signal came before its first step or after its last: 138 is SIGUSR1's.
@@ -117,7 +125,7 @@ asked_to_stop() {
     [ -f "$marker" ] || [ "$1" -eq 138 ] || scontrol show job "$SLURM_JOB_ID" | grep -q "PreemptTime=[0-9]"
 }
 
-# The third time in a row that a run was stopped without a step more than before, it would be so for ever.
+# The third time in a row that a run was stopped without completing another step, it would be so for ever.
 goes_on() {
     local step=0 before=0 idle=0
     if [ -f "$marker" ]; then step=$(sed 's/.*"step": *\([0-9]*\).*/\1/' "$marker"); fi
@@ -125,18 +133,24 @@ goes_on() {
     if [ "$step" -gt "$before" ]; then before=$step idle=0; else idle=$((idle + 1)); fi
     echo "$before $idle" > "$requeues"
     if [ "$idle" -ge 3 ]; then
-        echo "not requeued: stopped $idle times without a step more; give it more time, or look above for what is slow"
+        echo "not requeued: stopped $idle times without completing another step; give it more time, or look above for" \
+            "what is slow"
         return 1
     fi
 }
 
 if [ "$check" = true ]; then
+    findings=$out/slurm/launch-check-$SLURM_JOB_ID.json
+    rm -f "$findings"
     everywhere launch-check --data "${data[@]}" --out "$out" ${staging:+--staging "$staging"} \
-        --processes "$processes" --json "$out/slurm/launch-check-$SLURM_JOB_ID.json" || {
+        --processes "$processes" --timeout "$check_timeout" --json "$findings" || {
         status=$?
         echo "launch-check ended with status $status, so the run was not started. Mend what it names above, or leave" \
             "it out: check=false in this script, or nonverbal submit --check false"
-        finish "$status"
+        # It has found nothing, but a process did not answer (2), and srun's status may be that of one that it then ended.
+        # A node or file system that is slow for once must not end a run of days.
+        if [ ! -f "$findings" ] && { [ "$status" -eq 2 ] || [ "$status" -gt 128 ]; }; then requeue; fi
+        exit "$status"
     }
 fi
 

@@ -19,7 +19,11 @@ PYTHON = """#!/bin/bash
 printf '%s\\0' "$@" > "$NOTES/arguments"
 env > "$NOTES/environment"
 if [ "$3" = prepare ]; then echo "$5" >> "$NOTES/verified"; exit "${VERIFY:-0}"; fi
-if [ "$3" = launch-check ]; then echo "$LOCAL_RANK $*" >> "$NOTES/checked"; exit "${CHECK:-0}"; fi
+if [ "$3" = launch-check ]; then
+    echo "$LOCAL_RANK $*" >> "$NOTES/checked"
+    if [ -n "${FINDINGS-}" ]; then touch "$FINDINGS"; fi
+    exit "${CHECK:-0}"
+fi
 if [ -n "${STEP-}" ]; then echo '{"cause": "SIGUSR1", "step": '"$STEP"'}' > "$OUT/interrupted.json"; fi
 exit "${STATUS:-0}"
 """
@@ -233,12 +237,40 @@ def test_a_launch_is_checked_first(fakes, tmp_path, staging):
     disk = " --staging /disk/me" if staging else ""
     record = f"{out}/slurm/launch-check-7.json"
     (checked,) = fakes.notes("checked")
-    assert checked == f"1 -m nonverbal launch-check --data {data} --out {out}{disk} --processes 4 --json {record}"
+    assert checked == (
+        f"1 -m nonverbal launch-check --data {data} --out {out}{disk} --processes 4 --timeout 600 --json {record}"
+    )
     assert fakes.arguments()[2] == "launch-check"
     assert fakes.notes("scontrol") == []
     # Asked to stop meanwhile, it is queued again as a run is.
     assert fakes.run(script, out, CHECK=138).returncode == 138
     assert fakes.notes("scontrol") == ["requeue 7"]
+
+
+@pytest.mark.parametrize("status", [2, 143])
+def test_a_launch_in_which_a_process_did_not_answer_is_tried_three_times(fakes, tmp_path, status):
+    """With status 143 srun has ended the others, after one had said who was missing."""
+    out = tmp_path / "run"
+    (script,) = written(data=[tmp_path], out=out)
+    for launch in (1, 2):
+        assert fakes.run(script, out, CHECK=status).returncode == status
+        assert fakes.notes("scontrol") == ["requeue 7"] * launch
+    last = fakes.run(script, out, CHECK=status)
+    assert last.returncode == status
+    assert "not requeued: stopped 3 times without completing another step" in last.stdout
+    assert len(fakes.notes("scontrol")) == 2
+
+
+def test_a_launch_with_findings_is_not_tried_again(fakes, tmp_path):
+    """Also where srun ended a process that came to its end after the others."""
+    out = tmp_path / "run"
+    (script,) = written(data=[tmp_path], out=out)
+    # An older record says nothing of this launch.
+    (out / "slurm/launch-check-7.json").touch()
+    fakes.run(script, out, CHECK=143)
+    assert len(fakes.notes("scontrol")) == 1
+    fakes.run(script, out, CHECK=143, FINDINGS=out / "slurm/launch-check-7.json")
+    assert len(fakes.notes("scontrol")) == 1
 
 
 def test_a_launch_is_not_checked_where_it_is_told_so(fakes, tmp_path):
@@ -301,7 +333,10 @@ def test_a_run_that_was_asked_to_stop_is_queued_again_while_it_gets_on(fakes, tm
         assert result.returncode == 138
         assert len(fakes.notes("scontrol")) == launch
     assert fakes.notes("scontrol")[0] == "requeue 7"
-    assert "not requeued: stopped 3 times without a step more" in fakes.run(script, out, STATUS=138, STEP=6).stdout
+    assert (
+        "not requeued: stopped 3 times without completing another step"
+        in fakes.run(script, out, STATUS=138, STEP=6).stdout
+    )
     assert len(fakes.notes("scontrol")) == 4
     # Submitted again, it has another number.
     fakes.run(script, out, STATUS=138, STEP=6, SLURM_JOB_ID="8")

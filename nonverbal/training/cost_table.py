@@ -4,6 +4,7 @@ import statistics
 from dataclasses import asdict
 from typing import Any
 
+from nonverbal.text import size
 from nonverbal.training.estimate import Audio, Estimate
 from nonverbal.training.timing import Measured
 
@@ -92,8 +93,8 @@ def rows(measured: Measured, audio: Audio, estimate: Estimate) -> list[tuple[str
         ("", f"the largest micro-batch seen held {measured.largest_batch:.1f} s of audio"),
         (
             "disk",
-            f"{_size(estimate.disk_bytes)}: at most {estimate.checkpoint_count} checkpoints of "
-            f"{_size(measured.checkpoint_bytes)}, and the encoder",
+            f"{size(estimate.disk_bytes)}: at most {estimate.checkpoint_count} checkpoints of "
+            f"{size(measured.checkpoint_bytes)}, and the encoder",
         ),
         ("parameters", f"{measured.parameters / 1e6:.4g} M"),
     ]
@@ -107,7 +108,7 @@ def _communication(estimate: Estimate) -> list[tuple[str, str]]:
         (
             "communication",
             f"at most {told.seconds:.3g} s of an update, {estimate.communication_share:.0%}; "
-            f"a GPU sends {_size(told.bytes)}",
+            f"a GPU sends {size(told.bytes)}",
         )
     ]
 
@@ -122,14 +123,10 @@ def _shared(estimate: Estimate) -> str:
 def _memory(measured: Measured, estimate: Estimate) -> str:
     memory = measured.memory
     peak = (
-        f"{_size(memory['peak_allocated'])} at its peak, {_size(memory['peak_reserved'])} reserved"
+        f"{size(memory['peak_allocated'])} at its peak, {size(memory['peak_reserved'])} reserved"
         if measured.on_gpu
-        else f"{_size(memory['peak_resident'])} at its peak"
+        else f"{size(memory['peak_resident'])} at its peak"
     )
     # DistributedDataParallel adds up gradients in buckets of its own.
-    copy = f"; on several, + {_size(4 * measured.parameters)}" if estimate.gpus > 1 else ""
-    return f"{peak}, of {_size(memory['available'])}{copy}"
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
+    copy = f"; on several, + {size(4 * measured.parameters)}" if estimate.gpus > 1 else ""
+    return f"{peak}, of {size(memory['available'])}{copy}"

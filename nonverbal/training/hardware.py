@@ -53,7 +53,7 @@ def gpus() -> list[dict[str, str | None]]:
 
 
 def _known(value: str) -> str | None:
-    """What nvidia-smi cannot tell stands in brackets: [N/A], [Not Supported]."""
+    """nvidia-smi puts unknown values in brackets: [N/A], [Not Supported]."""
     return None if value.startswith("[") else value.strip()
 
 

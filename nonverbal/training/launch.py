@@ -17,7 +17,8 @@ import torch
 
 from nonverbal.errors import UserError
 from nonverbal.system import end_with_parent
-from nonverbal.training.processes import LOST
+from nonverbal.training.processes import TRAINING, Wording, lost
+from nonverbal.training.signals import ENDING
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "ACCELERATE_MIXED_PRECISION")
 """Variables that tell that a launcher has started this process. accelerate sets the last even where it starts one."""
@@ -25,15 +26,14 @@ LAUNCHED = ("WORLD_SIZE", "RANK", "ACCELERATE_MIXED_PRECISION")
 GRACE = 15.0
 """Seconds that processes have to notice that another has failed, and to say so, before they are killed."""
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
-
-def launch(processes: int | None, timeout_minutes: float) -> None:
+def launch(processes: int | None, timeout_minutes: float, wording: Wording = TRAINING) -> None:
     """Run this very command in ``processes`` processes and end with their exit code; return where there is no need to.
 
     Args:
         processes: how many; None or 1: no need.
         timeout_minutes: longest that they wait for one another.
+        wording: of the command.
 
     Raises:
         UserError: fewer GPUs than processes.
@@ -43,15 +43,15 @@ def launch(processes: int | None, timeout_minutes: float) -> None:
     assert processes is not None
     gpus = torch.cuda.device_count()
     if 0 < gpus < processes:
-        raise UserError(f"--trainer.processes asks for {processes}, one a GPU, but this machine has {gpus}")
-    sys.exit(_Children(processes, timeout_minutes).wait())
+        raise UserError(f"{wording.processes} asks for {processes}, one a GPU, but this machine has {gpus}")
+    sys.exit(_Children(processes, timeout_minutes, wording).wait())
 
 
 class _Children:
     """The processes, each a session of its own: a Ctrl-C comes to the parent alone, which passes it on once."""
 
-    def __init__(self, count: int, timeout_minutes: float) -> None:
-        self.timeout_minutes = timeout_minutes
+    def __init__(self, count: int, timeout_minutes: float, wording: Wording) -> None:
+        self.timeout_minutes, self.wording = timeout_minutes, wording
         shared = {
             "WORLD_SIZE": str(count),
             "LOCAL_WORLD_SIZE": str(count),
@@ -71,7 +71,7 @@ class _Children:
                 # Where this process is gone, the others save and end.
                 preexec_fn=partial(end_with_parent, signal.SIGTERM),
             )
-        for number in PASSED_ON:
+        for number in ENDING:
             signal.signal(number, self._pass_on)
 
     def wait(self) -> int:
@@ -95,19 +95,20 @@ class _Children:
             return returned
         name = signal.Signals(-returned).name
         if -returned in self.passed_on:
-            print(f"nonverbal: {name} before the run began", file=sys.stderr)
+            print(f"nonverbal: {name} outside of training", file=sys.stderr)
             return 128 - returned
         print(f"nonverbal: process {rank} was ended by {name}{self._meaning(-returned)}", file=sys.stderr)
         return 128 - returned
 
     def _meaning(self, number: int) -> str:
+        if number == signal.SIGABRT and torch.cuda.is_available():
+            return (
+                ": usually NCCL's watchdog, after a CUDA error (see above) or a timeout: "
+                f"{lost(self.timeout_minutes, self.wording)}"
+            )
         if number == signal.SIGABRT:
-            lost = LOST.format(minutes=self.timeout_minutes)
-            return f", as NCCL's watchdog ends a process when an error of CUDA has come (it stands above) or it {lost}"
-        return (
-            "; the others end too. If memory ran out, lower batches.batch_seconds or start fewer processes; run the "
-            "same command again to continue"
-        )
+            return f"; its own lines above say why; {self.wording.again}"
+        return f"; the others end too. If memory ran out, {self.wording.memory}; {self.wording.again}"
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self.passed_on.add(number)

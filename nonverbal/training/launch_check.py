@@ -6,6 +6,7 @@ started, so that a process that is missing or stuck is named by those that wait 
 
 import contextlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -23,7 +24,7 @@ import torch.distributed as distributed
 from nonverbal.errors import UserError
 from nonverbal.training.launch_facts import Facts, cautions, gather, launch_problems, other_problems, ranks
 from nonverbal.training.launch_measures import measure, note_network, summary
-from nonverbal.training.processes import Processes
+from nonverbal.training.processes import Processes, Wording, in_use, is_in_use, said
 from nonverbal.training.shared_folder import look_together
 
 SKEW = 1.0
@@ -32,9 +33,10 @@ SKEW = 1.0
 GRACE = 5.0
 """Seconds in which an answer must come that needs no work any more."""
 
-
 HEAD_START = 3.0
 """Seconds in which process 0 ends the launch, and the other messages with it, where it misses a process too."""
+
+WORDING = Wording("--processes", "--timeout", "run the check again when that is mended", "start fewer processes")
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ class CheckConfig:
     staging: Path | None = None
     """Folder on each node's own disk that the shards will be copied to: is there room?"""
     json: Path | None = None
-    """Where to write all that was found, as JSON."""
+    """Where to write all that was found, as JSON. Its folder must exist for every process; process 0 writes."""
     timeout: float = 60.0
-    """Seconds to wait for a process that does not answer, in each stage of the check."""
+    """Seconds to wait for a process that does not answer, in each stage of the check. The first stage begins when
+    process 0 has started: allow for the others to start later."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be checked."""
@@ -61,6 +64,8 @@ class CheckConfig:
             raise UserError(f"--processes must be at least 1, but is {self.processes}")
         if self.timeout <= 0:
             raise UserError(f"--timeout must be above 0 seconds, but is {self.timeout:g}")
+        if self.json is not None and not self.json.parent.is_dir():
+            raise UserError(f"--json: there is no folder {self.json.parent}; make it first")
 
 
 @dataclass
@@ -125,32 +130,40 @@ class Meeting:
         """Say in one line that the store cannot be reached.
 
         Raises:
-            UserError: so it is.
+            UserError: the store cannot be reached.
         """
         try:
             yield
         except distributed.DistError as error:
+            if is_in_use(error):
+                raise UserError(in_use(*self.place.rsplit(":", 1))) from error
             raise UserError(
                 f"process {self.rank} on {platform.node()} cannot reach process 0 at {self.place} "
-                f"({' '.join(str(error).split())[:200]}): process 0 has ended or never started, or MASTER_ADDR and "
+                f"({said(error)}): process 0 has ended or never started, or MASTER_ADDR and "
                 "MASTER_PORT name a place that this node's network does not lead to"
             ) from error
 
-    def exchange(self, stage: str, content: Any, seconds: float | None = None) -> list[Any]:
+    def exchange(self, stage: str, content: Any, least: float = 0.0, most: float = math.inf) -> list[Any]:
         """Tell the others ``content``, and return what each process has told, by rank, when all have.
 
+        Args:
+            stage: one of ``STAGES``.
+            content: what JSON can hold.
+            least: seconds that the others have, also where ``self.seconds`` is less.
+            most: seconds that they have, also where ``self.seconds`` is more.
+
         Raises:
-            UserError: some have not after ``seconds``; names them.
+            UserError: some have not by then; names them.
         """
         keys = [f"{stage}/{rank}" for rank in range(self.world)]
+        seconds = min(max(self.seconds, least), most)
         # Process 0 is the first to say that somebody is missing.
-        patience = (self.seconds if seconds is None else seconds) + (0 if self.rank == 0 else HEAD_START)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + seconds + (0 if self.rank == 0 else HEAD_START)
         with self.in_reach():
             self.store.set(keys[self.rank], json.dumps(content))
             while not self.store.check(keys):
                 if time.monotonic() > deadline:
-                    raise UserError(self._missing(stage, keys))
+                    raise UserError(self._missing(stage, keys, seconds))
                 time.sleep(0.05)
             return [json.loads(self.store.get(key)) for key in keys]
 
@@ -160,18 +173,19 @@ class Meeting:
         Process 0 comes here when it has shown what was found, and holds the store until the others have read that.
         """
         with contextlib.suppress(UserError):
-            self.exchange("shown", None, GRACE)
+            self.exchange("shown", None, most=GRACE)
             if self.rank == 0:
-                self.exchange("end", None, GRACE)
+                self.exchange("end", None, most=GRACE)
             else:
-                self.store.set(f"end/{self.rank}", "null")
+                with self.in_reach():
+                    self.store.set(f"end/{self.rank}", "null")
 
-    def _missing(self, stage: str, keys: list[str]) -> str:
+    def _missing(self, stage: str, keys: list[str], seconds: float) -> str:
         silent = [rank for rank, key in enumerate(keys) if not self.store.check([key])]
         told = [f"{ranks([rank])} on {self._host(rank)}" for rank in silent]
         heard = sorted({self._host(rank) for rank in range(self.world) if rank not in silent})
         return (
-            f"no answer within {self.seconds:g} s from {', '.join(told)} ({STAGES[stage]}; the others are on "
+            f"no answer within {seconds:.3g} s from {', '.join(told)} ({STAGES[stage]}; the others are on "
             f"{', '.join(heard)}): look at their own messages, and at their nodes"
         )
 
@@ -206,7 +220,11 @@ def check(settings: CheckConfig, meeting: Meeting) -> Findings:
         problems, warnings = problems + wrong, warnings + doubtful
     measured: list[dict[str, Any]] = []
     if not fatal and meeting.world > 1:
-        measured = meeting.exchange("measured", measured_within(settings.timeout), GRACE)
+        started = time.monotonic()
+        own = measured_within(settings.timeout)
+        # A process that has failed early waits for what the others will say.
+        rest = settings.timeout - (time.monotonic() - started)
+        measured = meeting.exchange("measured", own, most=max(rest, 0.0) + GRACE)
         problems += [
             f"{one.name}: the processes cannot work together: {result['error']}"
             for one, result in zip(facts, measured, strict=True)
@@ -226,21 +244,25 @@ def measured_within(seconds: float) -> dict[str, Any]:
     A process that waits in NCCL cannot be interrupted: it waits in a thread, which ends with the process.
     """
     outcome: dict[str, Any] = {}
+    network = note_network()
 
     def work() -> None:
-        network = note_network()
         try:
             # Longer than anybody waits: NCCL's watchdog would end this process before it has said what is wrong.
-            processes = Processes(None, 2 * seconds / 60, Path(tempfile.gettempdir()))
+            processes = Processes(None, 2 * seconds / 60, Path(tempfile.gettempdir()), WORDING)
             outcome.update(measure(processes, network))
             processes.leave()
         except Exception as error:
-            outcome["error"] = " ".join(str(error).split())[:500]
-        finally:
-            if network is not None:
-                shutil.rmtree(network.parent, ignore_errors=True)
+            outcome["error"] = " ".join(str(error).split())[:1000]
 
-    return outcome if _ends(work, seconds) else {"error": f"an all-reduce or a message took longer than {seconds:g} s"}
+    try:
+        if _ends(work, seconds):
+            return outcome
+        return {"error": f"an all-reduce or a message took longer than {seconds:g} s"}
+    finally:
+        # Not in the thread, which may be stuck.
+        if network is not None:
+            shutil.rmtree(network.parent, ignore_errors=True)
 
 
 def _ends(work: Callable[[], None], seconds: float) -> bool:

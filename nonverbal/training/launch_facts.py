@@ -3,7 +3,6 @@
 import contextlib
 import glob
 import hashlib
-import importlib.metadata
 import os
 import platform
 import resource
@@ -17,14 +16,19 @@ from typing import Any
 import torch
 
 from nonverbal.data.index import open_shards
+from nonverbal.data.read_ahead import SHARED_MEMORY
 from nonverbal.errors import UserError
+from nonverbal.system import version_of
+from nonverbal.text import size
+from nonverbal.training.processes import local_rank_problem
 from nonverbal.training.run_folder import PACKAGES
 
 OPEN_FILES = 4096
 """Files that a process should be able to hold open: each shard it reads, and each batch a worker hands over."""
 
-SHARED_MEMORY = 256 << 20
-"""Bytes of /dev/shm that a process should have: the batches that its workers have read ahead lie there."""
+ROOM_FOR_BATCHES = 256 << 20
+"""Bytes of /dev/shm that a process should have. What the batches that are read ahead need there depends on the recipe,
+which is not known here; a run counts it, and refuses to start where there is less (``read_ahead``)."""
 
 
 @dataclass
@@ -80,7 +84,7 @@ def gather(rank: int, world: int, asked: int | None, data: list[Path], staging: 
     facts.cpus = len(os.sched_getaffinity(0))
     facts.numa = numa_of(os.sched_getaffinity(0))
     facts.open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    facts.shared_memory = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else None
+    facts.shared_memory = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
     facts.timezone = time.strftime("%z")
     facts.versions = {name: version_of(name) for name in PACKAGES} | {"python": platform.python_version()}
     with _noting(facts):
@@ -95,30 +99,22 @@ def _noting(facts: Facts) -> Iterator[None]:
     """Keep what is wrong here for the others to hear, rather than leave them waiting."""
     try:
         yield
-    except (UserError, OSError, RuntimeError) as error:
-        facts.problems.append(" ".join(str(error).split()))
-
-
-def version_of(package: str) -> str | None:
-    """Return the version of an installed package; None where it is not installed."""
-    return next((found.version for found in importlib.metadata.distributions(name=package)), None)
+    except Exception as error:
+        facts.problems.append(" ".join(str(error).split()) or type(error).__name__)
 
 
 def _look_at_device(facts: Facts) -> None:
     if not torch.cuda.is_available():
-        if glob.glob("/dev/nvidia[0-9]*") and facts.visible not in ("", "NoDevFiles"):
+        if glob.glob("/dev/nvidia[0-9]*") and facts.visible not in ("", "-1", "NoDevFiles"):
             raise UserError(
                 "torch sees no GPU, though the node has some: its driver is too old for this torch, this torch is one "
                 "without CUDA, or the container was started without GPUs (apptainer exec --nv)"
             )
         return
     count = torch.cuda.device_count()
-    if facts.local_rank >= count:
-        facts.problems.append(
-            f"LOCAL_RANK is {facts.local_rank}, but only {count} GPUs are visible (CUDA_VISIBLE_DEVICES="
-            f"{facts.visible}); start one process a GPU, and give LOCAL_RANK=0 where each sees only its own"
-        )
-    # accelerate takes the device by the same rule.
+    if problem := local_rank_problem(facts.local_rank, count):
+        facts.problems.append(problem)
+    # Some GPU, where there is not one of this number, to say which the process would share.
     index = facts.local_rank % count
     properties: Any = torch.cuda.get_device_properties(index)
     place = (properties.pci_domain_id, properties.pci_bus_id, properties.pci_device_id)
@@ -197,7 +193,7 @@ def other_problems(facts: list[Facts]) -> list[str]:
 
 
 def cautions(facts: list[Facts]) -> list[str]:
-    """Return what a run may still go well with, but is better mended."""
+    """Return what does not stop a run but should be fixed."""
     zones = _grouped(facts, lambda one: one.timezone)
     notes = _different(zones, "time zone", "times in the logs of nodes will not agree")
     few = [one for one in facts if one.open_files < OPEN_FILES]
@@ -206,11 +202,11 @@ def cautions(facts: list[Facts]) -> list[str]:
         notes.append(f"{_names(few)} may hold only {least} files open: ulimit -n {OPEN_FILES} or more")
     for host, ones in _grouped(facts, lambda one: one.host).items():
         free = ones[0].shared_memory
-        if free is not None and free < SHARED_MEMORY * len(ones):
+        if free is not None and free < ROOM_FOR_BATCHES * len(ones):
             notes.append(
-                f"/dev/shm of {host} has {size(free)} free for {len(ones)} processes: batches that are read ahead lie "
-                f"there, and a full one ends the run with a bus error; give it {size(SHARED_MEMORY)} a process (docker "
-                "run --shm-size), or use fewer trainer.workers"
+                f"{SHARED_MEMORY} of {host} has {size(free)} free for {len(ones)} processes: batches that are read "
+                "ahead lie there, and a run may refuse to start or end with a bus error; see docs/pretrain.md, Reading "
+                f"ahead. {size(ROOM_FOR_BATCHES)} a process suffices for most recipes (docker run --shm-size)"
             )
     far = [one for one in facts if one.numa and one.device_numa not in (None, -1, *one.numa)]
     if far:
@@ -224,7 +220,7 @@ def _different(groups: dict[Any, list[Facts]], what: str, remedy: str) -> list[s
     if len(groups) < 2:
         return []
     told = "; ".join(f"{value or 'none'} for {_names(ones)}" for value, ones in groups.items())
-    return [f"{what} differs: {told}: {remedy}"]
+    return [f"{what} differs: {told}; {remedy}"]
 
 
 def _grouped(facts: Iterable[Facts], of: Callable[[Facts], Any]) -> dict[Any, list[Facts]]:
@@ -247,11 +243,3 @@ def ranks(numbers: list[int]) -> str:
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         return f"processes {numbers[0]} to {numbers[-1]}"
     return f"processes {', '.join(map(str, numbers))}"
-
-
-def size(count: float) -> str:
-    """Return bytes as a person reads them."""
-    for unit, power in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= power:
-            return f"{count / power:.3g} {unit}"
-    return f"{count / 1e3:.3g} kB"

@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -18,15 +19,24 @@ from nonverbal.text import one_line
 
 Value = TypeVar("Value")
 
-LOST = (
-    "lost contact with another process of this run: it has ended, its machine cannot be reached, or it has not "
-    "answered for {minutes:g} minutes (trainer.timeout_minutes); its own last message, if it had time for one, says "
-    "why; run the same command again to continue from the last checkpoint"
-)
+
+@dataclass(frozen=True)
+class Wording:
+    """What messages call the settings of a command, and what they tell its user to do."""
+
+    processes: str = "--trainer.processes"
+    timeout: str = "trainer.timeout_minutes"
+    again: str = "run the same command again to continue from the last checkpoint"
+    memory: str = "lower batches.batch_seconds or start fewer processes"
 
 
-NOT_LOST = ("invalid usage", "invalid argument", "unhandled cuda error")
+TRAINING = Wording()
+
+NOT_LOST = ("invalid usage", "invalid argument", "unhandled cuda error", "unhandled system error")
 """What NCCL calls errors for which no other process is to blame."""
+
+IN_USE = ("EADDRINUSE", "address already in use")
+"""What torch says where another program has the port at which process 0 is to listen."""
 
 ACCELERATE_HARMLESS = {
     "ACCELERATE_MIXED_PRECISION": ("no", "accelerate launch --mixed_precision no, and --trainer.precision"),
@@ -52,13 +62,14 @@ class Processes:
             accelerate's configuration would change how the run trains.
     """
 
-    def __init__(self, asked: int | None, timeout_minutes: float, records: Path) -> None:
+    def __init__(self, asked: int | None, timeout_minutes: float, records: Path, wording: Wording = TRAINING) -> None:
         """Meet the others.
 
         Args:
             asked: how many there must be; None: any number.
             timeout_minutes: longest that they wait for one another.
             records: folder for NCCL's records of what it was at when it timed out.
+            wording: of the command that needs the processes.
         """
         on_cpu = not torch.cuda.is_available()
         if on_cpu:
@@ -66,7 +77,7 @@ class Processes:
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
         check_accelerate(on_cpu)
         set_up_gpus()
-        self.timeout_minutes = timeout_minutes
+        self.timeout_minutes, self.wording = timeout_minutes, wording
         timeout = timedelta(minutes=timeout_minutes)
         options = {"timeout": timeout} if "WORLD_SIZE" in os.environ else {}
         with self.in_contact():
@@ -79,7 +90,7 @@ class Processes:
         self.device, self.is_first = self.state.device, self.state.is_main_process
         if asked is not None and asked != self.world:
             raise UserError(
-                f"--trainer.processes asks for {asked}, but the launcher started {self.world}; start it without a "
+                f"{wording.processes} asks for {asked}, but the launcher started {self.world}; start it without a "
                 f"launcher, or with: torchrun --standalone --nproc_per_node {asked} pretrain/train.py ..."
             )
 
@@ -126,7 +137,7 @@ class Processes:
 
     @contextlib.contextmanager
     def in_contact(self) -> Iterator[None]:
-        """Say in one line that another process is gone, which torch says in many.
+        """Say in one line why the processes cannot go on together, which torch says in many.
 
         Raises:
             UserError: a collective operation in the block has failed.
@@ -135,14 +146,60 @@ class Processes:
             yield
         except RuntimeError as error:
             of_torch, text = isinstance(error, torch.distributed.DistError), str(error)
+            if of_torch and is_in_use(error):
+                raise UserError(in_use(os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", ""))) from error
             if of_torch and any(kind in text for kind in NOT_LOST):
                 raise UserError(
-                    f"NCCL failed: {one_line(text)}; NCCL_DEBUG=INFO shows how it set itself up. Each process needs a "
-                    "GPU of its own"
+                    f"NCCL failed: {said(error)}; NCCL_DEBUG=INFO shows how it set itself up. Each process needs a GPU "
+                    "of its own, and room in /dev/shm (docker run --shm-size)"
                 ) from error
             if of_torch or "gloo" in text:
-                raise UserError(LOST.format(minutes=self.timeout_minutes)) from error
+                raise UserError(f"{lost(self.timeout_minutes, self.wording)} ({said(error)})") from error
             raise
+
+
+def lost(minutes: float, wording: Wording) -> str:
+    """Say that another process does not answer, which has waited for at most ``minutes``."""
+    return (
+        "lost contact with another process of this run: it has ended, its machine cannot be reached, or it has not "
+        f"answered for {minutes:g} minutes ({wording.timeout}); its own last message, if it had time for one, says "
+        f"why; {wording.again}"
+    )
+
+
+def is_in_use(error: Exception) -> bool:
+    """Whether process 0 could not listen where the others look for it."""
+    return any(sign in str(error) for sign in IN_USE)
+
+
+def in_use(host: str, port: str) -> str:
+    """Say that another program listens where process 0 is to."""
+    return (
+        f"port {port} of {host} is in use by another program, such as an earlier run that has not ended: end it "
+        f"(ss -ltnp 'sport = :{port}' names it), or give the launcher a free port (MASTER_PORT, or torchrun "
+        "--master_port)"
+    )
+
+
+def said(error: Exception) -> str:
+    """Return in one line what torch says of an error, without where in its code it arose."""
+    return one_line(" ".join(str(error).partition("\nException raised from")[0].split()))[:500]
+
+
+def local_rank_problem(local_rank: int, count: int) -> str | None:
+    """Say what is wrong with LOCAL_RANK, by which accelerate and DDP choose the GPU; None where nothing is.
+
+    Args:
+        local_rank: its value.
+        count: GPUs that this process sees.
+    """
+    if local_rank < count:
+        return None
+    return (
+        f"LOCAL_RANK is {local_rank}, but only {count} {'GPU is' if count == 1 else 'GPUs are'} visible "
+        f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}); start one process a GPU, and give "
+        "LOCAL_RANK=0 where each sees only its own"
+    )
 
 
 def check_accelerate(on_cpu: bool) -> None:
@@ -168,6 +225,9 @@ def _keep_records(folder: Path) -> None:
 
     What the user has set is left alone, also under the names that torch has used before 2.9.
     """
+    if os.environ.get("RANK", "0") == "0":
+        # NCCL does not make it, and may time out before the run has.
+        folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
     if "TORCH_NCCL_TRACE_BUFFER_SIZE" not in os.environ:
         os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")
@@ -177,6 +237,9 @@ def _keep_records(folder: Path) -> None:
 
 def _meet_on_gpus(timeout: timedelta) -> None:
     """Make the process group. accelerate would make one of NCCL alone."""
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if problem := local_rank_problem(local_rank, torch.cuda.device_count()):
+        raise UserError(problem)
+    device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     torch.distributed.init_process_group("cpu:gloo,cuda:nccl", timeout=timeout, device_id=device)

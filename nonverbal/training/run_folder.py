@@ -1,7 +1,6 @@
 """The run folder: what a run is, where it stands, and what it has measured."""
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -17,6 +16,7 @@ import yaml
 from nonverbal.config import differences, dump
 from nonverbal.errors import UserError
 from nonverbal.files import locked, write_atomically
+from nonverbal.system import version_of
 from nonverbal.training.hardware import hardware
 
 PACKAGES = (
@@ -113,7 +113,7 @@ class RunFolder:
                 "command": sys.argv,
                 "python": platform.python_version(),
                 "platform": platform.platform(),
-                "packages": {name: _version(name) for name in PACKAGES},
+                "packages": {name: version_of(name) for name in PACKAGES},
                 **hardware(),
                 **facts,
             }
@@ -168,10 +168,3 @@ def _step(row: str) -> float:
         return float(json.loads(row)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

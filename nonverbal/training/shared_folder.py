@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from nonverbal.training.launch_facts import Facts, ranks, size
+from nonverbal.text import size
+from nonverbal.training.launch_facts import Facts, ranks
 
 PATIENCE = 5.0
 """Seconds in which a new file must become visible on other nodes: NFS lists a folder anew after at most a few."""
@@ -24,8 +25,8 @@ class Talk(Protocol):
 
     rank: int
 
-    def exchange(self, stage: str, content: Any) -> list[Any]:
-        """Tell the others ``content`` and return what each has told, by rank."""
+    def exchange(self, stage: str, content: Any, least: float = 0.0) -> list[Any]:
+        """Tell the others ``content`` and return what each has told, by rank. They have ``least`` seconds at least."""
 
 
 def look_together(folder: Path, talk: Talk, facts: list[Facts]) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -45,7 +46,9 @@ def look_together(folder: Path, talk: Talk, facts: list[Facts]) -> tuple[dict[st
             file, mine = _write(folder, name)
         # Nobody looks before it is there: an NFS client remembers for long that a file is not.
         written = talk.exchange("written", mine)[0]
-        sights = talk.exchange("seen", _look(folder / written["name"]) if "name" in written else {})
+        sight = _look(folder / written["name"]) if "name" in written else {}
+        # The first sees its own file at once, and the others may take all their patience.
+        sights = talk.exchange("seen", sight, 2 * PATIENCE)
     finally:
         if file is not None:
             file.close()

@@ -5,6 +5,11 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any
 
+FROM_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1)
+
+ENDING = (signal.SIGINT, *FROM_SCHEDULERS)
+"""Signals that end a run."""
+
 
 class Interrupted(KeyboardInterrupt):
     """A signal ended the run between two steps, with everything saved."""
@@ -17,14 +22,12 @@ class Interrupted(KeyboardInterrupt):
 class Signals(AbstractContextManager["Signals"]):
     """Lets a run finish its step on SIGINT, SIGTERM and SIGUSR1; a second SIGINT ends it at once."""
 
-    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
     def __init__(self) -> None:
         self.came = 0
         """Number of the last signal; 0 before there is one."""
 
     def __enter__(self) -> "Signals":
-        self.before = {number: signal.signal(number, self.handle) for number in self.NUMBERS}
+        self.before = {number: signal.signal(number, self.handle) for number in ENDING}
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -36,3 +39,9 @@ class Signals(AbstractContextManager["Signals"]):
         if number == signal.SIGINT and self.came == signal.SIGINT:
             raise KeyboardInterrupt
         self.came = number
+
+
+def ignore_schedulers() -> None:
+    """Ignore what schedulers send to end a run. Only when it has ended: the signal would make it a failure."""
+    for number in FROM_SCHEDULERS:
+        signal.signal(number, signal.SIG_IGN)

@@ -44,7 +44,7 @@ def test_two_processes_on_one_gpu_are_told_before_nccl_starts():
     result = run(*TORCHRUN, count, PROGRAM, "--timeout", 30)
     assert result.returncode != 0
     assert "have the same GPU" in result.stdout
-    assert f"LOCAL_RANK is {count - 1}, but only {count - 1} GPUs are visible" in result.stdout
+    assert f"LOCAL_RANK is {count - 1}, but only {count - 1} GPU" in result.stdout
 
 
 def test_nccl_adds_up_right_and_names_its_network(tmp_path):

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import sysconfig
 import time
 import venv
@@ -284,6 +285,27 @@ def test_a_launch_with_something_wrong_ends_before_the_run_and_is_not_queued_aga
     assert cluster.ended(job)["JobState"] == "FAILED"
     log = (run / f"slurm/pretrain-{job}.log").read_text()
     assert "--trainer.processes asks for 2, but the launcher started 1" in log
+
+
+def test_a_process_that_does_not_answer_launch_check_once_does_not_end_the_job(cluster, recipe, shards, work):
+    run, python = work / "slow", work / "slow-python"
+    # The second process hangs while it starts, the first time.
+    python.write_text(
+        f"""#!/bin/bash
+if [ "${{RANK-}}" = 1 ] && [ ! -f {work}/hung ]; then touch {work}/hung; sleep 1000; fi
+exec {sys.executable} "$@"
+"""
+    )
+    python.chmod(0o755)
+    common = ["--gpus", 0, "--cpus", 1, "--nodes", 2, "--staging", "null", "--python", python]
+    few = ["--trainer.steps", 2, "--trainer.optimizer.warmup_steps=1"]
+    cluster.nonverbal("submit", recipe, "--data", shards, "--out", run, *common, *few)
+    script = run / "slurm/pretrain.sh"
+    script.write_text(script.read_text().replace("check_timeout=600", "check_timeout=15"))
+    job = cluster.run("sbatch", "--parsable", script).strip()
+    cluster.wait(job, lambda now: now["Restarts"] == "1")
+    assert "no answer within 15 s from process 1" in cluster.log(job)
+    assert cluster.ended(job)["JobState"] == "COMPLETED", cluster.log(job)
 
 
 def test_a_run_that_is_cancelled_saves_itself_and_stays_cancelled(submit, cluster):

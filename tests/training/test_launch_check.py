@@ -3,12 +3,15 @@
 import errno
 import fcntl
 import json
+import math
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -33,9 +36,9 @@ def shards(make_shards):
     return make_shards([("a", 1.0, "train"), ("a", 1.0, "validation")]).folder
 
 
-def started(rank, port, *arguments, code=None):
+def started(rank, port, *arguments, code=None, world="2"):
     """Start one of two processes of a launch, as srun would."""
-    names = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    names = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": world}
     names |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     program = [str(PROGRAM)] if code is None else ["-c", code]
     return subprocess.Popen(
@@ -107,7 +110,7 @@ def test_another_out_and_other_shards_on_one_process(tmp_path, shards, make_shar
     assert not told["ok"]
     index, folder = told["problems"]
     assert index.startswith("--data (SHA-256 of index.json) differs: ")
-    assert index.endswith(f" for process 1 on {host}: give all nodes the same shards")
+    assert index.endswith(f" for process 1 on {host}; give all nodes the same shards")
     assert folder.startswith(f"process 1 on {host} does not see what process 0 on {host} wrote to {tmp_path}/one (")
     assert "--out must be on a file system that all nodes share" in folder
     # What they can still do together is measured.
@@ -202,6 +205,89 @@ def test_a_measure_that_does_not_end_is_left(monkeypatch):
     assert "took longer than 0.2 s" in launch_check.measured_within(0.2)["error"]
 
 
+def test_what_nccl_writes_is_removed_also_where_it_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("NCCL_DEBUG", "NCCL_DEBUG_SUBSYS", "NCCL_DEBUG_FILE"):
+        # Put back after the test, also where it was not set.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    began = threading.Event()
+
+    def hang(*_):
+        began.set()
+        time.sleep(30)
+
+    monkeypatch.setattr(launch_check, "Processes", hang)
+    launch_check.measured_within(0.5)
+    assert began.is_set()
+    assert "nonverbal-nccl-" in os.environ["NCCL_DEBUG_FILE"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_early_failure_waits_for_what_the_others_will_say(monkeypatch):
+    waited = {}
+
+    def exchange(stage, content, least=0.0, most=math.inf):
+        waited[stage] = most
+        return [content, content]
+
+    monkeypatch.setattr(launch_check, "measured_within", lambda _: {"error": "no GPU"})
+    meeting = SimpleNamespace(rank=0, world=2, exchange=exchange)
+    monkeypatch.setattr(launch_check, "gather", lambda *_: replace(GPU, device_id=None))
+    found = launch_check.check(CheckConfig(timeout=40), meeting)
+    assert 44 < waited["measured"] <= 45
+    assert found.problems == ["process 0 on node1: the processes cannot work together: no GPU"] * 2
+
+
+def test_a_store_that_is_gone_at_the_end_is_no_error(monkeypatch):
+    class Gone:
+        def check(self, _):
+            return True
+
+        def get(self, _):
+            return b"null"
+
+        def set(self, key, _):
+            if key.startswith("end/"):
+                raise torch.distributed.DistNetworkError("failed to send")
+
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    meeting = Meeting(1)
+    meeting.rank, meeting.world, meeting.store = 1, 2, Gone()
+    meeting.end()
+
+
+HANGING = """
+import os, sys, threading, runpy, nonverbal.training.launch_check as launch_check
+from nonverbal.errors import UserError
+class Stuck:
+    def __del__(self):
+        threading.Event().wait()
+def check(*_):
+    # As a thread in NCCL would at a normal exit: an object that is freed then waits.
+    sys.modules["stuck"] = Stuck()
+    raise UserError("no answer")
+launch_check.check = check
+"""
+
+
+def test_what_hangs_at_exit_does_not_keep_a_user_error_waiting():
+    code = f"{HANGING}runpy.run_path({str(PROGRAM)!r}, run_name='__main__')"
+    process = started(0, free_port(), code=code, world="1")
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (2, "nonverbal: no answer\n")
+
+
+def test_a_port_in_use_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        process = started(0, port, "--timeout", 2)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"nonverbal: port {port} of 127.0.0.1 is in use by another program" in errors
+
+
 def test_a_wrong_sum_is_noticed(monkeypatch):
     group = SimpleNamespace(device=torch.device("cpu"), rank=1, world=3, is_first=False, wait=lambda: None)
     wrong = {"done": False}
@@ -248,7 +334,7 @@ def test_two_processes_on_one_gpu_and_one_without(tmp_path):
 def test_other_versions_on_one_node():
     other = replace(GPU, rank=1, host="node2", device_id="GPU-bb", versions={"torch": "2.11.0"})
     assert launch_facts.launch_problems([GPU, other]) == [
-        "torch differs: 2.9.1 for process 0 on node1; 2.11.0 for process 1 on node2: install the same everywhere"
+        "torch differs: 2.9.1 for process 0 on node1; 2.11.0 for process 1 on node2; install the same everywhere"
     ]
 
 
@@ -256,9 +342,10 @@ def test_what_is_only_doubtful():
     poor = replace(GPU, rank=1, device_id="GPU-bb", open_files=1024, shared_memory=64 << 20, timezone="+0100")
     far = replace(GPU, shared_memory=64 << 20, numa=[0], device_numa=1)
     zone, files, memory, numa = launch_facts.cautions([far, poor])
-    assert zone.startswith("time zone differs: none for process 0 on node1; +0100 for process 1 on node1: ")
+    assert zone.startswith("time zone differs: none for process 0 on node1; +0100 for process 1 on node1; ")
     assert files == "process 1 on node1 may hold only 1024 files open: ulimit -n 4096 or more"
     assert memory.startswith("/dev/shm of node1 has 67.1 MB free for 2 processes: ")
+    assert "a run may refuse to start or end with a bus error; see docs/pretrain.md, Reading ahead" in memory
     assert numa.startswith("process 0 on node1 on cores of another NUMA node")
     assert launch_facts.other_problems([far, poor]) == []
 
@@ -287,7 +374,9 @@ def test_shards_that_do_not_fit(shards, tmp_path, monkeypatch):
 def told(*sights):
     """Stand in for the other processes, which have seen this of the folder."""
 
-    def exchange(stage, content):
+    def exchange(stage, content, least=0.0):
+        # Also with a --timeout under their patience, the others must come to say what they do not see.
+        assert least > shared_folder.PATIENCE or stage == "written"
         return [content, *sights] if stage == "seen" else [content]
 
     return SimpleNamespace(rank=0, exchange=exchange)
@@ -355,10 +444,32 @@ def test_the_network_that_nccl_names(said, network):
     assert launch_measures.network_of(said) == network
 
 
-def test_settings_that_cannot_be():
-    for settings, message in (({"processes": 0}, "--processes must be at least 1"), ({"timeout": 0}, "--timeout must")):
+def test_settings_that_cannot_be(tmp_path):
+    for settings, message in (
+        ({"processes": 0}, "--processes must be at least 1"),
+        ({"timeout": 0}, "--timeout must"),
+        ({"json": tmp_path / "nowhere/found.json"}, f"--json: there is no folder {tmp_path}/nowhere; make it first"),
+    ):
         with pytest.raises(UserError, match=message):
             CheckConfig(**settings)
+
+
+def test_a_fault_that_nobody_foresaw_is_told_to_the_others(monkeypatch):
+    def fail(_):
+        raise ValueError("an odd file")
+
+    monkeypatch.setattr(launch_facts, "_look_at_device", fail)
+    assert launch_facts.gather(0, 1, None, [], None).problems == ["an odd file"]
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_gpus_that_were_hidden_are_not_missed(monkeypatch, hidden):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(launch_facts.glob, "glob", lambda _: ["/dev/nvidia0"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert launch_facts.gather(0, 1, None, [], None).problems[0].startswith("torch sees no GPU")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert launch_facts.gather(0, 1, None, [], None).problems == []
 
 
 def test_what_a_gpu_says_of_itself(monkeypatch):
@@ -373,4 +484,4 @@ def test_what_a_gpu_says_of_itself(monkeypatch):
     facts = launch_facts.gather(3, 4, None, [], None)
     assert (facts.device, facts.device_id, facts.pci) == ("NVIDIA H100", "aa-bb", "0000:3b:00.0")
     assert facts.versions["NCCL"] == "2.27.5"
-    assert facts.problems[0].startswith("LOCAL_RANK is 3, but only 1 GPUs are visible (CUDA_VISIBLE_DEVICES=GPU-aa-bb)")
+    assert facts.problems[0].startswith("LOCAL_RANK is 3, but only 1 GPU is visible (CUDA_VISIBLE_DEVICES=GPU-aa-bb)")

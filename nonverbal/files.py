@@ -36,11 +36,15 @@ def is_own_fault(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, remedy: str = "wait for it, stop it, or choose another --out") -> Iterator[None]:
     """Hold a folder, made where it is missing, for this process.
 
     Where its file system has no locks (Lustre that is mounted without them, some of FUSE), say so on standard error and
     go on: nothing keeps two processes apart there.
+
+    Args:
+        folder: what is held.
+        remedy: what to do where another process holds it.
 
     Raises:
         UserError: another process holds it.
@@ -53,8 +57,7 @@ def locked(folder: Path) -> Iterator[None]:
             if error.errno in IN_USE:
                 file.seek(0)
                 raise UserError(
-                    f"{folder} is in use by another process ({file.read().strip() or 'unknown'}); "
-                    "wait for it, stop it, or choose another --out"
+                    f"{folder} is in use by another process ({file.read().strip() or 'unknown'}); {remedy}"
                 ) from error
             text = f"{folder} cannot be locked ({error.strerror}): make sure that no other process uses it"
             print(f"nonverbal: warning: {text}", file=sys.stderr)

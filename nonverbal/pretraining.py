@@ -1,20 +1,27 @@
 """What a pretraining run is: settings, objective and data, for ``nonverbal pretrain`` and ``nonverbal plan`` alike."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+import torch
+from torch import nn
+
 from nonverbal import config
 from nonverbal.data.batches import ShardData
 from nonverbal.data.index import open_shards
-from nonverbal.data.log_mel import spectra
+from nonverbal.data.log_mel import TABLE, spectra
 from nonverbal.data.plan import BatchSettings
 from nonverbal.data.units import UnitFolder, open_units
 from nonverbal.errors import UserError
+from nonverbal.models.scan_choice import Scan
+from nonverbal.models.ssam import use_scan
 from nonverbal.objectives.base import Objective
 from nonverbal.objectives.clusters import HubertSettings, build_hubert_objective
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
+from nonverbal.training.processes import Processes
 from nonverbal.training.trainer import TrainerSettings
 
 
@@ -56,8 +63,13 @@ class PretrainConfig:
             )
 
 
-def build(settings: PretrainConfig) -> tuple[Objective, ShardData]:
-    """Return the objective at its start, and its batches."""
+def build(settings: PretrainConfig, begun: Iterable[str] | None = None) -> tuple[Objective, ShardData]:
+    """Return the objective at its start, and its batches.
+
+    Args:
+        settings: of the run.
+        begun: what the ``data.json`` of a run that is continued names: it reads as it began. None for a new run.
+    """
     folders = [open_shards(folder) for folder in settings.data]
     units, reading = None, None
     if settings.family == "hubert":
@@ -65,7 +77,7 @@ def build(settings: PretrainConfig) -> tuple[Objective, ShardData]:
         objective = cast(Objective, build_hubert_objective(settings.hubert, units.clusters, settings.seed))
     elif settings.family == "ssam":
         objective = cast(Objective, build_ssam_objective(settings.ssam, settings.seed))
-        reading = spectra(folders)
+        reading = spectra(folders, begun)
     else:
         objective = cast(Objective, build_objective(settings.wav2vec2, settings.seed))
     trainer = settings.trainer
@@ -83,6 +95,31 @@ def trainer_of(settings: PretrainConfig) -> TrainerSettings:
     clips = rows * settings.batches.batches_per_step
     scaled = replace(optimizer, lr=optimizer.lr * clips / optimizer.lr_clips, lr_clips=clips)
     return replace(settings.trainer, optimizer=scaled)
+
+
+def check_alike(processes: Processes, data: ShardData) -> None:
+    """Refuse processes that would read other data than the first: copies that differ, or a table that one does not see.
+
+    Raises:
+        UserError: names the processes.
+    """
+    contents = processes.of_each(list(data.contents.values()))
+    if others := [str(rank) for rank, held in enumerate(contents) if held != contents[0]]:
+        raise UserError(
+            f"process {', '.join(others)} would read other data than the first (here: {', '.join(data.contents)}); "
+            f"give all machines the same shards, {TABLE} and units, and run the same command again"
+        )
+
+
+def scan_on(settings: PretrainConfig, objective: Objective, device: torch.device) -> Scan | None:
+    """Let an Audio Mamba compute its scans on ``device`` as the settings ask.
+
+    Returns what computes them; None for another family.
+
+    Raises:
+        UserError: the scan that is asked for cannot run there.
+    """
+    return use_scan(cast(nn.Module, objective), settings.ssam.scan, device) if settings.family == "ssam" else None
 
 
 def _units(settings: HubertSettings) -> UnitFolder:

@@ -9,13 +9,14 @@ communication. Nothing is written to --out.
 import json
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nonverbal import cli, config
 from nonverbal.data.read_ahead import workers_watched
 from nonverbal.errors import UserError
 from nonverbal.files import room_for, write_atomically
-from nonverbal.pretraining import PretrainConfig, build
+from nonverbal.pretraining import PretrainConfig, build, scan_on
 from nonverbal.training.cost_table import figures, print_cost
 from nonverbal.training.estimate import audio_of, cautions, estimate, refusals
 from nonverbal.training.timing import measure
@@ -48,7 +49,9 @@ def main(argv: list[str]) -> None:
     audio = audio_of(data.table, data.validation_table, settings.batches, settings.seed, trainer.steps)
     print(f"training for {settings.seconds:g} s, to be thrown away", flush=True)
     with room_for(Path(tempfile.gettempdir())), workers_watched():
-        measured = measure(objective, data, trainer, settings.seed, settings.seconds)
+        measured = measure(
+            objective, data, trainer, settings.seed, settings.seconds, partial(scan_on, settings, objective)
+        )
     cost = estimate(measured, audio, trainer, micro_batches, gpus, settings.network)
     warnings += cautions(measured, audio, cost, trainer)
     print_cost(measured, audio, cost, warnings)

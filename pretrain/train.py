@@ -11,9 +11,8 @@ from dataclasses import replace
 from nonverbal import cli, config
 from nonverbal.data.read_ahead import workers_watched
 from nonverbal.files import room_for
-from nonverbal.models.ssam import use_scan
 from nonverbal.models.start import Account
-from nonverbal.pretraining import PretrainConfig, build, trainer_of
+from nonverbal.pretraining import PretrainConfig, build, check_alike, scan_on, trainer_of
 from nonverbal.training.launch import launch
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
@@ -26,11 +25,13 @@ def main(argv: list[str]) -> None:
     """Train until the last step, or until a signal."""
     settings = config.load(PretrainConfig, argv, prog="nonverbal pretrain", description=__doc__)
     launch(settings.trainer.processes, settings.trainer.timeout_minutes)
-    objective, data = build(settings)
     run = RunFolder(settings.out)
+    objective, data = build(settings, run.data())
     trained = trainer_of(settings)
     trainer = Trainer(objective, data, trained, run, settings.seed)
-    scan = use_scan(trainer.module, settings.ssam.scan, trainer.processes.device) if settings.family == "ssam" else None
+    with trainer.processes.in_contact():
+        check_alike(trainer.processes, data)
+    scan = scan_on(settings, objective, trainer.processes.device)
     # The recipe records what "auto" resolved to.
     settings = replace(settings, trainer=replace(settings.trainer, precision=trainer.precision.value))
     with room_for(settings.out), workers_watched(), ExitStack() as held:

@@ -1,4 +1,4 @@
-"""From micro-batches of the plan to waveforms: a stock DataLoader whose sampler is the plan."""
+"""From micro-batches of the plan to batches: which are read, in what order, and what each holds."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -85,10 +85,16 @@ class ShardDataset(Dataset[Batch]):
         )
 
     def size(self, lengths: np.ndarray) -> int:
-        """Return the bytes of a batch of rows of ``lengths`` samples."""
+        """Return the bytes of a batch of rows of ``lengths`` samples: waveforms, int64 lengths and targets."""
         targets = self.sampler(lengths, generator(self.seed, Stream.TARGETS, 0, 0))
-        waveforms = len(lengths) * self._width(lengths) * np.dtype(np.int16).itemsize
-        return waveforms + sum(tensor.nbytes for tensor in targets.tensors.values())
+        of_a_row = 2 * self._width(lengths) + 8
+        if self.units is not None:
+            # int64, as in _units
+            of_a_row += 8 * frame_count(int(lengths.max()))
+        if self.log_mel is not None:
+            # Mean and deviation, float32, as in _statistics
+            of_a_row += 2 * 4
+        return len(lengths) * of_a_row + sum(tensor.nbytes for tensor in targets.tensors.values())
 
     def _width(self, lengths: np.ndarray) -> int:
         return int(lengths.max()) if self.log_mel is None else EXCERPT
@@ -266,8 +272,9 @@ class ShardData:
         of_a_step, ahead = len(range(rank, self.batches_per_step, world)), 0
         if self.workers:
             ahead = micro_batches_ahead(of_a_step, self.workers)
-            # Besides: those of validation, and those of a step while the next ones are taken, unless they are pinned.
-            held = 0 if torch.cuda.is_available() else 2 * of_a_step
+            # Besides: validation's, which also reads ahead; and, unless they are copied to pinned memory, those of a
+            # step while the next ones are taken, or in validation one and the next.
+            held = 0 if torch.cuda.is_available() else of_a_step + max(of_a_step, 2)
             in_workers = self.workers * (ahead + LEAST_AHEAD)
             check_shared_memory((in_workers + held) * self._largest())
         return BatchStream(self.dataset, requests, self.workers, self.timeout, ahead)

@@ -8,6 +8,7 @@ SSAM (Yadav and Tan, Interspeech 2024) standardises the spectrogram of a whole c
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -46,25 +47,36 @@ class Spectra:
     """How SSAM's rows are read."""
 
     tables: list[LogMel] | None
-    """Of all folders; ``None`` where one has none, so that whole rows are read."""
+    """Of all folders; ``None`` where one has none or the run began without, so that whole rows are read."""
     note: str
     """What to say of it."""
 
 
-def spectra(folders: list[ShardFolder]) -> Spectra:
-    """Open the folders' tables, and say what is read.
+def spectra(folders: list[ShardFolder], begun: Iterable[str] | None = None) -> Spectra:
+    """Open the folders' tables, and say what is read: in a run that is continued, what it read when it began.
+
+    Args:
+        folders: of shards.
+        begun: what the run's ``data.json`` names; None for a new run.
 
     Raises:
-        UserError: a table is damaged, or of other shards.
+        UserError: a table is damaged, of other shards, or missing although the run began with it.
     """
-    tables = [open_log_mel(folder) for folder in folders]
-    lacking = [str(folder.folder) for folder, table in zip(folders, tables, strict=True) if table is None]
-    if not lacking:
-        note = f"read: two seconds of a row, standardised by its clips' mean and deviation ({TABLE})"
-        return Spectra([table for table in tables if table is not None], note)
+    with_tables = None if begun is None else any(Path(name).name == TABLE for name in begun)
+    lacking = [folder.folder for folder in folders if not (folder.folder / FACTS).exists()]
     makes = "; ".join(f"nonverbal prepare --log-mel {folder}" for folder in lacking)
-    note = f"read: whole rows, to standardise them; a new run reads two seconds alone, which is faster, after {makes}"
-    return Spectra(None, note)
+    if with_tables and lacking:
+        missing = ", ".join(str(folder / FACTS) for folder in lacking)
+        raise UserError(f"{missing} is gone, but the run began with this table; put it back, or make it with: {makes}")
+    if lacking:
+        faster = f"a new run reads two seconds alone, which is faster, after {makes}"
+        return Spectra(None, f"read: whole rows, to standardise them; {faster}")
+    if with_tables is False:
+        faster = f"a new run (another --out) reads two seconds alone, by {TABLE}, which is faster"
+        return Spectra(None, f"read: whole rows, to standardise them, as when this run began; {faster}")
+    tables = [open_log_mel(folder) for folder in folders]
+    note = f"read: two seconds of a row, standardised by its clips' mean and deviation ({TABLE})"
+    return Spectra([table for table in tables if table is not None], note)
 
 
 def open_log_mel(shards: ShardFolder) -> LogMel | None:
@@ -98,7 +110,7 @@ def write_log_mel(folder: Path, processes: int) -> LogMel:
     """
     shards = open_shards(folder)
     values = np.zeros((len(shards.table), 2), dtype=np.float32)
-    with locked(folder), progress("log-mel spectrograms", len(values), "parts") as advance:
+    with locked(folder, "wait for it, or stop it"), progress("log-mel spectrograms", len(values), "parts") as advance:
         for done in over_processes(partial(_measured, str(folder)), _chunks(len(values)), processes):
             rows = done.item
             if done.result is None:

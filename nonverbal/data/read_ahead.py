@@ -17,7 +17,7 @@ from nonverbal.errors import UserError
 from nonverbal.objectives.base import Batch
 from nonverbal.system import end_with_parent
 
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY_FOLDER = Path("/dev/shm")
 """Through which torch's workers hand over tensors, on Linux."""
 
 LEAST_AHEAD = 2
@@ -36,8 +36,7 @@ def micro_batches_ahead(of_a_step: int, workers: int) -> int:
 
     A step takes all its micro-batches at once, so with fewer it waits for the last ones to be read.
 
-    They lie in ``/dev/shm`` until they are taken: a micro-batch of 128 rows of 10 s is 41 MB (int16), so that steps of
-    8 on one process keep 16 there, 655 MB, and eight processes with one micro-batch of a step each as much.
+    They lie in ``/dev/shm`` until they are taken.
 
     Args:
         of_a_step: micro-batches that this process takes in a step.
@@ -49,19 +48,23 @@ def micro_batches_ahead(of_a_step: int, workers: int) -> int:
 def check_shared_memory(needed: int) -> None:
     """Refuse to begin where ``needed`` bytes do not fit in ``/dev/shm``: a worker would die when it is full.
 
-    Counts as many processes as the launcher says it has started on this machine, which all share it.
+    Counts as many processes as the launcher says it has started on this machine, which all share it. So all must have
+    come here before any of them starts workers, whose micro-batches would count twice: as needed, and as not free.
+
+    Args:
+        needed: bytes that this process's workers may take.
 
     Raises:
         UserError: they do not.
     """
-    if not SHARED_MEMORY.is_dir():
+    if not SHARED_MEMORY_FOLDER.is_dir():
         return
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    status = os.statvfs(SHARED_MEMORY)
+    status = os.statvfs(SHARED_MEMORY_FOLDER)
     free = status.f_bavail * status.f_frsize
     if needed * here > free:
         raise UserError(
-            f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free, but the micro-batches that are read ahead may take "
+            f"{SHARED_MEMORY_FOLDER} has {free / 1e6:.0f} MB free, but the micro-batches that are read ahead may take "
             f"{needed * here / 1e6:.0f} MB there; start the container with a larger one (--shm-size), or lower "
             "trainer.workers or batches.batch_seconds; with trainer.workers 0 nothing is read ahead"
         )
@@ -103,7 +106,7 @@ def workers_watched() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # A worker that hangs would be waited for at exit, for ever; and that they are killed now is no news.
+        # A worker that hangs would be waited for at exit, for ever; their being killed need not be reported.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _left.extend(_reading)
         workers = [worker for children in _reading.values() for worker in children]
@@ -123,8 +126,8 @@ def _told(what: str, full: bool) -> str:
     )
     if full:
         remedy = (
-            f"it found no room in {SHARED_MEMORY} (SIGBUS): start the container with a larger one (--shm-size), or "
-            "lower trainer.workers or batches.batch_seconds"
+            f"it found no room in {SHARED_MEMORY_FOLDER} (SIGBUS): start the container with a larger one (--shm-size), "
+            "or lower trainer.workers or batches.batch_seconds"
         )
     return (
         f"a process that reads audio ahead has died or hangs ({what}); {remedy}; run the same command again to "

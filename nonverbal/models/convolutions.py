@@ -1,8 +1,9 @@
-"""The convolutions of wav2vec 2.0's encoders over time, channels last, where PyTorch's own waste most of a step.
+"""The convolutions of wav2vec 2.0's encoders over time, channels last, where PyTorch's own take most of a step.
 
 Shapes: N rows, T steps, C channels. On a CPU, a convolution is a product of windows with a matrix, taken a stretch at a
 time, and its backward pass is written by hand; PyTorch moves channels first and last around every one. On other devices
-it is cuDNN's, with channels last, and a grouped one with a wide kernel goes through a Fourier transform.
+the convolution of the waveform is a batched matrix product of windows too, the ones after it are cuDNN's, with channels
+last, and the grouped one with a wide kernel goes through a Fourier transform.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,10 +66,10 @@ def conv1d_group_norm(waveforms: Tensor, weight: Tensor, stride: int, norm: torc
     flat = weight[:, 0].T.double()
     # (N, T) -> (N, T', kernel)
     seen = windows(waveforms[..., None].contiguous(), len(flat), stride)
-    exact = seen.double()
-    mean = exact.mean(1)
-    centred = exact - mean[:, None]
-    covariance = centred.transpose(1, 2) @ centred / exact.shape[1]
+    wide = seen.double()
+    mean = wide.mean(1)
+    centred = wide - mean[:, None]
+    covariance = centred.transpose(1, 2) @ centred / wide.shape[1]
     variance = torch.einsum("kc,nkl,lc->nc", flat, covariance, flat)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     bias = norm.bias - (mean @ flat) * scale
@@ -90,7 +91,7 @@ def same_conv1d(x: Tensor, conv: torch.nn.Conv1d) -> Tensor:
 def channels_last_conv1d(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int = 0, groups: int = 1
 ) -> Tensor:
-    """Convolve ``(N, T, C)`` along T as an image of one row: for it alone have oneDNN and cuDNN fast ways.
+    """Convolve ``(N, T, C)`` along T as an image of one row: oneDNN and cuDNN are fast only for this form.
 
     Returns:
         ``(N, (T + 2 x padding - kernel) // stride + 1, C')``.
@@ -105,7 +106,7 @@ def channels_last_conv1d(
 def fourier_conv1d(x: Tensor, conv: torch.nn.Conv1d) -> Tensor:
     """Convolve ``(N, T, C)`` along T with a padded ``conv`` of stride 1, in float32 or better.
 
-    A convolution is a product in the frequency domain. For a grouped convolution cuDNN has no fast way in bfloat16:
+    A convolution is a product in the frequency domain. In bfloat16 cuDNN has no fast grouped convolution:
     wav2vec 2.0's over 128 frames in 16 groups would be more than half of a step on an H100.
 
     Returns:
@@ -118,7 +119,7 @@ def fourier_conv1d(x: Tensor, conv: torch.nn.Conv1d) -> Tensor:
     weight = conv.weight
     (rows, steps, channels), (out, _, kernel) = x.shape, weight.shape
     count = steps + 2 * padding - kernel + 1
-    # A kernel that reaches over the end comes out among the zeros in front.
+    # Where the kernel passes the end, it wraps around into the zero padding at the start.
     length = next_fast_len(max(steps + padding, count, kernel), real=True)
     with exact(x.device):
         wide = torch.promote_types(x.dtype, torch.float32)

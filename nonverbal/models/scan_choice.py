@@ -23,7 +23,7 @@ KERNELS: dict[str, tuple[Scan, ...]] = {"cuda": ("mamba-ssm", "Triton"), "cpu": 
 """The kernels for each kind of device, in the order in which they are tried."""
 
 MISSING = "it is not installed"
-"""Why a kernel cannot be used whose package is not there: no mistake, where another works."""
+"""Why a kernel cannot be used whose package is missing, which is no fault where another kernel works."""
 
 NEAR = 1e-3
 """How far a kernel's float32 results may be from the definition's when it is tried, relative to the largest."""
@@ -33,7 +33,7 @@ NEAR = 1e-3
 def scan_name(device: torch.device) -> Scan:
     """Return what computes scans on a device where nothing is asked for: a name of ``Scan`` other than ``auto``.
 
-    A kernel that is there and does not work is said once, and so is that none does.
+    Warns once about a kernel that is installed but fails, and once if no kernel works.
     """
     failed = []
     for name in KERNELS.get(device.type, ()):
@@ -43,9 +43,9 @@ def scan_name(device: torch.device) -> Scan:
     else:
         name = "PyTorch"
     # That mamba-ssm is not installed is worth no warning where Triton does its work.
-    if said := [f"{kernel} ({why})" for kernel, why in failed if name == "PyTorch" or why != MISSING]:
-        slow = ", many times slower" if name == "PyTorch" else ""
-        warnings.warn(f"the selective scan runs by {name}{slow}: not by {', nor by '.join(said)}", stacklevel=5)
+    if said := [f"{kernel} cannot be used ({why})" for kernel, why in failed if name == "PyTorch" or why != MISSING]:
+        slow = ", which is many times slower" if name == "PyTorch" else ""
+        warnings.warn(f"the selective scan uses {name}{slow}; {', and '.join(said)}", stacklevel=5)
     return name
 
 
@@ -76,13 +76,14 @@ def kernel_for(scan: Scan, *tensors: Tensor) -> Scan:
     if scan == "auto":
         scan = scan_name(device)
     elif why := refusal(scan, device):
-        raise RuntimeError(f"the selective scan cannot run by {scan} on {device}: {why}")
+        raise RuntimeError(f"the selective scan cannot use {scan} on {device}: {why}")
     fits = tensors[0].numel() and all(value.dtype != torch.float64 for value in tensors)
     return scan if scan == "C++" or fits else "PyTorch"
 
 
-def on_cuda(scan: Scan) -> Callable[..., Tensor] | None:
-    """Return the function of a CUDA kernel, which takes what ``selective_scan`` takes; None for what is none.
+def cuda_kernel(scan: Scan) -> Callable[..., Tensor] | None:
+    """Return the function of a CUDA kernel, which takes what ``selective_scan`` takes; None for a scan that is
+    not a CUDA kernel.
 
     Raises:
         ImportError: its package is not there, or does not fit.
@@ -100,7 +101,7 @@ def on_cuda(scan: Scan) -> Callable[..., Tensor] | None:
 def _tried(scan: Scan, device: torch.device) -> str | None:
     """Compare a kernel's values and gradients on a few numbers with the definition; return what is wrong, if it is."""
     try:
-        kernel = on_cuda(scan)
+        kernel = cuda_kernel(scan)
         assert kernel is not None
         with torch.inference_mode(False), torch.set_grad_enabled(True), torch.autocast(device.type, enabled=False):
             inputs = _few(device)

@@ -6,12 +6,14 @@ then gated: y silu(z). Shapes: N rows, T steps, D channels, S states of each cha
 
 On CUDA it is mamba-ssm's kernel where that can be used, else ours in Triton. On a CPU it is a C++ kernel that the
 system's compiler builds once, in a few seconds. Elsewhere it is PyTorch. All of them keep the state of every few steps
-alone, and compute what lies between again in the backward pass. This file, ``scan_choice.py``, and ``scan_kernel.py``
-and ``triton_scan.py``, which hold the kernels, need torch alone: they travel with checkpoints.
+alone, and compute what lies between again in the backward pass. Five files travel with checkpoints: this one,
+``scan_choice.py`` and ``scan_kernel.py``, which need torch alone, and ``triton_scan.py`` and ``triton_kernels.py``,
+which need Triton too and are imported only where it is to be used.
 """
 
 import ctypes
 import math
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -20,8 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .scan_choice import Scan, kernel_for, on_cuda, refusal
-from .scan_choice import scan_name as scan_name
+from .scan_choice import Scan, cuda_kernel, kernel_for, refusal
 from .scan_kernel import KERNEL_CHUNK, KERNEL_TILE, library
 
 CHUNK = 16
@@ -67,7 +68,7 @@ def selective_scan(
     for (name, value), shape in zip(given.items(), wanted, strict=True):
         _check_shape(name, value, shape)
     kernel = kernel_for(scan, u, delta, z, b, c, a, d, bias)
-    if (run := on_cuda(kernel)) is not None:
+    if (run := cuda_kernel(kernel)) is not None:
         return run(u, delta, a, b, c, d, z, bias)
     wide = torch.float64 if u.dtype == torch.float64 else torch.float32
     b, c, a, d, bias = (value.to(wide) for value in (b, c, a, d, bias))
@@ -193,6 +194,7 @@ def _run(state: Tensor, u: Tensor, step: Tensor, a: Tensor, b: Tensor) -> tuple[
 
 def _exact(device: torch.device) -> AbstractContextManager[Any]:
     """Keep autocast from rounding the factors of matrix products."""
+    # A copy of functional.py's, which does not travel with checkpoints.
     if not torch.amp.autocast_mode.is_autocast_available(device.type):
         return nullcontext()
     exact: AbstractContextManager[Any] = torch.autocast(device.type, enabled=False)
@@ -205,7 +207,7 @@ class _CompiledScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         *timed, a, d, bias, keep = inputs
-        timed = [_in_rows(value) for value in timed]
+        timed = [in_rows(value) for value in timed]
         # (D, S) -> (S, D): channels lie beside each other everywhere. The kernel's exponential is of base 2.
         turned = (a.t() * math.log2(math.e)).contiguous()
         (rows, steps, width), states = timed[0].shape, a.shape[1]
@@ -213,7 +215,7 @@ class _CompiledScan(torch.autograd.Function):
         kept = a.new_empty(rows, chunks, states, padded) if keep else a.new_empty(0)
         y: Tensor = timed[0].new_empty(rows, steps, width)
         saved = (*timed, turned, d.contiguous(), bias.contiguous(), kept)
-        _call("forward", [*timed[0].shape, states, *_strides(timed), int(keep)], *saved, y)
+        _call("forward", [*timed[0].shape, states, *strides(timed), int(keep)], *saved, y)
         ctx.save_for_backward(*saved)
         return y
 
@@ -226,7 +228,7 @@ class _CompiledScan(torch.autograd.Function):
         du, ddelta, dz = (torch.empty_like(grad, memory_format=torch.contiguous_format) for _ in range(3))
         da, (dd, dbias) = turned.new_empty(rows, states, width), turned.new_empty(2, rows, width)
         db, dc = turned.new_empty(2, _groups(rows), *timed[3].shape)
-        sizes = [*grad.shape, states, *_strides(timed), 1]
+        sizes = [*grad.shape, states, *strides(timed), 1]
         _call("backward", sizes, *saved, grad.contiguous(), du, ddelta, dz, da, db, dc, dd, dbias)
         return du, ddelta, dz, db.sum(0), dc.sum(0), da.sum(0).t(), dd.sum(0), dbias.sum(0), None
 
@@ -236,9 +238,9 @@ class _CompiledConv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        saved = _in_rows(x), weight.t().contiguous(), bias.contiguous()
+        saved = in_rows(x), weight.t().contiguous(), bias.contiguous()
         y = x.new_empty(x.shape)
-        _call("conv_forward", [*x.shape, weight.shape[1], *_strides(saved[:1])], *saved, y)
+        _call("conv_forward", [*x.shape, weight.shape[1], *strides(saved[:1])], *saved, y)
         ctx.save_for_backward(*saved)
         return y
 
@@ -248,17 +250,18 @@ class _CompiledConv(torch.autograd.Function):
         x, weight, bias = ctx.saved_tensors
         dx = torch.empty_like(grad, memory_format=torch.contiguous_format)
         dweight, dbias = weight.new_empty(len(x), *weight.shape), weight.new_empty(len(x), len(bias))
-        sizes = [*x.shape, len(weight), *_strides([x])]
+        sizes = [*x.shape, len(weight), *strides([x])]
         _call("conv_backward", sizes, x, weight, bias, grad.contiguous(), dx, dweight, dbias)
         return dx, dweight.sum(0).t(), dbias.sum(0)
 
 
-def _in_rows(value: Tensor) -> Tensor:
+def in_rows(value: Tensor) -> Tensor:
     """Return the tensor itself where its last dimension lies in one piece, as in a part of a projection's output."""
     return value if value.stride(-1) == 1 else value.contiguous()
 
 
-def _strides(values: Any) -> list[int]:
+def strides(values: Iterable[Tensor]) -> list[int]:
+    """Return each tensor's strides between rows and between steps."""
     return [stride for value in values for stride in value.stride()[:2]]
 
 

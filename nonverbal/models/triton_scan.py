@@ -1,7 +1,7 @@
 """The selective scan, and the convolution before it, as Triton kernels: for CUDA, where torch brings Triton along.
 
 Shapes: N rows, T steps, D channels, S states; P, T filled up to whole chunks. Like ``selective_scan.py``, this file and
-``triton_kernels.py`` need torch alone besides Triton, and travel with checkpoints.
+``triton_kernels.py`` travel with checkpoints; they need torch and Triton alone.
 """
 
 import math
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .selective_scan import in_rows, strides
 from .triton_kernels import conv_backward, conv_forward, scan_backward, scan_forward
 
 CHUNK = 8
@@ -44,7 +45,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         u, delta, z, b, c, a, d, bias, keep = inputs
-        u, delta, z = (value if value.stride(-1) == 1 else value.contiguous() for value in (u, delta, z))
+        u, delta, z = (in_rows(value) for value in (u, delta, z))
         (rows, steps, width), states = u.shape, a.shape[1]
         chunks = _ceil(steps, CHUNK)
         # (N, T, S) -> (N, S, P)
@@ -56,7 +57,7 @@ class _Scan(torch.autograd.Function):
         kept = torch.empty(rows, slots, states, width, device=u.device)
         out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
         saved = (u, delta, z, *turned, decay, d.float().contiguous(), bias.float().contiguous(), kept)
-        sizes = (steps, width, turned.shape[-1], slots, *_strides(u, delta, z))
+        sizes = (steps, width, turned.shape[-1], slots, *strides((u, delta, z)))
         with _on(u.device):
             scan_forward[(rows * _ceil(width, BLOCK),)](
                 *saved, out, *sizes, STATES=states, CHUNK=CHUNK, BLOCK=BLOCK, KEEP=keep, num_warps=WARPS
@@ -74,7 +75,7 @@ class _Scan(torch.autograd.Function):
         db, dc = torch.empty(2, blocks, rows, states, padded, device=u.device)
         da, reach = torch.empty(2, rows, states, width, device=u.device)
         dd, dbias = torch.empty(2, rows, width, device=u.device)
-        sizes = (rows, steps, width, padded, kept.shape[1], *_strides(u, delta, z))
+        sizes = (rows, steps, width, padded, kept.shape[1], *strides((u, delta, z)))
         with _on(u.device):
             scan_backward[(rows * blocks,)](
                 *(u, delta, z, b, c, decay, d, bias, kept, grad.contiguous(), du, ddelta, dz),
@@ -91,11 +92,11 @@ class _Conv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        saved = x if x.stride(-1) == 1 else x.contiguous(), weight.float().t().contiguous(), bias.float().contiguous()
+        saved = in_rows(x), weight.float().t().contiguous(), bias.float().contiguous()
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         with _on(x.device):
             conv_forward[(len(x) * _ceil(x.shape[1], CONV_STEPS) * _ceil(x.shape[2], CONV_BLOCK),)](
-                *saved, out, *x.shape[1:], *_strides(saved[0]), **_CONV, TAPS=weight.shape[1]
+                *saved, out, *x.shape[1:], *strides(saved[:1]), **_CONV, TAPS=weight.shape[1]
             )
         ctx.save_for_backward(*saved)
         return out
@@ -109,7 +110,7 @@ class _Conv(torch.autograd.Function):
         dweight, dbias = weight.new_empty(spans, taps, width), weight.new_empty(spans, width)
         with _on(x.device):
             conv_backward[(spans * _ceil(width, CONV_BLOCK),)](
-                *(x, weight, bias, grad.contiguous(), dx, dweight, dbias, *x.shape[1:], *_strides(x)),
+                *(x, weight, bias, grad.contiguous(), dx, dweight, dbias, *x.shape[1:], *strides([x])),
                 **_CONV, TAPS=taps, TILES=CONV_TILES,
             )  # fmt: skip
         return dx, dweight.sum(0).t(), dbias.sum(0)
@@ -120,10 +121,6 @@ _CONV = {"STEPS": CONV_STEPS, "BLOCK": CONV_BLOCK, "num_warps": CONV_WARPS}
 
 def _ceil(size: int, part: int) -> int:
     return -(-size // part)
-
-
-def _strides(*values: Tensor) -> list[int]:
-    return [stride for value in values for stride in value.stride()[:2]]
 
 
 def _on(device: torch.device) -> Any:

@@ -39,7 +39,7 @@ def assumed(estimate: Estimate) -> str:
         "their communication takes no time (--network counts it); "
         if told is None
         else f"send around a ring whose slowest link carries {told.gigabits:g} Gb/s, and compute nothing meanwhile "
-        "(in truth they do: it is the most that this costs); "
+        "(in practice the two overlap, so this is an upper bound); "
     )
     return (
         f"Assumed: {several if estimate.gpus > 1 else ''}a validation pass takes a third of the time of updates on as "
@@ -88,6 +88,7 @@ def rows(measured: Measured, audio: Audio, estimate: Estimate) -> list[tuple[str
             f"cropped {audio.cropped:.1%}, repeated {audio.repeated:.1%}, padded {audio.padded:.1%}",
         ),
         ("precision", f"{measured.precision.value}, {measured.precision.why}"),
+        *([("selective scan", measured.scan)] if measured.scan is not None else []),
         ("waiting for data", f"{measured.waiting:.1%} of the time"),
         ("memory", _memory(measured, estimate)),
         ("", f"the largest micro-batch seen held {measured.largest_batch:.1f} s of audio"),

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from nonverbal.data.index import open_shards
-from nonverbal.data.read_ahead import SHARED_MEMORY
+from nonverbal.data.read_ahead import SHARED_MEMORY_FOLDER
 from nonverbal.errors import UserError
 from nonverbal.system import version_of
 from nonverbal.text import size
@@ -84,7 +84,7 @@ def gather(rank: int, world: int, asked: int | None, data: list[Path], staging: 
     facts.cpus = len(os.sched_getaffinity(0))
     facts.numa = numa_of(os.sched_getaffinity(0))
     facts.open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    facts.shared_memory = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+    facts.shared_memory = shutil.disk_usage(SHARED_MEMORY_FOLDER).free if SHARED_MEMORY_FOLDER.is_dir() else None
     facts.timezone = time.strftime("%z")
     facts.versions = {name: version_of(name) for name in PACKAGES} | {"python": platform.python_version()}
     with _noting(facts):
@@ -204,7 +204,7 @@ def cautions(facts: list[Facts]) -> list[str]:
         free = ones[0].shared_memory
         if free is not None and free < ROOM_FOR_BATCHES * len(ones):
             notes.append(
-                f"{SHARED_MEMORY} of {host} has {size(free)} free for {len(ones)} processes: batches that are read "
+                f"{SHARED_MEMORY_FOLDER} of {host} has {size(free)} free for {len(ones)} processes: batches that are read "
                 "ahead lie there, and a run may refuse to start or end with a bus error; see docs/pretrain.md, Reading "
                 f"ahead. {size(ROOM_FOR_BATCHES)} a process suffices for most recipes (docker run --shm-size)"
             )

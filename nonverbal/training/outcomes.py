@@ -45,7 +45,7 @@ class _Taken:
 
 
 class Outcomes:
-    """Counts the steps that were applied and those that were left out, and stops a run in which nothing else happens.
+    """Counts the steps that were applied and those that were left out, and stops a run in which every step is left out.
 
     A GPU works on a step while the host queues the next one, so an outcome is read one step late. What depends on it
     reads the rest first: a row of metrics, a checkpoint, the end.

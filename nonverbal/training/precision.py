@@ -36,7 +36,7 @@ def choose_precision(asked: str, before: str | None, processes: Processes) -> Ch
     Args:
         asked: ``bf16``, ``fp32`` or ``auto``: what the run began with or, in a new one, bf16 where the first process's
             device has units for it and fp32 elsewhere.
-        before: with which the run began, where it has; the first process's word counts.
+        before: with which the run began, where it has; the first process decides.
         processes: of the run.
 
     Raises:
@@ -48,7 +48,7 @@ def choose_precision(asked: str, before: str | None, processes: Processes) -> Ch
     if asked != "auto":
         slow = f"which this {kind} emulates, slowly: fp32 is faster here" if asked == "bf16" and not able else ""
         return Chosen("bf16" if asked == "bf16" else "fp32", f"as asked{slow and ', ' + slow}")
-    # A sum to which the others add nothing is the first one's word.
+    # Only the first process contributes, so the sum is its choice.
     begun, bf16, unable = processes.add(
         int(processes.is_first and before is not None),
         int(processes.is_first and (before == "bf16" if before is not None else able)),

@@ -87,21 +87,27 @@ class RunFolder:
         trainer = _read(path, dict).get("trainer") if path.exists() else None
         return trainer.get("precision") if isinstance(trainer, dict) else None
 
+    def data(self) -> dict[str, str] | None:
+        """Return what ``data.json`` says: the run's data by its beginning, None where it has not begun.
+
+        The first process writes it when all have met, so all that read it before see the same.
+        """
+        path = self.folder / "data.json"
+        return _read(path, dict) if path.exists() else None
+
     def check_data(self, sha256: dict[str, str]) -> None:
         """Write ``data.json``, the content (SHA-256 of the index) by folder, or compare with what it says.
 
         Raises:
             UserError: the run was started on other data.
         """
-        path = self.folder / "data.json"
-        if path.exists():
-            before = _read(path, dict)
-            if list(before.values()) != list(sha256.values()):
-                raise UserError(
-                    f"{self.folder} holds a run on other data (then {', '.join(before)}; now {', '.join(sha256)}); "
-                    "give the same shards (and units), unchanged, to continue it, or another --out to start a new one"
-                )
-        write_atomically(path, json.dumps(sha256, indent=1))
+        before = self.data()
+        if before is not None and list(before.values()) != list(sha256.values()):
+            raise UserError(
+                f"{self.folder} holds a run on other data (then {', '.join(before)}; now {', '.join(sha256)}); "
+                "give the same shards (and units), unchanged, to continue it, or another --out to start a new one"
+            )
+        write_atomically(self.folder / "data.json", json.dumps(sha256, indent=1))
 
     def write_environment(self, **facts: Any) -> None:
         """Add this launch's versions, the first process's machine and ``facts`` to ``environment.json``."""

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,13 +51,30 @@ class Measured:
     parameters: int
     checkpoint_bytes: int
     encoder_bytes: int
+    scan: str | None = None
+    """What computes selective scans; None where there are none."""
 
 
-def measure(objective: Objective, data: TrainingData, settings: TrainerSettings, seed: int, seconds: float) -> Measured:
+def measure(
+    objective: Objective,
+    data: TrainingData,
+    settings: TrainerSettings,
+    seed: int,
+    seconds: float,
+    scan_on: Callable[[torch.device], str | None] = lambda _: None,
+) -> Measured:
     """Train for ``seconds``, and at least ``LEAST`` updates, in a run folder that is deleted.
 
+    Args:
+        objective: what is trained.
+        data: on what.
+        settings: of the run.
+        seed: of the run.
+        seconds: how long.
+        scan_on: chooses what computes selective scans on a device, and names it; None where there are none.
+
     Raises:
-        UserError: a launcher has started several processes.
+        UserError: a launcher has started several processes, or the scan that is asked for cannot run here.
         Interrupted: a signal came.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
@@ -67,10 +85,11 @@ def measure(objective: Objective, data: TrainingData, settings: TrainerSettings,
     with signals, tempfile.TemporaryDirectory(prefix="nonverbal-plan-") as folder:
         trainer = Trainer(objective, clocked, _endless(settings), RunFolder(Path(folder)), seed)
         trainer.report = Reporter(ENDLESS, shown=False)
+        scan = scan_on(trainer.processes.device)
         try:
             trainer.train()
         except TimeOver:
-            return _measured(trainer, clocked, Path(folder))
+            return _measured(trainer, clocked, Path(folder), scan)
     raise AssertionError("only the clock ends this run")
 
 
@@ -97,6 +116,8 @@ class Clocked:
         self.data, self.limit, self.began = data, seconds, began
         self.batches_per_step = data.batches_per_step
         self.begun: list[float] = []
+        self.marks: list[torch.cuda.Event] = []
+        """On a GPU: where each update begins among what is queued, which the host is ahead of."""
         self.waited: list[float] = []
         self.largest = 0
 
@@ -114,7 +135,7 @@ class Clocked:
         return ()
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield micro-batches; the first of an update is asked for when the update before it is done."""
+        """Yield micro-batches; the first of an update is asked for when the update before it is done (GPU: queued)."""
         self.began()
         batches = iter(self.source)
         while True:
@@ -127,17 +148,22 @@ class Clocked:
                 yield batch
 
     def _begin(self) -> None:
-        if torch.cuda.is_available():
-            # The host is ahead of the GPU, and an update takes until that is done.
-            torch.cuda.synchronize()
         self.begun.append(time.perf_counter())
+        if torch.cuda.is_available():
+            # Waiting for the GPU would keep it from computing while data are fetched, as it does in a run.
+            self.marks.append(torch.cuda.Event(enable_timing=True))  # type: ignore[no-untyped-call]
+            self.marks[-1].record()  # type: ignore[no-untyped-call]
         if len(self.begun) > LEAST and self.begun[-1] - self.begun[0] >= self.limit:
             raise TimeOver
         self.waited.append(0.0)
 
     def counted(self) -> tuple[list[float], float]:
         """Return the seconds of each update but the first ones, and the share of them that was waiting."""
-        seconds = [end - start for start, end in zip(self.begun, self.begun[1:], strict=False)]
+        seconds = [end - start for start, end in pairwise(self.begun)]
+        if self.marks:
+            self.marks[-1].synchronize()
+            # CUDA tells milliseconds.
+            seconds = [start.elapsed_time(end) / 1e3 for start, end in pairwise(self.marks)]  # type: ignore[no-untyped-call]
         first = WARMING if len(seconds) >= 2 * WARMING else 1
         return seconds[first:], sum(self.waited[first:]) / sum(seconds[first:])
 
@@ -168,7 +194,7 @@ class _SignalsEnd:
             raise Interrupted(number, f"{signal.Signals(number).name}: stopped; nothing was written")
 
 
-def _measured(trainer: Trainer, clocked: Clocked, folder: Path) -> Measured:
+def _measured(trainer: Trainer, clocked: Clocked, folder: Path, scan: str | None) -> Measured:
     device = trainer.processes.device
     seconds, waiting = clocked.counted()
     # Before the weights are copied.
@@ -186,6 +212,7 @@ def _measured(trainer: Trainer, clocked: Clocked, folder: Path) -> Measured:
         parameters=sum(parameter.numel() for parameter in trained(trainer.module).values()),
         checkpoint_bytes=sum(tensor.nbytes for tensor in [*weights.values(), *trainer.strategy.moments().values()]),
         encoder_bytes=sum(path.stat().st_size for path in (folder / "encoder").iterdir()),
+        scan=scan,
     )
 
 

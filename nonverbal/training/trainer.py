@@ -166,6 +166,8 @@ class Trainer:
     def _train(self) -> None:
         steps = range(self.position.step, self.settings.steps)
         source = self.data.training(steps, self.position.epoch, self.position.batch, self.rank, self.world)
+        # All have seen how much shared memory is free before anyone's workers, which iter starts, take of it.
+        self.processes.wait()
         with Signals() as self.signals, self.report.running(steps.start), self._log(steps.start) as self.log:
             self.outcomes = Outcomes(self.position, self.log, self.report, self.settings.optimizer)
             batches = iter(source)

@@ -24,6 +24,7 @@ from nonverbal.data.plan import BatchSettings, clip_table
 from nonverbal.data.shards import verify
 from nonverbal.data.workers import Done, over_processes
 from nonverbal.errors import UserError
+from nonverbal.files import locked
 from nonverbal.models.audio_mamba import log_mel, log_mel_of_windows
 from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
@@ -196,3 +197,33 @@ def test_the_command_writes_it(shards, load_program, capsys, monkeypatch):
     assert isinstance(open_log_mel(shards), LogMel)
     with pytest.raises(UserError, match="--log-mel takes one folder of shards and nothing else"):
         program.main(["--log-mel"])
+
+
+def test_a_run_that_began_without_the_table_goes_on_without_it(tabled):
+    begun = [str(tabled.folder)]
+    found = spectra([tabled], begun)
+    assert found.tables is None
+    assert "read: whole rows, to standardise them, as when this run began" in found.note
+    # A damaged one does not stop it either.
+    (tabled.folder / "log-mel.json").write_text("{")
+    assert spectra([tabled], begun).tables is None
+    with pytest.raises(UserError, match="log-mel.json and log-mel.npy cannot be read"):
+        spectra([tabled])
+
+
+def test_a_run_that_began_with_the_table_names_it_where_it_is_gone(tabled):
+    begun = ["/elsewhere/shards", "/elsewhere/shards/log-mel.npy"]
+    assert spectra([tabled], begun).tables is not None
+    (tabled.folder / "log-mel.json").unlink()
+    gone = f"{tabled.folder}/log-mel.json is gone, .* with: nonverbal prepare --log-mel {tabled.folder}$"
+    with pytest.raises(UserError, match=gone):
+        spectra([tabled], begun)
+    assert spectra([tabled]).tables is None
+
+
+def test_a_folder_in_use_is_told_without_an_option_that_the_command_lacks(shards):
+    with (
+        locked(shards.folder),
+        pytest.raises(UserError, match=r"in use by another process .*; wait for it, or stop it$"),
+    ):
+        write_log_mel(shards.folder, 1)

@@ -8,16 +8,22 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import get_worker_info
 
 from nonverbal.data import read_ahead as module
-from nonverbal.data.batches import ShardData
-from nonverbal.data.plan import BatchSettings
+from nonverbal.data.batches import Request, ShardData, ShardDataset
+from nonverbal.data.log_mel import LogMel
+from nonverbal.data.micro_batches import MicroBatch
+from nonverbal.data.plan import BatchSettings, clip_table
 from nonverbal.data.read_ahead import check_shared_memory, micro_batches_ahead, workers_watched
+from nonverbal.data.units import Units, frame_count
 from nonverbal.errors import UserError
+from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.base import Targets
+from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 
 
 def count_frames(lengths, random):
@@ -50,8 +56,8 @@ def free_bytes(monkeypatch, count):
 
 
 def test_shared_memory_that_is_too_small_is_refused_before_the_run_begins(shards, monkeypatch):
-    # 16 and 2 ahead and 16 held, of at most 10 s and 8 bytes a row: 5 rows of 2 s, or 1 of 10.
-    needed = 34 * (10 * 32_000 + 5 * 8)
+    # 16 and 2 ahead and 16 held, of at most 10 s and 16 bytes a row: 5 rows of 2 s, or 1 of 10.
+    needed = 34 * (10 * 32_000 + 5 * 16)
     settings = BatchSettings(batch_seconds=10, batches_per_step=8)
     data = ShardData([shards], settings, count_frames, 0, workers=1)
     free_bytes(monkeypatch, needed - 40_960)
@@ -61,6 +67,37 @@ def test_shared_memory_that_is_too_small_is_refused_before_the_run_begins(shards
     ShardData([shards], settings, count_frames, 0, workers=0).training(range(9), 0, 0, 0, 1)
     free_bytes(monkeypatch, needed + 40_960)
     data.training(range(9), 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(("on_gpu", "held"), [(False, 3), (True, 0)])
+def test_a_process_with_one_micro_batch_of_a_step_holds_three_in_validation_unless_they_are_pinned(
+    shards, monkeypatch, on_gpu, held
+):
+    """The step's one, the one that was validated on, and the one that is taken."""
+    said = []
+    monkeypatch.setattr("nonverbal.data.batches.check_shared_memory", said.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    data = ShardData([shards], BatchSettings(batch_seconds=10, batches_per_step=8), count_frames, 0, workers=3)
+    data.training(range(9), 0, 0, 2, 8)
+    assert said == [(3 * (2 + 2) + held) * (10 * 32_000 + 5 * 16)]
+
+
+def bytes_of(batch):
+    return sum(tensor.nbytes for tensor in (batch.waveforms, batch.lengths, *batch.targets.tensors.values()))
+
+
+def test_the_size_of_a_batch_is_that_of_all_its_tensors(shards):
+    table = clip_table([shards], "train")
+    units = [Units(np.zeros(8 * frame_count(48_000), np.uint16), np.arange(1, 9) * frame_count(48_000))]
+    tables = [LogMel(np.ones((8, 2), np.float32), "")]
+    ssam = build_ssam_objective(
+        SsamSettings(architecture=Architecture(hidden_size=16, layers=1, state_size=2)), 0
+    ).target_sampler
+    lengths = np.array([48_000, 32_000])
+    request = Request(MicroBatch([np.array([0]), np.array([1])], lengths), 0, 0)
+    for sampler, more in ((count_frames, (None, None)), (count_frames, (units, None)), (ssam, (None, tables))):
+        dataset = ShardDataset([shards], table, sampler, 0, *more)
+        assert dataset.size(lengths) == bytes_of(dataset[request])
 
 
 def test_all_processes_of_a_machine_share_its_memory(monkeypatch):

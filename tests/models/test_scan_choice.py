@@ -10,7 +10,8 @@ from scans import assert_close, drawn, in_sequence, with_gradients
 from nonverbal.errors import UserError
 from nonverbal.models import scan_choice
 from nonverbal.models.audio_mamba import AudioMambaConfig, AudioMambaForPreTraining, Mixer
-from nonverbal.models.selective_scan import causal_conv, scan_name, selective_scan
+from nonverbal.models.scan_choice import scan_name
+from nonverbal.models.selective_scan import causal_conv, selective_scan
 from nonverbal.models.ssam import use_scan
 
 CPU = torch.device("cpu")
@@ -111,10 +112,12 @@ def test_mamba_ssm_gets_what_it_wants_where_it_works(monkeypatch, like_cuda, dty
 )
 def test_a_mamba_ssm_that_does_not_work_is_left_out_and_said_once(monkeypatch, like_cuda, function, why):
     install(monkeypatch, function)
-    with pytest.warns(UserWarning, match="runs by PyTorch, many times slower: not by mamba-ssm") as warned:
+    with pytest.warns(
+        UserWarning, match="uses PyTorch, which is many times slower; mamba-ssm cannot be used"
+    ) as warned:
         found = with_gradients(selective_scan, floats())
     assert len(warned) == 1
-    assert f"mamba-ssm ({why}" in str(warned[0].message)
+    assert f"mamba-ssm cannot be used ({why}" in str(warned[0].message)
     assert_close(found, with_gradients(in_sequence, floats()), 2e-6)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -141,14 +144,16 @@ def test_triton_without_a_driver_is_said(monkeypatch, like_cuda):
     fail_import(monkeypatch, ModuleNotFoundError("No module named 'mamba_ssm'", name="mamba_ssm"))
     if torch.cuda.is_available():
         pytest.skip("there is a driver")
-    with pytest.warns(UserWarning, match="not by mamba-ssm .it is not installed., nor by Triton .RuntimeError"):
+    with pytest.warns(
+        UserWarning, match="; mamba-ssm cannot be used .it is not installed., and Triton cannot be used .RuntimeError"
+    ):
         assert scan_name(CPU) == "PyTorch"
 
 
 def test_nothing_is_said_of_what_is_not_installed_where_another_works(monkeypatch, like_cuda):
     fail_import(monkeypatch, ModuleNotFoundError("No module named 'mamba_ssm'", name="mamba_ssm"))
-    kernels = {"mamba-ssm": scan_choice.on_cuda("mamba-ssm"), "Triton": in_sequence}
-    monkeypatch.setattr(scan_choice, "on_cuda", kernels.get)
+    kernels = {"mamba-ssm": scan_choice.cuda_kernel("mamba-ssm"), "Triton": in_sequence}
+    monkeypatch.setattr(scan_choice, "cuda_kernel", kernels.get)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert scan_name(CPU) == "Triton"
@@ -165,9 +170,9 @@ def test_a_scan_that_is_asked_for_runs_or_says_why_it_cannot(monkeypatch):
     expected = in_sequence(*inputs)
     for scan in ("C++", "PyTorch"):
         assert_close([selective_scan(*inputs, scan=scan)], [expected], 2e-6)
-    with pytest.raises(RuntimeError, match="cannot run by Triton on cpu: it is for cuda devices"):
+    with pytest.raises(RuntimeError, match="cannot use Triton on cpu: it is for cuda devices"):
         selective_scan(*inputs, scan="Triton")
-    with pytest.raises(RuntimeError, match="cannot run by mamba-ssm on cpu: it is for cuda devices"):
+    with pytest.raises(RuntimeError, match="cannot use mamba-ssm on cpu: it is for cuda devices"):
         causal_conv(torch.randn(1, 4, 3), torch.randn(3, 4), torch.randn(3), "mamba-ssm")
 
 

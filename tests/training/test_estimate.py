@@ -1,14 +1,17 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import TINY, environment
+from tiny_runs import MAMBA, TINY, environment
+from tiny_runs import command_of as tiny_command
 from tiny_runs import pretrain as run_pretraining
 from toy import ToyObjective, toy_data
 
@@ -167,10 +170,13 @@ def test_the_table_and_the_figures(capsys):
     cost = estimate(MEASURED, AUDIO, settings_of(), 8, 3)
     print_cost(MEASURED, AUDIO, cost, ["[not markup]"])
     output = capsys.readouterr().out
+    assert "selective scan" not in output
     for text in ("2 ± 1 s on one CPU, 1 thread; 2 measured", "8 micro-batches in 3 rounds, 1 idle in the last"):
         assert text in output
     assert "warning: [not markup]" in output
     assert all(len(line) <= 80 for line in output.splitlines())
+    print_cost(replace(MEASURED, scan="C++"), AUDIO, cost, [])
+    assert "selective scan    C++\n" in re.sub(" +\n", "\n", capsys.readouterr().out)
     data = json.loads(json.dumps(figures(MEASURED, AUDIO, cost, [])))
     assert (data["hours"], data["gpu_hours"]) == (cost.hours, cost.gpu_hours)
     assert (data["measured"]["mean"], data["measured"]["spread"]) == (2.0, 1.0)
@@ -184,14 +190,49 @@ def test_first_updates_do_not_count(make_shards):
     assert clocked.counted() == ([1.0] * 4, 0.5)
 
 
-def test_an_update_lasts_until_the_gpu_has_done_it(make_shards, monkeypatch):
-    clocked, waits = Clocked(toy_data(make_shards(CLIPS)), 1.0), []
+class GpuMark:
+    """An event of a GPU that takes 50 ms from each to the next, however far the host is ahead. Only its end is read."""
+
+    reached = 0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+        self.waited_for = False
+
+    def record(self):
+        GpuMark.reached += 50
+        self.at = self.reached
+
+    def synchronize(self):
+        self.waited_for = True
+
+    def elapsed_time(self, end):
+        return end.at - self.at
+
+
+def test_an_update_lasts_as_long_as_the_gpu_takes_for_it_and_nothing_waits_for_that(make_shards, monkeypatch):
+    clocked = Clocked(toy_data(make_shards(CLIPS)), 1000.0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(time.sleep(0.05)))
-    clocked._begin()
-    clocked._begin()
-    assert len(waits) == 2
-    assert clocked.begun[1] - clocked.begun[0] >= 0.05
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: pytest.fail("the host waits for the GPU"))
+    monkeypatch.setattr(torch.cuda, "Event", GpuMark)
+    for _ in range(4):
+        clocked._begin()
+    clocked.waited = [0.0, 0.01, 0.02, 0.0]
+    assert clocked.begun[-1] - clocked.begun[0] < 0.15
+    assert not any(mark.waited_for for mark in clocked.marks)
+    seconds, waiting = clocked.counted()
+    assert seconds == [0.05, 0.05]
+    assert waiting == pytest.approx(0.03 / 0.1)
+    assert [mark.waited_for for mark in clocked.marks] == [False] * 3 + [True]
+
+
+def test_a_plan_times_the_scan_that_is_asked_for_and_refuses_one_that_cannot_run(load_program, make_shards, tmp_path):
+    program, path = load_program("pretrain/plan.py"), tmp_path / "plan.json"
+    command = tiny_command(make_shards(CLIPS).folder, tmp_path / "run", *MAMBA, "trainer.workers=0", "seconds=0.1")[2:]
+    program.main([*command, f"--json={path}", "--ssam.scan=PyTorch"])
+    assert json.loads(path.read_text())["measured"]["scan"] == "PyTorch"
+    with pytest.raises(UserError, match="ssam.scan asks for Triton, which cannot compute scans on cpu"):
+        program.main([*command, "--ssam.scan=Triton"])
 
 
 def test_measuring_trains_for_the_time_and_leaves_nothing(make_shards, tmp_path, monkeypatch):
@@ -224,6 +265,7 @@ def command_of(shards, *arguments):
     return [sys.executable, str(PROGRAM), f"--data={shards}", *tiny, *arguments]
 
 
+@pytest.mark.slow  # two programs
 def test_a_tiny_run_is_planned_and_costs_what_it_then_costs(make_shards, tmp_path):
     shards, scratch, out = make_shards(CLIPS).folder, tmp_path / "scratch", tmp_path / "run"
     scratch.mkdir()

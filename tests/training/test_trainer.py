@@ -397,3 +397,18 @@ def test_a_model_that_changes_without_a_gradient_is_refused(tmp_path, shards, mo
     objective.layers.append(module)
     with pytest.raises(UserError, match=r"would change without a gradient.*number of processes: layers\.3\."):
         trainer_of(tmp_path / "run", shards, objective=objective)
+
+
+def test_all_processes_have_seen_the_free_shared_memory_before_any_reads_ahead(tmp_path, shards, monkeypatch):
+    trainer, order = trainer_of(tmp_path, shards), []
+
+    class Source:
+        def __iter__(self):
+            order.append("reads")
+            raise UserError("that is all")
+
+    monkeypatch.setattr(trainer.data, "training", lambda *_: order.append("checks") or Source())
+    monkeypatch.setattr(trainer.processes, "wait", lambda: order.append("waits"))
+    with pytest.raises(UserError, match="that is all"):
+        trainer.train()
+    assert order == ["checks", "waits", "reads"]

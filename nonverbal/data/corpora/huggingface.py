@@ -56,7 +56,7 @@ def copy_dataset(origin: Origin, folder: Path, say: Callable[[str], None]) -> No
         say(f"{folder}: copied before from {origin.dataset}; {about.get('said', '')}")
         return
     unfinished = folder.with_name(f".{folder.name}.copying")
-    with room_for(folder), locked(unfinished):
+    with room_for(folder), locked(unfinished, "wait for it, or stop it"):
         version, splits = _open(origin, unfinished)
         _begin(origin, version, unfinished)
         said = "; ".join(dict.fromkeys(_columns_said(origin, split) for split in splits.values()))

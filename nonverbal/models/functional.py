@@ -32,7 +32,10 @@ def compute_dtype(like: Tensor) -> torch.dtype:
 
 
 def exact(device: torch.device) -> AbstractContextManager[Any]:
-    """Keep autocast, where the device has it, from rounding the factors of matrix products in the block."""
+    """Keep autocast, where the device has it, from rounding the factors of matrix products in the block.
+
+    As ``selective_scan._exact``, which travels with checkpoints and can import nothing from here.
+    """
     return torch.autocast(device.type, enabled=False) if is_autocast_available(device.type) else nullcontext()
 
 

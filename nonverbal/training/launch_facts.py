@@ -204,9 +204,9 @@ def cautions(facts: list[Facts]) -> list[str]:
         free = ones[0].shared_memory
         if free is not None and free < ROOM_FOR_BATCHES * len(ones):
             notes.append(
-                f"{SHARED_MEMORY_FOLDER} of {host} has {size(free)} free for {len(ones)} processes: batches that are read "
-                "ahead lie there, and a run may refuse to start or end with a bus error; see docs/pretrain.md, Reading "
-                f"ahead. {size(ROOM_FOR_BATCHES)} a process suffices for most recipes (docker run --shm-size)"
+                f"{SHARED_MEMORY_FOLDER} of {host} has {size(free)} free for {len(ones)} processes: batches that are "
+                "read ahead lie there, and a run may refuse to start or end with a bus error; see docs/pretrain.md, "
+                f"Reading ahead. {size(ROOM_FOR_BATCHES)} a process suffices for most recipes (docker run --shm-size)"
             )
     far = [one for one in facts if one.numa and one.device_numa not in (None, -1, *one.numa)]
     if far:

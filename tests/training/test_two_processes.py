@@ -43,6 +43,7 @@ def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
     assert_same_run(one, two)
 
 
+@pytest.mark.slow
 def test_two_processes_with_an_audio_mamba(tmp_path, shards):
     for number in (1, 2):
         result = pretrain(shards, tmp_path / str(number), *MAMBA, f"trainer.processes={number}")
@@ -124,6 +125,7 @@ def children_of(process):
     return [int(pid) for pid in subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()]
 
 
+@pytest.mark.slow
 def test_the_other_process_ends_when_one_is_killed(tmp_path, shards):
     run = tmp_path / "run"
     process = started(command_of(shards, run, "trainer.processes=2", "trainer.steps=100000"), run, 4)

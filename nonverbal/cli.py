@@ -96,6 +96,21 @@ def run(program: Callable[[list[str]], None]) -> None:
         _fail(f"unexpected {type(error).__name__}: {error}; this is a bug in nonverbal, run it again with --debug", 1)
 
 
+def run_among_others(program: Callable[[list[str]], None]) -> NoReturn:
+    """As ``run``, for a program that is one of several processes, and end at once.
+
+    Threads of gloo and NCCL may keep a normal exit waiting for ever, after all is done.
+    """
+    code = 0
+    try:
+        run(program)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _say(text: str) -> None:
     try:
         print(text, flush=True)

@@ -8,7 +8,6 @@ or a setting is wrong.
 """
 
 import json
-import os
 import sys
 
 from rich.box import SIMPLE_HEAD
@@ -114,10 +113,4 @@ def lines(found: Findings) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
-        cli.run(main)
-    except SystemExit as end:
-        # A thread that still waits in NCCL would keep a normal exit waiting.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+    cli.run_among_others(main)

@@ -81,4 +81,4 @@ def say_start(account: Account | None, report: Reporter) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_among_others(main)

@@ -126,14 +126,16 @@ class Processes:
         return values
 
     def leave(self) -> None:
-        """Part from the others, when all have come to the end: NCCL may hang or complain where a process only exits.
+        """Part from the others, when all have come to the end. Not after an error: the others may never come.
 
-        Not after an error: the others may never come.
+        NCCL may hang or complain where a process only exits. gloo needs nothing of the kind, and destroying its group
+        joins threads that may wait for Python's lock.
         """
         if torch.distributed.is_initialized():
             with self.in_contact():
                 self.state.wait_for_everyone()
-            torch.distributed.destroy_process_group()
+            if self.device.type == "cuda":
+                torch.distributed.destroy_process_group()
 
     @contextlib.contextmanager
     def in_contact(self) -> Iterator[None]:

@@ -45,10 +45,16 @@ Processes(2, 1.0, Path("."))
 """
 
 LEAVING = """
-import runpy, sys, torch.distributed
+import multiprocessing, os, runpy, sys, torch.distributed
 sys.argv = sys.argv[1:]
+end = os._exit
+def say_and_end(code):
+    text = "ends in its group" if torch.distributed.is_initialized() else "has left its group"
+    if multiprocessing.parent_process() is None:
+        print(text, file=sys.stderr, flush=True)
+    end(code)
+os._exit = say_and_end
 runpy.run_path(sys.argv[0], run_name="__main__")
-print("still in its group" if torch.distributed.is_initialized() else "has left its group", file=sys.stderr)
 """
 
 
@@ -145,12 +151,14 @@ def test_a_signal_that_comes_when_all_is_saved_does_not_end_the_run(load_program
     assert (left, came) == ([True], [])
 
 
-def test_a_finished_run_leaves_its_process_group(tmp_path, make_shards):
+def test_finished_processes_end_without_a_complaint(tmp_path, make_shards):
     command = command_of(make_shards(CLIPS).folder, tmp_path / "run", "trainer.steps=3")
     result = run(tmp_path, LEAVING, *command[1:], launcher=(*TORCHRUN, "2"))
     assert result.returncode == 0, result.stderr
-    assert result.stderr.count("has left its group") == 2
+    # Each ends at once: gloo's threads may keep a normal exit waiting.
+    assert result.stderr.count("ends in its group") == 2
     assert "destroy_process_group" not in result.stderr
+    assert "terminate called" not in result.stderr
 
 
 @pytest.mark.parametrize(

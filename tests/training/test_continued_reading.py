@@ -30,6 +30,8 @@ def shards(make_shards):
 @pytest.fixture
 def pretrain(load_program, shards, monkeypatch):
     """Run ``nonverbal pretrain`` in this process; ``stop`` is the step in which a signal comes."""
+    # Making the table does so too, and sums depend on it.
+    torch.set_num_threads(1)
     main = load_program("pretrain/train.py").main
 
     def run(out, stop=None):

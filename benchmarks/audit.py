@@ -26,13 +26,13 @@ import numpy as np
 import soundfile
 import soxr
 
-from nonverbal.data.alignments import align
-from nonverbal.data.audio import encode
-from nonverbal.data.fingerprints import HOP, RATE, fingerprint, fingerprint_folder, join
+from nonverbal.data.audit.alignments import align
+from nonverbal.data.audit.fingerprints import HOP, RATE, fingerprint, fingerprint_folder, join
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
 from nonverbal.data.manifest import Clip
-from nonverbal.data.prepare import available_processors
-from nonverbal.data.shards import Part, write_shards
+from nonverbal.data.preparing.prepare import available_processors
+from nonverbal.data.preparing.shards import Part, write_shards
+from nonverbal.data.reading.audio import encode
 
 CLIPS = 80
 """Drawn from each folder."""

@@ -26,10 +26,10 @@ import soundfile
 import torch
 import webdataset
 
-from nonverbal.data.batches import ShardData
+from nonverbal.data.batching.batches import ShardData
+from nonverbal.data.batching.epochs import BatchSettings
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
 from nonverbal.data.log_mel import Spectra, spectra, write_log_mel
-from nonverbal.data.plan import BatchSettings
 from nonverbal.objectives.contrastive import ContrastiveTargetSampler
 from nonverbal.objectives.reconstruction import PatchSampler
 
@@ -154,7 +154,7 @@ def theirs(shards: ShardFolder) -> Iterator[tuple[int, int]]:
 
 def synthetic_shards(folder: Path) -> ShardFolder:
     """Prepare a few hundred clips of 10 s of synthetic vocal sounds, with their table."""
-    from nonverbal.data.prepare import PrepareConfig, Source, prepare
+    from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
     from nonverbal.data.synthetic import CLASSES, vocal_sound
 
     (folder / "sounds").mkdir()

@@ -128,8 +128,8 @@ def make_step(peer: str, precision: str, rows: int, seconds: float) -> Step:
 
 def nonverbal_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
     """Ours: masks and negatives are drawn in the step too, although a run has other processes draw them ahead."""
+    from nonverbal.batch import Batch
     from nonverbal.models.wav2vec2 import Dropouts
-    from nonverbal.objectives.base import Batch
     from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
     from nonverbal.system import keep_freed_memory
 

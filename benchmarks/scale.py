@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from nonverbal.data.audio import encode
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.index import FORMAT, SAMPLE_RATE, TABLE_DTYPE, VERSION
 from nonverbal.data.manifest import Clip, write_manifest
-from nonverbal.data.scan import chunks
+from nonverbal.data.preparing.scan import chunks
+from nonverbal.data.reading.audio import encode
 
 PER_SHARD = 4000
 """Clips of 2.1 s in 134 MB, about, at a byte of FLAC a sample."""
@@ -93,9 +93,9 @@ def _peak() -> float:
 
 def read(folder: Path) -> dict[str, dict[str, float]]:
     """Open a folder and go as far as the first batch of an epoch."""
-    from nonverbal.data.batches import ShardData, tables
+    from nonverbal.data.batching.batches import ShardData, tables
+    from nonverbal.data.batching.epochs import BatchSettings
     from nonverbal.data.index import open_shards
-    from nonverbal.data.plan import BatchSettings
     from nonverbal.objectives.contrastive import ContrastiveTargetSampler
 
     measure = Measure()
@@ -152,8 +152,8 @@ def _clip(number: int, shard: int) -> Clip:
 
 def prepare(folder: Path) -> dict[str, dict[str, float]]:
     """Run ``nonverbal prepare`` on what is decoded already."""
-    from nonverbal.data.prepare import PrepareConfig, Source
-    from nonverbal.data.prepare import prepare as run
+    from nonverbal.data.preparing.prepare import PrepareConfig, Source
+    from nonverbal.data.preparing.prepare import prepare as run
 
     measure = Measure()
     config = PrepareConfig(out=folder / "shards", corpora={"sounds": Source(folder / "sounds")}, processes=1)

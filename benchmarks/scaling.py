@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 
-from nonverbal.data.batches import tables
+from nonverbal.data.batching.batches import tables
+from nonverbal.data.batching.epochs import BatchSettings
 from nonverbal.data.index import open_shards
-from nonverbal.data.plan import BatchSettings
-from nonverbal.training.estimate import audio_of
+from nonverbal.training.cost.estimate import audio_of
 
 ROOT = Path(__file__).parents[1]
 BATCHES: dict[str, dict[str, float]] = {
@@ -139,7 +139,7 @@ def result(run: Run) -> tuple[float, float]:
 
 def synthetic_shards(folder: Path) -> Path:
     """Prepare a few hundred synthetic vocal sounds."""
-    from nonverbal.data.prepare import PrepareConfig, Source, prepare
+    from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
     from nonverbal.data.synthetic import write_corpus
 
     write_corpus(folder / "sounds", range(16), takes=5, seed=0)

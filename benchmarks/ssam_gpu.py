@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nonverbal.batch import Batch
 from nonverbal.models.scan_choice import KERNELS, Scan, refusal
 from nonverbal.models.selective_scan import causal_conv, selective_scan
 from nonverbal.models.ssam import Architecture, use_scan
-from nonverbal.objectives.base import Batch
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 
 WIDTHS = {"tiny": 192, "base": 768}

@@ -91,8 +91,8 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def measure(peer: str, size: str, precision: str, rows: int, steps: int) -> dict[str, float]:
     """Time steps in this process. Returns the least seconds, the peak of memory in 10^9 bytes, and the first loss."""
+    from nonverbal.batch import Batch
     from nonverbal.models.ssam import Architecture
-    from nonverbal.objectives.base import Batch
     from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 
     objective = build_ssam_objective(SsamSettings(architecture=Architecture(WIDTHS[size])), seed=0).train()

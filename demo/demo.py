@@ -13,11 +13,11 @@ from pathlib import Path
 
 from nonverbal import cli, config
 from nonverbal.data.index import ShardFolder
-from nonverbal.data.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
 from nonverbal.data.synthetic import CLASSES, write_corpus
 from nonverbal.errors import UserError
-from nonverbal.evaluation.comparison import compare, make_task
 from nonverbal.evaluation.plots import plot_probes, plot_training, read_metrics
+from nonverbal.evaluation.probing import compare, make_task
 from nonverbal.evaluation.report import print_scores
 from nonverbal.evaluation.scores import Score, summarise
 from nonverbal.files import write_atomically

@@ -9,8 +9,8 @@ from typing import Literal
 
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
-from nonverbal.evaluation.comparison import compare, make_task
 from nonverbal.evaluation.plots import plot_probes
+from nonverbal.evaluation.probing import compare, make_task
 from nonverbal.evaluation.report import print_scores
 from nonverbal.paths import PathOrName
 

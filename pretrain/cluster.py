@@ -8,8 +8,8 @@ units are in use, and how well they tell the corpora's labels apart.
 from typing import Any
 
 from nonverbal import cli, config
-from nonverbal.clustering import ClusterConfig, cluster
 from nonverbal.files import room_for
+from nonverbal.stages.clustering import ClusterConfig, cluster
 
 
 def main(argv: list[str]) -> None:

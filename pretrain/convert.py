@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nonverbal import cli, config
+from nonverbal.families.conversion import Conversion, convert
 from nonverbal.models import ssam
-from nonverbal.models.conversion import Conversion, convert
 from nonverbal.paths import PathOrName
 
 

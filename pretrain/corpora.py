@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from nonverbal import cli, config
-from nonverbal.data.check import check, counted, number, print_checked
 from nonverbal.data.corpora import CATALOG
 from nonverbal.data.corpora.base import Corpus, Purpose
 from nonverbal.data.corpora.listing import there
-from nonverbal.data.prepare import available_processors
+from nonverbal.data.preparing.check import check, counted, number, print_checked
+from nonverbal.data.preparing.prepare import available_processors
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
 

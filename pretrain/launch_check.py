@@ -17,8 +17,8 @@ from rich.table import Table
 from nonverbal import cli, config
 from nonverbal.files import write_atomically
 from nonverbal.text import size
-from nonverbal.training.launch import launch
-from nonverbal.training.launch_check import WORDING, CheckConfig, Findings, Meeting, check
+from nonverbal.training.launching.check import WORDING, CheckConfig, Findings, Meeting, check
+from nonverbal.training.launching.launch import launch
 
 GOOD = "launch-check: nothing is wrong"
 

@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from nonverbal import cli, config
-from nonverbal.data.read_ahead import workers_watched
+from nonverbal.data.batching.read_ahead import workers_watched
 from nonverbal.errors import UserError
 from nonverbal.files import room_for, write_atomically
-from nonverbal.pretraining import PretrainConfig, build, scan_on
-from nonverbal.training.cost_table import figures, print_cost
-from nonverbal.training.estimate import audio_of, cautions, estimate, refusals
-from nonverbal.training.timing import measure
+from nonverbal.stages.pretraining import PretrainConfig, build, scan_on
+from nonverbal.training.cost.cost_table import figures, print_cost
+from nonverbal.training.cost.estimate import audio_of, cautions, estimate, refusals
+from nonverbal.training.cost.timing import measure
 
 
 @dataclass

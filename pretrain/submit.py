@@ -6,7 +6,7 @@ The run saves itself before its time is over and when it is preempted, and is qu
 """
 
 from nonverbal import cli, config
-from nonverbal.slurm import SubmitConfig, check_settings, split, submit, submit_command, write_scripts
+from nonverbal.stages.slurm import SubmitConfig, check_settings, split, submit, submit_command, write_scripts
 
 
 def main(argv: list[str]) -> None:

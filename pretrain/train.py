@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from nonverbal import cli, config
-from nonverbal.data.read_ahead import workers_watched
+from nonverbal.data.batching.read_ahead import workers_watched
 from nonverbal.files import room_for
-from nonverbal.models.start import Account
-from nonverbal.pretraining import PretrainConfig, build, check_alike, scan_on, trainer_of
-from nonverbal.training.launch import launch
+from nonverbal.models.checkpoints.starting import Account
+from nonverbal.stages.pretraining import PretrainConfig, build, check_alike, scan_on, trainer_of
+from nonverbal.training.launching.launch import launch
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nonverbal import cli, config
-from nonverbal.pretraining import PretrainConfig
+from nonverbal.stages.pretraining import PretrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]

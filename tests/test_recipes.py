@@ -10,14 +10,14 @@ import torch
 import yaml
 
 from nonverbal import config
-from nonverbal.data.plan import clip_table, plan, plan_validation
-from nonverbal.data.prepare import PrepareConfig
+from nonverbal.data.batching.epochs import clip_table, training_epoch, validation_epoch
+from nonverbal.data.preparing.prepare import PrepareConfig
 from nonverbal.models.audio_mamba import AudioMambaForPreTraining
 from nonverbal.models.ssam import Architecture, config_of
-from nonverbal.objectives.clusters import build_hubert_objective
 from nonverbal.objectives.contrastive import build_objective
 from nonverbal.objectives.reconstruction import build_ssam_objective
-from nonverbal.pretraining import trainer_of
+from nonverbal.objectives.unit_prediction import build_hubert_objective
+from nonverbal.stages.pretraining import trainer_of
 
 ROOT = Path(__file__).parent.parent
 PRETRAINING = sorted([*ROOT.glob("recipes/pretrain/*.yaml"), *ROOT.glob("recipes/demo*.yaml")])
@@ -47,9 +47,9 @@ def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, pretrain_co
     settings = load(pretrain_config, recipe, *small)
     assert settings.trainer.optimizer.warmup_steps < settings.trainer.steps
     table = clip_table([make_shards(CLIPS)], "train")
-    batches = plan(table, settings.batches, settings.seed, 0)
+    batches = training_epoch(table, settings.batches, settings.seed, 0)
     assert sorted(np.concatenate([clips for batch in batches for clips in batch.clips])) == list(range(24))
-    assert plan_validation(table, settings.batches, settings.seed)
+    assert validation_epoch(table, settings.batches, settings.seed)
     sampler = objective_of(settings).target_sampler
     for batch in batches:
         targets = sampler(batch.lengths, np.random.default_rng(0))

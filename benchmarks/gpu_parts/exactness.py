@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from gpu_parts.machine import Figures, Machine
 from gpu_parts.training import run_of
-from nonverbal.data.batches import Request, ShardData, ShardDataset
-from nonverbal.data.plan import MicroBatch, clip_table
+from nonverbal.batch import Batch
+from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.epochs import MicroBatch, clip_table
 from nonverbal.models.ssam import Architecture as Mamba
 from nonverbal.models.wav2vec2 import Dropouts
-from nonverbal.objectives.base import Batch
-from nonverbal.objectives.clusters import HubertSettings, build_hubert_objective
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
+from nonverbal.objectives.unit_prediction import HubertSettings, build_hubert_objective
+from nonverbal.training.cost.timing import measure
 from nonverbal.training.strategy import Autocast
-from nonverbal.training.timing import measure
 
 UNITS = 100
 

@@ -8,15 +8,15 @@ from typing import Literal
 import torch
 
 from gpu_parts.machine import ROW_SECONDS, Figures, Machine, rate
-from nonverbal.data.batches import ShardData
+from nonverbal.data.batching.batches import ShardData
+from nonverbal.data.batching.epochs import BatchSettings
 from nonverbal.data.index import SAMPLE_RATE
-from nonverbal.data.plan import BatchSettings
 from nonverbal.objectives.base import Objective
 from nonverbal.objectives.contrastive import Wav2Vec2Settings
-from nonverbal.pretraining import PretrainConfig, build
-from nonverbal.training.estimate import audio_of
+from nonverbal.stages.pretraining import PretrainConfig, build
+from nonverbal.training.cost.estimate import audio_of
+from nonverbal.training.cost.timing import measure
 from nonverbal.training.optimizer import OptimizerSettings
-from nonverbal.training.timing import measure
 from nonverbal.training.trainer import TrainerSettings
 
 STEP_SECONDS = 700.0

@@ -13,10 +13,10 @@ from torch import Tensor
 from nonverbal.data.index import open_shards
 from nonverbal.data.synthetic import CLASSES, vocal_sound
 from nonverbal.errors import UserError
+from nonverbal.families import AnyCheckpoint, read_any
+from nonverbal.families.hidden_states import encoder_of, prepared, states_of
 from nonverbal.models import ssam
-from nonverbal.models.config_keys import FUNCTION, ONLY
-from nonverbal.models.families import AnyCheckpoint, read_any
-from nonverbal.models.states import encoder_of, prepared, states_of
+from nonverbal.models.checkpoints.config_keys import FUNCTION, ONLY
 
 COMPARED = FUNCTION | {key for key, accepted in ONLY.items() if None not in accepted}
 """Settings that are named where they differ."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nonverbal.errors import UserError
-from nonverbal.models.quiet import LOADING_ERRORS, quiet
+from nonverbal.models.checkpoints.quiet import LOADING_ERRORS, quiet
 from nonverbal.seeding import Stream, torch_seed
 from nonverbal.system import set_up_gpus
 
@@ -76,7 +76,7 @@ class TransformersEncoder:
         """Return ``(layers, frames, dim)``. One clip at a time: no padding, and no neighbours in a batch."""
         import torch
 
-        from nonverbal.models.states import layers_of
+        from nonverbal.families.hidden_states import layers_of
 
         samples = torch.from_numpy(waveform).to(self.device)
         if self.normalise:
@@ -97,7 +97,7 @@ class TransformersEncoder:
 
 def _place(source: str) -> str:
     """Return the folder or name of the Hub: of a run, that of its encoder."""
-    from nonverbal.models.checkpoints import place_of
+    from nonverbal.models.checkpoints.reading import place_of
 
     path = place_of(source)
     if path is not None and path.is_file():
@@ -113,8 +113,8 @@ def _pretrained(source: str) -> Any:
     from transformers import AutoModel, PretrainedConfig
 
     import nonverbal.models.ssam  # noqa: F401  (lets transformers know Audio Mamba)
-    from nonverbal.models.checkpoints import refuse_not_finite
-    from nonverbal.models.config_keys import AS_CALLED, check_foreign_code
+    from nonverbal.models.checkpoints.config_keys import AS_CALLED, check_foreign_code
+    from nonverbal.models.checkpoints.reading import refuse_not_finite
 
     try:
         check_foreign_code(source, PretrainedConfig.get_config_dict(source)[0])
@@ -153,7 +153,7 @@ def _initialised(source: str, seed: int) -> Any:
     from transformers import AutoConfig, AutoModel, PretrainedConfig
 
     import nonverbal.models.ssam  # noqa: F401  (lets transformers know Audio Mamba)
-    from nonverbal.models.config_keys import AS_CALLED, check_foreign_code
+    from nonverbal.models.checkpoints.config_keys import AS_CALLED, check_foreign_code
 
     try:
         check_foreign_code(source, PretrainedConfig.get_config_dict(source)[0])
@@ -189,7 +189,7 @@ def _shortest(config: Any) -> int:
 
 def _normalises(source: str) -> bool:
     """Whether an encoder's waveforms are to have zero mean and unit variance."""
-    from nonverbal.models.extractors import normalises
+    from nonverbal.models.checkpoints.feature_extractors import normalises
 
     folder = Path(source)
     try:

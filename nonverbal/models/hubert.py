@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import HubertConfig, HubertModel
 
-from nonverbal.models.start import Account, hubert_from
+from nonverbal.models.checkpoints.starting import Account, hubert_from
 from nonverbal.models.wav2vec2 import Architecture, encoder_options, save_extractor
 from nonverbal.seeding import Stream, torch_seed
 
@@ -18,7 +18,7 @@ def build_encoder(
     """Return the encoder in float32, whether its waveforms are normalised, and what was taken from where it starts.
 
     Args:
-        init: a checkpoint (see ``nonverbal.models.checkpoints``), or None to draw weights from ``seed``.
+        init: a checkpoint (see ``nonverbal.models.checkpoints.reading``), or None to draw weights from ``seed``.
         architecture: shape of a new encoder; with ``init`` the default, or the checkpoint's own.
         normalise: overrides what the checkpoint says, or the custom of the layout (fairseq): large yes, base no.
         seed: draws the weights.

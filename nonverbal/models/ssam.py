@@ -21,12 +21,12 @@ from nonverbal.models.audio_mamba import (
     positions,
     register,
 )
-from nonverbal.models.checkpoints import place_of, refuse_not_finite, unloadable
-from nonverbal.models.config_keys import check_config, without_calling
-from nonverbal.models.quiet import LOADING_ERRORS, quiet
+from nonverbal.models.checkpoints.config_keys import check_config, without_calling
+from nonverbal.models.checkpoints.quiet import LOADING_ERRORS, quiet
+from nonverbal.models.checkpoints.reading import place_of, refuse_not_finite, unloadable
+from nonverbal.models.checkpoints.starting import Account
+from nonverbal.models.checkpoints.weight_files import Held, file_in, hold
 from nonverbal.models.scan_choice import Scan, refusal, scan_name
-from nonverbal.models.start import Account
-from nonverbal.models.weight_files import Held, file_in, hold
 from nonverbal.seeding import Stream, torch_seed
 
 INSIDE = "audio_mamba."

@@ -108,7 +108,7 @@ def build_model(
     """Return the model in float32, and whether its waveforms are brought to zero mean and unit variance.
 
     Args:
-        init: a checkpoint (see ``nonverbal.models.checkpoints``), or None to draw weights from ``seed``.
+        init: a checkpoint (see ``nonverbal.models.checkpoints.reading``), or None to draw weights from ``seed``.
         architecture: shape of a new model; with ``init`` the default, or the checkpoint's own.
         normalise: overrides what the checkpoint says, or the custom of the layout (fairseq): large yes, base no.
         seed: draws the weights.
@@ -118,7 +118,7 @@ def build_model(
     """
     if init is not None:
         # It builds on this module.
-        from nonverbal.models.start import start_from
+        from nonverbal.models.checkpoints.starting import start_from
 
         start = start_from(init, architecture, normalise, seed)
         return start.model, start.normalise

@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Wav2Vec2ForPreTraining
 
+from nonverbal.batch import Batch, Loss, Targets
 from nonverbal.errors import UserError
 from nonverbal.models import wav2vec2
+from nonverbal.models.checkpoints.starting import Account, start_from
 from nonverbal.models.functional import dropout
-from nonverbal.models.start import Account, start_from
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
-from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
+from nonverbal.objectives.base import Symptom
 from nonverbal.objectives.encoding import encode, masked_frames
 from nonverbal.objectives.masking import draw_negatives, frame_tensors, span_mask
 from nonverbal.objectives.parts import Part, encoder_part

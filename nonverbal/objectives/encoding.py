@@ -9,10 +9,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from nonverbal.batch import Batch
 from nonverbal.models import wav2vec2
 from nonverbal.models.functional import dropout
 from nonverbal.models.wav2vec2 import NO_DROPOUT, Dropouts, Encoder
-from nonverbal.objectives.base import Batch
 from nonverbal.seeding import Stream, generator
 
 

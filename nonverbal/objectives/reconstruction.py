@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nonverbal.batch import Batch, Loss, Targets
 from nonverbal.errors import UserError
 from nonverbal.models import ssam
 from nonverbal.models.audio_mamba import (
@@ -28,10 +29,10 @@ from nonverbal.models.audio_mamba import (
     log_mel_of_windows,
     standardise,
 )
+from nonverbal.models.checkpoints.starting import Account
 from nonverbal.models.scan_choice import Scan
 from nonverbal.models.ssam import Architecture
-from nonverbal.models.start import Account
-from nonverbal.objectives.base import Batch, Loss, Symptom, Targets
+from nonverbal.objectives.base import Symptom
 from nonverbal.objectives.parts import Part, mamba_part
 from nonverbal.paths import PathOrName
 

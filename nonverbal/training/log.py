@@ -7,8 +7,8 @@ from typing import Any
 from accelerate.utils import gather_object
 from torch.utils.tensorboard import SummaryWriter
 
+from nonverbal.batch import Batch, Loss
 from nonverbal.data.index import SAMPLE_RATE
-from nonverbal.objectives.base import Batch, Loss
 from nonverbal.training.metrics import Means
 from nonverbal.training.run_folder import RunFolder
 

@@ -4,7 +4,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from nonverbal.objectives.base import Loss
+from nonverbal.batch import Loss
 
 
 class Means:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nonverbal.batch import Loss
 from nonverbal.errors import UserError
-from nonverbal.objectives.base import Loss
 from nonverbal.training.checkpoint import Position
 from nonverbal.training.log import Log
 from nonverbal.training.optimizer import OptimizerSettings

@@ -20,8 +20,8 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from nonverbal.batch import Batch, Loss
 from nonverbal.errors import UserError
-from nonverbal.objectives.base import Batch, Loss
 from nonverbal.training.optimizer import set_rate
 
 MOMENTS = ("exp_avg", "exp_avg_sq")

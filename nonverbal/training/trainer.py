@@ -12,8 +12,9 @@ from typing import Literal, NoReturn, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from nonverbal.batch import Batch, Loss
 from nonverbal.errors import UserError
-from nonverbal.objectives.base import Batch, Loss, Objective
+from nonverbal.objectives.base import Objective
 from nonverbal.seeding import Stream, torch_seed
 from nonverbal.system import keep_freed_memory
 from nonverbal.training import checkpoint

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from nonverbal.batch import Metrics
 from nonverbal.errors import UserError
-from nonverbal.objectives.base import Metrics, Symptom
+from nonverbal.objectives.base import Symptom
 
 VANISHED = Symptom(
     name="the gradient is zero",

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from nonverbal.data.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.epochs import BatchSettings, clip_table
+from nonverbal.data.batching.micro_batches import MicroBatch
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import (
     EXCERPT,
@@ -19,9 +21,7 @@ from nonverbal.data.log_mel import (
     statistics,
     write_log_mel,
 )
-from nonverbal.data.micro_batches import MicroBatch
-from nonverbal.data.plan import BatchSettings, clip_table
-from nonverbal.data.shards import verify
+from nonverbal.data.preparing.shards import verify
 from nonverbal.data.workers import Done, over_processes
 from nonverbal.errors import UserError
 from nonverbal.files import locked

@@ -11,13 +11,13 @@ import pytest
 import torch
 from tiny_runs import CLIPS, MAMBA, TINY, TORCHRUN, command_of, losses
 
-from nonverbal.data.batches import Request, ShardData, ShardDataset
-from nonverbal.data.plan import BatchSettings, MicroBatch, clip_table
+from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.epochs import BatchSettings, MicroBatch, clip_table
 from nonverbal.models.ssam import Architecture as Mamba
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
-from nonverbal.objectives.clusters import HubertSettings, build_hubert_objective
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
+from nonverbal.objectives.unit_prediction import HubertSettings, build_hubert_objective
 from nonverbal.system import set_up_gpus
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.run_folder import RunFolder

@@ -15,7 +15,7 @@ PROGRAM = ROOT / "pretrain/launch_check.py"
 MEASURE = """
 import json, sys
 from pathlib import Path
-from nonverbal.training.launch_measures import measure, note_network
+from nonverbal.training.launching.measures import measure, note_network
 from nonverbal.training.processes import Processes
 network = note_network()
 measured = measure(Processes(1, 1, Path(sys.argv[1])), network)

@@ -8,7 +8,7 @@ import typing
 import torch
 from transformers import Wav2Vec2ForPreTraining
 
-from nonverbal.models.names import Layout, renamed
+from nonverbal.models.checkpoints.weight_names import Layout, renamed
 from nonverbal.models.wav2vec2 import Architecture, config_of, export
 
 SIZES = {

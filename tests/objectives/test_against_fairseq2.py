@@ -5,7 +5,7 @@ import soundfile  # noqa: F401 - fairseq2 takes libsndfile from here
 import torch
 from test_contrastive import batch_of, tiny
 
-from nonverbal.models.names import NO_COUNTERPART, Layout, translate
+from nonverbal.models.checkpoints.weight_names import NO_COUNTERPART, Layout, translate
 from nonverbal.objectives import contrastive
 from nonverbal.objectives.contrastive import ContrastiveSettings
 

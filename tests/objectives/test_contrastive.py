@@ -7,10 +7,10 @@ import torch
 from transformers import Wav2Vec2ForPreTraining
 from transformers.models.wav2vec2 import modeling_wav2vec2
 
+from nonverbal.batch import Batch
 from nonverbal.errors import UserError
 from nonverbal.models.wav2vec2 import NO_DROPOUT, Architecture, Dropouts
 from nonverbal.objectives import contrastive
-from nonverbal.objectives.base import Batch
 from nonverbal.objectives.contrastive import (
     ContrastiveSettings,
     ContrastiveTargetSampler,

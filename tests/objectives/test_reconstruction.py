@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForPreTraining
 
+from nonverbal.batch import Batch, Targets
 from nonverbal.data.synthetic import CLASSES, vocal_sound
 from nonverbal.errors import UserError
 from nonverbal.models.audio_mamba import log_mel, patches, standardise
 from nonverbal.models.ssam import Architecture
-from nonverbal.objectives.base import Batch, Targets
 from nonverbal.objectives.parts import Part
 from nonverbal.objectives.reconstruction import (
     PatchSampler,

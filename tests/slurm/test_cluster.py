@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nonverbal.data.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
 from nonverbal.data.synthetic import write_corpus
 
 pytestmark = pytest.mark.slurm

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from test_trainer import rows_of, stop_at
 
-from nonverbal.data.batches import ShardData
-from nonverbal.data.plan import BatchSettings
+from nonverbal.data.batching.batches import ShardData
+from nonverbal.data.batching.epochs import BatchSettings
 from nonverbal.models import ssam
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.contrastive import ContrastiveSettings, Wav2Vec2Settings, build_objective

@@ -5,8 +5,8 @@ import torch
 from test_trainer import CLIPS, rows_of, settings_of, stop_at, trainer_of
 from toy import ToyObjective
 
+from nonverbal.batch import Loss
 from nonverbal.errors import UserError
-from nonverbal.objectives.base import Loss
 from nonverbal.training import checkpoint
 from nonverbal.training.checkpoint import Position
 from nonverbal.training.metrics import Means

@@ -13,7 +13,9 @@ from tiny_runs import CLIPS, TORCHRUN, command_of, environment
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation import encoders
-from nonverbal.training import launch, launch_check, processes
+from nonverbal.training import processes
+from nonverbal.training.launching import check as launch_check
+from nonverbal.training.launching import launch
 from nonverbal.training.processes import Processes, check_accelerate
 
 ADDING = """
@@ -29,7 +31,7 @@ found.leave()
 
 ABORTING = """
 import os, sys, time
-from nonverbal.training import launch
+from nonverbal.training.launching import launch
 launch.GRACE = 0.5
 launch.torch.cuda.is_available = lambda: len(sys.argv) > 1
 launch.launch(2, 7.5)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tiny_runs import CLIPS, MAMBA, pretrain, rows
 
-from nonverbal.data.plan import BatchSettings
+from nonverbal.data.batching.epochs import BatchSettings
 from nonverbal.errors import UserError
-from nonverbal.pretraining import PretrainConfig, trainer_of
+from nonverbal.stages.pretraining import PretrainConfig, trainer_of
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.trainer import TrainerSettings
 

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nonverbal.batch import Batch
 from nonverbal.models import selective_scan, ssam, wav2vec2
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
-from nonverbal.objectives import clusters, contrastive, encoding, reconstruction
-from nonverbal.objectives.base import Batch
+from nonverbal.objectives import contrastive, encoding, reconstruction
+from nonverbal.objectives import unit_prediction as clusters
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.trainer import Trainer, TrainerSettings

@@ -7,8 +7,9 @@ from test_exact_resume import TINY
 from test_trainer import CLIPS, rows_of, settings_of, trainer_of
 from toy import ToyObjective
 
+from nonverbal.batch import Batch
 from nonverbal.errors import UserError
-from nonverbal.objectives.base import Batch, Symptom
+from nonverbal.objectives.base import Symptom
 from nonverbal.objectives.contrastive import COLLAPSED, Wav2Vec2Settings, build_objective, symptoms
 from nonverbal.training.watchdog import Watchdog, WatchdogSettings
 

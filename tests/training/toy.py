@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from nonverbal.data.batches import ShardData
-from nonverbal.data.plan import BatchSettings
-from nonverbal.objectives.base import Loss, Targets
+from nonverbal.batch import Loss, Targets
+from nonverbal.data.batching.batches import ShardData
+from nonverbal.data.batching.epochs import BatchSettings
 from nonverbal.seeding import Stream, generator
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from nonverbal.data.archives import read_bytes
-from nonverbal.data.audio import EXTENSIONS
 from nonverbal.data.corpora.listing import NESTED, passed_over
 from nonverbal.data.corpora.listing import files as files
 from nonverbal.data.corpora.listing import leaves as leaves
@@ -17,6 +15,8 @@ from nonverbal.data.corpora.names import file_name as file_name
 from nonverbal.data.corpora.names import is_audio as is_audio
 from nonverbal.data.corpora.names import readable as readable
 from nonverbal.data.corpora.tables import as_text, decode, delimited
+from nonverbal.data.reading.archives import read_bytes
+from nonverbal.data.reading.audio import EXTENSIONS
 from nonverbal.errors import UserError
 
 Purpose = Literal["pretraining", "evaluation", "emotion", "recognition"]

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from nonverbal.data.archives import unpacked
 from nonverbal.data.corpora.base import FIELDS, PACKED, Reading, Skipped, clip, files, is_audio, readable
 from nonverbal.data.corpora.metadata import METADATA, read_tables
+from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError
 from nonverbal.text import shown
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nonverbal.data.audio import EXTENSIONS
 from nonverbal.data.corpora.metadata import columns_said, known_columns
 from nonverbal.data.corpora.tables import as_text
 from nonverbal.data.progress import progress
+from nonverbal.data.reading.audio import EXTENSIONS
 from nonverbal.errors import UserError
 from nonverbal.files import locked, room_for, write_atomically
 

@@ -5,9 +5,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nonverbal.data.archives import DamagedArchive, contents, is_archive, is_link
 from nonverbal.data.corpora.names import hidden
 from nonverbal.data.corpora.twins import Packed, find_twins
+from nonverbal.data.reading.archives import DamagedArchive, contents, is_archive, is_link
 from nonverbal.errors import UserError
 
 HIDDEN = "hidden, or a system's own"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from nonverbal.data.archives import unpacked
 from nonverbal.data.corpora.base import FIELDS, is_audio, read_content
 from nonverbal.data.corpora.tables import WESTERN, as_number, as_text, decode, delimited, json_rows, stripped
+from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError
 from nonverbal.text import LINE_END, shown, told_apart
 

@@ -4,8 +4,8 @@ import re
 import unicodedata
 from pathlib import Path
 
-from nonverbal.data.archives import unpacked
-from nonverbal.data.audio import EXTENSIONS
+from nonverbal.data.reading.archives import unpacked
+from nonverbal.data.reading.audio import EXTENSIONS
 
 SYSTEM = frozenset(("__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"))
 """Folders of systems, which hold copies or what was thrown away."""

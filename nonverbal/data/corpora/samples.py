@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nonverbal.data import tars
-from nonverbal.data.audio import EXTENSIONS
 from nonverbal.data.corpora.tables import KeyTwice, as_number, once
-from nonverbal.data.problems import MemberProblem
+from nonverbal.data.reading import tars
+from nonverbal.data.reading.audio import EXTENSIONS
+from nonverbal.data.reading.problems import MemberProblem
 from nonverbal.errors import UserError
 
 USUAL = {

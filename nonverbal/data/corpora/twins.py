@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from nonverbal.data.archives import size_and_time
 from nonverbal.data.corpora.names import readable
+from nonverbal.data.reading.archives import size_and_time
 from nonverbal.files import is_own_fault
 
 Packed = Mapping[str, zipfile.ZipInfo]

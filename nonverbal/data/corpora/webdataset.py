@@ -1,8 +1,8 @@
 """WebDataset tars: each audio part of a sample is a clip, of which the sample's other parts say what is known.
 
-Tars are listed by their headers alone and read where they lie (``nonverbal.data.tars``): ``webdataset`` says which
-tars braces name and what a member's key and part are. Its own reader is not used. It would read all of every tar to
-list it, take a damaged header for the end, drop a second member of one name, and run what an address names.
+Tars are listed by their headers alone and read where they lie (``nonverbal.data.reading.tars``): ``webdataset`` says
+which tars braces name and what a member's key and part are. Its own reader is not used. It would read all of every tar
+to list it, take a damaged header for the end, drop a second member of one name, and run what an address names.
 """
 
 import re
@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from nonverbal.data import tars
 from nonverbal.data.corpora.base import FIELDS, Found, Reading, Skipped, clip, files, is_audio, leaves
 from nonverbal.data.corpora.listing import HIDDEN
 from nonverbal.data.corpora.metadata import SPLITS
 from nonverbal.data.corpora.names import hidden
 from nonverbal.data.corpora.samples import Places, Sample, Uses, places_of, unread
+from nonverbal.data.reading import tars
 from nonverbal.errors import UserError
 
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:")

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from readings import found_in
 
 from nonverbal import config
-from nonverbal.data import prepare as prepare_module
-from nonverbal.data import scan as scan_module
 from nonverbal.data.corpora import choose_reader, read
 from nonverbal.data.corpora import webdataset as webdataset_reader
 from nonverbal.data.corpora.base import Found, Skipped
 from nonverbal.data.corpora.webdataset import named_tars
 from nonverbal.data.manifest import read_manifest
-from nonverbal.data.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing import prepare as prepare_module
+from nonverbal.data.preparing import scan as scan_module
+from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
 from nonverbal.errors import UserError
 
 
@@ -638,7 +638,8 @@ def test_tars_on_two_processes_and_by_name_give_the_same_shards(tmp_path):
 
 
 def test_workers_and_commands_do_not_import_webdataset():
-    code = "import sys; import nonverbal.data.prepare; sys.exit('webdataset' in sys.modules or 'torch' in sys.modules)"
+    imported = "import sys; import nonverbal.data.preparing.prepare"
+    code = f"{imported}; sys.exit('webdataset' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

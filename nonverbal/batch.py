@@ -1,0 +1,95 @@
+"""What data hand to objectives, and objectives to the trainer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Metrics = dict[str, float]
+"""Name to value, as in a row of ``metrics.jsonl``."""
+
+
+@dataclass
+class Targets:
+    """What is to be predicted in one micro-batch, drawn on the host from lengths and a seed alone.
+
+    So every process knows the number of targets of a whole step before its first backward.
+    """
+
+    count: int
+    """Targets in the micro-batch: what its loss is averaged over, at least 1."""
+    tensors: dict[str, Tensor]
+    """Masks, negatives and the like, moved to the device with the batch."""
+
+    def to(self, device: torch.device) -> "Targets":
+        """Return them on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Targets":
+        """Return them in page-locked memory."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Targets":
+        return replace(self, tensors={name: change(tensor) for name, tensor in self.tensors.items()})
+
+
+@dataclass
+class Batch:
+    """One micro-batch."""
+
+    waveforms: Tensor
+    """``(N, T)`` float32 in [-1, 1], 16 kHz; zeros beyond a row's length. Until ``to`` they may be int16, as read."""
+    lengths: Tensor
+    """``(N,)`` int64, in samples."""
+    ids: list[str]
+    """What each row is made of: ``shard folder row`` numbers, for messages."""
+    targets: Targets
+    seed: int
+    step: int
+    position: int
+    """Number of the micro-batch in its step. Noise is a function of (seed, step, position)."""
+    padded: bool
+    """Whether a row is shorter than the batch: known on the host, so that no device is asked for it."""
+    real_samples: int = 0
+    """Samples of distinct audio: neither padding nor repetition."""
+    corpus: str | None = None
+    """The corpus, in validation, where batches are of one corpus each."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device, waveforms as float32: int16 values over 32768, as libsndfile reads them.
+
+        The copy does not wait for the device where the memory is page-locked.
+        """
+        waveforms = self.waveforms.to(device, non_blocking=True)
+        if waveforms.dtype == torch.int16:
+            # By a power of two, so exact. Over there, because int16 is half of what has to be copied.
+            waveforms = waveforms.float().mul_(2.0**-15)
+        lengths = self.lengths.to(device, non_blocking=True)
+        return replace(self, waveforms=waveforms, lengths=lengths, targets=self.targets.to(device))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in page-locked memory; torch's ``DataLoader`` calls this where it is to pin."""
+        waveforms, lengths = self.waveforms.pin_memory(), self.lengths.pin_memory()
+        return replace(self, waveforms=waveforms, lengths=lengths, targets=self.targets.pin_memory())
+
+
+class Loss(NamedTuple):
+    """The loss of one micro-batch, as a sum, so that steps add up the same however they are shared out.
+
+    A tuple, because ZeRO 3 looks for tensors in tuples, and gathers weights when gradient reaches them.
+    """
+
+    sum: Tensor
+    """Scalar with gradient: the sum over the batch's targets."""
+    metrics: dict[str, tuple[Tensor, Tensor]]
+    """Name to (sum, weight), detached float32 scalars: the metric of many batches is sum of sums / sum of weights."""
+
+
+class TargetSampler(Protocol):
+    """Draws the targets of a micro-batch. Holds numbers only, so that it travels to data workers."""
+
+    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+        """Draw for rows of ``lengths`` samples, ``(N,)`` int64."""

@@ -1,0 +1,1 @@
+"""What sets of clips have in common that they should not."""

@@ -1,0 +1,1 @@
+"""From shards to batches: what an epoch holds, in which order, read ahead."""

@@ -1,0 +1,1 @@
+"""From corpora to shards: scan, check, split, write, and the ledger of it."""

@@ -1,0 +1,172 @@
+"""The ledger: what became of every file, row by row and added up."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from nonverbal.data.corpora import VOC125
+from nonverbal.data.corpora.base import Count
+from nonverbal.files import write_atomically
+
+NOTES = ("downmixed", "out_of_phase", "resampled", "scaled", "mislabelled", "cut")
+"""What may have been done to a clip that is kept: see ``nonverbal.data.reading.audio.Audio.notes``; cut: into equal
+parts."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a corpus."""
+
+    corpus: str
+    path: str
+    action: Literal["kept", "dropped", "skipped"]
+    """Kept; a clip, but dropped; or no clip of the corpus."""
+    reason: str | None = None
+    """Why it is not kept: what ``AudioProblem`` names, missing, too_short, duplicate, excluded; or why no clip."""
+    detail: str | None = None
+    seconds: float = 0.0
+    """Of the file, where it can be decoded."""
+    split: str | None = None
+    """train or validation, where it is kept."""
+    group: int | None = None
+    """Clips that share a recording, a speaker or samples share a number; where it is kept."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One corpus, added up: files = clips + skipped, clips = kept + dropped."""
+
+    corpus: str
+    reader: str
+    licence: str
+    files: int
+    clips: int
+    """Files that are clips of the corpus, as it is distributed."""
+    hours: float
+    """Of the clips that can be decoded."""
+    kept: int
+    hours_kept: float
+    dropped: dict[str, int]
+    hours_dropped: dict[str, float]
+    skipped: dict[str, int]
+    done: dict[str, int]
+    """Kept clips by what was done to them."""
+    hours_done: dict[str, float]
+    groups: int
+    train: int
+    validation: int
+    hours_validation: float
+    expected_clips: Count
+    """As published; None where no catalog says. In JSON, the least and the most are a list."""
+    expected_hours: float | None
+
+
+def summarise(entries: Sequence[Entry], corpus: str, **facts: Any) -> Summary:
+    """Add up the entries of a corpus; ``facts`` are its reader, licence and what was expected."""
+    mine = [entry for entry in entries if entry.corpus == corpus]
+    by_action: dict[str, list[Entry]] = defaultdict(list)
+    for entry in mine:
+        by_action[entry.action].append(entry)
+    kept, dropped, skipped = (by_action[action] for action in ("kept", "dropped", "skipped"))
+    in_validation = [entry for entry in kept if entry.split == "validation"]
+    return Summary(
+        corpus=corpus,
+        files=len(mine),
+        clips=len(kept) + len(dropped),
+        hours=_hours(kept + dropped),
+        kept=len(kept),
+        hours_kept=_hours(kept),
+        dropped=dict(sorted(Counter(str(entry.reason) for entry in dropped).items())),
+        hours_dropped=_hours_by(dropped, lambda entry: [str(entry.reason)]),
+        skipped=dict(sorted(Counter(str(entry.reason) for entry in skipped).items())),
+        done=dict(sorted(Counter(note for entry in kept for note in entry.notes).items())),
+        hours_done=_hours_by(kept, lambda entry: entry.notes),
+        groups=len({entry.group for entry in kept}),
+        train=len(kept) - len(in_validation),
+        validation=len(in_validation),
+        hours_validation=_hours(in_validation),
+        **facts,
+    )
+
+
+def write_ledger(folder: Path, entries: Sequence[Entry], summaries: Sequence[Summary]) -> None:
+    """Write ``ledger.jsonl``, one row a file, and ``ledger.json``, one object a corpus."""
+    rows = "".join(json.dumps(vars(entry), ensure_ascii=False) + "\n" for entry in entries)
+    write_atomically(folder / "ledger.jsonl", rows)
+    added_up = {summary.corpus: asdict(summary) for summary in summaries}
+    write_atomically(folder / "ledger.json", json.dumps(added_up, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_summaries(folder: Path) -> list[Summary]:
+    """Read ``ledger.json``."""
+    rows = json.loads((folder / "ledger.json").read_text(encoding="utf-8")).values()
+    return [Summary(**{**row, "expected_clips": _count(row["expected_clips"])}) for row in rows]
+
+
+def _count(value: int | list[int] | None) -> Count:
+    return (value[0], value[1]) if isinstance(value, list) else value
+
+
+def print_summaries(summaries: Sequence[Summary]) -> None:
+    """Show what was found against what was expected, what was kept, and what became of the rest."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title="clips and hours: found/expected, then kept", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for name in ("corpus", "files", "clips", "hours", "kept", "hours", "validation", "groups"):
+        table.add_column(name, justify="left" if name == "corpus" else "right", overflow="fold")
+    for row in summaries:
+        share = row.hours_validation / row.hours_kept if row.hours_kept else 0.0
+        table.add_row(
+            row.corpus,
+            f"{row.files}",
+            f"{row.clips}" + _of(row.expected_clips),
+            f"{row.hours:.2f}" + ("" if row.expected_hours is None else f"/{row.expected_hours:.2f}"),
+            f"{row.kept}",
+            f"{row.hours_kept:.2f}",
+            f"{row.validation} ({share:.0%})",
+            f"{row.groups}",
+        )
+    console = Console()
+    console.print(table)
+    for row in summaries:
+        for title, counts in (("dropped", row.dropped), ("no clips", row.skipped), ("of those kept", row.done)):
+            if counts:
+                text = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+                console.print(f"{row.corpus}: {title}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _of(expected: Count) -> str:
+    if expected is None:
+        return ""
+    return "/{}-{}".format(*expected) if isinstance(expected, tuple) else f"/{expected}"
+
+
+def share_of_voc125(summaries: Sequence[Summary]) -> str:
+    """Say how much of Voc125 (Koudounas et al., ICASSP 2025, Table I) is kept, by the corpora's readers."""
+    mine = [summary for summary in summaries if summary.reader in VOC125]
+    kept, hours = sum(summary.kept for summary in mine), sum(summary.hours_kept for summary in mine)
+    all_clips, all_hours = sum(clips for clips, _ in VOC125.values()), sum(hours for _, hours in VOC125.values())
+    return (
+        f"of Voc125: {len(mine)} of {len(VOC125)} corpora, {kept:,} of {all_clips:,} clips, "
+        f"{hours:.2f} of {all_hours:.2f} hours ({hours / all_hours:.1%})"
+    )
+
+
+def _hours(entries: Sequence[Entry]) -> float:
+    return round(sum(entry.seconds for entry in entries) / 3600, 6)
+
+
+def _hours_by(entries: Sequence[Entry], names: Any) -> dict[str, float]:
+    seconds: dict[str, float] = defaultdict(float)
+    for entry in entries:
+        for name in names(entry):
+            seconds[name] += entry.seconds
+    return {name: round(total / 3600, 6) for name, total in sorted(seconds.items())}

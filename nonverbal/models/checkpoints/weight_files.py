@@ -1,0 +1,162 @@
+"""Weights out of a file: in parts or whole, whatever was wrapped around the model, and the encoder that is meant."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from nonverbal.errors import UserError
+from nonverbal.models.checkpoints.pickles import load_weights_only
+
+ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".index.json")
+"""Of files of weights."""
+
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""What DataParallel, torch.compile, FSDP and activation checkpointing put between the names of a model."""
+
+MEANT = ("", "model", "state_dict", "model_state_dict", "module")
+"""Where a program keeps the model itself: alone, as fairseq, as Lightning, by PyTorch's custom, as DeepSpeed."""
+
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Types of weights that are numbers as they stand, without a scale kept elsewhere."""
+
+DEPTH = 4
+"""How far down a file is searched for weights."""
+
+Encoders = Callable[[Iterable[str]], list[Any]]
+"""Says of names which encoders begin among them; what it returns for each is the caller's."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a file holds of one encoder."""
+
+    weights: dict[str, Tensor]
+    """As they are named in the file, without wrappers; floating-point ones in float32."""
+    encoder: Any
+    """What was returned for the encoder; None where there is none."""
+    tree: Any
+    """Everything in the file."""
+    notes: tuple[str, ...]
+    """What was not taken."""
+
+
+def hold(path: Path, encoders: Encoders) -> Held:
+    """Read a file.
+
+    Raises:
+        UserError: it cannot be read, holds what could run something, several encoders, or weights of another type.
+    """
+    tree = _tree(path)
+    states = [(place, _unwrapped(path, tensors)) for place, tensors in _states(tree)]
+    found = [(place, encoder, tensors) for place, tensors in states for encoder in encoders(tensors)]
+    if not found:
+        largest: dict[str, Tensor] = max((tensors for _, tensors in states), key=len, default={})
+        return Held(largest, None, tree, ())
+    meant = [entry for entry in found if entry[0] in MEANT] or found
+    if len(meant) > 1:
+        places = ", ".join(_where(place, encoder) for place, encoder, _ in meant[:4])
+        raise UserError(f"{path} holds {len(meant)} encoders ({places}); write a file that holds the one that is meant")
+    ((place, encoder, tensors),) = meant
+    others = [_where(*entry[:2]) for entry in found if entry not in meant]
+    notes = (f"taken is {_where(place, encoder)}, and not {', '.join(others)}, of the same file",) if others else ()
+    return Held({name: _number(path, name, value) for name, value in tensors.items()}, encoder, tree, notes)
+
+
+def file_in(folder: Path) -> Path:
+    """Return the file of a folder in Hugging Face format that holds its weights, or names their parts.
+
+    Raises:
+        FileNotFoundError: it has none in safetensors.
+    """
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{folder} has no model.safetensors")
+
+
+def _where(place: str, encoder: Any) -> str:
+    prefix = str(encoder[1]) if isinstance(encoder, tuple) else str(encoder)
+    return f"{place or 'the file itself'}{f', {prefix}*' if prefix else ''}"
+
+
+def _tree(path: Path) -> Any:
+    part = re.search(r"^(.+)-\d{5}-of-(\d{5})(\.\w+)$", path.name)
+    if part:
+        index = path.with_name(f"{part[1]}{part[3]}.index.json")
+        if not index.is_file():
+            raise UserError(f"{path} is one of {int(part[2])} parts, and {index.name}, which names them, is missing")
+        path = index
+    if path.name.endswith(".index.json"):
+        return _joined(path, [_tree_of_one(file) for file in _parts(path)])
+    return _tree_of_one(path)
+
+
+def _parts(index: Path) -> list[Path]:
+    """Return the files that an index names, all in its own folder."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{index} is no index of parts ({error}); download or export it again") from error
+    strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    missing = [name for name in names if not strange and not (index.parent / name).is_file()]
+    if strange or missing:
+        what = "names files of other folders" if strange else "names files that are not there"
+        raise UserError(f"{index} {what}: {', '.join(map(str, (strange or missing)[:3]))}; download or export it again")
+    return [index.parent / name for name in names]
+
+
+def _joined(index: Path, parts: list[Any]) -> dict[str, Any]:
+    """Put parts together. A weight that two of them hold has no one value."""
+    whole = {name: value for part in parts for name, value in part.items()}
+    if len(whole) < sum(map(len, parts)):
+        raise UserError(f"the parts that {index} names hold a weight more than once; download or export it again")
+    return whole
+
+
+def _tree_of_one(path: Path) -> Any:
+    if path.suffix != ".safetensors":
+        return load_weights_only(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(
+            f"cannot load the checkpoint: {path} is cut short or damaged ({error}); copy, download or export it again"
+        ) from error
+
+
+def _states(tree: Any, place: str = "", depth: int = DEPTH) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield the tensors of each dictionary that directly holds some, and where it stands."""
+    if not isinstance(tree, Mapping) or not depth:
+        return
+    tensors = {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield place, tensors
+    for name, value in tree.items():
+        yield from _states(value, f"{place}.{name}" if place else str(name), depth - 1)
+
+
+def _unwrapped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    short = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in tensors}
+    if len(set(short.values())) < len(short):
+        twice = sorted(name for name in short if list(short.values()).count(short[name]) > 1)
+        raise UserError(
+            f"{path} holds one weight in and out of a wrapper: {', '.join(twice[:2])}; write a file with one of them"
+        )
+    return {short[name]: value for name, value in tensors.items()}
+
+
+def _number(path: Path, name: str, value: Tensor) -> Tensor:
+    if value.is_meta or value.layout is not torch.strided:
+        kept = "without its values" if value.is_meta else f"as {value.layout}"
+        raise UserError(f"{path}: {name} is kept {kept}; save it as a plain tensor")
+    if value.is_floating_point() and value.dtype not in FLOATS:
+        raise UserError(f"{path}: {name} is kept in {value.dtype}, whose numbers need a scale; save it in float32")
+    return value.float() if value.is_floating_point() else value

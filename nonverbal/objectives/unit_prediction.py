@@ -1,0 +1,189 @@
+"""HuBERT's objective: tell which unit each masked frame belongs to, of units found by k-means beforehand.
+
+Hsu et al., 2021 (arXiv 2106.07447), equation 3 with alpha = 1 (masked frames alone) and the similarities of section
+II-C; constants as in fairseq's base configuration.
+
+Shapes: N rows, S frames, K masked frames a row, V units, D width of comparison.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import HubertModel
+
+from nonverbal.batch import Batch, Loss, Targets
+from nonverbal.data.batching.units import HOP, WINDOW
+from nonverbal.errors import UserError
+from nonverbal.models import hubert, wav2vec2
+from nonverbal.models.checkpoints.starting import Account
+from nonverbal.models.wav2vec2 import Architecture, Dropouts
+from nonverbal.objectives.base import Symptom
+from nonverbal.objectives.encoding import encode, masked_frames
+from nonverbal.objectives.masking import frame_tensors, span_mask
+from nonverbal.objectives.parts import Part, encoder_part
+from nonverbal.paths import PathOrName
+from nonverbal.seeding import Stream, torch_seed
+
+AT_CHANCE = 1.1
+"""Accuracy over the share of the most frequent unit, up to which nothing has been learned."""
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """The objective. Defaults are fairseq's HuBERT base."""
+
+    mask_probability: float = 0.8
+    """Share of frames that the masked spans would cover if they did not overlap; about 57% are masked."""
+    mask_length: int = 10
+    """Frames in a masked span."""
+    temperature: float = 0.1
+    """Of the softmax over cosine similarities."""
+    penalty_weight: float = 10.0
+    """Weight of the mean square of the convolutions' output."""
+    conv_gradient_scale: float = 0.1
+    """Factor on the gradient that reaches the convolutions."""
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        for name, good, range_ in (
+            ("mask_probability", 0 < self.mask_probability <= 1, "in (0, 1]"),
+            ("mask_length", self.mask_length >= 1, "at least 1"),
+            ("temperature", self.temperature > 0, "above 0"),
+        ):
+            if not good:
+                raise UserError(f"objective.{name} must be {range_}, but is {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class HubertSettings:
+    """A HuBERT encoder and its objective."""
+
+    units: Path | None = None
+    """Folder of units of the data, as `nonverbal cluster` makes it; required."""
+    init: PathOrName | None = None
+    """Checkpoint to continue from, as wav2vec2.init takes it; weights are drawn from the seed where unset."""
+    normalise: bool | None = None
+    """Bring waveforms to zero mean and unit variance. Unset: as the checkpoint says; new ones: large yes, base no."""
+    architecture: Architecture = field(default_factory=Architecture)
+    """Shape of the encoder; what it says of codebooks is not used."""
+    dropouts: Dropouts = field(default_factory=Dropouts)
+    """Shares that are dropped in training; `quantiser` is not used."""
+    objective: ClusterSettings = field(default_factory=ClusterSettings)
+    """Masking and the loss."""
+
+
+@dataclass(frozen=True)
+class MaskSampler:
+    """Draws the masks of a micro-batch."""
+
+    mask_probability: float
+    mask_length: int
+    kernels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+        """Return what ``frame_tensors`` gives."""
+        frames = wav2vec2.frames_of(lengths, self.kernels, self.strides)
+        mask = span_mask(frames, self.mask_probability, self.mask_length, random)
+        return Targets(count=int(mask.sum()), tensors=frame_tensors(mask, frames))
+
+
+class HubertObjective(nn.Module):
+    """A HuBERT encoder, an embedding of each unit, and the loss. Its gradient is that of a sum over masked frames."""
+
+    def __init__(self, settings: HubertSettings, encoder: HubertModel, normalise: bool, units: int, seed: int) -> None:
+        super().__init__()
+        self.settings, self.encoder, self.normalise = settings, encoder, normalise
+        objective, config, width = settings.objective, encoder.config, settings.architecture.projection_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(seed, Stream.INIT, 1))
+            self.projection = nn.Linear(config.hidden_size, width)
+            # fairseq's start: uniform in [0, 1).
+            self.units = nn.Parameter(torch.rand(units, width))
+        self.target_sampler = MaskSampler(
+            objective.mask_probability, objective.mask_length, tuple(config.conv_kernel), tuple(config.conv_stride)
+        )
+        self.symptoms = SYMPTOMS
+        self.account: Account | None = None
+        self.warm_steps = 0
+
+    def forward(self, batch: Batch) -> Loss:
+        """Return the loss of a batch, summed over its masked frames."""
+        objective = self.settings.objective
+        encoded = encode(self.encoder, batch, self.normalise, self.settings.dropouts, objective.conv_gradient_scale)
+        # (N, S, M) -> (N x K, M) -> (N x K, D)
+        predicted = self.projection(masked_frames(encoded.context, batch))
+        # (N, S) -> (N x K,)
+        true = masked_frames(batch.targets.tensors["units"], batch)
+        with torch.autocast(predicted.device.type, enabled=False):
+            # (N x K, D) x (D, V) -> (N x K, V)
+            similarity = F.normalize(predicted.float(), dim=-1) @ F.normalize(self.units, dim=-1).T
+            return self._loss(similarity / objective.temperature, true, encoded.penalty)
+
+    def part(self, name: str) -> Part:
+        """Return the part of a parameter, for learning rates of its own."""
+        config = self.encoder.config
+        return encoder_part(name.removeprefix("encoder."), config.num_hidden_layers, config.do_stable_layer_norm)
+
+    def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        """Write the encoder in Hugging Face format; the units' embeddings stay in the checkpoint."""
+        prefix = "encoder."
+        encoder = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        hubert.export(self.encoder, encoder, self.normalise, folder)
+
+    def _loss(self, logits: Tensor, true: Tensor, penalty: Tensor) -> Loss:
+        """Add up the cross entropies and the penalty times n, of ``(N x K, V)`` and ``(N x K,)``."""
+        n = len(true)
+        prediction = F.cross_entropy(logits, true, reduction="sum")
+        total = prediction + n * self.settings.objective.penalty_weight * penalty
+        # What always naming the most frequent unit of the batch would reach.
+        frequent = logits.new_zeros(logits.shape[1]).index_add_(0, true, logits.new_ones(n)).max()
+        spread = torch.softmax(logits.detach(), -1).mean(0)
+        sums = {
+            "loss": total.detach(),
+            "prediction": prediction.detach(),
+            "accuracy": (logits.argmax(-1) == true).sum(dtype=torch.float32),
+            "chance": frequent,
+            "perplexity": torch.exp(-(spread * torch.log(spread + 1e-7)).sum()) * n,
+            "penalty": penalty.detach() * n,
+        }
+        weight = total.new_full((), n)
+        return Loss(total, {name: (value, weight) for name, value in sums.items()})
+
+
+SYMPTOMS = (
+    Symptom(
+        name="the accuracy is still that of naming the most frequent unit",
+        holds=lambda row: row.get("accuracy", 1.0) < AT_CHANCE * row.get("chance", 0.0),
+        reading=("accuracy", "chance", "perplexity"),
+        causes="too little audio a step (batches), the post-norm layout in a small model "
+        "(hubert.architecture.layout large is pre-norm), a learning rate that is too high or too low "
+        "(trainer.optimizer.lr), or units of which nearly all frames have the same (nonverbal cluster says how many)",
+        slow=True,
+    ),
+)
+
+
+def build_hubert_objective(settings: HubertSettings, units: int, seed: int) -> HubertObjective:
+    """Return the objective over a new encoder, or over the checkpoint that the settings name, for so many units."""
+    encoder, normalise, account = hubert.build_encoder(settings.init, settings.architecture, settings.normalise, seed)
+    _check_frames(encoder, settings.init)
+    objective = HubertObjective(settings, encoder, normalise, units, seed)
+    objective.account = account
+    return objective
+
+
+def _check_frames(encoder: HubertModel, init: str | None) -> None:
+    """Refuse an encoder whose frames are not those of the units."""
+    kernels, strides = encoder.config.conv_kernel, encoder.config.conv_stride
+    window, hop = wav2vec2.frame_size(kernels, strides)
+    if (window, hop) != (WINDOW, HOP):
+        raise UserError(
+            f"hubert.init: {init} has a frame every {hop} samples, each of {window}, but units are of frames every "
+            f"{HOP}, each of {WINDOW}; continue an encoder with convolutions of strides 5, 2, 2, 2, 2, 2, 2"
+        )

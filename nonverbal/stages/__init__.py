@@ -1,0 +1,1 @@
+"""Settings to objective, data and trainer: one file a stage of a project."""

@@ -1,0 +1,1 @@
+"""Starting processes, and what is wrong with the machines before a run."""

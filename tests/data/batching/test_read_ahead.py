@@ -1,0 +1,212 @@
+"""Workers that read ahead: how far, in how much shared memory, and what is said when one is gone."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import get_worker_info
+
+from nonverbal.batch import Targets
+from nonverbal.data.batching import read_ahead as module
+from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.epochs import BatchSettings, clip_table
+from nonverbal.data.batching.micro_batches import MicroBatch
+from nonverbal.data.batching.read_ahead import check_shared_memory, micro_batches_ahead, workers_watched
+from nonverbal.data.batching.units import Units, frame_count
+from nonverbal.data.log_mel import LogMel
+from nonverbal.errors import UserError
+from nonverbal.models.ssam import Architecture
+from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
+
+
+def count_frames(lengths, random):
+    """A target sampler that draws one number a row."""
+    return Targets(count=len(lengths), tensors={"drawn": torch.from_numpy(random.random(len(lengths)))})
+
+
+@pytest.fixture
+def shards(make_shards):
+    return make_shards([("a", 3.0, "train")] * 7 + [("b", 3.0, "validation")])
+
+
+def test_two_steps_worth_is_read_ahead_and_at_least_two_a_worker():
+    cases = [((1, 1), 2), ((8, 1), 16), ((8, 2), 8), ((8, 3), 6), ((1, 12), 2), ((64, 4), 32)]
+    assert [micro_batches_ahead(*case) for case, _ in cases] == [ahead for _, ahead in cases]
+
+
+def test_as_many_as_that_are_asked_of_workers_before_one_is_taken(shards):
+    settings = BatchSettings(batch_seconds=10, batches_per_step=8)
+    stream = ShardData([shards], settings, count_frames, 0, workers=1).training(range(1000), 0, 0, 0, 1)
+    next(iter(stream))
+    # Two steps, and of the third the one that took the place of the first.
+    assert sorted(stream.requests.after) == [0, 1, 2]
+    stream = ShardData([shards], settings, count_frames, 0, workers=2).training(range(1000), 0, 0, 1, 4)
+    assert stream.ahead == 2
+
+
+def free_bytes(monkeypatch, count):
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=count // 4096, f_frsize=4096))
+
+
+def test_shared_memory_that_is_too_small_is_refused_before_the_run_begins(shards, monkeypatch):
+    # 16 and 2 ahead and 16 held, of at most 10 s and 16 bytes a row: 5 rows of 2 s, or 1 of 10.
+    needed = 34 * (10 * 32_000 + 5 * 16)
+    settings = BatchSettings(batch_seconds=10, batches_per_step=8)
+    data = ShardData([shards], settings, count_frames, 0, workers=1)
+    free_bytes(monkeypatch, needed - 40_960)
+    told = "/dev/shm has 11 MB free, but .* read ahead may take 11 MB there; .*--shm-size.* trainer.workers or batches"
+    with pytest.raises(UserError, match=told):
+        data.training(range(9), 0, 0, 0, 1)
+    ShardData([shards], settings, count_frames, 0, workers=0).training(range(9), 0, 0, 0, 1)
+    free_bytes(monkeypatch, needed + 40_960)
+    data.training(range(9), 0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(("on_gpu", "held"), [(False, 3), (True, 0)])
+def test_a_process_with_one_micro_batch_of_a_step_holds_three_in_validation_unless_they_are_pinned(
+    shards, monkeypatch, on_gpu, held
+):
+    """The step's one, the one that was validated on, and the one that is taken."""
+    said = []
+    monkeypatch.setattr("nonverbal.data.batching.batches.check_shared_memory", said.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    data = ShardData([shards], BatchSettings(batch_seconds=10, batches_per_step=8), count_frames, 0, workers=3)
+    data.training(range(9), 0, 0, 2, 8)
+    assert said == [(3 * (2 + 2) + held) * (10 * 32_000 + 5 * 16)]
+
+
+def bytes_of(batch):
+    return sum(tensor.nbytes for tensor in (batch.waveforms, batch.lengths, *batch.targets.tensors.values()))
+
+
+def test_the_size_of_a_batch_is_that_of_all_its_tensors(shards):
+    table = clip_table([shards], "train")
+    units = [Units(np.zeros(8 * frame_count(48_000), np.uint16), np.arange(1, 9) * frame_count(48_000))]
+    tables = [LogMel(np.ones((8, 2), np.float32), "")]
+    ssam = build_ssam_objective(
+        SsamSettings(architecture=Architecture(hidden_size=16, layers=1, state_size=2)), 0
+    ).target_sampler
+    lengths = np.array([48_000, 32_000])
+    request = Request(MicroBatch([np.array([0]), np.array([1])], lengths), 0, 0)
+    for sampler, more in ((count_frames, (None, None)), (count_frames, (units, None)), (ssam, (None, tables))):
+        dataset = ShardDataset([shards], table, sampler, 0, *more)
+        assert dataset.size(lengths) == bytes_of(dataset[request])
+
+
+def test_all_processes_of_a_machine_share_its_memory(monkeypatch):
+    free_bytes(monkeypatch, 64 << 20)
+    check_shared_memory(30 << 20)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    with pytest.raises(UserError, match="has 67 MB free, .* may take 252 MB there"):
+        check_shared_memory(30 << 20)
+
+
+@pytest.fixture
+def restored_sigchld():
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    # torch knows of the killed workers as long as their iterator is there.
+    module._left.clear()
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_worker_finds_wrong_is_told_in_one_line(shards, workers):
+    path = shards.folder / "train-000000.tar"
+    path.write_bytes(bytes(path.stat().st_size))
+    data = ShardData([shards], BatchSettings(batch_seconds=10), count_frames, 0, workers)
+    with pytest.raises(UserError, match=r"^.*train-000000.tar: the audio at byte \d+ cannot be decoded [^\n]*$"):
+        next(iter(data.training(range(9), 0, 0, 0, 1)))
+
+
+def hang(lengths, random):
+    """A target sampler that never answers in a worker, as a disk may not."""
+    if get_worker_info():
+        time.sleep(1000)
+    return count_frames(lengths, random)
+
+
+def read_under_watch(data, killed):
+    with workers_watched():
+        batches = iter(data.training(range(1000), 0, 0, 0, 1))
+        next(batches)
+        if killed:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        for _ in batches:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("sampler", "timeout", "told"),
+    # Which of the two torch says depends on whether it hears of the death by signal or by looking.
+    [(count_frames, 60, "(is killed by signal: Killed|exited unexpectedly)"), (hang, 2, "timed out after 2 seconds")],
+)
+def test_a_worker_that_dies_or_hangs_is_told_in_one_line(shards, restored_sigchld, sampler, timeout, told):
+    data = ShardData([shards], BatchSettings(batch_seconds=10), sampler, 0, workers=1, timeout=timeout)
+    with pytest.raises(UserError, match=f"reads audio ahead has died or hangs .*{told}.*continue"):
+        read_under_watch(data, killed=sampler is count_frames)
+
+
+def overflow(lengths, random):
+    """A target sampler that ends its worker as a full /dev/shm does."""
+    if get_worker_info():
+        os.kill(os.getpid(), signal.SIGBUS)
+    return count_frames(lengths, random)
+
+
+def test_a_worker_that_found_no_room_in_shared_memory_is_told_as_that(shards, restored_sigchld):
+    data = ShardData([shards], BatchSettings(batch_seconds=10), overflow, 0, workers=1, timeout=60)
+    with pytest.raises(
+        UserError, match=r"found no room in /dev/shm \(SIGBUS\): start the container .*--shm-size.*continue"
+    ):
+        read_under_watch(data, killed=False)
+
+
+PINNING = """
+import sys, threading, time
+from nonverbal.data.batching import read_ahead
+from nonverbal.errors import UserError
+
+class Reading:
+    # torch's iterator with a pin thread: whoever drops it while the program runs waits for the thread, for ever.
+    def __iter__(self):
+        return self
+    def __next__(self):
+        raise RuntimeError("Pin memory thread exited unexpectedly")
+    def __del__(self):
+        if not sys.is_finalizing():
+            threading.Event().wait()
+
+class Loader:
+    def __iter__(self):
+        return Reading()
+
+read_ahead._loader = lambda *_: Loader()
+try:
+    with read_ahead.workers_watched():
+        for batch in read_ahead.read_ahead(None, [], 1, 60):
+            pass
+except UserError as error:
+    print(error)
+sys.exit(3)
+"""
+
+
+def test_a_pin_thread_that_is_gone_is_told_as_a_worker_and_never_waited_for():
+    done = subprocess.run([sys.executable, "-c", PINNING], capture_output=True, text=True, timeout=60)
+    assert "audio ahead has died or hangs (Pin memory thread exited unexpectedly); if memory" in done.stdout, (
+        done.stderr
+    )
+    assert done.returncode == 3
+
+
+def test_what_is_no_death_of_a_worker_stays_what_it_is(restored_sigchld):
+    with pytest.raises(RuntimeError, match="CUDA error"), workers_watched():
+        raise RuntimeError("CUDA error: out of memory")

@@ -11,6 +11,7 @@ import yaml
 
 from nonverbal.errors import UserError
 from nonverbal.paths import PathOrName, expanded
+from nonverbal.shipped import find_file
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     """Read ``[RECIPE.yaml] [--key value ...]`` into the dataclass ``cls``.
 
     Nested dataclasses are ``--group.key``, lists ``--key a b`` or ``--key a,b``, switches ``--key``. A first
-    argument without ``--`` is the recipe: a path, or the name of one that is shipped (``nonverbal.cli.find_file``).
+    argument without ``--`` is the recipe: a path, or the name of one that is shipped (``nonverbal.shipped.find_file``).
     ``--help`` prints every field with its docstring and exits. In every path ``~`` and variables are replaced
     (``nonverbal.paths.expanded``).
 
@@ -208,8 +209,6 @@ def _joined(name: str, values: list[str], hint: Any) -> str:
 
 
 def _checked_recipe(name: str, cls: type) -> Path:
-    from nonverbal.cli import find_file
-
     path = find_file(expanded(name, "the recipe"))
     try:
         text = path.read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from nonverbal.models.ssam import Architecture, config_of
 from nonverbal.objectives.contrastive import build_objective
 from nonverbal.objectives.reconstruction import build_ssam_objective
 from nonverbal.objectives.unit_prediction import build_hubert_objective
-from nonverbal.stages.pretraining import trainer_of
+from nonverbal.stages.pretraining import PretrainConfig, trainer_of
 
 ROOT = Path(__file__).parent.parent
 PRETRAINING = sorted([*ROOT.glob("recipes/pretrain/*.yaml"), *ROOT.glob("recipes/demo*.yaml")])
@@ -30,21 +30,16 @@ CLIPS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def pretrain_config(load_program):
-    return load_program("pretrain/train.py").PretrainConfig
-
-
 def load(cls, recipe, *argv):
     return config.load(cls, [str(recipe), "--data", "shards", "--out", "run", *argv], "nonverbal pretrain", "")
 
 
 @pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
-def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, pretrain_config, make_shards):
+def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, make_shards):
     families = {"wav2vec2": SMALL, "hubert": SMALL, "ssam": {"hidden_size": 16, "layers": 1, "state_size": 2}}
     family = yaml.safe_load(recipe.read_text()).get("family", "wav2vec2")
     small = [f"--{family}.architecture.{name}={size}" for name, size in families[family].items()]
-    settings = load(pretrain_config, recipe, *small)
+    settings = load(PretrainConfig, recipe, *small)
     assert settings.trainer.optimizer.warmup_steps < settings.trainer.steps
     table = clip_table([make_shards(CLIPS)], "train")
     batches = training_epoch(table, settings.batches, settings.seed, 0)
@@ -66,9 +61,9 @@ def objective_of(settings):
 
 
 @pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
-def test_a_pretraining_recipe_holds_only_what_differs(recipe, pretrain_config):
+def test_a_pretraining_recipe_holds_only_what_differs(recipe):
     given = flat(yaml.safe_load(recipe.read_text()))
-    defaults = flat(config.to_dict(pretrain_config(data=[], out=Path("run"))))
+    defaults = flat(config.to_dict(PretrainConfig(data=[], out=Path("run"))))
     # The family says which of the groups is read.
     assert [key for key in given if key != "family" and given[key] == defaults[key]] == []
 
@@ -79,8 +74,8 @@ def flat(tree, prefix=""):
     return {key: value for name, child in tree.items() for key, value in flat(child, f"{prefix}{name}.").items()}
 
 
-def test_voc2vec_is_the_papers(pretrain_config):
-    settings = load(pretrain_config, ROOT / "recipes/pretrain/voc2vec.yaml")
+def test_voc2vec_is_the_papers():
+    settings = load(PretrainConfig, ROOT / "recipes/pretrain/voc2vec.yaml")
     shape, trainer, optimizer = settings.wav2vec2.architecture, settings.trainer, settings.trainer.optimizer
     assert (shape.layout, shape.layers, shape.hidden_size, shape.ffn_size) == ("base", 12, 768, 3072)
     assert (shape.conv_channels, shape.heads) == (512, 12)
@@ -91,9 +86,9 @@ def test_voc2vec_is_the_papers(pretrain_config):
 
 
 @pytest.mark.parametrize("gpus", [16, 32, 64])
-def test_voc2vec_for_more_gpus_hears_the_same_in_larger_steps(pretrain_config, gpus):
-    settings = load(pretrain_config, ROOT / f"recipes/pretrain/voc2vec-{gpus}-gpus.yaml")
-    scratch = load(pretrain_config, ROOT / "recipes/pretrain/voc2vec.yaml")
+def test_voc2vec_for_more_gpus_hears_the_same_in_larger_steps(gpus):
+    settings = load(PretrainConfig, ROOT / f"recipes/pretrain/voc2vec-{gpus}-gpus.yaml")
+    scratch = load(PretrainConfig, ROOT / "recipes/pretrain/voc2vec.yaml")
     batches, trainer, optimizer = settings.batches, settings.trainer, settings.trainer.optimizer
     assert batches == replace(scratch.batches, batches_per_step=gpus)
     assert trainer.steps * gpus == scratch.trainer.steps * scratch.batches.batches_per_step
@@ -108,9 +103,9 @@ def test_voc2vec_for_more_gpus_hears_the_same_in_larger_steps(pretrain_config, g
 @pytest.mark.parametrize(
     ("recipe", "init"), [("voc2vec-ls", "facebook/wav2vec2-base"), ("voc2vec-as", "ALM/wav2vec2-base-audioset")]
 )
-def test_voc2vecs_other_starts_differ_from_it_where_a_start_does(pretrain_config, recipe, init):
-    settings = load(pretrain_config, ROOT / f"recipes/pretrain/{recipe}.yaml")
-    scratch = load(pretrain_config, ROOT / "recipes/pretrain/voc2vec.yaml")
+def test_voc2vecs_other_starts_differ_from_it_where_a_start_does(recipe, init):
+    settings = load(PretrainConfig, ROOT / f"recipes/pretrain/{recipe}.yaml")
+    scratch = load(PretrainConfig, ROOT / "recipes/pretrain/voc2vec.yaml")
     assert settings.wav2vec2.init == init
     assert settings.wav2vec2.architecture == scratch.wav2vec2.architecture
     assert settings.batches == scratch.batches
@@ -122,8 +117,8 @@ def test_voc2vecs_other_starts_differ_from_it_where_a_start_does(pretrain_config
 @pytest.mark.parametrize(
     ("size", "width", "millions"), [("tiny", 192, 4.761), ("small", 384, 17.889), ("base", 768, 69.251)]
 )
-def test_ssams_are_the_papers(pretrain_config, size, width, millions):
-    settings = load(pretrain_config, ROOT / f"recipes/pretrain/ssam_{size}.yaml")
+def test_ssams_are_the_papers(size, width, millions):
+    settings = load(PretrainConfig, ROOT / f"recipes/pretrain/ssam_{size}.yaml")
     trainer, optimizer, batches = settings.trainer, settings.trainer.optimizer, settings.batches
     clips = batches.batch_rows * batches.batches_per_step
     assert clips == 1024
@@ -141,9 +136,9 @@ def test_ssams_are_the_papers(pretrain_config, size, width, millions):
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])
-def test_a_continued_ssam_learns_more_slowly_and_warms_up_shorter(pretrain_config, size):
-    scratch = load(pretrain_config, ROOT / f"recipes/pretrain/ssam_{size}.yaml")
-    continued = load(pretrain_config, ROOT / f"recipes/pretrain/ssam_{size}_continued.yaml")
+def test_a_continued_ssam_learns_more_slowly_and_warms_up_shorter(size):
+    scratch = load(PretrainConfig, ROOT / f"recipes/pretrain/ssam_{size}.yaml")
+    continued = load(PretrainConfig, ROOT / f"recipes/pretrain/ssam_{size}_continued.yaml")
     assert continued.ssam.init == f"ssam_{size}.pth"
     # The checkpoint says it.
     assert continued.ssam.architecture == Architecture()
@@ -154,8 +149,8 @@ def test_a_continued_ssam_learns_more_slowly_and_warms_up_shorter(pretrain_confi
     assert continued.trainer.steps < scratch.trainer.steps
 
 
-def test_the_debug_ssam_is_small(pretrain_config):
-    settings = load(pretrain_config, ROOT / "recipes/pretrain/ssam_debug.yaml")
+def test_the_debug_ssam_is_small():
+    settings = load(PretrainConfig, ROOT / "recipes/pretrain/ssam_debug.yaml")
     with torch.device("meta"):
         model = AudioMambaForPreTraining(config_of(settings.ssam.architecture))
     assert sum(parameter.numel() for parameter in model.parameters()) < 0.2e6

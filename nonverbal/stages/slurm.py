@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from nonverbal.cli import find_file, find_shipped
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
 from nonverbal.paths import expanded
+from nonverbal.shipped import find_file, find_shipped
 
 PASSED_ON = ("recipe", "seed", "family")
 """Settings of pretraining whose names have no dot."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nonverbal.cli import find_file
 from nonverbal.errors import UserError
+from nonverbal.shipped import find_file
 from nonverbal.stages import slurm
 from nonverbal.stages.slurm import SubmitConfig
 from nonverbal.training.launching.facts import staged_name

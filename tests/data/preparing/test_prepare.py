@@ -33,6 +33,7 @@ from nonverbal.data.preparing.ledger import read_summaries
 from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
 from nonverbal.data.preparing.shards import verify
 from nonverbal.errors import UserError
+from pretrain.prepare import main, with_corpora
 
 NOT_OF_THE_CONTENT = (".lock", ".inputs.json", "recipe.yaml")
 
@@ -562,20 +563,17 @@ seed: 3
 """
 
 
-def load(program, *argv):
-    return config.load(PrepareConfig, program.with_corpora([str(item) for item in argv]), "nonverbal prepare", "")
+def load(*argv):
+    return config.load(PrepareConfig, with_corpora([str(item) for item in argv]), "nonverbal prepare", "")
 
 
-def test_corpora_on_the_command_line_and_in_a_recipe(load_program, tmp_path):
-    program = load_program("pretrain/prepare.py")
-    given = load(program, "laughs=my folder/a=b", "cries=x,y", "--out", "shards", "--seed", "5")
+def test_corpora_on_the_command_line_and_in_a_recipe(tmp_path):
+    given = load("laughs=my folder/a=b", "cries=x,y", "--out", "shards", "--seed", "5")
     assert given.corpora == {"laughs": Source(Path("my folder/a=b")), "cries": Source(Path("x,y"))}
     assert (given.out, given.seed) == (Path("shards"), 5)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    moved = load(
-        program, recipe, "digits=elsewhere", "more=there", "--out", "shards", "--corpora.laughs.licence", "MIT"
-    )
+    moved = load(recipe, "digits=elsewhere", "more=there", "--out", "shards", "--corpora.laughs.licence", "MIT")
     pattern = "(?P<speaker>[a-z]+)_.*"
     assert moved.corpora == {
         "digits": Source(Path("elsewhere"), "folder", pattern, "CC-BY-SA-4.0"),
@@ -586,13 +584,13 @@ def test_corpora_on_the_command_line_and_in_a_recipe(load_program, tmp_path):
     with pytest.raises(
         UserError, match=r"unknown key 'corpora.laughs.folders' in the command line; corpora.laughs has"
     ):
-        load(program, recipe, "--corpora.laughs.folders", "x", "--out", "shards")
+        load(recipe, "--corpora.laughs.folders", "x", "--out", "shards")
 
 
-def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path, load_program):
+def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path):
     before = settings({"x": with_speakers(corpus)}, tmp_path / "out")
     prepare(before)
-    assert load(load_program("pretrain/prepare.py"), tmp_path / "out/recipe.yaml") == before
+    assert load(tmp_path / "out/recipe.yaml") == before
     assert yaml.safe_load((tmp_path / "out/recipe.yaml").read_text())["corpora"]["x"]["reader"] == "folder"
 
 
@@ -609,21 +607,21 @@ def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path, load_program
         (["--verify"], "--verify takes one folder of shards and nothing else"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_line(corpus, tmp_path, monkeypatch, load_program, arguments, message):
+def test_mistakes_on_the_command_line_are_one_line(corpus, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
-        load_program("pretrain/prepare.py").main([*arguments, "--out", "out"])
+        main([*arguments, "--out", "out"])
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_line_from_folder_to_verified_shards(corpus, tmp_path, load_program, capsys):
+def test_the_command_line_from_folder_to_verified_shards(corpus, tmp_path, capsys):
     command = [sys.executable, "-m", "nonverbal", "prepare", "laughs=laughs", "--out", "out"]
     made = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert "laughs: dropped: 2 duplicate" in made.stdout
     out = tmp_path / "out"
-    load_program("pretrain/prepare.py").main(["--verify", str(out)])
+    main(["--verify", str(out)])
     assert capsys.readouterr().out == f"{out}: 4 files are as they were written\n"
 
 

@@ -227,7 +227,7 @@ def test_strict_ends_with_two_where_there_is_a_leak(both, within, run, tmp_path)
         ([], "missing: --a"),
         (["{a}", "{a}"], "hold the same clips; within one: nonverbal audit"),
         (["{a}", "{b}", "{b}"], "unexpected argument"),
-        (["{a}", "--kind", "sound"], "unknown key 'kind' in the command line; did you mean 'kinds'?"),
+        (["{a}", "--kind", "sound"], "unknown key 'kind' on the command line; did you mean 'kinds'?"),
         (["{a}", "--kinds", "smell"], "--kinds must be among samples, recording, speaker, sound, but has 'smell'"),
         (["{a}", "--exclude", "x.jsonl"], "--exclude needs two folders"),
         (["{a}", "--json", "{tmp}/none/x.json"], "--json: there is no folder"),

@@ -325,7 +325,7 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, tmp_path):
         (["--network=0"], "--network must be above 0 Gb/s, but is 0"),
         (["--seconds=0"], "--seconds must be above 0, but is 0"),
         (["--json=nowhere/plan.json"], "--json: there is no folder nowhere; make it first"),
-        (["--gpu=4"], "unknown key 'gpu' in the command line; did you mean 'gpus'?"),
+        (["--gpu=4"], "unknown key 'gpu' on the command line; did you mean 'gpus'?"),
     ],
 )
 def test_errors_are_one_line_with_a_remedy(arguments, message):

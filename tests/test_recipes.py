@@ -22,7 +22,12 @@ from nonverbal.stages.pretraining import trainer_of
 ROOT = Path(__file__).parent.parent
 PRETRAINING = sorted([*ROOT.glob("recipes/pretrain/*.yaml"), *ROOT.glob("recipes/demo*.yaml")])
 DATA = sorted(ROOT.glob("recipes/data/*.yaml"))
-SMALL = {"hidden_size": 32, "layers": 1, "heads": 2, "ffn_size": 32, "conv_channels": 8, "codes": 4, "code_size": 8}
+ENCODER = {"hidden_size": 32, "layers": 1, "heads": 2, "ffn_size": 32, "conv_channels": 8}
+SMALL = {
+    "wav2vec2": ENCODER | {"codes": 4, "code_size": 8},
+    "hubert": ENCODER,
+    "ssam": {"hidden_size": 16, "layers": 1, "state_size": 2},
+}
 CLIPS = [
     (corpus, seconds, "validation" if i % 5 == 0 else "train")
     for corpus, count in (("bursts", 20), ("cries", 10))
@@ -41,9 +46,8 @@ def load(cls, recipe, *argv):
 
 @pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
 def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, pretrain_config, make_shards):
-    families = {"wav2vec2": SMALL, "hubert": SMALL, "ssam": {"hidden_size": 16, "layers": 1, "state_size": 2}}
     family = yaml.safe_load(recipe.read_text()).get("family", "wav2vec2")
-    small = [f"--{family}.architecture.{name}={size}" for name, size in families[family].items()]
+    small = [f"--{family}.architecture.{name}={size}" for name, size in SMALL[family].items()]
     settings = load(pretrain_config, recipe, *small)
     assert settings.trainer.optimizer.warmup_steps < settings.trainer.steps
     table = clip_table([make_shards(CLIPS)], "train")

@@ -17,8 +17,8 @@ from nonverbal.training.launching.launch import launch
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.signals import ignore_schedulers
-from nonverbal.training.trainer import FREE_SETTINGS, Interrupted, Trainer
+from nonverbal.training.signals import Interrupted, ignore_schedulers
+from nonverbal.training.trainer import FREE_SETTINGS, Trainer
 
 
 def main(argv: list[str]) -> None:

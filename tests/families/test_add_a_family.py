@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluate.compare import main as compare
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_encoder
 from nonverbal.families import FAMILIES, base, read_any, recognised
 from nonverbal.models.checkpoints import hugging_face
 from nonverbal.stages import pretraining
+from pretrain import train
+from pretrain.convert import main as convert
 
 PAGE = (Path(__file__).parents[2] / "docs/add-a-family.md").read_text(encoding="utf-8")
 FILE, TESTS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -51,18 +54,23 @@ def ripple(tmp_path_factory):
         patch.setitem(sys.modules, "nonverbal.families.ripple", None)
         module = imported(file, "nonverbal.families.ripple")
         patch.setitem(FAMILIES, module.FAMILY.name, module.FAMILY)
-        importlib.reload(pretraining)
+        start_again()
         yield module
-    importlib.reload(pretraining)
+    start_again()
+
+
+def start_again():
+    for program in (pretraining, train):
+        importlib.reload(program)
 
 
 @pytest.fixture(scope="module")
-def pretrain(ripple, load_program, module_shards):
-    program, shards = load_program("pretrain/train.py"), module_shards(CLIPS).folder
+def pretrain(ripple, module_shards):
+    shards = module_shards(CLIPS).folder
 
     def start(out, **settings):
         given = TINY | settings
-        program.main([f"--data={shards}", f"--out={out}", "--family=ripple", *(f"--{k}={v}" for k, v in given.items())])
+        train.main([f"--data={shards}", f"--out={out}", "--family=ripple", *(f"--{k}={v}" for k, v in given.items())])
         return out
 
     return start
@@ -97,10 +105,9 @@ def test_it_learns_and_is_recognised_read_back_and_continued(ripple, pretrain, t
     pretrain(tmp_path / "run", **slowly)
 
 
-def test_it_is_compared_converted_and_probed(ripple, trained, load_program, tmp_path, capsys):
-    load_program("evaluate/compare.py").main([str(trained), str(trained), "--clips", "2"])
+def test_it_is_compared_converted_and_probed(ripple, trained, tmp_path, capsys):
+    compare([str(trained), str(trained), "--clips", "2"])
     assert "no weight moved" in capsys.readouterr().out
-    convert = load_program("pretrain/convert.py").main
     convert([str(trained), "--to", "transformers", "--out", str(tmp_path / "folder")])
     assert "no head: the encoder alone" in capsys.readouterr().out
     with pytest.raises(UserError, match="is a Ripple, for which --to is transformers, but it is fairseq"):
@@ -112,15 +119,14 @@ def test_it_is_compared_converted_and_probed(ripple, trained, load_program, tmp_
     assert (load_encoder(f"initialised:{trained}").frames(waveform) != frames[0]).any()
 
 
-def test_programs_know_its_settings(ripple, load_program, capsys):
-    program = load_program("pretrain/train.py")
+def test_programs_know_its_settings(ripple, capsys):
     given = ["--data=shards", "--out=run"]
     with pytest.raises(UserError, match=r"ripple.mask_ratio must be above 0 and below 1, but is 2.0"):
-        program.main([*given, "--family=ripple", "--ripple.mask_ratio=2"])
+        train.main([*given, "--family=ripple", "--ripple.mask_ratio=2"])
     with pytest.raises(UserError, match=r"the family is wav2vec2, so ripple.layers would not count"):
-        program.main([*given, "--ripple.layers=2"])
+        train.main([*given, "--ripple.layers=2"])
     with pytest.raises(SystemExit):
-        program.main(["--help"])
+        train.main(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "A Ripple and its objective" in shown
     assert "Share of a row's windows that are hidden" in shown

@@ -77,7 +77,10 @@ def _is_table(hint: Any) -> bool:
 def _nearest(path: str, all_known: dict[str, Any]) -> str:
     tails = {key: key.rsplit(".", 1)[-1] for key in all_known}
     tail = path.rsplit(".", 1)[-1]
-    near = difflib.get_close_matches(path, all_known, 1, 0.7) or [
-        key for key in tails if tails[key] in difflib.get_close_matches(tail, tails.values(), 1, 0.7)
-    ]
+    elsewhere = [key for key in all_known if "." in key and key.partition(".")[2] == path.partition(".")[2]]
+    near = (
+        elsewhere
+        or difflib.get_close_matches(path, all_known, 1, 0.7)
+        or [key for key in tails if tails[key] in difflib.get_close_matches(tail, tails.values(), 1, 0.7)]
+    )
     return f"did you mean {near[0]!r}?" if near else "see --help for the keys there are"

@@ -23,7 +23,12 @@ from nonverbal.stages.pretraining import PretrainConfig, trainer_of
 ROOT = Path(__file__).parent.parent
 PRETRAINING = sorted([*ROOT.glob("recipes/pretrain/*.yaml"), *ROOT.glob("recipes/demo*.yaml")])
 DATA = sorted(ROOT.glob("recipes/data/*.yaml"))
-SMALL = {"hidden_size": 32, "layers": 1, "heads": 2, "ffn_size": 32, "conv_channels": 8, "codes": 4, "code_size": 8}
+ENCODER = {"hidden_size": 32, "layers": 1, "heads": 2, "ffn_size": 32, "conv_channels": 8}
+SMALL = {
+    "wav2vec2": ENCODER | {"codes": 4, "code_size": 8},
+    "hubert": ENCODER,
+    "ssam": {"hidden_size": 16, "layers": 1, "state_size": 2},
+}
 CLIPS = [
     (corpus, seconds, "validation" if i % 5 == 0 else "train")
     for corpus, count in (("bursts", 20), ("cries", 10))
@@ -172,9 +177,8 @@ def load(cls, recipe, *argv, data="shards"):
 
 @pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
 def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, make_shards):
-    families = {"wav2vec2": SMALL, "hubert": SMALL, "ssam": {"hidden_size": 16, "layers": 1, "state_size": 2}}
     family = read_recipe(str(recipe)).content.get("family", "wav2vec2")
-    small = [f"--{family}.architecture.{name}={size}" for name, size in families[family].items()]
+    small = [f"--{family}.architecture.{name}={size}" for name, size in SMALL[family].items()]
     settings = load(PretrainConfig, recipe, *small)
     assert settings.trainer.optimizer.warmup_steps < settings.trainer.steps
     table = clip_table([make_shards(CLIPS)], "train")

@@ -26,7 +26,8 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     """Read ``[RECIPE.yaml] [--key value ...]`` into the dataclass ``cls``.
 
     Nested dataclasses are ``--group.key``, lists ``--key a b`` or ``--key a,b``, switches ``--key``. A first
-    argument without ``--`` is the recipe (``nonverbal.recipes.read_recipe``).
+    argument without ``--`` is the recipe (``nonverbal.recipes.read_recipe``); settings in it that ``cls.PAST`` names,
+    dotted key to value, are passed over where they have that value.
     ``--help`` prints every field with its docstring and exits. In every path ``~`` and variables are replaced
     (``nonverbal.paths.expanded``).
 
@@ -43,7 +44,7 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     parser.add_argument("--recipe", action="config", help=RECIPE)
     parser.add_class_arguments(cls)
     name, rest = _split_recipe(argv)
-    recipe = None if name is None else read_recipe(name)
+    recipe = None if name is None else read_recipe(name).without(getattr(cls, "PAST", {}))
     if recipe is not None:
         recipe.check(cls)
     arguments = [] if recipe is None else [f"--recipe={recipe.text}"]

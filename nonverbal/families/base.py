@@ -93,8 +93,10 @@ class Family:
     encoders: Encoders
     """The kind of encoder that it pretrains."""
     free: tuple[str, ...] = ()
-    """Settings of its group that change nothing of what is learned, and may be others when a run is continued; or that
-    recipes of before have, on which nothing depended."""
+    """Settings of its group that change nothing of what is learned, and may be others when a run is continued."""
+    past: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that are not of its group, but of recipes that hold every setting of an earlier version, with their
+    default there; nothing depended on them. With that value they are passed over, with another they are unknown."""
     use_scan: Callable[[Objective, Any, torch.device], str | None] = _no_scan
     """Let the objective's model compute its selective scans on a device as the settings ask, and name what computes
     them; None for a model without scans. A ``UserError`` says why it cannot."""

@@ -29,6 +29,11 @@ FAMILY = Family(
     settings=HubertSettings,
     build=build,
     encoders=wav2vec2.ENCODERS,
-    # HuBERT has neither codebooks nor what is dropped before them.
-    free=("architecture.codebooks", "architecture.codes", "architecture.code_size", "dropouts.quantiser"),
+    # wav2vec 2.0's alone: HuBERT has no codebooks.
+    past={
+        "architecture.codebooks": 2,
+        "architecture.codes": 320,
+        "architecture.code_size": 256,
+        "dropouts.quantiser": 0.1,
+    },
 )

@@ -57,6 +57,8 @@ class Batch:
     """Samples of distinct audio: neither padding nor repetition."""
     corpus: str | None = None
     """The corpus, in validation, where batches are of one corpus each."""
+    after: tuple[int, int] = (0, 0)
+    """In training, the (epoch, micro-batch) at which the stream goes on after the batch's step."""
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device, waveforms as float32: int16 values over 32768, as libsndfile reads them.

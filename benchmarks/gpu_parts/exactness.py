@@ -109,18 +109,9 @@ class Watched:
         self.first = self.last = 0
         self.counted = steps - 3
 
-    def training(self, *given: Any) -> "Watched":
-        """Begin the stream."""
-        self.source = self.data.training(*given)
-        return self
-
-    def after(self, step: int) -> tuple[int, int]:
-        """As the data that it holds."""
-        return self.source.after(step)
-
-    def __iter__(self) -> Iterator[Batch]:
+    def training(self, *given: Any) -> Iterator[Batch]:
         """Yield the batches; the first steps do not count."""
-        for number, batch in enumerate(self.source):
+        for number, batch in enumerate(self.data.training(*given)):
             if number == 3 * self.batches_per_step:
                 self._warn(True)
                 self.first = self.seen()

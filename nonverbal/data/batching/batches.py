@@ -37,6 +37,8 @@ class Request:
     """Number of the micro-batch in its step."""
     corpus: str | None = None
     """In validation, the corpus of the batch; crops are then central, not random."""
+    after: tuple[int, int] = (0, 0)
+    """In training, the (epoch, micro-batch) at which the stream goes on after the step."""
 
 
 class ShardDataset(Dataset[Batch]):
@@ -90,6 +92,7 @@ class ShardDataset(Dataset[Batch]):
             padded=bool((micro_batch.lengths < waveforms.shape[1]).any()),
             real_samples=real,
             corpus=request.corpus,
+            after=request.after,
         )
 
     def size(self, lengths: np.ndarray) -> int:
@@ -188,8 +191,6 @@ class TrainingRequests:
         self.per_step = settings.batches_per_step
         self.rank = rank
         self.world = world
-        self.after: dict[int, tuple[int, int]] = {}
-        """Step to the (epoch, micro-batch) at which the stream goes on after it, for the steps yielded so far."""
 
     def __len__(self) -> int:
         return len(self.steps) * len(range(self.rank, self.per_step, self.world))
@@ -199,31 +200,14 @@ class TrainingRequests:
         for step in self.steps:
             step_batches = [next(batches) for _ in range(self.per_step)]
             epoch, number, _ = step_batches[-1]
-            self.after[step] = (epoch, number + 1)
             for position in range(self.rank, self.per_step, self.world):
-                yield Request(step_batches[position][2], step, position)
+                yield Request(step_batches[position][2], step, position, after=(epoch, number + 1))
 
 
 def validation_requests(table: ClipTable, settings: BatchSettings, seed: int) -> list[Request]:
     """Return the requests of a validation pass, always the same: fixed crops, fixed targets."""
     batches = validation_epoch(table, settings, seed)
     return [Request(batch, 0, number, corpus) for number, (corpus, batch) in enumerate(batches)]
-
-
-class BatchStream:
-    """The batches of a ``TrainingRequests``, in order, read ahead by worker processes."""
-
-    def __init__(
-        self, dataset: ShardDataset, requests: TrainingRequests, workers: int, timeout: float, ahead: int
-    ) -> None:
-        self.dataset, self.requests, self.workers, self.timeout, self.ahead = dataset, requests, workers, timeout, ahead
-
-    def __iter__(self) -> Iterator[Batch]:
-        return read_ahead(self.dataset, self.requests, self.workers, self.timeout, self.ahead)
-
-    def after(self, step: int) -> tuple[int, int]:
-        """Return the (epoch, micro-batch) at which the stream goes on after ``step``, once its batches are read."""
-        return self.requests.after.pop(step)
 
 
 class ShardData:
@@ -270,14 +254,16 @@ class ShardData:
             f"{self.note}"
         )
 
-    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> BatchStream:
+    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> Iterator[Batch]:
         """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on.
+
+        Workers start when the first batch is asked for.
 
         Raises:
             UserError: what is read ahead does not fit in shared memory.
         """
         requests = TrainingRequests(self.table, self.settings, self.seed, steps, epoch, batch, rank, world)
-        of_a_step, ahead = len(range(rank, self.batches_per_step, world)), 0
+        of_a_step, ahead = len(range(rank, self.batches_per_step, world)), LEAST_AHEAD
         if self.workers:
             ahead = micro_batches_ahead(of_a_step, self.workers)
             # Besides: validation's, which also reads ahead; and, unless they are copied to pinned memory, those of a
@@ -285,7 +271,7 @@ class ShardData:
             held = 0 if torch.cuda.is_available() else of_a_step + max(of_a_step, 2)
             in_workers = self.workers * (ahead + LEAST_AHEAD)
             check_shared_memory((in_workers + held) * self._largest())
-        return BatchStream(self.dataset, requests, self.workers, self.timeout, ahead)
+        return read_ahead(self.dataset, requests, self.workers, self.timeout, ahead)
 
     def validation(self, rank: int, world: int) -> Iterable[Batch]:
         """Return process ``rank``'s batches of a validation pass."""

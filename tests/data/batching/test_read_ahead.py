@@ -15,7 +15,7 @@ from torch.utils.data import get_worker_info
 
 from nonverbal.batch import Targets
 from nonverbal.data.batching import read_ahead as module
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.batches import Request, ShardData, ShardDataset, TrainingRequests
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
 from nonverbal.data.batching.micro_batches import MicroBatch
 from nonverbal.data.batching.read_ahead import check_shared_memory, micro_batches_ahead, workers_watched
@@ -41,14 +41,26 @@ def test_two_steps_worth_is_read_ahead_and_at_least_two_a_worker():
     assert [micro_batches_ahead(*case) for case, _ in cases] == [ahead for _, ahead in cases]
 
 
-def test_as_many_as_that_are_asked_of_workers_before_one_is_taken(shards):
+@pytest.mark.parametrize(
+    ("workers", "rank", "world", "asked"),
+    # Two steps, and of the third the one that took the place of the first; with two workers the same of a step's two.
+    [(1, 0, 1, 8 + 8 + 1), (2, 1, 4, 2 + 2 + 1)],
+)
+def test_as_many_as_that_are_asked_of_workers_before_one_is_taken(shards, monkeypatch, workers, rank, world, asked):
+    yielded = []
+
+    def noted(requests):
+        for request in requests_before(requests):
+            yielded.append(request)
+            yield request
+
+    requests_before = TrainingRequests.__iter__
+    monkeypatch.setattr(TrainingRequests, "__iter__", noted)
     settings = BatchSettings(batch_seconds=10, batches_per_step=8)
-    stream = ShardData([shards], settings, count_frames, 0, workers=1).training(range(1000), 0, 0, 0, 1)
-    next(iter(stream))
-    # Two steps, and of the third the one that took the place of the first.
-    assert sorted(stream.requests.after) == [0, 1, 2]
-    stream = ShardData([shards], settings, count_frames, 0, workers=2).training(range(1000), 0, 0, 1, 4)
-    assert stream.ahead == 2
+    batches = ShardData([shards], settings, count_frames, 0, workers).training(range(1000), 0, 0, rank, world)
+    assert not yielded
+    next(batches)
+    assert len(yielded) == asked
 
 
 def free_bytes(monkeypatch, count):

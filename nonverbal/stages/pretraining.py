@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from nonverbal import config
+from nonverbal.batch import TargetSampler
 from nonverbal.data.batching.batches import ShardData
 from nonverbal.data.batching.epochs import BatchSettings
+from nonverbal.data.batching.unit_targets import UnitSampler
 from nonverbal.data.batching.units import UnitFolder, open_units
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import TABLE, spectra
@@ -71,19 +73,22 @@ def build(settings: PretrainConfig, begun: Iterable[str] | None = None) -> tuple
         begun: what the ``data.json`` of a run that is continued names: it reads as it began. None for a new run.
     """
     folders = [open_shards(folder) for folder in settings.data]
-    units, reading = None, None
+    contents, note = {}, ""
     if settings.family == "hubert":
         units = _units(settings.hubert)
         objective = cast(Objective, build_hubert_objective(settings.hubert, units.clusters, settings.seed))
+        sampler: TargetSampler = UnitSampler(objective.target_sampler, [units.units(folder) for folder in folders])
+        contents = {str(units.folder): units.sha256}
     elif settings.family == "ssam":
         objective = cast(Objective, build_ssam_objective(settings.ssam, settings.seed))
         reading = spectra(folders, begun)
+        sampler, contents, note = reading.sampler(objective.target_sampler), reading.contents, reading.note
     else:
         objective = cast(Objective, build_objective(settings.wav2vec2, settings.seed))
+        sampler = objective.target_sampler
     trainer = settings.trainer
     timeout = 60 * trainer.timeout_minutes
-    sampler = objective.target_sampler
-    data = ShardData(folders, settings.batches, sampler, settings.seed, trainer.workers, timeout, units, reading)
+    data = ShardData(folders, settings.batches, sampler, settings.seed, trainer.workers, timeout, contents, note)
     return objective, data
 
 

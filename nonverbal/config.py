@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
@@ -193,7 +194,10 @@ def _is_table(hint: Any) -> bool:
 
 
 def _joined(name: str, values: list[str], hint: Any) -> str:
-    if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith("[")):
+    # Of a setting that takes a list or something else, what is written without braces is a list.
+    if isinstance(hint, UnionType):
+        hint = next((kind for kind in get_args(hint) if get_origin(kind) is list), hint)
+    if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith(("[", "{"))):
         items = [item for value in values for item in value.split(",")]
         # A label may be called 7.
         is_text = get_args(hint)[0] in (str, Path, PathOrName)

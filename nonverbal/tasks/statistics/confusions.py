@@ -58,7 +58,7 @@ def _f1_seen(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.nd
 
 
 def _f1(hits: np.ndarray, found: np.ndarray) -> np.ndarray:
-    return 2 * hits / np.where(found > 0, found, 1)
+    return np.asarray(2 * hits / np.where(found > 0, found, 1))
 
 
 def _mean_where(values: np.ndarray, there: np.ndarray) -> np.ndarray:
@@ -67,7 +67,7 @@ def _mean_where(values: np.ndarray, there: np.ndarray) -> np.ndarray:
 
 
 def _uar_weights(true: np.ndarray) -> np.ndarray:
-    return np.where(true > 0, 1 / np.where(true > 0, true, 1), 0) / (true > 0).sum()
+    return np.asarray(np.where(true > 0, 1 / np.where(true > 0, true, 1), 0) / (true > 0).sum())
 
 
 UAR = Metric("uar", _uar, _uar_weights)

@@ -142,7 +142,7 @@ def by_group(counts: np.ndarray) -> np.ndarray:
     mean = mean[mean.sum((-2, -1)) > 0]
     if len(mean) < 2:
         raise UserError(
-            f"an interval or a comparison needs clips of at least 2 groups, but there is {len(mean)}; "
+            f"an interval or a comparison needs clips of at least 2 groups, but has those of {len(mean)}; "
             "group by something smaller, such as recordings"
         )
     return np.asarray(mean)

@@ -140,7 +140,7 @@ def test_what_has_no_interval_is_refused() -> None:
     labels, predicted, groups = drawn(9, 30, 3, 2)
     counts = confusion_counts(labels, predicted, groups, range(2))
     for interval in (jackknife_t, bootstrap, lambda one: difference_t(one, one)):
-        with pytest.raises(UserError, match="at least 2 groups, but there is 1"):
+        with pytest.raises(UserError, match="at least 2 groups, but has those of 1"):
             interval(counts[:1])
     other = confusion_counts(1 - labels, predicted, groups, range(2))
     with pytest.raises(ValueError, match="same clips in the same groups"):

@@ -4,9 +4,9 @@ Under the null hypothesis that two models are equally good, either could have ma
 a group's clips: the groups' decisions are swapped in every way, or in many drawn ways (Fisher's randomisation test for
 pairs; Noreen, 1989). The groups are taken for independent, the clips within a group for anything.
 
-What is compared are these trained models. That of two equally good encoders one happened to be given the better trained
-probe counts as a difference: with probes of 5 folds, .05 to .06 of such pairs come out at .05 where the probes are well
-trained (UAR .8), and up to .10 where they are trained on fewer than 100 clips.
+The test is of these trained models. Where two encoders are equally good, but chance trained one's probe better, that is
+a difference. Over 5-fold cross-validations of equally good encoders, p was at most .05 in .05 to .06 of the cases with
+well trained probes (UAR .8), and in up to .10 with probes trained on 100 to 200 clips (UAR .6).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +59,8 @@ def compare(
     """Compare models as one family: differences with intervals, swap tests adjusted by Holm, groups won and lost.
 
     Args:
-        models: at least one model's counts, ``(groups, classes, classes)`` or with seeds in front, all of the same clips.
+        models: each model's counts, ``(groups, classes, classes)`` or with seeds in front, all of the same clips; at
+            least one model.
         metric: what is compared.
         seed: draws the ways to swap where not all are counted.
         pairs: names of the models to compare; None for all pairs, in the order of ``models``.

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nonverbal.tasks.statistics import comparisons
 from nonverbal.tasks.statistics.comparisons import swap_test
 from nonverbal.tasks.statistics.confusions import UAR, confusion_counts
-from nonverbal.tasks.statistics.intervals import bootstrap, jackknife_t
+from nonverbal.tasks.statistics.intervals import bootstrap, difference_t, jackknife_t
 
 CLASSES = 4
 RECALLS = np.array([0.6, 0.7, 0.8, 0.9])
@@ -56,12 +57,21 @@ def test_bootstrap_intervals_are_too_short_at_10_groups() -> None:
     assert held < 0.90
 
 
-@pytest.mark.parametrize(("groups", "draws"), [(8, DRAWS), (12, DRAWS), (20, DRAWS // 2)])
+@pytest.mark.parametrize("groups", [8, 12, 20])
 @pytest.mark.parametrize("pure", [False, True])
-def test_models_that_are_equally_good_seldom_differ(groups: int, draws: int, pure: bool) -> None:
+def test_models_that_are_equally_good_seldom_differ(groups: int, pure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparisons, "DRAWS", 10_000)  # of 20 groups; all ways are counted of fewer
     random = np.random.default_rng(groups)
-    p = np.array([swap_test(*_decisions(random, groups, 2, pure)) for _ in range(draws)])
+    p = np.array([swap_test(*_decisions(random, groups, 2, pure)) for _ in range(DRAWS)])
     assert 0.03 <= np.mean(p <= 0.05) <= 0.06
+
+
+@pytest.mark.parametrize("pure", [False, True])
+@pytest.mark.parametrize(("groups", "least"), [(10, 0.90), (20, 0.925)])
+def test_intervals_hold_the_true_difference(groups: int, least: float, pure: bool) -> None:
+    random = np.random.default_rng(groups)
+    intervals = [difference_t(*_decisions(random, groups, 2, pure)) for _ in range(DRAWS)]
+    assert least <= np.mean([interval.low <= 0 <= interval.high for interval in intervals]) <= 0.985
 
 
 def _cross_validations(
@@ -71,9 +81,9 @@ def _cross_validations(
 
     Yields:
         Counts ``(2, groups, classes, classes)``, and with ``truth`` the two UARs that the trained classifiers have on
-        1000 further groups.
+        400 further groups.
     """
-    fresh = 1000 if truth else 0
+    fresh = 400 if truth else 0
     while True:
         where = np.repeat(np.arange(groups + fresh), 20)
         labels = random.integers(0, CLASSES, len(where))

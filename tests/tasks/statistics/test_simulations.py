@@ -5,6 +5,7 @@ of 2000 draws are known to about .005 (one standard deviation); seeds are fixed,
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from nonverbal.tasks.statistics import comparisons
 from nonverbal.tasks.statistics.comparisons import swap_test
 from nonverbal.tasks.statistics.confusions import UAR, confusion_counts
 from nonverbal.tasks.statistics.intervals import bootstrap, difference_t, jackknife_t
+from nonverbal.tasks.statistics.nulls import permutation_null
 
 CLASSES = 4
 RECALLS = np.array([0.6, 0.7, 0.8, 0.9])
@@ -125,3 +127,36 @@ def test_intervals_hold_the_truth_through_whole_cross_validations(groups: int, l
 
 def _take(draws: Iterator[tuple[np.ndarray, np.ndarray]], count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     return (next(draws) for _ in range(count))
+
+
+@pytest.mark.parametrize("kind", ["mixed", "pure", "both"])
+def test_the_null_of_labels_without_meaning_gives_few_false_alarms(kind: str) -> None:
+    """Groups sound different and labels mean nothing; the whole cross-validation is made again for each permutation."""
+    random = np.random.default_rng(0)
+    where = np.repeat(np.arange(12), [2, 10] * 6)
+    p, of_clips = [], []
+    for _ in range(500):
+        x = 2 * random.standard_normal((12, 3))[where] + random.standard_normal((len(where), 3))
+        of_group = random.permutation(np.arange(12) % 2)[where]
+        pure = {"mixed": where < 0, "pure": where >= 0, "both": where < 6}[kind]
+        labels = np.where(pure, of_group, random.permutation(len(where)) % 2)
+        score = partial(_cross_validated, x, where)
+        p.append(permutation_null(score, labels, where, 0, 99, 5).p)
+        of_clips.append(permutation_null(score, labels, np.arange(len(where)), 0, 99, 5).p)
+    assert 0.05 <= np.mean(np.array(p) <= 0.1) <= 0.12
+    if kind == "pure":
+        # Permuting single clips takes what a group sounds like for its class.
+        assert np.mean(np.array(of_clips) <= 0.1) > 0.2
+
+
+def _cross_validated(x: np.ndarray, where: np.ndarray, labels: np.ndarray) -> float:
+    """Return the UAR of nearest class means in 3 folds by group; a class not trained on is not decided for."""
+    decided = np.empty(len(x), dtype=int)
+    for number in range(3):
+        test = where % 3 == number
+        train, known = x[~test], labels[~test]
+        means = np.stack(
+            [train[known == label].mean(0) if (known == label).any() else np.full(3, 1e9) for label in (0, 1)]
+        )
+        decided[test] = ((x[test][:, None] - means) ** 2).sum(-1).argmin(1)
+    return float(UAR(confusion_counts(labels, decided, where, range(2)).sum(0)))

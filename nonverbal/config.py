@@ -5,6 +5,7 @@ import re
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
@@ -26,7 +27,8 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     """Read ``[RECIPE.yaml] [--key value ...]`` into the dataclass ``cls``.
 
     Nested dataclasses are ``--group.key``, lists ``--key a b`` or ``--key a,b``, switches ``--key``. A first
-    argument without ``--`` is the recipe (``nonverbal.recipes.read_recipe``).
+    argument without ``--`` is the recipe (``nonverbal.recipes.read_recipe``); settings in it that ``cls.PAST`` names,
+    dotted key to value, are passed over where they have that value.
     ``--help`` prints every field with its docstring and exits. In every path ``~`` and variables are replaced
     (``nonverbal.paths.expanded``).
 
@@ -43,7 +45,7 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     parser.add_argument("--recipe", action="config", help=RECIPE)
     parser.add_class_arguments(cls)
     name, rest = _split_recipe(argv)
-    recipe = None if name is None else read_recipe(name)
+    recipe = None if name is None else read_recipe(name).without(getattr(cls, "PAST", {}))
     if recipe is not None:
         recipe.check(cls)
     arguments = [] if recipe is None else [f"--recipe={recipe.text}"]
@@ -197,7 +199,10 @@ def _check_complete(table: str, content: dict[str, Any], cls: Any) -> None:
 
 
 def _joined(name: str, values: list[str], hint: Any) -> str:
-    if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith("[")):
+    # Of a setting that takes a list or something else, what is written without braces is a list.
+    if isinstance(hint, UnionType):
+        hint = next((kind for kind in get_args(hint) if get_origin(kind) is list), hint)
+    if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith(("[", "{"))):
         items = [item for value in values for item in value.split(",")]
         # A label may be called 7.
         is_text = get_args(hint)[0] in (str, Path, PathOrName)

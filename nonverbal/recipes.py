@@ -1,6 +1,7 @@
 """Recipes: YAML files that hold what differs from the defaults, or from another recipe, which they name as ``base``."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,19 @@ class Recipe:
     def content(self) -> dict[str, Any]:
         """What ``text`` holds."""
         return _content(self.text)
+
+    def without(self, past: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe without settings of ``past``, by their dotted keys, that have the values there.
+
+        Recipes that a program has written, ``recipe.yaml`` of a run, hold every setting that there was.
+        """
+        left = [_without(layer.node, past) for layer in self.layers]
+        return Recipe(
+            [
+                layer if node == layer.node else replace(layer, node=node, text=yaml.serialize(node))
+                for layer, node in zip(self.layers, left, strict=True)
+            ]
+        )
 
     def check(self, cls: type) -> None:
         """Refuse keys that the dataclass ``cls`` does not have, and null where a value must be, in each file.
@@ -134,6 +148,18 @@ def _resolve_merges(node: yaml.Node) -> None:
         yaml.SafeLoader("").flatten_mapping(node)
         for _, value in node.value:
             _resolve_merges(value)
+
+
+def _without(node: yaml.MappingNode, past: Mapping[str, Any], prefix: str = "") -> yaml.MappingNode:
+    """Return the node without settings of ``past``: the node itself where it has none."""
+    pairs = []
+    for key, value in node.value:
+        name = f"{prefix}{key.value}"
+        if isinstance(value, yaml.MappingNode):
+            pairs.append((key, _without(value, past, f"{name}.")))
+        elif name not in past or yaml.safe_load(yaml.serialize(value)) != past[name]:
+            pairs.append((key, value))
+    return node if pairs == node.value else yaml.MappingNode(node.tag, pairs)
 
 
 def _merged(below: yaml.MappingNode, above: yaml.MappingNode) -> yaml.MappingNode:

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonverbal.data.batching.units import UnitFolder
+from nonverbal.batch import TargetSampler
 from nonverbal.data.index import ShardFolder
-from nonverbal.data.log_mel import Spectra
 from nonverbal.models.checkpoints.base import Checkpoint
 from nonverbal.objectives.base import Objective
 
@@ -71,8 +70,12 @@ class Pretraining:
     """What a family makes of its settings: the objective at its start, and how its data are read."""
 
     objective: Objective
-    units: UnitFolder | None = None
-    reading: Spectra | None = None
+    sampler: TargetSampler
+    """Draws the targets of a micro-batch: the objective's own, or one that looks up more of its rows."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """What is read besides the shards: its path, and the SHA-256 of its content. A run continues on the same alone."""
+    note: str = ""
+    """What to say of how rows are read."""
 
 
 def _no_scan(objective: Objective, settings: Any, device: torch.device) -> str | None:
@@ -93,8 +96,10 @@ class Family:
     encoders: Encoders
     """The kind of encoder that it pretrains."""
     free: tuple[str, ...] = ()
-    """Settings of its group that change nothing of what is learned, and may be others when a run is continued; or that
-    recipes of before have, on which nothing depended."""
+    """Settings of its group that change nothing of what is learned, and may be others when a run is continued."""
+    past: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that are not of its group, but of recipes that hold every setting of an earlier version, with their
+    default there; nothing depended on them. With that value they are passed over, with another they are unknown."""
     use_scan: Callable[[Objective, Any, torch.device], str | None] = _no_scan
     """Let the objective's model compute its selective scans on a device as the settings ask, and name what computes
     them; None for a model without scans. A ``UserError`` says why it cannot."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import cast
 
+from nonverbal.data.batching.unit_targets import UnitSampler
 from nonverbal.data.batching.units import open_units
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
@@ -13,15 +14,17 @@ from nonverbal.objectives.unit_prediction import HubertSettings, build_hubert_ob
 
 
 def build(settings: HubertSettings, folders: list[ShardFolder], seed: int, begun: Iterable[str] | None) -> Pretraining:
-    """Open the units that are learned.
+    """Look up the units of each row, which are learned.
 
     Raises:
-        UserError: there are none.
+        UserError: there are none, or none of a folder of shards.
     """
     if settings.units is None:
         raise UserError("HuBERT learns units: make them with nonverbal cluster, and name their folder: --hubert.units")
     units = open_units(settings.units)
-    return Pretraining(cast(Objective, build_hubert_objective(settings, units.clusters, seed)), units=units)
+    objective = cast(Objective, build_hubert_objective(settings, units.clusters, seed))
+    sampler = UnitSampler(objective.target_sampler, [units.units(folder) for folder in folders])
+    return Pretraining(objective, sampler, {str(units.folder): units.sha256})
 
 
 FAMILY = Family(
@@ -29,6 +32,11 @@ FAMILY = Family(
     settings=HubertSettings,
     build=build,
     encoders=wav2vec2.ENCODERS,
-    # HuBERT has neither codebooks nor what is dropped before them.
-    free=("architecture.codebooks", "architecture.codes", "architecture.code_size", "dropouts.quantiser"),
+    # wav2vec 2.0's alone: HuBERT has no codebooks.
+    past={
+        "architecture.codebooks": 2,
+        "architecture.codes": 320,
+        "architecture.code_size": 256,
+        "dropouts.quantiser": 0.1,
+    },
 )

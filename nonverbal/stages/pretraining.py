@@ -22,6 +22,11 @@ from nonverbal.training.trainer import TrainerSettings
 T = TypeVar("T")
 
 
+def past_settings() -> dict[str, Any]:
+    """Return the settings of all families that recipes of before may hold, with the value that is passed over."""
+    return {f"{family.name}.{key}": value for family in FAMILIES.values() for key, value in family.past.items()}
+
+
 @dataclass_transform(field_specifiers=(field,))
 def with_families(cls: type[T]) -> type[T]:
     """Make a dataclass of ``cls``, with a group of settings for each family and a choice of one."""
@@ -31,6 +36,7 @@ def with_families(cls: type[T]) -> type[T]:
         cls.__annotations__[family.name] = family.settings
         setattr(cls, family.name, field(default_factory=family.settings))
         described.append(f"    {family.name}: {(inspect.getdoc(family.settings) or '').splitlines()[0]}")
+    cls.PAST = past_settings()  # type: ignore[attr-defined]
     # Where the help finds what it says of a group.
     cls.__doc__ = "\n".join([cls.__doc__ or "", "", "Args:", *described])
     return dataclass(cls)
@@ -83,18 +89,15 @@ def build(settings: PretrainConfig, begun: Iterable[str] | None = None) -> tuple
     folders = [open_shards(folder) for folder in settings.data]
     family, own = settings.chosen
     built = family.build(own, folders, settings.seed, begun)
-    trainer = settings.trainer
-    timeout = 60 * trainer.timeout_minutes
-    sampler = built.objective.target_sampler
-    data = ShardData(
-        folders, settings.batches, sampler, settings.seed, trainer.workers, timeout, built.units, built.reading
-    )
+    workers, timeout = settings.trainer.workers, 60 * settings.trainer.timeout_minutes
+    contents = dict(built.contents)
+    data = ShardData(folders, settings.batches, built.sampler, settings.seed, workers, timeout, contents, built.note)
     return built.objective, data
 
 
 def free_settings() -> set[str]:
-    """Return the settings of all families that may be others when a run is continued."""
-    return {f"{family.name}.{name}" for family in FAMILIES.values() for name in family.free}
+    """Return the settings of all families that may be others when a run is continued, or be missing."""
+    return {f"{family.name}.{name}" for family in FAMILIES.values() for name in family.free} | past_settings().keys()
 
 
 def trainer_of(settings: PretrainConfig) -> TrainerSettings:

@@ -1,5 +1,8 @@
 """The table of families: which settings go together, and of which kind a checkpoint is."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -75,6 +78,15 @@ def test_a_run_goes_on_whose_recipe_says_of_hubert_what_never_counted(tmp_path):
     run, settings = run_of_before(tmp_path / "other", depth=3)
     with pytest.raises(UserError, match=r"another recipe \(hubert.dropouts.depth: 3 then, None now\)"):
         run.check_recipe(settings, free_settings())
+
+
+def test_the_recipe_of_such_a_run_begins_another(tmp_path):
+    run, settings = run_of_before(tmp_path / "run")
+    recipe = str(run.folder / "recipe.yaml")
+    assert load(recipe) == replace(settings, out=Path("run"))
+    run_of_before(tmp_path / "other", quantiser=0.2)
+    with pytest.raises(UserError, match=r"unknown key 'hubert.dropouts.quantiser' in the recipe .*'wav2vec2.dropouts"):
+        load(str(tmp_path / "other/recipe.yaml"))
 
 
 @pytest.mark.parametrize("key", ["architecture.codebooks", "architecture.codes", "dropouts.quantiser"])

@@ -35,7 +35,9 @@ def agreement(here: Machine) -> Iterator[Figures]:
     off = Dropouts(hidden=0, attention=0, features=0, quantiser=0, layer=0)
     made: dict[str, Callable[[], Any]] = {
         "wav2vec2": lambda: build_objective(Wav2Vec2Settings(dropouts=off, architecture=here.base()), 0),
-        "hubert": lambda: build_hubert_objective(HubertSettings(dropouts=off, architecture=here.base()), UNITS, 0),
+        "hubert": lambda: build_hubert_objective(
+            HubertSettings(dropouts=off, architecture=here.base_of_hubert()), UNITS, 0
+        ),
         "ssam": lambda: build_ssam_objective(SsamSettings(architecture=Mamba(192)), 0),
     }
     for name, make in made.items():

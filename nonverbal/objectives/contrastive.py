@@ -20,7 +20,8 @@ from transformers import Wav2Vec2ForPreTraining
 from nonverbal.batch import Batch, Loss, Targets
 from nonverbal.errors import UserError
 from nonverbal.models import wav2vec2
-from nonverbal.models.checkpoints.starting import Account, start_from
+from nonverbal.models.checkpoints.base import Account
+from nonverbal.models.checkpoints.starting import start_from
 from nonverbal.models.functional import dropout
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.base import Symptom
@@ -301,7 +302,7 @@ def chance(negative_ids: Tensor, same: Tensor) -> Tensor:
 def build_objective(settings: Wav2Vec2Settings, seed: int) -> Wav2Vec2Objective:
     """Return the objective over a new model, or over the checkpoint that the settings name."""
     if settings.init is None:
-        model, normalise = wav2vec2.build_model(None, settings.architecture, settings.normalise, seed)
+        model, normalise = wav2vec2.new_model(settings.architecture, settings.normalise, seed)
         return Wav2Vec2Objective(settings, model, normalise)
     start = start_from(settings.init, settings.architecture, settings.normalise, seed)
     objective = Wav2Vec2Objective(settings, start.model, start.normalise)

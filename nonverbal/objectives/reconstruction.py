@@ -29,7 +29,7 @@ from nonverbal.models.audio_mamba import (
     log_mel_of_windows,
     standardise,
 )
-from nonverbal.models.checkpoints.starting import Account
+from nonverbal.models.checkpoints.base import Account
 from nonverbal.models.scan_choice import Scan
 from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.base import Symptom

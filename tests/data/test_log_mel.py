@@ -29,6 +29,7 @@ from nonverbal.models.audio_mamba import log_mel, log_mel_of_windows
 from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 from nonverbal.training.run_folder import RunFolder
+from pretrain import prepare
 
 CPU = torch.device("cpu")
 SECONDS = [10.0, 3.0, 2.0, 1.5, 0.7, 0.9, 0.5, 4.25]
@@ -189,14 +190,13 @@ def test_a_table_of_other_shards_or_versions_is_refused(tabled, change):
         open_log_mel(tabled)
 
 
-def test_the_command_writes_it(shards, load_program, capsys, monkeypatch):
+def test_the_command_writes_it(shards, capsys, monkeypatch):
     monkeypatch.setattr("nonverbal.data.log_mel.over_processes", in_this_process)
-    program = load_program("pretrain/prepare.py")
-    program.main(["--log-mel", str(shards.folder)])
+    prepare.main(["--log-mel", str(shards.folder)])
     assert "log-mel.npy: 9 parts" in capsys.readouterr().out
     assert isinstance(open_log_mel(shards), LogMel)
     with pytest.raises(UserError, match="--log-mel takes one folder of shards and nothing else"):
-        program.main(["--log-mel"])
+        prepare.main(["--log-mel"])
 
 
 def test_a_run_that_began_without_the_table_goes_on_without_it(tabled):

@@ -13,6 +13,7 @@ from tiny_runs import CLIPS, MAMBA, TINY, TORCHRUN, command_of, losses
 
 from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
 from nonverbal.data.batching.epochs import BatchSettings, MicroBatch, clip_table
+from nonverbal.models import hubert
 from nonverbal.models.ssam import Architecture as Mamba
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
@@ -26,9 +27,9 @@ from nonverbal.training.trainer import Trainer, TrainerSettings
 
 pytestmark = pytest.mark.gpu
 
-SHAPE = Architecture(
-    **{name.rpartition(".")[2]: value for name, value in TINY.items() if name.startswith("wav2vec2.architecture.")}
-)
+SIZES = {name.rpartition(".")[2]: value for name, value in TINY.items() if name.startswith("wav2vec2.architecture.")}
+SHAPE = Architecture(**SIZES)
+HUBERT = hubert.Architecture(**{name: SIZES[name] for name in SIZES if hasattr(hubert.Architecture, name)})
 UNITS = 7
 
 
@@ -37,7 +38,7 @@ def objective_of(family, layer_drop=0.0, dropped=0.0):
     if family == "ssam":
         return build_ssam_objective(SsamSettings(architecture=Mamba(32, layers=2, state_size=5)), 0)
     if family == "hubert":
-        return build_hubert_objective(HubertSettings(architecture=SHAPE, dropouts=drops), UNITS, 0)
+        return build_hubert_objective(HubertSettings(architecture=HUBERT, dropouts=drops), UNITS, 0)
     return build_objective(Wav2Vec2Settings(architecture=SHAPE, dropouts=drops), 0)
 
 

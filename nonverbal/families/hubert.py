@@ -1,14 +1,12 @@
 """HuBERT: the encoder of wav2vec 2.0, pretrained by telling masked frames' units (Hsu et al., 2021)."""
 
 from collections.abc import Iterable
-from typing import cast
 
 from nonverbal.data.batching.units import open_units
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
 from nonverbal.families import wav2vec2
 from nonverbal.families.base import Family, Pretraining
-from nonverbal.objectives.base import Objective
 from nonverbal.objectives.unit_prediction import HubertSettings, build_hubert_objective
 
 
@@ -21,7 +19,7 @@ def build(settings: HubertSettings, folders: list[ShardFolder], seed: int, begun
     if settings.units is None:
         raise UserError("HuBERT learns units: make them with nonverbal cluster, and name their folder: --hubert.units")
     units = open_units(settings.units)
-    return Pretraining(cast(Objective, build_hubert_objective(settings, units.clusters, seed)), units=units)
+    return Pretraining(build_hubert_objective(settings, units.clusters, seed), units=units)
 
 
 FAMILY = Family(

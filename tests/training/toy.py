@@ -9,6 +9,7 @@ from torch import nn
 from nonverbal.batch import Loss, Targets
 from nonverbal.data.batching.batches import ShardData
 from nonverbal.data.batching.epochs import BatchSettings
+from nonverbal.objectives.base import Objective
 from nonverbal.seeding import Stream, generator
 
 
@@ -17,11 +18,10 @@ def draw_targets(lengths, random):
     return Targets(count=len(lengths) * 3, tensors={"frames": torch.from_numpy(random.integers(frames, size=(3,)))})
 
 
-class ToyObjective(nn.Module):
+class ToyObjective(Objective):
     """Predicts three drawn frames of a waveform from the frame before, with dropout and layer drop."""
 
     target_sampler = staticmethod(draw_targets)
-    symptoms = ()
 
     def __init__(self, spoil=frozenset()):
         super().__init__()

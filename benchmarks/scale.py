@@ -93,8 +93,9 @@ def _peak() -> float:
 
 def read(folder: Path) -> dict[str, dict[str, float]]:
     """Open a folder and go as far as the first batch of an epoch."""
-    from nonverbal.data.batching.batches import ShardData, TrainingRequests, tables
+    from nonverbal.data.batching.batches import ShardData, tables
     from nonverbal.data.batching.epochs import BatchSettings
+    from nonverbal.data.batching.requests import TrainingRequests
     from nonverbal.data.index import open_shards
     from nonverbal.objectives.contrastive import ContrastiveTargetSampler
 

@@ -5,6 +5,7 @@ import re
 from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
@@ -198,7 +199,10 @@ def _check_complete(table: str, content: dict[str, Any], cls: Any) -> None:
 
 
 def _joined(name: str, values: list[str], hint: Any) -> str:
-    if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith("[")):
+    # Of a setting that takes a list or something else, what is written without braces is a list.
+    if isinstance(hint, UnionType):
+        hint = next((kind for kind in get_args(hint) if get_origin(kind) is list), hint)
+    if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith(("[", "{"))):
         items = [item for value in values for item in value.split(",")]
         # A label may be called 7.
         is_text = get_args(hint)[0] in (str, Path, PathOrName)

@@ -6,7 +6,7 @@ import pytest
 from demo import demo
 from nonverbal import config
 from nonverbal.errors import UserError
-from nonverbal.evaluation.scores import read_scores
+from nonverbal.tasks.scores import read_scores
 
 RECIPE = """\
 wav2vec2:

@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from nonverbal import config
+from nonverbal.batch import Rows
 from nonverbal.data.batching.epochs import clip_table, training_epoch, validation_epoch
 from nonverbal.data.preparing.prepare import PrepareConfig
 from nonverbal.models.audio_mamba import AudioMambaForPreTraining
@@ -187,7 +188,7 @@ def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, make_shards
     assert validation_epoch(table, settings.batches, settings.seed)
     sampler = objective_of(settings).target_sampler
     for batch in batches:
-        targets = sampler(batch.lengths, np.random.default_rng(0))
+        targets = sampler(Rows(batch.lengths), np.random.default_rng(0))
         assert targets.count >= 2 * len(batch.lengths)
 
 

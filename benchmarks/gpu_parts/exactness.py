@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from gpu_parts.machine import Figures, Machine
 from gpu_parts.training import run_of
 from nonverbal.batch import Batch
-from nonverbal.data.batching.batches import Request, ShardDataset
+from nonverbal.data.batching.batches import ShardDataset
 from nonverbal.data.batching.epochs import MicroBatch, clip_table
+from nonverbal.data.batching.requests import Request
 from nonverbal.models.ssam import Architecture as Mamba
 from nonverbal.models.wav2vec2 import Dropouts
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective

@@ -1,20 +1,13 @@
-"""Figures: training curves of a run, and probe results with their spread."""
+"""Figures of a run: training curves."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nonverbal.curves import Panel, read_panels
 from nonverbal.errors import UserError
-from nonverbal.evaluation.scores import Score, summarise
 from nonverbal.files import json_lines
-from nonverbal.text import one_line
 
 TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
-
-METRIC_NAMES = {"uar": "unweighted average recall (UAR)", "accuracy": "accuracy", "f1": "macro F1"}
 
 
 def plot_training(metrics: Path, figure: Path) -> None:
@@ -46,44 +39,7 @@ def plot_training(metrics: Path, figure: Path) -> None:
             axes.legend(frameon=False, fontsize="small")
     for axes in canvas.axes[len(panels) :]:
         axes.set_axis_off()
-    _save(canvas, figure)
-
-
-def plot_probes(scores: Sequence[Score], figure: Path, metric: str = "uar") -> None:
-    """Draw every fold's value, and mean and population standard deviation over folds, a line a model, to a PNG.
-
-    The dashed line is chance: one over the number of classes.
-
-    Args:
-        scores: of one protocol and one task.
-        figure: the file.
-        metric: ``uar``, ``accuracy`` or ``f1``; chance is drawn for ``uar`` alone.
-    """
-    from matplotlib.figure import Figure
-
-    summaries = summarise(scores)
-    canvas = Figure(figsize=(8, 1.7 + 0.55 * len(summaries)), layout="constrained")
-    axes = canvas.subplots()
-    for height, summary in enumerate(summaries):
-        values = [score.metrics[metric] for score in scores if score.model == summary.model]
-        jitter = height + np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [height]
-        dots = axes.scatter(values, jitter, s=16, color=TRAIN, alpha=0.6, linewidths=0, zorder=2, clip_on=False)
-        mean, std = summary.mean[metric], summary.std[metric]
-        bar = axes.errorbar(mean, height, xerr=std, fmt="o", color="black", markersize=6, capsize=4, zorder=3)
-        axes.annotate(f"{mean:.3f} ± {std:.3f}", (1.02, height), xycoords=("axes fraction", "data"), va="center")
-    axes.set_yticks(range(len(summaries)), [_label(summary.model, summary.pretraining) for summary in summaries])
-    axes.set_ylim(len(summaries) - 0.5, -0.5)
-    marks = [(dots, "one fold"), (bar, f"mean ± population std over {summaries[0].folds} folds")]
-    if metric == "uar":
-        chance = 1 / len(scores[0].classes)
-        line = axes.axvline(chance, color=MUTED, linestyle="--", zorder=1)
-        marks.append((line, f"chance ({chance:.2f})"))
-    canvas.legend(*zip(*marks, strict=True), frameon=False, fontsize="small", loc="outside lower center", ncols=3)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel(METRIC_NAMES[metric])
-    axes.set_title(f"{scores[0].corpus}, {len(scores[0].classes)} classes: {scores[0].protocol}", fontsize="medium")
-    axes.grid(alpha=0.25, axis="x")
-    _save(canvas, figure)
+    save(canvas, figure)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -126,13 +82,8 @@ def _column(rows: list[dict[str, Any]], name: str) -> list[float]:
     return [float("nan") if row[name] is None else float(row[name]) for row in rows]
 
 
-def _label(model: str, pretraining: str) -> str:
-    """A model's name in two lines at most, with what a reader must know of its pretraining."""
-    short = one_line(model if len(model) <= 40 else f"…{model[-39:]}").replace("$", r"\$")
-    return short if pretraining == "held out" else f"{short}\n({pretraining})"
-
-
-def _save(canvas: Any, figure: Path) -> None:
+def save(canvas: Any, figure: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     figure.parent.mkdir(parents=True, exist_ok=True)
     unfinished = figure.with_name(f".{figure.name}.new")
     canvas.savefig(unfinished, dpi=150, format="png")

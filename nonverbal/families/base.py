@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nonverbal.data.batching.units import UnitFolder
+from nonverbal.batch import TargetSampler
 from nonverbal.data.index import ShardFolder
-from nonverbal.data.log_mel import Spectra
 from nonverbal.models.checkpoints.base import Checkpoint
 from nonverbal.objectives.base import Objective
 
@@ -71,8 +70,12 @@ class Pretraining:
     """What a family makes of its settings: the objective at its start, and how its data are read."""
 
     objective: Objective
-    units: UnitFolder | None = None
-    reading: Spectra | None = None
+    sampler: TargetSampler
+    """Draws the targets of a micro-batch: the objective's own, or one that looks up more of its rows."""
+    contents: Mapping[str, str] = field(default_factory=dict)
+    """What is read besides the shards: its path, and the SHA-256 of its content. A run continues on the same alone."""
+    note: str = ""
+    """What to say of how rows are read."""
 
 
 def _no_scan(objective: Objective, settings: Any, device: torch.device) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from nonverbal.data.batching.unit_targets import UnitSampler
 from nonverbal.data.batching.units import open_units
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
@@ -11,15 +12,17 @@ from nonverbal.objectives.unit_prediction import HubertSettings, build_hubert_ob
 
 
 def build(settings: HubertSettings, folders: list[ShardFolder], seed: int, begun: Iterable[str] | None) -> Pretraining:
-    """Open the units that are learned.
+    """Look up the units of each row, which are learned.
 
     Raises:
-        UserError: there are none.
+        UserError: there are none, or none of a folder of shards.
     """
     if settings.units is None:
         raise UserError("HuBERT learns units: make them with nonverbal cluster, and name their folder: --hubert.units")
     units = open_units(settings.units)
-    return Pretraining(build_hubert_objective(settings, units.clusters, seed), units=units)
+    objective = build_hubert_objective(settings, units.clusters, seed)
+    sampler = UnitSampler(objective.target_sampler, [units.units(folder) for folder in folders])
+    return Pretraining(objective, sampler, {str(units.folder): units.sha256})
 
 
 FAMILY = Family(

@@ -28,7 +28,8 @@ from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objecti
 def build(settings: SsamSettings, folders: list[ShardFolder], seed: int, begun: Iterable[str] | None) -> Pretraining:
     """Two seconds of a row are read alone where the shards have a table of log-mel statistics, else whole rows."""
     objective = build_ssam_objective(settings, seed)
-    return Pretraining(objective, reading=spectra(folders, begun))
+    reading = spectra(folders, begun)
+    return Pretraining(objective, reading.sampler(objective.target_sampler), reading.contents, reading.note)
 
 
 def encoder(checkpoint: Checkpoint) -> nn.Module:

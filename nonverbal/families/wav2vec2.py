@@ -30,7 +30,8 @@ def build(
     settings: Wav2Vec2Settings, folders: list[ShardFolder], seed: int, begun: Iterable[str] | None
 ) -> Pretraining:
     """Nothing is read besides the shards."""
-    return Pretraining(build_objective(settings, seed))
+    objective = build_objective(settings, seed)
+    return Pretraining(objective, objective.target_sampler)
 
 
 def encoder(checkpoint: Checkpoint) -> Any:

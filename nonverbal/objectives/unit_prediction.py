@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import HubertModel
 
-from nonverbal.batch import Batch, Loss, Targets
+from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
 from nonverbal.curves import Panel
 from nonverbal.data.batching.units import HOP, WINDOW
 from nonverbal.errors import UserError
@@ -80,7 +80,7 @@ class HubertSettings:
 
 
 @dataclass(frozen=True)
-class MaskSampler:
+class MaskSampler(TargetSampler):
     """Draws the masks of a micro-batch."""
 
     mask_probability: float
@@ -88,9 +88,9 @@ class MaskSampler:
     kernels: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Return what ``frame_tensors`` gives."""
-        frames = wav2vec2.frames_of(lengths, self.kernels, self.strides)
+        frames = wav2vec2.frames_of(rows.lengths, self.kernels, self.strides)
         mask = span_mask(frames, self.mask_probability, self.mask_length, random)
         return Targets(count=int(mask.sum()), tensors=frame_tensors(mask, frames))
 

@@ -89,12 +89,9 @@ def build(settings: PretrainConfig, begun: Iterable[str] | None = None) -> tuple
     folders = [open_shards(folder) for folder in settings.data]
     family, own = settings.chosen
     built = family.build(own, folders, settings.seed, begun)
-    trainer = settings.trainer
-    timeout = 60 * trainer.timeout_minutes
-    sampler = built.objective.target_sampler
-    data = ShardData(
-        folders, settings.batches, sampler, settings.seed, trainer.workers, timeout, built.units, built.reading
-    )
+    workers, timeout = settings.trainer.workers, 60 * settings.trainer.timeout_minutes
+    contents = dict(built.contents)
+    data = ShardData(folders, settings.batches, built.sampler, settings.seed, workers, timeout, contents, built.note)
     return built.objective, data
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.batches import ShardData, ShardDataset
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
 from nonverbal.data.batching.micro_batches import MicroBatch
+from nonverbal.data.batching.requests import Request
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import (
     EXCERPT,
@@ -60,8 +61,9 @@ def both_ways(shards, rows, lengths, step=0):
     """Return the batch of whole rows, and the one of two seconds by the table."""
     table, sampler = clip_table([shards], "train"), objective().target_sampler
     request = Request(MicroBatch([np.array(row) for row in rows], np.array(lengths)), step, 0)
-    tables = spectra([shards]).tables
-    return [ShardDataset([shards], table, sampler, 5, None, way)[request].to(CPU) for way in (None, tables)]
+    by_table = spectra([shards]).sampler(sampler)
+    assert by_table is not sampler
+    return [ShardDataset([shards], table, way, 5)[request].to(CPU) for way in (sampler, by_table)]
 
 
 def test_the_table_holds_each_parts_mean_and_deviation(tabled):
@@ -147,14 +149,20 @@ def test_digital_silence_is_zeros(tabled):
     assert not objective()._cut(silent).any()
 
 
+def reading_of(shards):
+    settings = BatchSettings(batch_seconds=20, short="tile", fit="pad")
+    found = spectra([shards])
+    sampler = found.sampler(objective().target_sampler)
+    return ShardData([shards], settings, sampler, 0, 0, contents=found.contents, note=found.note)
+
+
 def test_a_run_says_how_it_reads_and_counts_the_table_as_its_data(tabled, tmp_path):
-    settings, sampler = BatchSettings(batch_seconds=20, short="tile", fit="pad"), objective().target_sampler
-    with_table = ShardData([tabled], settings, sampler, 0, 0, spectra=spectra([tabled]))
+    with_table = reading_of(tabled)
     assert "read: two seconds of a row" in with_table.describe()
     assert list(with_table.contents) == [str(tabled.folder), str(tabled.folder / "log-mel.npy")]
     assert all(batch.waveforms.shape[1] == EXCERPT for batch in with_table.validation(0, 1))
     (tabled.folder / "log-mel.json").unlink()
-    without = ShardData([tabled], settings, sampler, 0, 0, spectra=spectra([tabled]))
+    without = reading_of(tabled)
     assert "read: whole rows" in without.describe()
     assert f"nonverbal prepare --log-mel {tabled.folder}" in without.describe()
     run = RunFolder(tmp_path / "run")

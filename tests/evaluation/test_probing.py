@@ -6,54 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled import tones
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.evaluation.probing import compare, contamination, make_task
-from nonverbal.evaluation.scores import read_scores
+from nonverbal.evaluation.probing import compare
+from nonverbal.tasks.scores import read_scores
+from nonverbal.tasks.task import make_task
 
 Make = Callable[..., ShardFolder]
 PROBE = Path(__file__).parents[2] / "evaluate" / "probe.py"
 
 
-def _tones(speakers: int = 6, takes: int = 2) -> list[tuple[str | None, str | None, str, list[np.ndarray]]]:
-    """Low and high tones in noise by several speakers, and a clip without label."""
-    random, time = np.random.default_rng(0), np.arange(6000) / 16_000
-    sounds: list[tuple[str | None, str | None, str, list[np.ndarray]]] = []
-    for speaker in range(speakers):
-        for label, frequency in (("high", 3000), ("low", 400)):
-            for take in range(takes):
-                tone = 0.2 * np.sin(2 * np.pi * random.uniform(0.8, 1.2) * frequency * time)
-                sound = (tone + 0.02 * random.standard_normal(6000)).astype(np.float32)
-                sounds.append((label, f"s{speaker}", f"s{speaker}-{label}-{take}", [sound]))
-    return [*sounds, (None, "s0", "unlabelled", [sounds[0][3][0] / 2])]
-
-
-def test_a_task_holds_the_labelled_clips(labelled_shards: Make) -> None:
-    shards = labelled_shards(_tones())
-    task = make_task(shards, [], "speaker", 3, [0, 1])
-    assert len(task.clips) == 24
-    assert task.classes == ["high", "low"]
-    assert task.groups[:4] == ["s0"] * 4
-    assert {seed: len(folds) for seed, folds in task.folds.items()} == {0: 3, 1: 3}
-    assert make_task(shards, [], "recording", None, [0]).protocol == "leave one recording out"
-    assert len(make_task(shards, [], "recording", None, [0]).folds[0]) == 24
-
-
-def test_a_task_that_cannot_be_is_refused(labelled_shards: Make) -> None:
-    shards = labelled_shards(_tones())
-    with pytest.raises(UserError, match="labelled 'hihg'; there are: high, low"):
-        make_task(shards, ["hihg", "low"], "speaker", 3, [0])
-    with pytest.raises(UserError, match="at least two classes"):
-        make_task(shards, ["high"], "speaker", 3, [0])
-    with pytest.raises(UserError, match="takes one seed"):
-        make_task(shards, [], "speaker", None, [0, 1])
-    with pytest.raises(UserError, match="nothing to probe"):
-        make_task(labelled_shards(_tones()[-1:], "unlabelled"), [], "speaker", 3, [0])
-
-
 def test_encoders_are_scored_on_the_same_folds(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
-    shards, out = labelled_shards(_tones()), tmp_path / "out"
+    shards, out = labelled_shards(tones()), tmp_path / "out"
     task = make_task(shards, [], "speaker", 3, [0, 1])
     names = ["logmel", f"initialised:{encoder_folder}", str(encoder_folder)]
     scores = compare(task, names, [], tmp_path / "cache", out)
@@ -78,26 +44,14 @@ def test_encoders_are_scored_on_the_same_folds(labelled_shards: Make, encoder_fo
 def test_an_encoder_that_is_not_there_stops_before_any_work(
     labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = make_task(labelled_shards(_tones()), [], "speaker", 3, [0])
+    task = make_task(labelled_shards(tones()), [], "speaker", 3, [0])
     monkeypatch.setattr("nonverbal.evaluation.probing.embed", lambda *_: pytest.fail("began to embed"))
     with pytest.raises(UserError, match="there is no file or folder"):
         compare(task, ["logmel", f"initialised:{tmp_path}/nothing"], [], tmp_path / "cache", tmp_path / "out")
 
 
-def test_contamination_is_by_samples_and_by_recording(labelled_shards: Make) -> None:
-    sounds = _tones()
-    clips = labelled_shards(sounds[:8], "probed").clips()
-    same_samples = labelled_shards([(None, None, "renamed", sounds[0][3])], "copy").folder / "manifest.jsonl"
-    same_recording = labelled_shards([(None, None, sounds[0][2], sounds[9][3])], "take").folder / "manifest.jsonl"
-    other = labelled_shards(sounds[8:], "other").folder / "manifest.jsonl"
-    assert contamination(clips, []) == "unknown"
-    assert contamination(clips, [other]) == "held out"
-    assert contamination(clips, [other, same_samples]) == "transductive"
-    assert contamination(clips, [same_recording]) == "transductive"
-
-
 def test_the_probe_program(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
-    shards, out = labelled_shards(_tones()), tmp_path / "out"
+    shards, out = labelled_shards(tones()), tmp_path / "out"
 
     def probe(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(PROBE), "--data", str(shards.folder), "--out", str(out), *arguments]

@@ -190,10 +190,10 @@ def check_whole(
         "unknown weights": unknown,
         "weights of another shape or type": misshapen,
     }
-    found = [f"{len(names)} {what} ({', '.join(names[:2])})" for what, those in kinds.items() if (names := [*those])]
+    found = [f"{what}: {len(names)} ({', '.join(names[:2])})" for what, those in kinds.items() if (names := [*those])]
     if found:
         raise UserError(
-            f"{source} does not hold one whole encoder: {' and '.join(found)}; expected {expected}; download or "
+            f"{source} does not hold one whole encoder: {', '.join(found)}; expected {expected}; download or "
             "export it again"
         )
 

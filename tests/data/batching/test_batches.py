@@ -4,16 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from nonverbal.batch import Targets
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset, tables
+from nonverbal.batch import Targets, TargetSampler
+from nonverbal.data.batching.batches import ShardData, ShardDataset, tables
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
 from nonverbal.data.batching.micro_batches import MicroBatch
+from nonverbal.data.batching.requests import Request
 from nonverbal.errors import UserError
 
 
-def count_frames(lengths, random):
-    """A target sampler that draws one number a row, so that its seed shows."""
-    return Targets(count=len(lengths), tensors={"drawn": torch.from_numpy(random.random(len(lengths)))})
+class CountFrames(TargetSampler):
+    """Draws one number a row, so that its seed shows."""
+
+    def __call__(self, rows, random):
+        return Targets(len(rows.lengths), {"drawn": torch.from_numpy(random.random(len(rows.lengths)))})
+
+
+count_frames = CountFrames()
 
 
 def samples_of(batch):

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nonverbal.data.batching import epochs as plan_module
-from nonverbal.data.batching.batches import TrainingRequests
 from nonverbal.data.batching.epochs import (
     BatchSettings,
     ClipTable,
@@ -18,6 +17,7 @@ from nonverbal.data.batching.epochs import (
     validation_epoch,
 )
 from nonverbal.data.batching.micro_batches import MicroBatch
+from nonverbal.data.batching.requests import TrainingRequests
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
 

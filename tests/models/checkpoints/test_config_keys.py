@@ -252,7 +252,7 @@ def test_a_pickled_file_is_what_the_config_beside_it_says(tmp_path, key, value):
     assert getattr(read_checkpoint(str(tmp_path / "pytorch_model.bin")).config, key) == value
     given = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(given | {"num_hidden_layers": 1}))
-    with pytest.raises(UserError, match=r"16 unknown weights \(wav2vec2.encoder.layers.1."):
+    with pytest.raises(UserError, match=r"unknown weights: 16 \(wav2vec2.encoder.layers.1."):
         read_checkpoint(str(tmp_path / "pytorch_model.bin"))
     (tmp_path / "config.json").write_text(json.dumps(given | {"adapter_attn_dim": 4}))
     with pytest.raises(UserError, match="adapter_attn_dim: 4"):
@@ -349,7 +349,7 @@ def test_audio_mambas_keys_are_computed_as_the_plain_one_does_or_refused_by_name
     value = {"layer_norm_eps": 0.1, "expand": 2, "state_size": 5}.get(key, "official")
     (tmp_path / "config.json").write_text(json.dumps(given | {key: value}))
     if key in ("expand", "state_size"):
-        with pytest.raises(UserError, match=r"weights of another shape or type \(audio_mamba.blocks.0"):
+        with pytest.raises(UserError, match=r"weights of another shape or type: .* \(audio_mamba.blocks.0"):
             audio_mamba.read_checkpoint(str(tmp_path))
         return
     read = ssam.model_of(audio_mamba.read_checkpoint(str(tmp_path)))

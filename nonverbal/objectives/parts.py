@@ -1,7 +1,7 @@
 """Parts of a model that may learn at rates of their own."""
 
 import re
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple
 
 
 class Part(NamedTuple):
@@ -11,17 +11,6 @@ class Part(NamedTuple):
     """The head is what pretraining needs besides the encoder: quantiser, projections, mask embedding."""
     depth: int
     """Blocks between it and the top; what lies before the first block has as many as there are. The head has none."""
-
-
-@runtime_checkable
-class Parted(Protocol):
-    """An objective whose parameters have parts."""
-
-    warm_steps: int
-    """Steps at the beginning in which its head learns alone."""
-
-    def part(self, name: str) -> Part:
-        """Return the part of a parameter of this name."""
 
 
 def encoder_part(name: str, layers: int, pre_norm: bool) -> Part:

@@ -37,6 +37,11 @@ def test_encoders_are_scored_on_the_same_folds(labelled_shards: Make, encoder_fo
     right = np.mean([row["label"] == row["predicted"] for row in first])
     assert scores[0].metrics["accuracy"] == right
     assert {row["group"] for row in first}.isdisjoint(row["group"] for row in predictions if row["fold"] != "0")
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in predictions)
+    assert all(max(row["probabilities"], key=row["probabilities"].get) == row["predicted"] for row in predictions)
+    layers = {"logmel": 1, names[1]: 3, names[2]: 3}
+    assert all(len(score.inner_uar) == layers[score.model] for score in scores)
+    assert all(np.argmax(score.inner_uar) == score.chosen["layer"] for score in scores)
     assert {row["clip"] for row in predictions} == {clip.id for clip in shards.clips() if clip.label}
     assert compare(task, names, [], tmp_path / "cache", out) == scores
 
@@ -68,8 +73,11 @@ def test_the_probe_program(labelled_shards: Make, encoder_folder: Path, tmp_path
     assert "leave one speaker out" in second.stdout
     assert len(read_scores(out / "scores.jsonl")) == 2 * 3 + 6
     figures = list(out.glob("*.png"))
-    assert len(figures) == 2
+    assert len(figures) == 3  # two protocols, and the layers of the encoder that has several
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in figures)
+    merged = probe("--encoders", "logmel", "--folds", "3", "--labels.high", "shrill")
+    assert "high counts as shrill" in merged.stdout
+    assert {tuple(score.classes) for score in read_scores(out / "scores.jsonl")} == {("high", "low"), ("low", "shrill")}
     wrong = probe("--encoders", "logmel", "--labels", "loud")
     assert wrong.returncode == 2
     assert wrong.stderr.splitlines()[-1].startswith("nonverbal: no clip in")

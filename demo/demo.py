@@ -22,6 +22,7 @@ from nonverbal.evaluation.probing import compare
 from nonverbal.evaluation.report import print_scores
 from nonverbal.files import write_atomically
 from nonverbal.paths import PathOrName
+from nonverbal.shipped import find_file
 from nonverbal.tasks.scores import Score, summarise
 from nonverbal.tasks.task import make_task
 from nonverbal.training.run_folder import RunFolder
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> None:
     """Make sounds, prepare them, pretrain, probe, and show."""
     started = time.monotonic()
     settings = config.load(DemoConfig, argv, prog="nonverbal demo", description=__doc__)
-    cli.find_file(settings.pretraining)
+    find_file(settings.pretraining)
     check_settings(settings)
     out, first = settings.out, settings.probe_speakers
     probed = make_shards(out, "probe", range(first), settings.takes, [])

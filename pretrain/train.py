@@ -11,14 +11,14 @@ from dataclasses import replace
 from nonverbal import cli, config
 from nonverbal.data.batching.read_ahead import workers_watched
 from nonverbal.files import room_for
-from nonverbal.models.checkpoints.starting import Account
-from nonverbal.stages.pretraining import PretrainConfig, build, check_alike, scan_on, trainer_of
+from nonverbal.models.checkpoints.base import Account
+from nonverbal.stages.pretraining import PretrainConfig, build, check_alike, free_settings, scan_on, trainer_of
 from nonverbal.training.launching.launch import launch
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.signals import ignore_schedulers
-from nonverbal.training.trainer import FREE_SETTINGS, Interrupted, Trainer
+from nonverbal.training.signals import Interrupted, ignore_schedulers
+from nonverbal.training.trainer import FREE_SETTINGS, Trainer
 
 
 def main(argv: list[str]) -> None:
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
                 held.enter_context(run.locked())
                 # A recipe that a person has written may leave the choice open.
                 open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
-                run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out", "ssam.scan", *open_choice})
+                run.check_recipe(settings, free={*FREE_SETTINGS, *free_settings(), "data", "out", *open_choice})
                 run.check_data(data.contents)
                 run.write_environment(processes=trainer.world, precision=vars(trainer.precision), scan=scan)
         trainer.report.say(data.describe())

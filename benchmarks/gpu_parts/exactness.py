@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from gpu_parts.machine import Figures, Machine
 from gpu_parts.training import run_of
 from nonverbal.batch import Batch
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.batches import ShardData, ShardDataset
 from nonverbal.data.batching.epochs import MicroBatch, clip_table
+from nonverbal.data.batching.requests import Request
 from nonverbal.models.ssam import Architecture as Mamba
 from nonverbal.models.wav2vec2 import Dropouts
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
@@ -35,7 +36,9 @@ def agreement(here: Machine) -> Iterator[Figures]:
     off = Dropouts(hidden=0, attention=0, features=0, quantiser=0, layer=0)
     made: dict[str, Callable[[], Any]] = {
         "wav2vec2": lambda: build_objective(Wav2Vec2Settings(dropouts=off, architecture=here.base()), 0),
-        "hubert": lambda: build_hubert_objective(HubertSettings(dropouts=off, architecture=here.base()), UNITS, 0),
+        "hubert": lambda: build_hubert_objective(
+            HubertSettings(dropouts=off, architecture=here.base_of_hubert()), UNITS, 0
+        ),
         "ssam": lambda: build_ssam_objective(SsamSettings(architecture=Mamba(192)), 0),
     }
     for name, make in made.items():
@@ -109,18 +112,9 @@ class Watched:
         self.first = self.last = 0
         self.counted = steps - 3
 
-    def training(self, *given: Any) -> "Watched":
-        """Begin the stream."""
-        self.source = self.data.training(*given)
-        return self
-
-    def after(self, step: int) -> tuple[int, int]:
-        """As the data that it holds."""
-        return self.source.after(step)
-
-    def __iter__(self) -> Iterator[Batch]:
+    def training(self, *given: Any) -> Iterator[Batch]:
         """Yield the batches; the first steps do not count."""
-        for number, batch in enumerate(self.source):
+        for number, batch in enumerate(self.data.training(*given)):
             if number == 3 * self.batches_per_step:
                 self._warn(True)
                 self.first = self.seen()

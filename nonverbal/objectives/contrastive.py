@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Wav2Vec2ForPreTraining
 
-from nonverbal.batch import Batch, Loss, Targets
+from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
 from nonverbal.errors import UserError
 from nonverbal.models import wav2vec2
-from nonverbal.models.checkpoints.starting import Account, start_from
+from nonverbal.models.checkpoints.base import Account
+from nonverbal.models.checkpoints.starting import start_from
 from nonverbal.models.functional import dropout
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.base import Symptom
@@ -101,7 +102,7 @@ class Wav2Vec2Settings:
 
 
 @dataclass(frozen=True)
-class ContrastiveTargetSampler:
+class ContrastiveTargetSampler(TargetSampler):
     """Draws masks and negatives of a micro-batch."""
 
     mask_probability: float = 0.65
@@ -110,14 +111,14 @@ class ContrastiveTargetSampler:
     kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
     strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
 
-    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Return what ``frame_tensors`` gives, and ``negatives`` ``(N, K, negatives)`` int64, places among the K."""
-        frames = wav2vec2.frames_of(lengths, self.kernels, self.strides)
+        frames = wav2vec2.frames_of(rows.lengths, self.kernels, self.strides)
         mask = span_mask(frames, self.mask_probability, self.mask_length, random)
         masked = int(mask[0].sum())
-        negatives = draw_negatives(len(lengths), masked, self.negatives, random)
+        negatives = draw_negatives(len(frames), masked, self.negatives, random)
         tensors = {**frame_tensors(mask, frames), "negatives": torch.from_numpy(negatives)}
-        return Targets(count=len(lengths) * masked, tensors=tensors)
+        return Targets(count=len(frames) * masked, tensors=tensors)
 
 
 @dataclass(frozen=True)
@@ -301,7 +302,7 @@ def chance(negative_ids: Tensor, same: Tensor) -> Tensor:
 def build_objective(settings: Wav2Vec2Settings, seed: int) -> Wav2Vec2Objective:
     """Return the objective over a new model, or over the checkpoint that the settings name."""
     if settings.init is None:
-        model, normalise = wav2vec2.build_model(None, settings.architecture, settings.normalise, seed)
+        model, normalise = wav2vec2.new_model(settings.architecture, settings.normalise, seed)
         return Wav2Vec2Objective(settings, model, normalise)
     start = start_from(settings.init, settings.architecture, settings.normalise, seed)
     objective = Wav2Vec2Objective(settings, start.model, start.normalise)

@@ -12,7 +12,7 @@ from torch import Tensor
 from nonverbal.batch import Batch
 from nonverbal.models import wav2vec2
 from nonverbal.models.functional import dropout
-from nonverbal.models.wav2vec2 import NO_DROPOUT, Dropouts, Encoder
+from nonverbal.models.wav2vec2 import NO_DROPOUT, Encoder, EncoderDropouts
 from nonverbal.seeding import Stream, generator
 
 
@@ -28,7 +28,9 @@ class Encoded:
     """Scalar: the mean square of the convolutions' output before its LayerNorm, over the rows' own frames."""
 
 
-def encode(encoder: Encoder, batch: Batch, normalise: bool, dropouts: Dropouts, conv_gradient_scale: float) -> Encoded:
+def encode(
+    encoder: Encoder, batch: Batch, normalise: bool, dropouts: EncoderDropouts, conv_gradient_scale: float
+) -> Encoded:
     """Run an encoder over a batch whose targets hold what ``frame_tensors`` gives.
 
     Args:

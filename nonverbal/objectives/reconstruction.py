@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nonverbal.batch import Batch, Loss, Targets
+from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
 from nonverbal.errors import UserError
 from nonverbal.models import ssam
 from nonverbal.models.audio_mamba import (
@@ -29,7 +29,7 @@ from nonverbal.models.audio_mamba import (
     log_mel_of_windows,
     standardise,
 )
-from nonverbal.models.checkpoints.starting import Account
+from nonverbal.models.checkpoints.base import Account
 from nonverbal.models.scan_choice import Scan
 from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.base import Symptom
@@ -80,20 +80,20 @@ class SsamSettings:
 
 
 @dataclass(frozen=True)
-class PatchSampler:
+class PatchSampler(TargetSampler):
     """Draws of each row where its two seconds begin, and which patches are hidden."""
 
     mask_ratio: float
     loss: str
 
-    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Return ``starts`` ``(N,)`` int64, in frames, and ``mask`` ``(N, 250)`` bool."""
-        frames = lengths // HOP + 1
-        starts = (random.random(len(lengths)) * np.maximum(frames - FRAMES + 1, 1)).astype(np.int64)
+        frames, count = rows.lengths // HOP + 1, len(rows.lengths)
+        starts = (random.random(count) * np.maximum(frames - FRAMES + 1, 1)).astype(np.int64)
         hidden = round(self.mask_ratio * PATCHES)
-        mask = random.random((len(lengths), PATCHES)).argsort(1) < hidden
-        count = len(lengths) * (hidden if self.loss == "masked" else PATCHES)
-        return Targets(count, {"starts": torch.from_numpy(starts), "mask": torch.from_numpy(mask)})
+        mask = random.random((count, PATCHES)).argsort(1) < hidden
+        counted = hidden if self.loss == "masked" else PATCHES
+        return Targets(count * counted, {"starts": torch.from_numpy(starts), "mask": torch.from_numpy(mask)})
 
 
 class ReconstructionObjective(nn.Module):

@@ -5,10 +5,7 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any
 
-FROM_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1)
-
-ENDING = (signal.SIGINT, *FROM_SCHEDULERS)
-"""Signals that end a run."""
+from nonverbal.system import ENDING, FROM_SCHEDULERS
 
 
 class Interrupted(KeyboardInterrupt):

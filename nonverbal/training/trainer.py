@@ -100,21 +100,12 @@ FREE_SETTINGS = {
 """Settings that may differ when a run is continued: they change neither the weights nor which are best."""
 
 
-class BatchSource(Protocol):
-    """An iterable of batches that knows where the stream stands after each step."""
-
-    def __iter__(self) -> Iterator[Batch]: ...
-
-    def after(self, step: int) -> tuple[int, int]:
-        """Return the (epoch, micro-batch) at which the stream goes on after ``step``."""
-
-
 class TrainingData(Protocol):
     """Where batches come from."""
 
     batches_per_step: int
 
-    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> BatchSource:
+    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> Iterator[Batch]:
         """Return this process's micro-batches of ``steps``, from a position of the stream on."""
 
     def validation(self, rank: int, world: int) -> Iterable[Batch]:
@@ -166,12 +157,11 @@ class Trainer:
 
     def _train(self) -> None:
         steps = range(self.position.step, self.settings.steps)
-        source = self.data.training(steps, self.position.epoch, self.position.batch, self.rank, self.world)
-        # All have seen how much shared memory is free before anyone's workers, which iter starts, take of it.
+        batches = self.data.training(steps, self.position.epoch, self.position.batch, self.rank, self.world)
+        # All have seen how much shared memory is free before anyone's workers, which `next` starts, take of it.
         self.processes.wait()
         with Signals() as self.signals, self.report.running(steps.start), self._log(steps.start) as self.log:
             self.outcomes = Outcomes(self.position, self.log, self.report, self.settings.optimizer)
-            batches = iter(source)
             for step in steps:
                 started = time.perf_counter()
                 local = [next(batches) for _ in range(self.rank, self.data.batches_per_step, self.world)]
@@ -184,7 +174,7 @@ class Trainer:
                 self.outcomes.read(0 if self._is_row(step + 1) else self.late)
                 self.log.time(time.perf_counter() - started, waited, local)
                 self.position.step = step + 1
-                self.position.epoch, self.position.batch = source.after(step)
+                self.position.epoch, self.position.batch = local[0].after
                 self._after_step(local[0])
 
     def _step(self, step: int, batches: list[Batch], count: int) -> None:

@@ -11,8 +11,11 @@ import pytest
 import torch
 from tiny_runs import CLIPS, MAMBA, TINY, TORCHRUN, command_of, losses
 
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.batch import TargetSampler
+from nonverbal.data.batching.batches import ShardData, ShardDataset
 from nonverbal.data.batching.epochs import BatchSettings, MicroBatch, clip_table
+from nonverbal.data.batching.requests import Request
+from nonverbal.models import hubert
 from nonverbal.models.ssam import Architecture as Mamba
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
@@ -26,9 +29,9 @@ from nonverbal.training.trainer import Trainer, TrainerSettings
 
 pytestmark = pytest.mark.gpu
 
-SHAPE = Architecture(
-    **{name.rpartition(".")[2]: value for name, value in TINY.items() if name.startswith("wav2vec2.architecture.")}
-)
+SIZES = {name.rpartition(".")[2]: value for name, value in TINY.items() if name.startswith("wav2vec2.architecture.")}
+SHAPE = Architecture(**SIZES)
+HUBERT = hubert.Architecture(**{name: SIZES[name] for name in SIZES if hasattr(hubert.Architecture, name)})
 UNITS = 7
 
 
@@ -37,18 +40,18 @@ def objective_of(family, layer_drop=0.0, dropped=0.0):
     if family == "ssam":
         return build_ssam_objective(SsamSettings(architecture=Mamba(32, layers=2, state_size=5)), 0)
     if family == "hubert":
-        return build_hubert_objective(HubertSettings(architecture=SHAPE, dropouts=drops), UNITS, 0)
+        return build_hubert_objective(HubertSettings(architecture=HUBERT, dropouts=drops), UNITS, 0)
     return build_objective(Wav2Vec2Settings(architecture=SHAPE, dropouts=drops), 0)
 
 
-class WithUnits:
+class WithUnits(TargetSampler):
     """A target sampler that makes units up, for a folder of shards without any."""
 
     def __init__(self, sampler):
         self.sampler = sampler
 
-    def __call__(self, lengths, random):
-        targets = self.sampler(lengths, random)
+    def __call__(self, rows, random):
+        targets = self.sampler(rows, random)
         targets.tensors["units"] = torch.from_numpy(random.integers(UNITS, size=targets.tensors["mask"].shape))
         return targets
 

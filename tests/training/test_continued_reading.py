@@ -16,6 +16,7 @@ from nonverbal.errors import UserError
 from nonverbal.stages.pretraining import check_alike
 from nonverbal.training.signals import Interrupted
 from nonverbal.training.trainer import Trainer
+from pretrain import train
 
 
 def in_this_process(work, items, _):
@@ -28,11 +29,10 @@ def shards(make_shards):
 
 
 @pytest.fixture
-def pretrain(load_program, shards, monkeypatch):
+def pretrain(shards, monkeypatch):
     """Run ``nonverbal pretrain`` in this process; ``stop`` is the step in which a signal comes."""
     # Making the table does so too, and sums depend on it.
     torch.set_num_threads(1)
-    main = load_program("pretrain/train.py").main
 
     def run(out, stop=None):
         take = Trainer._step
@@ -44,7 +44,7 @@ def pretrain(load_program, shards, monkeypatch):
 
         with monkeypatch.context() as patched:
             patched.setattr(Trainer, "_step", take_and_signal)
-            main(command_of(shards.folder, out, *MAMBA, "trainer.workers=0")[2:])
+            train.main(command_of(shards.folder, out, *MAMBA, "trainer.workers=0")[2:])
 
     return run
 

@@ -402,12 +402,12 @@ def test_a_model_that_changes_without_a_gradient_is_refused(tmp_path, shards, mo
 def test_all_processes_have_seen_the_free_shared_memory_before_any_reads_ahead(tmp_path, shards, monkeypatch):
     trainer, order = trainer_of(tmp_path, shards), []
 
-    class Source:
-        def __iter__(self):
-            order.append("reads")
-            raise UserError("that is all")
+    def batches():
+        order.append("reads")
+        raise UserError("that is all")
+        yield
 
-    monkeypatch.setattr(trainer.data, "training", lambda *_: order.append("checks") or Source())
+    monkeypatch.setattr(trainer.data, "training", lambda *_: order.append("checks") or batches())
     monkeypatch.setattr(trainer.processes, "wait", lambda: order.append("waits"))
     with pytest.raises(UserError, match="that is all"):
         trainer.train()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nonverbal.batch import Batch
+from nonverbal.batch import Batch, Rows
 from nonverbal.models import selective_scan, ssam, wav2vec2
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives import contrastive, encoding, reconstruction
@@ -108,7 +108,7 @@ class Drawn:
     def batch(self, step, position):
         random = np.random.default_rng([step, position])
         lengths = np.array([16_000, 20_000, 24_000] if self.padded else [24_000] * 3)
-        targets = self.objective.target_sampler(lengths, random)
+        targets = self.objective.target_sampler(Rows(lengths), random)
         if isinstance(self.objective, clusters.HubertObjective):
             units = random.integers(UNITS, size=targets.tensors["mask"].shape)
             targets.tensors["units"] = torch.from_numpy(units)
@@ -117,16 +117,7 @@ class Drawn:
         return Batch(waveforms, torch.from_numpy(lengths), [], targets, 0, step, position, padded=self.padded)
 
     def training(self, steps, epoch, batch, rank, world):
-        data = self
-
-        class Stream:
-            def __iter__(self):
-                return (data.batch(step, position) for step in steps for position in (0, 1))
-
-            def after(self, step):
-                return 0, step
-
-        return Stream()
+        return (self.batch(step, position) for step in steps for position in (0, 1))
 
     def validation(self, rank, world):
         return []

@@ -17,12 +17,13 @@ from nonverbal.batch import Batch
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Objective
+from nonverbal.system import ENDING
 from nonverbal.training.precision import Chosen
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.signals import Interrupted
 from nonverbal.training.strategy import trained
-from nonverbal.training.trainer import BatchSource, Trainer, TrainerSettings, TrainingData
+from nonverbal.training.trainer import Trainer, TrainerSettings, TrainingData
 
 WARMING = 3
 """First updates that do not count, where at least as many follow: caches and allocators fill in them."""
@@ -122,23 +123,17 @@ class Clocked:
         self.waited: list[float] = []
         self.largest = 0
 
-    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> "Clocked":
-        """Begin the stream of micro-batches."""
-        self.source: BatchSource = self.data.training(steps, epoch, batch, rank, world)
-        return self
-
-    def after(self, step: int) -> tuple[int, int]:
-        """As the data that it holds."""
-        return self.source.after(step)
+    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> Iterator[Batch]:
+        """Return the stream of micro-batches."""
+        return self._clocked(self.data.training(steps, epoch, batch, rank, world))
 
     def validation(self, rank: int, world: int) -> Iterable[Batch]:
         """Return nothing: only updates are measured."""
         return ()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def _clocked(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Yield micro-batches; the first of an update is asked for when the update before it is done (GPU: queued)."""
         self.began()
-        batches = iter(self.source)
         while True:
             self._begin()
             for _ in range(self.batches_per_step):
@@ -172,8 +167,6 @@ class Clocked:
 class _SignalsEnd:
     """Signals end the block at once: nothing is there to be saved."""
 
-    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
     def __init__(self) -> None:
         self.ended = False
 
@@ -186,7 +179,7 @@ class _SignalsEnd:
 
     def listen(self) -> dict[signal.Signals, Any]:
         """Take over the signals. Returns what handled them before."""
-        return {number: signal.signal(number, self._end) for number in self.NUMBERS}
+        return {number: signal.signal(number, self._end) for number in ENDING}
 
     def _end(self, number: int, _: FrameType | None) -> None:
         # A second signal must not end the clearing up.

@@ -29,6 +29,7 @@ from nonverbal.data.preparing import prepare as prepare_module
 from nonverbal.data.preparing import scan as scan_module
 from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
 from nonverbal.errors import UserError
+from pretrain.prepare import with_corpora
 
 
 def samples(number, length=8000):
@@ -445,10 +446,9 @@ def test_braces_and_single_tars_name_tars(tmp_path, monkeypatch):
     assert ledger(tmp_path / "one") == {"1.tar/1.flac": ("kept", None)}
 
 
-def test_the_command_line_takes_braces_and_columns(tmp_path, load_program):
-    program = load_program("pretrain/prepare.py")
+def test_the_command_line_takes_braces_and_columns(tmp_path):
     argv = ["c=in/{000..127}.tar", "--corpora.c.columns.label=json.class", "--out", "x"]
-    loaded = config.load(PrepareConfig, program.with_corpora(argv), "nonverbal prepare", "")
+    loaded = config.load(PrepareConfig, with_corpora(argv), "nonverbal prepare", "")
     assert loaded.corpora == {"c": Source(Path("in/{000..127}.tar"), columns={"label": "json.class"})}
 
 

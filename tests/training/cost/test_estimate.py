@@ -24,6 +24,7 @@ from nonverbal.training.cost.timing import Clocked, Measured, measure
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.precision import Chosen
 from nonverbal.training.trainer import TrainerSettings
+from pretrain import plan
 
 PROGRAM = Path(__file__).parents[3] / "pretrain/plan.py"
 MEASURED = Measured(
@@ -226,13 +227,13 @@ def test_an_update_lasts_as_long_as_the_gpu_takes_for_it_and_nothing_waits_for_t
     assert [mark.waited_for for mark in clocked.marks] == [False] * 3 + [True]
 
 
-def test_a_plan_times_the_scan_that_is_asked_for_and_refuses_one_that_cannot_run(load_program, make_shards, tmp_path):
-    program, path = load_program("pretrain/plan.py"), tmp_path / "plan.json"
+def test_a_plan_times_the_scan_that_is_asked_for_and_refuses_one_that_cannot_run(make_shards, tmp_path):
+    path = tmp_path / "plan.json"
     command = tiny_command(make_shards(CLIPS).folder, tmp_path / "run", *MAMBA, "trainer.workers=0", "seconds=0.1")[2:]
-    program.main([*command, f"--json={path}", "--ssam.scan=PyTorch"])
+    plan.main([*command, f"--json={path}", "--ssam.scan=PyTorch"])
     assert json.loads(path.read_text())["measured"]["scan"] == "PyTorch"
     with pytest.raises(UserError, match="ssam.scan asks for Triton, which cannot compute scans on cpu"):
-        program.main([*command, "--ssam.scan=Triton"])
+        plan.main([*command, "--ssam.scan=Triton"])
 
 
 def test_measuring_trains_for_the_time_and_leaves_nothing(make_shards, tmp_path, monkeypatch):
@@ -324,11 +325,10 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, tmp_path):
         (["--network=0"], "--network must be above 0 Gb/s, but is 0"),
         (["--seconds=0"], "--seconds must be above 0, but is 0"),
         (["--json=nowhere/plan.json"], "--json: there is no folder nowhere; make it first"),
-        (["--gpu=4"], "unknown key 'gpu' in the command line; did you mean 'gpus'?"),
+        (["--gpu=4"], "unknown key 'gpu' on the command line; did you mean 'gpus'?"),
     ],
 )
-def test_errors_are_one_line_with_a_remedy(load_program, arguments, message):
-    program = load_program("pretrain/plan.py")
+def test_errors_are_one_line_with_a_remedy(arguments, message):
     with pytest.raises(UserError) as raised:
-        program.main(["--data=shards", *arguments])
+        plan.main(["--data=shards", *arguments])
     assert message in str(raised.value)

@@ -155,7 +155,8 @@ def theirs(shards: ShardFolder) -> Iterator[tuple[int, int]]:
 
 def synthetic_shards(folder: Path) -> ShardFolder:
     """Prepare a few hundred clips of 10 s of synthetic vocal sounds, with their table."""
-    from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+    from nonverbal.data.preparing.prepare import prepare
+    from nonverbal.data.preparing.settings import PrepareConfig, Source
     from nonverbal.data.synthetic import CLASSES, vocal_sound
 
     (folder / "sounds").mkdir()

@@ -153,8 +153,8 @@ def _clip(number: int, shard: int) -> Clip:
 
 def prepare(folder: Path) -> dict[str, dict[str, float]]:
     """Run ``nonverbal prepare`` on what is decoded already."""
-    from nonverbal.data.preparing.prepare import PrepareConfig, Source
     from nonverbal.data.preparing.prepare import prepare as run
+    from nonverbal.data.preparing.settings import PrepareConfig, Source
 
     measure = Measure()
     config = PrepareConfig(out=folder / "shards", corpora={"sounds": Source(folder / "sounds")}, processes=1)

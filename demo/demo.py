@@ -13,7 +13,8 @@ from pathlib import Path
 
 from nonverbal import cli, config
 from nonverbal.data.index import ShardFolder
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.data.synthetic import CLASSES, write_corpus
 from nonverbal.errors import UserError
 from nonverbal.evaluation.figures import plot_probes

@@ -22,7 +22,7 @@ from nonverbal.data.corpora import CATALOG
 from nonverbal.data.corpora.base import Corpus, Purpose
 from nonverbal.data.corpora.listing import there
 from nonverbal.data.preparing.check import check, counted, number, print_checked
-from nonverbal.data.preparing.prepare import available_processors
+from nonverbal.data.preparing.settings import available_processors
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
 from nonverbal.licences import in_words

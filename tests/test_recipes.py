@@ -12,7 +12,7 @@ import yaml
 from nonverbal import config
 from nonverbal.batch import Rows
 from nonverbal.data.batching.epochs import clip_table, training_epoch, validation_epoch
-from nonverbal.data.preparing.prepare import PrepareConfig
+from nonverbal.data.preparing.settings import PrepareConfig
 from nonverbal.models.audio_mamba import AudioMambaForPreTraining
 from nonverbal.models.ssam import Architecture, config_of
 from nonverbal.objectives.contrastive import build_objective

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from labelled import labelled_shards  # noqa: F401  (a fixture)
+from labelled_tones import labelled_shards  # noqa: F401  (a fixture)
 
 
 @pytest.fixture(params=["group", "layer"])

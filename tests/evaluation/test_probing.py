@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from labelled import tones
+from labelled_tones import tones
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from labelled import tones
+from labelled_tones import tones
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.tasks.contamination import by_authors, by_manifests

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
 import pytest
-from labelled import Sound, tones
+from labelled_tones import Sound, tones
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError

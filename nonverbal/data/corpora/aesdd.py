@@ -13,7 +13,9 @@ import re
 from pathlib import Path
 
 from nonverbal.data.corpora.attributes import by_parity
-from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip, file_name, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip
+from nonverbal.data.corpora.names import file_name
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms
 
 NAME = "aesdd"

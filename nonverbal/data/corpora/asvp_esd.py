@@ -26,7 +26,8 @@ from functools import partial
 from pathlib import Path
 
 from nonverbal.data.corpora.attributes import by_parity
-from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms
 
 NAME = "asvp-esd"

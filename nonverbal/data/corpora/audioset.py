@@ -21,19 +21,10 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import (
-    AUDIO,
-    Corpus,
-    Found,
-    Reading,
-    Skipped,
-    clip,
-    files,
-    read_by_name,
-    read_text,
-    readable,
-    tables_of,
-)
+from nonverbal.data.corpora.base import AUDIO, Corpus, Found, Reading, Skipped, clip
+from nonverbal.data.corpora.listing import files
+from nonverbal.data.corpora.names import readable
+from nonverbal.data.corpora.readers import read_by_name, read_text, tables_of
 from nonverbal.licences import Terms
 
 NAME = "audioset"

@@ -15,7 +15,8 @@ import re
 from pathlib import Path
 
 from nonverbal.data.corpora.attributes import by_parity
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, prefer, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import prefer, read_by_name
 from nonverbal.licences import spdx
 
 NAME = "cafe"

@@ -14,7 +14,8 @@ the speaker is unknown. There is no official split; the authors' five folds do n
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, prefer, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import prefer, read_by_name
 from nonverbal.licences import Terms
 
 NAME = "cnvve"

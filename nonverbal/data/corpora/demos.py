@@ -14,7 +14,8 @@ which: ``style`` tells them apart.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms
 
 NAME = "demos"

@@ -16,7 +16,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import spdx, strictest
 
 CLEANED = "donateacry"

@@ -16,18 +16,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import (
-    Corpus,
-    Found,
-    Reading,
-    above,
-    clip,
-    file_name,
-    matching,
-    read_by_name,
-    read_by_table,
-    read_table,
-)
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.names import file_name
+from nonverbal.data.corpora.readers import above, matching, read_by_name, read_by_table, read_table
 from nonverbal.licences import Terms
 
 NAME = "emodb"

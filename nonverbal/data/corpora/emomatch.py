@@ -16,7 +16,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, from_names
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms
 
 NAME = "emomatch"

@@ -10,7 +10,8 @@ gio-f2-b2.wav: emotion, speaker, sentence.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms, spdx, strictest
 
 NAME = "emovo"

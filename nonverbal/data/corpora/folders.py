@@ -5,8 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nonverbal.data.corpora.attributes import PREFIX, STANDARD, attribute_name, attributes_among
-from nonverbal.data.corpora.base import FIELDS, PACKED, Reading, Skipped, clip, files, is_audio, readable
+from nonverbal.data.corpora.base import FIELDS, Reading, Skipped, clip
+from nonverbal.data.corpora.listing import files
 from nonverbal.data.corpora.metadata import METADATA, read_tables
+from nonverbal.data.corpora.names import is_audio, readable
+from nonverbal.data.corpora.readers import PACKED
 from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError
 from nonverbal.text import shown

@@ -12,7 +12,8 @@ same sounds may be in them, in part cut or mixed.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import AUDIO, Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import AUDIO, Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms
 
 NAME = "freesound-babies"

@@ -13,7 +13,8 @@ pitch and the take are in the names.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import spdx
 
 NAME = "human-voice"

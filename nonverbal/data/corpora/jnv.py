@@ -14,7 +14,8 @@ speakers have the same names; whether they are the same people is unknown.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import spdx
 
 NAME = "jnv"

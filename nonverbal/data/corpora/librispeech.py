@@ -15,7 +15,8 @@ are folds of ten minutes, 1h is all six, and ten hours are 1h and 9h. The usual 
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import spdx
 
 NAME = "librispeech"

@@ -10,7 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from nonverbal.data.corpora.attributes import Attributes, attribute_name, attributes_among
-from nonverbal.data.corpora.base import FIELDS, is_audio, read_content
+from nonverbal.data.corpora.base import FIELDS
+from nonverbal.data.corpora.names import is_audio
+from nonverbal.data.corpora.readers import read_content
 from nonverbal.data.corpora.tables import WESTERN, as_number, as_text, decode, delimited, json_rows, stripped
 from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError

@@ -17,7 +17,8 @@ speakers of a session are held out together.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, matching, read_by_rows, read_text
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import matching, read_by_rows, read_text
 from nonverbal.licences import Terms
 
 NAME = "msp-improv"

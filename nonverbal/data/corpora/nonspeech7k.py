@@ -12,7 +12,8 @@ own, and it leaks: four of these recordings are on both sides. Freesound is one 
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_table
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_table
 from nonverbal.licences import spdx, strictest
 
 NAME = "nonspeech7k"

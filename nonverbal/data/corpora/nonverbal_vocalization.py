@@ -13,7 +13,8 @@ trial (``take``), and where and how it was recorded are attributes. There is no 
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import spdx
 
 NAME = "nonverbal-vocalization"

@@ -13,7 +13,8 @@ apart without it.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, prefer, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import prefer, read_by_name
 from nonverbal.licences import spdx
 
 NAME = "oreau"

@@ -13,7 +13,8 @@ It tells its labels by its background, so it is the recording.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_table
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_table
 from nonverbal.licences import spdx
 
 NAME = "recanvo"

@@ -14,7 +14,8 @@ the audio's name, and transcripts are not used.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms
 
 NAME = "shemo"

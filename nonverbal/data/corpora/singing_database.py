@@ -15,7 +15,8 @@ There are words: of the Chinese part the language is zh, of the Western part it 
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms
 
 NAME = "singing-database"

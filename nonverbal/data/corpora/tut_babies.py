@@ -17,7 +17,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, file_name, read_by_name, read_text, tables_of
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.names import file_name
+from nonverbal.data.corpora.readers import read_by_name, read_text, tables_of
 from nonverbal.licences import Terms
 from nonverbal.text import LINE_END
 

@@ -10,7 +10,8 @@ core_set holds 480 of the same files under the same names. One that is in the fu
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, prefer, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import prefer, read_by_name
 from nonverbal.licences import Terms, spdx, strictest
 
 NAME = "vivae"

@@ -15,17 +15,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import (
-    Corpus,
-    Found,
-    Reading,
-    clip,
-    file_name,
-    prefer,
-    read_by_name,
-    read_json,
-    tables_of,
-)
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.names import file_name
+from nonverbal.data.corpora.readers import prefer, read_by_name, read_json, tables_of
 from nonverbal.errors import UserError
 from nonverbal.licences import spdx
 

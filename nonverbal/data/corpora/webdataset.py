@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from nonverbal.data.corpora.base import FIELDS, Found, Reading, Skipped, clip, files, is_audio, leaves
-from nonverbal.data.corpora.listing import HIDDEN
+from nonverbal.data.corpora.base import FIELDS, Found, Reading, Skipped, clip
+from nonverbal.data.corpora.listing import HIDDEN, files, leaves
 from nonverbal.data.corpora.metadata import SPLITS
-from nonverbal.data.corpora.names import hidden
+from nonverbal.data.corpora.names import hidden, is_audio
 from nonverbal.data.corpora.samples import Places, Sample, Uses, places_of, unread
 from nonverbal.data.reading import tars
 from nonverbal.errors import UserError

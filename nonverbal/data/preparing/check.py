@@ -13,7 +13,8 @@ from rich.table import Table
 
 from nonverbal.data.corpora import read
 from nonverbal.data.corpora.attributes import summary
-from nonverbal.data.corpora.base import Corpus, Count, Found, Skipped, is_audio
+from nonverbal.data.corpora.base import Corpus, Count, Found, Skipped
+from nonverbal.data.corpora.names import is_audio
 from nonverbal.data.preparing.scan import load_from
 from nonverbal.data.progress import progress
 from nonverbal.data.reading.audio import AudioProblem

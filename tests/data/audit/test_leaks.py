@@ -12,7 +12,8 @@ from nonverbal import cli, config
 from nonverbal.data.audit.leaks import audit
 from nonverbal.data.index import open_shards
 from nonverbal.data.manifest import read_manifest
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.errors import UserError
 
 KINDS = ["samples", "recording", "speaker", "sound"]

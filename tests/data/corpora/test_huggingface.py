@@ -12,7 +12,8 @@ import soundfile
 from nonverbal import config
 from nonverbal.data.corpora import huggingface
 from nonverbal.data.corpora.huggingface import Origin, copy_dataset
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.errors import UserError
 
 datasets = pytest.importorskip("datasets")

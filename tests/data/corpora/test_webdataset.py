@@ -27,7 +27,8 @@ from nonverbal.data.corpora.webdataset import named_tars
 from nonverbal.data.manifest import read_manifest
 from nonverbal.data.preparing import prepare as prepare_module
 from nonverbal.data.preparing import scan as scan_module
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.errors import UserError
 from pretrain.prepare import with_corpora
 

@@ -30,7 +30,8 @@ from nonverbal.data.preparing import prepare as prepare_module
 from nonverbal.data.preparing import scan as scan_module
 from nonverbal.data.preparing import shards as shards_module
 from nonverbal.data.preparing.ledger import read_summaries
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.data.preparing.shards import verify
 from nonverbal.errors import UserError
 from pretrain.prepare import main, with_corpora

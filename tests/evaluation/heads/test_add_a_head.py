@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from labelled import tones
+from labelled_tones import tones
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.evaluation.heads import HEADS

@@ -12,7 +12,8 @@ from nonverbal.data.corpora import CATALOG
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.manifest import as_row, read_manifest, write_manifest
 from nonverbal.data.preparing.check import check
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.errors import UserError
 
 SAID = {"sex": "female", "age": 3, "room": "kitchen"}

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +6,7 @@ import numpy as np
 import pytest
 from labelled_tones import tones
 
+from evaluate import probe
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
 from nonverbal.evaluation.probing import compare, leak_statuses
@@ -15,7 +14,6 @@ from nonverbal.tasks.scores import read_scores
 from nonverbal.tasks.task import make_task
 
 Make = Callable[..., ShardFolder]
-PROBE = Path(__file__).parents[2] / "evaluate" / "probe.py"
 
 
 def test_encoders_are_scored_on_the_same_folds(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
@@ -90,26 +88,28 @@ def test_each_encoder_has_a_leak_status_of_its_own(labelled_shards: Make) -> Non
     ]
 
 
-def test_the_probe_program(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
+def test_the_probe_program(
+    labelled_shards: Make, encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shards, out = labelled_shards(tones()), tmp_path / "out"
 
-    def probe(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(PROBE), "--data", str(shards.folder), "--out", str(out), *arguments]
-        return subprocess.run(
-            [*command, "--cache", str(tmp_path / "cache")], capture_output=True, text=True, check=False
-        )
+    def said(*arguments: str) -> str:
+        folders = ["--data", str(shards.folder), "--out", str(out), "--cache", str(tmp_path / "cache")]
+        probe.main([*folders, *arguments])
+        return capsys.readouterr().out
 
     manifest = str(shards.folder / "manifest.jsonl")
-    first = probe("--encoders", "logmel", str(encoder_folder), "--folds", "3", "--pretraining", manifest)
-    assert first.returncode == 0, first.stderr
-    for words in ("speaker-disjoint 3-fold, stratified", "transductive", "1.000±.000", "scores.jsonl"):
-        assert words in first.stdout
-    second = probe("--encoders", "logmel", "--folds", "leave-one-out", "--labels", "low,high")
-    assert "leave one speaker out" in second.stdout
+    first = said("--encoders", "logmel", str(encoder_folder), "--folds", "3", "--pretraining", manifest)
+    for words in ("speaker-disjoint 3-fold, stratified", "transductive", "1.000±.000", "scores.jsonl", "-layers.png"):
+        assert words in first
+    second = said("--encoders", "logmel", "--folds", "leave-one-out", "--labels", "low,high")
+    assert "leave one speaker out" in second
+    assert "-layers.png" not in second
     assert len(read_scores(out / "scores.jsonl")) == 2 * 3 + 6
+    merged = said("--encoders", "logmel", "--folds", "3", "--labels.high", "shrill")
+    assert "high counts as shrill" in " ".join(merged.split())
     figures = list(out.glob("*.png"))
     assert len(figures) == 3  # two protocols, and the layers of the encoder that has several
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in figures)
-    wrong = probe("--encoders", "logmel", "--labels", "loud")
-    assert wrong.returncode == 2
-    assert wrong.stderr.splitlines()[-1].startswith("nonverbal: no clip in")
+    with pytest.raises(UserError, match=r"no clip in .* is labelled 'loud'"):
+        said("--encoders", "logmel", "--labels", "loud")

@@ -17,8 +17,9 @@ from nonverbal.training.launching.launch import launch
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.settings import FREE_SETTINGS
 from nonverbal.training.signals import Interrupted, ignore_schedulers
-from nonverbal.training.trainer import FREE_SETTINGS, Trainer
+from nonverbal.training.trainer import Trainer
 
 
 def main(argv: list[str]) -> None:
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> None:
             trainer.report.say(f"peak learning rate: {rate.lr:g}, for {rate.lr_clips} clips a step")
         if scan is not None:
             trainer.report.say(f"selective scan: {scan}")
-        say_start(getattr(objective, "account", None), trainer.report)
+        say_start(objective.account, trainer.report)
         try:
             trainer.train()
         except Interrupted:

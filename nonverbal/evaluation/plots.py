@@ -3,46 +3,38 @@
 from pathlib import Path
 from typing import Any
 
+from nonverbal.curves import Panel, read_panels
 from nonverbal.errors import UserError
 from nonverbal.files import json_lines
 
 TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
 
-PANELS = (
-    ("loss", "loss per target"),
-    ("accuracy", "accuracy (share of targets)"),
-    ("perplexity", "perplexity (codes or units in use)"),
-    ("masked_error", "error of hidden patches (mean square)"),
-    ("visible_error", "error of visible patches (mean square)"),
-    ("lr", "learning rate"),
-)
-"""Metric and axis label. A metric that a run did not measure has no panel."""
-
-BASELINES = {"accuracy": ("chance", "chance (train)"), "masked_error": ("mean_error", "the clip's mean (train)")}
-"""Metric to the one that is drawn beside it, and what that is called."""
-
 
 def plot_training(metrics: Path, figure: Path) -> None:
-    """Draw the curves of a run's ``metrics.jsonl`` to a PNG: ``PANELS``, where they were measured.
+    """Draw the curves of a run's ``metrics.jsonl`` to a PNG: the panels of its ``curves.json``, where they were measured.
+
+    In a folder without that file, as of older runs, every metric is drawn under its own name.
 
     Raises:
-        UserError: the file cannot be read, or holds no row of training.
+        UserError: a file cannot be read, or there is no row of training.
     """
     from matplotlib.figure import Figure
 
     rows = read_metrics(metrics)
-    panels = [(name, label) for name, label in PANELS if any(name in row for row in rows)]
+    known = read_panels(metrics.parent)
+    panels = _every_metric(rows) if known is None else known
+    panels = [panel for panel in panels if any(panel.metric in row for row in rows)]
     columns = min(2, len(panels))
     height = -(-len(panels) // columns)
     canvas = Figure(figsize=(5.5 * columns, 3.6 * height), layout="constrained")
-    for axes, (name, label) in zip(canvas.subplots(height, columns, squeeze=False).flat, panels, strict=False):
-        _curves(axes, rows, name)
-        axes.set(xlabel="optimizer step", ylabel=label)
+    for axes, panel in zip(canvas.subplots(height, columns, squeeze=False).flat, panels, strict=False):
+        _curves(axes, rows, panel)
+        axes.set(xlabel="optimizer step", ylabel=panel.label)
         axes.grid(alpha=0.25)
-        if name != "loss":
+        if panel.from_zero:
             axes.set_ylim(bottom=0)
-        if name == "lr":
-            axes.ticklabel_format(axis="y", scilimits=(0, 0))
+        # What is small, as learning rates are, with its power of ten over the axis.
+        axes.ticklabel_format(axis="y", scilimits=(-2, 4))
         if len(axes.get_lines()) > 1:
             axes.legend(frameon=False, fontsize="small")
     for axes in canvas.axes[len(panels) :]:
@@ -65,17 +57,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _curves(axes: Any, rows: list[dict[str, Any]], name: str) -> None:
-    train = [row for row in rows if row.get("kind") == "train" and name in row]
-    validation = [row for row in rows if row.get("kind") == "validation" and name in row]
+def _every_metric(rows: list[dict[str, Any]]) -> list[Panel]:
+    """Return a panel for each metric of training and validation as a whole, in the order in which they are written."""
+    # Names with a dot are of a part: a corpus, a band.
+    names = dict.fromkeys(name for row in rows for name in row if "." not in name)
+    return [Panel(name, name, from_zero=False) for name in names if name not in ("kind", "step")]
+
+
+def _curves(axes: Any, rows: list[dict[str, Any]], panel: Panel) -> None:
+    train = [row for row in rows if row.get("kind") == "train" and panel.metric in row]
+    validation = [row for row in rows if row.get("kind") == "validation" and panel.metric in row]
     if train:
-        axes.plot(_column(train, "step"), _column(train, name), color=TRAIN, linewidth=1.3, label="train")
+        axes.plot(_column(train, "step"), _column(train, panel.metric), color=TRAIN, linewidth=1.3, label="train")
     if validation:
-        steps, values = _column(validation, "step"), _column(validation, name)
+        steps, values = _column(validation, "step"), _column(validation, panel.metric)
         axes.plot(steps, values, color=VALIDATION, marker="o", markersize=3, linewidth=1.3, label="validation")
-    baseline, called = BASELINES.get(name, ("", ""))
-    if known := [row for row in train if baseline in row]:
-        axes.plot(_column(known, "step"), _column(known, baseline), color=MUTED, linestyle="--", label=called)
+    if panel.baseline is not None and (known := [row for row in train if panel.baseline in row]):
+        steps, values = _column(known, "step"), _column(known, panel.baseline)
+        axes.plot(steps, values, color=MUTED, linestyle="--", label=panel.caption)
 
 
 def _column(rows: list[dict[str, Any]], name: str) -> list[float]:

@@ -1,7 +1,6 @@
 """HuBERT: the encoder of wav2vec 2.0, pretrained by telling masked frames' units (Hsu et al., 2021)."""
 
 from collections.abc import Iterable
-from typing import cast
 
 from nonverbal.data.batching.unit_targets import UnitSampler
 from nonverbal.data.batching.units import open_units
@@ -9,7 +8,6 @@ from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
 from nonverbal.families import wav2vec2
 from nonverbal.families.base import Family, Pretraining
-from nonverbal.objectives.base import Objective
 from nonverbal.objectives.unit_prediction import HubertSettings, build_hubert_objective
 
 
@@ -22,7 +20,7 @@ def build(settings: HubertSettings, folders: list[ShardFolder], seed: int, begun
     if settings.units is None:
         raise UserError("HuBERT learns units: make them with nonverbal cluster, and name their folder: --hubert.units")
     units = open_units(settings.units)
-    objective = cast(Objective, build_hubert_objective(settings, units.clusters, seed))
+    objective = build_hubert_objective(settings, units.clusters, seed)
     sampler = UnitSampler(objective.target_sampler, [units.units(folder) for folder in folders])
     return Pretraining(objective, sampler, {str(units.folder): units.sha256})
 

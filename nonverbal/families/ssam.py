@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import nn
@@ -28,7 +27,7 @@ from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objecti
 
 def build(settings: SsamSettings, folders: list[ShardFolder], seed: int, begun: Iterable[str] | None) -> Pretraining:
     """Two seconds of a row are read alone where the shards have a table of log-mel statistics, else whole rows."""
-    objective = cast(Objective, build_ssam_objective(settings, seed))
+    objective = build_ssam_objective(settings, seed)
     reading = spectra(folders, begun)
     return Pretraining(objective, reading.sampler(objective.target_sampler), reading.contents, reading.note)
 
@@ -65,7 +64,7 @@ def remarks(source: Checkpoint, result: Checkpoint) -> list[str]:
 
 def use_scan(objective: Objective, settings: SsamSettings, device: torch.device) -> str | None:
     """Compute scans by ``settings.scan``."""
-    return ssam.use_scan(cast(nn.Module, objective), settings.scan, device)
+    return ssam.use_scan(objective, settings.scan, device)
 
 
 ENCODERS = Encoders(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,6 @@ from nonverbal.models.checkpoints.hugging_face import load
 from nonverbal.models.checkpoints.reading import read_checkpoint
 from nonverbal.models.checkpoints.weight_names import FIRST
 from nonverbal.models.wav2vec2 import export
-from nonverbal.objectives.base import Objective
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 
 PREFIX = "wav2vec2."
@@ -31,7 +30,7 @@ def build(
     settings: Wav2Vec2Settings, folders: list[ShardFolder], seed: int, begun: Iterable[str] | None
 ) -> Pretraining:
     """Nothing is read besides the shards."""
-    objective = cast(Objective, build_objective(settings, seed))
+    objective = build_objective(settings, seed)
     return Pretraining(objective, objective.target_sampler)
 
 

@@ -14,20 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Wav2Vec2ForPreTraining
 
 from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
+from nonverbal.curves import Panel
 from nonverbal.errors import UserError
 from nonverbal.models import wav2vec2
-from nonverbal.models.checkpoints.base import Account
 from nonverbal.models.checkpoints.starting import start_from
 from nonverbal.models.functional import dropout
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
-from nonverbal.objectives.base import Symptom
-from nonverbal.objectives.encoding import encode, masked_frames
+from nonverbal.objectives.base import Objective, Symptom
+from nonverbal.objectives.encoding import encode, encoder_part, masked_frames
 from nonverbal.objectives.masking import draw_negatives, frame_tensors, span_mask
-from nonverbal.objectives.parts import Part, encoder_part
+from nonverbal.objectives.parts import Part
 from nonverbal.paths import PathOrName
 
 COLLAPSED = 0.03
@@ -133,8 +133,15 @@ class Codes:
     """``(G, V)``, the mean softmax over the frames."""
 
 
-class Wav2Vec2Objective(nn.Module):
+class Wav2Vec2Objective(Objective):
     """A wav2vec 2.0 model and its loss. Its gradient is that of a sum over the masked frames."""
+
+    shown = ("loss {loss:.3f}", "accuracy {accuracy:.3f} (chance {chance:.3f})", "perplexity {perplexity:.1f}")
+    panels = (
+        *Objective.panels,
+        Panel("accuracy", "accuracy (share of targets)", "chance", "chance (train)"),
+        Panel("perplexity", "perplexity (codes in use)"),
+    )
 
     def __init__(self, settings: Wav2Vec2Settings, model: Wav2Vec2ForPreTraining, normalise: bool) -> None:
         super().__init__()
@@ -146,7 +153,6 @@ class Wav2Vec2Objective(nn.Module):
         )
         self.symptoms = symptoms(config.num_codevector_groups, config.num_codevectors_per_group)
         self.warm_steps = settings.warm_quantiser_steps
-        self.account: Account | None = None
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over its masked frames."""

@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from transformers import HubertModel
 
 from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
+from nonverbal.curves import Panel
 from nonverbal.data.batching.units import HOP, WINDOW
 from nonverbal.errors import UserError
 from nonverbal.models import hubert, wav2vec2
-from nonverbal.models.checkpoints.base import Account
 from nonverbal.models.checkpoints.starting import hubert_from
 from nonverbal.models.hubert import Architecture
 from nonverbal.models.wav2vec2 import EncoderDropouts
-from nonverbal.objectives.base import Symptom
-from nonverbal.objectives.encoding import encode, masked_frames
+from nonverbal.objectives.base import Objective, Symptom
+from nonverbal.objectives.encoding import encode, encoder_part, masked_frames
 from nonverbal.objectives.masking import frame_tensors, span_mask
-from nonverbal.objectives.parts import Part, encoder_part
+from nonverbal.objectives.parts import Part
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, torch_seed
 
@@ -95,8 +95,15 @@ class MaskSampler(TargetSampler):
         return Targets(count=int(mask.sum()), tensors=frame_tensors(mask, frames))
 
 
-class HubertObjective(nn.Module):
+class HubertObjective(Objective):
     """A HuBERT encoder, an embedding of each unit, and the loss. Its gradient is that of a sum over masked frames."""
+
+    shown = ("loss {loss:.3f}", "accuracy {accuracy:.3f} (chance {chance:.3f})", "perplexity {perplexity:.1f}")
+    panels = (
+        *Objective.panels,
+        Panel("accuracy", "accuracy (share of targets)", "chance", "chance (train)"),
+        Panel("perplexity", "perplexity (units in use)"),
+    )
 
     def __init__(self, settings: HubertSettings, encoder: HubertModel, normalise: bool, units: int, seed: int) -> None:
         super().__init__()
@@ -111,8 +118,6 @@ class HubertObjective(nn.Module):
             objective.mask_probability, objective.mask_length, tuple(config.conv_kernel), tuple(config.conv_stride)
         )
         self.symptoms = SYMPTOMS
-        self.account: Account | None = None
-        self.warm_steps = 0
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over its masked frames."""

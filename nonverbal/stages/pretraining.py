@@ -17,7 +17,7 @@ from nonverbal.families import FAMILIES
 from nonverbal.families.base import Family
 from nonverbal.objectives.base import Objective
 from nonverbal.training.processes import Processes
-from nonverbal.training.trainer import TrainerSettings
+from nonverbal.training.settings import TrainerSettings
 
 T = TypeVar("T")
 

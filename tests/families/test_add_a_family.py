@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluate.compare import CompareConfig, with_encoders
 from evaluate.compare import main as compare
+from evaluate.probe import ProbeConfig
+from nonverbal import config
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_encoder
 from nonverbal.families import FAMILIES, base, read_any, recognised
 from nonverbal.models.checkpoints import hugging_face
 from nonverbal.stages import pretraining
 from pretrain import train
+from pretrain.convert import ConvertConfig, with_source
 from pretrain.convert import main as convert
 
 PAGE = (Path(__file__).parents[2] / "docs/add-a-family.md").read_text(encoding="utf-8")
@@ -131,6 +135,20 @@ def test_programs_know_its_settings(ripple, capsys):
     assert "A Ripple and its objective" in shown
     assert "Share of a row's windows that are hidden" in shown
     assert "{wav2vec2,hubert,ssam,ripple}" in shown
+
+
+def test_the_pages_commands_are_understood(ripple):
+    lines = re.findall(r"^nonverbal (\w+) (.*?)(?: +#.*)?$", PAGE, re.MULTILINE)
+    assert [command for command, _ in lines] == ["pretrain", "pretrain", "compare", "probe", "convert"]
+    programs = {
+        "pretrain": (train.PretrainConfig, list),
+        "compare": (CompareConfig, with_encoders),
+        "probe": (ProbeConfig, list),
+        "convert": (ConvertConfig, with_source),
+    }
+    for command, line in lines:
+        settings, keyed = programs[command]
+        config.load(settings, keyed(line.split()), f"nonverbal {command}", "")
 
 
 def first_column(*titles):

@@ -35,15 +35,14 @@ def pretrain(shards, monkeypatch):
     torch.set_num_threads(1)
 
     def run(out, stop=None):
-        take = Trainer._step
-
-        def take_and_signal(self, step, *rest):
-            take(self, step, *rest)
-            if step + 1 == stop:
-                os.kill(os.getpid(), signal.SIGTERM)
+        class Stopping(Trainer):
+            def take(self, step, *rest):
+                super().take(step, *rest)
+                if step + 1 == stop:
+                    os.kill(os.getpid(), signal.SIGTERM)
 
         with monkeypatch.context() as patched:
-            patched.setattr(Trainer, "_step", take_and_signal)
+            patched.setattr(train, "Trainer", Stopping)
             train.main(command_of(shards.folder, out, *MAMBA, "trainer.workers=0")[2:])
 
     return run

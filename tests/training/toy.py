@@ -9,6 +9,7 @@ from torch import nn
 from nonverbal.batch import Loss, Targets, TargetSampler
 from nonverbal.data.batching.batches import ShardData
 from nonverbal.data.batching.epochs import BatchSettings
+from nonverbal.objectives.base import Objective
 from nonverbal.seeding import Stream, generator
 
 
@@ -20,11 +21,10 @@ class ThreeFrames(TargetSampler):
         return Targets(count=len(rows.lengths) * 3, tensors={"frames": torch.from_numpy(drawn)})
 
 
-class ToyObjective(nn.Module):
+class ToyObjective(Objective):
     """Predicts three drawn frames of a waveform from the frame before, with dropout and layer drop."""
 
     target_sampler = ThreeFrames()
-    symptoms = ()
 
     def __init__(self, spoil=frozenset()):
         super().__init__()

@@ -20,10 +20,11 @@ from nonverbal.errors import UserError
 from nonverbal.training.communication import communication
 from nonverbal.training.cost.cost_table import figures, print_cost
 from nonverbal.training.cost.estimate import Audio, CorpusPasses, Shares, audio_of, cautions, estimate, refusals
-from nonverbal.training.cost.timing import Clocked, Measured, measure
+from nonverbal.training.cost.timing import Clock, Measured, measure
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.precision import Chosen
-from nonverbal.training.trainer import TrainerSettings
+from nonverbal.training.settings import TrainerSettings
+from nonverbal.training.trainer import Step
 from pretrain import plan
 
 PROGRAM = Path(__file__).parents[3] / "pretrain/plan.py"
@@ -183,12 +184,26 @@ def test_the_table_and_the_figures(capsys):
     assert (data["measured"]["mean"], data["measured"]["spread"]) == (2.0, 1.0)
 
 
-def test_first_updates_do_not_count(make_shards):
-    clocked = Clocked(toy_data(make_shards(CLIPS)), 1.0)
-    clocked.begun, clocked.waited = [0.0, 9.0, 10.0, 12.0], [5.0, 0.5, 0.25]
-    assert clocked.counted() == ([1.0, 2.0], 0.25)
-    clocked.begun, clocked.waited = [0.0, 9.0, 18.0, 27.0, *range(28, 32)], [5.0] * 3 + [0.5] * 4
-    assert clocked.counted() == ([1.0] * 4, 0.5)
+def test_first_updates_do_not_count(monkeypatch):
+    def counted(ended, waited):
+        monkeypatch.setattr(time, "perf_counter", iter(ended).__next__)
+        clock = Clock(on_gpu=False)
+        for number, seconds in enumerate(waited):
+            clock.add(Step(number + 1, 0.0, seconds, 100))
+        return clock.counted()
+
+    assert counted([9.0, 10.0, 12.0], [5.0, 0.5, 0.25]) == ([1.0, 2.0], 0.25)
+    assert counted([9.0, 18.0, 27.0, *range(28, 32)], [5.0] * 3 + [0.5] * 4) == ([1.0] * 4, 0.5)
+
+
+def test_updates_are_timed_until_enough_are(monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", iter([50.0, 51.0, 52.0, 53.0]).__next__)
+    clock, enough = Clock(on_gpu=False), []
+    for number in range(1, 5):
+        clock.add(Step(number, 0.0, 0.0, 100 * number % 400))
+        enough.append((clock.enough(0.1), clock.enough(2.5)))
+    assert enough == [(False, False), (False, False), (True, False), (True, True)]
+    assert clock.largest == 300
 
 
 class GpuMark:
@@ -211,20 +226,17 @@ class GpuMark:
         return end.at - self.at
 
 
-def test_an_update_lasts_as_long_as_the_gpu_takes_for_it_and_nothing_waits_for_that(make_shards, monkeypatch):
-    clocked = Clocked(toy_data(make_shards(CLIPS)), 1000.0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+def test_an_update_lasts_as_long_as_the_gpu_takes_for_it_and_nothing_waits_for_that(monkeypatch):
+    clock = Clock(on_gpu=True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: pytest.fail("the host waits for the GPU"))
     monkeypatch.setattr(torch.cuda, "Event", GpuMark)
-    for _ in range(4):
-        clocked._begin()
-    clocked.waited = [0.0, 0.01, 0.02, 0.0]
-    assert clocked.begun[-1] - clocked.begun[0] < 0.15
-    assert not any(mark.waited_for for mark in clocked.marks)
-    seconds, waiting = clocked.counted()
+    for number, waited in enumerate([0.0, 0.01, 0.02]):
+        clock.add(Step(number + 1, 0.0, waited, 100))
+    assert not any(mark.waited_for for mark in clock.marks)
+    seconds, waiting = clock.counted()
     assert seconds == [0.05, 0.05]
     assert waiting == pytest.approx(0.03 / 0.1)
-    assert [mark.waited_for for mark in clocked.marks] == [False] * 3 + [True]
+    assert [mark.waited_for for mark in clock.marks] == [False] * 2 + [True]
 
 
 def test_a_plan_times_the_scan_that_is_asked_for_and_refuses_one_that_cannot_run(make_shards, tmp_path):

@@ -19,6 +19,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_encoder
 from nonverbal.families import FAMILIES, base, read_any, recognised
 from nonverbal.models.checkpoints import hugging_face
+from nonverbal.objectives.base import Objective
 from nonverbal.stages import pretraining
 from pretrain import train
 from pretrain.convert import ConvertConfig, with_source
@@ -162,4 +163,6 @@ def test_the_page_names_every_field_and_helpers_that_are_there():
     assert first_column("## What a family says") == {field.name for field in fields(base.Family)}
     assert first_column("`build` returns") == {field.name for field in fields(base.Pretraining)}
     assert first_column("## What a kind of encoder says") == {field.name for field in fields(base.Encoders)}
+    annotated = set(Objective.__annotations__) | {"forward", "finish", "part", "export"}
+    assert first_column("An objective is a") == annotated
     assert {"load", "check_whole"} <= first_column("A reader has little") <= set(vars(hugging_face))

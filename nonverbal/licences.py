@@ -4,6 +4,7 @@ No legal advice: the fields say what a licence's text says, for tables, filters 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 PERMISSIONS = ("commercial", "derivatives", "redistribution", "models")
 """Fields of ``Terms`` that say what is allowed."""
@@ -106,12 +107,11 @@ def strictest(*readings: Terms, disputed: bool = False) -> Terms:
     first, *rest = readings
     combined = first
     for other in rest:
-        allowed = {name: _every(getattr(combined, name), getattr(other, name)) for name in PERMISSIONS}
-        asked = {name: _any(getattr(combined, name), getattr(other, name)) for name in DUTIES}
+        changes: dict[str, Any] = {name: _every(getattr(combined, name), getattr(other, name)) for name in PERMISSIONS}
+        changes |= {name: _any(getattr(combined, name), getattr(other, name)) for name in DUTIES}
         combined = replace(
             combined,
-            **allowed,
-            **asked,
+            **changes,
             source="; ".join(dict.fromkeys((combined.source, other.source))),
             verified=combined.verified and other.verified,
             remark="; ".join(part for part in dict.fromkeys((combined.remark, other.remark)) if part),

@@ -352,3 +352,38 @@ def test_help_prints_the_docstrings(capsys):
         load("--help")
     assert raised.value.code == 0
     assert "Peak learning rate." in capsys.readouterr().out
+
+
+@dataclass
+class Mixed:
+    """Settings that take a list, a table or a text."""
+
+    labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
+    """Classes, a map of labels to them, or its name."""
+
+
+@pytest.mark.parametrize(
+    ("argv", "labels"),
+    [
+        ([], []),
+        (["--labels", "a,b"], ["a", "b"]),
+        (["--labels", "a", "7"], ["a", "7"]),
+        (["--labels", "a"], ["a"]),
+        (["--labels.a", "b", "--labels.c", "null"], {"a": "b", "c": None}),
+        (['--labels={"a": "b", "*": null}'], {"a": "b", "*": None}),
+    ],
+)
+def test_a_setting_may_take_a_list_or_a_table(argv, labels):
+    assert config.load(Mixed, argv, "program", "what it does").labels == labels
+
+
+@pytest.mark.parametrize(
+    ("recipe", "labels"),
+    [("[a, b]", ["a", "b"]), ("{a: b, c: null}", {"a": "b", "c": None}), ("four-emotions", "four-emotions")],
+)
+def test_a_recipe_may_hold_a_list_or_a_table(tmp_path, recipe, labels):
+    (tmp_path / "r.yaml").write_text(f"labels: {recipe}\n")
+    loaded = config.load(Mixed, [str(tmp_path / "r.yaml")], "program", "what it does")
+    assert loaded.labels == labels
+    (tmp_path / "again.yaml").write_text(config.dump(loaded))
+    assert config.load(Mixed, [str(tmp_path / "again.yaml")], "program", "what it does") == loaded

@@ -11,7 +11,7 @@ TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
 
 
 def plot_training(metrics: Path, figure: Path) -> None:
-    """Draw the curves of a run's ``metrics.jsonl`` to a PNG: the panels of its ``curves.json``, where they were measured.
+    """Draw the curves of a run's ``metrics.jsonl`` to a PNG: the panels of its ``curves.json`` that were measured.
 
     In a folder without that file, as of older runs, every metric is drawn under its own name.
 

@@ -11,7 +11,8 @@ from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.encoders import INITIALISED, FrameEncoder, check_encoder, load_encoder
 from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.heads.base import Pooled
-from nonverbal.tasks.contamination import HELD_OUT, by_manifests
+from nonverbal.public_checkpoints import heard
+from nonverbal.tasks.contamination import HELD_OUT, by_authors, by_manifests
 from nonverbal.tasks.scores import Score, write_predictions, write_scores
 from nonverbal.tasks.task import Task
 from nonverbal.text import slug
@@ -54,16 +55,20 @@ def compare(
 
 
 def leak_statuses(clips: Sequence[Clip], encoders: Sequence[str], manifests: Sequence[Path]) -> list[str]:
-    """Return for each encoder whether it has heard the clips, by the strongest evidence that there is.
+    """Return for each encoder whether it has heard the clips.
 
-    Log-mel bands and random weights have heard nothing; the manifests count for all other encoders.
+    Log-mel bands and random weights have heard nothing. Of a public checkpoint counts what its authors say of it, where
+    that is known to be all; the manifests count for all other encoders.
     """
     ours = by_manifests(clips, manifests)
-    return [_leak_status(source, ours) for source in encoders]
+    return [_leak_status(clips, source, ours) for source in encoders]
 
 
-def _leak_status(source: str, ours: str) -> str:
-    return HELD_OUT if source == "logmel" or source.startswith(INITIALISED) else ours
+def _leak_status(clips: Sequence[Clip], source: str, ours: str) -> str:
+    if source == "logmel" or source.startswith(INITIALISED):
+        return HELD_OUT
+    corpora = heard(source)
+    return ours if corpora is None else by_authors(clips, corpora)
 
 
 def _probe(task: Task, name: str, embeddings: Pooled, seed: int, head: str) -> list[FoldResult]:

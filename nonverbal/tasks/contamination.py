@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nonverbal.data.manifest import Clip, read_manifest
+from nonverbal.public_checkpoints import DRAWN_FROM
 
 HELD_OUT, TRANSDUCTIVE, UNKNOWN = "held out", "transductive", "unknown"
 """None of the clips was heard in pretraining; some were, without their labels; nobody can say."""
 
 BY_AUTHORS = " (by its authors)"
-"""After a status that rests on what a model's authors say they trained it on, and on no manifest."""
+"""After a status that rests on what a model's authors say they trained it on, with or without labels, and not on a
+manifest. Corpora are compared then, and not clips."""
 
 
 def by_manifests(clips: Sequence[Clip], manifests: Iterable[Path]) -> str:
@@ -27,7 +29,7 @@ def by_manifests(clips: Sequence[Clip], manifests: Iterable[Path]) -> str:
 
 
 def by_authors(clips: Sequence[Clip], heard: frozenset[str]) -> str:
-    """Say whether a model's authors trained it on the clips' corpora, by the names these have in the catalog.
+    """Say whether a model's authors trained it on the clips' corpora, by their names in the catalog.
 
     Args:
         clips: of any corpora.
@@ -35,12 +37,18 @@ def by_authors(clips: Sequence[Clip], heard: frozenset[str]) -> str:
 
     Returns:
         ``transductive (by its authors)`` where a corpus of the clips is among them; ``held out (by its authors)`` where
-        all corpora of the clips are in the catalog, and none is among them; else ``unknown``: of a folder that has a
-        name of its user's, nobody can say whether its sounds are in a corpus of another name.
+        all corpora of the clips are in the catalog, none is among them, and none was drawn from where one of them was
+        (``DRAWN_FROM``); else ``unknown``: nobody can say whether the sounds of a user's own folder, or of another
+        corpus from the same site, are in it.
     """
     from nonverbal.data.corpora import CATALOG
 
     corpora = {clip.corpus for clip in clips}
     if corpora & heard:
         return TRANSDUCTIVE + BY_AUTHORS
-    return HELD_OUT + BY_AUTHORS if corpora <= CATALOG.keys() else UNKNOWN
+    apart = corpora <= CATALOG.keys() and not _places(corpora) & _places(heard)
+    return HELD_OUT + BY_AUTHORS if apart else UNKNOWN
+
+
+def _places(corpora: Iterable[str]) -> set[str]:
+    return {place for corpus in corpora for place in DRAWN_FROM.get(corpus, ())}

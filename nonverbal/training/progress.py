@@ -68,7 +68,7 @@ class Reporter:
 
 
 def describe(row: Mapping[str, float], shown: Sequence[str]) -> str:
-    """Return as one line what is ``shown`` of a row: format strings over its metrics, where all theirs were measured."""
+    """Return as one line what is ``shown`` of a row: format strings, those of which all metrics were measured."""
     parts = []
     for text in shown:
         with contextlib.suppress(KeyError):

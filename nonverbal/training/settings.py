@@ -18,7 +18,7 @@ class TrainerSettings:
     """bf16 runs matrix products in bfloat16 (autocast); weights, optimizer and losses stay float32. auto: bf16 on a GPU
     or processor that has units for it, else fp32; the run's recipe.yaml says which, and the run keeps it."""
     validate_every: int = 5_000
-    """Steps between validation passes; the best of them, by the lowest loss in pretraining, makes the best checkpoint."""
+    """Steps between validation passes; the best of them (pretraining: of the lowest loss) makes the best checkpoint."""
     patience: int | None = None
     """Validation passes in a row without a better one after which the run ends. Unset: it runs to its last step."""
     checkpoint_every: int = 5_000

@@ -173,7 +173,7 @@ class Trainer:
         steps = range(position.step, position.step if self.finished else self.settings.steps)
         batches = self.data.training(steps, position.epoch, position.batch, self.rank, self.world)
         # All have seen how much shared memory is free before anyone's workers, which `next` starts, take of it. They
-        # end with the iterator, which goes with this frame; after an error `workers_watched` ends them, as one may hang.
+        # end with the iterator, which goes with this frame; after an error `workers_watched` ends them: one may hang.
         self.processes.wait()
         with (
             signals or nullcontext(),

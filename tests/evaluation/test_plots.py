@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nonverbal.curves import Panel, write_panels
 from nonverbal.errors import UserError
 from nonverbal.evaluation.plots import plot_training, read_metrics
 
@@ -40,8 +41,12 @@ def _pixels(path: Path) -> np.ndarray:
     return pixels
 
 
+def _count(path: Path, colour: tuple[int, int, int]) -> int:
+    return int((np.abs(_pixels(path) * 255 - colour).max(-1) < 3).sum())
+
+
 def _contains(path: Path, colour: tuple[int, int, int]) -> bool:
-    return bool((np.abs(_pixels(path) * 255 - colour).max(-1) < 3).sum() > 30)
+    return _count(path, colour) > 30
 
 
 def test_training_curves_show_train_and_validation(tmp_path: Path) -> None:
@@ -61,6 +66,18 @@ def test_a_metric_that_was_not_measured_has_no_panel(tmp_path: Path) -> None:
     plot_training(_write(tmp_path / "m.jsonl", rows), tmp_path / "one.png")
     plot_training(_write(tmp_path / "m.jsonl", _rows()), tmp_path / "four.png")
     assert _pixels(tmp_path / "four.png").shape[0] > 1.8 * _pixels(tmp_path / "one.png").shape[0]
+
+
+def test_the_panels_are_those_that_the_run_names(tmp_path: Path) -> None:
+    metrics = _write(tmp_path / "metrics.jsonl", _rows())
+    plot_training(metrics, tmp_path / "all.png")
+    for name, baseline in (("with", "chance"), ("without", None)):
+        write_panels(tmp_path, [Panel("accuracy", "accuracy", baseline, "chance"), Panel("not measured", "nothing")])
+        plot_training(metrics, tmp_path / f"{name}.png")
+    assert (
+        _count(tmp_path / "with.png", (0x77, 0x77, 0x77)) > _count(tmp_path / "without.png", (0x77, 0x77, 0x77)) + 100
+    )
+    assert _pixels(tmp_path / "with.png").shape[0] < 0.5 * _pixels(tmp_path / "all.png").shape[0]
 
 
 def test_metrics_that_are_none_are_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from labelled import tones
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.evaluation.probing import compare
+from nonverbal.evaluation.probing import compare, leak_statuses
 from nonverbal.tasks.scores import read_scores
 from nonverbal.tasks.task import make_task
 
@@ -37,6 +37,11 @@ def test_encoders_are_scored_on_the_same_folds(labelled_shards: Make, encoder_fo
     right = np.mean([row["label"] == row["predicted"] for row in first])
     assert scores[0].metrics["accuracy"] == right
     assert {row["group"] for row in first}.isdisjoint(row["group"] for row in predictions if row["fold"] != "0")
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in predictions)
+    assert all(max(row["probabilities"], key=row["probabilities"].get) == row["predicted"] for row in predictions)
+    layers = {"logmel": 1, names[1]: 3, names[2]: 3}
+    assert all(len(score.inner_uar) == layers[score.model] for score in scores)
+    assert all(np.argmax(score.inner_uar) == score.chosen["layer"] for score in scores)
     assert {row["clip"] for row in predictions} == {clip.id for clip in shards.clips() if clip.label}
     assert compare(task, names, [], tmp_path / "cache", out) == scores
 
@@ -48,6 +53,41 @@ def test_an_encoder_that_is_not_there_stops_before_any_work(
     monkeypatch.setattr("nonverbal.evaluation.probing.embed", lambda *_: pytest.fail("began to embed"))
     with pytest.raises(UserError, match="there is no file or folder"):
         compare(task, ["logmel", f"initialised:{tmp_path}/nothing"], [], tmp_path / "cache", tmp_path / "out")
+
+
+def test_merged_labels_are_scored_beside_those_that_are_not(labelled_shards: Make, tmp_path: Path) -> None:
+    """The same two classes, once without the clips labelled `shrill`, once with them counted as `high`."""
+    sounds = tones()[:24]
+    sounds[1::4] = [("shrill", *rest) for _, *rest in sounds[1::4]]
+    shards, out = labelled_shards(sounds), tmp_path / "out"
+    kept = compare(make_task(shards, ["high", "low"], "speaker", 3, [0]), ["logmel"], [], tmp_path, out)
+    task = make_task(shards, {"shrill": "high"}, "speaker", 3, [0])
+    merged = compare(task, ["logmel"], [], tmp_path, out)
+    assert read_scores(out / "scores.jsonl") == [*kept, *merged]
+    assert {len(task.clips), sum(score.test_clips for score in merged)} == {24}
+    assert [(score.classes, score.merged) for score in (kept[0], merged[0])] == [
+        (["high", "low"], {}),
+        (["high", "low"], {"shrill": "high"}),
+    ]
+    rows = [json.loads(line) for line in (out / merged[0].predictions).read_text().splitlines()]
+    assert [row["label"] for row in sorted(rows, key=lambda row: row["clip"])].count("high") == 12
+    assert kept[0].predictions != merged[0].predictions
+
+
+def test_each_encoder_has_a_leak_status_of_its_own(labelled_shards: Make) -> None:
+    """Manifests are of what was pretrained here: they say nothing of checkpoints whose authors say what they heard."""
+    shards = labelled_shards(tones(), corpus="vocalsound")
+    manifest = shards.folder / "manifest.jsonl"
+    names = ["logmel", "initialised:runs/x", "runs/x", "facebook/wav2vec2-base", "alkiskoudounas/voc2vec", "me/unknown"]
+    by_authors = ["held out (by its authors)", "transductive (by its authors)"]
+    assert leak_statuses(shards.clips(), names, []) == ["held out", "held out", "unknown", *by_authors, "unknown"]
+    assert leak_statuses(shards.clips(), names, [manifest]) == [
+        "held out",
+        "held out",
+        "transductive",
+        *by_authors,
+        "transductive",
+    ]
 
 
 def test_the_probe_program(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
@@ -68,7 +108,7 @@ def test_the_probe_program(labelled_shards: Make, encoder_folder: Path, tmp_path
     assert "leave one speaker out" in second.stdout
     assert len(read_scores(out / "scores.jsonl")) == 2 * 3 + 6
     figures = list(out.glob("*.png"))
-    assert len(figures) == 2
+    assert len(figures) == 3  # two protocols, and the layers of the encoder that has several
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in figures)
     wrong = probe("--encoders", "logmel", "--labels", "loud")
     assert wrong.returncode == 2

@@ -29,3 +29,10 @@ def test_what_authors_say_is_compared_by_corpus(labelled_shards: Make) -> None:
     assert by_authors(own, heard) == "unknown"
     assert by_authors([*own, *in_catalog], heard) == "unknown"
     assert by_authors([*own, *in_catalog], heard | {"vivae"}) == "transductive (by its authors)"
+
+
+def test_two_corpora_of_one_site_may_share_sounds(labelled_shards: Make) -> None:
+    """Clips of Nonspeech7k and of the babies' recordings come from Freesound both."""
+    clips = labelled_shards(tones()[:2], "shards", "nonspeech7k").clips()
+    assert by_authors(clips, frozenset({"librispeech"})) == "held out (by its authors)"
+    assert by_authors(clips, frozenset({"librispeech", "freesound-babies"})) == "unknown"

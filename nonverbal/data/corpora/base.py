@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from nonverbal.data.corpora.attributes import attribute_name, attributes_of
 from nonverbal.data.corpora.listing import NESTED, passed_over
 from nonverbal.data.corpora.listing import files as files
 from nonverbal.data.corpora.listing import leaves as leaves
@@ -15,9 +16,11 @@ from nonverbal.data.corpora.names import file_name as file_name
 from nonverbal.data.corpora.names import is_audio as is_audio
 from nonverbal.data.corpora.names import readable as readable
 from nonverbal.data.corpora.tables import as_text, decode, delimited
+from nonverbal.data.manifest import Value
 from nonverbal.data.reading.archives import read_bytes
 from nonverbal.data.reading.audio import EXTENSIONS
 from nonverbal.errors import UserError
+from nonverbal.licences import Terms
 
 Purpose = Literal["pretraining", "evaluation", "emotion", "recognition"]
 """Voc125; the sets of non-verbal sounds that encoders are compared on; emotion in speech; speech recognition."""
@@ -48,6 +51,12 @@ class Found:
     """Where the corpus has official ones: train, validation, test, or as it names its own."""
     text: str | None = None
     """What is said in it, or written of it."""
+    attributes: Mapping[str, Value] = field(default_factory=dict, hash=False)
+    """What else is known: sex, age, intensity, ratings; see ``nonverbal.data.corpora.attributes``."""
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as JSON can write it, without attributes where there are none."""
+        return {name: value for name, value in vars(self).items() if name != "attributes" or value}
 
 
 FIELDS = ("label", "speaker", "session", "recording", "language", "split", "text")
@@ -82,10 +91,8 @@ class Corpus:
     home: str
     licence: str
     """An SPDX expression where there is one, or a few words; with "disputed" where sources contradict each other."""
-    allows: str
-    """What the licence allows, in a few words."""
-    commercial: bool | None
-    """Whether a product may be trained on it; None where nobody says, or where it depends on the clip."""
+    terms: Terms
+    """What the licence allows and asks for, and where it says so."""
     get: str
     """How to get it, in a sentence or two."""
     clips: Count
@@ -108,15 +115,16 @@ class Corpus:
     """Clips and hours in Table I of voc2vec, where it is part of Voc125."""
 
 
-def clip(corpus: str, path: str, **known: object) -> Found:
+def clip(corpus: str, path: str, attributes: Mapping[str, object] | None = None, **known: object) -> Found:
     """Return a clip with what is known of it, one of ``FIELDS`` each; speaker, session and recording get qualified.
 
-    What is None, NaN or blank counts as unknown; see ``as_text`` for how the rest is written.
+    What is None, NaN or blank counts as unknown; see ``as_text`` for how the rest is written. What cannot be read of
+    ``attributes`` is left out.
 
     Raises:
         UserError: something is neither a text nor a number.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in known.items():
         try:
             text = as_text(value)
@@ -127,27 +135,42 @@ def clip(corpus: str, path: str, **known: object) -> Found:
     for key in ("speaker", "session", "recording"):
         if key in values:
             values[key] = f"{corpus}:{values[key]}"
-    return Found(path, **values)
+    return Found(path, **values, attributes=attributes_of(attributes or {}))
 
 
 def from_names(
-    corpus: str, labels: Mapping[str, str] | None = None, **constant: str
+    corpus: str,
+    labels: Mapping[str, str] | None = None,
+    codes: Mapping[str, Mapping[str, str]] | None = None,
+    **constant: str,
 ) -> Callable[[re.Match[str], str], Found]:
     """Return a ``describe`` for ``read_by_name``: the pattern's groups among ``FIELDS`` say what a clip is.
+
+    Groups that are called as attributes (``attribute_name``) say those.
 
     Args:
         corpus: qualifies speakers, sessions and recordings.
         labels: what the codes in the group ``label`` stand for; another code gives no label.
-        constant: what is the same for all clips.
+        codes: the same of attributes, by their names; without one, the group is the value.
+        constant: what is the same for all clips, attributes too.
     """
 
     def describe(match: re.Match[str], path: str) -> Found:
-        known: dict[str, Any] = {key: value for key, value in match.groupdict().items() if key in FIELDS}
+        groups: dict[str, Any] = {**constant, **match.groupdict()}
+        known = {key: value for key, value in groups.items() if key in FIELDS}
         if labels is not None and known.get("label") is not None:
             known["label"] = labels.get(known["label"])
-        return clip(corpus, path, **{**constant, **known})
+        return clip(corpus, path, _decoded(groups, codes or {}), **known)
 
     return describe
+
+
+def _decoded(groups: Mapping[str, str | None], codes: Mapping[str, Mapping[str, str]]) -> dict[str, str | None]:
+    """The attributes among groups of a pattern, in words."""
+    named = {attribute_name(group): value for group, value in groups.items() if value is not None}
+    return {
+        name: codes[name].get(value) if name in codes else value for name, value in named.items() if name is not None
+    }
 
 
 def read_by_name(

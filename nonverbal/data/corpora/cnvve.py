@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 
 from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, prefer, read_by_name
+from nonverbal.licences import Terms
 
 NAME = "cnvve"
 CLASSES = ("confirm", "decline", "continuous", "hush", "psst", "ahem")
@@ -44,8 +45,7 @@ CORPORA = (
         home="doi.org/10.18419/darus-3898",
         doi="10.18419/darus-3898",
         licence="unknown",
-        allows="unknown",
-        commercial=None,
+        terms=Terms("nobody states it", False),
         get="Download the cleaned set from DaRUS, or the raw one (10.18419/darus-3897).",
         clips=(921, 950),
         hours=0.2,

@@ -158,7 +158,10 @@ def _clips(sample: Sample, tar: str, name: str, places: Mapping[str, Places]) ->
     for part, path in sample.paths.items():
         if is_audio(path):
             known = sample.known(part, places)
-            found = clip(name, f"{tar}/{path}", **{"split": _split_of(tar), "recording": sample.key, **known})
+            attributes = sample.attributes(part)
+            found = clip(
+                name, f"{tar}/{path}", attributes, **{"split": _split_of(tar), "recording": sample.key, **known}
+            )
             yield _unqualified(found, name, known) if sample.is_ours() else found
 
 

@@ -348,6 +348,7 @@ def _clip(item: Scanned, source: Source) -> Clip:
         language=found.language,
         split=found.split,
         text=found.text,
+        attributes=found.attributes,
         recording=found.recording or name,
         licence=_licence(item.corpus, source),
         sha256=item.row["sha256"],

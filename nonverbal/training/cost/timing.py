@@ -61,7 +61,7 @@ def measure(
     seconds: float,
     scan_on: Callable[[torch.device], str | None] = lambda _: None,
 ) -> Measured:
-    """Train for ``seconds`` after the first update, and for ``LEAST`` updates at least, in a run folder that is deleted.
+    """Train for ``seconds`` after the first update, and at least ``LEAST`` updates, in a folder that is deleted.
 
     Args:
         objective: what is trained.

@@ -171,6 +171,15 @@ def test_columns_that_are_called_otherwise(tmp_path):
         copy(tmp_path / "saved", tmp_path / "other", speaker="sound")
 
 
+def test_columns_that_are_called_as_attributes_are_copied(tmp_path):
+    more = {"Gender": ["F", "?", None], "arousal": [2.5, float("inf"), None], "attribute_room": ["hall", None, " "]}
+    split(range(3), email=list("abc"), **more).save_to_disk(tmp_path / "saved")
+    copy(tmp_path / "saved", tmp_path / "copied")
+    assert "email" not in (tmp_path / "copied/metadata.jsonl").read_text()
+    clips = prepare(PrepareConfig(tmp_path / "out", {"c": Source(tmp_path / "copied")}, processes=1)).clips()
+    assert [clip.attributes for clip in clips] == [{"sex": "female", "arousal": 2.5, "room": "hall"}, {}, {}]
+
+
 def plain(**columns):
     """Rows of audio with other columns of plain values."""
     (count,) = {len(values) for values in columns.values()}

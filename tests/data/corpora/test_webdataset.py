@@ -67,7 +67,7 @@ def reading(folder, name="c", pattern=None, say=lambda _: None, **columns):
 
 def known(file):
     """What is said of a clip, besides its path."""
-    return {key: value for key, value in vars(file).items() if value is not None and key != "path"}
+    return {key: value for key, value in vars(file).items() if value not in (None, {}) and key != "path"}
 
 
 def said(folder, **columns):

@@ -25,9 +25,9 @@ from nonverbal.models.checkpoints.starting import hubert_from
 from nonverbal.models.hubert import Architecture
 from nonverbal.models.wav2vec2 import EncoderDropouts
 from nonverbal.objectives.base import Objective, Symptom
-from nonverbal.objectives.encoding import encode, masked_frames
+from nonverbal.objectives.encoding import encode, encoder_part, masked_frames
 from nonverbal.objectives.masking import frame_tensors, span_mask
-from nonverbal.objectives.parts import Part, encoder_part
+from nonverbal.objectives.parts import Part
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, torch_seed
 

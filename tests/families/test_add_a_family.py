@@ -11,13 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluate.compare import CompareConfig, with_encoders
 from evaluate.compare import main as compare
+from evaluate.probe import ProbeConfig
+from nonverbal import config
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_encoder
 from nonverbal.families import FAMILIES, base, read_any, recognised
 from nonverbal.models.checkpoints import hugging_face
+from nonverbal.objectives.base import Objective
 from nonverbal.stages import pretraining
 from pretrain import train
+from pretrain.convert import ConvertConfig, with_source
 from pretrain.convert import main as convert
 
 PAGE = (Path(__file__).parents[2] / "docs/add-a-family.md").read_text(encoding="utf-8")
@@ -133,6 +138,20 @@ def test_programs_know_its_settings(ripple, capsys):
     assert "{wav2vec2,hubert,ssam,ripple}" in shown
 
 
+def test_the_pages_commands_are_understood(ripple):
+    lines = re.findall(r"^nonverbal (\w+) (.*?)(?: +#.*)?$", PAGE, re.MULTILINE)
+    assert [command for command, _ in lines] == ["pretrain", "pretrain", "compare", "probe", "convert"]
+    programs = {
+        "pretrain": (train.PretrainConfig, list),
+        "compare": (CompareConfig, with_encoders),
+        "probe": (ProbeConfig, list),
+        "convert": (ConvertConfig, with_source),
+    }
+    for command, line in lines:
+        settings, keyed = programs[command]
+        config.load(settings, keyed(line.split()), f"nonverbal {command}", "")
+
+
 def first_column(*titles):
     """The names in the first column of the tables under these titles."""
     tables = [PAGE.split(title)[1].split("\n|---")[1].split("\n\n")[0] for title in titles]
@@ -144,4 +163,6 @@ def test_the_page_names_every_field_and_helpers_that_are_there():
     assert first_column("## What a family says") == {field.name for field in fields(base.Family)}
     assert first_column("`build` returns") == {field.name for field in fields(base.Pretraining)}
     assert first_column("## What a kind of encoder says") == {field.name for field in fields(base.Encoders)}
+    annotated = set(Objective.__annotations__) | {"forward", "finish", "part", "export"}
+    assert first_column("An objective is a") == annotated
     assert {"load", "check_whole"} <= first_column("A reader has little") <= set(vars(hugging_face))

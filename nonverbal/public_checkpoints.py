@@ -21,9 +21,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     # Books of LibriVox too; which of LibriSpeech's are among them is not known here, so all count as heard.
     "libri-light": ("librispeech", "librilight-limited"),
     "multilingual-librispeech": ("librispeech", "librilight-limited"),
-    "asvp-esd": ("asvp-esd-nonspeech",),
-    "emospanish": ("emomatch",),
-    "donateacry-uploads": ("donateacry",),
 }
 """A corpus to the corpora of the catalog whose clips may be among its own."""
 
@@ -32,7 +29,6 @@ DRAWN_FROM: dict[str, tuple[str, ...]] = {
     "freesound-babies": ("Freesound",),
     "tut-babies": ("Freesound",),
     "nonspeech7k": ("Freesound", "YouTube", "Aigei"),
-    "esc-50": ("Freesound",),
     "asvp-esd": ("YouTube", "films and television"),
     "asvp-esd-babies": ("YouTube", "films and television"),
     "asvp-esd-nonspeech": ("YouTube", "films and television"),
@@ -93,11 +89,10 @@ _COPIES = "other people's copies of its card"
 _APACHE = spdx("Apache-2.0", _MEMORY, False)
 _MICROSOFT = spdx("CC-BY-SA-3.0", "other people's notes, of the repository microsoft/UniSpeech", False)
 _UNSTATED = Terms("no statement was seen", False)
-_AUDIOSET_TERMS = spdx("CC-BY-NC-SA-4.0", "its card", True, "binds what is trained from it")
+_AUDIOSET_TERMS = spdx("CC-BY-NC-SA-4.0", "notes on the voc2vec paper", False, "binds what is trained from it")
 _OF_AUDIOSET = replace(
     _AUDIOSET_TERMS,
-    source="the card of its start, ALM/wav2vec2-base-audioset",
-    verified=False,
+    source="what is noted of its start, ALM/wav2vec2-base-audioset",
     remark="its own statement was not seen",
 )
 _WHISPER = Checkpoint(
@@ -120,9 +115,7 @@ def _remembered(family: str, pretraining: tuple[str, ...], supervised: tuple[str
 
 
 CHECKPOINTS: dict[str, Checkpoint] = {
-    "facebook/wav2vec2-base": Checkpoint(
-        "wav2vec2", _LIBRISPEECH, (), VOC2VEC, True, spdx("Apache-2.0", "its card", True)
-    ),
+    "facebook/wav2vec2-base": Checkpoint("wav2vec2", _LIBRISPEECH, (), VOC2VEC, True, _APACHE),
     "facebook/wav2vec2-large": _remembered("wav2vec2", _LIBRISPEECH),
     "facebook/wav2vec2-large-lv60": _remembered("wav2vec2", _LIBRILIGHT),
     "facebook/wav2vec2-base-100h": Checkpoint("wav2vec2", _LIBRISPEECH, _LIBRISPEECH, RECOVERY, True, _APACHE),
@@ -143,12 +136,13 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     ),
     "facebook/hubert-base-ls960": Checkpoint("hubert", _LIBRISPEECH, (), VOC2VEC, True, _APACHE),
     "facebook/hubert-large-ll60k": Checkpoint("hubert", _LIBRILIGHT, (), _COPIES, False, _APACHE),
-    "microsoft/wavlm-base": Checkpoint("wavlm", _LIBRISPEECH, (), "its card", True, _MICROSOFT),
-    "microsoft/wavlm-base-plus": Checkpoint("wavlm", _WAVLM_94K, (), "a copy of its card", True, _MICROSOFT),
+    "microsoft/wavlm-base": Checkpoint("wavlm", _LIBRISPEECH, (), _COPIES, False, _MICROSOFT),
+    "microsoft/wavlm-base-plus": Checkpoint("wavlm", _WAVLM_94K, (), _COPIES, False, _MICROSOFT),
     "microsoft/wavlm-large": Checkpoint("wavlm", _WAVLM_94K, (), _COPIES, False, _MICROSOFT),
     "microsoft/unispeech-sat-base-plus": Checkpoint("unispeech-sat", _WAVLM_94K, (), _MEMORY, False, _MICROSOFT),
     "facebook/data2vec-audio-base": _remembered("data2vec-audio", _LIBRISPEECH),
-    **{f"openai/whisper-{size}": _WHISPER for size in ("small", "small.en", "medium")},
+    **{f"openai/whisper-{size}": _WHISPER for size in ("small", "medium")},
+    "openai/whisper-small.en": replace(_WHISPER, supervised=("the English part of 680000 hours of the web",)),
     "MIT/ast-finetuned-audioset-10-10-0.4593": Checkpoint(
         "audio-spectrogram-transformer",
         (),

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nonverbal import cli, config
-from nonverbal.families import kind_of
+from nonverbal.errors import UserError
+from nonverbal.families import formats, kind_of
 from nonverbal.families.conversion import Conversion, convert
 from nonverbal.paths import PathOrName
 
@@ -38,6 +39,9 @@ class ConvertConfig:
 def main(argv: list[str]) -> None:
     """Convert, compare, and show."""
     settings = config.load(ConvertConfig, with_source(argv), prog="nonverbal convert", description=__doc__)
+    # Before a name of the Hub is downloaded.
+    if settings.to not in formats():
+        raise UserError(f"--to is {settings.to!r}, but must be one of {', '.join(formats())}")
     show(convert(settings.source, settings.to, settings.out, settings.overwrite, settings.heads))
     print(f"wrote {settings.out}")
 

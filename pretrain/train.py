@@ -41,7 +41,9 @@ def main(argv: list[str]) -> None:
                 held.enter_context(run.locked())
                 # A recipe that a person has written may leave the choice open.
                 open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
-                run.check_recipe(settings, free={*FREE_SETTINGS, *free_settings(), "data", "out", *open_choice})
+                run.check_recipe(
+                    settings, free={*FREE_SETTINGS, *free_settings(settings.family), "data", "out", *open_choice}
+                )
                 run.check_data(data.contents)
                 run.write_environment(processes=trainer.world, precision=vars(trainer.precision), scan=scan)
         trainer.report.say(data.describe())

@@ -25,6 +25,11 @@ def kinds() -> list[Encoders]:
     return found
 
 
+def formats() -> list[str]:
+    """Return the formats in which some kind of checkpoint is written, by the names that ``nonverbal convert`` takes."""
+    return list(dict.fromkeys(["transformers", *(name for kind in kinds() for name in kind.formats)]))
+
+
 def kind_of(checkpoint: Checkpoint) -> Encoders:
     """Return the kind of encoder that a checkpoint is of."""
     kind = _by_model_type(checkpoint.config.model_type)

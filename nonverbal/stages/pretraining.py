@@ -85,6 +85,9 @@ def build(settings: PretrainConfig, begun: Iterable[str] | None = None) -> tuple
     Args:
         settings: of the run.
         begun: what the ``data.json`` of a run that is continued names: it reads as it began. None for a new run.
+
+    Raises:
+        UserError: shards, units or a checkpoint cannot be read, or there is patience without clips for validation.
     """
     folders = [open_shards(folder) for folder in settings.data]
     family, own = settings.chosen
@@ -92,12 +95,22 @@ def build(settings: PretrainConfig, begun: Iterable[str] | None = None) -> tuple
     workers, timeout = settings.trainer.workers, 60 * settings.trainer.timeout_minutes
     contents = dict(built.contents)
     data = ShardData(folders, settings.batches, built.sampler, settings.seed, workers, timeout, contents, built.note)
+    if settings.trainer.patience is not None and not data.validation_requests:
+        raise UserError(
+            f"trainer.patience is {settings.trainer.patience}, but no clip is for validation, so none can be better or "
+            "worse; leave it out, or prepare shards with a validation split"
+        )
     return built.objective, data
 
 
-def free_settings() -> set[str]:
-    """Return the settings of all families that may be others when a run is continued, or be missing."""
-    return {f"{family.name}.{name}" for family in FAMILIES.values() for name in family.free} | past_settings().keys()
+def free_settings(chosen: str) -> set[str]:
+    """Return the settings that may be others, or be missing, when a run of the family ``chosen`` is continued.
+
+    The groups of other families are among them, since ``PretrainConfig`` refuses values there: a family that is new
+    to the table stops no run.
+    """
+    others = FAMILIES.keys() - {chosen}
+    return {f"{chosen}.{name}" for name in FAMILIES[chosen].free} | others | past_settings().keys()
 
 
 def trainer_of(settings: PretrainConfig) -> TrainerSettings:

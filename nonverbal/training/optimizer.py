@@ -114,7 +114,10 @@ def _groups(objective: Objective, steps: int, settings: OptimizerSettings) -> li
     warm = objective.warm_steps
     by_part = settings.layer_decay < 1 or settings.freeze_conv_steps or warm
     if warm >= steps:
-        raise UserError(f"warm_quantiser_steps is {warm}, so in a run of {steps} steps the encoder would never learn")
+        raise UserError(
+            f"the head is to learn alone for {warm} steps (of wav2vec 2.0, warm_quantiser_steps), but the run has "
+            f"{steps}, so the encoder would never learn; lower that number, or raise trainer.steps"
+        )
     groups: dict[tuple[Part | None, bool], list[nn.Parameter]] = {}
     for name, parameter in named.items():
         decays = settings.decay == "all" or parameter.ndim > 1

@@ -145,13 +145,17 @@ class Trainer:
             UserError, Interrupted: as ``train`` says.
         """
         with self.processes.in_contact():
-            resumed = resume(
-                self.run.checkpoints, self.objective, self.processes, lambda text: self.report.say(text, "yellow")
-            )
-            self._take_up(resumed)
-            device, updates = self.processes.device, self.position.updates
-            self.strategy = spread(self.objective, self.optimizer, self.settings, device, resumed.moments, updates)
+            self._begin()
             yield from self._steps(signals)
+
+    def _begin(self) -> None:
+        """Take up the last checkpoint. Its moments are let go of here: the optimizer has its own from now on."""
+        resumed = resume(
+            self.run.checkpoints, self.objective, self.processes, lambda text: self.report.say(text, "yellow")
+        )
+        self._take_up(resumed)
+        device, updates = self.processes.device, self.position.updates
+        self.strategy = spread(self.objective, self.optimizer, self.settings, device, resumed.moments, updates)
 
     def _take_up(self, resumed: Resumed) -> None:
         """Go on from where the run stands, and bring its folder to that state."""
@@ -201,9 +205,12 @@ class Trainer:
                 if self.finished:
                     break
         if position.step < self.settings.steps:
+            than = "not finite, or of a collapsed model"
+            if position.best_step is not None:
+                than = f"no better than that of step {position.best_step}"
             self.report.say(
                 f"ended at step {position.step} of {self.settings.steps}: {position.without_improvement} validations "
-                f"in a row no better than that of step {position.best_step} (trainer.patience)"
+                f"in a row {than} (trainer.patience)"
             )
 
     def take(self, step: int, batches: list[Batch], count: int) -> None:
@@ -232,16 +239,24 @@ class Trainer:
     def _after_step(self, batch: Batch) -> None:
         settings, step = self.settings, self.position.step
         if self._is_row(step):
-            row = self.log.write(step, self.position.step - self.position.updates)
-            self.report.metrics(row, step)
-            if warning := self.watchdog.read(row, step):
-                self.report.say(warning, style="yellow")
+            self._write_row()
         self.report.step(step)
         improved = False
         if step % settings.validate_every == 0 or step == settings.steps:
             improved = self._validate(batch)
+        if self.finished and not self._is_row(step):
+            # Patience may end a run between two rows.
+            self.outcomes.read(0)
+            self._write_row()
         if step % settings.checkpoint_every == 0 or improved or self.finished:
             self._save(improved)
+
+    def _write_row(self) -> None:
+        step = self.position.step
+        row = self.log.write(step, step - self.position.updates)
+        self.report.metrics(row, step)
+        if warning := self.watchdog.read(row, step):
+            self.report.say(warning, style="yellow")
 
     def _validate(self, filler: Batch) -> bool:
         """Measure validation metrics, for each corpus too. Returns whether they are the best so far.
@@ -262,7 +277,6 @@ class Trainer:
         self.strategy.model.train()
         values = means.read()
         if not values:
-            self._check_patience()
             return False
         row = self.log.validation(self.position.step, values)
         best = self.objective.best
@@ -273,13 +287,6 @@ class Trainer:
         improved = best.improves(value, self.position.best_value) and self.watchdog.healthy(values)
         self.position.judge(improved, value)
         return improved
-
-    def _check_patience(self) -> None:
-        if self.settings.patience is not None:
-            raise UserError(
-                f"trainer.patience is {self.settings.patience}, but no clip is for validation, so none can be better "
-                "or worse; leave it out, or prepare shards with a validation split"
-            )
 
     def _save(self, improved: bool) -> None:
         """Write a checkpoint; where it is the best, or where there is no validation to say so, the encoder too."""

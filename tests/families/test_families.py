@@ -61,7 +61,7 @@ def test_the_kind_of_a_checkpoint_is_told_by_configuration_and_by_names_of_weigh
 
 def run_of_before(folder, **changed):
     """A run whose recipe says of HuBERT what it has no place for."""
-    given = ("--data=shards", f"--out={folder}")
+    given = ("--family=hubert", "--data=shards", f"--out={folder}")
     settings = config.load(PretrainConfig, [*given], "nonverbal pretrain", "")
     before = config.to_dict(settings)
     before["hubert"]["architecture"] |= {"codebooks": 2, "codes": 320, "code_size": 256}
@@ -73,11 +73,21 @@ def run_of_before(folder, **changed):
 
 def test_a_run_goes_on_whose_recipe_says_of_hubert_what_never_counted(tmp_path):
     run, settings = run_of_before(tmp_path / "run")
-    run.check_recipe(settings, free_settings())
+    run.check_recipe(settings, free_settings("hubert"))
     assert "codebooks" not in yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())["hubert"]["architecture"]
     run, settings = run_of_before(tmp_path / "other", depth=3)
     with pytest.raises(UserError, match=r"another recipe \(hubert.dropouts.depth: 3 then, None now\)"):
-        run.check_recipe(settings, free_settings())
+        run.check_recipe(settings, free_settings("hubert"))
+
+
+def test_a_run_goes_on_when_the_table_has_a_family_that_its_recipe_does_not_know(tmp_path):
+    run, settings = run_of_before(tmp_path / "run")
+    before = yaml.safe_load((run.folder / "recipe.yaml").read_text())
+    del before["ssam"]
+    (run.folder / "recipe.yaml").write_text(yaml.safe_dump(before))
+    run.check_recipe(settings, free_settings("hubert"))
+    with pytest.raises(UserError, match=r"another recipe \(.*family: 'hubert' then, 'wav2vec2' now"):
+        run.check_recipe(replace(settings, family="wav2vec2"), free_settings("wav2vec2"))
 
 
 def test_the_recipe_of_such_a_run_begins_another(tmp_path):
@@ -96,5 +106,5 @@ def test_hubert_has_no_codebooks(key):
 
 
 def test_the_scan_may_be_another_when_a_run_is_continued():
-    assert "ssam.scan" in free_settings()
+    assert "ssam.scan" in free_settings("ssam")
     assert FAMILIES["wav2vec2"].use_scan(None, None, torch.device("cpu")) is None

@@ -1,11 +1,15 @@
 """The best checkpoint is the objective's to choose, and a run without a better one may end early."""
 
+import gc
 import json
+import math
 import multiprocessing
 import signal
 import subprocess
 import threading
+import weakref
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +25,10 @@ from toy import ToyObjective, toy_data
 from nonverbal.batch import Loss
 from nonverbal.curves import read_panels
 from nonverbal.errors import UserError
+from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.base import Best
+from nonverbal.objectives.reconstruction import SsamSettings
+from nonverbal.stages.pretraining import PretrainConfig, build
 from nonverbal.training import checkpoint
 from nonverbal.training.position import Position
 from nonverbal.training.progress import describe
@@ -128,6 +135,37 @@ def test_patience_ends_a_run_and_counts_by_the_direction(tmp_path, shards, capsy
     assert "ended at" not in capsys.readouterr().out
 
 
+def test_what_patience_ends_between_two_rows_has_a_row_of_its_last_steps(tmp_path, shards):
+    toy_trainer_of(tmp_path, shards, replace(PATIENT, log_every=50), Scripted(VALUES)).train()
+    assert [row["step"] for row in rows(tmp_path) if row["kind"] == "train"] == [1, 4]
+
+
+def test_patience_with_nothing_that_counts_names_no_step(tmp_path, shards, capsys):
+    toy_trainer_of(tmp_path, shards, PATIENT, Scripted([math.nan] * 8)).train()
+    assert "ended at step 2 of 8: 2 validations in a row not finite, or of a collapsed" in capsys.readouterr().out
+
+
+class Moments(dict):
+    """A dictionary that can be referred to weakly."""
+
+
+def test_the_moments_of_a_checkpoint_are_not_held_beside_the_optimizers(tmp_path, shards, monkeypatch):
+    toy_trainer_of(tmp_path, shards, settings_of(steps=4)).train()
+    loaded, load_both = [], checkpoint.load
+
+    def load(path, model):
+        position, moments = load_both(path, model)
+        kept = Moments(moments)
+        loaded.append(weakref.ref(kept))
+        return position, kept
+
+    monkeypatch.setattr(checkpoint, "load", load)
+    with closing(toy_trainer_of(tmp_path, shards, settings_of(steps=6)).steps()) as steps:
+        next(steps)
+        gc.collect()
+        assert [kept() for kept in loaded] == [None]
+
+
 def test_a_run_that_continues_in_the_middle_of_its_patience_ends_where_it_would_have(tmp_path, shards):
     toy_trainer_of(tmp_path / "whole", shards, PATIENT, Scripted(VALUES)).train()
     trainer = toy_trainer_of(tmp_path / "parts", shards, PATIENT, Scripted(VALUES))
@@ -141,8 +179,11 @@ def test_a_run_that_continues_in_the_middle_of_its_patience_ends_where_it_would_
 
 def test_patience_needs_clips_for_validation(tmp_path, make_shards):
     shards = make_shards([("a", 2.0, "train")] * 4)
+    shape = Architecture(hidden_size=16, layers=1, state_size=2)
+    tiny = PretrainConfig(data=[shards.folder], out=tmp_path, family="ssam", ssam=SsamSettings(architecture=shape))
+    build(tiny)
     with pytest.raises(UserError, match=r"trainer.patience is 2, but no clip is for validation.* leave it out"):
-        toy_trainer_of(tmp_path, shards, PATIENT).train()
+        build(replace(tiny, trainer=TrainerSettings(patience=2)))
     with pytest.raises(UserError, match="trainer.patience must be at least 1, but is 0"):
         TrainerSettings(patience=0)
 

@@ -22,7 +22,7 @@ LOOKS_LIKE = "full_set/S<speaker>_<emotion>_<intensity>_<number>.wav"
 
 def read(folder: Path) -> Reading:
     """Label: the emotion."""
-    clips = read_by_name(folder, PATTERN, from_names(NAME, sex="female"), "not a clip of the full set", LOOKS_LIKE)
+    clips = read_by_name(folder, PATTERN, from_names(NAME), "not a clip of the full set", LOOKS_LIKE)
     return prefer(clips, "(?i)core_set/", "in the full set too")
 
 

@@ -25,7 +25,7 @@ ONE_EACH = {
     "nonverbal-vocalization": {
         "take": "1", "sex": "female", "age": 44, "location": "indoor", "quality": "high", "noise": "clean",
     },
-    "vivae": {"sex": "female", "intensity": "peak"},
+    "vivae": {"intensity": "peak"},
     "jnv": {"sex": "female"},
     "iemocap": {"sex": "female", "style": "improvised", "valence": 2, "arousal": 2, "dominance": 2},
     "msp-improv": {

@@ -62,6 +62,9 @@ class TransformersEncoder:
 
     def __init__(self, name: str, seed: int) -> None:
         source = _place(name.removeprefix(INITIALISED))
+        # They let transformers know their models, without the code that lies beside checkpoints.
+        import nonverbal.families  # noqa: F401
+
         with quiet():
             self.normalise = _normalises(source)
             self.model = _initialised(source, seed) if name.startswith(INITIALISED) else _pretrained(source)

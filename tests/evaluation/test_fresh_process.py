@@ -1,0 +1,30 @@
+"""What a command does in a process that has loaded nothing before it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from nonverbal.models import ssam
+
+CODE = """
+import sys
+import numpy as np
+from nonverbal.evaluation.encoders import load_encoder
+for name in sys.argv[1:]:
+    print(load_encoder(name).frames(np.ones(32_000, dtype=np.float32)).shape)
+"""
+
+
+@pytest.fixture
+def audio_mamba(tmp_path):
+    shape = ssam.Architecture(hidden_size=16, layers=2, state_size=3)
+    model, _ = ssam.build_model(None, shape, {}, 0)
+    ssam.export(model, model.state_dict(), tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def test_an_audio_mamba_loads_without_the_code_that_lies_beside_it(audio_mamba):
+    command = [sys.executable, "-c", CODE, str(audio_mamba), f"initialised:{audio_mamba}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == ["(3, 50, 80)"] * 2, done.stderr

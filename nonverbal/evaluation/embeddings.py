@@ -1,28 +1,32 @@
 """Pooled embeddings of the clips of a folder of shards, computed once and kept."""
 
 import hashlib
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from nonverbal.data.index import ShardFolder
+from nonverbal.data.index import SAMPLE_RATE, ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.evaluation.encoders import FrameEncoder
+from nonverbal.evaluation.encoders import Encoder, FrameEncoder, ManifestEncoder
 from nonverbal.text import slug
 
 POOLING = "mean and population standard deviation over all frames"
 
+ONE_FRAME = "the one frame"
 
-def embed(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray, cache: Path) -> np.ndarray:
+
+def embed(encoder: Encoder, shards: ShardFolder, clips: np.ndarray, cache: Path) -> np.ndarray:
     """Return embeddings ``(clips, layers, 2 x dim)`` float32: each dimension's mean over a clip's frames, then its std.
 
-    Kept in ``cache`` as safetensors, by the hashes of the encoder, of the shards' index and of ``clips``.
+    An encoder that makes one frame of a clip has no deviation: ``(clips, layers, dim)``. Kept in ``cache`` as
+    safetensors, by the hashes of the encoder, of the shards' index and of ``clips``; what the manifest says is not.
 
     Args:
         encoder: gives the frames.
-        shards: holds the audio, in parts of at most 10 s; a clip is pooled over the frames of all its parts.
+        shards: holds the audio, in parts of at most 10 s, which are joined: see ``windows``.
         clips: rows of the shards' manifest, ``(clips,)`` int64.
         cache: folder of kept embeddings, made where it is missing.
 
@@ -32,19 +36,39 @@ def embed(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray, cache: 
     from safetensors.numpy import save_file
 
     rows = np.asarray(clips, dtype="<i8")
+    if isinstance(encoder, ManifestEncoder):
+        manifest = shards.clips()
+        return np.stack([encoder.values(manifest[row]) for row in rows])
     key = {"encoder": encoder.key, "index": shards.sha256, "clips": hashlib.sha256(rows.tobytes()).hexdigest()}
-    key["pooling"] = POOLING
+    key["pooling"] = _pooling(encoder, shards, rows)
     name = hashlib.sha256("|".join(key.values()).encode()).hexdigest()[:16]
     path = Path(cache) / f"{slug(encoder.name)}-{name}.safetensors"
     if path.exists():
         return _read(path, key, len(rows))
-    pooled = np.stack([pool(map(encoder.frames, parts)) for parts in _parts(encoder, shards, rows)])
+    pooled = np.stack([embed_clip(encoder, clip) for clip in _joined(encoder, shards, rows)])
     path.parent.mkdir(parents=True, exist_ok=True)
     # The process's own name: two probes may compute the same embeddings at the same time.
     unfinished = path.with_suffix(f".{os.getpid()}.part")
     save_file({"pooled": pooled, "clips": rows}, unfinished, metadata={**key, "name": encoder.name})
     unfinished.replace(path)
     return pooled
+
+
+def embed_clip(encoder: FrameEncoder, waveform: np.ndarray) -> np.ndarray:
+    """Return the embedding of a whole clip ``(T,)``: ``(layers, 2 x dim)``, or ``(layers, dim)`` of its one frame."""
+    if encoder.one_frame:
+        frame: np.ndarray = encoder.frames(waveform)[:, 0]
+        return frame
+    return pool(map(encoder.frames, windows(waveform, encoder.max_seconds)))
+
+
+def windows(waveform: np.ndarray, max_seconds: float) -> list[np.ndarray]:
+    """Return a clip as it is given to an encoder: whole, or in equal windows of at most ``max_seconds``.
+
+    The first windows are a sample longer than the last where the samples do not divide.
+    """
+    count = 1 if math.isinf(max_seconds) else max(math.ceil(len(waveform) / math.floor(max_seconds * SAMPLE_RATE)), 1)
+    return np.array_split(waveform, count)
 
 
 def pool(parts: Iterable[np.ndarray]) -> np.ndarray:
@@ -66,8 +90,16 @@ def pool(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate([mean, np.sqrt(squares / count)], axis=1).astype(np.float32)
 
 
-def _parts(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray) -> Iterable[list[np.ndarray]]:
-    """Yield the waveforms of each clip's parts, in their order."""
+def _pooling(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray) -> str:
+    """Name how clips are pooled. Where all are one part, that is how it was before parts were joined."""
+    if encoder.one_frame:
+        return ONE_FRAME
+    parts = np.bincount(shards.table["clip"], minlength=int(clips.max(initial=0)) + 1)[clips]
+    return POOLING if (parts == 1).all() else f"{POOLING}, of parts joined up to {encoder.max_seconds} s"
+
+
+def _joined(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray) -> Iterable[np.ndarray]:
+    """Yield the waveform of each clip, its parts joined in their order."""
     from rich.console import Console
     from rich.progress import track
 
@@ -77,7 +109,7 @@ def _parts(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray) -> Ite
     title = f"embedding with {encoder.name}"
     console = Console(stderr=True)
     for i in track(range(len(clips)), title, transient=True, console=console, disable=not console.is_terminal):
-        yield [shards.read(int(row)) for row in order[first[i] : last[i]]]
+        yield np.concatenate([shards.read(int(row)) for row in order[first[i] : last[i]]])
 
 
 def _read(path: Path, key: dict[str, str], clips: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 from nonverbal.data.manifest import Clip
 from nonverbal.evaluation.cross_validation import FoldResult, cross_validate
 from nonverbal.evaluation.embeddings import embed
-from nonverbal.evaluation.encoders import INITIALISED, FrameEncoder, check_encoder, load_encoder
+from nonverbal.evaluation.encoders import Encoder, check_encoder, learned, load_encoder
 from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.heads.base import Pooled
 from nonverbal.public_checkpoints import heard
@@ -57,15 +57,15 @@ def compare(
 def leak_statuses(clips: Sequence[Clip], encoders: Sequence[str], manifests: Sequence[Path]) -> list[str]:
     """Return for each encoder whether it has heard the clips.
 
-    Log-mel bands and random weights have heard nothing. Of a public checkpoint counts what its authors say of it, where
-    that is known to be all; the manifests count for all other encoders.
+    What has no weights, or random ones, has heard nothing. Of a public checkpoint counts what its authors say of it,
+    where that is known to be all; the manifests count for all other encoders.
     """
     ours = by_manifests(clips, manifests)
     return [_leak_status(clips, source, ours) for source in encoders]
 
 
 def _leak_status(clips: Sequence[Clip], source: str, ours: str) -> str:
-    if source == "logmel" or source.startswith(INITIALISED):
+    if not learned(source):
         return HELD_OUT
     corpora = heard(source)
     return ours if corpora is None else by_authors(clips, corpora)
@@ -82,7 +82,7 @@ def _probe(task: Task, name: str, embeddings: Pooled, seed: int, head: str) -> l
 
 
 def _scores(
-    task: Task, encoder: FrameEncoder, name: str, status: str, results: list[FoldResult], seed: int, head: str
+    task: Task, encoder: Encoder, name: str, status: str, results: list[FoldResult], seed: int, head: str
 ) -> list[Score]:
     return [
         Score(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
-from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
+from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.errors import UserError
 from nonverbal.files import locked, write_atomically
 from nonverbal.paths import PathOrName
@@ -62,36 +62,17 @@ class ClusterConfig:
             raise UserError(f"--clusters must be at most {1 << 16}, but is {self.clusters}")
 
 
-class Mfcc:
-    """13 MFCCs and their first and second derivatives, every 20 ms: HuBERT's first features (fairseq)."""
-
-    key = "mfcc-13-deltas"
-
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        """Return ``(frames, 39)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz."""
-        import torch
-        from torchaudio.compliance.kaldi import mfcc
-        from torchaudio.functional import compute_deltas
-
-        # (T,) -> (frames, 13) -> (13, frames), every 10 ms
-        values = mfcc(torch.from_numpy(waveform)[None], sample_frequency=SAMPLE_RATE, use_energy=False).T
-        deltas = compute_deltas(values)
-        # Every second one covers the 400 samples of an encoder's frame.
-        frames: np.ndarray = torch.cat([values, deltas, compute_deltas(deltas)]).T[::2].contiguous().numpy()
-        return frames
-
-
 class LayerOf:
-    """A layer of a frozen encoder."""
+    """A layer of a frozen encoder: of mfcc, which has one, that."""
 
     def __init__(self, name: str, layer: int) -> None:
-        from nonverbal.evaluation.encoders import load_encoder
+        from nonverbal.evaluation.encoders import load_frame_encoder
 
-        self.encoder, self.layer = load_encoder(name), layer
+        self.encoder, self.layer = load_frame_encoder(name), layer
         if layer >= self.encoder.layers:
             raise UserError(f"--layer must be at most {self.encoder.layers - 1} for {name}, but is {layer}")
         self._check_frames(name)
-        self.key = f"{self.encoder.key}-layer{layer}"
+        self.key = self.encoder.key if name == MFCC else f"{self.encoder.key}-layer{layer}"
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """Return ``(frames, dim)`` float32."""
@@ -317,12 +298,12 @@ def _opened(path: str) -> ShardFolder:
 
 
 @cache
-def _loaded(features: str, layer: int) -> Mfcc | LayerOf:
+def _loaded(features: str, layer: int) -> LayerOf:
     if multiprocessing.parent_process() is not None:
         import torch
 
         torch.set_num_threads(1)
-    return Mfcc() if features == "mfcc" else LayerOf(features, layer)
+    return LayerOf(features, 0 if features == MFCC else layer)
 
 
 def _cores() -> int:

@@ -1,4 +1,6 @@
+import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +9,11 @@ import pytest
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.evaluation.embeddings import embed, pool
-from nonverbal.evaluation.encoders import load_encoder
-from nonverbal.evaluation.logmel import LogMel
+from nonverbal.evaluation.embeddings import POOLING, embed, pool, windows
+from nonverbal.evaluation.encoders import confounds
+from nonverbal.evaluation.encoders import load_frame_encoder as load_encoder
+from nonverbal.evaluation.encoders.confounds import Duration
+from nonverbal.evaluation.encoders.logmel import LogMel
 
 Make = Callable[..., ShardFolder]
 
@@ -39,14 +43,68 @@ def test_hidden_states_are_those_of_transformers(encoder_folder: Path) -> None:
     np.testing.assert_allclose(first.reshape(38, 16).numpy(), frames[1], atol=1e-5)
 
 
-def test_a_clip_in_parts_is_pooled_over_all_its_frames(labelled_shards: Make, tmp_path: Path) -> None:
+def test_parts_of_a_clip_are_joined(labelled_shards: Make, tmp_path: Path) -> None:
     parts = [_noise(8000, 1), _noise(20_000, 2, 0.01), _noise(4000, 3)]
     shards = labelled_shards([("a", None, "1", [_noise(9000, 4)]), ("b", None, "2", parts)])
     encoder = LogMel()
     result = embed(encoder, shards, np.array([1]), tmp_path)
-    frames = np.concatenate([encoder.frames(np.round(part * 32768) / 32768)[0] for part in parts]).astype(np.float64)
+    frames = encoder.frames(_heard(np.concatenate(parts)))[0].astype(np.float64)
     assert result.shape == (1, 1, 160)
     np.testing.assert_allclose(result[0, 0], np.concatenate([frames.mean(0), frames.std(0)]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_clip_beyond_what_an_encoder_reads_is_pooled_over_the_frames_of_windows(
+    labelled_shards: Make, tmp_path: Path
+) -> None:
+    parts = [_noise(8000, 1), _noise(8001, 2, 0.01)]
+    shards = labelled_shards([("b", None, "2", parts)])
+    encoder = LogMel()
+    encoder.max_seconds = 0.4  # 6400 samples
+    result = embed(encoder, shards, np.array([0]), tmp_path)
+    whole = _heard(np.concatenate(parts))
+    cuts = [whole[:5334], whole[5334:10_668], whole[10_668:]]
+    assert [len(window) for window in windows(whole, 0.4)] == [len(cut) for cut in cuts] == [5334, 5334, 5333]
+    frames = np.concatenate([encoder.frames(cut)[0] for cut in cuts]).astype(np.float64)
+    np.testing.assert_allclose(result[0, 0], np.concatenate([frames.mean(0), frames.std(0)]), rtol=1e-4, atol=1e-4)
+    assert [len(window) for window in windows(whole, math.inf)] == [16_001]
+    assert [len(window) for window in windows(whole[:6400], 0.4)] == [6400]
+
+
+def test_embeddings_kept_before_parts_were_joined_count_where_there_are_no_parts_to_join(
+    labelled_shards: Make, tmp_path: Path
+) -> None:
+    shards = labelled_shards(
+        [("a", None, "1", [_noise(9000, 4)]), ("b", None, "2", [_noise(8000, 1), _noise(8000, 2)])]
+    )
+    for clip, there in ((0, True), (1, False)):
+        rows = np.array([clip], dtype="<i8")
+        key = [LogMel.key, shards.sha256, hashlib.sha256(rows.tobytes()).hexdigest(), POOLING]
+        name = f"logmel-{hashlib.sha256('|'.join(key).encode()).hexdigest()[:16]}.safetensors"
+        embed(LogMel(), shards, rows, tmp_path / "cache")
+        assert (tmp_path / "cache" / name).exists() == there
+
+
+def test_an_encoder_of_one_frame_has_no_deviation(labelled_shards: Make, tmp_path: Path) -> None:
+    parts = [_noise(8000, 1), _noise(4000, 2)]
+    shards = labelled_shards([("a", None, "1", [_noise(9000, 4)]), ("b", None, "2", parts)])
+    clips = np.array([next(i for i, clip in enumerate(shards.clips()) if clip.label == label) for label in "ab"])
+    result = embed(Duration(), shards, clips, tmp_path)
+    np.testing.assert_allclose(result, [[[9000 / 16_000]], [[12_000 / 16_000]]])
+    np.testing.assert_array_equal(embed(Duration(), shards, clips, tmp_path), result)
+
+
+def test_what_the_manifest_says_is_not_kept(labelled_shards: Make, tmp_path: Path) -> None:
+    shards = labelled_shards([("a", None, "1", [_noise(9000, 4)])])
+    manifest = tmp_path / "shards" / "manifest.jsonl"
+    for rate in (16_000, 44_100):
+        manifest.write_text(manifest.read_text().replace('"sample_rate": 16000', f'"sample_rate": {rate}'))
+        np.testing.assert_array_equal(embed(confounds.rate(), shards, np.array([0]), tmp_path / "cache"), [[[rate]]])
+    assert not (tmp_path / "cache").exists()
+
+
+def _heard(samples: np.ndarray) -> np.ndarray:
+    """As 16 bits keep it."""
+    return (np.round(samples * 32768) / 32768).astype(np.float32)
 
 
 def test_pooling_is_exact_far_from_zero() -> None:

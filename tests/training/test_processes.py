@@ -12,7 +12,7 @@ import torch
 from tiny_runs import CLIPS, TORCHRUN, command_of, environment
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation import encoders
+from nonverbal.evaluation.encoders import models
 from nonverbal.training import processes
 from nonverbal.training.launching import check as launch_check
 from nonverbal.training.launching import launch
@@ -293,7 +293,7 @@ def test_float32_is_float32_on_gpus(tmp_path, tf32):
 
 def test_encoders_run_in_float32(tf32, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert encoders._device() == "cuda"
+    assert models.device() == "cuda"
     assert not rounds_to_tf32()
 
 

@@ -1,0 +1,109 @@
+"""Frozen encoders by name, one file a kind: a folder, a model of the Hugging Face Hub, its random twin, or a name.
+
+Whoever adds a kind adds a file here and a line to ``MODULES`` (docs/add-an-encoder.md).
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders import (
+    audio_mamba,
+    confounds,
+    data2vec_audio,
+    functionals,
+    hubert,
+    logmel,
+    mfcc,
+    spectrogram_transformer,
+    unispeech_sat,
+    wav2vec2,
+    waveforms,
+    wavlm,
+    whisper,
+)
+from nonverbal.evaluation.encoders.base import INITIALISED, Encoder, FrameEncoder, Kind, ManifestEncoder, Named
+from nonverbal.evaluation.encoders.models import place
+from nonverbal.models.checkpoints.quiet import quiet
+
+__all__ = ["INITIALISED", "KINDS", "Encoder", "FrameEncoder", "Kind", "ManifestEncoder"]
+
+MODULES = (
+    logmel, mfcc, functionals, confounds,
+    wav2vec2, hubert, wavlm, unispeech_sat, data2vec_audio, audio_mamba, whisper, spectrogram_transformer,
+)  # fmt: skip
+"""In the order of the list: what is computed, then what is learned."""
+
+KINDS: dict[str, Kind] = {kind.name: kind for module in MODULES for kind in module.KINDS}
+"""By the encoder's own name, or the ``model_type`` of checkpoints."""
+
+
+def load_encoder(name: str, seed: int = 0) -> Encoder:
+    """Load an encoder by name.
+
+    Args:
+        name: a name of ``KINDS`` that needs no checkpoint, such as ``logmel``; a folder or Hub id in Hugging Face
+            format (safetensors only, no code of the model's own); or ``initialised:`` before either of the latter, for
+            the same configuration with random weights.
+        seed: draws the weights of ``initialised:``; nothing else depends on it.
+
+    Raises:
+        UserError: it cannot be loaded whole, or does not read sound at 16 kHz.
+    """
+    kind, named = _found(name, seed)
+    return kind.load(named)
+
+
+def load_frame_encoder(name: str, seed: int = 0) -> FrameEncoder:
+    """Load an encoder that hears its clips, as ``load_encoder``.
+
+    Raises:
+        UserError: as there, or it knows its clips by the manifest alone.
+    """
+    encoder = load_encoder(name, seed)
+    if isinstance(encoder, ManifestEncoder):
+        raise UserError(f"{name} makes no frames: it knows of a clip what the manifest says; give another encoder")
+    return encoder
+
+
+def check_encoder(name: str) -> None:
+    """Raise the ``UserError`` of an encoder that is not there or reads another sample rate, before it is needed."""
+    kind, named = _found(name)
+    kind.check(named)
+
+
+def learned(name: str) -> bool:
+    """Return whether an encoder of this name was trained on anything: neither random weights nor what has none."""
+    return not name.startswith(INITIALISED) and (name not in KINDS or KINDS[name].learned)
+
+
+def _found(name: str, seed: int = 0) -> tuple[Kind, Named]:
+    source = name.removeprefix(INITIALISED)
+    initialised = source != name
+    if source in KINDS and not KINDS[source].learned:
+        if initialised:
+            raise UserError(f"{source} has no weights that could be drawn at random: give it without {INITIALISED}")
+        return KINDS[source], Named(name, source, False, seed)
+    named = Named(name, place(source), initialised, seed)
+    return _kind_of(named), named
+
+
+def _kind_of(named: Named) -> Kind:
+    from nonverbal.models.checkpoints.hugging_face import read_config
+
+    with quiet():
+        try:
+            config: Mapping[str, Any] = read_config(named.source, named.folder)
+        except UserError as error:
+            raise UserError(f"{error}{_hint(named)}") from error
+    model_type = str(config.get("model_type"))
+    # Of the families of this toolkit, each new one is read as it is.
+    other = Kind(model_type, f"{model_type}, as its family has it", waveforms.WaveformEncoder, waveforms.check)
+    return KINDS.get(model_type, other)
+
+
+def _hint(named: Named) -> str:
+    own = [kind.name for kind in KINDS.values() if not kind.learned]
+    near = [] if named.folder or "/" in named.source else difflib.get_close_matches(named.source, own, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,67 @@
+"""Confounds: what should not tell classes apart, and may explain a good number.
+
+Nothing is learned and, of the sound itself, nothing heard: how long a clip is, how loud it is, and at what rate its
+file was sampled. Where one of them scores, so may any encoder, for the same reason: classes that were recorded in
+different ways, or cut to different lengths.
+
+`rate` is of the file as it was before nonverbal prepare made it 16 kHz; an encoder hears it by where the spectrum ends.
+"""
+
+import math
+
+import numpy as np
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.data.manifest import Clip
+from nonverbal.evaluation.encoders.base import Kind, ManifestEncoder, Size
+
+QUIETEST = -100.0
+"""Decibels below full scale of silence: the rounding of 16 bits is at -101."""
+
+
+class _OfTheWhole:
+    """One value of the whole clip."""
+
+    layers = dimensions = shortest = 1
+    max_seconds = math.inf
+    one_frame = True
+
+
+class Duration(_OfTheWhole):
+    """Seconds."""
+
+    name = kind = key = "duration"
+
+    def frames(self, waveform: np.ndarray) -> np.ndarray:
+        """Return ``(1, 1, 1)`` float32 of a waveform ``(T,)`` at 16 kHz."""
+        return np.full((1, 1, 1), len(waveform) / SAMPLE_RATE, dtype=np.float32)
+
+
+class Loudness(_OfTheWhole):
+    """Decibels of the root mean square below full scale."""
+
+    name = kind = "loudness"
+    key = f"loudness-dB-rms-{QUIETEST}"
+
+    def frames(self, waveform: np.ndarray) -> np.ndarray:
+        """Return ``(1, 1, 1)`` float32 of a waveform ``(T,)``, float32 in [-1, 1]."""
+        power = float(np.mean(np.square(waveform, dtype=np.float64)))
+        return np.full((1, 1, 1), max(10 * math.log10(power), QUIETEST) if power else QUIETEST, dtype=np.float32)
+
+
+def rate() -> ManifestEncoder:
+    """Return what knows the sample rate of a clip's file, in Hz."""
+    return ManifestEncoder("rate", "rate", "rate", 1, _rate)
+
+
+def _rate(clip: Clip) -> tuple[float, ...]:
+    return (float(clip.sample_rate),)
+
+
+_ONE = Size(1, 1)
+
+KINDS = (
+    Kind("duration", "confound: seconds", lambda _: Duration(), size=_ONE, notes=__doc__),
+    Kind("loudness", "confound: level of the whole clip, dB", lambda _: Loudness(), size=_ONE, notes=__doc__),
+    Kind("rate", "confound: sample rate of the file, Hz", lambda _: rate(), size=_ONE, notes=__doc__),
+)

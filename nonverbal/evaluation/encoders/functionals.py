@@ -1,0 +1,99 @@
+"""openSMILE's functionals: one vector a clip, of what experts chose before anything was learned.
+
+Papers: voc2vec (through a network), Emotion information recovery (ComParE_2016 with an SVM). Home: the package
+opensmile, under audEERING's research licence: not for products.
+
+ComParE_2016 has 6373 values (Schuller et al., 2016), eGeMAPS v02 has 88 (Eyben et al., 2016). The whole clip makes one
+frame, which has no deviation: embeddings are of these values alone, where other encoders have a mean and a deviation.
+Their scales differ by ten orders of magnitude: heads standardise. openSMILE reads 16 bits and wraps what is louder, so
+samples are held to that range.
+"""
+
+import importlib.util
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders.base import Kind, Size, refuse_short
+from nonverbal.licences import Terms
+
+SETS = {"compare": ("ComParE_2016", 6373), "egemaps": ("eGeMAPSv02", 88)}
+"""Name here to openSMILE's, and the number of values."""
+
+LOUDEST = 32767 / 32768
+
+TERMS = Terms(
+    "the licence in the package opensmile 2.6.0",
+    True,
+    commercial=False,
+    redistribution=True,
+    remark="audEERING Research License Agreement: research and teaching; also commercial research apart from products",
+    identifier="LicenseRef-audEERING-research",
+)
+
+
+class Functionals:
+    """The functionals of one of openSMILE's sets, of the whole clip."""
+
+    layers = 1
+    max_seconds = math.inf
+    one_frame = True
+    shortest = 960
+    """The longest of openSMILE's windows, 60 ms; of less it makes NaN."""
+
+    def __init__(self, name: str) -> None:
+        """Take the set by its name here.
+
+        Raises:
+            UserError: opensmile is not installed.
+        """
+        refuse_missing(name)
+        import opensmile
+
+        of_opensmile, self.dimensions = SETS[name]
+        self.name = self.kind = name
+        self.smile: Any = opensmile.Smile(
+            opensmile.FeatureSet[of_opensmile], opensmile.FeatureLevel.Functionals, num_workers=1
+        )
+        self.key = f"opensmile-{opensmile.__version__}-{of_opensmile}-functionals"
+
+    def frames(self, waveform: np.ndarray) -> np.ndarray:
+        """Return ``(1, 1, values)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz."""
+        refuse_short(self.name, len(waveform), self.shortest)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values = self.smile.process_signal(waveform.clip(-1, LOUDEST), SAMPLE_RATE).to_numpy()
+        if not np.isfinite(values).all():
+            raise UserError(f"openSMILE gave NaN or infinite values of {len(waveform)} samples; leave such clips out")
+        frames: np.ndarray = values.astype(np.float32)[None]
+        return frames
+
+
+def refuse_missing(name: str) -> None:
+    """Raise the ``UserError`` of a package that is not installed."""
+    if importlib.util.find_spec("opensmile") is None:
+        raise UserError(f"{name} is computed by openSMILE, which is not installed: pip install 'nonverbal[opensmile]'")
+
+
+def _kind(name: str, title: str) -> Kind:
+    return Kind(
+        name,
+        title,
+        lambda _: Functionals(name),
+        lambda _: refuse_missing(name),
+        shortest=Functionals.shortest,
+        size=Size(SETS[name][1], 1),
+        terms=TERMS,
+        needs="opensmile",
+        notes=__doc__ or "",
+    )
+
+
+KINDS = (
+    _kind("compare", "openSMILE: functionals of ComParE_2016"),
+    _kind("egemaps", "openSMILE: functionals of eGeMAPS v02"),
+)

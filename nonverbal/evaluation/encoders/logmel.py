@@ -1,0 +1,50 @@
+"""Log-mel bands: the baseline that any encoder should beat.
+
+Nothing is learned. 80 bands from 50 to 8000 Hz, windows of 25 ms every 10 ms, as SSAM reads them.
+"""
+
+import numpy as np
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.evaluation.encoders.base import Kind, Size, refuse_short
+
+BANDS = 80
+
+
+class LogMel:
+    """Natural log of 80 mel bands from 50 to 8000 Hz, windows of 25 ms every 10 ms, as one layer of frames."""
+
+    name = kind = "logmel"
+    key = f"logmel-{BANDS}-50-8000-400-160-log(x + eps)"
+    layers, dimensions = 1, BANDS
+    shortest = 201
+    """What is reflected at its ends must be there."""
+    max_seconds = 60.0
+    one_frame = False
+
+    def __init__(self) -> None:
+        from torchaudio.transforms import MelSpectrogram
+
+        self.transform = MelSpectrogram(SAMPLE_RATE, n_fft=400, hop_length=160, f_min=50, f_max=8000, n_mels=BANDS)
+
+    def frames(self, waveform: np.ndarray) -> np.ndarray:
+        """Return ``(1, S, 80)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz."""
+        import torch
+
+        refuse_short(self.name, len(waveform), self.shortest)
+        bands = self.transform(torch.from_numpy(waveform))
+        frames: np.ndarray = torch.log(bands + torch.finfo(torch.float32).eps).T[None].numpy()
+        return frames
+
+
+KINDS = (
+    Kind(
+        "logmel",
+        "80 log-mel bands",
+        lambda _: LogMel(),
+        shortest=LogMel.shortest,
+        max_seconds=LogMel.max_seconds,
+        size=Size(BANDS, 1),
+        notes=__doc__,
+    ),
+)

@@ -1,0 +1,160 @@
+"""What all encoders with weights share: how checkpoints are found, loaded whole, or drawn at random, and run."""
+
+import hashlib
+import json
+import re
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders.base import Named, refuse_short
+from nonverbal.models.checkpoints.quiet import quiet
+from nonverbal.seeding import Stream, torch_seed
+from nonverbal.system import set_up_gpus
+
+PART = re.compile(r"\b(layers|blocks|conv_layers)\.\d+\.|(^|\.)(encoder|feature_extractor|feature_projection)\.")
+"""In the names of an encoder's own weights."""
+
+WINDOW = 30.0
+"""Seconds: ``max_seconds`` of models that take waveforms of any length. As Whisper's: attention grows as its square."""
+
+
+class ModelEncoder:
+    """All hidden states of a model of transformers or of one of the families; layer 0 is the first block's input.
+
+    Clips whose ``inputs`` are of one shape are a batch: ``frames`` is that of one.
+    """
+
+    one_frame = False
+    max_seconds = WINDOW
+    shortest = 1
+
+    def __init__(self, named: Named, kind: str, model: Any, reading: str) -> None:
+        """Take a model that is to be run, on a GPU where there is one.
+
+        Args:
+            named: as the user asked for it.
+            kind: its name.
+            model: takes what ``inputs`` returns, several stacked, and returns hidden states as transformers do.
+            reading: says how waveforms become inputs, as part of the key.
+        """
+        self.name, self.kind = named.name, kind
+        self.model = model.float().eval()
+        self.device = device()
+        self.key = f"{digest(self.model)}-{reading}-{self.device}"
+        self.model.to(self.device)
+        self.layers = blocks_of(self.model.config) + 1
+
+    @cached_property
+    def dimensions(self) -> int:
+        """Values of a frame, as it gives them."""
+        return int(self.frames(np.zeros(max(self.shortest, 400), dtype=np.float32)).shape[-1])
+
+    def frames(self, waveform: np.ndarray) -> np.ndarray:
+        """Return ``(layers, S, M)``. One clip at a time: no neighbours in a batch."""
+        import torch
+
+        refuse_short(self.name, len(waveform), self.shortest)
+        states = self.own(self.states(self.inputs(waveform)[None]), len(waveform))
+        frames: np.ndarray = torch.cat(states).cpu().numpy()  # layers x (1, S, M) -> (layers, S, M)
+        return frames
+
+    def inputs(self, waveform: np.ndarray) -> Any:
+        """Return what the model takes of a clip, a tensor on its device without an axis for a batch."""
+        raise NotImplementedError
+
+    def states(self, inputs: Any) -> list[Any]:
+        """Return the hidden states ``(N, S, M)`` of each layer, of inputs ``(N, ...)``."""
+        import torch
+
+        from nonverbal.families.hidden_states import layers_of
+
+        with torch.inference_mode():
+            states = layers_of(self.model(inputs, output_hidden_states=True, return_dict=True))
+        if len(states) != self.layers:
+            raise UserError(f"{self.name} gives {len(states)} layers of hidden states, and not {self.layers}")
+        return states
+
+    def own(self, states: list[Any], samples: int) -> list[Any]:
+        """Return of states ``(N, S, M)`` the frames that are of a clip of so many samples, in the order of time."""
+        return states
+
+
+def place(source: str) -> str:
+    """Return the folder or name of the Hub: of a run, that of its encoder."""
+    from nonverbal.models.checkpoints.hugging_face import place_of
+
+    path = place_of(source)
+    if path is not None and path.is_file():
+        raise UserError(
+            f"{source} is a file, where a folder in Hugging Face format is read; make one of it: nonverbal convert "
+            f"{source} --to transformers --out FOLDER"
+        )
+    return source if path is None else str(path)
+
+
+def model_of(named: Named, spare: tuple[str, ...] = ()) -> Any:
+    """Load a model, or draw one of the same configuration.
+
+    Args:
+        named: what is asked for.
+        spare: beginnings of the names of weights that are not of the encoder, and may be missing.
+
+    Raises:
+        UserError: it cannot be loaded, or not whole.
+    """
+    # They let transformers know their models, without the code that lies beside checkpoints.
+    import nonverbal.families  # noqa: F401
+
+    with quiet():
+        return _initialised(named) if named.initialised else _pretrained(named, spare)
+
+
+def blocks_of(config: Any) -> int:
+    """Return the number of an encoder's blocks."""
+    return int(config.encoder_layers if config.model_type == "whisper" else config.num_hidden_layers)
+
+
+def digest(model: Any) -> str:
+    """Return the SHA-256 of a model's configuration and weights, wherever they were loaded from."""
+    volatile = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures"}
+    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in volatile}
+    found = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def device() -> str:
+    """Return where encoders run, in float32."""
+    import torch
+
+    set_up_gpus()
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _pretrained(named: Named, spare: tuple[str, ...]) -> Any:
+    from nonverbal.models.checkpoints.hugging_face import check_whole, load, refuse_not_finite
+
+    source = named.source
+    loaded = load(source, named.folder)
+    # transformers draws missing weights at random; the mask embedding alone plays no part in a frozen encoder.
+    missing = [key for key in loaded.missing if not key.endswith("masked_spec_embed") and not key.startswith(spare)]
+    # Heads of other tasks are left over rightly; parts of the encoder are not.
+    parts = [key for key in loaded.unexpected if PART.search(key)]
+    check_whole(source, missing, parts, loaded.mismatched, "the weights of the model that its config.json describes")
+    refuse_not_finite(source, loaded.model.state_dict())
+    return loaded.model
+
+
+def _initialised(named: Named) -> Any:
+    import torch
+
+    from nonverbal.models.checkpoints.hugging_face import new_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(named.seed, Stream.INIT))
+        return new_model(named.source, named.folder)

@@ -1,0 +1,93 @@
+"""AST, the Audio Spectrogram Transformer: patches of a log-mel spectrogram (Gong et al., 2021).
+
+Papers: the cross-lingual one, from scratch; voc2vec's AudioSet checkpoints are compared with it. Home: huggingface.co,
+by the id below, trained on AudioSet with labels.
+
+It reads 1024 frames of 128 bands, 10.24 s, and has no mask: what is beyond a clip is filled as in training, and its
+tokens attend to that. A token is a patch of 16 frames and 16 bands, one every 10 of both. A frame here is the mean over
+the 12 bands of one time, ten a second; those of patches that lie wholly within the clip are its own, and the first of a
+clip that is shorter than a patch (175 ms). The class and distillation tokens are not of any time, and left out.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders.base import Kind, Named, Size
+from nonverbal.evaluation.encoders.models import ModelEncoder, model_of
+from nonverbal.evaluation.encoders.spectrograms import extractor_of
+
+WINDOW, HOP = 400, 160
+"""Samples of a frame of the spectrogram, and from one to the next."""
+
+FIRST = 2
+"""Tokens before those of patches: of the class, and of the distillation."""
+
+
+class SpectrogramTransformer(ModelEncoder):
+    """All hidden states of an AST, of a clip's own time."""
+
+    shortest = WINDOW
+
+    def __init__(self, named: Named) -> None:
+        """Load it, or draw it.
+
+        Raises:
+            UserError: it cannot be loaded whole, or its spectrogram is not the one of its model.
+        """
+        self.extractor = _extractor(named)
+        model = model_of(named)
+        config, extractor = model.config, self.extractor
+        expected = (config.num_mel_bins, config.max_length)
+        if (extractor.num_mel_bins, extractor.max_length) != expected:
+            raise UserError(
+                f"{named.source}: its preprocessor_config.json makes {extractor.num_mel_bins} bands of "
+                f"{extractor.max_length} frames, but its model reads {expected[0]} of {expected[1]}; export it again"
+            )
+        self.max_seconds = config.max_length * HOP / SAMPLE_RATE
+        scale = {"mean": extractor.mean, "std": extractor.std} if extractor.do_normalize else {}
+        super().__init__(named, config.model_type, model, f"log-mel {json.dumps(scale)} mean over bands")
+
+    def inputs(self, waveform: np.ndarray) -> Any:
+        """Return ``(1024, bands)``: the log-mel spectrogram, by transformers' own extractor."""
+        if len(waveform) > self.max_seconds * SAMPLE_RATE:
+            raise UserError(f"{self.name} reads {self.max_seconds} s at once, but was given {len(waveform)} samples")
+        features = self.extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_values
+        return features[0].to(self.device)
+
+    def own(self, states: list[Any], samples: int) -> list[Any]:
+        """Return the means over bands of the patches that lie within the clip, and of the first at least."""
+        config = self.model.config
+        frames = 1 + (samples - WINDOW) // HOP
+        times = max((frames - config.patch_size) // config.time_stride + 1, 1)
+        bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        # (N, 2 + bands x all times, M) -> (N, bands, all times, M) -> (N, times, M)
+        return [state[:, FIRST:].unflatten(1, (bands, -1)).mean(1)[:, :times] for state in states]
+
+
+def _extractor(named: Named) -> Any:
+    from transformers import ASTFeatureExtractor
+
+    return extractor_of(named, ASTFeatureExtractor, {"padding_value": 0.0})
+
+
+def check(named: Named) -> None:
+    """Raise the ``UserError`` of a checkpoint that is not there or reads another sample rate."""
+    _extractor(named)
+
+
+KINDS = (
+    Kind(
+        "audio-spectrogram-transformer",
+        "AST: patches of a log-mel spectrogram of 10.24 s",
+        SpectrogramTransformer,
+        check,
+        shortest=WINDOW,
+        max_seconds=10.24,
+        published={"MIT/ast-finetuned-audioset-10-10-0.4593": Size(768, 13)},
+        notes=__doc__,
+    ),
+)

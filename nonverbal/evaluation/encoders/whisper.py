@@ -1,0 +1,90 @@
+"""The encoder of Whisper, trained for recognition and translation of speech (Radford et al., 2022).
+
+Papers: the cross-lingual one (small.en, small, medium). Home: huggingface.co, by the ids below.
+
+It reads log-mel windows of 30 s, and has no mask: a shorter clip is followed by silence, to which its frames attend, as
+they did in training. The frames of the silence are left out: of a clip of T samples, the first T / 320 frames, rounded
+up, are its own. How much silence follows is always the same, so these do not depend on anything else; that the clip is
+followed by silence up to 30 s is the model's definition. The decoder is not used, and plays no part in the key.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders.base import Kind, Named, Size
+from nonverbal.evaluation.encoders.models import ModelEncoder, model_of
+from nonverbal.evaluation.encoders.spectrograms import extractor_of
+
+FRAME = 320
+"""Samples from frame to frame: two hops of the spectrogram."""
+
+
+class Whisper(ModelEncoder):
+    """All hidden states of Whisper's encoder, of a clip's own time."""
+
+    def __init__(self, named: Named) -> None:
+        """Load it, or draw it.
+
+        Raises:
+            UserError: it cannot be loaded whole, or its spectrogram is not the one of its model.
+        """
+        self.extractor = _extractor(named)
+        model = model_of(named, ("decoder.",)).encoder
+        config, extractor = model.config, self.extractor
+        expected = (config.num_mel_bins, 2 * config.max_source_positions)
+        if (extractor.feature_size, extractor.nb_max_frames) != expected:
+            raise UserError(
+                f"{named.source}: its preprocessor_config.json makes {extractor.feature_size} bands of "
+                f"{extractor.nb_max_frames} frames, but its model reads {expected[0]} of {expected[1]}; export it again"
+            )
+        self.max_seconds = float(extractor.chunk_length)
+        reading = {"n_fft": extractor.n_fft, "hop": extractor.hop_length, "bands": extractor.feature_size}
+        super().__init__(named, "whisper", model, f"log-mel {json.dumps(reading)}")
+
+    def inputs(self, waveform: np.ndarray) -> Any:
+        """Return ``(bands, 3000)``: the log-mel spectrogram of 30 s, by transformers' own extractor."""
+        if len(waveform) > self.extractor.n_samples:
+            raise UserError(
+                f"{self.name} reads {self.extractor.n_samples} samples at once, but was given {len(waveform)}"
+            )
+        features = self.extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
+        return features[0].to(self.device)
+
+    def own(self, states: list[Any], samples: int) -> list[Any]:
+        """Return the frames that begin within the clip."""
+        return [state[:, : -(-samples // FRAME)] for state in states]
+
+
+def _extractor(named: Named) -> Any:
+    from transformers import WhisperFeatureExtractor
+
+    only = {"hop_length": 160, "n_fft": 400, "padding_value": 0.0, "dither": 0.0, "do_normalize": False}
+    return extractor_of(named, WhisperFeatureExtractor, only)
+
+
+def check(named: Named) -> None:
+    """Raise the ``UserError`` of a checkpoint that is not there or reads another sample rate."""
+    _extractor(named)
+
+
+_SMALL, _MEDIUM = Size(768, 13), Size(1024, 25)
+
+KINDS = (
+    Kind(
+        "whisper",
+        "Whisper's encoder: log-mel windows of 30 s",
+        Whisper,
+        check,
+        max_seconds=30.0,
+        published={
+            "openai/whisper-small.en": _SMALL,
+            "openai/whisper-small": _SMALL,
+            "openai/whisper-medium": _MEDIUM,
+        },
+        notes=__doc__,
+    ),
+)

@@ -13,6 +13,7 @@ from pathlib import Path
 from nonverbal import cli, config
 from nonverbal.errors import UserError
 from nonverbal.evaluation import score_tables
+from nonverbal.evaluation.published import published_table
 from nonverbal.evaluation.results import TaskResult, comparisons, rankings, results
 from nonverbal.evaluation.score_rows import as_dict, csv_rows
 from nonverbal.evaluation.tables import Table, latex, show
@@ -33,6 +34,8 @@ class ScoresConfig:
     """Percentile bootstrap for the intervals of models, and not the jackknife, which holds the truth more often."""
     against: str | None = None
     """A model with which all others are compared. Unset: all pairs, which leaves each less chance to be significant."""
+    published: bool = False
+    """Show what papers printed for the same model, corpus, number of classes and protocol, in columns of its own."""
     latex: Path | None = None
     """File for the tables as LaTeX."""
     csv: Path | None = None
@@ -56,6 +59,7 @@ def main(argv: list[str]) -> None:
         tables.append(score_tables.scores_table(task, settings.bootstrap))
         tables += [score_tables.classes_table(task, settings.bootstrap)] if settings.classes else []
         tables += [table] if (table := score_tables.probabilities_table(task)) else []
+        tables += [table] if settings.published and (table := published_table(task)) else []
         tables += [score_tables.comparisons_table(task, family)] if family else []
     ranked = rankings(tasks)
     tables += map(score_tables.ranking_table, ranked)

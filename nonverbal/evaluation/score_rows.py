@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from nonverbal.evaluation.published import printed
 from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, recalls
 from nonverbal.tasks.statistics.comparisons import Comparison
 from nonverbal.tasks.statistics.probabilities import CALIBRATION_BINS
@@ -65,12 +66,12 @@ def _task(task: TaskResult, family: Sequence[Comparison], percentile: bool) -> d
         "clips": task.clips,
         "units": task.units,
         "unit": task.unit,
-        "models": [_model(model, percentile) for model in task.models],
+        "models": [_model(task, model, percentile) for model in task.models],
         "comparisons": [asdict(one) for one in family],
     }
 
 
-def _model(model: ModelResult, percentile: bool) -> dict[str, Any]:
+def _model(task: TaskResult, model: ModelResult, percentile: bool) -> dict[str, Any]:
     by_class = recalls(model, percentile)
     return {
         "model": model.model,
@@ -83,6 +84,7 @@ def _model(model: ModelResult, percentile: bool) -> dict[str, Any]:
         "by_fold": {name: {"mean": mean, "std": model.fold_std[name]} for name, mean in model.fold_mean.items()},
         "recalls": {name: _finite(estimate) for name, estimate in by_class.items()},
         "probabilities": model.probabilities,
+        "printed": [asdict(one) for one in printed(task, model)],
     }
 
 

@@ -36,32 +36,32 @@ def scores_table(task: TaskResult, percentile: bool = False) -> Table:
     """
     choices = [name for model in task.models for name in dict.fromkeys(_first_choices(model.scores))]
     choice = choices[0] if len(set(choices)) == 1 else "chosen"
-    columns = [*_model_columns(task), "UAR", "interval", "accuracy", "F1 true", "F1 seen", "UAR by fold"]
+    columns = [*model_columns(task), "UAR", "interval", "accuracy", "F1 true", "F1 seen", "UAR by fold"]
     rows = [
         [
-            *_model_cells(task, model),
+            *model_cells(task, model),
             *_with_interval(model.pooled["uar"]),
             *(short(model.pooled[name].value) for name in ("accuracy", "f1_true", "f1_seen")),
-            _spread(model, "uar"),
+            spread(model, "uar"),
             *([_chosen(model.scores, choice)] if choices else []),
             model.pretraining,
         ]
         for model in task.models
     ]
     columns += [*([choice] if choices else []), "pretraining"]
-    return Table(title(task), columns, rows, _notes(task, percentile), len(_model_columns(task)))
+    return Table(title(task), columns, rows, _notes(task, percentile), len(model_columns(task)))
 
 
 def classes_table(task: TaskResult, percentile: bool = False) -> Table:
     """Return the recall of each class by each model, a row each."""
     rows = [
-        [*_model_cells(task, model), name, str(task.clips[name]), *_with_interval(recall)]
+        [*model_cells(task, model), name, str(task.clips[name]), *_with_interval(recall)]
         for model in task.models
         for name, recall in recalls(model, percentile).items()
     ]
-    columns = [*_model_columns(task), "class", "clips", "recall", "interval"]
+    columns = [*model_columns(task), "class", "clips", "recall", "interval"]
     notes = [f"intervals of .95 over those of {task.units} {task.unit} that have clips of the class"]
-    return Table(f"{title(task)}: recall by class", columns, rows, notes, len(_model_columns(task)) + 1)
+    return Table(f"{title(task)}: recall by class", columns, rows, notes, len(model_columns(task)) + 1)
 
 
 def probabilities_table(task: TaskResult) -> Table | None:
@@ -72,7 +72,7 @@ def probabilities_table(task: TaskResult) -> Table | None:
     if not present:
         return None
     rows = [
-        [*_model_cells(task, model), *(_value(model.probabilities.get(name)) for name in present)] for model in models
+        [*model_cells(task, model), *(_value(model.probabilities.get(name)) for name in present)] for model in models
     ]
     notes = []
     if "auc" in present:
@@ -82,8 +82,8 @@ def probabilities_table(task: TaskResult) -> Table | None:
             f"calibration error: expected, class-balanced, {CALIBRATION_BINS} bins of equal width of the highest "
             "probability; balanced training shifts the prior. Brier: squared distance summed over classes, 0 to 2"
         )
-    columns = [*_model_columns(task), *present.values()]
-    return Table(f"{title(task)}: class probabilities", columns, rows, notes, len(_model_columns(task)))
+    columns = [*model_columns(task), *present.values()]
+    return Table(f"{title(task)}: class probabilities", columns, rows, notes, len(model_columns(task)))
 
 
 def comparisons_table(task: TaskResult, family: Sequence[Comparison]) -> Table:
@@ -165,6 +165,8 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     if any(score.test_classes < len(score.classes) for model in task.models for score in model.scores):
         notes.append("some folds lack clips of a class: their own UAR and F1 are means over the classes they have")
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
+    through = dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)
+    notes += [f"the protocol lets through: {'; '.join(through)}"] if through else []
     return notes
 
 
@@ -177,11 +179,13 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _model_columns(task: TaskResult) -> list[str]:
+def model_columns(task: TaskResult) -> list[str]:
+    """Return the columns that say what a row is: the model, and its head where there are several."""
     return ["model", "head"] if len(task.heads) > 1 else ["model"]
 
 
-def _model_cells(task: TaskResult, model: ModelResult) -> list[str]:
+def model_cells(task: TaskResult, model: ModelResult) -> list[str]:
+    """Return a model's cells in ``model_columns``."""
     return [model.model, model.head] if len(task.heads) > 1 else [model.model]
 
 
@@ -194,7 +198,8 @@ def _value(value: float | None) -> str:
     return "-" if value is None or value != value else short(value)
 
 
-def _spread(model: ModelResult, name: str) -> str:
+def spread(model: ModelResult, name: str) -> str:
+    """Return a metric's mean ± population standard deviation over folds."""
     return f"{short(model.fold_mean[name])}±{short(model.fold_std[name])}"
 
 

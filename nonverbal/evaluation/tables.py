@@ -49,15 +49,16 @@ def show(tables: Sequence[Table]) -> None:
         for row in table.rows:
             shown.add_row(*map(_marked, row))
         console.print(one_line(table.title), style="bold", markup=False, soft_wrap=True)
-        console.print(shown)
+        if table.rows:
+            console.print(shown)
         for note in table.notes:
             console.print(one_line(note), style="italic", markup=False, soft_wrap=not console.is_terminal)
         console.print()
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """Return tables as LaTeX, one environment each, which needs ``\\usepackage{booktabs}``."""
-    return "% needs \\usepackage{booktabs}\n" + "\n".join(_environment(table) for table in tables)
+    """Return the tables that have rows as LaTeX, one environment each, which needs ``\\usepackage{booktabs}``."""
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(_environment(table) for table in tables if table.rows)
 
 
 def short(value: float) -> str:

@@ -9,6 +9,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.heads.base import Head, Job, Pooled
 from nonverbal.tasks.folds import Fold
 from nonverbal.tasks.metrics import metrics
+from nonverbal.tasks.protocols import Protocol, plan
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class FoldResult:
     fold: str
     test: np.ndarray
     """Rows tested on, ``(tests,)`` int64."""
+    train_clips: int
+    """Clips that the classifier was fitted to."""
     classes: list[str]
     """Names of the columns of ``values``, sorted."""
     values: np.ndarray
@@ -42,8 +45,11 @@ def cross_validate(
     groups: Sequence[str],
     folds: Sequence[Fold],
     seed: int,
+    protocol: Protocol | None = None,
 ) -> Iterator[FoldResult]:
-    """Fit ``head`` to each fold's training side, read the test side once, and yield the decisions fold by fold.
+    """Fit ``head`` to each fold's training side, test it, and yield the decisions fold by fold.
+
+    The test side is read once, when all is chosen, unless the protocol chooses on it.
 
     Args:
         head: fits the classifiers.
@@ -52,10 +58,12 @@ def cross_validate(
         groups: each clip's group, the same from which ``folds`` were made.
         folds: what to train and test on.
         seed: draws the inner folds, and whatever the head draws.
+        protocol: that of ``folds``; says where choices are made, and how classes are counted. None for ``Protocol()``.
 
     Raises:
         UserError: an embedding is not finite, or a training side has too few groups for inner folds.
     """
+    protocol = Protocol() if protocol is None else protocol
     unfit = ~np.isfinite(embeddings).all(axis=(1, 2))
     if unfit.any():
         raise UserError(
@@ -64,19 +72,22 @@ def cross_validate(
         )
     classes = sorted(set(labels))
     answers = np.array([classes.index(label) for label in labels])
+    plans = [plan(protocol, fold, labels, groups, seed) for fold in folds]
     jobs = (
         Job(
-            embeddings[fold.train],
-            answers[fold.train],
+            embeddings[own.rows],
+            answers[own.rows],
             classes,
-            [groups[row] for row in fold.train],
-            fold.inside(labels, groups, seed),
+            [groups[row] for row in own.rows],
+            own.inner,
             seed,
+            own.training,
         )
-        for fold in folds
+        for own in plans
     )
-    for fold, fitted in zip(folds, head.fit(jobs), strict=True):
+    seen = protocol.counting == "voc2vec"
+    for fold, own, fitted in zip(folds, plans, head.fit(jobs), strict=True):
         values = fitted.predict(embeddings[fold.test])
-        scores = metrics(answers[fold.test], values.argmax(axis=1))
+        scores = metrics(answers[fold.test], values.argmax(axis=1), seen)
         chosen, curve = dict(fitted.chosen), list(fitted.inner_uar)
-        yield FoldResult(fold.name, fold.test, classes, values, chosen, curve, scores)
+        yield FoldResult(fold.name, fold.test, len(own.training), classes, values, chosen, curve, scores)

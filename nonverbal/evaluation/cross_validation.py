@@ -7,9 +7,10 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.heads.base import Head, Job, Pooled
+from nonverbal.tasks.divisions import plan
 from nonverbal.tasks.folds import Fold
 from nonverbal.tasks.metrics import metrics
-from nonverbal.tasks.protocols import Protocol, plan
+from nonverbal.tasks.protocols import GROUPED, Protocol
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def cross_validate(
     groups: Sequence[str],
     folds: Sequence[Fold],
     seed: int,
-    protocol: Protocol | None = None,
+    protocol: Protocol = GROUPED,
 ) -> Iterator[FoldResult]:
     """Fit ``head`` to each fold's training side, test it, and yield the decisions fold by fold.
 
@@ -58,12 +59,11 @@ def cross_validate(
         groups: each clip's group, the same from which ``folds`` were made.
         folds: what to train and test on.
         seed: draws the inner folds, and whatever the head draws.
-        protocol: that of ``folds``; says where choices are made, and how classes are counted. None for ``Protocol()``.
+        protocol: that of ``folds``; says where choices are made, and how classes are counted.
 
     Raises:
         UserError: an embedding is not finite, or a training side has too few groups for inner folds.
     """
-    protocol = Protocol() if protocol is None else protocol
     unfit = ~np.isfinite(embeddings).all(axis=(1, 2))
     if unfit.any():
         raise UserError(
@@ -72,22 +72,17 @@ def cross_validate(
         )
     classes = sorted(set(labels))
     answers = np.array([classes.index(label) for label in labels])
-    plans = [plan(protocol, fold, labels, groups, seed) for fold in folds]
-    jobs = (
-        Job(
-            embeddings[own.rows],
-            answers[own.rows],
-            classes,
-            [groups[row] for row in own.rows],
-            own.inner,
-            seed,
-            own.training,
-        )
-        for own in plans
-    )
-    seen = protocol.counting == "voc2vec"
-    for fold, own, fitted in zip(folds, plans, head.fit(jobs), strict=True):
+    fitted_to: list[int] = []
+
+    def jobs() -> Iterator[Job[Pooled]]:
+        for fold in folds:
+            own = plan(protocol, fold, labels, groups, seed)
+            fitted_to.append(len(own.training))
+            its_groups = [groups[row] for row in own.rows]
+            yield Job(embeddings[own.rows], answers[own.rows], classes, its_groups, own.inner, seed, own.training)
+
+    for number, (fold, fitted) in enumerate(zip(folds, head.fit(jobs()), strict=True)):
         values = fitted.predict(embeddings[fold.test])
-        scores = metrics(answers[fold.test], values.argmax(axis=1), seen)
+        scores = metrics(answers[fold.test], values.argmax(axis=1), protocol.counting == "voc2vec")
         chosen, curve = dict(fitted.chosen), list(fitted.inner_uar)
-        yield FoldResult(fold.name, fold.test, len(own.training), classes, values, chosen, curve, scores)
+        yield FoldResult(fold.name, fold.test, fitted_to[number], classes, values, chosen, curve, scores)

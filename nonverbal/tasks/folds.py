@@ -30,9 +30,7 @@ class Fold:
     validation: np.ndarray | None = None
     """Rows of ``train`` on which choices are made, in increasing order, where the protocol has such a side."""
 
-    def inside(
-        self, labels: Sequence[str], groups: Sequence[str], seed: int, folds: int = INNER_FOLDS
-    ) -> list["Fold"]:
+    def inside(self, labels: Sequence[str], groups: Sequence[str], seed: int, folds: int = INNER_FOLDS) -> list["Fold"]:
         """Divide the training side: by its validation side; without one into ``folds`` stratified folds.
 
         Whatever is chosen (a layer, a strength, an epoch) is chosen between these. The folds split no group, and are
@@ -130,7 +128,8 @@ def random_folds(labels: Sequence[str], folds: int, seed: int, stratified: bool)
         labels: each clip's class, at least two classes.
         folds: at least 2 and at most the number of clips.
         seed: draws which clips go together.
-        stratified: whether folds have the same share of each class (scikit-learn's ``StratifiedKFold``, else ``KFold``).
+        stratified: whether folds have the same share of each class (scikit-learn's ``StratifiedKFold``) or not
+            (``KFold``).
 
     Returns:
         folds whose training sides may lack a class; ``checked`` refuses these.

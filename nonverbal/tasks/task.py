@@ -10,9 +10,10 @@ import numpy as np
 from nonverbal.data.index import ShardFolder
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
+from nonverbal.tasks.divisions import Division, divide
 from nonverbal.tasks.folds import Fold, Group
 from nonverbal.tasks.label_maps import Labels, label_map
-from nonverbal.tasks.protocols import Division, Protocol, divide
+from nonverbal.tasks.protocols import Protocol
 from nonverbal.text import slug
 
 Kind = Literal["classes", "several", "numbers"]
@@ -86,7 +87,9 @@ def make_task(
     kind: Kind = "classes",
 ) -> Task:
     """Return ``task_of`` the protocol that is grouped and nested, of ``folds``, or None to leave one group out."""
-    return task_of(shards, labels, Protocol("leave-one-out" if folds is None else folds, group, seeds=tuple(seeds)), kind)
+    return task_of(
+        shards, labels, Protocol("leave-one-out" if folds is None else folds, group, seeds=tuple(seeds)), kind
+    )
 
 
 def task_of(shards: ShardFolder, labels: Labels, protocol: Protocol, kind: Kind = "classes") -> Task:

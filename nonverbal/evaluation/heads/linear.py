@@ -73,9 +73,7 @@ def _fit_job(job: Job[Pooled]) -> FittedLinear:
 
 
 def _inner_uar(features: np.ndarray, labels: np.ndarray, inner: Sequence[Fold], C: float) -> float:
-    predicted = [
-        _fit(features[fold.train], labels[fold.train], C).predict(features[fold.test]) for fold in inner
-    ]
+    predicted = [_fit(features[fold.train], labels[fold.train], C).predict(features[fold.test]) for fold in inner]
     return uar(labels[np.concatenate([fold.test for fold in inner])], np.concatenate(predicted))
 
 

@@ -10,7 +10,7 @@ from nonverbal import cli, config
 from nonverbal.data.index import open_shards
 from nonverbal.evaluation.figures import plot_layers, plot_probes
 from nonverbal.evaluation.probing import compare
-from nonverbal.evaluation.report import print_scores
+from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.protocol_settings import ProtocolSettings
 from nonverbal.tasks.task import Task, task_of
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     scores = compare(task, settings.encoders, settings.pretraining, settings.cache, settings.out)
     figure = settings.out / f"{task.slug}.png"
     plot_probes(scores, figure)
-    print_scores(scores)
+    print_scores(scores, settings.out / "scores.jsonl")
     print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
     curves = settings.out / f"{task.slug}-layers.png"
     if plot_layers(scores, curves):

@@ -13,7 +13,8 @@ from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.heads.base import Pooled
 from nonverbal.public_checkpoints import heard
 from nonverbal.tasks.contamination import HELD_OUT, by_authors, by_manifests
-from nonverbal.tasks.scores import Score, write_predictions, write_scores
+from nonverbal.tasks.predictions import write_predictions
+from nonverbal.tasks.scores import Score, write_scores
 from nonverbal.tasks.task import Task
 from nonverbal.text import slug
 
@@ -126,5 +127,7 @@ def _predictions(task: Task, results: list[FoldResult], gives: str) -> Iterable[
                 "predicted": predicted,
                 "group": task.groups[row],
                 "fold": result.fold,
+                "speaker": task.clips[row].speaker,
+                "recording": task.clips[row].recording,
                 gives: dict(zip(result.classes, values.tolist(), strict=True)),
             }

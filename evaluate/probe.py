@@ -5,7 +5,6 @@ By path: ``python evaluate/probe.py --data SHARDS --encoders ...``. All encoders
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
@@ -13,11 +12,12 @@ from nonverbal.evaluation.figures import plot_layers, plot_probes
 from nonverbal.evaluation.probing import compare
 from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.paths import PathOrName
-from nonverbal.tasks.task import Group, make_task
+from nonverbal.tasks.protocol_settings import ProtocolSettings
+from nonverbal.tasks.task import Task, task_of
 
 
-@dataclass
-class ProbeConfig:
+@dataclass(kw_only=True)
+class ProbeConfig(ProtocolSettings):
     """Which encoders are probed on which clips, and how these are divided."""
 
     data: Path
@@ -30,12 +30,6 @@ class ProbeConfig:
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
     """Classes to tell apart, all where empty; or a map of labels to classes, {excitement: happiness, other: null}:
     null drops a label, those that are not named stay as they are, or go where "*" says; or the name of a map."""
-    group: Group = "speaker"
-    """What is never on both sides of a fold."""
-    folds: int | Literal["leave-one-out"] = 5
-    """Number of stratified folds, or leave-one-out: each group is tested on in turn."""
-    seeds: list[int] = field(default_factory=lambda: [0])
-    """One division into folds for each."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
     cache: Path = Path("runs/embeddings")
@@ -45,8 +39,9 @@ class ProbeConfig:
 def main(argv: list[str]) -> None:
     """Embed, probe, and show."""
     settings = config.load(ProbeConfig, argv, prog="nonverbal probe", description=__doc__)
-    folds = None if settings.folds == "leave-one-out" else settings.folds
-    task = make_task(open_shards(settings.data), settings.labels, settings.group, folds, settings.seeds)
+    protocol = settings.resolved()
+    task = task_of(open_shards(settings.data), settings.labels, protocol)
+    print_division(task)
     scores = compare(task, settings.encoders, settings.pretraining, settings.cache, settings.out)
     figure = settings.out / f"{task.slug}.png"
     plot_probes(scores, figure)
@@ -55,6 +50,13 @@ def main(argv: list[str]) -> None:
     curves = settings.out / f"{task.slug}-layers.png"
     if plot_layers(scores, curves):
         print(f"layers: {curves}")
+
+
+def print_division(task: Task) -> None:
+    """Say what the protocol is, what it lets through, and what else is to be known of these clips."""
+    print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
+    for note in task.division.notes:
+        print(f"note: {note}")
 
 
 if __name__ == "__main__":

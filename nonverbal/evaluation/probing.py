@@ -77,7 +77,7 @@ def _probe(task: Task, name: str, embeddings: Pooled, seed: int, head: str) -> l
     from rich.progress import track
 
     console, folds = Console(stderr=True), task.folds[seed]
-    results = cross_validate(HEADS[head], embeddings, task.labels, task.groups, folds, seed)
+    results = cross_validate(HEADS[head], embeddings, task.labels, task.groups, folds, seed, task.division.protocol)
     title, silent = f"probing {name}", not console.is_terminal
     return list(track(results, title, len(folds), transient=True, console=console, disable=silent))
 
@@ -98,13 +98,14 @@ def _scores(
             fold=result.fold,
             metrics=result.metrics,
             chosen=result.chosen,
-            train_clips=len(task.clips) - len(result.test),
+            train_clips=result.train_clips,
             test_clips=len(result.test),
             test_classes=len({task.labels[i] for i in result.test}),
             pretraining=status,
             predictions=_predictions_file(task, name, seed, head),
             inner_uar=result.inner_uar,
             merged=task.merged,
+            lets_through=task.division.lets_through,
         )
         for result in results
     ]

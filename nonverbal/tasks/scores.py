@@ -36,6 +36,7 @@ class Score:
     chosen: dict[str, float | str]
     """What was chosen inside the training side, such as ``layer`` and ``C``; tables show the first."""
     train_clips: int
+    """Clips that the classifier was fitted to."""
     test_clips: int
     test_classes: int
     """Classes that the fold's test clips have: the metrics are means over these."""
@@ -48,6 +49,9 @@ class Score:
     that do not have it."""
     merged: dict[str, str] = field(default_factory=dict)
     """Labels of corpora that count as a class of another name; empty in files that do not have it."""
+    lets_through: list[str] = field(default_factory=list)
+    """What may make the number too good, in words (see ``nonverbal.tasks.protocols.lets_through``); empty in files that
+    do not say."""
 
     @property
     def task(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str, str]:

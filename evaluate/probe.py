@@ -8,10 +8,12 @@ from pathlib import Path
 
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
+from nonverbal.errors import UserError
 from nonverbal.evaluation.figures import plot_layers, plot_probes
 from nonverbal.evaluation.probing import compare
-from nonverbal.evaluation.score_tables import print_scores
+from nonverbal.evaluation.score_tables import print_scores, untestable
 from nonverbal.paths import PathOrName
+from nonverbal.tasks.groups import units
 from nonverbal.tasks.protocol_settings import ProtocolSettings
 from nonverbal.tasks.task import Task, task_of
 
@@ -32,6 +34,9 @@ class ProbeConfig(ProtocolSettings):
     null drops a label, those that are not named stay as they are, or go where "*" says; or the name of a map."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
+    null: int = 0
+    """How often labels are permuted at most, and all is done again, choices included, for the p of each encoder's UAR;
+    999, say. 0: no null."""
     cache: Path = Path("runs/embeddings")
     """Folder of embeddings, kept from probe to probe."""
 
@@ -39,10 +44,13 @@ class ProbeConfig(ProtocolSettings):
 def main(argv: list[str]) -> None:
     """Embed, probe, and show."""
     settings = config.load(ProbeConfig, argv, prog="nonverbal probe", description=__doc__)
+    if settings.null < 0:
+        raise UserError(f"--null must be at least 0, but is {settings.null}")
     protocol = settings.resolved()
     task = task_of(open_shards(settings.data), settings.labels, protocol)
     print_division(task)
-    scores = compare(task, settings.encoders, settings.pretraining, settings.cache, settings.out)
+    print_untestable(task, len(settings.encoders))
+    scores = compare(task, settings.encoders, settings.pretraining, settings.cache, settings.out, null=settings.null)
     figure = settings.out / f"{task.slug}.png"
     plot_probes(scores, figure)
     print_scores(scores, settings.out / "scores.jsonl")
@@ -57,6 +65,13 @@ def print_division(task: Task) -> None:
     print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
     for note in task.division.notes:
         print(f"note: {note}")
+
+
+def print_untestable(task: Task, encoders: int) -> None:
+    """Say so where so few speakers cannot show that two of the encoders differ."""
+    numbers, unit = units(task.groups, [clip.speaker for clip in task.clips], [clip.recording for clip in task.clips])
+    if text := untestable(int(numbers.max()) + 1, encoders * (encoders - 1) // 2, unit):
+        print(f"note: differences between encoders are {text}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from nonverbal.evaluation.results import ModelResult, TaskResult
 from nonverbal.evaluation.score_tables import model_cells, model_columns, spread, title
 from nonverbal.evaluation.tables import Table, short
+from nonverbal.tasks.protocols import NAMED
 
 FILE = Path(__file__).with_name("published.csv")
 
@@ -52,7 +53,7 @@ _BASE = {"wav2vec2": "facebook/wav2vec2-base", "hubert": "facebook/hubert-base-l
 SOURCES: dict[str, Source] = {
     "voc2vec": Source(
         "Table IV",
-        "random 10-fold, chosen on the test fold, counted as voc2vec does",
+        NAMED["voc2vec"].protocol.name,
         {
             "data2vec": "facebook/data2vec-audio-base",
             "hubert-as": "ALM/hubert-base-audioset",
@@ -76,14 +77,14 @@ SOURCES: dict[str, Source] = {
     ),
     "reno": Source(
         "Table I",
-        "random 5-fold, stratified, chosen on the test fold",
+        NAMED["reno"].protocol.name,
         {"W": _BASE["wavlm"], "U": "microsoft/unispeech-sat-base", "W2": _BASE["wav2vec2"], "H": _BASE["hubert"]},
         {"asvp-esd": "asvp-esd-nonspeech", "jnv": "jnv", "vivae": "vivae"},
         0,
     ),
     "recovery": Source(
         "Table I",
-        "leave one session out",
+        NAMED["leave-one-session-out"].protocol.name,
         {
             "PT": _BASE["wav2vec2"],
             "ASR10": "Xinnian/w2v2-libri-10min",
@@ -96,7 +97,7 @@ SOURCES: dict[str, Source] = {
     ),
     "cross_lingual": Source(
         "Table 3",
-        "speaker-disjoint 80/10/10 hold-out, not refitted",
+        NAMED["cross_lingual"].protocol.name,
         {
             "Wav2Vec 2.0 Base": _BASE["wav2vec2"],
             "Whisper Small (EN)": "openai/whisper-small.en",

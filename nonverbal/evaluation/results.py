@@ -1,7 +1,6 @@
 """What measurements come to: estimates with intervals, comparisons and ranks, by task and protocol.
 
-All is computed from counts of decisions by unit. Clips that share a group of the folds, a speaker or a recording are of
-one unit: speakers are resampled wherever they are known, under folds that divide them too.
+All is computed from counts of decisions by unit (``nonverbal.tasks.groups.units``).
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -11,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nonverbal.errors import UserError
-from nonverbal.tasks.groups import connected
+from nonverbal.tasks.groups import units
 from nonverbal.tasks.measurements import Measurement
 from nonverbal.tasks.predictions import AGAIN, Predictions
 from nonverbal.tasks.scores import Score, summarise
@@ -67,6 +66,11 @@ class ModelResult:
     """One a fold and seed."""
     counts: np.ndarray
     """``(seeds, units, classes, classes)`` int64."""
+
+    @property
+    def null(self) -> dict[str, float | str]:
+        """The scores' ``null``; empty where none was drawn."""
+        return next((score.null for score in self.scores if score.null), {})
 
 
 @dataclass(frozen=True)
@@ -210,13 +214,8 @@ def _clips(models: Sequence[Sequence[Measurement]]) -> _Clips:
         p = measurement.predictions
         rows |= zip(p.clips, zip(p.labels.tolist(), p.groups, p.speakers, p.recordings, strict=True), strict=True)
     labels, groups, speakers, recordings = map(list, zip(*rows.values(), strict=True))
-    units = connected(groups, speakers, recordings)
-    unit = "clips" if units.max() + 1 == len(units) else "groups"
-    for name, column in (("recordings", recordings), ("speakers", speakers)):
-        # Units hold whole speakers: as many units as speakers are the speakers.
-        if None not in column and connected(column).max() == units.max():
-            unit = name
-    return _Clips({clip: place for place, clip in enumerate(rows)}, np.array(labels), units, unit)
+    numbers, unit = units(groups, speakers, recordings)
+    return _Clips({clip: place for place, clip in enumerate(rows)}, np.array(labels), numbers, unit)
 
 
 def _model_result(seeds: Sequence[Measurement], clips: _Clips, method: Method) -> ModelResult:
@@ -251,9 +250,9 @@ def _counts(p: Predictions, clips: _Clips, classes: int) -> np.ndarray:
     if (clips.labels[places] != p.labels).any():
         clip = p.clips[int((clips.labels[places] != p.labels).argmax())]
         raise UserError(f"{p.path}: clip {clip} has another label than with the other models of its task; {AGAIN}")
-    units = clips.units[places]
+    own = clips.units[places]
     counts = np.zeros((int(clips.units.max()) + 1, classes, classes), dtype=np.int64)
-    counts[np.unique(units)] = confusion_counts(p.labels, p.predicted, units, range(classes))
+    counts[np.unique(own)] = confusion_counts(p.labels, p.predicted, own, range(classes))
     return counts
 
 

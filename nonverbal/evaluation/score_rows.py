@@ -53,6 +53,7 @@ def _flat(task: TaskResult, model: ModelResult) -> dict[str, Any]:
         row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     for name, mean in model.fold_mean.items():
         row |= {f"{name}_fold_mean": mean, f"{name}_fold_std": model.fold_std[name]}
+    row |= {f"null_{name}": value for name, value in model.null.items()}
     return row | model.probabilities
 
 
@@ -84,6 +85,7 @@ def _model(task: TaskResult, model: ModelResult, percentile: bool) -> dict[str, 
         "by_fold": {name: {"mean": mean, "std": model.fold_std[name]} for name, mean in model.fold_mean.items()},
         "recalls": {name: _finite(estimate) for name, estimate in by_class.items()},
         "probabilities": model.probabilities,
+        "null": model.null,
         "printed": [asdict(one) for one in printed(task, model)],
     }
 

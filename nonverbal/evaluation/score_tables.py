@@ -36,13 +36,16 @@ def scores_table(task: TaskResult, percentile: bool = False) -> Table:
     """
     choices = [name for model in task.models for name in dict.fromkeys(_first_choices(model.scores))]
     choice = choices[0] if len(set(choices)) == 1 else "chosen"
+    nulls = [model.null for model in task.models if model.null]
     columns = [*model_columns(task), "UAR", "interval", "accuracy", "F1 true", "F1 seen", "UAR by fold"]
+    columns += ["null UAR", "p (null)"] if nulls else []
     rows = [
         [
             *model_cells(task, model),
             *_with_interval(model.pooled["uar"]),
             *(short(model.pooled[name].value) for name in ("accuracy", "f1_true", "f1_seen")),
             spread(model, "uar"),
+            *(_null_cells(model) if nulls else []),
             *([_chosen(model.scores, choice)] if choices else []),
             model.pretraining,
         ]
@@ -164,10 +167,23 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     ]
     if any(score.test_classes < len(score.classes) for model in task.models for score in model.scores):
         notes.append("some folds lack clips of a class: their own UAR and F1 are means over the classes they have")
+    notes += [f"null: {text}" for text in dict.fromkeys(_null_note(model) for model in task.models if model.null)]
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
     through = dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)
     notes += [f"the protocol lets through: {'; '.join(through)}"] if through else []
     return notes
+
+
+def _null_cells(model: ModelResult) -> list[str]:
+    null = model.null
+    return [short(float(null["mean"])), probability(float(null["p"]))] if null else ["-", "-"]
+
+
+def _null_note(model: ModelResult) -> str:
+    return (
+        f"{model.null['what']}; folds, choices and fit made again for each draw; mean UAR of the draws, and one-sided "
+        "p = (b + 1) / (n + 1), of the first seed; not adjusted for the number of models"
+    )
 
 
 def _folds(task: TaskResult) -> str:

@@ -53,6 +53,10 @@ class Score:
     """What may make the number too good, in words (see ``nonverbal.tasks.protocols.lets_through``); empty in files that
     do not say."""
 
+    null: dict[str, float | str] = field(default_factory=dict)
+    """Of the model and seed, the same in all folds: ``p`` of the pooled UAR among those of permuted labels, their
+    ``mean``, ``draws``, how many were ``exceeding`` it, and ``what`` was permuted; empty where no null was drawn."""
+
     @property
     def task(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str, str]:
         """Corpus, classes and what was merged in them, protocol, probe: what rows that share a column share."""

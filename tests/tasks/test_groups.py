@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonverbal.tasks.groups import connected
+from nonverbal.tasks.groups import connected, units
 
 NAMES = st.lists(st.sampled_from(["a", "b", "c", "d", None]), min_size=8, max_size=8)
 
@@ -25,3 +25,10 @@ def test_nothing_else_is_together(one: list[str | None], other: list[str | None]
         together = [[together[i][j] or (together[i][k] and together[k][j]) for j in range(8)] for i in range(8)]
     numbers = connected(one, other).tolist()
     assert [[a == b for b in numbers] for a in numbers] == together
+
+
+def test_units_are_speakers_where_they_are_known() -> None:
+    numbers, name = units(list("abcd"), list("sstt"), list("1234"))
+    assert (numbers.tolist(), name) == ([0, 0, 1, 1], "speakers")
+    numbers, name = units(list("abcd"), [None] * 4, list("1123"))
+    assert (numbers.tolist(), name) == ([0, 0, 1, 2], "recordings")

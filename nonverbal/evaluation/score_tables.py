@@ -165,6 +165,9 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     if any(score.test_classes < len(score.classes) for model in task.models for score in model.scores):
         notes.append("some folds lack clips of a class: their own UAR and F1 are means over the classes they have")
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
+    through = dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)
+    if through:
+        notes.append(f"the protocol lets through: {'; '.join(through)}")
     return notes
 
 

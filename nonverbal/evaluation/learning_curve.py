@@ -149,13 +149,14 @@ def plot_curve(points: Sequence[Point], title: str, chance: float, figure: Path)
         faces = [line.get_color() if point.chosen == point.folds else "white" for point in own]
         axes.scatter(at, mean, s=28, facecolors=faces, edgecolors=line.get_color(), zorder=3)
     axes.axhline(chance, color=MUTED, linestyle="--", linewidth=1, label=f"chance ({chance:.2f})", zorder=1)
+    hollow = "; hollow: some folds could not choose" if any(point.chosen < point.folds for point in points) else ""
     ticks = sorted({round(point.clips / classes, 1) for point in points})
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set(
-        xlabel="training clips a class (the last: all; hollow: some folds could not choose)",
-        ylabel="UAR, mean ± population std over folds and seeds",
+        xlabel=f"training clips a class (last: all{hollow}); band: population std over folds and seeds",
+        ylabel="UAR, mean over folds and seeds",
     )
     axes.set_title(one_line(title).replace("$", r"\$"), fontsize="medium", wrap=True)
     axes.grid(alpha=0.25)

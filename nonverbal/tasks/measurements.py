@@ -53,6 +53,8 @@ def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
                     f"{first.protocol}, seed {first.seed}); give one of them"
                 )
             found.setdefault(key, (rows, file))
+    if not found:
+        raise UserError(f"{', '.join(map(str, paths))}: no scores in it; run nonverbal probe again")
     return [_measurement(rows, file) for rows, file in found.values()]
 
 

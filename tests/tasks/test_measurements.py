@@ -73,3 +73,9 @@ def test_a_torn_line_of_scores_is_named(tmp_path: Path) -> None:
     file.write_text(file.read_text()[:-20])
     with pytest.raises(UserError, match=r"scores.jsonl, line 2: not a JSON object"):
         read_measurements([file])
+
+
+def test_a_file_without_scores_is_named(tmp_path: Path) -> None:
+    (tmp_path / "scores.jsonl").touch()
+    with pytest.raises(UserError, match="scores.jsonl: no scores in it"):
+        read_measurements([tmp_path / "scores.jsonl"])

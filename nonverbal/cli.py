@@ -24,6 +24,7 @@ PROGRAMS = {
     "audit": ("evaluate/audit.py", "Find leaks between two folders of shards, or within one, by sound too."),
     "encoders": ("evaluate/encoders.py", "List the encoders that can be compared, with what each has heard."),
     "probe": ("evaluate/probe.py", "Score frozen encoders with linear probes under folds that share no speaker."),
+    "scores": ("evaluate/scores.py", "Tables of scores: intervals, comparisons, calibration; LaTeX, CSV, JSON."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
 }
 """Command to program and summary, in the order of a project's life."""

@@ -38,9 +38,10 @@ class FittedLinear:
 class Linear:
     """Multinomial logistic regression on one layer, in which all classes weigh alike however many clips they have.
 
-    Within the training side alone: features are standardised, the layer of highest UAR is chosen at ``C`` =
+    Between the inner folds alone: features are standardised, the layer of highest UAR is chosen at ``C`` =
     ``LAYER_STRENGTH``, then ``C`` among ``STRENGTHS`` on that layer (the lowest of equals both times). The UAR compared
-    is that of all inner test rows together. The classifier is then trained on the whole training side.
+    is that of all inner test rows together. Without inner folds it is the last layer, at ``LAYER_STRENGTH``. The
+    classifier is then trained on the job's own rows.
 
     Logistic regression rather than a linear SVM: measured on 2400 clips of 1536 values it converges in 0.04 to 0.2 s
     for every ``C`` of the grid on one core, where liblinear's SVM takes 2 to 85 s.
@@ -57,20 +58,23 @@ class Linear:
 
 
 def _fit_job(job: Job[Pooled]) -> FittedLinear:
-    layers = range(job.features.shape[1])
-    by_layer = [_inner_uar(_layer(job.features, layer), job.labels, job.inner, LAYER_STRENGTH) for layer in layers]
+    rows, layers = job.own_rows(), job.features.shape[1]
+    if not job.inner:
+        classifier = _fit(_layer(job.features[rows], layers - 1), job.labels[rows], LAYER_STRENGTH)
+        return FittedLinear({"layer": layers - 1, "C": LAYER_STRENGTH}, [], layers - 1, classifier)
+    by_layer = [
+        _inner_uar(_layer(job.features, layer), job.labels, job.inner, LAYER_STRENGTH) for layer in range(layers)
+    ]
     layer = int(np.argmax(by_layer))
     features = _layer(job.features, layer)
     by_strength = [_inner_uar(features, job.labels, job.inner, C) for C in STRENGTHS]
     C = STRENGTHS[int(np.argmax(by_strength))]
-    return FittedLinear({"layer": layer, "C": C}, by_layer, layer, _fit(features, job.labels, C))
+    return FittedLinear({"layer": layer, "C": C}, by_layer, layer, _fit(features[rows], job.labels[rows], C))
 
 
 def _inner_uar(features: np.ndarray, labels: np.ndarray, inner: Sequence[Fold], C: float) -> float:
-    predicted = np.empty_like(labels)
-    for fold in inner:
-        predicted[fold.test] = _fit(features[fold.train], labels[fold.train], C).predict(features[fold.test])
-    return uar(labels, predicted)
+    predicted = [_fit(features[fold.train], labels[fold.train], C).predict(features[fold.test]) for fold in inner]
+    return uar(labels[np.concatenate([fold.test for fold in inner])], np.concatenate(predicted))
 
 
 def _fit(features: np.ndarray, labels: np.ndarray, C: float) -> Any:

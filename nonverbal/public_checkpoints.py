@@ -58,20 +58,27 @@ class Checkpoint:
     """Whether the corpora named are all: False where there are others that nobody has listed."""
 
 
-def heard(source: str) -> frozenset[str] | None:
-    """Return the corpora that a checkpoint has heard, with or without labels, and the parts of the catalog in them.
+@dataclass(frozen=True)
+class Heard:
+    """What a checkpoint has heard, with or without labels."""
+
+    corpora: frozenset[str]
+    """Names of the catalog, or other names for corpora without a reader."""
+    complete: bool
+    """Whether that is all: a corpus that is not named was not heard."""
+
+
+def heard(source: str) -> Heard | None:
+    """Return the corpora that a checkpoint has heard, and the parts of the catalog in them; None if it is not listed.
 
     Args:
         source: its id on the Hub, such as ``facebook/wav2vec2-base``.
-
-    Returns:
-        Names of the catalog, or other names for corpora without a reader; None where not all that it has heard is
-        known: a corpus that is missing from the set was not heard. Where a list is not complete, see ``CHECKPOINTS``.
     """
     known = CHECKPOINTS.get(source)
-    if known is None or known.pretraining is None or known.supervised is None or not known.complete:
+    if known is None:
         return None
-    return with_parts((*known.pretraining, *known.supervised))
+    complete = known.complete and known.pretraining is not None and known.supervised is not None
+    return Heard(with_parts((*(known.pretraining or ()), *(known.supervised or ()))), complete)
 
 
 def with_parts(corpora: Iterable[str]) -> frozenset[str]:

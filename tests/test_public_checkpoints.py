@@ -4,7 +4,7 @@ import pytest
 
 from nonverbal.data.corpora import CATALOG
 from nonverbal.data.corpora import VOC125 as OF_THE_CATALOG
-from nonverbal.public_checkpoints import CHECKPOINTS, DRAWN_FROM, PARTS, VOC125, heard, with_parts
+from nonverbal.public_checkpoints import CHECKPOINTS, DRAWN_FROM, PARTS, VOC125, Heard, heard, with_parts
 
 ELSEWHERE = {
     "libri-light", "gigaspeech", "voxpopuli", "multilingual-librispeech", "common-voice", "babel", "voxlingua107",
@@ -29,14 +29,16 @@ def test_voc125_is_that_of_the_catalog():
     ],
 )
 def test_what_a_checkpoint_has_heard(checkpoint, corpora):
-    assert heard(checkpoint) == corpora
+    assert heard(checkpoint) == Heard(frozenset(corpora), complete=True)
 
 
-@pytest.mark.parametrize(
-    "source", ["facebook/mms-300m", "openai/whisper-small", "emotion2vec/emotion2vec_plus_base", "runs/x/encoder", ""]
-)
-def test_what_is_not_wholly_known_is_unknown(source):
-    assert heard(source) is None
+@pytest.mark.parametrize("source", ["facebook/mms-300m", "openai/whisper-small", "emotion2vec/emotion2vec_plus_base"])
+def test_what_is_not_wholly_known_says_so(source):
+    assert not heard(source).complete
+
+
+def test_of_what_is_not_in_the_table_nothing_is_known():
+    assert heard("runs/x/encoder") is heard("") is None
 
 
 def test_parts_are_heard_with_the_whole():

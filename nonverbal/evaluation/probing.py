@@ -66,8 +66,8 @@ def compare(
 def leak_statuses(clips: Sequence[Clip], encoders: Sequence[str], manifests: Sequence[Path]) -> list[str]:
     """Return for each encoder whether it has heard the clips.
 
-    What has no weights, or random ones, has heard nothing. Of a public checkpoint counts what its authors say of it,
-    where that is known to be all; the manifests count for all other encoders.
+    What has no weights, or random ones, has heard nothing. Of a public checkpoint counts what its authors say of it;
+    the manifests count for all other encoders.
     """
     ours = by_manifests(clips, manifests)
     return [_leak_status(clips, source, ours) for source in encoders]
@@ -76,8 +76,9 @@ def leak_statuses(clips: Sequence[Clip], encoders: Sequence[str], manifests: Seq
 def _leak_status(clips: Sequence[Clip], source: str, ours: str) -> str:
     if not learned(source):
         return HELD_OUT
-    corpora = heard(source)
-    return ours if corpora is None else by_authors(clips, corpora)
+    # A folder here may have the name of a checkpoint of the Hub.
+    known = None if Path(source).exists() else heard(source)
+    return ours if known is None else by_authors(clips, known)
 
 
 def _probe(task: Task, name: str, embeddings: Pooled, seed: int, head: str) -> list[FoldResult]:

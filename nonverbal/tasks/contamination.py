@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nonverbal.data.manifest import Clip, read_manifest
-from nonverbal.public_checkpoints import DRAWN_FROM
+from nonverbal.public_checkpoints import DRAWN_FROM, Heard
 
 HELD_OUT, TRANSDUCTIVE, UNKNOWN = "held out", "transductive", "unknown"
 """None of the clips was heard in pretraining; some were, without their labels; nobody can say."""
@@ -28,26 +28,26 @@ def by_manifests(clips: Sequence[Clip], manifests: Iterable[Path]) -> str:
     return TRANSDUCTIVE if any(seen) else HELD_OUT
 
 
-def by_authors(clips: Sequence[Clip], heard: frozenset[str]) -> str:
+def by_authors(clips: Sequence[Clip], heard: Heard) -> str:
     """Say whether a model's authors trained it on the clips' corpora, by their names in the catalog.
 
     Args:
         clips: of any corpora.
-        heard: names of the corpora that the model has heard, as its authors say.
+        heard: the corpora that the model has heard, as its authors say.
 
     Returns:
         ``transductive (by its authors)`` where a corpus of the clips is among them; ``held out (by its authors)`` where
-        all corpora of the clips are in the catalog, none is among them, and none was drawn from where one of them was
-        (``DRAWN_FROM``); else ``unknown``: nobody can say whether the sounds of a user's own folder, or of another
-        corpus from the same site, are in it.
+        these are all that it has heard, all corpora of the clips are in the catalog, none is among them, and none was
+        drawn from where one of them was (``DRAWN_FROM``); else ``unknown``: nobody can say whether the sounds of a
+        user's own folder, or of another corpus from the same site, are in it.
     """
     from nonverbal.data.corpora import CATALOG
 
     corpora = {clip.corpus for clip in clips}
-    if corpora & heard:
+    if corpora & heard.corpora:
         return TRANSDUCTIVE + BY_AUTHORS
-    apart = corpora <= CATALOG.keys() and not _places(corpora) & _places(heard)
-    return HELD_OUT + BY_AUTHORS if apart else UNKNOWN
+    apart = corpora <= CATALOG.keys() and not _places(corpora) & _places(heard.corpora)
+    return HELD_OUT + BY_AUTHORS if heard.complete and apart else UNKNOWN
 
 
 def _places(corpora: Iterable[str]) -> set[str]:

@@ -92,6 +92,21 @@ def test_each_encoder_has_a_leak_status_of_its_own(labelled_shards: Make) -> Non
         *by_authors,
         "transductive",
     ]
+    # An unrelated manifest says nothing of what others trained.
+    heard = labelled_shards(tones(), "speech", corpus="librispeech").clips()
+    assert leak_statuses(heard, ["facebook/mms-300m", "openai/whisper-small"], [manifest]) == [
+        "transductive (by its authors)",
+        "unknown",
+    ]
+
+
+def test_a_folder_with_the_name_of_a_checkpoint_is_not_that_checkpoint(
+    labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = labelled_shards(tones(), corpus="vocalsound")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alkiskoudounas/voc2vec").mkdir(parents=True)
+    assert leak_statuses(shards.clips(), ["alkiskoudounas/voc2vec"], []) == ["unknown"]
 
 
 def test_the_probe_program(

@@ -3,30 +3,24 @@
 By path: ``python evaluate/probe.py --data SHARDS --encoders ...``. All encoders are tested on the same folds.
 """
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.bias import Bias, bias_tables, bias_tasks, measure_bias
+from nonverbal.evaluation.bias import bias_tasks, measure_bias
 from nonverbal.evaluation.figures import plot_layers, plot_probes
-from nonverbal.evaluation.learning_curve import Point, curve_table, curve_tasks, learning_curve, plot_curve
+from nonverbal.evaluation.learning_curve import curve_tasks, learning_curve
 from nonverbal.evaluation.probing import compare
 from nonverbal.evaluation.score_tables import print_scores, untestable
-from nonverbal.evaluation.subgroups import subgroups, subgroups_table, values_of
-from nonverbal.evaluation.tables import show
-from nonverbal.files import write_atomically
+from nonverbal.evaluation.subgroups import values_of
+from nonverbal.evaluation.views import print_bias, print_curve, print_subgroups
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.groups import units
-from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.protocol_settings import ProtocolSettings
 from nonverbal.tasks.scores import Score
 from nonverbal.tasks.task import Task, task_of
-from nonverbal.text import slug
 
 
 @dataclass(kw_only=True)
@@ -110,35 +104,6 @@ def print_untestable(task: Task, encoders: int) -> None:
     numbers, unit = units(task.groups, [clip.speaker for clip in task.clips], [clip.recording for clip in task.clips])
     if text := untestable(int(numbers.max()) + 1, encoders * (encoders - 1) // 2, unit):
         print(f"note: differences between encoders are {text}")
-
-
-def print_subgroups(scores: Sequence[Score], file: Path, task: Task, name: str) -> None:
-    """Print and keep what was decided on the clips of each value of an attribute."""
-    rows = subgroups(measurements_of(scores, file), task.clips, name)
-    show([subgroups_table(rows, name, f"{task.corpus}, {task.protocol}")])
-    keep(file.parent / f"{task.slug}-by-{slug(name)}.json", [asdict(row) for row in rows])
-
-
-def print_bias(rows: Sequence[Bias], task: Task, out: Path) -> None:
-    """Print and keep what random folds and choices on the test fold add."""
-    show(bias_tables(rows, task.corpus))
-    keep(out / f"{task.slug}-bias.json", [row.as_row() for row in rows])
-
-
-def print_curve(points: Sequence[Point], task: Task, out: Path) -> None:
-    """Print, keep and draw a learning curve."""
-    title = f"{task.corpus}, {len(task.classes)} classes: {task.protocol}"
-    show([curve_table(points, title)])
-    keep(out / f"{task.slug}-learning-curve.json", [point.as_row() for point in points])
-    figure = out / f"{task.slug}-learning-curve.png"
-    plot_curve(points, title, 1 / len(task.classes), figure)
-    print(f"learning curve: {figure}")
-
-
-def keep(path: Path, rows: Sequence[Any]) -> None:
-    """Write numbers that were printed, not rounded."""
-    write_atomically(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
-    print(f"numbers: {path}")
 
 
 if __name__ == "__main__":

@@ -127,10 +127,10 @@ def curve_table(points: Sequence[Point], title: str) -> Table:
     return Table(f"{title}: learning curve", columns, cells, notes, 2 if several else 1)
 
 
-def plot_curve(points: Sequence[Point], title: str, chance: float, figure: Path) -> None:
+def plot_curve(points: Sequence[Point], title: Sequence[str], chance: float, figure: Path) -> None:
     """Draw UAR by clips a class, mean and population standard deviation over folds and seeds, a line a model, to a PNG.
 
-    Hollow dots are where nothing could be chosen in some folds; the last dot is of all clips.
+    Hollow dots are where nothing could be chosen in some folds; the last dot is of all clips. ``title`` has its lines.
     """
     from matplotlib.figure import Figure
 
@@ -144,7 +144,7 @@ def plot_curve(points: Sequence[Point], title: str, chance: float, figure: Path)
     for name, own in rows.items():
         at = np.array([point.clips / classes for point in own])
         mean, std = (np.array([getattr(point, column) for point in own]) for column in ("mean", "std"))
-        (line,) = axes.plot(at, mean, linewidth=1.3, label=one_line(name).replace("$", r"\$")[-60:])
+        (line,) = axes.plot(at, mean, linewidth=1.3, label=_plain(name)[-60:])
         axes.fill_between(at, mean - std, mean + std, color=line.get_color(), alpha=0.15, linewidth=0)
         faces = [line.get_color() if point.chosen == point.folds else "white" for point in own]
         axes.scatter(at, mean, s=28, facecolors=faces, edgecolors=line.get_color(), zorder=3)
@@ -158,10 +158,15 @@ def plot_curve(points: Sequence[Point], title: str, chance: float, figure: Path)
         xlabel=f"training clips a class (last: all{hollow}); band: population std over folds and seeds",
         ylabel="UAR, mean over folds and seeds",
     )
-    axes.set_title(one_line(title).replace("$", r"\$"), fontsize="medium", wrap=True)
+    axes.set_title("\n".join(map(_plain, title)), fontsize="medium", wrap=True)
     axes.grid(alpha=0.25)
     canvas.legend(frameon=False, fontsize="small", loc="outside lower center")
     save(canvas, figure)
+
+
+def _plain(text: str) -> str:
+    """A text in one line, none of which matplotlib takes for mathematics."""
+    return one_line(text).replace("$", r"\$")
 
 
 def _interval(found: Estimate) -> str:

@@ -50,7 +50,7 @@ def test_more_clips_teach_more(
     assert points[0].as_row()["low"] == points[0].uar.low
     drawn = []
     monkeypatch.setattr("nonverbal.evaluation.learning_curve.save", lambda canvas, _: drawn.append(canvas.axes[0]))
-    plot_curve(points, "a $title", 0.5, tmp_path / "curve.png")
+    plot_curve(points, ["a $title", "and more"], 0.5, tmp_path / "curve.png")
     line, chance = drawn[0].get_lines()
     np.testing.assert_allclose(line.get_xdata(), [1, 2, 8, 32])
     np.testing.assert_allclose(line.get_ydata(), [point.mean for point in points])
@@ -62,7 +62,7 @@ def test_a_curve_is_drawn_to_a_file(tmp_path: Path) -> None:
     from nonverbal.evaluation.results import Estimate
 
     points = [Point("m", "linear", n, 2 * (n or 30), Estimate(0.6, None, None), 0.6, 0.1, 3, 3) for n in (1, 10, None)]
-    plot_curve(points, "title", 0.5, tmp_path / "curve.png")
+    plot_curve(points, ["title"], 0.5, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 

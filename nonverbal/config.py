@@ -2,7 +2,6 @@
 
 import json
 import re
-from contextlib import suppress
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
@@ -13,7 +12,7 @@ import yaml
 from nonverbal.errors import UserError
 from nonverbal.keys import check, known, tables
 from nonverbal.paths import PathOrName, expanded
-from nonverbal.recipes import Recipe, read_recipe
+from nonverbal.recipes import FAULTS, Recipe, read_recipe
 
 T = TypeVar("T")
 
@@ -158,11 +157,18 @@ def _content(name: str, values: list[str]) -> dict[str, Any]:
     """What ``--name value`` says, as a recipe would hold it."""
     content: Any = values[0] if len(values) == 1 else {}
     if values[:1] and values[0].startswith("{"):
-        with suppress(yaml.YAMLError):
-            content = yaml.safe_load(values[0])
+        content = _as_yaml(values[0])
     for key in reversed(name.split(".")):
         content = {key: content}
     return dict(content)
+
+
+def _as_yaml(text: str) -> Any:
+    """What a text is to YAML; the text itself where YAML cannot read it."""
+    try:
+        return yaml.safe_load(text)
+    except FAULTS:
+        return text
 
 
 def _with_tables(arguments: list[str], cls: type, recipe: Recipe | None) -> list[str]:
@@ -209,7 +215,7 @@ def _joined(name: str, values: list[str], hint: Any) -> str:
         items = [item for value in values for item in value.split(",")]
         # A label may be called 7.
         is_text = get_args(hint)[0] in (str, Path, PathOrName)
-        return json.dumps(items if is_text else [yaml.safe_load(item) for item in items])
+        return json.dumps(items if is_text else [_plain(item) for item in items])
     if hint is bool and not values:
         return "true"
     if len(values) != 1:
@@ -217,6 +223,11 @@ def _joined(name: str, values: list[str], hint: Any) -> str:
     if values == [""] and hint is Path:
         raise UserError(f"--{name} is empty: give a path; . is the current folder")
     return values[0]
+
+
+def _plain(item: str) -> str | float | None:
+    value = _as_yaml(item)
+    return value if value is None or isinstance(value, str | int | float) else item
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

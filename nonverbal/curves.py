@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
@@ -36,15 +37,26 @@ def read_panels(folder: Path) -> list[Panel] | None:
     """Return the panels of a run folder, None where it has no ``curves.json``.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or holds something else.
     """
     path = folder / NAME
     if not path.exists():
         return None
     try:
-        return [Panel(**panel) for panel in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+        return _panels(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read ({' '.join(str(error).split())}); expected the panels that the run wrote: put the "
             "file back, or delete it to draw every metric under its own name"
         ) from error
+
+
+def _panels(content: object) -> list[Panel]:
+    if not isinstance(content, list) or not all(isinstance(panel, dict) for panel in content):
+        raise TypeError("it is not a list of objects")
+    panels = [Panel(**panel) for panel in content]
+    for panel in panels:
+        for name, kind in get_type_hints(Panel).items():
+            if not isinstance(value := getattr(panel, name), kind):
+                raise TypeError(f"{name} is {type(value).__name__}")
+    return panels

@@ -16,6 +16,14 @@ from nonverbal.shipped import find_file
 TEXT = "tag:yaml.org,2002:str"
 MERGE = "tag:yaml.org,2002:merge"
 
+LEVELS = 32
+"""How deeply what a recipe holds may be nested."""
+
+DEEP = f"more than {LEVELS} levels deep, or an alias (*) stands within what it stands for"
+
+FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
+"""What PyYAML raises for a text that it cannot read; all but the first for a value that does not suit its tag."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -105,21 +113,33 @@ def read_recipe(name: str) -> Recipe:
 def _layer(path: Path, where: str) -> Layer:
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {where}: {error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(node, yaml.MappingNode):
-        kind = "nothing" if node is None else "a list" if isinstance(node, yaml.SequenceNode) else "one value"
-        raise UserError(f"{where} must hold `key: value` lines, but holds {kind}")
-    _check_names(node, where)
-    _resolve_merges(node)
+    node, content = _parsed(text, where)
     bases = [value for key, value in node.value if key.value == "base"]
     if any(base.tag != TEXT for base in bases):
-        raise UserError(f"{where}: base must be the path or name of one recipe, but is {_content(text)['base']!r}")
+        raise UserError(f"{where}: base must be the path or name of one recipe, but is {content['base']!r}")
     node.value = [(key, value) for key, value in node.value if key.value != "base"]
     return Layer(path, where, text, node, bases[-1].value if bases else None)
+
+
+def _parsed(text: str, where: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
+    """Return the nodes of a recipe, with ``<<`` resolved, and what they hold: each value is one that YAML can read."""
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        if isinstance(node, yaml.MappingNode):
+            _check_names(node, where)
+            _resolve_merges(node)
+        content = None if node is None else yaml.SafeLoader("").construct_document(node)
+    except UserError:
+        raise
+    except FAULTS as error:
+        reason = f"it is nested {DEEP}" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise UserError(f"{where} is not valid YAML: {reason}") from error
+    if not isinstance(node, yaml.MappingNode) or not isinstance(content, dict):
+        kind = "nothing" if content is None else "a list" if isinstance(content, list) else "one value"
+        raise UserError(f"{where} must hold `key: value` lines, but holds {kind}")
+    return node, content
 
 
 def _content(text: str) -> dict[str, Any]:
@@ -127,19 +147,21 @@ def _content(text: str) -> dict[str, Any]:
     return content
 
 
-def _check_names(node: yaml.Node, where: str) -> None:
+def _check_names(node: yaml.Node, where: str, level: int = 0) -> None:
     """Refuse a key that is there twice, of which YAML takes the last, or that YAML does not read as a text."""
+    if level > LEVELS:
+        raise UserError(f"{where}, line {node.start_mark.line + 1}: this is nested {DEEP}")
     names = set()
     for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
         line = f"{where}, line {key.start_mark.line + 1}"
         if key.tag not in (TEXT, MERGE):
-            raise UserError(f"{line}: the key {key.value!r} is no text to YAML: write it in quotes")
+            raise UserError(f"{line}: YAML does not read the key {key.value!r} as a text: write it in quotes")
         if key.value in names:
             raise UserError(f"{line}: the key {key.value!r} is there twice: remove one, or give it another name")
         names.add(key.value)
-        _check_names(value, where)
+        _check_names(value, where, level + 1)
     for item in node.value if isinstance(node, yaml.SequenceNode) else []:
-        _check_names(item, where)
+        _check_names(item, where, level + 1)
 
 
 def _resolve_merges(node: yaml.Node) -> None:

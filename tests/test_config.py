@@ -61,6 +61,8 @@ class Settings:
     """What is compared."""
     inside: Place | None = None
     """Another place."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Two numbers."""
 
 
 def load(*argv):
@@ -214,6 +216,10 @@ def test_paths_stay_as_they_are_where_nothing_is_to_be_expanded(home):
         (["--out", "x", "--inner", "null"], "inner is 'null' on the command line, but must hold `key: value` lines"),
         (["--out", "x", "--places.a", "there"], "places.a is 'there' on the command line, but must hold"),
         (["--out", "x", "--places.a.folder.b", "c"], "'places.a.folder.b' .*; places.a.folder takes one value"),
+        (["--out", "x", "--weights", "{a: !!int b}"], "weights is '{a: !!int b}' on the command line, but must hold"),
+        (["--out", "x", "--betas", "[0.9", "1"], "--betas must be float, but is '.0.9'"),
+        (["--out", "x", "--betas", "!!int b", "1"], '"betas": invalid literal for int'),
+        (["--out", "x", "--betas", "2001-01-01", "1"], "--betas must be float, but is '2001-01-01'"),
         (["a.yaml", "--recipe", "b.yaml"], "no file 'a.yaml'"),
         (["--out", "x", "--recipe"], "--recipe takes one recipe; a recipe that is built on another names it: base:"),
         (["nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
@@ -235,7 +241,7 @@ def test_mistakes_on_the_command_line_are_named(argv, message):
         ("out: x\ninit: 7\n", "--init must be path or name or null, but is '7'"),
         ("out: x\nweights: {a: 1, a: 2}\n", "recipe.yaml, line 2: the key 'a' is there twice"),
         ("out: x\ninit: a\nout: y\n", "recipe.yaml, line 3: the key 'out' is there twice"),
-        ("out: x\nweights: {no: 1}\n", "recipe.yaml, line 2: the key 'no' is no text to YAML: write it in quotes"),
+        ("out: x\nweights: {no: 1}\n", "line 2: YAML does not read the key 'no' as a text: write it in quotes"),
         ("out: x\nweights: ~\n", "weights is null in .*yaml, but must hold `key: value` lines; leave it out"),
         ("out: x\nweights: {a: ~}\n", "weights.a is null in .*recipe.yaml: give it a value, or leave it out"),
         ("out: x\ninner:\n", "inner is null in the recipe .*recipe.yaml, but must hold `key: value` lines"),
@@ -248,7 +254,7 @@ def test_mistakes_on_the_command_line_are_named(argv, message):
         ("out: x\nplaces: {a: {folder: ~}}\n", "places.a.folder is null in .*recipe.yaml: give it a value"),
         ("out: x\nplaces: {a: {foldr: y}}\n", "'places.a.foldr' in .*recipe.yaml; did you mean 'places.a.folder'"),
         ("out: x\nrecipe: other.yaml\n", "unknown key 'recipe' in .*recipe.yaml"),
-        ("out: x\nweights: {007: 1}\n", "line 2: the key '007' is no text to YAML: write it in quotes"),
+        ("out: x\nweights: {007: 1}\n", "line 2: YAML does not read the key '007' as a text: write it in quotes"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
@@ -256,6 +262,39 @@ def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         load(str(path))
+
+
+UNREADABLE = [
+    ("weights:\n  <<: 3\n", "is not valid YAML: .*expected a mapping or list of mappings for merging"),
+    ("init: !!python/name:os.system x\n", "is not valid YAML: .*could not determine a constructor for the tag"),
+    ("limit: !!int 'abc'\n", "is not valid YAML: invalid literal for int"),
+    ("limit: !!int ''\n", "is not valid YAML"),
+    ("strict: !!bool perhaps\n", "is not valid YAML: 'perhaps'"),
+    ("init: !!timestamp never\n", "is not valid YAML"),
+    (f"limit: {'1:' * 200}1.5\n", "is not valid YAML: .*too large to convert to float"),
+    (f"limit: {'1' * 5000}\n", "is not valid YAML: Exceeds the limit"),
+    ("weights: &b {a: *b}\n", "line 1: this is nested more than 32 levels deep, or an alias"),
+    ("data: &b [*b, *b]\n", "line 1: this is nested more than 32 levels deep, or an alias"),
+    ("weights: &b\n  <<: *b\n", "line 1: this is nested more than 32 levels deep, or an alias"),
+    (f"data: {'[' * 40}{']' * 40}\n", "line 1: this is nested more than 32 levels deep, or an alias"),
+    (f"data: {'[' * 3000}{']' * 3000}\n", "is not valid YAML: it is nested more than 32 levels deep, or an alias"),
+    ("!!set {out, data}\n", "must hold `key: value` lines, but holds one value"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), UNREADABLE)
+def test_what_yaml_cannot_read_names_the_recipe_or_its_base(tmp_path, text, message):
+    for name, content in (("top", "base: wrong.yaml\nout: y\n"), ("wrong", text)):
+        (tmp_path / f"{name}.yaml").write_text(content)
+    for name, where in (("wrong", "^the recipe .*wrong.yaml"), ("top", r"wrong.yaml \(the base of .*top.yaml\)")):
+        with pytest.raises(UserError, match=f"{where}.*{message}"):
+            load(str(tmp_path / f"{name}.yaml"))
+
+
+def test_what_is_nested_as_deeply_as_may_be_is_named_where_it_does_not_belong(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(f"out: x\ndata: {'[' * 32}{']' * 32}\n")
+    with pytest.raises(UserError, match='"data": Not of type Path'):
+        load(str(tmp_path / "recipe.yaml"))
 
 
 @pytest.fixture

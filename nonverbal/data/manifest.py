@@ -5,13 +5,19 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from nonverbal.errors import UserError
 from nonverbal.files import json_lines
 
 Value = str | int | float
 """Of an attribute: a text, or a finite number."""
+
+LONGEST = 200
+"""Characters of an attribute that is a text, at most."""
+
+LONGEST_TEXT = 100_000
+"""Characters of what is said in a clip or written of it, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,13 @@ _ORDER = [field.name for field in fields(Clip)]
 _FIELDS = set(_ORDER)
 _OPTIONAL = {"text", "attributes"}
 _REQUIRED = _FIELDS - _OPTIONAL
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    str: ((str,), "a text"),
+    str | None: ((str, type(None)), "a text or null"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+}
+_EXPECTED = {name: _KINDS[hint] for name, hint in get_type_hints(Clip).items() if name != "attributes"}
 
 
 def as_row(clip: Clip) -> dict[str, Any]:
@@ -67,10 +80,14 @@ def as_row(clip: Clip) -> dict[str, Any]:
 
 
 def is_value(value: object) -> bool:
-    """Whether a manifest may have this as the value of an attribute: a text or a finite number."""
-    if isinstance(value, int | float):
-        return not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, str)
+    """Whether a manifest may have this as the value of an attribute: a finite number or a text of that length."""
+    if isinstance(value, str):
+        return len(value) <= LONGEST
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        # JSON has whole numbers beyond those of floating point.
+        return False
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
@@ -90,5 +107,20 @@ def read_manifest(path: Path) -> Iterator[Clip]:
             raise UserError(f"{path}, line {number}: not a manifest row; missing or unknown: {wrong}")
         attributes = row.get("attributes", {})
         if not isinstance(attributes, dict) or not all(map(is_value, attributes.values())):
-            raise UserError(f"{path}, line {number}: attributes must be texts and finite numbers by name")
+            raise UserError(
+                f"{path}, line {number}: attributes must be finite numbers and texts of at most {LONGEST} characters, "
+                "by name"
+            )
+        if fault := _fault(row):
+            raise UserError(f"{path}, line {number}: {fault}")
         yield Clip(**row)
+
+
+def _fault(row: Mapping[str, Any]) -> str | None:
+    """Say which field of a row, attributes aside, is of another kind than a clip's."""
+    for name, (kinds, words) in _EXPECTED.items():
+        if name in row and not isinstance(row[name], kinds):
+            return f"{name} must be {words}, but is {type(row[name]).__name__}"
+    if len(row.get("text") or "") > LONGEST_TEXT:
+        return f"text has {len(row['text'])} characters; at most {LONGEST_TEXT} are read"
+    return None

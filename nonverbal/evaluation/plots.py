@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from nonverbal.curves import Panel, read_panels
+from nonverbal.curves import NAME, Panel, read_panels
 from nonverbal.errors import UserError
 from nonverbal.files import json_lines
+from nonverbal.text import one_line
 
 TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
 
@@ -16,27 +17,33 @@ def plot_training(metrics: Path, figure: Path) -> None:
     In a folder without that file, as of older runs, every metric is drawn under its own name.
 
     Raises:
-        UserError: a file cannot be read, or there is no row of training.
+        UserError: a file cannot be read, there is no row of training, or nothing of what is to be drawn was measured.
     """
     from matplotlib.figure import Figure
 
     rows = read_metrics(metrics)
     known = read_panels(metrics.parent)
     panels = _every_metric(rows) if known is None else known
-    panels = [panel for panel in panels if any(panel.metric in row for row in rows)]
+    panels = [panel for panel in panels if any(_is_number(row.get(panel.metric)) for row in rows)]
+    if not panels:
+        what = "besides its step" if known is None else f"of what {metrics.parent / NAME} names"
+        raise UserError(f"{metrics} has nothing to draw: no row has a number {what}, as where all steps were skipped")
     columns = min(2, len(panels))
     height = -(-len(panels) // columns)
     canvas = Figure(figsize=(5.5 * columns, 3.6 * height), layout="constrained")
     for axes, panel in zip(canvas.subplots(height, columns, squeeze=False).flat, panels, strict=False):
         _curves(axes, rows, panel)
-        axes.set(xlabel="optimizer step", ylabel=panel.label)
+        # Dollars would begin mathematics.
+        axes.set_ylabel(one_line(panel.label), parse_math=False)
+        axes.set_xlabel("optimizer step")
         axes.grid(alpha=0.25)
         if panel.from_zero:
             axes.set_ylim(bottom=0)
         # What is small, as learning rates are, with its power of ten over the axis.
         axes.ticklabel_format(axis="y", scilimits=(-2, 4))
         if len(axes.get_lines()) > 1:
-            axes.legend(frameon=False, fontsize="small")
+            for text in axes.legend(frameon=False, fontsize="small").get_texts():
+                text.set_parse_math(False)
     for axes in canvas.axes[len(panels) :]:
         axes.set_axis_off()
     save(canvas, figure)
@@ -46,22 +53,25 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read a run's ``metrics.jsonl``; a last row that is still being written is left out.
 
     Raises:
-        UserError: the file cannot be read, a row is not JSON, or there is no row of training.
+        UserError: the file cannot be read, a row is not a JSON object with a step, or there is no row of training.
     """
     try:
-        rows = [row for _, row in json_lines(path, torn=True)]
+        rows = dict(json_lines(path, torn=True))
     except OSError as error:
         raise UserError(f"cannot read the metrics {path}: {error.strerror}; give the file of a run folder") from error
-    if not any(row.get("kind") == "train" for row in rows):
+    for number, row in rows.items():
+        if not isinstance(row, dict) or not _is_number(row.get("step")):
+            raise UserError(f"{path}, line {number}: not a row of metrics: expected a JSON object with a step")
+    if not any(row.get("kind") == "train" for row in rows.values()):
         raise UserError(f"{path} holds no row of training yet")
-    return rows
+    return list(rows.values())
 
 
 def _every_metric(rows: list[dict[str, Any]]) -> list[Panel]:
     """Return a panel for each metric of training and validation as a whole, in the order in which they are written."""
     # Names with a dot are of a part: a corpus, a band.
-    names = dict.fromkeys(name for row in rows for name in row if "." not in name)
-    return [Panel(name, name, from_zero=False) for name in names if name not in ("kind", "step")]
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if "." not in name and _is_number(value))
+    return [Panel(name, name, from_zero=False) for name in names if name != "step"]
 
 
 def _curves(axes: Any, rows: list[dict[str, Any]], panel: Panel) -> None:
@@ -74,12 +84,17 @@ def _curves(axes: Any, rows: list[dict[str, Any]], panel: Panel) -> None:
         axes.plot(steps, values, color=VALIDATION, marker="o", markersize=3, linewidth=1.3, label="validation")
     if panel.baseline is not None and (known := [row for row in train if panel.baseline in row]):
         steps, values = _column(known, "step"), _column(known, panel.baseline)
-        axes.plot(steps, values, color=MUTED, linestyle="--", label=panel.caption)
+        axes.plot(steps, values, color=MUTED, linestyle="--", label=one_line(panel.caption))
 
 
 def _column(rows: list[dict[str, Any]], name: str) -> list[float]:
     # A loss that was not finite is None or nan in the file; both leave a gap in the curve.
-    return [float("nan") if row[name] is None else float(row[name]) for row in rows]
+    return [float(row[name]) if _is_number(row[name]) else float("nan") for row in rows]
+
+
+def _is_number(value: object) -> bool:
+    # JSON has whole numbers beyond those of floating point.
+    return isinstance(value, int | float) and not isinstance(value, bool) and (value != value or abs(value) < 1e300)
 
 
 def save(canvas: Any, figure: Path) -> None:

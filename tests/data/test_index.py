@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from nonverbal.data.index import open_shards
-from nonverbal.data.manifest import read_manifest, write_manifest
+from nonverbal.data.manifest import as_row, read_manifest, write_manifest
 from nonverbal.errors import UserError
 
 
@@ -61,6 +61,25 @@ def test_a_manifest_row_that_cannot_be_read_is_named(shards, line):
         file.write(line + "\n")
     with pytest.raises(UserError, match=r"manifest.jsonl, line 11: not a"):
         shards.clips()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("text", 7, "text must be a text or null, but is int"),
+        ("text", {"de": "ja"}, "text must be a text or null, but is dict"),
+        ("text", "x" * 100_001, "text has 100001 characters; at most 100000 are read"),
+        ("label", ["cough"], "label must be a text or null, but is list"),
+        ("path", None, "path must be a text, but is NoneType"),
+        ("sample_rate", 16e3, "sample_rate must be a whole number, but is float"),
+        ("end", "1.5", "end must be a number, but is str"),
+    ],
+)
+def test_a_field_of_a_manifest_that_is_of_another_kind_is_named(shards, tmp_path, field, value, message):
+    row = as_row(shards.clips()[0])
+    (tmp_path / "wrong.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({**row, field: value}) + "\n")
+    with pytest.raises(UserError, match=f"wrong.jsonl, line 2: {message}"):
+        list(read_manifest(tmp_path / "wrong.jsonl"))
 
 
 def test_no_manifest(tmp_path):

@@ -87,3 +87,59 @@ def test_metrics_that_are_none_are_named(tmp_path: Path) -> None:
         read_metrics(_write(tmp_path / "metrics.jsonl", [], tail="{\n"))
     with pytest.raises(UserError, match="holds no row of training yet"):
         read_metrics(_write(tmp_path / "metrics.jsonl", [{"kind": "validation", "step": 1}]))
+
+
+def test_rows_that_are_none_are_named(tmp_path: Path) -> None:
+    for tail in ("[]\n", "{}\n", '{"kind": "train", "step": "1"}\n', f'{{"kind": "train", "step": 1{"0" * 400}}}\n'):
+        with pytest.raises(UserError, match=r"metrics.jsonl, line 2: not a row of metrics: expected .* with a step"):
+            read_metrics(_write(tmp_path / "metrics.jsonl", _rows()[:1], tail))
+
+
+def test_where_nothing_was_measured_nothing_is_drawn(tmp_path: Path) -> None:
+    """As where all steps before the first row of training were skipped."""
+    metrics = _write(tmp_path / "metrics.jsonl", [{"kind": "train", "step": 10}])
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"metrics.jsonl has nothing to draw"):
+            plot_training(metrics, tmp_path / "none.png")
+        write_panels(tmp_path, [Panel("loss", "loss")])
+    for panels in ([], [Panel("kind", "kind")], [Panel("not measured", "nothing")]):
+        write_panels(tmp_path, panels)
+        with pytest.raises(UserError, match=r"has nothing to draw: .* of what .*curves.json names"):
+            plot_training(_write(metrics, _rows()), tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"metric": ["loss"], "label": "l"}]', "metric is list"),
+        ('[{"metric": "loss", "label": "l", "baseline": ["lr"]}]', "baseline is list"),
+        ('[{"metric": "loss", "label": null}]', "label is NoneType"),
+        ('[{"metric": "loss", "label": "l", "from_zero": "no"}]', "from_zero is str"),
+        ('[{"metric": "loss"}]', "missing 1 required positional argument"),
+        ("{}", "it is not a list of objects"),
+        ('["loss"]', "it is not a list of objects"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_panels_of_another_kind_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "curves.json").write_text(text)
+    with pytest.raises(UserError, match=f"curves.json cannot be read .*{message}"):
+        plot_training(_write(tmp_path / "metrics.jsonl", _rows()), tmp_path / "none.png")
+
+
+def test_what_stands_in_a_label_is_drawn_as_it_is(tmp_path: Path) -> None:
+    metrics = _write(tmp_path / "metrics.jsonl", _rows())
+    write_panels(tmp_path, [Panel("accuracy", r"$\frac{$ \ud800", "chance", r"$\nothing$")])
+    plot_training(metrics, tmp_path / "dollars.png")
+    write_panels(tmp_path, [Panel("accuracy", "", "chance", "")])
+    plot_training(metrics, tmp_path / "empty.png")
+    assert (_pixels(tmp_path / "dollars.png") < 0.5).sum() > (_pixels(tmp_path / "empty.png") < 0.5).sum()
+
+
+def test_without_panels_only_numbers_are_drawn(tmp_path: Path) -> None:
+    rows = [{"kind": "train", "step": s, "loss": float(s)} for s in range(20)]
+    plot_training(_write(tmp_path / "m.jsonl", rows), tmp_path / "loss.png")
+    rows = [{**row, "note": "text", "list": [1], "large": 10**400, "switch": True} for row in rows]
+    plot_training(_write(tmp_path / "m.jsonl", rows), tmp_path / "more.png")
+    np.testing.assert_array_equal(_pixels(tmp_path / "more.png"), _pixels(tmp_path / "loss.png"))

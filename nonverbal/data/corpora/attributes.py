@@ -29,8 +29,8 @@ name of one's own: ``attribute_room`` is the attribute ``room``. No other column
 names of people.
 
 A value that cannot be read is left out, as an unknown label is: lists and objects, what is not finite, texts of more
-than 200 characters, a sex that is none of the three, and what is no number where numbers are expected. A clip has at
-most 32; those in front count.
+than 200 characters, any other sex than these three, and words where a number is expected. A clip has at most 32; those
+in front count.
 """
 
 import math
@@ -38,7 +38,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from nonverbal.data.corpora.tables import as_text
-from nonverbal.data.manifest import Value
+from nonverbal.data.manifest import LONGEST, Value
 
 Attributes = dict[str, Value]
 
@@ -67,11 +67,8 @@ SEXES = {
 MOST = 32
 """Attributes that a clip has at most."""
 
-LONGEST = 200
-"""Characters of a value at most; a name has at most 64."""
-
 NAME = re.compile(r"[^\W\d](?:[\w .-]{0,62}\w)?")
-"""What an attribute may be called: letters and digits, with blanks, ``_``, ``-`` and ``.`` between them."""
+"""What an attribute may be called: letters and digits, with blanks, ``_``, ``-`` and ``.`` between them, 64 at most."""
 
 TAKEN = {"file_name", "label", "speaker", "session", "recording", "language", "split", "text"}
 """Names of what a clip says in fields of its own."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from nonverbal.data.corpora.attributes import attribute_name, attributes_of
 from nonverbal.data.corpora.tables import as_text
-from nonverbal.data.manifest import Value
+from nonverbal.data.manifest import LONGEST_TEXT, Value
 from nonverbal.data.reading.audio import EXTENSIONS
 from nonverbal.errors import UserError
 from nonverbal.licences import Terms
@@ -99,8 +99,8 @@ class Corpus:
 def clip(corpus: str, path: str, attributes: Mapping[str, object] | None = None, **known: object) -> Found:
     """Return a clip with what is known of it, one of ``FIELDS`` each; speaker, session and recording get qualified.
 
-    What is None, NaN or blank counts as unknown; see ``as_text`` for how the rest is written. What cannot be read of
-    ``attributes`` is left out.
+    What is None, NaN or blank counts as unknown, and so does a ``text`` that is too long for a manifest; see
+    ``as_text`` for how the rest is written. What cannot be read of ``attributes`` is left out.
 
     Raises:
         UserError: something is neither a text nor a number.
@@ -111,7 +111,7 @@ def clip(corpus: str, path: str, attributes: Mapping[str, object] | None = None,
             text = as_text(value)
         except ValueError as error:
             raise UserError(f"{corpus}: the {key} of {path} {error}") from error
-        if text is not None:
+        if text is not None and not (key == "text" and len(text) > LONGEST_TEXT):
             values[key] = text
     for key in ("speaker", "session", "recording"):
         if key in values:

@@ -98,3 +98,8 @@ def test_a_clip_that_only_the_lesser_release_has_is_read(name, better, lesser, t
 def test_the_case_of_a_pattern_is_that_of_names(tree):
     with pytest.raises(ValueError, match=re.escape("does not look like this corpus")):
         found_in(tree("female/f03s02.wav"), "shemo")
+
+
+def test_a_text_that_is_too_long_for_a_manifest_is_left_out():
+    assert clip("c", "a.wav", text="x" * 100_000).text is not None
+    assert clip("c", "a.wav", text="x" * 100_001, label="cough") == clip("c", "a.wav", label="cough")

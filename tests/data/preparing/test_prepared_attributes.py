@@ -83,12 +83,23 @@ def test_a_manifest_with_attributes_reads_back_and_one_without_does_too(tmp_path
 
 
 @pytest.mark.parametrize(
-    "wrong", ['{"a": [1]}', '{"a": NaN}', '{"a": Infinity}', '{"a": true}', '{"a": null}', "[]", "1"]
+    "wrong",
+    [
+        '{"a": [1]}',
+        '{"a": NaN}',
+        '{"a": Infinity}',
+        '{"a": true}',
+        '{"a": null}',
+        "[]",
+        "1",
+        f'{{"a": 1{"0" * 400}}}',
+        f'{{"a": "{"x" * 201}"}}',
+    ],
 )
 def test_attributes_of_other_types_are_refused_by_line(tmp_path, shards, wrong):
     row = json.dumps(as_row(shards.clips()[1]))
     (tmp_path / "bad.jsonl").write_text(f'{row}\n{row[:-1]}, "attributes": {wrong}}}\n')
-    with pytest.raises(UserError, match=r"bad.jsonl, line 2: attributes must be texts and finite numbers by name"):
+    with pytest.raises(UserError, match=r"bad.jsonl, line 2: attributes must be finite numbers and texts of"):
         list(read_manifest(tmp_path / "bad.jsonl"))
 
 

@@ -208,8 +208,8 @@ class _Problem:
             norm = float(np.linalg.norm(gradient))
             if norm <= tolerance:
                 return parameters, norm, step
-            # Steps far from the optimum need not be exact (Eisenstat and Walker 1996, choice 2), the last ones must.
-            precision = max(min(0.1, (norm / before) ** 2), 0.1 * tolerance / norm)
+            # Steps far from the optimum need not be exact (Eisenstat and Walker 1996, choice 2).
+            precision = max(min(0.1, (norm / before) ** 2), 0.1 * tolerance / norm, 1e-4)
             direction = self._direction(shares, costs, factor, gradient, precision)
             length = self._length(parameters, values, costs, direction, float(np.vdot(gradient, direction)))
             if not length:

@@ -199,6 +199,6 @@ class TestUnusual:
             fit_path(np.ones((3, 2)), np.array(["a"] * 3), [1.0])
 
     def test_a_strength_beyond_rounding_is_refused(self) -> None:
-        features, answers, _ = _task(60, 80, 3)
+        features, answers, _ = _task(30, 5, 3)
         with pytest.raises(UserError, match="C = 1e\\+12"):
             fit_path(features, answers, [1e12])

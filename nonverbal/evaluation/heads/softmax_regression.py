@@ -1,7 +1,7 @@
 """Multinomial logistic regression with balanced classes and an L2 penalty, fitted to a stated optimum.
 
-The problem is that of scikit-learn's ``StandardScaler`` and ``LogisticRegression(C, class_weight="balanced")``: with
-``x`` standardised over the training clips, weights ``W`` and free intercepts ``b`` the least value is sought of::
+The problem is that of scikit-learn's ``StandardScaler`` and ``LogisticRegression(C, class_weight="balanced")``: to
+minimise, with ``x`` standardised over the training clips, over weights ``W`` and intercepts ``b``::
 
     J(W, b) = C * sum_i v_i * -log softmax(x_i W + b)[answer_i] + 1/2 |W|^2
     v_i     = clips / (classes * clips of the class of i)

@@ -30,7 +30,7 @@ from nonverbal.data.audit.alignments import align
 from nonverbal.data.audit.fingerprints import HOP, RATE, fingerprint, fingerprint_folder, join
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
 from nonverbal.data.manifest import Clip
-from nonverbal.data.preparing.prepare import available_processors
+from nonverbal.data.preparing.settings import available_processors
 from nonverbal.data.preparing.shards import Part, write_shards
 from nonverbal.data.reading.audio import encode
 

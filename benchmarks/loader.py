@@ -26,10 +26,11 @@ import soundfile
 import torch
 import webdataset
 
+from nonverbal.batch import TargetSampler
 from nonverbal.data.batching.batches import ShardData
 from nonverbal.data.batching.epochs import BatchSettings
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
-from nonverbal.data.log_mel import Spectra, spectra, write_log_mel
+from nonverbal.data.log_mel import spectra, write_log_mel
 from nonverbal.objectives.contrastive import ContrastiveTargetSampler
 from nonverbal.objectives.reconstruction import PatchSampler
 
@@ -82,10 +83,10 @@ def kinds(shards: ShardFolder) -> dict[str, Callable[[int, int], ShardData]]:
     contrastive, patches = ContrastiveTargetSampler(), PatchSampler(0.5, "masked")
     ssam = {"batch_rows": 8, "short": "tile", "fit": "pad"}
 
-    def of(sampler: Any, found: Spectra | None = None, **settings: Any) -> Callable[[int, int], ShardData]:
+    def of(sampler: TargetSampler, **settings: Any) -> Callable[[int, int], ShardData]:
         def data(workers: int, micro_batches: int) -> ShardData:
             batches = BatchSettings(batch_seconds=AUDIO, batches_per_step=micro_batches, **settings)
-            return ShardData([shards], batches, sampler, seed=0, workers=workers, spectra=found)
+            return ShardData([shards], batches, sampler, seed=0, workers=workers)
 
         return data
 
@@ -95,7 +96,7 @@ def kinds(shards: ShardFolder) -> dict[str, Callable[[int, int], ShardData]]:
         "SSAM, whole rows": of(patches, **ssam),
     }
     found = spectra([shards])
-    return rows | ({"SSAM, two seconds": of(patches, found, **ssam)} if found.tables else {})
+    return rows | ({"SSAM, two seconds": of(found.sampler(patches), **ssam)} if found.tables else {})
 
 
 def rate(batches: Iterator[tuple[int, int]], seconds: float) -> tuple[float, float]:
@@ -154,7 +155,8 @@ def theirs(shards: ShardFolder) -> Iterator[tuple[int, int]]:
 
 def synthetic_shards(folder: Path) -> ShardFolder:
     """Prepare a few hundred clips of 10 s of synthetic vocal sounds, with their table."""
-    from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+    from nonverbal.data.preparing.prepare import prepare
+    from nonverbal.data.preparing.settings import PrepareConfig, Source
     from nonverbal.data.synthetic import CLASSES, vocal_sound
 
     (folder / "sounds").mkdir()

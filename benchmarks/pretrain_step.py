@@ -128,7 +128,7 @@ def make_step(peer: str, precision: str, rows: int, seconds: float) -> Step:
 
 def nonverbal_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
     """Ours: masks and negatives are drawn in the step too, although a run has other processes draw them ahead."""
-    from nonverbal.batch import Batch
+    from nonverbal.batch import Batch, Rows
     from nonverbal.models.wav2vec2 import Dropouts
     from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
     from nonverbal.system import keep_freed_memory
@@ -140,7 +140,7 @@ def nonverbal_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
     random = np.random.default_rng(0)
 
     def mean_loss() -> Tensor:
-        targets = objective.target_sampler(lengths, random)
+        targets = objective.target_sampler(Rows(lengths), random)
         loss = objective(Batch(clips, torch.from_numpy(lengths), [], targets, seed=0, step=0, position=0, padded=False))
         return loss.sum / targets.count
 

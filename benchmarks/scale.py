@@ -95,6 +95,7 @@ def read(folder: Path) -> dict[str, dict[str, float]]:
     """Open a folder and go as far as the first batch of an epoch."""
     from nonverbal.data.batching.batches import ShardData, tables
     from nonverbal.data.batching.epochs import BatchSettings
+    from nonverbal.data.batching.requests import TrainingRequests
     from nonverbal.data.index import open_shards
     from nonverbal.objectives.contrastive import ContrastiveTargetSampler
 
@@ -102,7 +103,7 @@ def read(folder: Path) -> dict[str, dict[str, float]]:
     opened = measure("open", lambda: open_shards(folder))
     sampler, settings = ContrastiveTargetSampler(), BatchSettings()
     data = measure("ready", lambda: ShardData([opened], settings, sampler, seed=0, workers=0))
-    measure("first request", lambda: next(iter(data.training(range(10), 0, 0, 0, 1).requests)))
+    measure("first request", lambda: next(iter(TrainingRequests(data.table, settings, 0, range(10), 0, 0))))
     measure("describe", data.describe)
     measure("leaks", lambda: tables([opened, opened]))
     return measure.figures
@@ -152,8 +153,8 @@ def _clip(number: int, shard: int) -> Clip:
 
 def prepare(folder: Path) -> dict[str, dict[str, float]]:
     """Run ``nonverbal prepare`` on what is decoded already."""
-    from nonverbal.data.preparing.prepare import PrepareConfig, Source
     from nonverbal.data.preparing.prepare import prepare as run
+    from nonverbal.data.preparing.settings import PrepareConfig, Source
 
     measure = Measure()
     config = PrepareConfig(out=folder / "shards", corpora={"sounds": Source(folder / "sounds")}, processes=1)

@@ -139,7 +139,8 @@ def result(run: Run) -> tuple[float, float]:
 
 def synthetic_shards(folder: Path) -> Path:
     """Prepare a few hundred synthetic vocal sounds."""
-    from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+    from nonverbal.data.preparing.prepare import prepare
+    from nonverbal.data.preparing.settings import PrepareConfig, Source
     from nonverbal.data.synthetic import write_corpus
 
     write_corpus(folder / "sounds", range(16), takes=5, seed=0)

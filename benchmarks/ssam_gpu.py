@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nonverbal.batch import Batch
+from nonverbal.batch import Batch, Rows
 from nonverbal.models.scan_choice import KERNELS, Scan, refusal
 from nonverbal.models.selective_scan import causal_conv, selective_scan
 from nonverbal.models.ssam import Architecture, use_scan
@@ -182,7 +182,7 @@ def step(scan: Scan, width: int, rows: int, device: torch.device) -> Figures:
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-6, betas=(0.9, 0.95), fused=True)
     clips = 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal((rows, 32_000))).float()
     lengths = np.full(rows, 32_000)
-    targets = objective.target_sampler(lengths, np.random.default_rng(0))
+    targets = objective.target_sampler(Rows(lengths), np.random.default_rng(0))
     targets.tensors = {name: value.to(device) for name, value in targets.tensors.items()}
     batch = Batch(
         clips.to(device), torch.from_numpy(lengths).to(device), [], targets, seed=0, step=0, position=0, padded=False

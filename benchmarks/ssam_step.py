@@ -91,7 +91,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def measure(peer: str, size: str, precision: str, rows: int, steps: int) -> dict[str, float]:
     """Time steps in this process. Returns the least seconds, the peak of memory in 10^9 bytes, and the first loss."""
-    from nonverbal.batch import Batch
+    from nonverbal.batch import Batch, Rows
     from nonverbal.models.ssam import Architecture
     from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 
@@ -102,7 +102,7 @@ def measure(peer: str, size: str, precision: str, rows: int, steps: int) -> dict
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-6, betas=(0.9, 0.95), fused=True)
     clips = 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal((rows, 32_000))).float()
     lengths = np.full(rows, 32_000)
-    targets = objective.target_sampler(lengths, np.random.default_rng(0))
+    targets = objective.target_sampler(Rows(lengths), np.random.default_rng(0))
     batch = Batch(clips, torch.from_numpy(lengths), [], targets, seed=0, step=0, position=0, padded=False)
 
     def step() -> float:

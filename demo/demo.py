@@ -13,15 +13,19 @@ from pathlib import Path
 
 from nonverbal import cli, config
 from nonverbal.data.index import ShardFolder
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.data.synthetic import CLASSES, write_corpus
 from nonverbal.errors import UserError
-from nonverbal.evaluation.plots import plot_probes, plot_training, read_metrics
-from nonverbal.evaluation.probing import compare, make_task
+from nonverbal.evaluation.figures import plot_probes
+from nonverbal.evaluation.plots import plot_training, read_metrics
+from nonverbal.evaluation.probing import compare
 from nonverbal.evaluation.report import print_scores
-from nonverbal.evaluation.scores import Score, summarise
 from nonverbal.files import write_atomically
 from nonverbal.paths import PathOrName
+from nonverbal.shipped import find_file
+from nonverbal.tasks.scores import Score, summarise
+from nonverbal.tasks.task import make_task
 from nonverbal.training.run_folder import RunFolder
 
 PATTERN = r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav"
@@ -58,7 +62,7 @@ def main(argv: list[str]) -> None:
     """Make sounds, prepare them, pretrain, probe, and show."""
     started = time.monotonic()
     settings = config.load(DemoConfig, argv, prog="nonverbal demo", description=__doc__)
-    cli.find_file(settings.pretraining)
+    find_file(settings.pretraining)
     check_settings(settings)
     out, first = settings.out, settings.probe_speakers
     probed = make_shards(out, "probe", range(first), settings.takes, [])
@@ -119,7 +123,7 @@ def pretrain_encoder(recipe: str, shards: ShardFolder, run: Path) -> None:
 def probe_encoder(encoder: Path, heard: ShardFolder, probed: ShardFolder, out: Path) -> list[Score]:
     """Probe log-mel statistics, the encoder as initialised, and as pretrained, on speakers it has not heard."""
     step("linear probes of log-mel statistics, the encoder as initialised, and as pretrained")
-    task = make_task(probed, classes=[], group="speaker", folds=FOLDS, seeds=[0])
+    task = make_task(probed, labels=[], group="speaker", folds=FOLDS, seeds=[0])
     encoders = {"logmel": "logmel", "initialised": f"initialised:{encoder}", "pretrained": str(encoder)}
     manifests = [heard.folder / "manifest.jsonl"]
     return compare(task, list(encoders.values()), manifests, out / "embeddings", out / "probe", list(encoders))

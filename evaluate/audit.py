@@ -17,7 +17,7 @@ from rich.table import Table
 from nonverbal import cli, config
 from nonverbal.data.audit.leaks import KINDS, Audit, audit, write_exclusion
 from nonverbal.data.index import open_shards
-from nonverbal.data.preparing.prepare import available_processors
+from nonverbal.data.preparing.settings import available_processors
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
 from nonverbal.text import one_line

@@ -84,7 +84,7 @@ def show(differences: Differences, weights: int) -> None:
         return
     table = Table("weight", "relative change", title="weights that moved most")
     for movement in differences.moved[:weights]:
-        table.add_row(movement.name.removeprefix("wav2vec2.").removeprefix("audio_mamba."), f"{movement.relative:.2e}")
+        table.add_row(movement.name, f"{movement.relative:.2e}")
     console.print(table)
 
 

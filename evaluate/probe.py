@@ -9,10 +9,11 @@ from typing import Literal
 
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
-from nonverbal.evaluation.plots import plot_probes
-from nonverbal.evaluation.probing import compare, make_task
+from nonverbal.evaluation.figures import plot_layers, plot_probes
+from nonverbal.evaluation.probing import compare
 from nonverbal.evaluation.report import print_scores
 from nonverbal.paths import PathOrName
+from nonverbal.tasks.task import Group, make_task
 
 
 @dataclass
@@ -25,10 +26,11 @@ class ProbeConfig:
     """Folders or Hugging Face Hub ids of encoders; `logmel` for log-mel statistics; `initialised:FOLDER` for the same
     encoder with random weights."""
     out: Path
-    """Folder of the results: scores.jsonl, predictions/ and a figure."""
-    labels: list[str] = field(default_factory=list)
-    """Classes to tell apart; all where empty."""
-    group: Literal["speaker", "recording"] = "speaker"
+    """Folder of the results: scores.jsonl, predictions/ and figures."""
+    labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
+    """Classes to tell apart, all where empty; or a map of labels to classes, {excitement: happiness, other: null}:
+    null drops a label, those that are not named stay as they are, or go where "*" says; or the name of a map."""
+    group: Group = "speaker"
     """What is never on both sides of a fold."""
     folds: int | Literal["leave-one-out"] = 5
     """Number of stratified folds, or leave-one-out: each group is tested on in turn."""
@@ -50,6 +52,9 @@ def main(argv: list[str]) -> None:
     plot_probes(scores, figure)
     print_scores(scores)
     print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
+    curves = settings.out / f"{task.slug}-layers.png"
+    if plot_layers(scores, curves):
+        print(f"layers: {curves}")
 
 
 if __name__ == "__main__":

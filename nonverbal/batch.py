@@ -1,8 +1,9 @@
 """What data hand to objectives, and objectives to the trainer."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +13,34 @@ Metrics = dict[str, float]
 """Name to value, as in a row of ``metrics.jsonl``."""
 
 
+class Piece(NamedTuple):
+    """A stretch of one part of a shard folder, as a row holds it; empty where the row's crop leaves nothing of it."""
+
+    folder: int
+    """Which of the data's shard folders."""
+    part: int
+    """Row of that folder's table."""
+    start: int
+    """First sample, at 16 kHz."""
+    stop: int
+    """Sample after the last."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a micro-batch, and what they are made of: known before any audio is read."""
+
+    lengths: np.ndarray
+    """``(N,)`` int64, in samples."""
+    pieces: Sequence[Sequence[Piece]] = ()
+    """Of each row: pieces that are joined; if shorter than the row, repeated from the beginning. Never longer.
+
+    Samplers that draw from lengths alone need none."""
+
+
 @dataclass
 class Targets:
-    """What is to be predicted in one micro-batch, drawn on the host from lengths and a seed alone.
+    """What is to be predicted in one micro-batch, drawn on the host from its rows and a seed, before audio is read.
 
     So every process knows the number of targets of a whole step before its first backward.
     """
@@ -57,6 +83,8 @@ class Batch:
     """Samples of distinct audio: neither padding nor repetition."""
     corpus: str | None = None
     """The corpus, in validation, where batches are of one corpus each."""
+    after: tuple[int, int] = (0, 0)
+    """In training, the (epoch, micro-batch) at which the stream goes on after the batch's step."""
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device, waveforms as float32: int16 values over 32768, as libsndfile reads them.
@@ -88,8 +116,58 @@ class Loss(NamedTuple):
     """Name to (sum, weight), detached float32 scalars: the metric of many batches is sum of sums / sum of weights."""
 
 
-class TargetSampler(Protocol):
-    """Draws the targets of a micro-batch. Holds numbers only, so that it travels to data workers."""
+Excerpt = tuple[slice, tuple[int, int]]
+"""Which samples of a row are read, and how many of them are reflected at their beginning and at their end."""
 
-    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
-        """Draw for rows of ``lengths`` samples, ``(N,)`` int64."""
+
+class TargetSampler(ABC):
+    """Draws the targets of a micro-batch, and says what is read of its rows.
+
+    Holds numbers and arrays only, so that it travels to data workers.
+    """
+
+    @property
+    def joins(self) -> bool:
+        """Whether a row may be made of several clips."""
+        return True
+
+    @abstractmethod
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
+        """Draw for ``rows``. The size of the tensors depends on lengths alone."""
+
+    def excerpt(self, length: int, targets: Targets, row: int) -> Excerpt:
+        """Return what is read of a row of ``length`` samples, the ``row``-th of those that ``targets`` are of."""
+        return slice(0, length), (0, 0)
+
+    def width(self, lengths: np.ndarray) -> int:
+        """Return T of the waveforms ``(N, T)`` of rows of ``lengths``, at least the samples of each excerpt."""
+        return int(lengths.max())
+
+
+@dataclass(frozen=True)
+class AddingSampler(TargetSampler):
+    """Adds to what another sampler draws; rows are read as for that one."""
+
+    sampler: TargetSampler
+
+    @property
+    def joins(self) -> bool:
+        """As the other sampler."""
+        return self.sampler.joins
+
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
+        """Return the other sampler's targets, with the tensors of ``added``."""
+        targets = self.sampler(rows, random)
+        return replace(targets, tensors=targets.tensors | self.added(rows))
+
+    @abstractmethod
+    def added(self, rows: Rows) -> dict[str, Tensor]:
+        """Return further tensors, by name. The size of each depends on lengths alone."""
+
+    def excerpt(self, length: int, targets: Targets, row: int) -> Excerpt:
+        """As the other sampler."""
+        return self.sampler.excerpt(length, targets, row)
+
+    def width(self, lengths: np.ndarray) -> int:
+        """As the other sampler."""
+        return self.sampler.width(lengths)

@@ -5,10 +5,10 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 from nonverbal.errors import UserError
+from nonverbal.shipped import find_shipped
 from nonverbal.text import one_line
 
 PROGRAMS = {
@@ -122,30 +122,6 @@ def _unheard() -> NoReturn:
     """End where the reader of our output (head, say) has gone: nothing is left to say, to it or at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(141)
-
-
-def find_shipped(name: str) -> Path:
-    """Return a program or template of this package: inside an installed wheel or a checkout, and nowhere else."""
-    return _root() / name
-
-
-def find_file(name: str) -> Path:
-    """Find a recipe: a path as given, else one that is shipped.
-
-    Raises:
-        UserError: there is no such file.
-    """
-    for place in (Path(name), find_shipped(name)):
-        if place.is_file():
-            return place
-    recipes = sorted(str(path.relative_to(_root())) for path in _root().glob("recipes/**/*.yaml"))
-    raise UserError(f"no file {name!r} here or among the shipped ones; shipped recipes: {', '.join(recipes)}")
-
-
-def _root() -> Path:
-    """The folder of programs, recipes and templates: a wheel holds them inside the package, a checkout beside it."""
-    package = Path(__file__).parent
-    return package / "programs" if (package / "programs").is_dir() else package.parent
 
 
 def _help() -> str:

@@ -18,6 +18,9 @@ class Stream(IntEnum):
     SYNTHETIC = 8
     PROBE = 9
     CLUSTER = 10
+    RESAMPLE = 11
+    SWAP = 12
+    PERMUTE = 13
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -3,8 +3,15 @@
 import ctypes
 import importlib.metadata
 import os
+import signal
 import sys
 from pathlib import Path
+
+FROM_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1)
+"""Signals that schedulers send to end a run."""
+
+ENDING = (signal.SIGINT, *FROM_SCHEDULERS)
+"""Signals that end a run."""
 
 PR_SET_PDEATHSIG = 1
 

@@ -1,4 +1,4 @@
-"""Text that other people wrote: split into lines, and shown so that nothing in it breaks a line or hides."""
+"""Text that other people wrote: split into lines, shown so that nothing breaks a line or hides, put into names."""
 
 import re
 
@@ -14,6 +14,11 @@ def shown(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text with what breaks lines, or cannot be seen, as Python would write it."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def slug(name: str) -> str:
+    """Return a name as it may stand in a file's name."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[-80:]
 
 
 def told_apart(texts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Write a checkpoint in another format: ``nonverbal convert SOURCE --to fairseq|fairseq2|transformers|ssam``.
+"""Write a checkpoint in another format: ``nonverbal convert SOURCE --to FORMAT --out PATH``.
 
 By path: ``python pretrain/convert.py SOURCE --to fairseq2 --out model.pt``. SOURCE is what wav2vec2.init takes: a
 folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, a .pt of fairseq or fairseq2; or what ssam.init takes: an
@@ -8,14 +8,13 @@ back, and kept only if its weights are the source's, and its hidden states on a 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from nonverbal import cli, config
+from nonverbal.families import kind_of
 from nonverbal.families.conversion import Conversion, convert
-from nonverbal.models import ssam
 from nonverbal.paths import PathOrName
 
 
@@ -25,8 +24,9 @@ class ConvertConfig:
 
     source: PathOrName
     """The checkpoint; it may stand first, without `--source`."""
-    to: Literal["fairseq", "fairseq2", "transformers", "ssam"]
-    """Whose names and file the result has: `ssam` is SSAM's released code, for an Audio Mamba."""
+    to: str
+    """Whose names and file the result has: `transformers`; for wav2vec 2.0 and HuBERT also `fairseq` and `fairseq2`;
+    for an Audio Mamba `ssam`, which is SSAM's released code."""
     out: Path
     """What is written: a folder for transformers, a .pt file for the others, which SSAM calls .pth."""
     overwrite: bool = False
@@ -54,23 +54,18 @@ def show(conversion: Conversion) -> None:
     parameters = sum(value.numel() for value in result.weights.values())
     console.print(f"{source.format} -> {result.format}: {len(result.weights)} weights, {parameters:,} parameters")
     if not source.has_head:
-        head = "whole head" if isinstance(source, ssam.Checkpoint) else "quantiser and projections"
-        console.print(f"no {head}: the encoder alone", style="yellow")
+        console.print(f"no {kind_of(source).head}: the encoder alone", style="yellow")
     if source.left_over:
         console.print(f"left over: {', '.join(source.left_over)} ({len(source.left_over)} weights)")
-    for note in ssam.account_of(source).notes if isinstance(source, ssam.Checkpoint) else source.notes:
+    for note in source.notes:
         console.print(f"note: {note}")
     by, by_result = conversion.implementations
     table = Table("layer", "largest difference", title=f"hidden states by {by} and, from the result, by {by_result}")
     for layer, difference in enumerate(conversion.differences):
         table.add_row(str(layer), f"{difference:.1e}")
     console.print(table)
-    if result.format == "ssam":
-        unlike = [name for name in ssam.READING if getattr(source.config, name) != "official"]
-        others = f", so its frames are not this encoder's, whose {', '.join(unlike)} differ" if unlike else ""
-        console.print(f"the file holds weights alone: who reads it takes clips as the released code does{others}")
-    if "fairseq" in (source.format, result.format):
-        console.print("fairseq itself cannot be installed beside this: its file was read by its names, in transformers")
+    for remark in kind_of(source).remarks(source, result):
+        console.print(remark)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ from nonverbal.data.corpora import CATALOG
 from nonverbal.data.corpora.base import Corpus, Purpose
 from nonverbal.data.corpora.listing import there
 from nonverbal.data.preparing.check import check, counted, number, print_checked
-from nonverbal.data.preparing.prepare import available_processors
+from nonverbal.data.preparing.settings import available_processors
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
+from nonverbal.licences import in_words
 
 
 @dataclass
@@ -109,7 +110,7 @@ def list_corpora(chosen: ListConfig, console: Console) -> None:
                 number(corpus.clips),
                 number(corpus.hours),
                 ", ".join(corpus.languages) or "none",
-                {True: "yes", False: "no", None: "unclear"}[corpus.commercial],
+                {True: "yes", False: "no", None: "unclear"}[corpus.terms.commercial],
                 corpus.licence,
             )
     if not table.row_count:
@@ -128,7 +129,7 @@ def list_corpora(chosen: ListConfig, console: Console) -> None:
 def _passes(corpus: Corpus, chosen: ListConfig) -> bool:
     return (
         (chosen.purpose is None or chosen.purpose in corpus.purposes)
-        and (chosen.licence is None or corpus.commercial is True)
+        and (chosen.licence is None or corpus.terms.commercial is True)
         and (chosen.language is None or chosen.language in (corpus.languages or ("none",)))
     )
 
@@ -140,7 +141,8 @@ def show(corpus: Corpus, console: Console) -> None:
         "home": corpus.home,
         "DOI": corpus.doi or "none known",
         "licence": corpus.licence,
-        "allows": corpus.allows,
+        "terms": in_words(corpus.terms),
+        "by": corpus.terms.source + ("" if corpus.terms.verified else ", not verified"),
         "to get it": corpus.get,
         "expect": expected,
         "classes": counted(corpus.classes) or "not published",

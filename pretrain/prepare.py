@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 
 from nonverbal import cli, config
-from nonverbal.data.preparing.prepare import PrepareConfig, available_processors, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, available_processors
 from nonverbal.data.preparing.shards import verify
 from nonverbal.errors import UserError
 from nonverbal.files import room_for

@@ -11,14 +11,15 @@ from dataclasses import replace
 from nonverbal import cli, config
 from nonverbal.data.batching.read_ahead import workers_watched
 from nonverbal.files import room_for
-from nonverbal.models.checkpoints.starting import Account
-from nonverbal.stages.pretraining import PretrainConfig, build, check_alike, scan_on, trainer_of
+from nonverbal.models.checkpoints.base import Account
+from nonverbal.stages.pretraining import PretrainConfig, build, check_alike, free_settings, scan_on, trainer_of
 from nonverbal.training.launching.launch import launch
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.signals import ignore_schedulers
-from nonverbal.training.trainer import FREE_SETTINGS, Interrupted, Trainer
+from nonverbal.training.settings import FREE_SETTINGS
+from nonverbal.training.signals import Interrupted, ignore_schedulers
+from nonverbal.training.trainer import Trainer
 
 
 def main(argv: list[str]) -> None:
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
                 held.enter_context(run.locked())
                 # A recipe that a person has written may leave the choice open.
                 open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
-                run.check_recipe(settings, free={*FREE_SETTINGS, "data", "out", "ssam.scan", *open_choice})
+                run.check_recipe(settings, free={*FREE_SETTINGS, *free_settings(), "data", "out", *open_choice})
                 run.check_data(data.contents)
                 run.write_environment(processes=trainer.world, precision=vars(trainer.precision), scan=scan)
         trainer.report.say(data.describe())
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> None:
             trainer.report.say(f"peak learning rate: {rate.lr:g}, for {rate.lr_clips} clips a step")
         if scan is not None:
             trainer.report.say(f"selective scan: {scan}")
-        say_start(getattr(objective, "account", None), trainer.report)
+        say_start(objective.account, trainer.report)
         try:
             trainer.train()
         except Interrupted:

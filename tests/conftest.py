@@ -1,7 +1,6 @@
 """Small folders of shards, written here by hand, for tests of what reads them."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -26,6 +25,12 @@ settings.load_profile("quick")
 MakeShards = Callable[..., ShardFolder]
 ROOT = Path(__file__).parent.parent
 
+# The folders of programs are not packages, so a package that is installed under such a name (Hugging Face's evaluate)
+# would be taken for one of them.
+for name in ("pretrain", "evaluate", "demo"):
+    sys.modules[name] = ModuleType(name)
+    sys.modules[name].__path__ = [str(ROOT / name)]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Hide GPUs from the tests and from what they start: they compare bits, and start more processes than GPUs.
@@ -42,22 +47,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU: make test-gpu"))
-
-
-@pytest.fixture(scope="session")
-def load_program() -> Callable[[str], ModuleType]:
-    """Return ``load("pretrain/train.py")``: programs are files, not modules of a package."""
-
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"program_{Path(name).stem}", ROOT / name)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module.__name__] = module
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import soundfile
 
 from nonverbal import cli
 from nonverbal.errors import UserError
+from nonverbal.shipped import find_shipped
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,15 +80,6 @@ def test_an_error_is_one_line_whatever_a_name_holds(monkeypatch, capsys):
     assert said == "nonverbal: no clip is labelled 'para\\u2028graph\\nor\\x85so\\r\\x1b[2J é'\n"
 
 
-def test_recipes_are_found_from_anywhere(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert cli.find_file("recipes/pretrain/wav2vec2_tiny.yaml").is_file()
-    (tmp_path / "mine.yaml").write_text("")
-    assert cli.find_file("mine.yaml") == Path("mine.yaml")
-    with pytest.raises(UserError, match="shipped recipes: .*recipes/pretrain/voc2vec.yaml"):
-        cli.find_file("nowhere.yaml")
-
-
 @pytest.fixture
 def hostile(monkeypatch, tmp_path):
     """A current folder whose files are called as programs, templates and libraries are."""
@@ -109,8 +101,8 @@ def test_programs_libraries_and_templates_are_never_those_of_the_current_folder(
     result = nonverbal(*command, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert (result.returncode, result.stdout[-12:]) == (0, "shards: out\n"), result.stderr
     for name in [*(program for program, _ in cli.PROGRAMS.values()), "slurm/pretrain.sh"]:
-        assert cli.find_shipped(name) == ROOT / name
-        assert cli.find_shipped(name).is_file()
+        assert find_shipped(name) == ROOT / name
+        assert find_shipped(name).is_file()
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version"])

@@ -8,6 +8,7 @@ import yaml
 from nonverbal import config
 from nonverbal.errors import UserError
 from nonverbal.paths import PathOrName
+from nonverbal.recipes import read_recipe
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def test_a_table_of_dataclasses_is_changed_key_by_key(tmp_path):
         "c": Place(Path("new")),
     }
     with pytest.raises(
-        UserError, match="unknown key 'places.a.foldr' in the command line; places.a has the keys folder"
+        UserError, match="unknown key 'places.a.foldr' on the command line; did you mean .places.a.folder."
     ):
         load("--out", "x", "--places.a.foldr", "here")
     with pytest.raises(UserError, match="missing: --places.a.folder"):
@@ -190,9 +191,9 @@ def test_paths_stay_as_they_are_where_nothing_is_to_be_expanded(home):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--out", "x", "--inner.lrr", "1"], "unknown key 'inner.lrr' in the command line; did you mean 'inner.lr'"),
-        (["--out", "x", "--lr", "1"], "unknown key 'lr' in the command line; did you mean 'inner.lr'"),
-        (["--out", "x", "--colour", "1"], "unknown key 'colour' in the command line; see --help"),
+        (["--out", "x", "--inner.lrr", "1"], "unknown key 'inner.lrr' on the command line; did you mean 'inner.lr'"),
+        (["--out", "x", "--lr", "1"], "unknown key 'lr' on the command line; did you mean 'inner.lr'"),
+        (["--out", "x", "--colour", "1"], "unknown key 'colour' on the command line; see --help"),
         (["--out", "x", "--inner.lr", "fast"], "--inner.lr must be float, but is 'fast'"),
         (["--out", "x", "--inner.schedule", "lin"], r"--inner.schedule must be .*'linear', 'cosine'.*, but is 'lin'"),
         (["--out", "x", "--limit", "many"], "--limit must be float or null, but is 'many'"),
@@ -200,6 +201,11 @@ def test_paths_stay_as_they_are_where_nothing_is_to_be_expanded(home):
         (["--out", "x", "stray"], "--out takes one value, but was given x stray"),
         (["--strict"], "missing: --out"),
         (["--out", ""], "--out is empty: give a path; . is the current folder"),
+        (["--out", "x", "--inner", "null"], "inner is 'null' on the command line, but must hold `key: value` lines"),
+        (["--out", "x", "--places.a", "there"], "places.a is 'there' on the command line, but must hold"),
+        (["--out", "x", "--places.a.folder.b", "c"], "'places.a.folder.b' .*; places.a.folder takes one value"),
+        (["a.yaml", "--recipe", "b.yaml"], "no file 'a.yaml'"),
+        (["--out", "x", "--recipe"], "--recipe takes one recipe; a recipe that is built on another names it: base:"),
         (["nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
     ],
 )
@@ -214,12 +220,24 @@ def test_mistakes_on_the_command_line_are_named(argv, message):
         ("out: x\ninner: {lrate: 1}\n", "unknown key 'inner.lrate' in .*recipe.yaml"),
         ("out: x\nwieghts: {a: 1}\n", "unknown key 'wieghts' in .*recipe.yaml; did you mean 'weights'"),
         ("out: [x\n", "recipe.yaml is not valid YAML"),
-        ("- out\n", "recipe.yaml must hold `key: value` lines, but holds list"),
+        ("- out\n", "recipe.yaml must hold `key: value` lines, but holds a list"),
         ("out: x\ninner: {lr: fast}\n", "--inner.lr must be float, but is 'fast'"),
         ("out: x\ninit: 7\n", "--init must be path or name or null, but is '7'"),
         ("out: x\nweights: {a: 1, a: 2}\n", "recipe.yaml, line 2: the key 'a' is there twice"),
         ("out: x\ninit: a\nout: y\n", "recipe.yaml, line 3: the key 'out' is there twice"),
         ("out: x\nweights: {no: 1}\n", "recipe.yaml, line 2: the key 'no' is no text to YAML: write it in quotes"),
+        ("out: x\nweights: ~\n", "weights is null in .*yaml, but must hold `key: value` lines; leave it out"),
+        ("out: x\nweights: {a: ~}\n", "weights.a is null in .*recipe.yaml: give it a value, or leave it out"),
+        ("out: x\ninner:\n", "inner is null in the recipe .*recipe.yaml, but must hold `key: value` lines"),
+        ("out: x\ninner: 5\n", "inner is 5 in the recipe .*recipe.yaml, but must hold `key: value` lines"),
+        ("out: x\ninner: {lr: ~}\n", "inner.lr is null in .*recipe.yaml: give it a value, or leave it out for its"),
+        ("out: x\nfolds: ~\n", "folds is null in .*recipe.yaml: give it a value"),
+        ("out: x\ndata: ~\n", "data is null in .*recipe.yaml: give it a value"),
+        ("out: x\ndata: [a, ~]\n", "data holds null in .*recipe.yaml: give it a value"),
+        ("out: x\nplaces: {a: ~}\n", "places.a is null in .*recipe.yaml, but must hold `key: value` lines"),
+        ("out: x\nplaces: {a: {folder: ~}}\n", "places.a.folder is null in .*recipe.yaml: give it a value"),
+        ("out: x\nplaces: {a: {foldr: y}}\n", "'places.a.foldr' in .*recipe.yaml; did you mean 'places.a.folder'"),
+        ("out: x\nrecipe: other.yaml\n", "unknown key 'recipe' in .*recipe.yaml"),
         ("out: x\nweights: {007: 1}\n", "line 2: the key '007' is no text to YAML: write it in quotes"),
     ],
 )
@@ -230,8 +248,142 @@ def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
         load(str(path))
 
 
+@pytest.fixture
+def written(tmp_path):
+    """Return ``write(name=text, ...)``, which writes recipes in a folder and returns that folder."""
+
+    def write(**recipes):
+        for name, text in recipes.items():
+            (tmp_path / f"{name}.yaml").write_text(text)
+        return tmp_path
+
+    return write
+
+
+BASE = """\
+out: from-base
+data: [a, b]
+weights: {a: 1, b: 2}
+inner: {lr: 2e-4, schedule: cosine}
+labels: ['1e5', '7']
+places: {p: {folder: there, pattern: x}, q: {folder: elsewhere}}
+inside: {folder: in, pattern: y}
+limit: 3
+"""
+
+
+def test_mappings_of_a_base_are_merged_and_lists_replaced(written):
+    folder = written(
+        base=BASE,
+        middle="base: base.yaml\ninner: {lr: 5e-4}\nweights: {b: 3, c: 4}\nlimit: ~\nplaces: {p: {pattern: z}}\n",
+        top="data: [c]\nbase: middle.yaml\ninside: {pattern: ~}\nstrict: true\n",
+    )
+    loaded = load(str(folder / "top.yaml"), "--weights.c=5", "--places.q.pattern", "w")
+    assert loaded == Settings(
+        out=Path("from-base"),
+        data=[Path("c")],
+        weights={"a": 1.0, "b": 3.0, "c": 5.0},
+        inner=Inner(lr=5e-4, schedule="cosine"),
+        strict=True,
+        labels=["1e5", "7"],
+        places={"p": Place(Path("there"), "z"), "q": Place(Path("elsewhere"), "w")},
+        inside=Place(Path("in")),
+    )
+    assert load(str(folder / "middle.yaml")).data == [Path("a"), Path("b")]
+    assert "base" not in yaml.safe_load(config.dump(loaded))
+
+
+def test_a_recipe_merges_as_its_own_text_reads(written):
+    folder = written(
+        base="out: x\nplaces:\n  a: &a {folder: here, pattern: p}\n  b: {<<: *a, pattern: q}\n",
+        top="base: base.yaml\nplaces: {b: {init: i}}\n",
+    )
+    loaded = load(str(folder / "top.yaml"))
+    assert loaded.places == {"a": Place(Path("here"), "p"), "b": Place(Path("here"), "q", PathOrName("i"))}
+
+
+def test_a_base_is_found_beside_the_recipe_then_among_the_shipped(written, monkeypatch, tmp_path):
+    folder = written(base="seed: 7\n", near="base: base.yaml\n", far="base: recipes/pretrain/voc2vec.yaml\nseed: 5\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_recipe(str(folder / "near.yaml")).content == {"seed": 7}
+    assert read_recipe("../near.yaml").content == {"seed": 7}
+    assert read_recipe("../far.yaml").content == {"data": ["shards/voc125"], "seed": 5}
+    monkeypatch.setenv("MINE", str(folder))
+    written(near="base: $MINE/base.yaml\n")
+    assert read_recipe("../near.yaml").content == {"seed": 7}
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("out: x\nlimits: 3\n", r"unknown key 'limits' in .*base.yaml \(the base of .*top.yaml\), which must be a"),
+        ("out: x\ninner: ~\n", r"inner is null in .*base.yaml \(the base of .*top.yaml\), which must be"),
+        ("base: top.yaml\n", "base.yaml names .*top.yaml as its base, which is built on .*base.yaml itself; remove"),
+        ("base: base.yaml\n", "base.yaml names .*base.yaml as its base"),
+        ("base: nowhere.yaml\n", "the base of .*base.yaml: no file 'nowhere.yaml' in .* or among the shipped ones"),
+        ("base: [a]\n", r"base.yaml \(the base of .*top.yaml\): base must be the path or name of one recipe, but is"),
+        ("base: ~\n", "base must be the path or name of one recipe, but is None"),
+        ("- a\n", r"base.yaml \(the base of .*top.yaml\) must hold `key: value` lines, but holds a list"),
+        ("a: [\n", r"base.yaml \(the base of .*top.yaml\) is not valid YAML"),
+        ("out: x\nout: y\n", r"base.yaml \(the base of .*top.yaml\), line 2: the key 'out' is there twice"),
+    ],
+)
+def test_mistakes_in_a_base_name_both_files(written, base, message):
+    folder = written(base=base, top="base: base.yaml\nout: y\n")
+    with pytest.raises(UserError, match=message):
+        load(str(folder / "top.yaml"))
+
+
+def test_a_mistake_above_a_base_names_the_file_it_stands_in(written):
+    folder = written(base="out: x\n", top="base: base.yaml\nouts: y\n")
+    with pytest.raises(UserError, match="unknown key 'outs' in the recipe .*top.yaml; did you mean 'out'"):
+        load(str(folder / "top.yaml"))
+
+
+def test_help_says_what_a_base_is(capsys):
+    with pytest.raises(SystemExit):
+        load("--help")
+    assert "`base: OTHER.yaml`" in " ".join(capsys.readouterr().out.split())
+
+
 def test_help_prints_the_docstrings(capsys):
     with pytest.raises(SystemExit) as raised:
         load("--help")
     assert raised.value.code == 0
     assert "Peak learning rate." in capsys.readouterr().out
+
+
+@dataclass
+class Mixed:
+    """Settings that take a list, a table or a text."""
+
+    labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
+    """Classes, a map of labels to them, or its name."""
+
+
+@pytest.mark.parametrize(
+    ("argv", "labels"),
+    [
+        ([], []),
+        (["--labels", "a,b"], ["a", "b"]),
+        (["--labels", "a", "7"], ["a", "7"]),
+        (["--labels", "a"], ["a"]),
+        (["--labels.a", "b", "--labels.c", "null"], {"a": "b", "c": None}),
+        (['--labels={"a": "b", "*": null}'], {"a": "b", "*": None}),
+    ],
+)
+def test_a_setting_may_take_a_list_or_a_table(argv, labels):
+    assert config.load(Mixed, argv, "program", "what it does").labels == labels
+
+
+@pytest.mark.parametrize(
+    ("recipe", "labels"),
+    [("[a, b]", ["a", "b"]), ("{a: b, c: null}", {"a": "b", "c": None}), ("four-emotions", "four-emotions")],
+)
+def test_a_recipe_may_hold_a_list_or_a_table(tmp_path, recipe, labels):
+    (tmp_path / "r.yaml").write_text(f"labels: {recipe}\n")
+    loaded = config.load(Mixed, [str(tmp_path / "r.yaml")], "program", "what it does")
+    assert loaded.labels == labels
+    (tmp_path / "again.yaml").write_text(config.dump(loaded))
+    assert config.load(Mixed, [str(tmp_path / "again.yaml")], "program", "what it does") == loaded

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from demo import demo
 from nonverbal import config
 from nonverbal.errors import UserError
-from nonverbal.evaluation.scores import read_scores
+from nonverbal.tasks.scores import read_scores
 
 RECIPE = """\
 wav2vec2:
@@ -38,17 +39,12 @@ summary.json
 """
 
 
-@pytest.fixture(scope="module")
-def program(load_program):
-    return load_program("demo/demo.py")
-
-
-def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, monkeypatch, capfd, program):
+def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(RECIPE)
     arguments = ["--out", "demo", "--pretraining", "recipe.yaml"]
     arguments += ["--probe_speakers", "5", "--pretraining_speakers", "4", "--takes", "1"]
-    program.main(arguments)
+    demo.main(arguments)
     out = Path("demo")
     assert all((out / name).exists() for name in FILES.split())
     said = capfd.readouterr().out
@@ -73,7 +69,7 @@ def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, mon
 
     checkpoint = out / "run/checkpoints/step-3/model.safetensors"
     written = checkpoint.stat().st_mtime_ns
-    program.main(arguments)
+    demo.main(arguments)
     assert checkpoint.stat().st_mtime_ns == written
     repeated = json.loads((out / "summary.json").read_text())
     assert repeated | {"seconds": summary["seconds"]} == summary
@@ -89,9 +85,9 @@ def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, mon
         (["--takes", "3"], "demo holds a demo of other settings .takes: 4 then, 3 now.; give the same"),
     ],
 )
-def test_what_no_demo_can_be_made_of_is_refused(tmp_path, monkeypatch, program, argv, message):
+def test_what_no_demo_can_be_made_of_is_refused(tmp_path, monkeypatch, argv, message):
     monkeypatch.chdir(tmp_path)
     Path("demo").mkdir()
-    Path("demo/demo.yaml").write_text(config.dump(program.DemoConfig()))
+    Path("demo/demo.yaml").write_text(config.dump(demo.DemoConfig()))
     with pytest.raises(UserError, match=message):
-        program.main(["--out", "demo", *argv])
+        demo.main(["--out", "demo", *argv])

@@ -10,41 +10,177 @@ import torch
 import yaml
 
 from nonverbal import config
+from nonverbal.batch import Rows
 from nonverbal.data.batching.epochs import clip_table, training_epoch, validation_epoch
-from nonverbal.data.preparing.prepare import PrepareConfig
+from nonverbal.data.preparing.settings import PrepareConfig
 from nonverbal.models.audio_mamba import AudioMambaForPreTraining
 from nonverbal.models.ssam import Architecture, config_of
 from nonverbal.objectives.contrastive import build_objective
 from nonverbal.objectives.reconstruction import build_ssam_objective
 from nonverbal.objectives.unit_prediction import build_hubert_objective
-from nonverbal.stages.pretraining import trainer_of
+from nonverbal.recipes import read_recipe
+from nonverbal.stages.pretraining import PretrainConfig, trainer_of
 
 ROOT = Path(__file__).parent.parent
 PRETRAINING = sorted([*ROOT.glob("recipes/pretrain/*.yaml"), *ROOT.glob("recipes/demo*.yaml")])
 DATA = sorted(ROOT.glob("recipes/data/*.yaml"))
-SMALL = {"hidden_size": 32, "layers": 1, "heads": 2, "ffn_size": 32, "conv_channels": 8, "codes": 4, "code_size": 8}
+ENCODER = {"hidden_size": 32, "layers": 1, "heads": 2, "ffn_size": 32, "conv_channels": 8}
+SMALL = {
+    "wav2vec2": ENCODER | {"codes": 4, "code_size": 8},
+    "hubert": ENCODER,
+    "ssam": {"hidden_size": 16, "layers": 1, "state_size": 2},
+}
 CLIPS = [
     (corpus, seconds, "validation" if i % 5 == 0 else "train")
     for corpus, count in (("bursts", 20), ("cries", 10))
     for i, seconds in enumerate(np.linspace(0.3, 2.5 if corpus == "bursts" else 10, count).round(2).tolist())
 ]
+LAPTOP = {
+    "batches.batch_seconds": 24,
+    "batches.batches_per_step": 1,
+    "batches.max_seconds": 2,
+    "batches.min_seconds": 1,
+    "trainer.steps": 4000,
+    "trainer.validate_every": 500,
+    "trainer.checkpoint_every": 500,
+    "trainer.optimizer.lr": 1e-3,
+    "trainer.optimizer.warmup_steps": 200,
+}
+SHAPE = {
+    "architecture.layout": "large",
+    "architecture.hidden_size": 144,
+    "architecture.layers": 3,
+    "architecture.heads": 4,
+    "architecture.ffn_size": 576,
+    "architecture.conv_channels": 96,
+    "architecture.position_kernel": 64,
+    "architecture.projection_size": 64,
+    "dropouts.layer": 0.0,
+}
+WAV2VEC2_TINY = {
+    **LAPTOP,
+    **{f"wav2vec2.{key}": value for key, value in SHAPE.items()},
+    "wav2vec2.architecture.codes": 64,
+    "wav2vec2.architecture.code_size": 64,
+    "wav2vec2.objective.diversity_weight": 1.0,
+}
+DEMO_LENGTH = {
+    "trainer.validate_every": 100,
+    "trainer.checkpoint_every": 100,
+    "trainer.log_every": 10,
+    "trainer.optimizer.warmup_steps": 60,
+}
+VOC125 = {"data": ["shards/voc125"]}
+STARTED = {"wav2vec2.objective.gumbel_start": 0.5, "trainer.optimizer.lr": 1e-4, "trainer.optimizer.warmup_steps": 4000}
+SSAM = {
+    "family": "ssam",
+    "trainer.optimizer.schedule": "cosine",
+    "trainer.optimizer.betas": [0.9, 0.95],
+    "trainer.optimizer.weight_decay": 0.05,
+    "trainer.optimizer.decay": "matrices",
+}
+WHOLE_CLIPS = {"batches.short": "tile", "batches.fit": "pad"}
+SSAM_TINY = {
+    **VOC125,
+    **SSAM,
+    **WHOLE_CLIPS,
+    "batches.batch_seconds": 1280,
+    "batches.batch_rows": 128,
+    "trainer.steps": 200_300,
+    "trainer.optimizer.lr": 1.5e-4,
+    "trainer.optimizer.lr_clips": 256,
+    "trainer.optimizer.warmup_steps": 20_030,
+    "trainer.optimizer.eps": 1e-8,
+}
+SSAM_CONTINUED = {
+    **SSAM_TINY,
+    "trainer.steps": 50_000,
+    "trainer.optimizer.lr": 3.75e-5,
+    "trainer.optimizer.warmup_steps": 500,
+}
+RESOLVED = {
+    "demo": {
+        **WAV2VEC2_TINY,
+        **DEMO_LENGTH,
+        "wav2vec2.architecture.conv_channels": 48,
+        "trainer.steps": 400,
+        "trainer.optimizer.lr": 1.5e-3,
+    },
+    "demo_ssam": {
+        **SSAM,
+        **WHOLE_CLIPS,
+        **DEMO_LENGTH,
+        "ssam.architecture.hidden_size": 96,
+        "ssam.architecture.layers": 4,
+        "ssam.architecture.state_size": 16,
+        "batches.batch_seconds": 160,
+        "batches.batch_rows": 16,
+        "batches.batches_per_step": 1,
+        "trainer.steps": 600,
+        "trainer.optimizer.lr": 2e-3,
+    },
+    "hubert_tiny": {"family": "hubert", **LAPTOP, **{f"hubert.{key}": value for key, value in SHAPE.items()}},
+    "ssam": SSAM,
+    "ssam_tiny": SSAM_TINY,
+    "ssam_small": {**SSAM_TINY, "ssam.architecture.hidden_size": 384},
+    "ssam_base": {**SSAM_TINY, "ssam.architecture.hidden_size": 768},
+    **{
+        f"ssam_{size}_continued": SSAM_CONTINUED | {"ssam.init": f"ssam_{size}.pth"}
+        for size in ("tiny", "small", "base")
+    },
+    "ssam_debug": {
+        **SSAM,
+        "ssam.architecture.hidden_size": 48,
+        "ssam.architecture.layers": 3,
+        "ssam.architecture.state_size": 8,
+        "batches.batch_seconds": 32,
+        "batches.batches_per_step": 1,
+        "batches.max_seconds": 2,
+        "trainer.steps": 300,
+        "trainer.validate_every": 100,
+        "trainer.checkpoint_every": 100,
+        "trainer.optimizer.lr": 2e-3,
+        "trainer.optimizer.warmup_steps": 30,
+    },
+    "voc2vec": VOC125,
+    "voc2vec-as": {**VOC125, **STARTED, "wav2vec2.init": "ALM/wav2vec2-base-audioset"},
+    "voc2vec-ls": {**VOC125, **STARTED, "wav2vec2.init": "facebook/wav2vec2-base"},
+    "voc2vec-hubert-ls": {
+        "family": "hubert",
+        "hubert.init": "facebook/hubert-base-ls960",
+        "trainer.steps": 100_000,
+        "trainer.optimizer.lr": 1e-4,
+        "trainer.optimizer.warmup_steps": 4000,
+    },
+    **{
+        f"voc2vec-{gpus}-gpus": {
+            **VOC125,
+            "batches.batches_per_step": gpus,
+            "trainer.steps": 3_200_000 // gpus,
+            "trainer.validate_every": 40_000 // gpus,
+            "trainer.checkpoint_every": 40_000 // gpus,
+            "trainer.optimizer.warmup_steps": 256_000 // gpus,
+        }
+        for gpus in (16, 32, 64)
+    },
+    "wav2vec2_tiny": WAV2VEC2_TINY,
+}
+"""What each recipe sets with its bases, and nothing else: all other settings are the defaults."""
 
 
-@pytest.fixture(scope="module")
-def pretrain_config(load_program):
-    return load_program("pretrain/train.py").PretrainConfig
-
-
-def load(cls, recipe, *argv):
-    return config.load(cls, [str(recipe), "--data", "shards", "--out", "run", *argv], "nonverbal pretrain", "")
+def load(cls, recipe, *argv, data="shards"):
+    """A recipe's settings. Without ``data`` they are the recipe's own, and where it has none, these shards."""
+    if data is None and "data" not in read_recipe(str(recipe)).content:
+        data = "shards"
+    argv = [*argv, *([] if data is None else ["--data", data])]
+    return config.load(cls, [str(recipe), "--out", "run", *argv], "nonverbal pretrain", "")
 
 
 @pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
-def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, pretrain_config, make_shards):
-    families = {"wav2vec2": SMALL, "hubert": SMALL, "ssam": {"hidden_size": 16, "layers": 1, "state_size": 2}}
-    family = yaml.safe_load(recipe.read_text()).get("family", "wav2vec2")
-    small = [f"--{family}.architecture.{name}={size}" for name, size in families[family].items()]
-    settings = load(pretrain_config, recipe, *small)
+def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, make_shards):
+    family = read_recipe(str(recipe)).content.get("family", "wav2vec2")
+    small = [f"--{family}.architecture.{name}={size}" for name, size in SMALL[family].items()]
+    settings = load(PretrainConfig, recipe, *small)
     assert settings.trainer.optimizer.warmup_steps < settings.trainer.steps
     table = clip_table([make_shards(CLIPS)], "train")
     batches = training_epoch(table, settings.batches, settings.seed, 0)
@@ -52,7 +188,7 @@ def test_a_pretraining_recipe_makes_an_objective_and_batches(recipe, pretrain_co
     assert validation_epoch(table, settings.batches, settings.seed)
     sampler = objective_of(settings).target_sampler
     for batch in batches:
-        targets = sampler(batch.lengths, np.random.default_rng(0))
+        targets = sampler(Rows(batch.lengths), np.random.default_rng(0))
         assert targets.count >= 2 * len(batch.lengths)
 
 
@@ -66,11 +202,22 @@ def objective_of(settings):
 
 
 @pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
-def test_a_pretraining_recipe_holds_only_what_differs(recipe, pretrain_config):
+def test_a_pretraining_recipe_holds_only_what_differs(recipe):
     given = flat(yaml.safe_load(recipe.read_text()))
-    defaults = flat(config.to_dict(pretrain_config(data=[], out=Path("run"))))
+    base = given.pop("base", None)
+    if base is None:
+        below = flat(config.to_dict(PretrainConfig(data=[], out=Path("run"))))
+    else:
+        below = flat(config.to_dict(load(PretrainConfig, recipe.parent / base, data=None)))
     # The family says which of the groups is read.
-    assert [key for key in given if key != "family" and given[key] == defaults[key]] == []
+    assert [key for key in given if key != "family" and given[key] == below[key]] == []
+
+
+@pytest.mark.parametrize("recipe", PRETRAINING, ids=lambda path: path.stem)
+def test_a_pretraining_recipe_says_with_its_bases_what_it_is_to_say(recipe):
+    resolved = flat(config.to_dict(load(PretrainConfig, recipe, data=None)))
+    defaults = flat(config.to_dict(PretrainConfig(data=[Path("shards")], out=Path("run"))))
+    assert {key: value for key, value in resolved.items() if value != defaults[key]} == RESOLVED[recipe.stem]
 
 
 def flat(tree, prefix=""):
@@ -79,8 +226,8 @@ def flat(tree, prefix=""):
     return {key: value for name, child in tree.items() for key, value in flat(child, f"{prefix}{name}.").items()}
 
 
-def test_voc2vec_is_the_papers(pretrain_config):
-    settings = load(pretrain_config, ROOT / "recipes/pretrain/voc2vec.yaml")
+def test_voc2vec_is_the_papers():
+    settings = load(PretrainConfig, ROOT / "recipes/pretrain/voc2vec.yaml")
     shape, trainer, optimizer = settings.wav2vec2.architecture, settings.trainer, settings.trainer.optimizer
     assert (shape.layout, shape.layers, shape.hidden_size, shape.ffn_size) == ("base", 12, 768, 3072)
     assert (shape.conv_channels, shape.heads) == (512, 12)
@@ -91,9 +238,9 @@ def test_voc2vec_is_the_papers(pretrain_config):
 
 
 @pytest.mark.parametrize("gpus", [16, 32, 64])
-def test_voc2vec_for_more_gpus_hears_the_same_in_larger_steps(pretrain_config, gpus):
-    settings = load(pretrain_config, ROOT / f"recipes/pretrain/voc2vec-{gpus}-gpus.yaml")
-    scratch = load(pretrain_config, ROOT / "recipes/pretrain/voc2vec.yaml")
+def test_voc2vec_for_more_gpus_hears_the_same_in_larger_steps(gpus):
+    settings = load(PretrainConfig, ROOT / f"recipes/pretrain/voc2vec-{gpus}-gpus.yaml")
+    scratch = load(PretrainConfig, ROOT / "recipes/pretrain/voc2vec.yaml")
     batches, trainer, optimizer = settings.batches, settings.trainer, settings.trainer.optimizer
     assert batches == replace(scratch.batches, batches_per_step=gpus)
     assert trainer.steps * gpus == scratch.trainer.steps * scratch.batches.batches_per_step
@@ -108,9 +255,9 @@ def test_voc2vec_for_more_gpus_hears_the_same_in_larger_steps(pretrain_config, g
 @pytest.mark.parametrize(
     ("recipe", "init"), [("voc2vec-ls", "facebook/wav2vec2-base"), ("voc2vec-as", "ALM/wav2vec2-base-audioset")]
 )
-def test_voc2vecs_other_starts_differ_from_it_where_a_start_does(pretrain_config, recipe, init):
-    settings = load(pretrain_config, ROOT / f"recipes/pretrain/{recipe}.yaml")
-    scratch = load(pretrain_config, ROOT / "recipes/pretrain/voc2vec.yaml")
+def test_voc2vecs_other_starts_differ_from_it_where_a_start_does(recipe, init):
+    settings = load(PretrainConfig, ROOT / f"recipes/pretrain/{recipe}.yaml")
+    scratch = load(PretrainConfig, ROOT / "recipes/pretrain/voc2vec.yaml")
     assert settings.wav2vec2.init == init
     assert settings.wav2vec2.architecture == scratch.wav2vec2.architecture
     assert settings.batches == scratch.batches
@@ -122,8 +269,8 @@ def test_voc2vecs_other_starts_differ_from_it_where_a_start_does(pretrain_config
 @pytest.mark.parametrize(
     ("size", "width", "millions"), [("tiny", 192, 4.761), ("small", 384, 17.889), ("base", 768, 69.251)]
 )
-def test_ssams_are_the_papers(pretrain_config, size, width, millions):
-    settings = load(pretrain_config, ROOT / f"recipes/pretrain/ssam_{size}.yaml")
+def test_ssams_are_the_papers(size, width, millions):
+    settings = load(PretrainConfig, ROOT / f"recipes/pretrain/ssam_{size}.yaml")
     trainer, optimizer, batches = settings.trainer, settings.trainer.optimizer, settings.batches
     clips = batches.batch_rows * batches.batches_per_step
     assert clips == 1024
@@ -141,9 +288,9 @@ def test_ssams_are_the_papers(pretrain_config, size, width, millions):
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])
-def test_a_continued_ssam_learns_more_slowly_and_warms_up_shorter(pretrain_config, size):
-    scratch = load(pretrain_config, ROOT / f"recipes/pretrain/ssam_{size}.yaml")
-    continued = load(pretrain_config, ROOT / f"recipes/pretrain/ssam_{size}_continued.yaml")
+def test_a_continued_ssam_learns_more_slowly_and_warms_up_shorter(size):
+    scratch = load(PretrainConfig, ROOT / f"recipes/pretrain/ssam_{size}.yaml")
+    continued = load(PretrainConfig, ROOT / f"recipes/pretrain/ssam_{size}_continued.yaml")
     assert continued.ssam.init == f"ssam_{size}.pth"
     # The checkpoint says it.
     assert continued.ssam.architecture == Architecture()
@@ -154,8 +301,8 @@ def test_a_continued_ssam_learns_more_slowly_and_warms_up_shorter(pretrain_confi
     assert continued.trainer.steps < scratch.trainer.steps
 
 
-def test_the_debug_ssam_is_small(pretrain_config):
-    settings = load(pretrain_config, ROOT / "recipes/pretrain/ssam_debug.yaml")
+def test_the_debug_ssam_is_small():
+    settings = load(PretrainConfig, ROOT / "recipes/pretrain/ssam_debug.yaml")
     with torch.device("meta"):
         model = AudioMambaForPreTraining(config_of(settings.ssam.architecture))
     assert sum(parameter.numel() for parameter in model.parameters()) < 0.2e6

@@ -1,11 +1,13 @@
 """Whether a GPU computes what a CPU computes, and what a step waits for."""
 
 import collections
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,17 +16,22 @@ from torch import Tensor, nn
 from gpu_parts.machine import Figures, Machine
 from gpu_parts.training import run_of
 from nonverbal.batch import Batch
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.batches import ShardDataset
 from nonverbal.data.batching.epochs import MicroBatch, clip_table
+from nonverbal.data.batching.requests import Request
 from nonverbal.models.ssam import Architecture as Mamba
 from nonverbal.models.wav2vec2 import Dropouts
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 from nonverbal.objectives.unit_prediction import HubertSettings, build_hubert_objective
-from nonverbal.training.cost.timing import measure
+from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.strategy import Autocast
+from nonverbal.training.trainer import Trainer
 
 UNITS = 100
+
+WARMING, COUNTED = 3, 5
+"""Steps whose waits do not count, and do."""
 
 
 def agreement(here: Machine) -> Iterator[Figures]:
@@ -35,7 +42,9 @@ def agreement(here: Machine) -> Iterator[Figures]:
     off = Dropouts(hidden=0, attention=0, features=0, quantiser=0, layer=0)
     made: dict[str, Callable[[], Any]] = {
         "wav2vec2": lambda: build_objective(Wav2Vec2Settings(dropouts=off, architecture=here.base()), 0),
-        "hubert": lambda: build_hubert_objective(HubertSettings(dropouts=off, architecture=here.base()), UNITS, 0),
+        "hubert": lambda: build_hubert_objective(
+            HubertSettings(dropouts=off, architecture=here.base_of_hubert()), UNITS, 0
+        ),
         "ssam": lambda: build_ssam_objective(SsamSettings(architecture=Mamba(192)), 0),
     }
     for name, make in made.items():
@@ -84,56 +93,26 @@ def waits(here: Machine) -> Iterator[Figures]:
     for family in families:
         objective, data, settings = run_of(here, family, 20.0, 2)
         places: collections.Counter[str] = collections.Counter()
-        steps = 8
-        with warnings.catch_warnings(record=True) as seen:
+        marks = []
+        settings = replace(settings, validate_every=settings.steps, checkpoint_every=settings.steps)
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
-            counted = Watched(data, steps, here.on_gpu, lambda: len(seen))
-            with suppress(Watched.Enough):
-                measure(objective, cast(Any, counted), settings, 0, 60)
-        inside = seen[counted.first : counted.last]
+            trainer = Trainer(objective, data, settings, RunFolder(Path(folder)), 0, quiet=True)
+            with closing(trainer.steps()) as steps:
+                for step in steps:
+                    if step.number in (WARMING, WARMING + COUNTED):
+                        marks.append(len(seen))
+                        warn_of_waits(here, on=step.number == WARMING)
+                    if step.number == WARMING + COUNTED:
+                        break
+        inside = seen[slice(*marks)]
         for warning in inside:
             if "synchroniz" in str(warning.message):
                 places[f"{Path(warning.filename).name}:{warning.lineno}"] += 1
-        yield {family: {"a_step": sum(places.values()) / counted.counted, "micro_batches_a_step": 2, "where": places}}
+        yield {family: {"a_step": sum(places.values()) / COUNTED, "micro_batches_a_step": 2, "where": places}}
 
 
-class Watched:
-    """Data for a trainer, during some steps of which torch warns of every wait."""
-
-    class Enough(Exception):
-        """The steps are done."""
-
-    def __init__(self, data: ShardData, steps: int, on_gpu: bool, seen: Callable[[], int]) -> None:
-        self.data, self.steps, self.on_gpu, self.seen = data, steps, on_gpu, seen
-        self.batches_per_step = data.batches_per_step
-        self.first = self.last = 0
-        self.counted = steps - 3
-
-    def training(self, *given: Any) -> "Watched":
-        """Begin the stream."""
-        self.source = self.data.training(*given)
-        return self
-
-    def after(self, step: int) -> tuple[int, int]:
-        """As the data that it holds."""
-        return self.source.after(step)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches; the first steps do not count."""
-        for number, batch in enumerate(self.source):
-            if number == 3 * self.batches_per_step:
-                self._warn(True)
-                self.first = self.seen()
-            if number == self.steps * self.batches_per_step:
-                self._warn(False)
-                self.last = self.seen()
-                raise self.Enough
-            yield batch
-
-    def _warn(self, on: bool) -> None:
-        if self.on_gpu:
-            torch.cuda.set_sync_debug_mode("warn" if on else "default")
-
-    def validation(self, *_: Any) -> tuple[()]:
-        """Return nothing."""
-        return ()
+def warn_of_waits(here: Machine, on: bool) -> None:
+    """Have torch warn of every wait for the device, or no more."""
+    if here.on_gpu:
+        torch.cuda.set_sync_debug_mode("warn" if on else "default")

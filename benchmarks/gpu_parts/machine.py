@@ -18,12 +18,15 @@ import soundfile
 import torch
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
+from nonverbal.models import hubert
 from nonverbal.models.wav2vec2 import Architecture
 from nonverbal.training.hardware import hardware
 
 ROOT = Path(__file__).parents[2]
 ROW_SECONDS = 10.0
 Figures = dict[str, Any]
+SMALL = {"hidden_size": 96, "layers": 2, "heads": 4, "ffn_size": 96, "conv_channels": 32}
+"""Of an encoder for a CPU."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,11 @@ class Machine:
 
     def base(self) -> Architecture:
         """Return wav2vec 2.0 base, or what stands for it on a CPU."""
-        small = {"hidden_size": 96, "layers": 2, "heads": 4, "ffn_size": 96, "conv_channels": 32, "codes": 16}
-        return Architecture(**small) if self.smoke else Architecture()
+        return Architecture(**SMALL, codes=16) if self.smoke else Architecture()
+
+    def base_of_hubert(self) -> hubert.Architecture:
+        """Return HuBERT base, or what stands for it on a CPU."""
+        return hubert.Architecture(**SMALL) if self.smoke else hubert.Architecture()
 
 
 def make_sounds(folder: Path, clips: int) -> None:

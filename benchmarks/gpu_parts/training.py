@@ -17,7 +17,7 @@ from nonverbal.stages.pretraining import PretrainConfig, build
 from nonverbal.training.cost.estimate import audio_of
 from nonverbal.training.cost.timing import measure
 from nonverbal.training.optimizer import OptimizerSettings
-from nonverbal.training.trainer import TrainerSettings
+from nonverbal.training.settings import TrainerSettings
 
 STEP_SECONDS = 700.0
 """Audio in a step of wav2vec 2.0 base, as in ``recipes/pretrain/voc2vec.yaml``."""

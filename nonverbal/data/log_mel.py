@@ -9,13 +9,15 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from nonverbal.batch import AddingSampler, Excerpt, Rows, Targets, TargetSampler
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.data.progress import progress
 from nonverbal.data.workers import over_processes
@@ -39,6 +41,8 @@ class LogMel:
 
     values: np.ndarray
     """``(parts, 2)`` float32: mean and population deviation of all values of a part's log-mel spectrogram."""
+    samples: np.ndarray
+    """``(parts,)``: how long each is, at 16 kHz."""
     sha256: str
 
 
@@ -50,6 +54,38 @@ class Spectra:
     """Of all folders; ``None`` where one has none or the run began without, so that whole rows are read."""
     note: str
     """What to say of it."""
+    contents: dict[str, str] = field(default_factory=dict)
+    """Path of each table to its SHA-256."""
+
+    def sampler(self, drawing: TargetSampler) -> TargetSampler:
+        """Return what reads rows so and draws as ``drawing``, whose targets say by ``starts`` which frames are used."""
+        return drawing if self.tables is None else ExcerptSampler(drawing, self.tables)
+
+
+@dataclass(frozen=True)
+class ExcerptSampler(AddingSampler):
+    """Has two seconds of each row read, and adds how to standardise them as the whole clips."""
+
+    tables: list[LogMel]
+    """Of each shard folder."""
+
+    def added(self, rows: Rows) -> dict[str, Tensor]:
+        """Return ``mean`` and ``deviation``, ``(N,)`` float32, of the log-mel spectrogram of each row's whole clips."""
+        found = []
+        for pieces in rows.pieces:
+            values = np.stack([self.tables[piece.folder].values[piece.part] for piece in pieces])
+            samples = [int(self.tables[piece.folder].samples[piece.part]) for piece in pieces]
+            found.append(of_all(values, np.array(samples)))
+        both = torch.tensor(found, dtype=torch.float32)
+        return {"mean": both[:, 0].clone(), "deviation": both[:, 1].clone()}
+
+    def excerpt(self, length: int, targets: Targets, row: int) -> Excerpt:
+        """Return the samples that the windows of two seconds' frames see."""
+        return excerpt_of(length, int(targets.tensors["starts"][row]))
+
+    def width(self, lengths: np.ndarray) -> int:
+        """Return ``EXCERPT``."""
+        return EXCERPT
 
 
 def spectra(folders: list[ShardFolder], begun: Iterable[str] | None = None) -> Spectra:
@@ -74,9 +110,10 @@ def spectra(folders: list[ShardFolder], begun: Iterable[str] | None = None) -> S
     if with_tables is False:
         faster = f"a new run (another --out) reads two seconds alone, by {TABLE}, which is faster"
         return Spectra(None, f"read: whole rows, to standardise them, as when this run began; {faster}")
-    tables = [open_log_mel(folder) for folder in folders]
+    tables = [table for folder in folders if (table := open_log_mel(folder)) is not None]
     note = f"read: two seconds of a row, standardised by its clips' mean and deviation ({TABLE})"
-    return Spectra([table for table in tables if table is not None], note)
+    contents = {str(folder.folder / TABLE): table.sha256 for folder, table in zip(folders, tables, strict=True)}
+    return Spectra(tables, note, contents)
 
 
 def open_log_mel(shards: ShardFolder) -> LogMel | None:
@@ -99,7 +136,7 @@ def open_log_mel(shards: ShardFolder) -> LogMel | None:
         raise UserError(f"{path} and {TABLE} cannot be read ({error!r}); {again}") from error
     if kind != (FORMAT, VERSION) or of != shards.sha256 or not same or values.shape != (len(shards.table), 2):
         raise UserError(f"{shards.folder / TABLE} does not belong to {path} and to the shards beside it; {again}")
-    return LogMel(values, sha256)
+    return LogMel(values, shards.table["samples"], sha256)
 
 
 def write_log_mel(folder: Path, processes: int) -> LogMel:
@@ -124,7 +161,7 @@ def write_log_mel(folder: Path, processes: int) -> LogMel:
         sha256 = hashlib.sha256((folder / TABLE).read_bytes()).hexdigest()
         facts = {"format": FORMAT, "version": VERSION, "index": shards.sha256, "files": {TABLE: sha256}}
         write_atomically(folder / FACTS, json.dumps(facts, indent=1) + "\n")
-    return LogMel(values, sha256)
+    return LogMel(values, shards.table["samples"], sha256)
 
 
 def statistics(waveform: np.ndarray) -> tuple[float, float]:
@@ -147,7 +184,7 @@ def of_all(values: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
     return together, float(np.sqrt((weights * (deviation**2 + (mean - together) ** 2)).sum()))
 
 
-def excerpt_of(length: int, start: int) -> tuple[slice, tuple[int, int]]:
+def excerpt_of(length: int, start: int) -> Excerpt:
     """Return the samples of a row that the windows of two seconds' frames see, and how many to reflect at their ends.
 
     With these reflected, as at the ends of the row, they are at most ``EXCERPT``; a shorter row has fewer frames.

@@ -1,13 +1,17 @@
 """The manifest: JSON Lines, one ``Clip`` a row."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
 from nonverbal.files import json_lines
+
+Value = str | int | float
+"""Of an attribute: a text, or a finite number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +48,29 @@ class Clip:
     """SHA-256 of the clip's samples at 16 kHz mono, as little-endian 16-bit integers."""
     text: str | None = None
     """What is said in it or written of it, as the corpus has it; None where unknown, and in manifests without it."""
+    attributes: Mapping[str, Value] = field(default_factory=dict, hash=False)
+    """What else the corpus says of it, texts and numbers by name: see ``nonverbal.data.corpora.attributes``."""
 
 
 _ORDER = [field.name for field in fields(Clip)]
 _FIELDS = set(_ORDER)
-_REQUIRED = _FIELDS - {"text"}
+_OPTIONAL = {"text", "attributes"}
+_REQUIRED = _FIELDS - _OPTIONAL
 
 
 def as_row(clip: Clip) -> dict[str, Any]:
-    """Return a clip as its row of the manifest. ``dataclasses.asdict``, which copies deeply, is slow."""
-    return {name: getattr(clip, name) for name in _ORDER}
+    """Return a clip as its row of the manifest, without attributes where there are none.
+
+    ``dataclasses.asdict``, which copies deeply, is slow.
+    """
+    return {name: getattr(clip, name) for name in _ORDER if name != "attributes" or clip.attributes}
+
+
+def is_value(value: object) -> bool:
+    """Whether a manifest may have this as the value of an attribute: a text or a finite number."""
+    if isinstance(value, int | float):
+        return not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, str)
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
@@ -69,6 +86,9 @@ def read_manifest(path: Path) -> Iterator[Clip]:
         raise UserError(f"there is no manifest {path}; a folder of shards holds one as manifest.jsonl")
     for number, row in json_lines(path):
         if not isinstance(row, dict) or not _REQUIRED <= row.keys() <= _FIELDS:
-            wrong = sorted((_REQUIRED ^ set(row)) - {"text"}) if isinstance(row, dict) else type(row).__name__
+            wrong = sorted((_REQUIRED ^ set(row)) - _OPTIONAL) if isinstance(row, dict) else type(row).__name__
             raise UserError(f"{path}, line {number}: not a manifest row; missing or unknown: {wrong}")
+        attributes = row.get("attributes", {})
+        if not isinstance(attributes, dict) or not all(map(is_value, attributes.values())):
+            raise UserError(f"{path}, line {number}: attributes must be texts and finite numbers by name")
         yield Clip(**row)

@@ -13,13 +13,9 @@ from torch import Tensor
 from nonverbal.data.index import open_shards
 from nonverbal.data.synthetic import CLASSES, vocal_sound
 from nonverbal.errors import UserError
-from nonverbal.families import AnyCheckpoint, read_any
-from nonverbal.families.hidden_states import encoder_of, prepared, states_of
-from nonverbal.models import ssam
-from nonverbal.models.checkpoints.config_keys import FUNCTION, ONLY
-
-COMPARED = FUNCTION | {key for key, accepted in ONLY.items() if None not in accepted}
-"""Settings that are named where they differ."""
+from nonverbal.families import kind_of, read_any
+from nonverbal.families.hidden_states import prepared, states_of
+from nonverbal.models.checkpoints.base import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differenc
         clips: how many.
 
     Raises:
-        UserError: a checkpoint cannot be read, one alone is an Audio Mamba, or there are no clips.
+        UserError: a checkpoint cannot be read, their frames are not at the same places, or there are no clips.
     """
     if clips < 1:
         raise UserError(f"--clips must be at least 1, but is {clips}")
@@ -139,25 +135,23 @@ def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differenc
     return Differences(a, b, len(waveforms), frames, layers, moved, only_in_a, only_in_b, read_alike, notes)
 
 
-def _reading(a: AnyCheckpoint, b: AnyCheckpoint) -> tuple[bool, list[str]]:
+def _reading(a: Checkpoint, b: Checkpoint) -> tuple[bool, list[str]]:
     """Let both read clips in one way where that can be, and say whether they did, and what else is worth knowing."""
     notes = [f"{each.source}: {note}" for each in (a, b) for note in each.notes]
-    if isinstance(a, ssam.Checkpoint) != isinstance(b, ssam.Checkpoint):
-        one = a if isinstance(a, ssam.Checkpoint) else b
-        raise UserError(f"only {one.source} is an Audio Mamba, whose 25 frames a second have none to be compared with")
-    keys = [key for key in sorted(COMPARED) if _value(a, key) != _value(b, key)]
+    kind, other = kind_of(a), kind_of(b)
+    keys = [key for key in sorted(kind.settings | other.settings) if _value(a, key) != _value(b, key)]
     notes += [f"their configurations differ in {', '.join(keys)}"] if keys else []
     alike = a.normalise == b.normalise
-    if isinstance(a, ssam.Checkpoint) and isinstance(b, ssam.Checkpoint) and ssam.read_alike(a, b):
+    if kind is other and (ways := kind.read_alike(a, b)):
         alike = False
-        notes.append(f"{b.source} reads clips in another way ({', '.join(ssam.READING)}); here both do as {a.source}")
+        notes.append(f"{b.source} reads clips in another way ({', '.join(ways)}); here both do as {a.source}")
     if a.normalise != b.normalise:
         one = a if a.normalise else b
         notes.append(f"only the waveforms of {one.source} are normalised, which alone makes hidden states differ")
     return alike, notes
 
 
-def _value(checkpoint: AnyCheckpoint, key: str) -> Any:
+def _value(checkpoint: Checkpoint, key: str) -> Any:
     return getattr(checkpoint.config, key, None)
 
 
@@ -174,8 +168,8 @@ def read_clips(folder: Path, clips: int) -> Iterable[np.ndarray]:
         yield shards.read(int(row))
 
 
-def _layers(a: AnyCheckpoint, b: AnyCheckpoint, waveforms: Sequence[np.ndarray]) -> tuple[list[LayerDifference], int]:
-    models = encoder_of(a), encoder_of(b)
+def _layers(a: Checkpoint, b: Checkpoint, waveforms: Sequence[np.ndarray]) -> tuple[list[LayerDifference], int]:
+    models = [kind_of(each).encoder(each) for each in (a, b)]
     depth = min(a.config.num_hidden_layers, b.config.num_hidden_layers) + 1
     alike = a.config.hidden_size == b.config.hidden_size
     ckas = [LinearCKA() for _ in range(depth)]
@@ -184,6 +178,7 @@ def _layers(a: AnyCheckpoint, b: AnyCheckpoint, waveforms: Sequence[np.ndarray])
         states = [
             states_of(model, prepared(waveform, each.normalise)) for model, each in zip(models, (a, b), strict=True)
         ]
+        _check_frames(a, b, states)
         for layer, (x, y) in enumerate(zip(*(state[:depth] for state in states), strict=True)):
             ckas[layer].add(x, y)
             if alike:
@@ -199,6 +194,16 @@ def _layers(a: AnyCheckpoint, b: AnyCheckpoint, waveforms: Sequence[np.ndarray])
         )
         for layer, cka in enumerate(ckas)
     ], frames
+
+
+def _check_frames(a: Checkpoint, b: Checkpoint, states: Sequence[Sequence[Tensor]]) -> None:
+    """Refuse frames that are not at the same places, such as those of encoders with other strides."""
+    frames = [len(each[0]) for each in states]
+    if frames[0] != frames[1]:
+        raise UserError(
+            f"{a.source} makes {frames[0]} frames of a clip, and {b.source} {frames[1]}, so that frames have none to "
+            "be compared with; compare encoders whose frames are at the same places"
+        )
 
 
 def movements(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[Movement]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import FrameEncoder
+from nonverbal.text import slug
 
 POOLING = "mean and population standard deviation over all frames"
 
@@ -64,11 +64,6 @@ def pool(parts: Iterable[np.ndarray]) -> np.ndarray:
         count = total
     assert count, "a clip without frames"
     return np.concatenate([mean, np.sqrt(squares / count)], axis=1).astype(np.float32)
-
-
-def slug(name: str) -> str:
-    """Return a name as it may stand in a file's name."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[-80:]
 
 
 def _parts(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray) -> Iterable[list[np.ndarray]]:

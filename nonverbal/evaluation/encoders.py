@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nonverbal.errors import UserError
-from nonverbal.models.checkpoints.quiet import LOADING_ERRORS, quiet
+from nonverbal.models.checkpoints.quiet import quiet
 from nonverbal.seeding import Stream, torch_seed
 from nonverbal.system import set_up_gpus
 
@@ -58,7 +58,7 @@ def check_encoder(name: str) -> None:
 
 
 class TransformersEncoder:
-    """All hidden states of a model that transformers knows, Audio Mamba too; layer 0 is the first block's input."""
+    """All hidden states of a model of transformers or of one of the families; layer 0 is the first block's input."""
 
     def __init__(self, name: str, seed: int) -> None:
         source = _place(name.removeprefix(INITIALISED))
@@ -97,7 +97,7 @@ class TransformersEncoder:
 
 def _place(source: str) -> str:
     """Return the folder or name of the Hub: of a run, that of its encoder."""
-    from nonverbal.models.checkpoints.reading import place_of
+    from nonverbal.models.checkpoints.hugging_face import place_of
 
     path = place_of(source)
     if path is not None and path.is_file():
@@ -109,70 +109,41 @@ def _place(source: str) -> str:
 
 
 def _pretrained(source: str) -> Any:
-    from safetensors import SafetensorError
-    from transformers import AutoModel, PretrainedConfig
+    from nonverbal.models.checkpoints.hugging_face import check_whole, load, refuse_not_finite
 
-    import nonverbal.models.ssam  # noqa: F401  (lets transformers know Audio Mamba)
-    from nonverbal.models.checkpoints.config_keys import AS_CALLED, check_foreign_code
-    from nonverbal.models.checkpoints.reading import refuse_not_finite
-
-    try:
-        check_foreign_code(source, PretrainedConfig.get_config_dict(source)[0])
-        # Never the code that lies beside a checkpoint.
-        model, found = AutoModel.from_pretrained(
-            source, use_safetensors=True, output_loading_info=True, trust_remote_code=False, **AS_CALLED
-        )
-    except SafetensorError as error:
-        raise UserError(
-            f"{source}/model.safetensors is cut short or damaged ({error}); copy, download or export it again"
-        ) from error
-    except UserError:
-        raise
-    except LOADING_ERRORS as error:
-        raise _unloadable(source, error) from error
+    loaded = load(source, _folder(source))
     # transformers draws missing weights at random; the mask embedding alone plays no part in a frozen encoder.
-    missing = sorted(key for key in found["missing_keys"] if not key.endswith("masked_spec_embed"))
-    if missing or found["mismatched_keys"]:
-        raise UserError(
-            f"the weights in {source} are not whole: {len(missing)} are missing ({', '.join(missing[:3])}), "
-            f"{len(found['mismatched_keys'])} have another shape; export or download it again"
-        )
+    missing = [key for key in loaded.missing if not key.endswith("masked_spec_embed")]
     # Heads of other tasks are left over rightly; parts of the encoder are not.
-    parts = sorted(key for key in found["unexpected_keys"] if PART.search(key))
-    if parts:
-        raise UserError(
-            f"{source} has weights of the encoder that its config.json has not ({', '.join(parts[:2])}), which would "
-            "be left out; download or export it again"
-        )
-    refuse_not_finite(source, model.state_dict())
-    return _checked(model, source)
+    parts = [key for key in loaded.unexpected if PART.search(key)]
+    check_whole(source, missing, parts, loaded.mismatched, "the weights of the model that its config.json describes")
+    refuse_not_finite(source, loaded.model.state_dict())
+    return _checked(loaded.model, source)
 
 
 def _initialised(source: str, seed: int) -> Any:
     import torch
-    from transformers import AutoConfig, AutoModel, PretrainedConfig
 
-    import nonverbal.models.ssam  # noqa: F401  (lets transformers know Audio Mamba)
-    from nonverbal.models.checkpoints.config_keys import AS_CALLED, check_foreign_code
+    from nonverbal.models.checkpoints.hugging_face import new_model
 
-    try:
-        check_foreign_code(source, PretrainedConfig.get_config_dict(source)[0])
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **AS_CALLED)
-    except UserError:
-        raise
-    except LOADING_ERRORS as error:
-        raise _unloadable(source, error) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.INIT))
-        return _checked(AutoModel.from_config(config, trust_remote_code=False), source)
+        return _checked(new_model(source, _folder(source)), source)
+
+
+def _folder(source: str) -> Path | None:
+    return Path(source) if Path(source).is_dir() else None
 
 
 def _checked(model: Any, source: str) -> Any:
-    reads_waveforms = hasattr(model.config, "conv_kernel") or model.config.model_type == "audio_mamba"
+    from nonverbal.families import kinds
+
+    own = [model_type for kind in kinds() for model_type in kind.model_types]
+    reads_waveforms = hasattr(model.config, "conv_kernel") or model.config.model_type in own
     if not reads_waveforms or not hasattr(model.config, "num_hidden_layers"):
         raise UserError(
-            f"{source} is a {model.config.model_type!r} model, which does not read waveforms frame by frame; "
-            "give an Audio Mamba or one of the wav2vec2 family (wav2vec2, hubert, wavlm, unispeech-sat, data2vec-audio)"
+            f"{source} is a {model.config.model_type!r} model, which does not read waveforms frame by frame; give one "
+            f"of {', '.join(own)}, or of transformers' encoders like them (wavlm, unispeech-sat, data2vec-audio)"
         )
     if getattr(model, "adapter", None) is not None:
         # It comes after the encoder, whose layers alone are looked at.
@@ -191,24 +162,13 @@ def _normalises(source: str) -> bool:
     """Whether an encoder's waveforms are to have zero mean and unit variance."""
     from nonverbal.models.checkpoints.feature_extractors import normalises
 
-    folder = Path(source)
-    try:
-        said = normalises(source, folder if folder.is_dir() else None)
-        if said is None:
-            raise FileNotFoundError(f"there is no preprocessor_config.json in {source}")
-    except UserError:
-        raise
-    except LOADING_ERRORS as error:
-        raise _unloadable(source, error) from error
+    said = normalises(source, _folder(source))
+    if said is None:
+        raise UserError(
+            f"there is no preprocessor_config.json in {source}, so nothing says whether waveforms are normalised; "
+            "download or export it again"
+        )
     return said
-
-
-def _unloadable(source: str, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:300]
-    return UserError(
-        f"cannot load the encoder {source!r} ({reason}); expected a folder with config.json, model.safetensors and "
-        "preprocessor_config.json (runs/NAME/encoder, say), a Hub id with such files, or logmel"
-    )
 
 
 def _hash(model: Any) -> str:

@@ -1,97 +1,45 @@
-"""Figures: training curves of a run, and probe results with their spread."""
+"""Figures of a run: training curves."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from nonverbal.curves import Panel, read_panels
 from nonverbal.errors import UserError
-from nonverbal.evaluation.scores import Score, summarise
 from nonverbal.files import json_lines
-from nonverbal.text import one_line
 
 TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
 
-PANELS = (
-    ("loss", "loss per target"),
-    ("accuracy", "accuracy (share of targets)"),
-    ("perplexity", "perplexity (codes or units in use)"),
-    ("masked_error", "error of hidden patches (mean square)"),
-    ("visible_error", "error of visible patches (mean square)"),
-    ("lr", "learning rate"),
-)
-"""Metric and axis label. A metric that a run did not measure has no panel."""
-
-BASELINES = {"accuracy": ("chance", "chance (train)"), "masked_error": ("mean_error", "the clip's mean (train)")}
-"""Metric to the one that is drawn beside it, and what that is called."""
-
-METRIC_NAMES = {"uar": "unweighted average recall (UAR)", "accuracy": "accuracy", "f1": "macro F1"}
-
 
 def plot_training(metrics: Path, figure: Path) -> None:
-    """Draw the curves of a run's ``metrics.jsonl`` to a PNG: ``PANELS``, where they were measured.
+    """Draw the curves of a run's ``metrics.jsonl`` to a PNG: the panels of its ``curves.json`` that were measured.
+
+    In a folder without that file, as of older runs, every metric is drawn under its own name.
 
     Raises:
-        UserError: the file cannot be read, or holds no row of training.
+        UserError: a file cannot be read, or there is no row of training.
     """
     from matplotlib.figure import Figure
 
     rows = read_metrics(metrics)
-    panels = [(name, label) for name, label in PANELS if any(name in row for row in rows)]
+    known = read_panels(metrics.parent)
+    panels = _every_metric(rows) if known is None else known
+    panels = [panel for panel in panels if any(panel.metric in row for row in rows)]
     columns = min(2, len(panels))
     height = -(-len(panels) // columns)
     canvas = Figure(figsize=(5.5 * columns, 3.6 * height), layout="constrained")
-    for axes, (name, label) in zip(canvas.subplots(height, columns, squeeze=False).flat, panels, strict=False):
-        _curves(axes, rows, name)
-        axes.set(xlabel="optimizer step", ylabel=label)
+    for axes, panel in zip(canvas.subplots(height, columns, squeeze=False).flat, panels, strict=False):
+        _curves(axes, rows, panel)
+        axes.set(xlabel="optimizer step", ylabel=panel.label)
         axes.grid(alpha=0.25)
-        if name != "loss":
+        if panel.from_zero:
             axes.set_ylim(bottom=0)
-        if name == "lr":
-            axes.ticklabel_format(axis="y", scilimits=(0, 0))
+        # What is small, as learning rates are, with its power of ten over the axis.
+        axes.ticklabel_format(axis="y", scilimits=(-2, 4))
         if len(axes.get_lines()) > 1:
             axes.legend(frameon=False, fontsize="small")
     for axes in canvas.axes[len(panels) :]:
         axes.set_axis_off()
-    _save(canvas, figure)
-
-
-def plot_probes(scores: Sequence[Score], figure: Path, metric: str = "uar") -> None:
-    """Draw every fold's value, and mean and population standard deviation over folds, a line a model, to a PNG.
-
-    The dashed line is chance: one over the number of classes.
-
-    Args:
-        scores: of one protocol and one task.
-        figure: the file.
-        metric: ``uar``, ``accuracy`` or ``f1``; chance is drawn for ``uar`` alone.
-    """
-    from matplotlib.figure import Figure
-
-    summaries = summarise(scores)
-    canvas = Figure(figsize=(8, 1.7 + 0.55 * len(summaries)), layout="constrained")
-    axes = canvas.subplots()
-    for height, summary in enumerate(summaries):
-        values = [score.metrics[metric] for score in scores if score.model == summary.model]
-        jitter = height + np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [height]
-        dots = axes.scatter(values, jitter, s=16, color=TRAIN, alpha=0.6, linewidths=0, zorder=2, clip_on=False)
-        mean, std = summary.mean[metric], summary.std[metric]
-        bar = axes.errorbar(mean, height, xerr=std, fmt="o", color="black", markersize=6, capsize=4, zorder=3)
-        axes.annotate(f"{mean:.3f} ± {std:.3f}", (1.02, height), xycoords=("axes fraction", "data"), va="center")
-    axes.set_yticks(range(len(summaries)), [_label(summary.model, summary.pretraining) for summary in summaries])
-    axes.set_ylim(len(summaries) - 0.5, -0.5)
-    marks = [(dots, "one fold"), (bar, f"mean ± population std over {summaries[0].folds} folds")]
-    if metric == "uar":
-        chance = 1 / len(scores[0].classes)
-        line = axes.axvline(chance, color=MUTED, linestyle="--", zorder=1)
-        marks.append((line, f"chance ({chance:.2f})"))
-    canvas.legend(*zip(*marks, strict=True), frameon=False, fontsize="small", loc="outside lower center", ncols=3)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel(METRIC_NAMES[metric])
-    axes.set_title(f"{scores[0].corpus}, {len(scores[0].classes)} classes: {scores[0].protocol}", fontsize="medium")
-    axes.grid(alpha=0.25, axis="x")
-    _save(canvas, figure)
+    save(canvas, figure)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -109,17 +57,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _curves(axes: Any, rows: list[dict[str, Any]], name: str) -> None:
-    train = [row for row in rows if row.get("kind") == "train" and name in row]
-    validation = [row for row in rows if row.get("kind") == "validation" and name in row]
+def _every_metric(rows: list[dict[str, Any]]) -> list[Panel]:
+    """Return a panel for each metric of training and validation as a whole, in the order in which they are written."""
+    # Names with a dot are of a part: a corpus, a band.
+    names = dict.fromkeys(name for row in rows for name in row if "." not in name)
+    return [Panel(name, name, from_zero=False) for name in names if name not in ("kind", "step")]
+
+
+def _curves(axes: Any, rows: list[dict[str, Any]], panel: Panel) -> None:
+    train = [row for row in rows if row.get("kind") == "train" and panel.metric in row]
+    validation = [row for row in rows if row.get("kind") == "validation" and panel.metric in row]
     if train:
-        axes.plot(_column(train, "step"), _column(train, name), color=TRAIN, linewidth=1.3, label="train")
+        axes.plot(_column(train, "step"), _column(train, panel.metric), color=TRAIN, linewidth=1.3, label="train")
     if validation:
-        steps, values = _column(validation, "step"), _column(validation, name)
+        steps, values = _column(validation, "step"), _column(validation, panel.metric)
         axes.plot(steps, values, color=VALIDATION, marker="o", markersize=3, linewidth=1.3, label="validation")
-    baseline, called = BASELINES.get(name, ("", ""))
-    if known := [row for row in train if baseline in row]:
-        axes.plot(_column(known, "step"), _column(known, baseline), color=MUTED, linestyle="--", label=called)
+    if panel.baseline is not None and (known := [row for row in train if panel.baseline in row]):
+        steps, values = _column(known, "step"), _column(known, panel.baseline)
+        axes.plot(steps, values, color=MUTED, linestyle="--", label=panel.caption)
 
 
 def _column(rows: list[dict[str, Any]], name: str) -> list[float]:
@@ -127,13 +82,8 @@ def _column(rows: list[dict[str, Any]], name: str) -> list[float]:
     return [float("nan") if row[name] is None else float(row[name]) for row in rows]
 
 
-def _label(model: str, pretraining: str) -> str:
-    """A model's name in two lines at most, with what a reader must know of its pretraining."""
-    short = one_line(model if len(model) <= 40 else f"…{model[-39:]}").replace("$", r"\$")
-    return short if pretraining == "held out" else f"{short}\n({pretraining})"
-
-
-def _save(canvas: Any, figure: Path) -> None:
+def save(canvas: Any, figure: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     figure.parent.mkdir(parents=True, exist_ok=True)
     unfinished = figure.with_name(f".{figure.name}.new")
     canvas.savefig(unfinished, dpi=150, format="png")

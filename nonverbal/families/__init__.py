@@ -1,21 +1,77 @@
-"""Checkpoints of every family, recognised by what they hold."""
+"""The families: what can be pretrained, and how checkpoints of each are recognised, read, run and written.
 
-from nonverbal.models import ssam
-from nonverbal.models.checkpoints import reading as checkpoints
+Whoever adds one adds a file here and a line to ``FAMILIES`` (docs/add-a-family.md).
+"""
 
-AnyCheckpoint = checkpoints.Checkpoint | ssam.Checkpoint
+import mmap
+from pathlib import Path
+
+from nonverbal.families import hubert, ssam, wav2vec2
+from nonverbal.families.base import Encoders, Family
+from nonverbal.models.checkpoints.base import Checkpoint
+from nonverbal.models.checkpoints.hugging_face import place_of, read_config
+from nonverbal.models.checkpoints.quiet import quiet
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (wav2vec2.FAMILY, hubert.FAMILY, ssam.FAMILY)}
+"""By their names in recipes."""
 
 
-def read_any(source: str, heads: int | None = None) -> AnyCheckpoint:
-    """Read a wav2vec 2.0, a HuBERT or an Audio Mamba.
+def kinds() -> list[Encoders]:
+    """Return the kinds of encoders, each once: families may share one."""
+    found: list[Encoders] = []
+    for family in FAMILIES.values():
+        if not any(family.encoders is kind for kind in found):
+            found.append(family.encoders)
+    return found
+
+
+def kind_of(checkpoint: Checkpoint) -> Encoders:
+    """Return the kind of encoder that a checkpoint is of."""
+    kind = _by_model_type(checkpoint.config.model_type)
+    assert kind is not None, checkpoint.config.model_type
+    return kind
+
+
+def recognised(source: str) -> Encoders:
+    """Return the kind of encoder that a source is of: by a file's names of weights, else by its ``config.json``.
+
+    What nobody recognises is left to the first family, wav2vec 2.0, whose reader says what it found.
+
+    Raises:
+        UserError: nothing is there, or its configuration cannot be read.
+    """
+    path = place_of(source)
+    if path is not None and path.is_file():
+        found = _by_names(path)
+    else:
+        with quiet():
+            found = _by_model_type(str(read_config(source, path).get("model_type")))
+    return found or kinds()[0]
+
+
+def read_any(source: str, heads: int | None = None) -> Checkpoint:
+    """Read a checkpoint of whatever family.
 
     Args:
         source: a folder or Hub id in Hugging Face format, a run, or a file of PyTorch.
-        heads: number of attention heads of a wav2vec 2.0 whose file does not say it.
+        heads: number of attention heads, where the file does not say it.
 
     Raises:
         UserError: it cannot be read, holds what could run something, or is of another architecture.
     """
-    if ssam.is_audio_mamba(source):
-        return ssam.read_checkpoint(source)
-    return checkpoints.read_checkpoint(source, heads)
+    return recognised(source).read(source, heads)
+
+
+def _by_model_type(model_type: str) -> Encoders | None:
+    return next((kind for kind in kinds() if model_type in kind.model_types), None)
+
+
+def _by_names(path: Path) -> Encoders | None:
+    """Look for names of weights, which stand in files of every format as they are."""
+    if not path.stat().st_size:
+        return None
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for kind in kinds():
+            if any(content.find(name.encode()) >= 0 for name in kind.weight_names):
+                return kind
+    return None

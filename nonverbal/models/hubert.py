@@ -1,38 +1,37 @@
 """HuBERT's encoder: transformers' modules, run by wav2vec 2.0's forward pass, from which it does not differ."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import HubertConfig, HubertModel
 
-from nonverbal.models.checkpoints.starting import Account, hubert_from
-from nonverbal.models.wav2vec2 import Architecture, encoder_options, save_extractor
+from nonverbal.models.wav2vec2 import EncoderArchitecture, encoder_options, save_extractor
 from nonverbal.seeding import Stream, torch_seed
 
 
-def build_encoder(
-    init: str | None, architecture: Architecture, normalise: bool | None, seed: int
-) -> tuple[HubertModel, bool, Account | None]:
-    """Return the encoder in float32, whether its waveforms are normalised, and what was taken from where it starts.
+@dataclass(frozen=True)
+class Architecture(EncoderArchitecture):
+    """Shape of a HuBERT. Defaults are base (Hsu et al., 2021, table I)."""
+
+    projection_size: int = 256
+    """Width in which context and units are compared."""
+
+
+def new_encoder(architecture: EncoderArchitecture, normalise: bool | None, seed: int) -> tuple[HubertModel, bool]:
+    """Return a new encoder in float32, and whether its waveforms are brought to zero mean and unit variance.
 
     Args:
-        init: a checkpoint (see ``nonverbal.models.checkpoints.reading``), or None to draw weights from ``seed``.
-        architecture: shape of a new encoder; with ``init`` the default, or the checkpoint's own.
-        normalise: overrides what the checkpoint says, or the custom of the layout (fairseq): large yes, base no.
+        architecture: its shape.
+        normalise: overrides the custom of the layout (fairseq): large yes, base no.
         seed: draws the weights.
-
-    Raises:
-        UserError: the checkpoint cannot be read, is of another architecture, or lacks weights.
     """
-    if init is not None:
-        start = hubert_from(init, architecture, normalise, seed)
-        return start.model, start.normalise, start.account
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.INIT))
         encoder = HubertModel(HubertConfig(**encoder_options(architecture)))
-    return encoder, architecture.layout == "large" if normalise is None else normalise, None
+    return encoder, architecture.layout == "large" if normalise is None else normalise
 
 
 def export(encoder: HubertModel, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The C++ kernel of the selective scan and of the convolution before it: built once on each machine, and kept.
 
 The system's compiler is called by its name, and the result by ctypes: neither torch's headers nor its build system is
-needed. The source is a string because transformers takes nothing but Python files along with a checkpoint.
+needed. The source is a string because transformers takes nothing but Python files along with a checkpoint. How tensors
+lie in memory, as this kernel and Triton's are told it, is said here too.
 """
 
 import ctypes
@@ -13,8 +14,11 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+
+from torch import Tensor
 
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-pthread", "-shared", "-fPIC"]
 """For the compiler; none of them breaks NaN or infinity."""
@@ -33,6 +37,16 @@ def library() -> ctypes.CDLL | str:
         return _load()
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
+
+
+def in_rows(value: Tensor) -> Tensor:
+    """Return the tensor itself where its last dimension lies in one piece, as in a part of a projection's output."""
+    return value if value.stride(-1) == 1 else value.contiguous()
+
+
+def strides(values: Iterable[Tensor]) -> list[int]:
+    """Return each tensor's strides between rows and between steps."""
+    return [stride for value in values for stride in value.stride()[:2]]
 
 
 def _load() -> ctypes.CDLL:

@@ -13,7 +13,6 @@ which need Triton too and are imported only where it is to be used.
 
 import ctypes
 import math
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .scan_choice import Scan, cuda_kernel, kernel_for, refusal
-from .scan_kernel import KERNEL_CHUNK, KERNEL_TILE, library
+from .scan_kernel import KERNEL_CHUNK, KERNEL_TILE, in_rows, library, strides
 
 CHUNK = 16
 """Steps between states that PyTorch keeps: about the root of the 250 steps of two seconds."""
@@ -253,16 +252,6 @@ class _CompiledConv(torch.autograd.Function):
         sizes = [*x.shape, len(weight), *strides([x])]
         _call("conv_backward", sizes, x, weight, bias, grad.contiguous(), dx, dweight, dbias)
         return dx, dweight.sum(0).t(), dbias.sum(0)
-
-
-def in_rows(value: Tensor) -> Tensor:
-    """Return the tensor itself where its last dimension lies in one piece, as in a part of a projection's output."""
-    return value if value.stride(-1) == 1 else value.contiguous()
-
-
-def strides(values: Iterable[Tensor]) -> list[int]:
-    """Return each tensor's strides between rows and between steps."""
-    return [stride for value in values for stride in value.stride()[:2]]
 
 
 def _groups(rows: int) -> int:

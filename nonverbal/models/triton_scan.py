@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .selective_scan import in_rows, strides
+from .scan_kernel import in_rows, strides
 from .triton_kernels import conv_backward, conv_forward, scan_backward, scan_forward
 
 CHUNK = 8

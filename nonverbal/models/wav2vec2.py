@@ -32,8 +32,8 @@ Encoder: TypeAlias = Wav2Vec2Model | HubertModel
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """Shape of the encoder. Defaults are wav2vec 2.0 base (Baevski et al., 2020, section 5.2)."""
+class EncoderArchitecture:
+    """Shape of an encoder. Defaults are wav2vec 2.0 base (Baevski et al., 2020, section 5.2), and HuBERT's too."""
 
     layout: Literal["base", "large"] = "base"
     """base: group norm in the first convolution, LayerNorm after each block. large: LayerNorm in every convolution and
@@ -52,6 +52,24 @@ class Architecture:
     """Frames that the convolution which gives positions sees."""
     position_groups: int = 16
     """Groups of that convolution."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not divide."""
+        self._check_divides("hidden_size", "heads")
+        self._check_divides("hidden_size", "position_groups")
+
+    def _check_divides(self, whole: str, part: str) -> None:
+        if getattr(self, part) < 1 or getattr(self, whole) % getattr(self, part):
+            raise UserError(
+                f"architecture.{whole} must be a multiple of {part}, but they are {getattr(self, whole)} and "
+                f"{getattr(self, part)}"
+            )
+
+
+@dataclass(frozen=True)
+class Architecture(EncoderArchitecture):
+    """Shape of a wav2vec 2.0. Defaults are base (Baevski et al., 2020, section 5.2)."""
+
     codebooks: int = 2
     """Codebooks of the quantiser."""
     codes: int = 320
@@ -63,21 +81,13 @@ class Architecture:
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not divide."""
-        for whole, part in (
-            ("hidden_size", "heads"),
-            ("hidden_size", "position_groups"),
-            ("code_size", "codebooks"),
-        ):
-            if getattr(self, part) < 1 or getattr(self, whole) % getattr(self, part):
-                raise UserError(
-                    f"architecture.{whole} must be a multiple of {part}, but they are {getattr(self, whole)} and "
-                    f"{getattr(self, part)}"
-                )
+        super().__post_init__()
+        self._check_divides("code_size", "codebooks")
 
 
 @dataclass(frozen=True)
-class Dropouts:
-    """Shares that are dropped in training (fairseq's wav2vec 2.0 base)."""
+class EncoderDropouts:
+    """Shares of an encoder that are dropped in training (fairseq's wav2vec 2.0 base, and HuBERT base)."""
 
     hidden: float = 0.1
     """Of the values after attention, after the feed-forward layers, and that enter the first block."""
@@ -87,8 +97,6 @@ class Dropouts:
     """Of the values inside the feed-forward layers."""
     features: float = 0.1
     """Of the values of the frames, before they are masked."""
-    quantiser: float = 0.1
-    """Of the values of the frames that are quantised."""
     layer: float = 0.05
     """Of the transformer blocks, drawn once a step."""
 
@@ -99,29 +107,25 @@ class Dropouts:
                 raise UserError(f"dropouts.{name} must be at least 0 and below 1, but is {value}")
 
 
+@dataclass(frozen=True)
+class Dropouts(EncoderDropouts):
+    """Shares of a wav2vec 2.0 that are dropped in training (fairseq's base)."""
+
+    quantiser: float = 0.1
+    """Of the values of the frames that are quantised."""
+
+
 NO_DROPOUT = Dropouts(hidden=0, attention=0, features=0, quantiser=0, layer=0)
 
 
-def build_model(
-    init: str | None, architecture: Architecture, normalise: bool | None, seed: int
-) -> tuple[Wav2Vec2ForPreTraining, bool]:
-    """Return the model in float32, and whether its waveforms are brought to zero mean and unit variance.
+def new_model(architecture: Architecture, normalise: bool | None, seed: int) -> tuple[Wav2Vec2ForPreTraining, bool]:
+    """Return a new model in float32, and whether its waveforms are brought to zero mean and unit variance.
 
     Args:
-        init: a checkpoint (see ``nonverbal.models.checkpoints.reading``), or None to draw weights from ``seed``.
-        architecture: shape of a new model; with ``init`` the default, or the checkpoint's own.
-        normalise: overrides what the checkpoint says, or the custom of the layout (fairseq): large yes, base no.
+        architecture: its shape.
+        normalise: overrides the custom of the layout (fairseq): large yes, base no.
         seed: draws the weights.
-
-    Raises:
-        UserError: the checkpoint cannot be read, or is of another architecture.
     """
-    if init is not None:
-        # It builds on this module.
-        from nonverbal.models.checkpoints.starting import start_from
-
-        start = start_from(init, architecture, normalise, seed)
-        return start.model, start.normalise
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.INIT))
         model = Wav2Vec2ForPreTraining(config_of(architecture))
@@ -202,7 +206,7 @@ def projected_features(encoder: Encoder, conv: Tensor) -> Tensor:
 
 
 def transformer(
-    model: Encoder, hidden: Tensor, valid: Tensor | None, kept: Sequence[bool], dropouts: Dropouts
+    model: Encoder, hidden: Tensor, valid: Tensor | None, kept: Sequence[bool], dropouts: EncoderDropouts
 ) -> Tensor:
     """Return the context ``(N, S, M)``.
 
@@ -251,17 +255,17 @@ def _passed_by(layer: Any, hidden: Tensor) -> Tensor:
     return hidden + torch.cat([x.flatten() for x in nothing]).sum()
 
 
-def _post_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:
+def _post_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: EncoderDropouts) -> Tensor:
     hidden = layer.layer_norm(hidden + _attention(layer.attention, hidden, attended, dropouts))
     return cast(Tensor, layer.final_layer_norm(hidden + _feed_forward(layer.feed_forward, hidden, dropouts)))
 
 
-def _pre_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:
+def _pre_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: EncoderDropouts) -> Tensor:
     hidden = hidden + _attention(layer.attention, layer.layer_norm(hidden), attended, dropouts)
     return hidden + _feed_forward(layer.feed_forward, layer.final_layer_norm(hidden), dropouts)
 
 
-def _attention(module: Any, hidden: Tensor, attended: Tensor | None, dropouts: Dropouts) -> Tensor:
+def _attention(module: Any, hidden: Tensor, attended: Tensor | None, dropouts: EncoderDropouts) -> Tensor:
     rows, frames, width = hidden.shape
     # (N, S, M) -> (N, heads, S, M / heads)
     query, key, value = (
@@ -274,7 +278,7 @@ def _attention(module: Any, hidden: Tensor, attended: Tensor | None, dropouts: D
     return dropout(module.out_proj(context), dropouts.hidden)
 
 
-def _feed_forward(module: Any, hidden: Tensor, dropouts: Dropouts) -> Tensor:
+def _feed_forward(module: Any, hidden: Tensor, dropouts: EncoderDropouts) -> Tensor:
     hidden = dropout(module.intermediate_act_fn(module.intermediate_dense(hidden)), dropouts.activation)
     return dropout(module.output_dense(hidden), dropouts.hidden)
 
@@ -290,7 +294,7 @@ def config_of(shape: Architecture) -> Wav2Vec2Config:
     )
 
 
-def encoder_options(shape: Architecture) -> dict[str, Any]:
+def encoder_options(shape: EncoderArchitecture) -> dict[str, Any]:
     """Return what transformers' configurations of wav2vec 2.0 and HuBERT have in common, for this shape."""
     large = shape.layout == "large"
     return {

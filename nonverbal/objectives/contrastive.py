@@ -14,19 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Wav2Vec2ForPreTraining
 
-from nonverbal.batch import Batch, Loss, Targets
+from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
+from nonverbal.curves import Panel
 from nonverbal.errors import UserError
 from nonverbal.models import wav2vec2
-from nonverbal.models.checkpoints.starting import Account, start_from
+from nonverbal.models.checkpoints.starting import start_from
 from nonverbal.models.functional import dropout
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
-from nonverbal.objectives.base import Symptom
-from nonverbal.objectives.encoding import encode, masked_frames
+from nonverbal.objectives.base import Objective, Symptom
+from nonverbal.objectives.encoding import encode, encoder_part, masked_frames
 from nonverbal.objectives.masking import draw_negatives, frame_tensors, span_mask
-from nonverbal.objectives.parts import Part, encoder_part
+from nonverbal.objectives.parts import Part
 from nonverbal.paths import PathOrName
 
 COLLAPSED = 0.03
@@ -101,7 +102,7 @@ class Wav2Vec2Settings:
 
 
 @dataclass(frozen=True)
-class ContrastiveTargetSampler:
+class ContrastiveTargetSampler(TargetSampler):
     """Draws masks and negatives of a micro-batch."""
 
     mask_probability: float = 0.65
@@ -110,14 +111,14 @@ class ContrastiveTargetSampler:
     kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
     strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
 
-    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Return what ``frame_tensors`` gives, and ``negatives`` ``(N, K, negatives)`` int64, places among the K."""
-        frames = wav2vec2.frames_of(lengths, self.kernels, self.strides)
+        frames = wav2vec2.frames_of(rows.lengths, self.kernels, self.strides)
         mask = span_mask(frames, self.mask_probability, self.mask_length, random)
         masked = int(mask[0].sum())
-        negatives = draw_negatives(len(lengths), masked, self.negatives, random)
+        negatives = draw_negatives(len(frames), masked, self.negatives, random)
         tensors = {**frame_tensors(mask, frames), "negatives": torch.from_numpy(negatives)}
-        return Targets(count=len(lengths) * masked, tensors=tensors)
+        return Targets(count=len(frames) * masked, tensors=tensors)
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,15 @@ class Codes:
     """``(G, V)``, the mean softmax over the frames."""
 
 
-class Wav2Vec2Objective(nn.Module):
+class Wav2Vec2Objective(Objective):
     """A wav2vec 2.0 model and its loss. Its gradient is that of a sum over the masked frames."""
+
+    shown = ("loss {loss:.3f}", "accuracy {accuracy:.3f} (chance {chance:.3f})", "perplexity {perplexity:.1f}")
+    panels = (
+        *Objective.panels,
+        Panel("accuracy", "accuracy (share of targets)", "chance", "chance (train)"),
+        Panel("perplexity", "perplexity (codes in use)"),
+    )
 
     def __init__(self, settings: Wav2Vec2Settings, model: Wav2Vec2ForPreTraining, normalise: bool) -> None:
         super().__init__()
@@ -145,7 +153,6 @@ class Wav2Vec2Objective(nn.Module):
         )
         self.symptoms = symptoms(config.num_codevector_groups, config.num_codevectors_per_group)
         self.warm_steps = settings.warm_quantiser_steps
-        self.account: Account | None = None
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over its masked frames."""
@@ -301,7 +308,7 @@ def chance(negative_ids: Tensor, same: Tensor) -> Tensor:
 def build_objective(settings: Wav2Vec2Settings, seed: int) -> Wav2Vec2Objective:
     """Return the objective over a new model, or over the checkpoint that the settings name."""
     if settings.init is None:
-        model, normalise = wav2vec2.build_model(None, settings.architecture, settings.normalise, seed)
+        model, normalise = wav2vec2.new_model(settings.architecture, settings.normalise, seed)
         return Wav2Vec2Objective(settings, model, normalise)
     start = start_from(settings.init, settings.architecture, settings.normalise, seed)
     objective = Wav2Vec2Objective(settings, start.model, start.normalise)

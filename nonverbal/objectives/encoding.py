@@ -1,8 +1,9 @@
-"""From a batch to the context of its masked frames: what wav2vec 2.0's and HuBERT's objectives have in common.
+"""From a batch to the context of its masked frames, and more that wav2vec 2.0's and HuBERT's objectives share.
 
 Shapes: N rows, S frames, C convolution channels, M width of the transformer.
 """
 
+import re
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,7 +13,8 @@ from torch import Tensor
 from nonverbal.batch import Batch
 from nonverbal.models import wav2vec2
 from nonverbal.models.functional import dropout
-from nonverbal.models.wav2vec2 import NO_DROPOUT, Dropouts, Encoder
+from nonverbal.models.wav2vec2 import NO_DROPOUT, Encoder, EncoderDropouts
+from nonverbal.objectives.parts import Part
 from nonverbal.seeding import Stream, generator
 
 
@@ -28,7 +30,9 @@ class Encoded:
     """Scalar: the mean square of the convolutions' output before its LayerNorm, over the rows' own frames."""
 
 
-def encode(encoder: Encoder, batch: Batch, normalise: bool, dropouts: Dropouts, conv_gradient_scale: float) -> Encoded:
+def encode(
+    encoder: Encoder, batch: Batch, normalise: bool, dropouts: EncoderDropouts, conv_gradient_scale: float
+) -> Encoded:
     """Run an encoder over a batch whose targets hold what ``frame_tensors`` gives.
 
     Args:
@@ -71,6 +75,22 @@ def _valid(encoder: Encoder, batch: Batch, longest: int) -> Tensor | None:
         return None
     frames = wav2vec2.frames_of(batch.lengths, encoder.config.conv_kernel, encoder.config.conv_stride)
     return torch.arange(longest, device=frames.device) < frames[:, None]
+
+
+def encoder_part(name: str, layers: int, pre_norm: bool) -> Part:
+    """Return the part of a parameter of transformers' wav2vec 2.0 or HuBERT, whatever stands before its name."""
+    if name.endswith("masked_spec_embed"):
+        return Part("head", 0)
+    if "feature_extractor." in name:
+        return Part("conv", layers)
+    if found := re.search(r"\bencoder\.layers\.(\d+)\.", name):
+        return Part("transformer", layers - 1 - int(found[1]))
+    if re.search(r"\bencoder\.layer_norm\.", name):
+        # After the blocks where LayerNorm comes before their parts, and before the blocks where it comes after.
+        return Part("transformer", 0 if pre_norm else layers)
+    if re.search(r"\b(encoder|feature_projection)\.", name):
+        return Part("transformer", layers)
+    return Part("head", 0)
 
 
 def kept_layers(batch: Batch, layers: int, share: float) -> list[bool]:

@@ -7,6 +7,7 @@ positions, are settings of ``nonverbal.models.audio_mamba.AudioMambaConfig``.
 Shapes: N rows of 200 frames, P patches a row (250).
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nonverbal.batch import Batch, Loss, Targets
+from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
+from nonverbal.curves import Panel
 from nonverbal.errors import UserError
 from nonverbal.models import ssam
 from nonverbal.models.audio_mamba import (
@@ -29,11 +31,10 @@ from nonverbal.models.audio_mamba import (
     log_mel_of_windows,
     standardise,
 )
-from nonverbal.models.checkpoints.starting import Account
 from nonverbal.models.scan_choice import Scan
 from nonverbal.models.ssam import Architecture
-from nonverbal.objectives.base import Symptom
-from nonverbal.objectives.parts import Part, mamba_part
+from nonverbal.objectives.base import Objective, Symptom
+from nonverbal.objectives.parts import Part
 from nonverbal.paths import PathOrName
 
 PATCHES = TIMES * BANDS
@@ -80,32 +81,37 @@ class SsamSettings:
 
 
 @dataclass(frozen=True)
-class PatchSampler:
+class PatchSampler(TargetSampler):
     """Draws of each row where its two seconds begin, and which patches are hidden."""
 
     mask_ratio: float
     loss: str
 
-    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Return ``starts`` ``(N,)`` int64, in frames, and ``mask`` ``(N, 250)`` bool."""
-        frames = lengths // HOP + 1
-        starts = (random.random(len(lengths)) * np.maximum(frames - FRAMES + 1, 1)).astype(np.int64)
+        frames, count = rows.lengths // HOP + 1, len(rows.lengths)
+        starts = (random.random(count) * np.maximum(frames - FRAMES + 1, 1)).astype(np.int64)
         hidden = round(self.mask_ratio * PATCHES)
-        mask = random.random((len(lengths), PATCHES)).argsort(1) < hidden
-        count = len(lengths) * (hidden if self.loss == "masked" else PATCHES)
-        return Targets(count, {"starts": torch.from_numpy(starts), "mask": torch.from_numpy(mask)})
+        mask = random.random((count, PATCHES)).argsort(1) < hidden
+        counted = hidden if self.loss == "masked" else PATCHES
+        return Targets(count * counted, {"starts": torch.from_numpy(starts), "mask": torch.from_numpy(mask)})
 
 
-class ReconstructionObjective(nn.Module):
+class ReconstructionObjective(Objective):
     """An Audio Mamba and its loss. Its gradient is that of a sum over patches, of the mean over a patch's values."""
+
+    shown = ("loss {loss:.3f}", "hidden {masked_error:.3f} (by the mean {mean_error:.3f})")
+    panels = (
+        *Objective.panels,
+        Panel("masked_error", "error of hidden patches (mean square)", "mean_error", "the clip's mean (train)"),
+        Panel("visible_error", "error of visible patches (mean square)"),
+    )
 
     def __init__(self, settings: SsamSettings, model: AudioMambaForPreTraining) -> None:
         super().__init__()
         self.settings, self.model = settings, model
         self.target_sampler = PatchSampler(settings.objective.mask_ratio, settings.objective.loss)
         self.symptoms = SYMPTOMS
-        self.warm_steps = 0
-        self.account: Account | None = None
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over the patches that count."""
@@ -156,6 +162,15 @@ class ReconstructionObjective(nn.Module):
         by_band, where = (seen * mask).view(-1, BANDS).sum(0), mask.view(-1, BANDS).sum(0).float()
         metrics |= {f"masked_error.band{band}": (by_band[band], where[band]) for band in range(BANDS)}
         return Loss(total, metrics)
+
+
+def mamba_part(name: str, layers: int) -> Part:
+    """Return the part of a parameter of an Audio Mamba with a head; what maps the patches counts as convolutions."""
+    if "audio_mamba." not in name:
+        return Part("head", 0)
+    if found := re.search(r"\.blocks\.(\d+)\.", name):
+        return Part("transformer", layers - 1 - int(found[1]))
+    return Part("transformer", 0) if ".encoder_norm." in name else Part("conv", layers)
 
 
 SYMPTOMS = (

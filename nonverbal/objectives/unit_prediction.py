@@ -16,16 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import HubertModel
 
-from nonverbal.batch import Batch, Loss, Targets
+from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
+from nonverbal.curves import Panel
 from nonverbal.data.batching.units import HOP, WINDOW
 from nonverbal.errors import UserError
 from nonverbal.models import hubert, wav2vec2
-from nonverbal.models.checkpoints.starting import Account
-from nonverbal.models.wav2vec2 import Architecture, Dropouts
-from nonverbal.objectives.base import Symptom
-from nonverbal.objectives.encoding import encode, masked_frames
+from nonverbal.models.checkpoints.starting import hubert_from
+from nonverbal.models.hubert import Architecture
+from nonverbal.models.wav2vec2 import EncoderDropouts
+from nonverbal.objectives.base import Objective, Symptom
+from nonverbal.objectives.encoding import encode, encoder_part, masked_frames
 from nonverbal.objectives.masking import frame_tensors, span_mask
-from nonverbal.objectives.parts import Part, encoder_part
+from nonverbal.objectives.parts import Part
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, torch_seed
 
@@ -70,15 +72,15 @@ class HubertSettings:
     normalise: bool | None = None
     """Bring waveforms to zero mean and unit variance. Unset: as the checkpoint says; new ones: large yes, base no."""
     architecture: Architecture = field(default_factory=Architecture)
-    """Shape of the encoder; what it says of codebooks is not used."""
-    dropouts: Dropouts = field(default_factory=Dropouts)
-    """Shares that are dropped in training; `quantiser` is not used."""
+    """Shape of the encoder."""
+    dropouts: EncoderDropouts = field(default_factory=EncoderDropouts)
+    """Shares that are dropped in training."""
     objective: ClusterSettings = field(default_factory=ClusterSettings)
     """Masking and the loss."""
 
 
 @dataclass(frozen=True)
-class MaskSampler:
+class MaskSampler(TargetSampler):
     """Draws the masks of a micro-batch."""
 
     mask_probability: float
@@ -86,15 +88,22 @@ class MaskSampler:
     kernels: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def __call__(self, lengths: np.ndarray, random: np.random.Generator) -> Targets:
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Return what ``frame_tensors`` gives."""
-        frames = wav2vec2.frames_of(lengths, self.kernels, self.strides)
+        frames = wav2vec2.frames_of(rows.lengths, self.kernels, self.strides)
         mask = span_mask(frames, self.mask_probability, self.mask_length, random)
         return Targets(count=int(mask.sum()), tensors=frame_tensors(mask, frames))
 
 
-class HubertObjective(nn.Module):
+class HubertObjective(Objective):
     """A HuBERT encoder, an embedding of each unit, and the loss. Its gradient is that of a sum over masked frames."""
+
+    shown = ("loss {loss:.3f}", "accuracy {accuracy:.3f} (chance {chance:.3f})", "perplexity {perplexity:.1f}")
+    panels = (
+        *Objective.panels,
+        Panel("accuracy", "accuracy (share of targets)", "chance", "chance (train)"),
+        Panel("perplexity", "perplexity (units in use)"),
+    )
 
     def __init__(self, settings: HubertSettings, encoder: HubertModel, normalise: bool, units: int, seed: int) -> None:
         super().__init__()
@@ -109,8 +118,6 @@ class HubertObjective(nn.Module):
             objective.mask_probability, objective.mask_length, tuple(config.conv_kernel), tuple(config.conv_stride)
         )
         self.symptoms = SYMPTOMS
-        self.account: Account | None = None
-        self.warm_steps = 0
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, summed over its masked frames."""
@@ -171,10 +178,13 @@ SYMPTOMS = (
 
 def build_hubert_objective(settings: HubertSettings, units: int, seed: int) -> HubertObjective:
     """Return the objective over a new encoder, or over the checkpoint that the settings name, for so many units."""
-    encoder, normalise, account = hubert.build_encoder(settings.init, settings.architecture, settings.normalise, seed)
-    _check_frames(encoder, settings.init)
-    objective = HubertObjective(settings, encoder, normalise, units, seed)
-    objective.account = account
+    if settings.init is None:
+        encoder, normalise = hubert.new_encoder(settings.architecture, settings.normalise, seed)
+        return HubertObjective(settings, encoder, normalise, units, seed)
+    start = hubert_from(settings.init, settings.architecture, settings.normalise, seed)
+    _check_frames(start.model, settings.init)
+    objective = HubertObjective(settings, start.model, start.normalise, units, seed)
+    objective.account = start.account
     return objective
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import yaml
 
-from nonverbal.cli import find_file, find_shipped
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
-from nonverbal.paths import expanded
+from nonverbal.recipes import read_recipe
+from nonverbal.shipped import find_shipped
 
 PASSED_ON = ("recipe", "seed", "family")
 """Settings of pretraining whose names have no dot."""
@@ -157,12 +157,15 @@ def write_scripts(settings: SubmitConfig, passed: list[str]) -> list[Path]:
 
 
 def keep_recipe(settings: SubmitConfig, passed: list[str]) -> list[str]:
-    """Let the run read a copy of its recipe: it is read again at every start, and yours may have changed by then."""
+    """Let the run read a copy of its recipe: it is read again at every start, and yours may have changed by then.
+
+    A recipe that is built on another is copied as one file.
+    """
     if not passed or passed[0].startswith("--"):
         return passed
-    recipe = find_file(expanded(passed[0], "the recipe"))
-    copy = settings.folder / recipe.name
-    write_atomically(copy, recipe.read_text(encoding="utf-8"))
+    recipe = read_recipe(passed[0])
+    copy = settings.folder / recipe.layers[0].path.name
+    write_atomically(copy, recipe.text)
     return [str(copy), *passed[1:]]
 
 
@@ -173,8 +176,7 @@ def workers(settings: SubmitConfig, passed: list[str]) -> list[str]:
     """
     given = any(argument.partition("=")[0] == "--trainer.workers" for argument in passed)
     if passed and not passed[0].startswith("--"):
-        recipe = yaml.safe_load(find_file(expanded(passed[0], "the recipe")).read_text(encoding="utf-8"))
-        given |= "workers" in (recipe.get("trainer") or {})
+        given |= "workers" in read_recipe(passed[0]).content.get("trainer", {})
     return [] if given or not settings.gpus else ["--trainer.workers", str(max(settings.cpus - 1, 1))]
 
 

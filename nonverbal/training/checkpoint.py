@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -15,27 +15,10 @@ from torch import Tensor, nn
 
 from nonverbal.errors import UserError
 from nonverbal.files import is_own_fault, write_atomically
+from nonverbal.training.position import Position
 
 NAME = re.compile(r"step-(0|[1-9][0-9]*)")
 """Of a checkpoint's folder."""
-
-
-@dataclass
-class Position:
-    """Where a run stands, besides its weights. There is no random state: randomness is a function of the step."""
-
-    step: int = 0
-    """Steps done."""
-    epoch: int = 0
-    batch: int = 0
-    """The stream of micro-batches goes on at micro-batch ``batch`` of epoch ``epoch``."""
-    updates: int = 0
-    """Steps whose gradient was applied: all but the skipped ones."""
-    skipped_in_a_row: int = 0
-    """Steps skipped since the last update, because a loss or gradient was not finite."""
-    best_step: int | None = None
-    best_loss: float | None = None
-    """The lowest validation loss so far, and its step."""
 
 
 def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], position: Position) -> Path:
@@ -108,7 +91,7 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
                 raise UserError(f"{checkpoint / name} has changed since it was written")
         weights = load_file(checkpoint / "model.safetensors")
         moments = load_file(checkpoint / "optimizer.safetensors")
-        position = Position(**state["position"])
+        position = Position.of(state["position"])
         if position.step != _step(checkpoint):
             raise UserError(f"{checkpoint} holds step {position.step}, so it is a copy of another checkpoint")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:

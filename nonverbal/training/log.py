@@ -1,23 +1,30 @@
 """Metrics of a run: rows of ``metrics.jsonl`` and TensorBoard curves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from accelerate.utils import gather_object
 from torch.utils.tensorboard import SummaryWriter
 
-from nonverbal.batch import Batch, Loss
+from nonverbal.batch import Batch, Loss, Metrics
+from nonverbal.curves import Panel
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.training.metrics import Means
 from nonverbal.training.run_folder import RunFolder
+
+SHOWN = ("{audio_per_second:.0f} s audio/s",)
+"""What a person sees at the terminal of what a row has besides the objective's metrics."""
+
+PANELS = (Panel("lr", "learning rate"),)
+"""What is drawn of it."""
 
 
 class Log(AbstractContextManager["Log"]):
     """Collects the metrics of steps until they are written as one row, of all processes, by the first."""
 
-    def __init__(self, run: RunFolder, step: int, is_first: bool = True) -> None:
-        self.run = run
+    def __init__(self, run: RunFolder, step: int, finish: Callable[[Metrics], Metrics], is_first: bool = True) -> None:
+        self.run, self.finish = run, finish
         self.curves = None
         if is_first:
             # Events after the step a run continues from were written by steps that it now does again.
@@ -29,7 +36,7 @@ class Log(AbstractContextManager["Log"]):
             self.curves.close()
 
     def _start(self) -> None:
-        self.means = Means()
+        self.means = Means(self.finish)
         self.norms: list[float] = []
         self.lr = 0.0
         self.seconds = self.waited = self.audio = 0.0

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from nonverbal.errors import UserError
-from nonverbal.objectives.parts import Part, Parted
+from nonverbal.objectives.base import Objective
+from nonverbal.objectives.parts import Part
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def learning_rate(step: int, steps: int, settings: OptimizerSettings) -> float:
     return settings.lr * decay
 
 
-def build_optimizer(model: nn.Module, steps: int, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """Return AdamW over all trainable parameters of ``model``.
+def build_optimizer(objective: Objective, steps: int, settings: OptimizerSettings) -> torch.optim.AdamW:
+    """Return AdamW over all trainable parameters of ``objective``.
 
     Raises:
         UserError: a warm-up that does not end before the run does, or rates by part where there are no parts.
@@ -84,7 +85,7 @@ def build_optimizer(model: nn.Module, steps: int, settings: OptimizerSettings) -
             f"8% of the run would be {max(steps * 8 // 100, 1)}"
         )
     return torch.optim.AdamW(
-        _groups(model, steps, settings),
+        _groups(objective, steps, settings),
         lr=settings.lr,
         betas=settings.betas,
         eps=settings.eps,
@@ -107,19 +108,17 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int) -> None:
         group["lr"] = rate * group["factor"](step) if "factor" in group else rate
 
 
-def _groups(model: nn.Module, steps: int, settings: OptimizerSettings) -> list[Any]:
+def _groups(objective: Objective, steps: int, settings: OptimizerSettings) -> list[Any]:
     """Return the parameters in groups: by part where parts learn at rates of their own, by whether they decay."""
-    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    warm = model.warm_steps if isinstance(model, Parted) else 0
+    named = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
+    warm = objective.warm_steps
     by_part = settings.layer_decay < 1 or settings.freeze_conv_steps or warm
-    if by_part and not isinstance(model, Parted):
-        raise UserError("trainer.optimizer.layer_decay and freeze_conv_steps need a model with parts")
     if warm >= steps:
         raise UserError(f"warm_quantiser_steps is {warm}, so in a run of {steps} steps the encoder would never learn")
     groups: dict[tuple[Part | None, bool], list[nn.Parameter]] = {}
     for name, parameter in named.items():
         decays = settings.decay == "all" or parameter.ndim > 1
-        part = model.part(name) if by_part and isinstance(model, Parted) else None
+        part = objective.part(name) if by_part else None
         groups.setdefault((part, decays), []).append(parameter)
     return [
         {"params": parameters, "weight_decay": settings.weight_decay if decays else 0.0}

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nonverbal.batch import Loss
 from nonverbal.errors import UserError
-from nonverbal.training.checkpoint import Position
 from nonverbal.training.log import Log
 from nonverbal.training.optimizer import OptimizerSettings
+from nonverbal.training.position import Position
 from nonverbal.training.progress import Reporter
 
 MAX_SKIPPED = 10

@@ -2,20 +2,29 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from nonverbal.training.log import SHOWN
+
 
 class Reporter:
     """Shows the progress of a run to a person. Silent on all processes but the first."""
 
-    def __init__(self, last: int, shown: bool = True) -> None:
-        self.console = Console(quiet=not shown, soft_wrap=True)
-        self.last = last
+    def __init__(self, last: int, shown: Sequence[str] = (), quiet: bool = False) -> None:
+        """Show nothing yet.
+
+        Args:
+            last: the run's last step.
+            shown: what is shown of a row of metrics, in order (``Objective.shown``).
+            quiet: whether nobody is to see anything.
+        """
+        self.console = Console(quiet=quiet, soft_wrap=True)
+        self.last, self.shown = last, shown
         self._bar: Progress | None = None
         self._metrics = Text()
 
@@ -43,7 +52,9 @@ class Reporter:
 
     def metrics(self, row: dict[str, float], step: int) -> None:
         """Show the metrics of the steps since the last call."""
-        text = describe(row)
+        # A row of steps that were all skipped holds none of the objective's metrics.
+        learned = describe(row, self.shown) or "no finite loss"
+        text = f"{learned}  {describe(row, SHOWN)}"
         if self._bar is not None:
             self._metrics.plain = text
         else:
@@ -56,17 +67,12 @@ class Reporter:
         self.console.print(text, style=style, highlight=False, markup=False)
 
 
-def describe(row: dict[str, float]) -> str:
-    """Return the metrics that tell how a run goes, those of them that its objective has, as one line."""
-    parts = [f"loss {row['loss']:.3f}" if "loss" in row else "no finite loss"]
-    if "accuracy" in row:
-        parts.append(f"accuracy {row['accuracy']:.3f} (chance {row['chance']:.3f})")
-    if "masked_error" in row:
-        parts.append(f"hidden {row['masked_error']:.3f} (by the mean {row['mean_error']:.3f})")
-    if "perplexity" in row:
-        parts.append(f"perplexity {row['perplexity']:.1f}")
-    if "audio_per_second" in row:
-        parts.append(f"{row['audio_per_second']:.0f} s audio/s")
+def describe(row: Mapping[str, float], shown: Sequence[str]) -> str:
+    """Return as one line what is ``shown`` of a row: format strings, those of which all metrics were measured."""
+    parts = []
+    for text in shown:
+        with contextlib.suppress(KeyError):
+            parts.append(text.format_map(row))
     return "  ".join(parts)
 
 

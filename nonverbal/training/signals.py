@@ -5,14 +5,11 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any
 
-FROM_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1)
-
-ENDING = (signal.SIGINT, *FROM_SCHEDULERS)
-"""Signals that end a run."""
+from nonverbal.system import ENDING, FROM_SCHEDULERS
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the run between two steps, with everything saved."""
+    """A signal ended what was done, with everything saved that was to be."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -39,6 +36,16 @@ class Signals(AbstractContextManager["Signals"]):
         if number == signal.SIGINT and self.came == signal.SIGINT:
             raise KeyboardInterrupt
         self.came = number
+
+
+class AtOnce(Signals):
+    """Ends the block at once on SIGINT, SIGTERM and SIGUSR1: for what has nothing to save."""
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """End the block. A second signal must not end the clearing up."""
+        if not self.came:
+            self.came = number
+            raise Interrupted(number, f"{signal.Signals(number).name}: stopped; nothing was written")
 
 
 def ignore_schedulers() -> None:

@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 import torch.distributed
@@ -22,7 +22,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from nonverbal.batch import Batch, Loss
 from nonverbal.errors import UserError
+from nonverbal.objectives.base import Objective
 from nonverbal.training.optimizer import set_rate
+from nonverbal.training.settings import TrainerSettings
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's, as torch calls them: running means of the gradient and of its square."""
@@ -94,7 +96,8 @@ class Whole:
     def micro_batch(self, last: bool) -> AbstractContextManager[None]:
         if last:
             return contextlib.nullcontext()
-        return cast(AbstractContextManager[None], self.accelerator.no_sync(self.model))
+        unsynchronised: AbstractContextManager[None] = self.accelerator.no_sync(self.model)
+        return unsynchronised
 
     def backward(self, loss: Tensor) -> None:
         # DDP averages over processes, and a step's gradient is a sum.
@@ -104,7 +107,7 @@ class Whole:
         parameters = list(self.parameters.values())
         without = [name for name, parameter in self.parameters.items() if parameter.grad is None]
         assert not without, f"the objective has given no gradient to {', '.join(without)}"
-        norm = get_total_norm([cast(Tensor, parameter.grad) for parameter in parameters], foreach=True)
+        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None], foreach=True)
         if self.clip_norm is not None:
             clip_grads_with_norm_(parameters, self.clip_norm, norm, foreach=True)
         set_rate(self.optimizer, rate, step)
@@ -191,7 +194,8 @@ class Divided:
     @property
     def _optimizer(self) -> torch.optim.Optimizer:
         """The optimizer over this process's part."""
-        return cast(torch.optim.Optimizer, self.engine.optimizer.optimizer)
+        optimizer: torch.optim.Optimizer = self.engine.optimizer.optimizer
+        return optimizer
 
     def _restore(self, moments: Mapping[str, Tensor], updates: int) -> None:
         from deepspeed.utils import safe_set_full_optimizer_state
@@ -211,17 +215,43 @@ class Divided:
                     safe_set_full_optimizer_state(parameter, moments[f"{moment}.{name}"], moment)
 
 
+def spread(
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainerSettings,
+    device: torch.device,
+    moments: Mapping[str, Tensor],
+    updates: int,
+) -> Strategy:
+    """Bring an objective to ``device`` and spread it over the processes, as the settings say.
+
+    Args:
+        objective: with the weights to begin with.
+        optimizer: over its parameters.
+        settings: of the run, with a precision that is chosen.
+        device: of this process.
+        moments: of the optimizer, as ``Strategy.moments`` returns them; empty before the first update.
+        updates: that the optimizer has made.
+    """
+    model = Autocast(objective, device.type, settings.precision == "bf16").to(device).train()
+    what = (model, optimizer, settings.optimizer.clip_norm, moments, updates)
+    if settings.zero:
+        return Divided(*what, settings.zero, settings.offload)
+    return Whole(*what)
+
+
 class Autocast(nn.Module):
     """Calls an objective with matrix products in bfloat16, from inside: DeepSpeed switches autocast off around it."""
 
-    def __init__(self, objective: nn.Module, device: str, enabled: bool) -> None:
+    def __init__(self, objective: Objective, device: str, enabled: bool) -> None:
         super().__init__()
         self.objective, self.device, self.enabled = objective, device, enabled
 
     def forward(self, batch: Batch) -> Loss:
         """Return the objective's loss."""
         with torch.autocast(self.device, torch.bfloat16, enabled=self.enabled):
-            return cast(Loss, self.objective(batch))
+            loss: Loss = self.objective(batch)
+            return loss
 
 
 def check_zero(stage: int, processes: int, batches_per_step: int) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.batches import ShardData, ShardDataset
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
 from nonverbal.data.batching.micro_batches import MicroBatch
+from nonverbal.data.batching.requests import Request
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import (
     EXCERPT,
@@ -29,6 +30,7 @@ from nonverbal.models.audio_mamba import log_mel, log_mel_of_windows
 from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 from nonverbal.training.run_folder import RunFolder
+from pretrain import prepare
 
 CPU = torch.device("cpu")
 SECONDS = [10.0, 3.0, 2.0, 1.5, 0.7, 0.9, 0.5, 4.25]
@@ -59,8 +61,9 @@ def both_ways(shards, rows, lengths, step=0):
     """Return the batch of whole rows, and the one of two seconds by the table."""
     table, sampler = clip_table([shards], "train"), objective().target_sampler
     request = Request(MicroBatch([np.array(row) for row in rows], np.array(lengths)), step, 0)
-    tables = spectra([shards]).tables
-    return [ShardDataset([shards], table, sampler, 5, None, way)[request].to(CPU) for way in (None, tables)]
+    by_table = spectra([shards]).sampler(sampler)
+    assert by_table is not sampler
+    return [ShardDataset([shards], table, way, 5)[request].to(CPU) for way in (sampler, by_table)]
 
 
 def test_the_table_holds_each_parts_mean_and_deviation(tabled):
@@ -146,14 +149,20 @@ def test_digital_silence_is_zeros(tabled):
     assert not objective()._cut(silent).any()
 
 
+def reading_of(shards):
+    settings = BatchSettings(batch_seconds=20, short="tile", fit="pad")
+    found = spectra([shards])
+    sampler = found.sampler(objective().target_sampler)
+    return ShardData([shards], settings, sampler, 0, 0, contents=found.contents, note=found.note)
+
+
 def test_a_run_says_how_it_reads_and_counts_the_table_as_its_data(tabled, tmp_path):
-    settings, sampler = BatchSettings(batch_seconds=20, short="tile", fit="pad"), objective().target_sampler
-    with_table = ShardData([tabled], settings, sampler, 0, 0, spectra=spectra([tabled]))
+    with_table = reading_of(tabled)
     assert "read: two seconds of a row" in with_table.describe()
     assert list(with_table.contents) == [str(tabled.folder), str(tabled.folder / "log-mel.npy")]
     assert all(batch.waveforms.shape[1] == EXCERPT for batch in with_table.validation(0, 1))
     (tabled.folder / "log-mel.json").unlink()
-    without = ShardData([tabled], settings, sampler, 0, 0, spectra=spectra([tabled]))
+    without = reading_of(tabled)
     assert "read: whole rows" in without.describe()
     assert f"nonverbal prepare --log-mel {tabled.folder}" in without.describe()
     run = RunFolder(tmp_path / "run")
@@ -189,14 +198,13 @@ def test_a_table_of_other_shards_or_versions_is_refused(tabled, change):
         open_log_mel(tabled)
 
 
-def test_the_command_writes_it(shards, load_program, capsys, monkeypatch):
+def test_the_command_writes_it(shards, capsys, monkeypatch):
     monkeypatch.setattr("nonverbal.data.log_mel.over_processes", in_this_process)
-    program = load_program("pretrain/prepare.py")
-    program.main(["--log-mel", str(shards.folder)])
+    prepare.main(["--log-mel", str(shards.folder)])
     assert "log-mel.npy: 9 parts" in capsys.readouterr().out
     assert isinstance(open_log_mel(shards), LogMel)
     with pytest.raises(UserError, match="--log-mel takes one folder of shards and nothing else"):
-        program.main(["--log-mel"])
+        prepare.main(["--log-mel"])
 
 
 def test_a_run_that_began_without_the_table_goes_on_without_it(tabled):

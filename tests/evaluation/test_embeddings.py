@@ -112,21 +112,21 @@ def test_weights_that_are_missing_are_not_drawn_at_random(encoder_folder: Path) 
     weights = load_file(encoder_folder / "model.safetensors")
     kept = {name: weight for name, weight in weights.items() if "layers.1.attention" not in name}
     save_file(kept, encoder_folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match="are not whole: 8 are missing"):
+    with pytest.raises(UserError, match=r"not hold one whole encoder: missing weights: 8 \(.*layers\.1\.attention"):
         load_encoder(str(encoder_folder))
 
 
 def test_blocks_that_the_configuration_has_not_are_not_left_out(encoder_folder: Path) -> None:
     config = json.loads((encoder_folder / "config.json").read_text())
     (encoder_folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
-    with pytest.raises(UserError, match=r"weights of the encoder that its config.json has not \(.*layers\.1\."):
+    with pytest.raises(UserError, match=r"unknown weights: 16 \(.*layers\.1\..*expected .* its config.json"):
         load_encoder(str(encoder_folder))
 
 
 def test_weights_that_are_cut_short_are_named(encoder_folder: Path) -> None:
     weights = encoder_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"model.safetensors is cut short or damaged .* copy, download or export"):
+    with pytest.raises(UserError, match=r"model.safetensors is cut short or damaged: copy, download or export"):
         load_encoder(str(encoder_folder))
 
 
@@ -148,7 +148,10 @@ def test_pickled_weights_are_refused(encoder_folder: Path) -> None:
 
     torch.save(load_file(encoder_folder / "model.safetensors"), encoder_folder / "pytorch_model.bin")
     (encoder_folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"cannot load the encoder .*safetensors"):
+    with pytest.raises(
+        UserError,
+        match=r"cannot load the checkpoint .*: nonverbal convert .*.bin --to transformers",
+    ):
         load_encoder(str(encoder_folder))
 
 

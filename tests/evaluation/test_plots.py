@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nonverbal.curves import Panel, write_panels
 from nonverbal.errors import UserError
-from nonverbal.evaluation.plots import plot_probes, plot_training, read_metrics
-from nonverbal.evaluation.scores import Score
+from nonverbal.evaluation.plots import plot_training, read_metrics
 
 
 def _rows() -> list[dict[str, object]]:
@@ -41,8 +41,12 @@ def _pixels(path: Path) -> np.ndarray:
     return pixels
 
 
+def _count(path: Path, colour: tuple[int, int, int]) -> int:
+    return int((np.abs(_pixels(path) * 255 - colour).max(-1) < 3).sum())
+
+
 def _contains(path: Path, colour: tuple[int, int, int]) -> bool:
-    return bool((np.abs(_pixels(path) * 255 - colour).max(-1) < 3).sum() > 30)
+    return _count(path, colour) > 30
 
 
 def test_training_curves_show_train_and_validation(tmp_path: Path) -> None:
@@ -64,6 +68,18 @@ def test_a_metric_that_was_not_measured_has_no_panel(tmp_path: Path) -> None:
     assert _pixels(tmp_path / "four.png").shape[0] > 1.8 * _pixels(tmp_path / "one.png").shape[0]
 
 
+def test_the_panels_are_those_that_the_run_names(tmp_path: Path) -> None:
+    metrics = _write(tmp_path / "metrics.jsonl", _rows())
+    plot_training(metrics, tmp_path / "all.png")
+    for name, baseline in (("with", "chance"), ("without", None)):
+        write_panels(tmp_path, [Panel("accuracy", "accuracy", baseline, "chance"), Panel("not measured", "nothing")])
+        plot_training(metrics, tmp_path / f"{name}.png")
+    assert (
+        _count(tmp_path / "with.png", (0x77, 0x77, 0x77)) > _count(tmp_path / "without.png", (0x77, 0x77, 0x77)) + 100
+    )
+    assert _pixels(tmp_path / "with.png").shape[0] < 0.5 * _pixels(tmp_path / "all.png").shape[0]
+
+
 def test_metrics_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read the metrics .*No such file"):
         read_metrics(tmp_path / "metrics.jsonl")
@@ -71,45 +87,3 @@ def test_metrics_that_are_none_are_named(tmp_path: Path) -> None:
         read_metrics(_write(tmp_path / "metrics.jsonl", [], tail="{\n"))
     with pytest.raises(UserError, match="holds no row of training yet"):
         read_metrics(_write(tmp_path / "metrics.jsonl", [{"kind": "validation", "step": 1}]))
-
-
-def _score(model: str, fold: int, uar: float, protocol: str = "speaker-disjoint 5-fold, stratified") -> Score:
-    metrics = {"uar": uar, "accuracy": uar, "f1": uar}
-    chosen = {"layer": 1.0, "C": 0.1}
-    return Score(
-        model,
-        "key",
-        "corpus",
-        "sha",
-        list("abcdef"),
-        protocol,
-        "linear",
-        0,
-        str(fold),
-        metrics,
-        chosen,
-        8,
-        2,
-        6,
-        "held out",
-        "f",
-    )
-
-
-def test_names_may_hold_what_matplotlib_takes_for_mathematics(tmp_path: Path) -> None:
-    plot_probes([_score("a$x_{$ b\u2028c", 0, 0.5)], tmp_path / "probes.png")
-    assert _contains(tmp_path / "probes.png", (0, 0, 0))
-
-
-def test_probe_results_are_drawn_with_spread_and_chance(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    means = {"logmel": 0.7, "initialised": 0.5, "runs/first/encoder": 0.8}
-    scores = [_score(model, i, mean + random.normal() / 30) for model, mean in means.items() for i in range(5)]
-    plot_probes(scores, tmp_path / "probes.png")
-    assert _contains(tmp_path / "probes.png", (0x77, 0x77, 0x77))
-    assert _contains(tmp_path / "probes.png", (0, 0, 0))
-
-
-def test_two_protocols_are_not_drawn_together(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="of one protocol"):
-        plot_probes([_score("a", 0, 0.5), _score("a", 0, 0.5, "leave one speaker out")], tmp_path / "probes.png")

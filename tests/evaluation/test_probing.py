@@ -1,59 +1,23 @@
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled_tones import tones
 
+from evaluate import probe
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.evaluation.probing import compare, contamination, make_task
-from nonverbal.evaluation.scores import read_scores
+from nonverbal.evaluation.probing import compare, leak_statuses
+from nonverbal.tasks.scores import read_scores
+from nonverbal.tasks.task import make_task
 
 Make = Callable[..., ShardFolder]
-PROBE = Path(__file__).parents[2] / "evaluate" / "probe.py"
-
-
-def _tones(speakers: int = 6, takes: int = 2) -> list[tuple[str | None, str | None, str, list[np.ndarray]]]:
-    """Low and high tones in noise by several speakers, and a clip without label."""
-    random, time = np.random.default_rng(0), np.arange(6000) / 16_000
-    sounds: list[tuple[str | None, str | None, str, list[np.ndarray]]] = []
-    for speaker in range(speakers):
-        for label, frequency in (("high", 3000), ("low", 400)):
-            for take in range(takes):
-                tone = 0.2 * np.sin(2 * np.pi * random.uniform(0.8, 1.2) * frequency * time)
-                sound = (tone + 0.02 * random.standard_normal(6000)).astype(np.float32)
-                sounds.append((label, f"s{speaker}", f"s{speaker}-{label}-{take}", [sound]))
-    return [*sounds, (None, "s0", "unlabelled", [sounds[0][3][0] / 2])]
-
-
-def test_a_task_holds_the_labelled_clips(labelled_shards: Make) -> None:
-    shards = labelled_shards(_tones())
-    task = make_task(shards, [], "speaker", 3, [0, 1])
-    assert len(task.clips) == 24
-    assert task.classes == ["high", "low"]
-    assert task.groups[:4] == ["s0"] * 4
-    assert {seed: len(folds) for seed, folds in task.folds.items()} == {0: 3, 1: 3}
-    assert make_task(shards, [], "recording", None, [0]).protocol == "leave one recording out"
-    assert len(make_task(shards, [], "recording", None, [0]).folds[0]) == 24
-
-
-def test_a_task_that_cannot_be_is_refused(labelled_shards: Make) -> None:
-    shards = labelled_shards(_tones())
-    with pytest.raises(UserError, match="labelled 'hihg'; there are: high, low"):
-        make_task(shards, ["hihg", "low"], "speaker", 3, [0])
-    with pytest.raises(UserError, match="at least two classes"):
-        make_task(shards, ["high"], "speaker", 3, [0])
-    with pytest.raises(UserError, match="takes one seed"):
-        make_task(shards, [], "speaker", None, [0, 1])
-    with pytest.raises(UserError, match="nothing to probe"):
-        make_task(labelled_shards(_tones()[-1:], "unlabelled"), [], "speaker", 3, [0])
 
 
 def test_encoders_are_scored_on_the_same_folds(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
-    shards, out = labelled_shards(_tones()), tmp_path / "out"
+    shards, out = labelled_shards(tones()), tmp_path / "out"
     task = make_task(shards, [], "speaker", 3, [0, 1])
     names = ["logmel", f"initialised:{encoder_folder}", str(encoder_folder)]
     scores = compare(task, names, [], tmp_path / "cache", out)
@@ -71,6 +35,11 @@ def test_encoders_are_scored_on_the_same_folds(labelled_shards: Make, encoder_fo
     right = np.mean([row["label"] == row["predicted"] for row in first])
     assert scores[0].metrics["accuracy"] == right
     assert {row["group"] for row in first}.isdisjoint(row["group"] for row in predictions if row["fold"] != "0")
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in predictions)
+    assert all(max(row["probabilities"], key=row["probabilities"].get) == row["predicted"] for row in predictions)
+    layers = {"logmel": 1, names[1]: 3, names[2]: 3}
+    assert all(len(score.inner_uar) == layers[score.model] for score in scores)
+    assert all(np.argmax(score.inner_uar) == score.chosen["layer"] for score in scores)
     assert {row["clip"] for row in predictions} == {clip.id for clip in shards.clips() if clip.label}
     assert compare(task, names, [], tmp_path / "cache", out) == scores
 
@@ -78,44 +47,69 @@ def test_encoders_are_scored_on_the_same_folds(labelled_shards: Make, encoder_fo
 def test_an_encoder_that_is_not_there_stops_before_any_work(
     labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = make_task(labelled_shards(_tones()), [], "speaker", 3, [0])
+    task = make_task(labelled_shards(tones()), [], "speaker", 3, [0])
     monkeypatch.setattr("nonverbal.evaluation.probing.embed", lambda *_: pytest.fail("began to embed"))
     with pytest.raises(UserError, match="there is no file or folder"):
         compare(task, ["logmel", f"initialised:{tmp_path}/nothing"], [], tmp_path / "cache", tmp_path / "out")
 
 
-def test_contamination_is_by_samples_and_by_recording(labelled_shards: Make) -> None:
-    sounds = _tones()
-    clips = labelled_shards(sounds[:8], "probed").clips()
-    same_samples = labelled_shards([(None, None, "renamed", sounds[0][3])], "copy").folder / "manifest.jsonl"
-    same_recording = labelled_shards([(None, None, sounds[0][2], sounds[9][3])], "take").folder / "manifest.jsonl"
-    other = labelled_shards(sounds[8:], "other").folder / "manifest.jsonl"
-    assert contamination(clips, []) == "unknown"
-    assert contamination(clips, [other]) == "held out"
-    assert contamination(clips, [other, same_samples]) == "transductive"
-    assert contamination(clips, [same_recording]) == "transductive"
+def test_merged_labels_are_scored_beside_those_that_are_not(labelled_shards: Make, tmp_path: Path) -> None:
+    """The same two classes, once without the clips labelled `shrill`, once with them counted as `high`."""
+    sounds = tones()[:24]
+    sounds[1::4] = [("shrill", *rest) for _, *rest in sounds[1::4]]
+    shards, out = labelled_shards(sounds), tmp_path / "out"
+    kept = compare(make_task(shards, ["high", "low"], "speaker", 3, [0]), ["logmel"], [], tmp_path, out)
+    task = make_task(shards, {"shrill": "high"}, "speaker", 3, [0])
+    merged = compare(task, ["logmel"], [], tmp_path, out)
+    assert read_scores(out / "scores.jsonl") == [*kept, *merged]
+    assert {len(task.clips), sum(score.test_clips for score in merged)} == {24}
+    assert [(score.classes, score.merged) for score in (kept[0], merged[0])] == [
+        (["high", "low"], {}),
+        (["high", "low"], {"shrill": "high"}),
+    ]
+    rows = [json.loads(line) for line in (out / merged[0].predictions).read_text().splitlines()]
+    assert [row["label"] for row in sorted(rows, key=lambda row: row["clip"])].count("high") == 12
+    assert kept[0].predictions != merged[0].predictions
 
 
-def test_the_probe_program(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
-    shards, out = labelled_shards(_tones()), tmp_path / "out"
+def test_each_encoder_has_a_leak_status_of_its_own(labelled_shards: Make) -> None:
+    """Manifests are of what was pretrained here: they say nothing of checkpoints whose authors say what they heard."""
+    shards = labelled_shards(tones(), corpus="vocalsound")
+    manifest = shards.folder / "manifest.jsonl"
+    names = ["logmel", "initialised:runs/x", "runs/x", "facebook/wav2vec2-base", "alkiskoudounas/voc2vec", "me/unknown"]
+    by_authors = ["held out (by its authors)", "transductive (by its authors)"]
+    assert leak_statuses(shards.clips(), names, []) == ["held out", "held out", "unknown", *by_authors, "unknown"]
+    assert leak_statuses(shards.clips(), names, [manifest]) == [
+        "held out",
+        "held out",
+        "transductive",
+        *by_authors,
+        "transductive",
+    ]
 
-    def probe(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(PROBE), "--data", str(shards.folder), "--out", str(out), *arguments]
-        return subprocess.run(
-            [*command, "--cache", str(tmp_path / "cache")], capture_output=True, text=True, check=False
-        )
+
+def test_the_probe_program(
+    labelled_shards: Make, encoder_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards, out = labelled_shards(tones()), tmp_path / "out"
+
+    def said(*arguments: str) -> str:
+        folders = ["--data", str(shards.folder), "--out", str(out), "--cache", str(tmp_path / "cache")]
+        probe.main([*folders, *arguments])
+        return capsys.readouterr().out
 
     manifest = str(shards.folder / "manifest.jsonl")
-    first = probe("--encoders", "logmel", str(encoder_folder), "--folds", "3", "--pretraining", manifest)
-    assert first.returncode == 0, first.stderr
-    for words in ("speaker-disjoint 3-fold, stratified", "transductive", "1.000±.000", "scores.jsonl"):
-        assert words in first.stdout
-    second = probe("--encoders", "logmel", "--folds", "leave-one-out", "--labels", "low,high")
-    assert "leave one speaker out" in second.stdout
+    first = said("--encoders", "logmel", str(encoder_folder), "--folds", "3", "--pretraining", manifest)
+    for words in ("speaker-disjoint 3-fold, stratified", "transductive", "1.000±.000", "scores.jsonl", "-layers.png"):
+        assert words in first
+    second = said("--encoders", "logmel", "--folds", "leave-one-out", "--labels", "low,high")
+    assert "leave one speaker out" in second
+    assert "-layers.png" not in second
     assert len(read_scores(out / "scores.jsonl")) == 2 * 3 + 6
+    merged = said("--encoders", "logmel", "--folds", "3", "--labels.high", "shrill")
+    assert "high counts as shrill" in " ".join(merged.split())
     figures = list(out.glob("*.png"))
-    assert len(figures) == 2
+    assert len(figures) == 3  # two protocols, and the layers of the encoder that has several
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in figures)
-    wrong = probe("--encoders", "logmel", "--labels", "loud")
-    assert wrong.returncode == 2
-    assert wrong.stderr.splitlines()[-1].startswith("nonverbal: no clip in")
+    with pytest.raises(UserError, match=r"no clip in .* is labelled 'loud'"):
+        said("--encoders", "logmel", "--labels", "loud")

@@ -12,26 +12,18 @@ from safetensors.torch import load_file, save_file
 from sources import model_of, save_fairseq, save_transformers
 from transformers import AutoModel, HubertConfig, HubertModel
 
+from evaluate.compare import main as compare
 from nonverbal.errors import UserError
 from nonverbal.evaluation.differences import LinearCKA, compare_encoders
 from nonverbal.families import conversion, read_any
 from nonverbal.models.checkpoints.reading import read_checkpoint
 from nonverbal.models.wav2vec2 import export
+from pretrain.convert import main as convert
 
 CLIPS = [("a", seconds, "train") for seconds in (0.6, 1.0, 1.5, 0.4, 2.0)] * 3 + [("a", 1.0, "validation")]
 
 
-@pytest.fixture(scope="module")
-def convert(load_program):
-    return load_program("pretrain/convert.py").main
-
-
-@pytest.fixture(scope="module")
-def compare(load_program):
-    return load_program("evaluate/compare.py").main
-
-
-def test_convert_says_how_far_both_are_apart(tmp_path, convert, capsys):
+def test_convert_says_how_far_both_are_apart(tmp_path, capsys):
     save_fairseq(tmp_path / "model.pt")
     convert([str(tmp_path / "model.pt"), "--to", "transformers", "--out", str(tmp_path / "folder")])
     output = capsys.readouterr().out
@@ -42,7 +34,7 @@ def test_convert_says_how_far_both_are_apart(tmp_path, convert, capsys):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_nothing_is_replaced_without_being_told(tmp_path, convert):
+def test_nothing_is_replaced_without_being_told(tmp_path):
     save_transformers(tmp_path / "source")
     save_transformers(tmp_path / "there")
     (tmp_path / "mine").mkdir()
@@ -65,7 +57,7 @@ def test_nothing_is_replaced_without_being_told(tmp_path, convert):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "source", "there"]
 
 
-def test_in_a_few_steps_and_out(tmp_path, make_shards, convert, compare, capsys):
+def test_in_a_few_steps_and_out(tmp_path, make_shards, capsys):
     save_fairseq(tmp_path / "start.pt")
     run = tmp_path / "run"
     settings = {"trainer.steps": 2, "trainer.optimizer.warmup_steps": 1, "trainer.precision": "fp32"}
@@ -94,7 +86,7 @@ def test_in_a_few_steps_and_out(tmp_path, make_shards, convert, compare, capsys)
     compare([str(run), str(tmp_path / "end.pt"), "--clips", "2"])
 
 
-def test_what_fairseq_looks_for_is_there_and_plain(tmp_path, convert):
+def test_what_fairseq_looks_for_is_there_and_plain(tmp_path):
     save_transformers(tmp_path / "source", "large")
     convert([str(tmp_path / "source"), "--to", "fairseq", "--out", str(tmp_path / "model.pt")])
     state = torch.load(tmp_path / "model.pt", weights_only=True)
@@ -121,7 +113,7 @@ def files_in(folder):
 
 @pytest.mark.parametrize("target", ["transformers", "fairseq"])
 @pytest.mark.parametrize("there", [False, True])
-def test_what_is_not_the_source_is_not_kept(tmp_path, convert, monkeypatch, target, there):
+def test_what_is_not_the_source_is_not_kept(tmp_path, monkeypatch, target, there):
     save_fairseq(tmp_path / "source.pt", **{"ctc.weight": torch.zeros(2), "proj.weight": torch.zeros(2)})
     argv = [str(tmp_path / "source.pt"), "--to", target, "--out", str(tmp_path / "out"), "--overwrite"]
     if there:
@@ -141,12 +133,12 @@ def test_what_is_not_the_source_is_not_kept(tmp_path, convert, monkeypatch, targ
 
 
 @pytest.mark.parametrize("wrong", [1e-6, float("nan")])
-def test_states_that_differ_are_not_within_the_tolerance_of_one_implementation(tmp_path, convert, monkeypatch, wrong):
+def test_states_that_differ_are_not_within_the_tolerance_of_one_implementation(tmp_path, monkeypatch, wrong):
     save_transformers(tmp_path / "source")
     original = conversion.own_states
 
-    def off(checkpoint, inputs):
-        states, by = original(checkpoint, inputs)
+    def off(kind, checkpoint, inputs):
+        states, by = original(kind, checkpoint, inputs)
         states[1] = states[1] + wrong * ("out" in str(checkpoint.path))
         return states, by
 
@@ -157,7 +149,7 @@ def test_states_that_differ_are_not_within_the_tolerance_of_one_implementation(t
 
 
 @pytest.mark.parametrize("layout", ["base", "large"])
-def test_a_hubert_is_converted_to_the_same_bits(tmp_path, convert, layout):
+def test_a_hubert_is_converted_to_the_same_bits(tmp_path, layout):
     config = {key: value for key, value in model_of(layout).config.to_dict().items() if key in HubertConfig().to_dict()}
     HubertModel(HubertConfig(**{**config, "model_type": "hubert"})).save_pretrained(tmp_path / "hubert")
     for target in ("transformers", "fairseq"):
@@ -170,7 +162,7 @@ def test_a_hubert_is_converted_to_the_same_bits(tmp_path, convert, layout):
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_every_dropped_weight_is_named(tmp_path, convert, capsys):
+def test_every_dropped_weight_is_named(tmp_path, capsys):
     more = {f"head.{i}.weight": torch.zeros(2) for i in range(9)}
     save_fairseq(tmp_path / "source.pt", **more)
     convert([str(tmp_path / "source.pt"), "--to", "transformers", "--out", str(tmp_path / "out")])
@@ -179,7 +171,7 @@ def test_every_dropped_weight_is_named(tmp_path, convert, capsys):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_values_that_are_no_numbers_are_a_difference(tmp_path, convert, compare, capsys, bad):
+def test_values_that_are_no_numbers_are_a_difference(tmp_path, capsys, bad):
     for name in ("a", "b"):
         save_transformers(tmp_path / name)
     changed(tmp_path / "b", WEIGHT, lambda weight: weight[3].fill_(bad))
@@ -198,7 +190,7 @@ def test_values_that_are_no_numbers_are_a_difference(tmp_path, convert, compare,
         assert "finite" not in figures["layers"][0]
 
 
-def test_the_least_difference_of_a_weight_is_one(tmp_path, compare):
+def test_the_least_difference_of_a_weight_is_one(tmp_path):
     for name in ("a", "b"):
         save_transformers(tmp_path / name)
         changed(tmp_path / name, WEIGHT, lambda weight: weight.fill_(1e-30))
@@ -208,7 +200,7 @@ def test_the_least_difference_of_a_weight_is_one(tmp_path, compare):
         compare([str(tmp_path / "a"), str(tmp_path / "b"), "--clips", "1"])
 
 
-def test_weights_that_only_one_has_are_named(tmp_path, compare, capsys):
+def test_weights_that_only_one_has_are_named(tmp_path, capsys):
     model = save_transformers(tmp_path / "a")
     model.wav2vec2.save_pretrained(tmp_path / "b")
     for pair, one in ((("a", "b"), "A"), (("b", "a"), "B")):
@@ -219,7 +211,7 @@ def test_weights_that_only_one_has_are_named(tmp_path, compare, capsys):
         assert "quantizer.weight_proj.weight" in output
 
 
-def test_a_difference_of_configurations_alone_is_named(tmp_path, compare, capsys):
+def test_a_difference_of_configurations_alone_is_named(tmp_path, capsys):
     for name in ("a", "b"):
         save_transformers(tmp_path / name)
     with_config(tmp_path / "b", hidden_act="relu", hidden_dropout=0.5)
@@ -245,7 +237,7 @@ def with_config(folder, **changes):
     ("key", "value", "target"),
     [("hidden_act", "relu", "fairseq2"), ("hidden_act", "mish", "fairseq"), ("layer_norm_eps", 0.1, "fairseq")],
 )
-def test_what_a_format_cannot_say_is_not_written(tmp_path, convert, key, value, target):
+def test_what_a_format_cannot_say_is_not_written(tmp_path, key, value, target):
     save_transformers(tmp_path / "a")
     with_config(tmp_path / "a", **{key: value})
     with pytest.raises(UserError, match=f"has {key} .*, but a model of {target} always has"):
@@ -254,7 +246,7 @@ def test_what_a_format_cannot_say_is_not_written(tmp_path, convert, key, value, 
     assert getattr(read_checkpoint(str(tmp_path / "out")).config, key) == value
 
 
-def test_fairseq_is_told_the_activation_and_the_strides(tmp_path, convert):
+def test_fairseq_is_told_the_activation_and_the_strides(tmp_path):
     save_transformers(tmp_path / "a")
     changes = {"hidden_act": "relu", "conv_stride": [5, 2, 2, 2, 2, 2, 1]}
     with_config(tmp_path / "a", **changes)
@@ -274,7 +266,7 @@ def audio_mamba(folder, **options):
     return model
 
 
-def test_an_audio_mamba_to_the_released_file_and_back(tmp_path, convert, capsys):
+def test_an_audio_mamba_to_the_released_file_and_back(tmp_path, capsys):
     model = audio_mamba(tmp_path / "a")
     convert([str(tmp_path / "a"), "--to", "ssam", "--out", str(tmp_path / "a.pth")])
     output = capsys.readouterr().out
@@ -293,7 +285,7 @@ def test_an_audio_mamba_to_the_released_file_and_back(tmp_path, convert, capsys)
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_an_audio_mamba_without_head_is_converted_alone(tmp_path, convert, capsys):
+def test_an_audio_mamba_without_head_is_converted_alone(tmp_path, capsys):
     audio_mamba(tmp_path / "a").audio_mamba.save_pretrained(tmp_path / "encoder")
     convert([str(tmp_path / "encoder"), "--to", "ssam", "--out", str(tmp_path / "a.pth")])
     assert "no whole head: the encoder alone" in capsys.readouterr().out
@@ -302,14 +294,14 @@ def test_an_audio_mamba_without_head_is_converted_alone(tmp_path, convert, capsy
     assert not read_any(str(tmp_path / "b")).has_head
 
 
-def test_formats_of_the_other_family_are_refused(tmp_path, convert):
+def test_formats_of_the_other_family_are_refused(tmp_path):
     audio_mamba(tmp_path / "mamba")
     save_transformers(tmp_path / "wav2vec2")
     out = ["--out", str(tmp_path / "out.pth")]
-    with pytest.raises(UserError, match="is an Audio Mamba, for which --to is ssam or transformers, but it is fairseq"):
+    with pytest.raises(UserError, match="is an Audio Mamba, for which --to is transformers or ssam, but it is fairseq"):
         convert([str(tmp_path / "mamba"), "--to", "fairseq", *out])
     with pytest.raises(
-        UserError, match="wav2vec 2.0, for which --to is fairseq or fairseq2 or transformers, but it is"
+        UserError, match="wav2vec 2.0, for which --to is transformers or fairseq or fairseq2, but it is"
     ):
         convert([str(tmp_path / "wav2vec2"), "--to", "ssam", *out])
     with pytest.raises(UserError, match="must be a folder"):
@@ -323,11 +315,11 @@ def test_audio_mambas_are_compared_as_they_read_clips_alike(tmp_path):
     assert [layer.largest for layer in found.layers] == [0, 0, 0]
     # As they would be used, their frames are not the same.
     assert found.differ
-    assert found.notes[0] == "their configurations differ in frame_order, padding"
-    assert f"{tmp_path / 'b'} reads clips in another way" in found.notes[1]
+    assert found.notes[1] == "their configurations differ in frame_order, padding"
+    assert f"{tmp_path / 'b'} reads clips in another way (padding, frame_order)" in found.notes[2]
     assert len(found.moved) == len(model.state_dict())
     save_transformers(tmp_path / "c")
-    with pytest.raises(UserError, match="only .*a is an Audio Mamba"):
+    with pytest.raises(UserError, match=r"a makes \d+ frames of a clip, and .*c \d+, so that frames have none"):
         compare_encoders(str(tmp_path / "a"), str(tmp_path / "c"), None, 2)
 
 
@@ -384,7 +376,7 @@ def test_cka_is_as_defined_and_blind_to_rotation_and_scale():
 
 
 @pytest.mark.parametrize("wrapper", ["_orig_mod.", "module."])
-def test_a_folder_whose_names_transformers_does_not_find_is_converted(tmp_path, convert, wrapper):
+def test_a_folder_whose_names_transformers_does_not_find_is_converted(tmp_path, wrapper):
     weights = save_transformers(tmp_path / "a").state_dict()
     wrapped = {wrapper + name: value for name, value in weights.items()}
     save_file(wrapped, tmp_path / "a" / "model.safetensors", metadata={"format": "pt"})
@@ -393,7 +385,7 @@ def test_a_folder_whose_names_transformers_does_not_find_is_converted(tmp_path, 
 
 
 @pytest.mark.parametrize("target", ["fairseq", "fairseq2"])
-def test_a_projection_to_the_same_width_is_not_written_where_there_is_none(tmp_path, convert, target):
+def test_a_projection_to_the_same_width_is_not_written_where_there_is_none(tmp_path, target):
     model = model_of(conv_channels=64)
     export(model, model.state_dict(), False, tmp_path / "a")
     with pytest.raises(UserError, match=f"a model of {target} has no projection"):

@@ -13,9 +13,12 @@ from sources import save_transformers
 from transformers import Wav2Vec2FeatureExtractor
 
 from nonverbal.errors import UserError
+from nonverbal.families import recognised
+from nonverbal.families.ssam import ENCODERS, write_released
 from nonverbal.models import ssam
 from nonverbal.models.audio_mamba import AudioMambaConfig, AudioMambaForAudioClassification, AudioMambaForPreTraining
-from nonverbal.models.ssam import Architecture, account_of, build_model, config_of, is_audio_mamba, read_checkpoint
+from nonverbal.models.checkpoints.audio_mamba import CHOICES, read_checkpoint
+from nonverbal.models.ssam import Architecture, build_model, config_of
 
 SMALL = Architecture(hidden_size=16, layers=2, state_size=3)
 OPTIONS = {"mask_ratio": 0.5, "loss": "masked", "masked_positions": "kept"}
@@ -49,9 +52,9 @@ def test_a_folder_and_a_run(tmp_path):
     ssam.export(model, model.state_dict(), tmp_path / "run" / "encoder")
     (tmp_path / "run" / "recipe.yaml").write_text("family: ssam\n")
     for source in (tmp_path / "run", tmp_path / "run" / "encoder"):
-        assert is_audio_mamba(str(source))
+        assert recognised(str(source)) is ENCODERS
         checkpoint = read_checkpoint(str(source))
-        assert_same(checkpoint.model, model)
+        assert_same(ssam.model_of(checkpoint), model)
         assert checkpoint.config.frame_order == "official"
         assert (checkpoint.format, checkpoint.has_head, checkpoint.left_over) == ("transformers", True, ())
 
@@ -60,12 +63,12 @@ def test_a_folder_and_a_run(tmp_path):
 def test_a_released_file_and_back_bit_for_bit(tmp_path, prefix):
     model = model_of()
     save_released(tmp_path / "tiny.pth", model, prefix)
-    assert is_audio_mamba(str(tmp_path / "tiny.pth"))
+    assert recognised(str(tmp_path / "tiny.pth")) is ENCODERS
     checkpoint = read_checkpoint(str(tmp_path / "tiny.pth"))
-    assert_same(checkpoint.model, model)
-    choices = {name: getattr(checkpoint.config, name) for name in ssam.CHOICES}
+    assert_same(ssam.model_of(checkpoint), model)
+    choices = {name: getattr(checkpoint.config, name) for name in CHOICES}
     assert choices == dict.fromkeys(choices, "official")
-    ssam.write(checkpoint, "ssam", tmp_path / "back.pth")
+    write_released(checkpoint, tmp_path / "back.pth")
     back = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
     given = released_weights(model)
     assert back.keys() == given.keys()
@@ -87,7 +90,7 @@ def test_what_the_released_training_saves_beside_its_weights_is_not_run(tmp_path
     save_released(tmp_path / "raw.pth", model_of(), args=argparse.Namespace(config=config), scaler={"scale": 65536.0})
     for name in parts:
         del sys.modules[name]
-    assert_same(read_checkpoint(str(tmp_path / "raw.pth")).model, model_of())
+    assert_same(ssam.model_of(read_checkpoint(str(tmp_path / "raw.pth"))), model_of())
 
 
 class Harm:
@@ -116,9 +119,15 @@ def test_what_is_no_such_file_is_refused_with_a_reason(tmp_path, monkeypatch):
         ("harm.pth", "harm.pth is refused: it asks for (posix|os).system, which no checkpoint needs"),
         ("grid.pth", r"has positions \(1, 101, 16\) that are not those of 50 x 5 patches"),
         ("order.pth", r"has positions \(1, 251, 16\) that are not those of 50 x 5 patches"),
-        ("less.pth", r"no whole Audio Mamba .* 1 missing weights \(audio_mamba.blocks.1.mixer.D\)"),
-        ("patch.pth", r"1 unknown ones \(audio_mamba.patch_embed.proj.weight \(16, 1, 16, 16\)\)"),
-        ("more.pth", r"1 unknown ones \(audio_mamba.blocks.0.attn.weight"),
+        (
+            "less.pth",
+            r"missing weights: 1 \(audio_mamba.blocks.1.mixer.D\); expected an Audio Mamba of 4 x 16",
+        ),
+        (
+            "patch.pth",
+            r"weights of another shape or type: 1 \(audio_mamba.patch_embed.proj.weight \(16, 1, 16, 16\), not",
+        ),
+        ("more.pth", r"unknown weights: 1 \(audio_mamba.blocks.0.attn.weight"),
         ("other.pth", "is no Audio Mamba of the released code: it has no usable 'blocks.0.mixer.A_log'"),
         ("wav2vec2", "wav2vec2 is a 'wav2vec2' model, not an Audio Mamba"),
         (str(tmp_path / "nowhere"), "there is no file or folder .*nowhere; nonverbal pretrain"),
@@ -127,8 +136,8 @@ def test_what_is_no_such_file_is_refused_with_a_reason(tmp_path, monkeypatch):
             read_checkpoint(source)
         assert "\n" not in str(refused.value)
     assert not (tmp_path / "harmed").exists()
-    assert not is_audio_mamba("wav2vec2")
-    assert not is_audio_mamba("other.pth")
+    assert recognised("wav2vec2") is not ENCODERS
+    assert recognised("other.pth") is not ENCODERS
 
 
 def test_a_run_before_its_first_checkpoint_and_a_runs_own_checkpoint(tmp_path):
@@ -177,8 +186,9 @@ def test_a_classifier_leaves_its_head_over(tmp_path):
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
     checkpoint = read_checkpoint(str(tmp_path))
     assert checkpoint.left_over == ("classifier.bias", "classifier.weight")
-    assert_same(checkpoint.model.audio_mamba, classifier.audio_mamba)
-    assert account_of(checkpoint).rows[-1][0] == "left over"
+    assert_same(ssam.model_of(checkpoint).audio_mamba, classifier.audio_mamba)
+    _, account = build_model(str(tmp_path), Architecture(), OPTIONS, seed=0)
+    assert account.rows[-1][0] == "left over"
 
 
 def test_a_start_is_told(tmp_path):

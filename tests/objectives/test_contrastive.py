@@ -7,7 +7,7 @@ import torch
 from transformers import Wav2Vec2ForPreTraining
 from transformers.models.wav2vec2 import modeling_wav2vec2
 
-from nonverbal.batch import Batch
+from nonverbal.batch import Batch, Rows
 from nonverbal.errors import UserError
 from nonverbal.models.wav2vec2 import NO_DROPOUT, Architecture, Dropouts
 from nonverbal.objectives import contrastive
@@ -56,7 +56,7 @@ def batch_of(objective, lengths, seed=0, step=0, position=0):
     waveforms = torch.zeros(len(lengths), lengths.max())
     for row, length in zip(waveforms, lengths, strict=True):
         row[:length] = torch.from_numpy(random.normal(0, 0.1, length))
-    targets = objective.target_sampler(lengths, random)
+    targets = objective.target_sampler(Rows(lengths), random)
     return Batch(waveforms, torch.from_numpy(lengths), [], targets, seed, step, position, padded=len(set(lengths)) > 1)
 
 
@@ -287,14 +287,14 @@ def test_the_sampler_travels_and_repeats():
     sampler = tiny().target_sampler
     copy = pickle.loads(pickle.dumps(sampler))
     lengths = np.array([48_000, 40_000])
-    first, second = (draw(lengths, np.random.default_rng(5)) for draw in (sampler, copy))
+    first, second = (draw(Rows(lengths), np.random.default_rng(5)) for draw in (sampler, copy))
     assert first.count == second.count == int(first.tensors["mask"].sum())
     assert all(torch.equal(first.tensors[name], second.tensors[name]) for name in first.tensors)
 
 
 def test_three_frames_of_sound_are_refused_in_words():
     with pytest.raises(UserError, match=r"`mask_length` must be at most the 1 frames of the shortest clip but two"):
-        ContrastiveTargetSampler()(np.array([1040]), np.random.default_rng(0))
+        ContrastiveTargetSampler()(Rows(np.array([1040])), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

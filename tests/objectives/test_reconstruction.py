@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForPreTraining
 
-from nonverbal.batch import Batch, Targets
+from nonverbal.batch import Batch, Rows, Targets
 from nonverbal.data.synthetic import CLASSES, vocal_sound
 from nonverbal.errors import UserError
 from nonverbal.models.audio_mamba import log_mel, patches, standardise
@@ -38,7 +38,7 @@ def batch_of(objective, lengths, seed=0):
     waveforms = torch.zeros(len(lengths), lengths.max())
     for row, length in zip(waveforms, lengths, strict=True):
         row[:length] = torch.from_numpy(random.normal(0, 0.1, length) * np.linspace(0, 1, length))
-    targets, padded = objective.target_sampler(lengths, random), len(set(lengths)) > 1
+    targets, padded = objective.target_sampler(Rows(lengths), random), len(set(lengths)) > 1
     return Batch(waveforms, torch.from_numpy(lengths), [], targets, seed, 0, 0, padded)
 
 
@@ -50,7 +50,7 @@ def rows_of(batch, rows):
 def test_half_of_the_patches_are_hidden_all_as_often_and_by_the_seed_alone():
     sampler = pickle.loads(pickle.dumps(PatchSampler(0.5, "masked")))
     lengths = np.full(2000, 32_000)
-    targets, again, other = (sampler(lengths, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    targets, again, other = (sampler(Rows(lengths), np.random.default_rng(seed)) for seed in (0, 0, 1))
     mask = targets.tensors["mask"]
     assert mask.shape == (2000, 250)
     assert (mask.sum(1) == 125).all()
@@ -59,19 +59,19 @@ def test_half_of_the_patches_are_hidden_all_as_often_and_by_the_seed_alone():
     assert torch.equal(mask, again.tensors["mask"])
     assert not torch.equal(mask, other.tensors["mask"])
     assert targets.count == 2000 * 125
-    assert PatchSampler(0.8, "official")(lengths, np.random.default_rng(0)).count == 2000 * 250
-    assert (PatchSampler(0.8, "masked")(lengths, np.random.default_rng(0)).tensors["mask"].sum(1) == 200).all()
+    assert PatchSampler(0.8, "official")(Rows(lengths), np.random.default_rng(0)).count == 2000 * 250
+    assert (PatchSampler(0.8, "masked")(Rows(lengths), np.random.default_rng(0)).tensors["mask"].sum(1) == 200).all()
 
 
 def test_crops_begin_anywhere_in_the_clip_and_end_in_it():
     # 2.1 s are 211 frames: 12 places. 201 frames have two; shorter clips begin at their beginning.
     random = np.random.default_rng(0)
-    starts = PatchSampler(0.5, "masked")(np.full(12_000, 33_600), random).tensors["starts"]
+    starts = PatchSampler(0.5, "masked")(Rows(np.full(12_000, 33_600)), random).tensors["starts"]
     counts = starts.bincount()
     assert len(counts) == 12
     assert (counts - 1000).abs().max() < 150
     for samples, highest in ((32_000, 1), (31_999, 0), (3200, 0), (160_000, 801)):
-        starts = PatchSampler(0.5, "masked")(np.full(20_000, samples), random).tensors["starts"]
+        starts = PatchSampler(0.5, "masked")(Rows(np.full(20_000, samples)), random).tensors["starts"]
         assert (starts.min(), starts.max()) == (0, highest)
 
 
@@ -165,7 +165,7 @@ def test_it_learns_to_fill_what_is_hidden_in_a_few_sounds():
     lengths = np.full(4, 32_000)
     random = np.random.default_rng(0)
     for _ in range(150):
-        targets = objective.target_sampler(lengths, random)
+        targets = objective.target_sampler(Rows(lengths), random)
         found = objective(Batch(waveforms, torch.from_numpy(lengths), [], targets, 0, 0, 0, padded=False))
         optimizer.zero_grad()
         (found.sum / targets.count).backward()

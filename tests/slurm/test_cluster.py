@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.data.synthetic import write_corpus
 
 pytestmark = pytest.mark.slurm

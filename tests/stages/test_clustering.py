@@ -13,6 +13,7 @@ from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.errors import UserError
 from nonverbal.stages import clustering
 from nonverbal.stages.clustering import ClusterConfig, Mfcc, agreement, cluster, fit, nearest
+from pretrain.cluster import main
 
 CLIPS = [("a", 0.5 + 0.1 * i, "train" if i % 5 else "validation") for i in range(20)]
 
@@ -137,9 +138,8 @@ def test_settings_without_meaning_are_refused(shards, tmp_path, changes, message
         settings_of(shards, tmp_path, **changes)
 
 
-def test_the_program_says_what_came_of_it(load_program, tmp_path, shards, capsys):
-    program = load_program("pretrain/cluster.py")
-    program.main([f"--data={shards.folder}", f"--out={tmp_path / 'units'}", "--clusters=4", "--processes=1"])
+def test_the_program_says_what_came_of_it(tmp_path, shards, capsys):
+    main([f"--data={shards.folder}", f"--out={tmp_path / 'units'}", "--clusters=4", "--processes=1"])
     out = capsys.readouterr().out
     assert "of 4 units in use, perplexity" in out
     assert f"--hubert.units {tmp_path / 'units'}" in out

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from nonverbal.cli import find_file
 from nonverbal.errors import UserError
+from nonverbal.shipped import find_file
 from nonverbal.stages import slurm
 from nonverbal.stages.slurm import SubmitConfig
 from nonverbal.training.launching.facts import staged_name
@@ -446,6 +447,16 @@ def test_the_recipe_is_read_from_a_copy(tmp_path):
     assert (tmp_path / "run/slurm/mine.yaml").read_text() == "seed: 1\n"
 
 
+def test_a_recipe_with_a_base_is_copied_as_one(tmp_path):
+    (tmp_path / "base.yaml").write_text("trainer: {workers: 2, steps: 5}\n")
+    (tmp_path / "mine.yaml").write_text("base: base.yaml\ntrainer: {steps: 9}\n")
+    (script,) = written([str(tmp_path / "mine.yaml")], data=[], out=tmp_path / "run")
+    # The base has said how many processes read audio.
+    assert f"settings=({tmp_path}/run/slurm/mine.yaml)\n" in script.read_text()
+    copy = yaml.safe_load((tmp_path / "run/slurm/mine.yaml").read_text())
+    assert copy == {"trainer": {"workers": 2, "steps": 9}}
+
+
 @pytest.mark.parametrize(
     ("resolved", "settings", "message"),
     [
@@ -521,7 +532,7 @@ def test_what_sbatch_says_is_said(fakes, tmp_path, monkeypatch):
 def test_a_setting_that_pretraining_does_not_know_is_refused(command, tmp_path):
     result = submit(*command, "--trainer.step", "10")
     assert (result.returncode, result.stdout) == (2, "")
-    assert "nonverbal: unknown key 'trainer.step' in the command line; did you mean 'trainer.steps'?" in result.stderr
+    assert "nonverbal: unknown key 'trainer.step' on the command line; did you mean 'trainer.steps'?" in result.stderr
     assert not (tmp_path / "runs").exists()
     result = submit(*command, "--node", "10")
-    assert "nonverbal: unknown key 'node' in the command line; did you mean 'nodes'?" in result.stderr
+    assert "nonverbal: unknown key 'node' on the command line; did you mean 'nodes'?" in result.stderr

@@ -16,6 +16,7 @@ from nonverbal.errors import UserError
 from nonverbal.stages.pretraining import check_alike
 from nonverbal.training.signals import Interrupted
 from nonverbal.training.trainer import Trainer
+from pretrain import train
 
 
 def in_this_process(work, items, _):
@@ -28,23 +29,21 @@ def shards(make_shards):
 
 
 @pytest.fixture
-def pretrain(load_program, shards, monkeypatch):
+def pretrain(shards, monkeypatch):
     """Run ``nonverbal pretrain`` in this process; ``stop`` is the step in which a signal comes."""
     # Making the table does so too, and sums depend on it.
     torch.set_num_threads(1)
-    main = load_program("pretrain/train.py").main
 
     def run(out, stop=None):
-        take = Trainer._step
-
-        def take_and_signal(self, step, *rest):
-            take(self, step, *rest)
-            if step + 1 == stop:
-                os.kill(os.getpid(), signal.SIGTERM)
+        class Stopping(Trainer):
+            def take(self, step, *rest):
+                super().take(step, *rest)
+                if step + 1 == stop:
+                    os.kill(os.getpid(), signal.SIGTERM)
 
         with monkeypatch.context() as patched:
-            patched.setattr(Trainer, "_step", take_and_signal)
-            main(command_of(shards.folder, out, *MAMBA, "trainer.workers=0")[2:])
+            patched.setattr(train, "Trainer", Stopping)
+            train.main(command_of(shards.folder, out, *MAMBA, "trainer.workers=0")[2:])
 
     return run
 

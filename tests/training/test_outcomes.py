@@ -8,12 +8,14 @@ from toy import ToyObjective
 from nonverbal.batch import Loss
 from nonverbal.errors import UserError
 from nonverbal.training import checkpoint
-from nonverbal.training.checkpoint import Position
 from nonverbal.training.metrics import Means
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.outcomes import MAX_SKIPPED, Outcomes
+from nonverbal.training.position import Position
 from nonverbal.training.progress import Reporter
 from nonverbal.training.signals import Interrupted
+from nonverbal.training.strategy import spread
+from nonverbal.training.trainer import LATE, Trainer
 
 
 class Norms:
@@ -29,6 +31,16 @@ class Norms:
 @pytest.fixture
 def shards(make_shards):
     return make_shards(CLIPS)
+
+
+class Late(Trainer):
+    """Reads outcomes as on a GPU."""
+
+    late = LATE
+
+
+def strategy_of(trainer):
+    return spread(trainer.objective, trainer.optimizer, trainer.settings, trainer.processes.device, {}, 0)
 
 
 def outcomes_of(norms):
@@ -59,12 +71,9 @@ def test_the_tenth_in_a_row_stops_and_is_named():
 
 @pytest.mark.parametrize("log_every", [1, 5])
 def test_a_run_that_reads_late_leaves_the_same_behind(tmp_path, shards, log_every):
-    for name, late in (("now", 0), ("late", 1)):
-        trainer = trainer_of(
-            tmp_path / name, shards, settings_of(log_every=log_every), objective=ToyObjective(spoil={3, 4, 9})
-        )
-        trainer.late = late
-        trainer.train()
+    for name, kind in (("now", Trainer), ("late", Late)):
+        objective = ToyObjective(spoil={3, 4, 9})
+        trainer_of(tmp_path / name, shards, settings_of(log_every=log_every), objective, kind=kind).train()
     assert rows_of(tmp_path / "now") == rows_of(tmp_path / "late")
     for step in (10, 12):
         now, late = ((tmp_path / name / f"checkpoints/step-{step}/state.json").read_bytes() for name in ("now", "late"))
@@ -73,19 +82,16 @@ def test_a_run_that_reads_late_leaves_the_same_behind(tmp_path, shards, log_ever
 
 
 def test_a_checkpoint_of_a_signal_counts_every_step(tmp_path, shards):
-    trainer = trainer_of(tmp_path, shards, settings_of(log_every=100), objective=ToyObjective(spoil={6}))
-    trainer.late = 1
-    stop_at(trainer, 7)
+    trainer = trainer_of(tmp_path, shards, settings_of(log_every=100), ToyObjective(spoil={6}), kind=Late)
     with pytest.raises(Interrupted):
-        trainer.train()
+        stop_at(trainer, 7)
     position, _ = checkpoint.load(tmp_path / "checkpoints/step-7", ToyObjective())
     assert (position.step, position.updates, position.skipped_in_a_row) == (7, 6, 1)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_changes_neither_weights_nor_moments(tmp_path, shards, bad):
-    trainer = trainer_of(tmp_path, shards, settings_of(optimizer={"clip_norm": 1.0}))
-    strategy = trainer._spread({})
+    strategy = strategy_of(trainer_of(tmp_path, shards, settings_of(optimizer={"clip_norm": 1.0})))
     states = []
     for spoilt in (False, True):
         for parameter in strategy.parameters.values():
@@ -104,8 +110,7 @@ def test_a_gradient_that_is_not_finite_changes_neither_weights_nor_moments(tmp_p
 
 
 def test_an_objective_that_leaves_a_weight_without_a_gradient_is_named(tmp_path, shards):
-    trainer = trainer_of(tmp_path, shards)
-    strategy = trainer._spread({})
+    strategy = strategy_of(trainer_of(tmp_path, shards))
     for parameter in strategy.parameters.values():
         parameter.grad = torch.zeros_like(parameter)
     strategy.parameters["layers.1.bias"].grad = None
@@ -124,7 +129,7 @@ def test_only_a_process_that_wants_them_copies_weights_and_moments(tmp_path, sha
 
 def test_means_are_sums_in_float64_by_name():
     """1e8 + 1 is lost in float32; names may differ from one loss to the next."""
-    means = Means()
+    means = Means(lambda means: means)
     values = {"loss": (torch.tensor(1e8), torch.tensor(2.0)), "accuracy": (torch.tensor(3.0), torch.tensor(4.0))}
     means.add(Loss(torch.tensor(0.0), values))
     means.add(Loss(torch.tensor(0.0), {"loss": (torch.tensor(1.0), torch.tensor(2.0))}))

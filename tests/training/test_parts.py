@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_runs import CLIPS, assert_same_run, pretrain
-from torch import nn
+from toy import ToyObjective
 
 from nonverbal.errors import UserError
 from nonverbal.models.wav2vec2 import Architecture
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
-from nonverbal.objectives.parts import Part, encoder_part
+from nonverbal.objectives.encoding import encoder_part
+from nonverbal.objectives.parts import Part
 from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, rate_factor, set_rate
 
 TINY = Architecture(hidden_size=32, layers=3, heads=4, ffn_size=48, conv_channels=16, position_groups=4, codes=16)
@@ -86,8 +87,8 @@ def test_factors_are_functions_of_the_step():
             "warm_quantiser_steps is 9, so in a run of 9 steps the encoder would never learn",
         ),
         (
-            lambda: build_optimizer(nn.Linear(1, 1), 9, OptimizerSettings(warmup_steps=1, layer_decay=0.9)),
-            "need a model with parts",
+            lambda: build_optimizer(ToyObjective(), 9, OptimizerSettings(warmup_steps=1, layer_decay=0.9)),
+            "need a model with parts, but ToyObjective has none",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from nonverbal import system
 from nonverbal.errors import UserError
 from nonverbal.training import precision
 from nonverbal.training.precision import choose_precision
+from pretrain import train
 
 SECOND_WITHOUT_UNITS = """
 import os, runpy, sys
@@ -100,22 +101,21 @@ def test_auto_is_what_the_device_does_best(monkeypatch, tmp_path, make_shards, u
     assert trainer.settings.precision == trainer.precision.value == value
 
 
-def test_a_run_writes_what_auto_became_and_keeps_it_elsewhere(tmp_path, make_shards, monkeypatch, load_program, capsys):
+def test_a_run_writes_what_auto_became_and_keeps_it_elsewhere(tmp_path, make_shards, monkeypatch, capsys):
     out = tmp_path / "run"
     auto = command_of(make_shards(CLIPS).folder, out, "trainer.precision=auto", "trainer.steps=3")[2:]
-    program = load_program("pretrain/train.py")
     monkeypatch.setattr(precision, "has_bf16_units", lambda: False)
-    program.main(auto)
+    train.main(auto)
     assert "precision: fp32, since this processor has no units for bf16 (trainer.precision: auto)" in said(capsys)
     assert yaml.safe_load((out / "recipe.yaml").read_text())["trainer"]["precision"] == "fp32"
     assert json.loads((out / "environment.json").read_text())[0]["precision"]["value"] == "fp32"
     monkeypatch.setattr(precision, "has_bf16_units", lambda: True)
-    program.main(auto)
+    train.main(auto)
     assert "precision: fp32, as the run began" in said(capsys)
     with pytest.raises(UserError, match="trainer.precision: 'fp32' then, 'bf16' now"):
-        program.main([*auto, "--trainer.precision=bf16"])
+        train.main([*auto, "--trainer.precision=bf16"])
     (out / "recipe.yaml").write_text((out / "recipe.yaml").read_text().replace("precision: fp32", "precision: auto"))
-    program.main(auto)
+    train.main(auto)
     assert yaml.safe_load((out / "recipe.yaml").read_text())["trainer"]["precision"] == "bf16"
 
 

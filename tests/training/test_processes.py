@@ -17,6 +17,7 @@ from nonverbal.training import processes
 from nonverbal.training.launching import check as launch_check
 from nonverbal.training.launching import launch
 from nonverbal.training.processes import Processes, check_accelerate
+from pretrain import train
 
 ADDING = """
 import sys
@@ -134,7 +135,7 @@ def test_a_signal_outside_of_training_is_called_so(capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_that_comes_when_all_is_saved_does_not_end_the_run(load_program, number):
+def test_a_signal_that_comes_when_all_is_saved_does_not_end_the_run(number):
     before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGUSR1)}
     came = []
     # Fails the test, where the default would end it.
@@ -146,7 +147,7 @@ def test_a_signal_that_comes_when_all_is_saved_does_not_end_the_run(load_program
         left.append(True)
 
     try:
-        load_program("pretrain/train.py").part(SimpleNamespace(leave=leave))
+        train.part(SimpleNamespace(leave=leave))
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

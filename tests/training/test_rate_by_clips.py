@@ -9,7 +9,7 @@ from nonverbal.data.batching.epochs import BatchSettings
 from nonverbal.errors import UserError
 from nonverbal.stages.pretraining import PretrainConfig, trainer_of
 from nonverbal.training.optimizer import OptimizerSettings
-from nonverbal.training.trainer import TrainerSettings
+from nonverbal.training.settings import TrainerSettings
 
 
 def settings_of(rows=128, per_step=8, **optimizer):

@@ -9,6 +9,7 @@ from tiny_runs import CLIPS, MAMBA, TORCHRUN, assert_same_run, pretrain
 from toy import ToyObjective, toy_data
 
 from nonverbal.errors import UserError
+from nonverbal.training.resuming import resume
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.trainer import Trainer
 
@@ -58,8 +59,8 @@ def test_a_process_without_the_checkpoint_stops_the_run_and_is_named(tmp_path, s
 class Two:
     """What the first of two processes hears of the other."""
 
-    def __init__(self, alone, rank, name, said):
-        self.rank, self.world, self.is_first, self.device = rank, 2, rank == 0, alone.device
+    def __init__(self, rank, name, said):
+        self.rank, self.world, self.is_first = rank, 2, rank == 0
         self.name, self.said = name, said
 
     def of_first(self, name):
@@ -69,14 +70,8 @@ class Two:
         return [said, self.said] if self.is_first else [None, said]
 
 
-def resumed(folder, shards, rank, name, said=None):
-    run = RunFolder(folder)
-    run.checkpoints.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(ToyObjective(), toy_data(shards), settings_of(checkpoint_every=4), run, seed=0)
-    trainer.processes = Two(trainer.processes, rank, name, said)
-    trainer.rank, trainer.world = rank, 2
-    trainer._resume()
-    return trainer
+def resumed(folder, rank, name, said=None):
+    return resume(folder / "checkpoints", ToyObjective(), Two(rank, name, said), pytest.fail).position.step
 
 
 def test_the_second_takes_the_first_ones_choice_whatever_it_sees_itself(tmp_path, shards):
@@ -84,10 +79,10 @@ def test_the_second_takes_the_first_ones_choice_whatever_it_sees_itself(tmp_path
     run = RunFolder(tmp_path / "run")
     run.checkpoints.mkdir(parents=True)
     Trainer(ToyObjective(), toy_data(shards), settings, run, seed=0).train()
-    assert resumed(tmp_path / "run", shards, 1, "step-8").position.step == 8
-    assert resumed(tmp_path / "run", shards, 1, None).position.step == 0
+    assert resumed(tmp_path / "run", 1, "step-8") == 8
+    assert resumed(tmp_path / "run", 1, None) == 0
     with pytest.raises(UserError, match=r"continues from .*step-9, but process 1 on .* cannot"):
-        resumed(tmp_path / "run", shards, 1, "step-9")
-    assert resumed(tmp_path / "run", shards, 0, None).position.step == 12
+        resumed(tmp_path / "run", 1, "step-9")
+    assert resumed(tmp_path / "run", 0, None) == 12
     with pytest.raises(UserError, match=r"continues from .*step-12, but process 1 on there cannot; --out must be one"):
-        resumed(tmp_path / "run", shards, 0, None, said="process 1 on there cannot")
+        resumed(tmp_path / "run", 0, None, said="process 1 on there cannot")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,15 @@ from torch.nn.utils.parametrizations import spectral_norm
 from toy import ToyObjective, toy_data
 
 from nonverbal.errors import UserError
+from nonverbal.seeding import Stream, torch_seed
 from nonverbal.training import checkpoint
 from nonverbal.training.optimizer import OptimizerSettings
-from nonverbal.training.outcomes import Outcomes
+from nonverbal.training.position import Position
+from nonverbal.training.resuming import resume
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.signals import Interrupted
-from nonverbal.training.trainer import Trainer, TrainerSettings
+from nonverbal.training.settings import TrainerSettings
+from nonverbal.training.signals import Interrupted, Signals
+from nonverbal.training.trainer import Trainer
 
 CLIPS = [("a", s, "train") for s in [0.6, 1.0, 1.5, 2.5, 3.0, 0.9, 0.4, 2.0]] * 3 + [
     ("a", 1.0, "validation"),
@@ -41,10 +45,10 @@ def settings_of(steps=12, **changes):
     return TrainerSettings(steps=steps, optimizer=optimizer, **{**defaults, **changes})
 
 
-def trainer_of(folder, shards, settings=None, objective=None, data=None):
+def trainer_of(folder, shards, settings=None, objective=None, data=None, kind=Trainer):
     run = RunFolder(folder)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    return Trainer(objective or ToyObjective(), data or toy_data(shards), settings or settings_of(), run, seed=0)
+    return kind(objective or ToyObjective(), data or toy_data(shards), settings or settings_of(), run, seed=0)
 
 
 def rows_of(folder, *without):
@@ -54,15 +58,11 @@ def rows_of(folder, *without):
 
 
 def stop_at(trainer, step):
-    """Make a signal arrive while ``step`` is being taken."""
-    take = trainer._step
-
-    def take_and_signal(number, *rest):
-        take(number, *rest)
-        if number + 1 == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    trainer._step = take_and_signal
+    """Train until a signal comes when ``step`` is done."""
+    with closing(trainer.steps(Signals())) as steps:
+        for taken in steps:
+            if taken.number == step:
+                os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_interrupted_twice_is_the_run_in_one_go(tmp_path, shards):
@@ -72,9 +72,8 @@ def test_interrupted_twice_is_the_run_in_one_go(tmp_path, shards):
         if stop is None:
             trainer.train()
             continue
-        stop_at(trainer, stop)
         with pytest.raises(Interrupted, match=f"SIGTERM: saved at step {stop}; run the same command again"):
-            trainer.train()
+            stop_at(trainer, stop)
         assert json.loads((tmp_path / "parts/interrupted.json").read_text()) == {"cause": "SIGTERM", "step": stop}
     assert not (tmp_path / "parts/interrupted.json").exists()
     for file in ("checkpoints/step-12/model.safetensors", "checkpoints/step-12/optimizer.safetensors"):
@@ -87,17 +86,8 @@ def test_interrupted_twice_is_the_run_in_one_go(tmp_path, shards):
 
 def test_a_killed_run_repeats_what_no_checkpoint_holds(tmp_path, shards):
     trainer_of(tmp_path / "whole", shards).train()
-    trainer = trainer_of(tmp_path / "parts", shards)
-    take = trainer._step
-
-    def die(number, *rest):
-        if number == 9:
-            raise SystemExit
-        take(number, *rest)
-
-    trainer._step = die
-    with pytest.raises(SystemExit):
-        trainer.train()
+    with closing(trainer_of(tmp_path / "parts", shards).steps()) as steps:
+        assert next(taken for taken in steps if taken.number == 9)
     with open(tmp_path / "parts/metrics.jsonl", "a") as file:
         file.write('{"kind": "tra')
     trainer_of(tmp_path / "parts", shards).train()
@@ -112,27 +102,23 @@ def test_a_step_is_one_batch_of_all_its_targets(tmp_path, shards):
     trainer = trainer_of(tmp_path, shards, settings_of(steps=4))
     batches = list(trainer.data.training(range(1), 0, 0, 0, 1))
     assert len({batch.targets.count for batch in batches}) > 1
-    trainer.outcomes = Outcomes(trainer.position, None, trainer.report, trainer.settings.optimizer)
     count = sum(batch.targets.count for batch in batches)
     gradients = {}
-    trainer.strategy = trainer._spread({})
-    trainer.optimizer.step = lambda *_: gradients.update(
-        {name: parameter.grad.clone() for name, parameter in trainer.module.named_parameters()}
+    trainer.optimizer.register_step_pre_hook(
+        lambda *_: gradients.update(
+            {name: parameter.grad.clone() for name, parameter in trainer.objective.named_parameters()}
+        )
     )
-    trainer._step(0, batches, count)
-    reference = ToyObjective()
-    total = 0
+    with closing(trainer.steps()) as steps:
+        next(steps)
+    reference, total = ToyObjective(), 0
     for batch in batches:
-        torch.manual_seed(0)
-        total = total + trainer._forward(batch).sum
-        total = total + 0 * reference(batch.to(torch.device("cpu"))).sum
-    names = [name for name, parameter in trainer.module.named_parameters()]
-    expected = torch.autograd.grad(
-        total / count, [trainer.module.get_parameter(name) for name in names], allow_unused=True
-    )
-    for name, gradient in zip(names, expected, strict=True):
-        expected_gradient = torch.zeros_like(gradients[name]) if gradient is None else gradient
-        torch.testing.assert_close(gradients[name], expected_gradient)
+        torch.manual_seed(torch_seed(0, Stream.NOISE, batch.step, batch.position))
+        total = total + reference(batch.to(torch.device("cpu"))).sum
+    (total / count).backward()
+    assert gradients.keys() == dict(reference.named_parameters()).keys()
+    for name, parameter in reference.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad)
 
 
 def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path, shards):
@@ -143,7 +129,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(tmp_path, shards):
     assert rows[6]["skipped"] == rows[12]["skipped"] == 2
     assert "loss" not in rows[5]
     assert trainer.position.updates == 10
-    assert all(torch.isfinite(p).all() for p in trainer.module.parameters())
+    assert all(torch.isfinite(p).all() for p in trainer.objective.parameters())
 
 
 def test_ten_such_steps_in_a_row_end_the_run(tmp_path, shards):
@@ -209,10 +195,12 @@ def test_an_unreadable_checkpoint_gives_way_to_the_one_before(tmp_path, shards, 
 
 
 def test_an_encoder_that_a_kill_prevented_is_written_on_the_next_start(tmp_path, shards):
-    trainer = trainer_of(tmp_path, shards)
-    trainer.run.replace_encoder = lambda _: (_ for _ in ()).throw(SystemExit)
+    class Killed(ToyObjective):
+        def export(self, folder, weights):
+            raise SystemExit
+
     with pytest.raises(SystemExit):
-        trainer.train()
+        trainer_of(tmp_path, shards, objective=Killed()).train()
     assert checkpoint.saved(tmp_path / "checkpoints")
     assert not (tmp_path / "best").exists()
     trainer_of(tmp_path, shards).train()
@@ -232,16 +220,15 @@ def test_the_last_encoder_that_a_kill_prevented_is_written_on_the_next_start(tmp
 def test_unreadable_checkpoints_ahead_of_the_run_push_none_of_its_own_out(tmp_path):
     for step in (2, 4, 6, 8):
         (tmp_path / f"step-{step}").mkdir()
-    checkpoint.prune(tmp_path, 1, checkpoint.Position(step=6, best_step=2))
+    checkpoint.prune(tmp_path, 1, Position(step=6, best_step=2))
     assert [path.name for path in checkpoint.saved(tmp_path)] == ["step-2", "step-6", "step-8"]
 
 
 def test_what_others_put_among_the_checkpoints_is_left_alone(tmp_path, shards):
     """A copy made while the run goes on, a note, a folder of another numbering."""
     half = trainer_of(tmp_path, shards, settings_of(checkpoint_every=2, keep_checkpoints=1))
-    stop_at(half, 6)
     with pytest.raises(Interrupted):
-        half.train()
+        stop_at(half, 6)
     folder = tmp_path / "checkpoints"
     shutil.copytree(folder / "step-6", folder / "step-6-backup")
     (folder / "step-007").mkdir()
@@ -257,7 +244,7 @@ def test_what_others_put_among_the_checkpoints_is_left_alone(tmp_path, shards):
 
 def test_a_checkpoint_of_another_step_than_its_name_or_damaged_is_not_taken(tmp_path):
     model = nn.Linear(2, 2)
-    path = checkpoint.save(tmp_path / "checkpoints", model.state_dict(), {}, checkpoint.Position(step=4))
+    path = checkpoint.save(tmp_path / "checkpoints", model.state_dict(), {}, Position(step=4))
     assert checkpoint.load(path, model)[0].step == 4
     copy = shutil.copytree(path, path.with_name("step-7"))
     with pytest.raises(UserError, match="step-7 holds step 4, so it is a copy"):
@@ -284,25 +271,23 @@ def test_a_damaged_file_of_a_run_is_named(tmp_path, name, content):
 
 def test_a_checkpoint_that_was_moved_and_linked_is_continued_from(tmp_path, shards):
     trainer = trainer_of(tmp_path / "run", shards)
-    stop_at(trainer, 6)
     with pytest.raises(Interrupted):
-        trainer.train()
+        stop_at(trainer, 6)
     folder = tmp_path / "run/checkpoints"
     (tmp_path / "disk").mkdir()
     for path in list(folder.iterdir()):
         shutil.move(path, tmp_path / "disk")
         path.symlink_to(tmp_path / "disk" / path.name)
     again = trainer_of(tmp_path / "run", shards, settings_of(keep_checkpoints=1))
-    again._resume()
-    assert again.position.step == 6
-    checkpoint.prune(folder, 1, checkpoint.Position(step=6))
+    assert resume(folder, again.objective, again.processes, pytest.fail).position.step == 6
+    checkpoint.prune(folder, 1, Position(step=6))
     assert [path.name for path in checkpoint.saved(folder)] == ["step-6"]
     assert (tmp_path / "disk/step-6").is_dir()
 
 
 def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path):
     (tmp_path / "checkpoints/.step-3.new").mkdir(parents=True)
-    checkpoint.save(tmp_path / "checkpoints", {}, {}, checkpoint.Position(step=4))
+    checkpoint.save(tmp_path / "checkpoints", {}, {}, Position(step=4))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-4"]
 
 
@@ -317,25 +302,22 @@ def test_bf16_trains_and_keeps_fp32_weights(tmp_path, shards):
 def test_gradients_are_clipped_to_the_norm(tmp_path, shards):
     trainer = trainer_of(tmp_path, shards, settings_of(steps=4, optimizer={"clip_norm": 1e-3}))
     norms = []
-    parameters = list(trainer.module.parameters())
-    trainer.optimizer.step = lambda *_: norms.append(torch.nn.utils.get_total_norm([p.grad for p in parameters]))
+    parameters = list(trainer.objective.parameters())
+    trainer.optimizer.register_step_pre_hook(
+        lambda *_: norms.append(torch.nn.utils.get_total_norm([p.grad for p in parameters]))
+    )
     trainer.train()
+    assert len(norms) == 4
     assert all(norm == pytest.approx(1e-3, rel=1e-3) for norm in norms)
 
 
 def test_a_second_sigint_ends_at_once(tmp_path, shards):
     handler = signal.getsignal(signal.SIGINT)
-    trainer = trainer_of(tmp_path, shards)
-    take = trainer._step
-
-    def interrupt_twice(number, *rest):
-        take(number, *rest)
-        for _ in range(2):
+    with closing(trainer_of(tmp_path, shards).steps(Signals())) as steps:
+        next(steps)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt) as raised:
             signal.raise_signal(signal.SIGINT)
-
-    trainer._step = interrupt_twice
-    with pytest.raises(KeyboardInterrupt) as raised:
-        trainer.train()
     assert not isinstance(raised.value, Interrupted)
     assert signal.getsignal(signal.SIGINT) is handler
 
@@ -402,12 +384,12 @@ def test_a_model_that_changes_without_a_gradient_is_refused(tmp_path, shards, mo
 def test_all_processes_have_seen_the_free_shared_memory_before_any_reads_ahead(tmp_path, shards, monkeypatch):
     trainer, order = trainer_of(tmp_path, shards), []
 
-    class Source:
-        def __iter__(self):
-            order.append("reads")
-            raise UserError("that is all")
+    def batches():
+        order.append("reads")
+        raise UserError("that is all")
+        yield
 
-    monkeypatch.setattr(trainer.data, "training", lambda *_: order.append("checks") or Source())
+    monkeypatch.setattr(trainer.data, "training", lambda *_: order.append("checks") or batches())
     monkeypatch.setattr(trainer.processes, "wait", lambda: order.append("waits"))
     with pytest.raises(UserError, match="that is all"):
         trainer.train()

@@ -10,14 +10,15 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nonverbal.batch import Batch
+from nonverbal.batch import Batch, Rows
 from nonverbal.models import selective_scan, ssam, wav2vec2
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives import contrastive, encoding, reconstruction
 from nonverbal.objectives import unit_prediction as clusters
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.trainer import Trainer, TrainerSettings
+from nonverbal.training.settings import TrainerSettings
+from nonverbal.training.trainer import Trainer
 
 ASKING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "_unique2", "unique_dim"}
 """Operations whose result, or its size, the host has to know: ``item``, ``bool``, ``if`` and the like."""
@@ -108,7 +109,7 @@ class Drawn:
     def batch(self, step, position):
         random = np.random.default_rng([step, position])
         lengths = np.array([16_000, 20_000, 24_000] if self.padded else [24_000] * 3)
-        targets = self.objective.target_sampler(lengths, random)
+        targets = self.objective.target_sampler(Rows(lengths), random)
         if isinstance(self.objective, clusters.HubertObjective):
             units = random.integers(UNITS, size=targets.tensors["mask"].shape)
             targets.tensors["units"] = torch.from_numpy(units)
@@ -117,27 +118,18 @@ class Drawn:
         return Batch(waveforms, torch.from_numpy(lengths), [], targets, 0, step, position, padded=self.padded)
 
     def training(self, steps, epoch, batch, rank, world):
-        data = self
-
-        class Stream:
-            def __iter__(self):
-                return (data.batch(step, position) for step in steps for position in (0, 1))
-
-            def after(self, step):
-                return 0, step
-
-        return Stream()
+        return (self.batch(step, position) for step in steps for position in (0, 1))
 
     def validation(self, rank, world):
         return []
 
 
-def trainer_of(folder, objective, padded):
+def trainer_of(folder, objective, padded, kind):
     run = RunFolder(folder)
     run.checkpoints.mkdir(parents=True)
     optimizer = OptimizerSettings(lr=1e-3, warmup_steps=1, clip_norm=2)
     settings = TrainerSettings(steps=3, precision="bf16", log_every=9, workers=0, optimizer=optimizer)
-    return Trainer(objective, Drawn(objective, padded), settings, run, seed=0)
+    return kind(objective, Drawn(objective, padded), settings, run, seed=0)
 
 
 def as_on_a_gpu(monkeypatch):
@@ -151,16 +143,16 @@ def as_on_a_gpu(monkeypatch):
 @pytest.mark.parametrize(("build", "layout", "padded"), CASES)
 def test_a_whole_step_waits_for_nothing(monkeypatch, tmp_path, build, layout, padded):
     as_on_a_gpu(monkeypatch)
-    trainer = trainer_of(tmp_path, build(layout), padded)
-    take, taken = trainer._step, []
+    taken = []
 
-    def watched(step, *rest):
-        # Constants such as mel filters are made in the first step.
-        with NoWaits() if step else contextlib.nullcontext():
-            take(step, *rest)
-        taken.append(step)
+    class Watched(Trainer):
+        def take(self, step, *rest):
+            # Constants such as mel filters are made in the first step.
+            with NoWaits() if step else contextlib.nullcontext():
+                super().take(step, *rest)
+            taken.append(step)
 
-    trainer._step = watched
+    trainer = trainer_of(tmp_path, build(layout), padded, Watched)
     trainer.train()
     assert taken == [0, 1, 2]
     assert trainer.position.updates == 3
@@ -186,17 +178,15 @@ def test_all_of_a_micro_batch_is_done_on_its_device(monkeypatch, build, layout, 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("build", "layout", "padded"), CASES)
 def test_a_gpu_is_not_waited_for(tmp_path, build, layout, padded):
-    trainer = trainer_of(tmp_path, build(layout), padded)
-    take = trainer._step
+    class Watched(Trainer):
+        def take(self, step, *rest):
+            torch.cuda.set_sync_debug_mode("error" if step > 1 else "default")
+            try:
+                super().take(step, *rest)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
 
-    def watched(step, *rest):
-        torch.cuda.set_sync_debug_mode("error" if step > 1 else "default")
-        try:
-            take(step, *rest)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-
-    trainer._step = watched
+    trainer = trainer_of(tmp_path, build(layout), padded, Watched)
     trainer.train()
     assert trainer.position.updates == 3
 

@@ -7,7 +7,7 @@ from test_exact_resume import TINY
 from test_trainer import CLIPS, rows_of, settings_of, trainer_of
 from toy import ToyObjective
 
-from nonverbal.batch import Batch
+from nonverbal.batch import Batch, Rows
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Symptom
 from nonverbal.objectives.contrastive import COLLAPSED, Wav2Vec2Settings, build_objective, symptoms
@@ -131,7 +131,7 @@ def test_a_codebook_made_to_collapse_is_noticed():
         objective.model.quantizer.weight_proj.weight.zero_()
         objective.model.quantizer.weight_proj.bias.copy_(torch.tensor([30.0, *[0.0] * 15] * 2))
     waveforms, lengths = 0.1 * torch.randn(2, 32_000), torch.tensor([32_000, 32_000])
-    targets = objective.target_sampler(lengths.numpy(), np.random.default_rng(0))
+    targets = objective.target_sampler(Rows(lengths.numpy()), np.random.default_rng(0))
     loss = objective(Batch(waveforms, lengths, [], targets, 0, 0, 0, padded=False))
     row = {name: float(total / weight) for name, (total, weight) in loss.metrics.items()}
     shown = [symptom.name for symptom in objective.symptoms if symptom.holds(row)]

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from tiny_runs import CLIPS, MAMBA, TORCHRUN, assert_same_run, pretrain, rows
 
 from nonverbal.errors import UserError
+from nonverbal.training.settings import TrainerSettings
 from nonverbal.training.strategy import _deepspeed_config, _kept, check_zero
-from nonverbal.training.trainer import TrainerSettings
 
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is missing")
 DIVIDING_ALL = (*TORCHRUN, "2", str(Path(__file__).with_name("divide_all.py")))

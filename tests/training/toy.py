@@ -6,22 +6,25 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from nonverbal.batch import Loss, Targets
+from nonverbal.batch import Loss, Targets, TargetSampler
 from nonverbal.data.batching.batches import ShardData
 from nonverbal.data.batching.epochs import BatchSettings
+from nonverbal.objectives.base import Objective
 from nonverbal.seeding import Stream, generator
 
 
-def draw_targets(lengths, random):
-    frames = int(lengths.min()) // 160
-    return Targets(count=len(lengths) * 3, tensors={"frames": torch.from_numpy(random.integers(frames, size=(3,)))})
+class ThreeFrames(TargetSampler):
+    """Draws three frames of the shortest row."""
+
+    def __call__(self, rows, random):
+        drawn = random.integers(int(rows.lengths.min()) // 160, size=(3,))
+        return Targets(count=len(rows.lengths) * 3, tensors={"frames": torch.from_numpy(drawn)})
 
 
-class ToyObjective(nn.Module):
+class ToyObjective(Objective):
     """Predicts three drawn frames of a waveform from the frame before, with dropout and layer drop."""
 
-    target_sampler = staticmethod(draw_targets)
-    symptoms = ()
+    target_sampler = ThreeFrames()
 
     def __init__(self, spoil=frozenset()):
         super().__init__()
@@ -54,4 +57,4 @@ class ToyObjective(nn.Module):
 
 def toy_data(shards, per_step=3, workers=0):
     settings = BatchSettings(batch_seconds=6, max_seconds=2, min_seconds=0.5, batches_per_step=per_step)
-    return ShardData([shards], settings, draw_targets, 0, workers)
+    return ShardData([shards], settings, ThreeFrames(), 0, workers)

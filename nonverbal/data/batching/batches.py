@@ -1,233 +1,90 @@
-"""From micro-batches of the plan to batches: which are read, in what order, and what each holds."""
+"""From requests to batches: what each holds, read ahead."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from nonverbal.batch import Batch, TargetSampler
-from nonverbal.data.batching.epochs import (
-    BatchSettings,
-    ClipTable,
-    clip_table,
-    share,
-    stream,
-    training_epoch,
-    validation_epoch,
-)
+from nonverbal.data.batching.epochs import BatchSettings, ClipTable, clip_table, share, training_epoch
 from nonverbal.data.batching.micro_batches import MicroBatch
 from nonverbal.data.batching.read_ahead import LEAST_AHEAD, check_shared_memory, micro_batches_ahead, read_ahead
-from nonverbal.data.batching.units import UnitFolder, Units, frame_at, frame_count, frame_places
+from nonverbal.data.batching.requests import Request, TrainingRequests, validation_requests
+from nonverbal.data.batching.rows import row_samples, rows_of
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder
-from nonverbal.data.log_mel import EXCERPT, TABLE, LogMel, Spectra, excerpt_of, of_all
 from nonverbal.data.manifest import read_manifest
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
 
 
-@dataclass(frozen=True)
-class Request:
-    """One micro-batch to be read: what the sampler hands to the data workers."""
-
-    micro_batch: MicroBatch
-    step: int
-    position: int
-    """Number of the micro-batch in its step."""
-    corpus: str | None = None
-    """In validation, the corpus of the batch; crops are then central, not random."""
-
-
 class ShardDataset(Dataset[Batch]):
     """Reads the clips of a ``Request`` from their shards, crops them, and draws their targets."""
 
-    def __init__(
-        self,
-        folders: list[ShardFolder],
-        table: ClipTable,
-        sampler: TargetSampler,
-        seed: int,
-        units: list[Units] | None = None,
-        log_mel: list[LogMel] | None = None,
-    ) -> None:
-        self.folders = folders
-        self.table = table
-        self.sampler = sampler
-        self.seed = seed
-        self.units = units
-        self.log_mel = log_mel
+    def __init__(self, folders: list[ShardFolder], table: ClipTable, sampler: TargetSampler, seed: int) -> None:
+        self.folders, self.table, self.sampler, self.seed = folders, table, sampler, seed
 
     def __getitem__(self, request: Request) -> Batch:
         """Return the batch of a request; a function of the request, the seed and the shards."""
-        micro_batch, place = request.micro_batch, (request.step, request.position)
-        crops = generator(self.seed, Stream.CROP, *place).random(len(micro_batch.clips))
+        place = (request.step, request.position)
+        crops = generator(self.seed, Stream.CROP, *place).random(len(request.micro_batch.clips))
         if request.corpus is not None:
             crops[:] = 0.5
-        targets = self.sampler(micro_batch.lengths, generator(self.seed, Stream.TARGETS, *place))
-        if self.units is not None:
-            targets.tensors["units"] = torch.from_numpy(self._units(micro_batch, crops))
-        if self.log_mel is not None:
-            targets.tensors |= self._statistics(micro_batch)
-        waveforms = np.zeros((len(micro_batch.clips), self._width(micro_batch.lengths)), dtype=np.int16)
+        rows = rows_of(request.micro_batch, self.table, crops)
+        targets = self.sampler(rows, generator(self.seed, Stream.TARGETS, *place))
+        waveforms = np.zeros((len(rows.lengths), self.sampler.width(rows.lengths)), dtype=np.int16)
         real = 0
-        for i, (clips, length) in enumerate(zip(micro_batch.clips, micro_batch.lengths.tolist(), strict=True)):
-            if self.log_mel is None:
-                row = self._read(clips, float(crops[i]), length, slice(0, length))
-            else:
-                part, reflected = excerpt_of(length, int(targets.tensors["starts"][i]))
-                row = np.pad(self._read(clips, float(crops[i]), length, part), reflected, "reflect")
+        for i, (pieces, length) in enumerate(zip(rows.pieces, rows.lengths.tolist(), strict=True)):
+            part, reflected = self.sampler.excerpt(length, targets, i)
+            row = row_samples(self.folders, pieces, length, part)
+            if any(reflected):
+                row = np.pad(row, reflected, "reflect")
             waveforms[i, : len(row)] = row
-            real += min(length, int(self.table.samples[clips].sum()))
+            real += min(length, sum(piece.stop - piece.start for piece in pieces))
         return Batch(
             waveforms=torch.from_numpy(waveforms),
-            lengths=torch.from_numpy(micro_batch.lengths.astype(np.int64)),
-            ids=["+".join(self._name(clip) for clip in clips) for clips in micro_batch.clips],
+            lengths=torch.from_numpy(rows.lengths),
+            ids=["+".join(f"{self.folders[p.folder].folder.name}:{p.part}" for p in pieces) for pieces in rows.pieces],
             targets=targets,
             seed=self.seed,
             step=request.step,
             position=request.position,
-            padded=bool((micro_batch.lengths < waveforms.shape[1]).any()),
+            padded=bool((rows.lengths < waveforms.shape[1]).any()),
             real_samples=real,
             corpus=request.corpus,
+            after=request.after,
         )
 
     def size(self, lengths: np.ndarray) -> int:
-        """Return the bytes of a batch of rows of ``lengths`` samples: waveforms, int64 lengths and targets."""
-        targets = self.sampler(lengths, generator(self.seed, Stream.TARGETS, 0, 0))
-        of_a_row = 2 * self._width(lengths) + 8
-        if self.units is not None:
-            # int64, as in _units
-            of_a_row += 8 * frame_count(int(lengths.max()))
-        if self.log_mel is not None:
-            # Mean and deviation, float32, as in _statistics
-            of_a_row += 2 * 4
-        return len(lengths) * of_a_row + sum(tensor.nbytes for tensor in targets.tensors.values())
+        """Return the bytes of a batch of rows of ``lengths`` samples: waveforms, int64 lengths and targets.
 
-    def _width(self, lengths: np.ndarray) -> int:
-        return int(lengths.max()) if self.log_mel is None else EXCERPT
-
-    def _read(self, clips: np.ndarray, crop: float, length: int, part: slice) -> np.ndarray:
-        """Return ``part`` of a row of ``length``: clips joined, cropped at the share ``crop`` of what is too much.
-
-        Clips that are too short together are repeated.
+        The targets are drawn for rows of the first clip, whose audio is not read.
         """
-        ends, first = self._cut(clips, crop, length)
-        if int(ends[-1]) < length:
-            return np.resize(self._joined(clips, ends, 0, int(ends[-1])), length)[part]
-        return self._joined(clips, ends, first + part.start, first + part.stop)
-
-    def _joined(self, clips: np.ndarray, ends: np.ndarray, first: int, last: int) -> np.ndarray:
-        """Return samples ``first`` to ``last`` of clips that are joined and end at ``ends``, int16."""
-        out = np.empty(last - first, dtype=np.int16)
-        for clip, end in zip(clips, ends, strict=True):
-            begin = int(end) - int(self.table.samples[clip])
-            start, stop = max(first, begin), min(last, int(end))
-            if start < stop:
-                folder = self.folders[self.table.folder[clip]]
-                row = int(self.table.row[clip])
-                out[start - first : stop - first] = folder.read(row, start - begin, stop - begin, "int16")
-        return out
-
-    def _cut(self, clips: np.ndarray, crop: float, length: int) -> tuple[np.ndarray, int]:
-        """Return where each of the joined clips ends, and the first sample of the crop."""
-        ends = np.cumsum(self.table.samples[clips])
-        return ends, int(crop * (max(int(ends[-1]) - length, 0) + 1))
-
-    def _units(self, micro_batch: MicroBatch, crops: np.ndarray) -> np.ndarray:
-        """Return the unit of each frame, ``(N, S)`` int64: that of the sample in its middle."""
-        assert self.units is not None
-        units = np.zeros((len(micro_batch.clips), frame_count(int(micro_batch.lengths.max()))), dtype=np.int64)
-        for i, (clips, length) in enumerate(zip(micro_batch.clips, micro_batch.lengths, strict=True)):
-            ends, first = self._cut(clips, float(crops[i]), int(length))
-            places = frame_places(frame_count(int(length)))
-            # As in _read: what is too short is repeated.
-            places = first + places % (min(first + int(length), int(ends[-1])) - first)
-            which = np.searchsorted(ends, places, side="right")
-            for j, clip in enumerate(clips):
-                own = self.units[self.table.folder[clip]].of(int(self.table.row[clip]))
-                here = np.flatnonzero(which == j)
-                begin = int(ends[j]) - int(self.table.samples[clip])
-                units[i, here] = own[frame_at(places[here] - begin, len(own))]
-        return units
-
-    def _statistics(self, micro_batch: MicroBatch) -> dict[str, torch.Tensor]:
-        """Return ``mean`` and ``deviation``, ``(N,)`` float32, of the log-mel spectrogram of each row's whole clips."""
-        assert self.log_mel is not None
-        rows = []
-        for clips in micro_batch.clips:
-            values = [self.log_mel[self.table.folder[clip]].values[self.table.row[clip]] for clip in clips]
-            rows.append(of_all(np.stack(values), self.table.samples[clips]))
-        both = torch.tensor(rows, dtype=torch.float32)
-        return {"mean": both[:, 0].clone(), "deviation": both[:, 1].clone()}
-
-    def _name(self, clip: int) -> str:
-        return f"{self.folders[self.table.folder[clip]].folder.name}:{self.table.row[clip]}"
-
-
-class TrainingRequests:
-    """The sampler: the endless stream of this process's micro-batches, from a position on.
-
-    Step s takes the next ``batches_per_step`` micro-batches of the stream, whatever the number of processes;
-    process r of n takes those whose position in the step is r, r + n, r + 2n, ...
-    """
-
-    def __init__(
-        self,
-        table: ClipTable,
-        settings: BatchSettings,
-        seed: int,
-        steps: range,
-        epoch: int,
-        batch: int,
-        rank: int = 0,
-        world: int = 1,
-    ) -> None:
-        self.arguments = (table, settings, seed, epoch, batch)
-        self.steps = steps
-        self.per_step = settings.batches_per_step
-        self.rank = rank
-        self.world = world
-        self.after: dict[int, tuple[int, int]] = {}
-        """Step to the (epoch, micro-batch) at which the stream goes on after it, for the steps yielded so far."""
-
-    def __len__(self) -> int:
-        return len(self.steps) * len(range(self.rank, self.per_step, self.world))
-
-    def __iter__(self) -> Iterator[Request]:
-        batches = stream(*self.arguments)
-        for step in self.steps:
-            step_batches = [next(batches) for _ in range(self.per_step)]
-            epoch, number, _ = step_batches[-1]
-            self.after[step] = (epoch, number + 1)
-            for position in range(self.rank, self.per_step, self.world):
-                yield Request(step_batches[position][2], step, position)
-
-
-def validation_requests(table: ClipTable, settings: BatchSettings, seed: int) -> list[Request]:
-    """Return the requests of a validation pass, always the same: fixed crops, fixed targets."""
-    batches = validation_epoch(table, settings, seed)
-    return [Request(batch, 0, number, corpus) for number, (corpus, batch) in enumerate(batches)]
-
-
-class BatchStream:
-    """The batches of a ``TrainingRequests``, in order, read ahead by worker processes."""
-
-    def __init__(
-        self, dataset: ShardDataset, requests: TrainingRequests, workers: int, timeout: float, ahead: int
-    ) -> None:
-        self.dataset, self.requests, self.workers, self.timeout, self.ahead = dataset, requests, workers, timeout, ahead
-
-    def __iter__(self) -> Iterator[Batch]:
-        return read_ahead(self.dataset, self.requests, self.workers, self.timeout, self.ahead)
-
-    def after(self, step: int) -> tuple[int, int]:
-        """Return the (epoch, micro-batch) at which the stream goes on after ``step``, once its batches are read."""
-        return self.requests.after.pop(step)
+        lengths = lengths.astype(np.int64)
+        of_the_first = MicroBatch([np.zeros(1, dtype=np.int64)] * len(lengths), lengths)
+        rows = rows_of(of_the_first, self.table, np.zeros(len(lengths)))
+        targets = self.sampler(rows, generator(self.seed, Stream.TARGETS, 0, 0))
+        of_a_row = 2 * self.sampler.width(lengths) + 8
+        return len(lengths) * of_a_row + sum(tensor.nbytes for tensor in targets.tensors.values())
 
 
 class ShardData:
-    """The batches of one or several shard folders, for a trainer."""
+    """The batches of one or several shard folders, for a trainer.
+
+    Args:
+        folders: of shards.
+        settings: how clips become micro-batches.
+        sampler: draws the targets.
+        seed: of the run.
+        workers: processes that read ahead; 0 to read in this one.
+        timeout: seconds to wait for a batch.
+        contents: name to SHA-256 of what the sampler holds besides the shards, such as a folder of units.
+        note: what ``describe`` says at its end.
+
+    Raises:
+        UserError: nothing to train on, folders that disagree on the split, or joined clips where targets are of one.
+    """
 
     def __init__(
         self,
@@ -237,23 +94,22 @@ class ShardData:
         seed: int,
         workers: int,
         timeout: float = 600.0,
-        units: UnitFolder | None = None,
-        spectra: Spectra | None = None,
+        contents: Mapping[str, str] = MappingProxyType({}),
+        note: str = "",
     ) -> None:
-        of_folders = None if units is None else [units.units(folder) for folder in folders]
+        if settings.short == "join" and not sampler.joins:
+            raise UserError(
+                "batches.short is join, which puts several clips in a row, but the targets are of one clip a row; set "
+                "batches.short to tile, which repeats a short clip"
+            )
         # Folder to the SHA-256 of its index: names what the batches hold.
-        self.contents = {str(folder.folder): folder.sha256 for folder in folders}
-        if units is not None:
-            self.contents[str(units.folder)] = units.sha256
-        self.note = "" if spectra is None else f"\n{spectra.note}"
-        log_mel = None if spectra is None else spectra.tables
-        if log_mel is not None:
-            self.contents |= {str(f.folder / TABLE): t.sha256 for f, t in zip(folders, log_mel, strict=True)}
+        self.contents = {str(folder.folder): folder.sha256 for folder in folders} | dict(contents)
+        self.note = note
         self.table, self.validation_table = tables(folders)
         self.settings, self.seed, self.workers, self.timeout = settings, seed, workers, timeout
         self.batches_per_step = settings.batches_per_step
-        self.dataset = ShardDataset(folders, self.table, sampler, seed, of_folders, log_mel)
-        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed, of_folders, log_mel)
+        self.dataset = ShardDataset(folders, self.table, sampler, seed)
+        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed)
         self.validation_requests = validation_requests(self.validation_table, settings, seed)
 
     def describe(self) -> str:
@@ -267,17 +123,19 @@ class ShardData:
             f"of the audio {shares.cropped:.1%} is cropped away, {shares.repeated:.1%} repeated, "
             f"{shares.padded:.1%} of the batches is padding\n"
             f"validation: {len(self.validation_table.samples)} clips, {hours[1]:.2f} h"
-            f"{self.note}"
+            + (f"\n{self.note}" if self.note else "")
         )
 
-    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> BatchStream:
+    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> Iterator[Batch]:
         """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on.
+
+        Workers start when the first batch is asked for.
 
         Raises:
             UserError: what is read ahead does not fit in shared memory.
         """
         requests = TrainingRequests(self.table, self.settings, self.seed, steps, epoch, batch, rank, world)
-        of_a_step, ahead = len(range(rank, self.batches_per_step, world)), 0
+        of_a_step, ahead = len(range(rank, self.batches_per_step, world)), LEAST_AHEAD
         if self.workers:
             ahead = micro_batches_ahead(of_a_step, self.workers)
             # Besides: validation's, which also reads ahead; and, unless they are copied to pinned memory, those of a
@@ -285,7 +143,7 @@ class ShardData:
             held = 0 if torch.cuda.is_available() else of_a_step + max(of_a_step, 2)
             in_workers = self.workers * (ahead + LEAST_AHEAD)
             check_shared_memory((in_workers + held) * self._largest())
-        return BatchStream(self.dataset, requests, self.workers, self.timeout, ahead)
+        return read_ahead(self.dataset, requests, self.workers, self.timeout, ahead)
 
     def validation(self, rank: int, world: int) -> Iterable[Batch]:
         """Return process ``rank``'s batches of a validation pass."""

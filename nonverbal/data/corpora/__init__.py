@@ -34,9 +34,9 @@ from nonverbal.data.corpora import (
     vocalsketch,
     vocalsound,
 )
-from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, files, leaves
+from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped
 from nonverbal.data.corpora.folders import read_audiofolder, read_folder
-from nonverbal.data.corpora.listing import HIDDEN, LEAVES, UNREADABLE, passed_over, there
+from nonverbal.data.corpora.listing import HIDDEN, LEAVES, UNREADABLE, files, leaves, passed_over, there
 from nonverbal.data.corpora.metadata import METADATA, tables_in
 from nonverbal.data.corpora.names import hidden
 from nonverbal.data.corpora.webdataset import holds_tars, read_webdataset

@@ -12,10 +12,14 @@ s05 (3).wav, the 605th file, has no samples, and is skipped.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip, file_name, read_by_name
+from nonverbal.data.corpora.attributes import by_parity
+from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip
+from nonverbal.data.corpora.names import file_name
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms
 
 NAME = "aesdd"
-PATTERN = r"(?:.*/)?(?P<label>[adfhs])\d\d *\((?P<speaker>\d+)\) *[a-z]?\.wav"
+PATTERN = r"(?:.*/)?(?P<label>[adfhs])(?P<sentence>\d\d) *\((?P<speaker>\d+)\) *(?P<take>[a-z])?\.wav"
 LABELS = {"a": "anger", "d": "disgust", "f": "fear", "h": "happiness", "s": "sadness"}
 BROKEN = "s05 (3).wav"
 LOOKS_LIKE = "<emotion>/<letter><sentence> (<speaker>).wav"
@@ -29,7 +33,9 @@ def read(folder: Path) -> Reading:
 def _describe(match: re.Match[str], path: str) -> Found | Skipped:
     if file_name(path) == BROKEN:
         return Skipped(path, "without samples as distributed")
-    return clip(NAME, path, label=LABELS[match["label"]], speaker=int(match["speaker"]), language="el")
+    speaker = int(match["speaker"])
+    said = {"sex": by_parity(speaker, even="female", odd="male"), "sentence": match["sentence"], "take": match["take"]}
+    return clip(NAME, path, said, label=LABELS[match["label"]], speaker=speaker, language="el")
 
 
 CORPORA = (
@@ -39,8 +45,7 @@ CORPORA = (
         purposes=("emotion",),
         home="m3c.web.auth.gr/research/aesdd-speech-emotion-recognition",
         licence="unknown",
-        allows="unknown",
-        commercial=None,
+        terms=Terms("nobody states it", False),
         get="Download Acted Emotional Speech Dynamic Database.zip from its page. It is read as it is, or unpacked.",
         clips=604,
         hours=None,

@@ -8,9 +8,10 @@ Expected of Bonus (asvp-esd-babies): 1339 clips, 2.91 h, 7 classes, as in voc2ve
 Verified: folders, counts and field counts, on a list of all files; the meaning of the fields from others' copies of
 the official text.
 
-Names are fields between dashes, 8 to 12 of them, some with spaces; of these, six are in place in every name, and only
-they are read: modality, channel, emotion, intensity, statement, actor. The language's values are more than documented,
-so it is unknown here. Clips marked as noisy or of mixed voices are kept.
+Names are fields between dashes, 8 to 12 of them, some with spaces; of these, six are in place in every name: modality,
+channel, emotion, intensity, statement, actor. Age and source, the next two, are read where their values are those of
+the official text; odd actors are women, even ones men. The language's values are more than documented,
+so it is unknown here. Clips marked as noisy (77 at the end) or of mixed voices (66) are kept.
 The speaker of Audio is the sixth field: folder and field disagree for 187 clips, and one folder has no number, so the
 field, which the official text documents, is taken. Actors are nobody's checked identity: speaker-independence is
 approximate. The folders of Bonus are pools of babies: no speaker is known there, and a pool is the recording.
@@ -24,7 +25,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip, read_by_name
+from nonverbal.data.corpora.attributes import by_parity
+from nonverbal.data.corpora.base import Corpus, Found, Reading, Skipped, clip
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms
 
 NAME = "asvp-esd"
 """Also qualifies what is known of the other two."""
@@ -39,9 +43,15 @@ CLASSES = {
 }  # fmt: skip
 BABIES = {"sad": 1180, "happy": 110, "neutral": 30, "fearful": 10, "boredom": 6, "pain": 2, "unknown": 1}
 SPEECH = "01"
-# Modality, channel, emotion, intensity, statement, actor; then from two to six others, which are not read. Some names
+# Modality, channel, emotion, intensity, statement, actor; then from two to six others, first age and source. Some names
 # have spaces beside a dash, some an odd intensity.
-FIELDS = r" *\d+ *- *(?P<channel>\d+) *- *(?P<emotion>\d+) *-[^/-]*-[^/-]*- *(?P<actor>\d+) *-[^/]*"
+FIELDS = (
+    r" *\d+ *- *(?P<channel>\d+) *- *(?P<emotion>\d+) *-(?P<intensity>[^/-]*)-[^/-]*- *(?P<actor>\d+) *-(?P<more>[^/]*)"
+)
+INTENSITIES = {"01": "normal", "02": "high"}
+AGES = {"01": "over 65", "02": "20 to 64", "03": "under 20", "04": "baby"}
+SOURCES = {"01": "web", "02": "web", "03": "film"}
+NOISES = {"77": "noisy", "66": "mixed voices"}
 LOOKS_LIKE = "{}/actor_<number>/03-<channel>-<emotion>-<intensity>-<statement>-<actor>-<more>.wav"
 AUDIO_LOOKS_LIKE, BONUS_LOOKS_LIKE = LOOKS_LIKE.format("Audio"), LOOKS_LIKE.format("Bonus")
 
@@ -71,11 +81,23 @@ def _read(folder: Path, part: str, describe: Describe, looks_like: str) -> Readi
 def _describe(speech: bool, match: re.Match[str], path: str) -> Found | Skipped:
     if match["channel"] == SPEECH and not speech:
         return Skipped(path, "speech")
-    return clip(NAME, path, label=EMOTIONS.get(match["emotion"]), speaker=int(match["actor"]))
+    said = {**_attributes(match), "sex": by_parity(match["actor"], even="male", odd="female")}
+    return clip(NAME, path, said, label=EMOTIONS.get(match["emotion"]), speaker=int(match["actor"]))
 
 
 def _describe_baby(match: re.Match[str], path: str) -> Found:
-    return clip(NAME, path, label=EMOTIONS.get(match["emotion"]), recording=f"babies {match['folder']}")
+    label = EMOTIONS.get(match["emotion"])
+    return clip(NAME, path, _attributes(match), label=label, recording=f"babies {match['folder']}")
+
+
+def _attributes(match: re.Match[str]) -> dict[str, str | None]:
+    age, source, *rest = [*(part.strip() for part in match["more"].split("-")), ""]
+    return {
+        "intensity": INTENSITIES.get(match["intensity"].strip()),
+        "age": AGES.get(age),
+        "source": SOURCES.get(source),
+        "noise": next((NOISES[part] for part in rest[1:-1][-1:] if part in NOISES), None),
+    }
 
 
 _ALL = Corpus(
@@ -85,8 +107,12 @@ _ALL = Corpus(
     home="zenodo.org/records/7132783",
     doi="10.5281/zenodo.7132783",
     licence="unknown, or custom academic",
-    allows="unclear; do not redistribute, the material comes from films, television and YouTube",
-    commercial=None,
+    terms=Terms(
+        "two indexes, other people's",
+        False,
+        redistribution=False,
+        remark="academic; the material comes from films, television and YouTube",
+    ),
     get="Download ASVP-ESD-Update.zip (2 GB) from Zenodo. It is read as it is, or unpacked.",
     clips=12625,
     hours=15.07,

@@ -9,10 +9,10 @@ from others' loaders only, the names of files from memory: several are accepted,
 The choice made here: a clip has a label of a vocal sound (``CLASSES``), and none of speech, singing or a crowd
 (``SPEECH``, ``SINGING``, ``CROWD``); music in general is not asked about. Left out of the vocal sounds are what is no
 sound of one voice (fart, cheering, children playing) or like speech (whispering). Yawn, wolf-whistling and booing are
-in the ontology, but label no clips.
-A clip of several vocal sounds has no label here. A video is taken to have one segment; it is the recording, for nobody
-says who is heard. Segments without a file are not missing: there are far more than anyone wants.
-Without a segment table, every file named by a video is read, unlabelled, whatever it holds.
+in the ontology, but label no clips. A clip of several vocal sounds has no label here; they are its attribute
+``sounds``. A video is taken to have one segment; it is the recording, for nobody says who is heard. Segments without a
+file are not missing: there are far more than anyone wants. Without a segment table, every file named by a video is
+read, unlabelled, whatever it holds.
 """
 
 import csv
@@ -21,19 +21,11 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import (
-    AUDIO,
-    Corpus,
-    Found,
-    Reading,
-    Skipped,
-    clip,
-    files,
-    read_by_name,
-    read_text,
-    readable,
-    tables_of,
-)
+from nonverbal.data.corpora.base import AUDIO, Corpus, Found, Reading, Skipped, clip
+from nonverbal.data.corpora.listing import files
+from nonverbal.data.corpora.names import readable
+from nonverbal.data.corpora.readers import read_by_name, read_text, tables_of
+from nonverbal.licences import Terms
 
 NAME = "audioset"
 CLASSES = {
@@ -96,7 +88,8 @@ def _describe(segments: Segments | None, match: re.Match[str], path: str) -> Fou
     if labels & (SPEECH | SINGING | CROWD):
         return Skipped(path, "labelled as speech, singing or a crowd too")
     label = CLASSES[vocal[0]] if len(vocal) == 1 else None
-    return clip(NAME, path, label=label, recording=match["id"], split=split)
+    said = {"sounds": "; ".join(CLASSES[mid] for mid in vocal)} if label is None else {}
+    return clip(NAME, path, said, label=label, recording=match["id"], split=split)
 
 
 CORPORA = (
@@ -106,8 +99,11 @@ CORPORA = (
         purposes=("pretraining",),
         home="research.google.com/audioset",
         licence="unclear: cuts of YouTube videos",
-        allows="unclear: the licences of ontology and tables do not cover the audio",
-        commercial=None,
+        terms=Terms(
+            "the licences of ontology and segment tables",
+            False,
+            remark="they do not cover the audio, which is of YouTube videos",
+        ),
         get="Get the segment tables from its home, and of each video the ten seconds named there; the audio is not "
         "distributed. Put the tables beside the audio.",
         clips=None,

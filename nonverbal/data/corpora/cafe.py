@@ -11,12 +11,16 @@ intensity, write 1 in its place (03-N-1-2.wav); names without it are read too. B
 that is there as WAV, the AIFF is skipped.
 """
 
+import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, prefer, read_by_name
+from nonverbal.data.corpora.attributes import by_parity
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import prefer, read_by_name
+from nonverbal.licences import spdx
 
 NAME = "cafe"
-PATTERN = r"(?:.*/)?(?P<speaker>\d\d)-(?P<label>[CDJNPST])(?:-\d)?-[1-6]\.(?:wav|aiff?)"
+PATTERN = r"(?:.*/)?(?P<speaker>\d\d)-(?P<label>[CDJNPST])(?:-(?P<intensity>\d))?-(?P<sentence>[1-6])\.(?:wav|aiff?)"
 LABELS = {
     "C": "anger",
     "D": "disgust",
@@ -26,13 +30,24 @@ LABELS = {
     "S": "surprise",
     "T": "sadness",
 }
+NEUTRAL = "N"
+INTENSITIES = {"1": "mild", "2": "strong"}
 LOOKS_LIKE = "<emotion>/{Faible,Fort}/<actor>-<letter>-<intensity>-<sentence>.wav, or .aiff"
 
 
 def read(folder: Path) -> Reading:
     """Label: the letter of the name."""
-    clips = read_by_name(folder, PATTERN, from_names(NAME, LABELS, language="fr"), "not a clip", LOOKS_LIKE)
+    clips = read_by_name(folder, PATTERN, _describe, "not a clip", LOOKS_LIKE)
     return prefer(clips, r"\.aiff?$", "in the 48 kHz release too")
+
+
+def _describe(match: re.Match[str], path: str) -> Found:
+    said = {
+        "sex": by_parity(match["speaker"], even="female", odd="male"),
+        "intensity": None if match["label"] == NEUTRAL else INTENSITIES.get(match["intensity"]),
+        "sentence": match["sentence"],
+    }
+    return clip(NAME, path, said, label=LABELS[match["label"]], speaker=match["speaker"], language="fr")
 
 
 CORPORA = (
@@ -43,8 +58,7 @@ CORPORA = (
         home="zenodo.org/records/1478765",
         doi="10.5281/zenodo.1478765",
         licence="CC-BY-NC-SA-4.0",
-        allows="no commercial use; redistribution (attribution, share-alike)",
-        commercial=False,
+        terms=spdx("CC-BY-NC-SA-4.0", "other people's notes", False),
         get="Download CaFE_48k.zip from Zenodo, or both of CaFE_192k. Leave them packed: unpacked, folders may get "
         "names that cannot be read.",
         clips=936,

@@ -14,7 +14,9 @@ the speaker is unknown. There is no official split; the authors' five folds do n
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, prefer, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import prefer, read_by_name
+from nonverbal.licences import Terms
 
 NAME = "cnvve"
 CLASSES = ("confirm", "decline", "continuous", "hush", "psst", "ahem")
@@ -44,8 +46,7 @@ CORPORA = (
         home="doi.org/10.18419/darus-3898",
         doi="10.18419/darus-3898",
         licence="unknown",
-        allows="unknown",
-        commercial=None,
+        terms=Terms("nobody states it", False),
         get="Download the cleaned set from DaRUS, or the raw one (10.18419/darus-3897).",
         clips=(921, 950),
         hours=0.2,

@@ -9,15 +9,17 @@ Verified: licence, layout, names and counts, on its documentation and a complete
 PR_m_23_tri00a.wav: prototypical (PR) or not (NP), sex, speaker, emotion with number and take. Neutral names have no
 first field (m_68_neu05b.wav), so names are read from the right. The speaker is sex and number: 23 women and 45 men, 01
 to 69 without 35. Studies often drop neutral, or keep the 1564 prototypical clips alone; here all are read, so say
-which.
+which: ``style`` tells them apart.
 """
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms
 
 NAME = "demos"
-PATTERN = r"(?:.*/)?(?:(?:PR|NP)_)?(?P<speaker>[fm]_\d\d)_(?P<label>[a-z]{3})\d+[a-z]\.wav"
+PATTERN = r"(?:.*/)?(?:(?P<style>PR|NP)_)?(?P<speaker>(?P<sex>[fm])_\d\d)_(?P<label>[a-z]{3})\d+[a-z]\.wav"
 LABELS = {
     "rab": "anger",
     "tri": "sadness",
@@ -28,12 +30,13 @@ LABELS = {
     "sor": "surprise",
     "neu": "neutral",
 }
+STYLES = {"style": {"PR": "prototypical", "NP": "not prototypical"}}
 LOOKS_LIKE = "DEMOS/{PR,NP}_<sex>_<speaker>_<emotion><number><take>.wav, and NEU/<sex>_<speaker>_neu<number><take>.wav"
 
 
 def read(folder: Path) -> Reading:
     """Label: the three letters of the name."""
-    return read_by_name(folder, PATTERN, from_names(NAME, LABELS, language="it"), "not a clip", LOOKS_LIKE)
+    return read_by_name(folder, PATTERN, from_names(NAME, LABELS, STYLES, language="it"), "not a clip", LOOKS_LIKE)
 
 
 CORPORA = (
@@ -44,8 +47,7 @@ CORPORA = (
         home="zenodo.org/records/2544829",
         doi="10.5281/zenodo.2544829",
         licence="signed agreement",
-        allows="what was agreed; no redistribution",
-        commercial=None,
+        terms=Terms("zenodo.org/records/2544829", True, redistribution=False, agreement=True, remark="what was agreed"),
         get="Permanent staff of a university ask for it on Zenodo, from their institution's e-mail address.",
         clips=9697,
         hours=None,

@@ -16,7 +16,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import spdx, strictest
 
 CLEANED = "donateacry"
 """Also qualifies what is known of the uploads: they share the installs."""
@@ -38,6 +40,13 @@ REASONS = {
     "sc": "scared",
     "dk": "unknown",
 }
+AGES = {
+    "04": "0 to 4 weeks",
+    "48": "4 to 8 weeks",
+    "26": "2 to 6 months",
+    "72": "7 months to 2 years",
+    "22": "over 2 years",
+}
 CLEANED_LOOKS_LIKE = (
     "donateacry_corpus_cleaned_and_updated_data/<class>/<uuid>-<time>-<version>-<sex>-<age>-<reason>.wav"
 )
@@ -58,12 +67,17 @@ def read_uploads(folder: Path) -> Reading:
 
 def _describe_cleaned(match: re.Match[str], path: str) -> Found:
     instance = match["instance"].lower()
-    return clip(CLEANED, path, label=match["label"].lower(), speaker=instance, recording=instance)
+    return clip(CLEANED, path, _attributes(match), label=match["label"].lower(), speaker=instance, recording=instance)
 
 
 def _describe_upload(match: re.Match[str], path: str) -> Found:
     instance = match["instance"].lower()
-    return clip(CLEANED, path, label=REASONS.get(match["reason"]), speaker=instance, recording=instance)
+    label = REASONS.get(match["reason"])
+    return clip(CLEANED, path, _attributes(match), label=label, speaker=instance, recording=instance)
+
+
+def _attributes(match: re.Match[str]) -> dict[str, str | None]:
+    return {"sex": match["sex"], "age": AGES.get(match["age"])}
 
 
 _CLEANED = Corpus(
@@ -72,8 +86,10 @@ _CLEANED = Corpus(
     purposes=("evaluation",),
     home="GitHub gveres/donateacry-corpus",
     licence="ODbL-1.0 AND DbCL-1.0",
-    allows="commercial use, redistribution (attribution, share-alike)",
-    commercial=True,
+    terms=strictest(
+        spdx("ODbL-1.0", "GitHub gveres/donateacry-corpus", True),
+        spdx("DbCL-1.0", "GitHub gveres/donateacry-corpus", True),
+    ),
     get="git clone https://github.com/gveres/donateacry-corpus",
     clips=457,
     hours=0.88,

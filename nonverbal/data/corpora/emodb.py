@@ -16,22 +16,13 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import (
-    Corpus,
-    Found,
-    Reading,
-    above,
-    clip,
-    file_name,
-    from_names,
-    matching,
-    read_by_name,
-    read_by_table,
-    read_table,
-)
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.names import file_name
+from nonverbal.data.corpora.readers import above, matching, read_by_name, read_by_table, read_table
+from nonverbal.licences import Terms
 
 NAME = "emodb"
-PATTERN = r"(?:.*/)?(?P<speaker>\d\d)[ab]\d\d(?P<label>[WLEAFTN])[a-z]\.wav"
+PATTERN = r"(?:.*/)?(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<label>[WLEAFTN])(?P<take>[a-z])\.wav"
 LABELS = {
     "W": "anger",
     "L": "boredom",
@@ -41,6 +32,8 @@ LABELS = {
     "T": "sadness",
     "N": "neutral",
 }
+MEN = {"03", "10", "11", "12", "15"}
+WOMEN = {"08", "09", "13", "14", "16"}
 TABLE = r"(?:.*/)?db\.emotion\.csv"
 FILES = r"(?:.*/)?db\.files\.csv"
 SPLIT = r"(?:.*/)?db\.emotion\.categories\.{}\.gold_standard\.csv"
@@ -50,7 +43,7 @@ LOOKS_LIKE = "wav/<speaker><text><letter><version>.wav, or db.emotion.csv of rel
 def read(folder: Path) -> Reading:
     """Label: the table's in release 2.0, else the letter of the name."""
     if not matching(folder, TABLE) and not above(folder, TABLE):
-        return read_by_name(folder, PATTERN, from_names(NAME, LABELS, language="de"), "not a clip", LOOKS_LIKE)
+        return read_by_name(folder, PATTERN, _describe_old, "not a clip", LOOKS_LIKE)
     speakers = {file_name(row["file"]): row.get("speaker") for row in _rows(folder, FILES)}
     splits = {
         file_name(row["file"]): split for split in ("train", "test") for row in _rows(folder, SPLIT.format(split))
@@ -63,6 +56,16 @@ def _rows(folder: Path, tables: str) -> list[dict[str, str]]:
     return [row for table in matching(folder, tables) for row in read_table(folder, table) if "file" in row]
 
 
+def _describe_old(match: re.Match[str], path: str) -> Found:
+    speaker = match["speaker"]
+    return clip(NAME, path, _attributes(match), label=LABELS[match["label"]], speaker=speaker, language="de")
+
+
+def _attributes(match: re.Match[str]) -> dict[str, str]:
+    sex = "male" if match["speaker"] in MEN else "female" if match["speaker"] in WOMEN else ""
+    return {"sex": sex, "sentence": match["sentence"], "take": match["take"]}
+
+
 def _describe(
     speakers: dict[str, str | None], splits: dict[str, str], row: dict[str, str], path: str, table: str
 ) -> Found:
@@ -70,7 +73,8 @@ def _describe(
     old = re.fullmatch(PATTERN, name)
     # What the table calls speakers is not confirmed; names go with those of the old release.
     speaker = old["speaker"] if old else speakers.get(name)
-    return clip(NAME, path, label=row.get("emotion"), speaker=speaker, language="de", split=splits.get(name))
+    said = _attributes(old) if old else {}
+    return clip(NAME, path, said, label=row.get("emotion"), speaker=speaker, language="de", split=splits.get(name))
 
 
 CORPORA = (
@@ -81,8 +85,7 @@ CORPORA = (
         home="emodb.bilderbar.info",
         doi="10.5281/zenodo.17651657",
         licence="CC-BY-4.0, disputed: none stated",
-        allows="unclear",
-        commercial=None,
+        terms=Terms("other people's notes: one index has CC-BY-4.0, older pages state none", False, disputed=True),
         get="Download the old release from its page, or emodb_2.0.zip from Zenodo. Read as it is, or unpacked.",
         clips=535,
         hours=None,

@@ -7,7 +7,7 @@ are accepted.
 
 03_Alegria_02.WAV: speaker, elicited emotion, sentence. EmoSpanishDB holds the clips on whose emotion a crowd agreed,
 EmoMatchSpanishDB those of them where that is the elicited one. So the name is the label in EmoMatchSpanishDB; in
-EmoSpanishDB it may not be, and clips have no label.
+EmoSpanishDB it may not be, and clips have no label, but an attribute ``elicited``.
 """
 
 import re
@@ -16,11 +16,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, from_names
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms
 
 NAME = "emomatch"
 """Also qualifies the speakers of EmoSpanishDB: they are the same people."""
-PATTERN = r"(?:.*/)?(?P<speaker>\d\d)_(?P<label>[^\W\d_]+)_\d+\.wav"
+PATTERN = r"(?:.*/)?(?P<speaker>\d\d)_(?P<label>[^\W\d_]+)_(?P<sentence>\d+)\.wav"
 LABELS = {
     "Neutro": "neutral",
     "Alegria": "joy",
@@ -34,7 +36,8 @@ LOOKS_LIKE = "<speaker>_<emotion in Spanish>_<sentence>.wav"
 
 
 def _unlabelled(match: re.Match[str], path: str) -> Found:
-    return clip(NAME, path, speaker=match["speaker"], language="es")
+    said = {"elicited": LABELS.get(match["label"]), "sentence": match["sentence"]}
+    return clip(NAME, path, said, speaker=match["speaker"], language="es")
 
 
 def _read(describe: Callable[[re.Match[str], str], Found], folder: Path) -> Reading:
@@ -47,8 +50,7 @@ _MATCH = Corpus(
     purposes=("emotion",),
     home="oa.upm.es/80921",
     licence="unknown",
-    allows="unknown",
-    commercial=None,
+    terms=Terms("nobody states it", False),
     get="Ask its authors; that it is given on request is from memory.",
     clips=(2005, 2050),
     hours=None,

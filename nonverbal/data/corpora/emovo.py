@@ -10,10 +10,12 @@ gio-f2-b2.wav: emotion, speaker, sentence.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms, spdx, strictest
 
 NAME = "emovo"
-PATTERN = r"(?:.*/)?(?P<label>[a-z]{3})-(?P<speaker>[fm]\d)-[blnd]\d\.wav"
+PATTERN = r"(?:.*/)?(?P<label>[a-z]{3})-(?P<speaker>(?P<sex>[fm])\d)-(?P<sentence>[blnd]\d)\.wav"
 LABELS = {
     "neu": "neutral",
     "dis": "disgust",
@@ -38,8 +40,11 @@ CORPORA = (
         purposes=("emotion",),
         home="voice.fub.it/activities/corpora/emovo",
         licence="CC-BY-NC-SA-4.0, disputed: none stated",
-        allows="no commercial use",
-        commercial=False,
+        terms=strictest(
+            spdx("CC-BY-NC-SA-4.0", "other people's notes, of one index", False),
+            Terms("other people's notes: another index states none", False),
+            disputed=True,
+        ),
         get="Download it from its page.",
         clips=588,
         hours=None,

@@ -11,10 +11,12 @@ before the first space.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms
 
 NAME = "eyase"
-PATTERN = r"(?:.*/)?(?P<speaker>(?i:Female|Male)\d+)/(?:.*/)?(?P<name>[^/]+)\.wav"
+PATTERN = r"(?:.*/)?(?P<speaker>(?P<sex>(?i:Female|Male))\d+)/(?:.*/)?(?P<name>[^/]+)\.wav"
 LABELS = {"ang": "anger", "hap": "happiness", "neu": "neutral", "sad": "sadness"}
 LOOKS_LIKE = "{Female,Male}<number>/<prefix>_<emotion> (<number>).wav"
 
@@ -26,7 +28,8 @@ def read(folder: Path) -> Reading:
 
 def _describe(match: re.Match[str], path: str) -> Found:
     code = match["name"].split(" ")[0].split("_")[-1]
-    return clip(NAME, path, label=LABELS.get(code.lower()), speaker=match["speaker"].capitalize(), language="ar")
+    speaker = match["speaker"].capitalize()
+    return clip(NAME, path, {"sex": match["sex"]}, label=LABELS.get(code.lower()), speaker=speaker, language="ar")
 
 
 CORPORA = (
@@ -36,8 +39,7 @@ CORPORA = (
         purposes=("emotion",),
         home="ResearchGate, publication 341001383",
         licence="on request",
-        allows="no redistribution",
-        commercial=None,
+        terms=Terms("other people's notes", False, redistribution=False, agreement=True, remark="on request"),
         get="Ask its authors on ResearchGate.",
         clips=579,
         hours=None,

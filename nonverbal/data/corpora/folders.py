@@ -4,8 +4,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from nonverbal.data.corpora.base import FIELDS, PACKED, Reading, Skipped, clip, files, is_audio, readable
+from nonverbal.data.corpora.attributes import PREFIX, STANDARD, attribute_name, attributes_among
+from nonverbal.data.corpora.base import FIELDS, Reading, Skipped, clip
+from nonverbal.data.corpora.listing import files
 from nonverbal.data.corpora.metadata import METADATA, read_tables
+from nonverbal.data.corpora.names import is_audio, readable
+from nonverbal.data.corpora.readers import PACKED
 from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError
 from nonverbal.text import shown
@@ -24,7 +28,8 @@ def read_folder(folder: Path, name: str, pattern: str | None, say: Callable[[str
         folder: where the files are.
         name: the corpus's name, which qualifies speakers, sessions and recordings.
         pattern: a regular expression searched in each relative path, then in it as ``readable``; its named groups
-            among ``FIELDS`` replace what the folders say. A file that it does not match is skipped.
+            among ``FIELDS`` replace what the folders say, and those called as attributes say these. A file that it does
+            not match is skipped.
         say: is told of tables that are there and not read.
     """
     compiled = _compiled(pattern)
@@ -46,11 +51,13 @@ def read_folder(folder: Path, name: str, pattern: str | None, say: Callable[[str
             yield Skipped(path, "does not match the pattern")
         else:
             parent = Path(unpacked(path)).parent.name
-            yield clip(name, path, **{"label": parent, **(match.groupdict() if match else {})})
+            groups = match.groupdict() if match else {}
+            known = {key: value for key, value in groups.items() if key in FIELDS}
+            yield clip(name, path, attributes_among(groups), **{"label": parent, **known})
 
 
 def read_audiofolder(folder: Path, name: str, say: Callable[[str], None]) -> Reading:
-    """Read Hugging Face's audiofolder: tables with ``file_name`` and ``FIELDS``, at the top or in folders below.
+    """Read Hugging Face's audiofolder: tables with ``file_name``, ``FIELDS`` and attributes, in any folders.
 
     Args:
         folder: where files and tables are.
@@ -62,12 +69,12 @@ def read_audiofolder(folder: Path, name: str, say: Callable[[str], None]) -> Rea
     for path in found:
         row = rows.pop(path, None)
         if row is not None:
-            yield clip(name, path, **row.known)
+            yield clip(name, path, row.attributes, **row.known)
         else:
             yield Skipped(path, "not in the metadata" if is_audio(path) else "not audio")
     # A file that is not there is found missing when it is to be decoded.
     for path, row in rows.items():
-        yield clip(name, path, **row.known)
+        yield clip(name, path, row.attributes, **row.known)
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
@@ -77,7 +84,10 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
         compiled = re.compile(pattern)
     except re.error as error:
         raise UserError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
-    unknown = sorted(set(compiled.groupindex) - set(FIELDS))
+    unknown = sorted(group for group in compiled.groupindex if group not in FIELDS and attribute_name(group) is None)
     if unknown:
-        raise UserError(f"the pattern {pattern!r} names {', '.join(unknown)}; groups may be {', '.join(FIELDS)}")
+        raise UserError(
+            f"the pattern {pattern!r} names {', '.join(unknown)}; groups may be {', '.join(FIELDS)}; "
+            f"attributes {', '.join(STANDARD)}; or {PREFIX}NAME"
+        )
     return compiled

@@ -12,7 +12,9 @@ same sounds may be in them, in part cut or mixed.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import AUDIO, Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import AUDIO, Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms
 
 NAME = "freesound-babies"
 PATTERN = rf"(?:.*/)?\d+__(?P<recording>[^/]+?)__[^/]*{AUDIO}"
@@ -32,8 +34,7 @@ CORPORA = (
         purposes=("pretraining",),
         home="freesound.org",
         licence="per clip: CC0, CC BY, CC BY-NC or Sampling+",
-        allows="depends on the clip",
-        commercial=None,
+        terms=Terms("each clip's page on Freesound", True, remark="depends on the clip"),
         get="Choose and download sounds of babies from Freesound; there is no list of those in Voc125. Keep the names "
         "of the downloads.",
         clips=None,

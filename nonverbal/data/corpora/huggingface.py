@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nonverbal.data.corpora.attributes import PREFIX, STANDARD, attribute_name, attributes_of
 from nonverbal.data.corpora.metadata import columns_said, known_columns
 from nonverbal.data.corpora.tables import as_text
+from nonverbal.data.manifest import Value
 from nonverbal.data.progress import progress
 from nonverbal.data.reading.audio import EXTENSIONS
 from nonverbal.errors import UserError
@@ -233,6 +235,11 @@ def _columns(origin: Origin, split: Any) -> dict[str, str]:
         for column in (origin.columns[key],) if key in origin.columns else usual[key]:
             if column in plain:
                 columns.setdefault(key, column)
+    for column in plain:
+        name = None if column in columns.values() else attribute_name(column)
+        if name is not None:
+            # As the reader of the copy knows it.
+            columns.setdefault(name if name in STANDARD else PREFIX + name, column)
     audio = origin.columns.get("audio", sounds[0] if len(sounds) == 1 else None)
     if audio in sounds:
         columns["audio"] = str(audio)
@@ -246,7 +253,8 @@ def _columns(origin: Origin, split: Any) -> dict[str, str]:
 
 
 def _columns_said(origin: Origin, split: Any) -> str:
-    taken = {key: [column] for key, column in _columns(origin, split).items()}
+    fields = (*USUAL, "audio")
+    taken = {key: [column] for key, column in _columns(origin, split).items() if key in fields}
     said = columns_said(taken, [name for name in split.features if name not in taken["audio"]])
     return said if "label" in taken else f"{said}; no column of labels: say which it is with columns"
 
@@ -290,14 +298,18 @@ def _extension(path: str | None, data: bytes | None) -> str:
     return next((ending for magic, ending in MAGIC.items() if (data or b"").startswith(magic)), "")
 
 
-def _described(row: dict[str, Any], columns: dict[str, str], features: Any, where: str) -> dict[str, str | None]:
+def _described(row: dict[str, Any], columns: dict[str, str], features: Any, where: str) -> dict[str, Value | None]:
     """Return what a row says of its clip; a class by its name, or None where it has no class (-1)."""
-    known: dict[str, str | None] = {}
+    known: dict[str, Value | None] = {}
     for key, column in columns.items():
         value = row[column]
         if hasattr(features[column], "int2str") and value is not None:
             value = features[column].int2str(value) if value >= 0 else None
         if key == "audio":
+            continue
+        if key not in USUAL:
+            name = str(attribute_name(key))
+            known[key] = attributes_of({name: value}).get(name)
             continue
         try:
             known[key] = as_text(value)

@@ -6,13 +6,16 @@ Verified on the repository.
 
 The mono and stereo exports are the same takes, in part under other names, so all clips are one recording session of one
 speaker; what is the same after mixing down is kept once like any duplicate. Suffixes -ko, -instable and -bended mark
-failed, unstable and bent notes; they are sounds of a voice and are kept, as in Voc125.
+failed, unstable and bent notes; they are sounds of a voice and are kept, as in Voc125. The singer is a man of 34; the
+pitch and the take are in the names.
 """
 
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import spdx
 
 NAME = "human-voice"
 PATTERN = r"(?:.*/)?(?P<kind>(?i:notes|voyels))/(?i:exports/(?:mono|stereo))/(?P<name>[^/]+)\.wav"
@@ -28,7 +31,9 @@ def _describe(match: re.Match[str], path: str) -> Found:
     # Vowels are named {consonant}-{vowel}-{note}[-take], the consonant _ where there is none.
     vowel = re.match(r"[^-]+-([^-]+)-", match["name"])
     label = "note" if match["kind"].lower() == "notes" else vowel and vowel[1]
-    return clip(NAME, path, label=label, speaker="martin", recording="martin")
+    note = re.search(r"(?:^|-)(?P<pitch>[A-Ga-g]#?\d)(?:-(?P<take>\d+))?(?=-|$)", match["name"])
+    said = {"sex": "male", "age": 34, **(note.groupdict() if note else {})}
+    return clip(NAME, path, said, label=label, speaker="martin", recording="martin")
 
 
 CORPORA = (
@@ -38,8 +43,7 @@ CORPORA = (
         purposes=("pretraining",),
         home="GitHub vocobox/human-voice-dataset",
         licence="MIT",
-        allows="commercial use, redistribution",
-        commercial=True,
+        terms=spdx("MIT", "GitHub vocobox/human-voice-dataset", True),
         get="git clone https://github.com/vocobox/human-voice-dataset",
         clips=179,
         hours=0.06,

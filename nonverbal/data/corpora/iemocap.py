@@ -9,7 +9,8 @@ loaders. From memory: that there are ._ files of macOS among the label files.
 
 The label is the code of a turn's line in dialog/EmoEvaluation/*.txt, in words. Lines of single raters, and the folders
 Attribute, Categorical and Self-evaluation, hold other things. Happiness and excitement stay apart: merging them is the
-four-class protocol's business. Turns without agreement (xxx) are clips without a label. Turns ending in XX stand in
+four-class protocol's business. Turns without agreement (xxx) are clips without a label. The line's three means are
+the attributes valence, arousal (activation) and dominance. Turns ending in XX stand in
 transcripts alone, and are no clips.
 
 Ses01F_impro04_M000: the letter after the session is who wears the motion capture, not who speaks; in 2750 of the 5531
@@ -20,7 +21,9 @@ speakers share dialogs, and so stay together.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, matching, read_by_rows, read_text
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import matching, read_by_rows, read_text
+from nonverbal.licences import Terms
 
 NAME = "iemocap"
 # Not in the folders below it.
@@ -28,7 +31,8 @@ LABEL_FILES = r"(?:.*/)?EmoEvaluation/[^/]+\.txt"
 LABELS_ABOVE = r"dialog/EmoEvaluation/[^/]+\.txt"
 # [start - end] <tab> turn <tab> code <tab> [valence, activation, dominance]
 LABEL_LINE = re.compile(
-    r"^\[[^\]]*\]\s+(?P<turn>(?P<dialog>Ses(?P<session>\d\d)\S+)_(?P<speaker>[FM])\w+)\s+(?P<code>\w+)\s+\[",
+    r"^\[[^\]]*\]\s+(?P<turn>(?P<dialog>Ses(?P<session>\d\d)[FM]_(?P<style>impro|script)?\S+)_(?P<speaker>[FM])\w+)\s+"
+    r"(?P<code>\w+)\s+\[(?P<ratings>[^\]]*)",
     re.MULTILINE,
 )
 LABELS = {
@@ -60,12 +64,19 @@ def _describe(line: re.Match[str], path: str) -> Found:
     return clip(
         NAME,
         path,
+        _attributes(line),
         label=LABELS.get(line["code"]),
         speaker=line["session"] + line["speaker"],
         session=line["session"],
         recording=line["dialog"],
         language="en",
     )
+
+
+def _attributes(line: re.Match[str]) -> dict[str, str | None]:
+    ratings = dict(zip(("valence", "arousal", "dominance"), line["ratings"].split(","), strict=False))
+    style = {"impro": "improvised", "script": "scripted"}.get(line["style"])
+    return {"sex": line["speaker"], "style": style, **ratings}
 
 
 CORPORA = (
@@ -75,8 +86,14 @@ CORPORA = (
         purposes=("emotion",),
         home="sail.usc.edu/iemocap",
         licence="signed release form",
-        allows="research; no redistribution",
-        commercial=False,
+        terms=Terms(
+            "other people's notes, of the release form",
+            False,
+            commercial=False,
+            redistribution=False,
+            agreement=True,
+            remark="research",
+        ),
         get="Sign the release form on its page, and unpack IEMOCAP_full_release. Copies elsewhere are not licensed.",
         clips=None,
         hours=None,

@@ -14,7 +14,9 @@ speakers have the same names; whether they are the same people is unknown.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import spdx
 
 NAME = "jnv"
 EMOTIONS = {
@@ -22,7 +24,7 @@ EMOTIONS = {
     "fearful": "fear", "happy": "happy", "happiness": "happy", "sad": "sad", "sadness": "sad",
     "surprise": "surprise", "surprised": "surprise",
 }  # fmt: skip
-PATTERN = r"(?:.*/)?(?P<speaker>[FM][12])_(?P<label>[a-z]+)_\d+_[RF]\.wav"
+PATTERN = r"(?:.*/)?(?P<speaker>(?P<sex>[FM])[12])_(?P<label>[a-z]+)_\d+_[RF]\.wav"
 LOOKS_LIKE = "JNV/<speaker>/{F1,F2,M1,M2}_<emotion>_<utterance>_{R,F}.wav"
 
 
@@ -38,8 +40,7 @@ CORPORA = (
         purposes=("evaluation",),
         home="sites.google.com/site/shinnosuketakamichi/research-topics/jnv_corpus",
         licence="CC-BY-SA-4.0",
-        allows="commercial use, redistribution (attribution, share-alike)",
-        commercial=True,
+        terms=spdx("CC-BY-SA-4.0", "other people's notes", False),
         get="Download jnv_corpus_ver2.zip or its newer version 3 from its page. It is read as it is, or unpacked.",
         clips=420,
         hours=0.395,

@@ -15,7 +15,9 @@ are folds of ten minutes, 1h is all six, and ten hours are 1h and 9h. The usual 
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import spdx
 
 NAME = "librispeech"
 """Also qualifies what is known of Libri-light's parts."""
@@ -55,8 +57,7 @@ CORPORA = (
         purposes=("recognition",),
         home="openslr.org/12",
         licence="CC-BY-4.0",
-        allows="commercial use, redistribution (attribution)",
-        commercial=True,
+        terms=spdx("CC-BY-4.0", "memory", False),
         get="Download the splits, such as train-clean-100.tar.gz, from OpenSLR, and unpack them.",
         clips=None,
         hours=None,
@@ -72,8 +73,7 @@ CORPORA = (
         purposes=("recognition",),
         home="dl.fbaipublicfiles.com/librilight",
         licence="CC-BY-4.0",
-        allows="commercial use, redistribution (attribution)",
-        commercial=True,
+        terms=spdx("CC-BY-4.0", "memory", False),
         get="Download https://dl.fbaipublicfiles.com/librilight/data/librispeech_finetuning.tgz, and unpack it.",
         clips=None,
         hours=10.0,

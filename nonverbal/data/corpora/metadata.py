@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from nonverbal.data.corpora.base import FIELDS, is_audio, read_content
+from nonverbal.data.corpora.attributes import Attributes, attribute_name, attributes_among
+from nonverbal.data.corpora.base import FIELDS
+from nonverbal.data.corpora.names import is_audio
+from nonverbal.data.corpora.readers import read_content
 from nonverbal.data.corpora.tables import WESTERN, as_number, as_text, decode, delimited, json_rows, stripped
 from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError
@@ -54,6 +57,8 @@ class Row:
     """Of ``FIELDS``, where there is a column."""
     folder: str
     """Of the table, from the corpus's folder on; files are named relative to it."""
+    attributes: Attributes
+    """Of the columns that are called as attributes."""
     more_lines: tuple[str, ...]
     """What stands after the first line of values that have several, where a quote may have been left open."""
 
@@ -92,7 +97,10 @@ def columns_said(known: Mapping[str, Iterable[str]], columns: Iterable[str]) -> 
     for field in COLUMNS:
         names = list(known.get(field, ()))
         taken += [field if names == [field] else f"{field} from {' or '.join(map(repr, names))}"] if names else []
-    rest = [repr(column) for column in columns if column not in used]
+    columns = [column for column in columns if column not in used]
+    named = [repr(column) for column in columns if attribute_name(column) is not None]
+    taken += [f"attributes from {', '.join(named)}"] if named else []
+    rest = [repr(column) for column in columns if attribute_name(column) is None]
     rest = rest[:NAMED] + ([f"{len(rest) - NAMED} more"] if len(rest) > NAMED else [])
     return f"columns: {', '.join(taken)}" + (f"; not used: {', '.join(rest)}" if rest else "")
 
@@ -192,7 +200,14 @@ def _row(where: str, table: str, values: dict[str, object], known: dict[str, lis
     if "split" not in said:
         said["split"] = next((SPLITS[part] for part in name.lower().split("/")[:-1] if part in SPLITS), None)
     texts = [] if table.lower().endswith(".jsonl") else [value for value in values.values() if isinstance(value, str)]
-    return Row(where, name, said, base, tuple(line for text in texts for line in LINE_END.split(text)[1:]))
+    return Row(
+        where,
+        name,
+        said,
+        base,
+        attributes_among(values),
+        tuple(line for text in texts for line in LINE_END.split(text)[1:]),
+    )
 
 
 def _inside(given: str, base: str, where: str, folder: Path) -> str:

@@ -17,15 +17,21 @@ speakers of a session are held out together.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, matching, read_by_rows, read_text
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import matching, read_by_rows, read_text
+from nonverbal.licences import Terms
 
 NAME = "msp-improv"
 LABEL_FILES = r"(?:.*/)?(?:Evaluation|Evalution)\.txt"
 # UTD-IMPROV-<id>.avi; <code>; A:<x>; V:<x>; D:<x> ; N:<x>;
 LABEL_LINE = re.compile(
-    r"^\s*UTD-IMPROV-(?P<id>\w+-(?P<speaker>[FM](?P<session>\d\d))-\w+-\w+)\.avi\s*;\s*(?P<code>\w+)\s*;", re.MULTILINE
+    r"^\s*UTD-IMPROV-(?P<id>(?P<sentence>S\d+)?(?P<aim>\w)-(?P<speaker>(?P<sex>[FM])(?P<session>\d\d))-(?P<type>\w+)-\w+)"
+    r"\.avi\s*;\s*(?P<code>\w+)\s*;(?P<ratings>[^\r\n]*)",
+    re.MULTILINE,
 )
 LABELS = {"A": "anger", "H": "happiness", "S": "sadness", "N": "neutral", "O": "other"}
+RATINGS = {"A": "arousal", "V": "valence", "D": "dominance", "N": "naturalness"}
+STYLES = {"R": "target read", "T": "target improvised", "S": "other improvised", "P": "natural"}
 LOOKS_LIKE = "Evaluation.txt, and session<n>/S<sentence><aim>/{P,R,S,T}/MSP-IMPROV-<id>.wav"
 
 
@@ -42,7 +48,21 @@ def read(folder: Path) -> Reading:
 def _describe(line: re.Match[str], path: str) -> Found:
     session = str(int(line["session"]))
     label = LABELS.get(line["code"])
-    return clip(NAME, path, label=label, speaker=line["speaker"], session=session, recording=session, language="en")
+    speaker = line["speaker"]
+    return clip(
+        NAME, path, _attributes(line), label=label, speaker=speaker, session=session, recording=session, language="en"
+    )
+
+
+def _attributes(line: re.Match[str]) -> dict[str, str | None]:
+    ratings = {RATINGS[letter]: value for letter, value in re.findall(r"\b([AVDN]):\s*([\d.]+)", line["ratings"])}
+    return {
+        "sex": line["sex"],
+        "elicited": LABELS.get(line["aim"]),
+        "style": STYLES.get(line["type"]),
+        "sentence": line["sentence"],
+        **ratings,
+    }
 
 
 CORPORA = (
@@ -52,8 +72,13 @@ CORPORA = (
         purposes=("emotion",),
         home="MSP lab, UT Dallas",
         licence="signed agreement, academic or commercial",
-        allows="what was agreed; no redistribution",
-        commercial=None,
+        terms=Terms(
+            "other people's notes",
+            False,
+            redistribution=False,
+            agreement=True,
+            remark="academic or commercial, as was agreed",
+        ),
         get="Ask the MSP lab of UT Dallas for a licence.",
         clips=8438,
         hours=None,

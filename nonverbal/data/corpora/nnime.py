@@ -6,7 +6,8 @@ Verified: subjects and atmospheres on its site. Names are known from others' lis
 sample rate are unknown: any folders are accepted.
 
 Names are {atmosphere}_{session}_{A or B}_{utterance}. The atmosphere is what the scene aimed at, not what the utterance
-expresses; the form of the annotations that say that is unknown, so clips have no label. A speaker is a session's A
+expresses; the form of the annotations that say that is unknown, so clips have no label, and the atmosphere
+is the attribute ``elicited``. A speaker is a session's A
 or B; a dialogue, of one atmosphere in one session, is the recording. This is mostly speech: whether Voc125 kept only
 what is without words is unknown.
 """
@@ -14,11 +15,13 @@ what is without words is unknown.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms
 
 NAME = "nnime"
 ATMOSPHERES = "angry|frustration|happy|neutral|sad|surprise"
-PATTERN = rf"(?:.*/)?(?P<dialogue>(?:{ATMOSPHERES})_(?P<session>\d\d))_(?P<partner>[AB])_\d+\.wav"
+PATTERN = rf"(?:.*/)?(?P<dialogue>(?P<elicited>{ATMOSPHERES})_(?P<session>\d\d))_(?P<partner>[AB])_\d+\.wav"
 LOOKS_LIKE = "<atmosphere>_<session>_{A,B}_<utterance>.wav"
 
 
@@ -29,7 +32,8 @@ def read(folder: Path) -> Reading:
 
 def _describe(match: re.Match[str], path: str) -> Found:
     speaker, session = match["session"] + match["partner"], match["session"]
-    return clip(NAME, path, speaker=speaker, session=session, recording=match["dialogue"], language="zh")
+    said = {"elicited": match["elicited"]}
+    return clip(NAME, path, said, speaker=speaker, session=session, recording=match["dialogue"], language="zh")
 
 
 CORPORA = (
@@ -39,8 +43,7 @@ CORPORA = (
         purposes=("pretraining",),
         home="nnime.ee.nthu.edu.tw",
         licence="signed agreement",
-        allows="what the agreement says; no redistribution",
-        commercial=None,
+        terms=Terms("other people's notes, of its agreement", False, redistribution=False, agreement=True),
         get="Sign the agreement; requests go to biiclab@ee.nthu.edu.tw.",
         clips=5596,
         hours=None,

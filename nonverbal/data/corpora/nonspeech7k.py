@@ -12,7 +12,9 @@ own, and it leaks: four of these recordings are on both sides. Freesound is one 
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_table
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_table
+from nonverbal.licences import spdx, strictest
 
 NAME = "nonspeech7k"
 TABLES = r"(?:.*/)?metadata of (?:train|test) set *\.csv"
@@ -30,6 +32,7 @@ def _describe(row: dict[str, str], path: str, table: str) -> Found:
     return clip(
         NAME,
         path,
+        {"source": source},
         label="yawn" if label == "yawm" else label,
         recording=f"{source} {file}" if source and file else None,
         split="train" if "train" in Path(table).name.lower() else "test",
@@ -44,8 +47,11 @@ CORPORA = (
         home="zenodo.org/records/6967442",
         doi="10.5281/zenodo.6967442",
         licence="CC-BY-NC-SA-4.0, disputed: CC-BY-4.0",
-        allows="no commercial use, as the stricter of the two has it; redistribution (attribution, share-alike)",
-        commercial=False,
+        terms=strictest(
+            spdx("CC-BY-4.0", "other people's notes, of the record's metadata", False),
+            spdx("CC-BY-NC-SA-4.0", "other people's notes, of its description", False),
+            disputed=True,
+        ),
         get="Download train.zip, test.zip and the two tables from Zenodo. Archives are read as they are, or unpacked.",
         clips=7014,
         hours=None,

@@ -7,13 +7,15 @@ speakers, 0.6 h. 16 kHz, 16 classes.
 Verified: names, codes and licence, on the mirror, whose files were counted; not the archive, which seems larger.
 
 Names are {speaker}_{class}_{trial}_{sex}_{age}_{location}_{quality}_{noise}. The label is the class by its code, not
-the folder, whose spelling is open; the sex, 0 for female and 1 for male, which a loader has reversed, and the age are
-not read. There is no official split.
+the folder, whose spelling is open; the sex, 0 for female and 1 for male, which a loader has reversed, the age, the
+trial (``take``), and where and how it was recorded are attributes. There is no official split.
 """
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import spdx
 
 NAME = "nonverbal-vocalization"
 CLASSES = (
@@ -21,14 +23,23 @@ CLASSES = (
     "sighing", "lip-popping", "lip-smacking", "panting", "crying", "laughing", "sneezing", "moaning", "screaming",
 )  # fmt: skip
 """In the order of their codes."""
-PATTERN = r"(?:.*/)?(?P<speaker>[0-9A-Za-z]+)_(?P<label>\d+)_\d+(?:_[^_/]+){5}\.wav"
+PATTERN = (
+    r"(?:.*/)?(?P<speaker>[0-9A-Za-z]+)_(?P<label>\d+)_(?P<take>\d+)_(?P<sex>[^_/]+)_(?P<age>[^_/]+)_"
+    r"(?P<location>[^_/]+)_(?P<quality>[^_/]+)_(?P<noise>[^_/]+)\.wav"
+)
+CODES = {
+    "sex": {"0": "female", "1": "male"},
+    "location": {"0": "indoor", "1": "outdoor"},
+    "quality": {"0": "high", "1": "low"},
+    "noise": {"0": "clean", "1": "noisy"},
+}
 LOOKS_LIKE = "<class>/<speaker>_<class>_<trial>_<sex>_<age>_<location>_<quality>_<noise>.wav"
 
 
 def read(folder: Path) -> Reading:
     """Label: the class."""
     codes = {str(code): label for code, label in enumerate(CLASSES)}
-    return read_by_name(folder, PATTERN, from_names(NAME, codes), "not named as a clip", LOOKS_LIKE)
+    return read_by_name(folder, PATTERN, from_names(NAME, codes, CODES), "not named as a clip", LOOKS_LIKE)
 
 
 CORPORA = (
@@ -38,8 +49,7 @@ CORPORA = (
         purposes=("evaluation",),
         home="openslr.org/99",
         licence="CC-BY-NC-ND-4.0",
-        allows="no commercial use, no redistribution of modified audio",
-        commercial=False,
+        terms=spdx("CC-BY-NC-ND-4.0", "GitHub deeplyinc/Nonverbal-Vocalization-Dataset", True),
         get="Download NonverbalVocalization.tgz (44 MB) from OpenSLR and unpack it.",
         clips=(727, 800),
         hours=0.6,

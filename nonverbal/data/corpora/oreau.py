@@ -6,17 +6,23 @@ Expected of OréauFR_02, validated by listeners: 434 clips, 44.1 kHz: neutral 70
 surprise 62, sadness 55, fear 51. OréauFR_01 has 502, by other people's notes.
 Verified: layout, names and counts of 02, on a complete list of its files.
 
-10a02Ja.wav: speaker, utterance, emotion, version. 02 is a subset of 01: where both are there, 01 is skipped. The é of
-the folders is one character in some copies and two in others (e and an accent), so they are told apart without it.
+10a02Ja.wav: speaker, utterance, emotion, version; the sex is a folder. 02 is a subset of 01: where both are there, 01
+is skipped. The é of the folders is one character in some copies and two in others (e and an accent), so they are told
+apart without it.
 """
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, prefer, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import prefer, read_by_name
+from nonverbal.licences import spdx
 
 NAME = "oreau"
 # The utterance is a letter and two digits; in two names there is a z.
-PATTERN = r"(?:.*/)?(?P<speaker>\d\d)\w{3}(?P<label>[CDJNPST])[a-z]\.wav"
+PATTERN = (
+    r"(?:(?:.*/)?(?P<sex>[fm])/[^/]+/|(?:.*/)?)"
+    r"(?P<speaker>\d\d)(?P<sentence>\w{3})(?P<label>[CDJNPST])(?P<take>[a-z])\.wav"
+)
 LABELS = {
     "C": "anger",
     "D": "disgust",
@@ -43,8 +49,7 @@ CORPORA = (
         home="zenodo.org/records/4405783",
         doi="10.5281/zenodo.4405783",
         licence="CC-BY-4.0",
-        allows="commercial use, redistribution (attribution)",
-        commercial=True,
+        terms=spdx("CC-BY-4.0", "other people's notes", False),
         get="Download OréauFR_02.rar from Zenodo, and unpack it.",
         clips=434,
         hours=None,

@@ -13,7 +13,9 @@ It tells its labels by its background, so it is the recording.
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_table
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_table
+from nonverbal.licences import spdx
 
 NAME = "recanvo"
 TABLE = r"(?:.*/)?dataset_file_directory\.csv"
@@ -46,8 +48,7 @@ CORPORA = (
         home="zenodo.org/records/5786860",
         doi="10.5281/zenodo.5786860",
         licence="CC-BY-4.0",
-        allows="commercial use, redistribution (attribution)",
-        commercial=True,
+        terms=spdx("CC-BY-4.0", "memory", False),
         get="Download the archive from Zenodo. It is read as it is, or unpacked.",
         clips=7077,
         hours=2.46,

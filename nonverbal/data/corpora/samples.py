@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nonverbal.data.corpora.attributes import Attributes, attribute_name, attributes_among, attributes_of
 from nonverbal.data.corpora.tables import KeyTwice, as_number, once
 from nonverbal.data.reading import tars
 from nonverbal.data.reading.audio import EXTENSIONS
@@ -82,6 +83,23 @@ class Sample:
         """Return what is said of the clip in a part ``audio``, by field; what cannot be used is noted at its part."""
         found = {key: self._first(audio, key, of_key) for key, of_key in places.items()}
         return {key: value for key, value in found.items() if value is not None}
+
+    def attributes(self, audio: str) -> Attributes:
+        """Return the attributes in the JSON of a clip: of keys that are called as such, and of an object of that name.
+
+        For KEY.speech.wav those of KEY.speech.json come before those of KEY.json.
+        """
+        found: Attributes = {}
+        prefix = audio.rpartition(".")[0]
+        for name in dict.fromkeys((f"{prefix}.json".lstrip("."), "json")):
+            part = self.part(name)
+            if part is not None and isinstance(part.content, dict):
+                named = part.content.get("attributes")
+                inner = attributes_of(named) if isinstance(named, dict) else {}
+                found = {**attributes_among(part.content), **inner, **found}
+                self.used |= {f"attribute {key}": f"json.{key}" for key in part.content if attribute_name(key)}
+                self.used |= {"attributes": "json.attributes"} if inner else {}
+        return attributes_of(found)
 
     def _first(self, audio: str, field: str, places: Places) -> str | float | None:
         """The first that is said of a field: for KEY.speech.wav by KEY.speech.json, else by KEY.json."""

@@ -14,10 +14,12 @@ the audio's name, and transcripts are not used.
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms
 
 NAME = "shemo"
-PATTERN = r"(?:.*/)?(?P<speaker>[FM]\d\d)(?P<label>[ANSWHF])\d+\.wav"
+PATTERN = r"(?:.*/)?(?P<speaker>(?P<sex>[FM])\d\d)(?P<label>[ANSWHF])\d+\.wav"
 LABELS = {
     "A": "anger",
     "N": "neutral",
@@ -41,8 +43,7 @@ CORPORA = (
         purposes=("emotion",),
         home="GitHub mansourehk/ShEMO",
         licence="free for academic use",
-        allows="academic use; nothing formal",
-        commercial=None,
+        terms=Terms("GitHub mansourehk/ShEMO", True, remark="free for academic use; nothing formal"),
         get="git clone https://github.com/mansourehk/ShEMO with Git LFS. Its archives are read as they are, or "
         "unpacked.",
         clips=3000,

@@ -8,17 +8,21 @@ the meaning of a take's name and the polyphonic part from memory. The sample rat
 
 The singer's folder is the speaker; one name in both parts is taken for one singer, which splits nobody. The label is
 the emotional content, pos or neg, as a take's name begins. Both parts are read, and polyphonic takes are skipped.
+The folder says the sex too, fem or male.
 There are words: of the Chinese part the language is zh, of the Western part it is unknown.
 """
 
 import re
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, read_by_name
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.readers import read_by_name
+from nonverbal.licences import Terms
 
 NAME = "singing-database"
 PATTERN = (
-    r"(?:.*/)?(?i:monophonic)/(?P<style>(?i:chinese|western))/(?P<speaker>[^/]+)/(?:(?P<label>pos|neg)_)?[^/]+\.wav"
+    r"(?:.*/)?(?i:monophonic)/(?P<style>(?i:chinese|western))/"
+    r"(?P<speaker>(?:(?P<sex>fem|male)_)?[^/]+)/(?:(?P<label>pos|neg)_)?[^/]+\.wav"
 )
 LOOKS_LIKE = "monophonic/{chinese,western}/<singer>/{pos,neg}_<number>.wav"
 
@@ -30,7 +34,8 @@ def read(folder: Path) -> Reading:
 
 def _describe(match: re.Match[str], path: str) -> Found:
     language = "zh" if match["style"].lower() == "chinese" else None
-    return clip(NAME, path, label=match["label"], speaker=match["speaker"], language=language)
+    said = {"sex": match["sex"], "style": match["style"].lower()}
+    return clip(NAME, path, said, label=match["label"], speaker=match["speaker"], language=language)
 
 
 CORPORA = (
@@ -40,8 +45,9 @@ CORPORA = (
         purposes=("pretraining",),
         home="isophonics.net/SingingVoiceDataset",
         licence="on its page",
-        allows="what its page says; take it that redistribution is not allowed",
-        commercial=None,
+        terms=Terms(
+            "its page, not seen", False, redistribution=False, remark="that copies are refused is an assumption"
+        ),
         get="Download SingingDatabase.zip from its page. It is read as it is, or unpacked.",
         clips=None,
         hours=None,

@@ -17,7 +17,10 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, file_name, read_by_name, read_text, tables_of
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.names import file_name
+from nonverbal.data.corpora.readers import read_by_name, read_text, tables_of
+from nonverbal.licences import Terms
 from nonverbal.text import LINE_END
 
 NAME = "tut-babies"
@@ -58,8 +61,11 @@ CORPORA = (
         home="zenodo.org/records/401395",
         doi="10.5281/zenodo.401395",
         licence="EULA; source events per clip: CC0, CC BY 3.0, CC BY-NC 3.0 or Sampling+ 1.0",
-        allows="academic use, not commercial (from memory, of the mixtures); of source events it depends on the clip",
-        commercial=None,
+        terms=Terms(
+            "memory, of the EULA; both READMEs, of the source events",
+            False,
+            remark="mixtures: academic use, not commercial; of source events it depends on the clip",
+        ),
         get="Download the development and the evaluation set from Zenodo. Zip archives are read as they are.",
         clips=None,
         hours=None,

@@ -10,17 +10,19 @@ core_set holds 480 of the same files under the same names. One that is in the fu
 
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Reading, from_names, prefer, read_by_name
+from nonverbal.data.corpora.base import Corpus, Reading, from_names
+from nonverbal.data.corpora.readers import prefer, read_by_name
+from nonverbal.licences import Terms, spdx, strictest
 
 NAME = "vivae"
 CLASSES = {"pleasure": 202, "surprise": 187, "pain": 185, "fear": 176, "anger": 174, "achievement": 161}
-PATTERN = rf"(?:.*/)?(?P<speaker>S\d\d)_(?P<label>{'|'.join(CLASSES)})_(?:low|moderate|strong|peak)_\d+\.wav"
+PATTERN = rf"(?:.*/)?(?P<speaker>S\d\d)_(?P<label>{'|'.join(CLASSES)})_(?P<intensity>low|moderate|strong|peak)_\d+\.wav"
 LOOKS_LIKE = "full_set/S<speaker>_<emotion>_<intensity>_<number>.wav"
 
 
 def read(folder: Path) -> Reading:
     """Label: the emotion."""
-    clips = read_by_name(folder, PATTERN, from_names(NAME), "not a clip of the full set", LOOKS_LIKE)
+    clips = read_by_name(folder, PATTERN, from_names(NAME, sex="female"), "not a clip of the full set", LOOKS_LIKE)
     return prefer(clips, "(?i)core_set/", "in the full set too")
 
 
@@ -32,8 +34,13 @@ CORPORA = (
         home="zenodo.org/records/4066235",
         doi="10.5281/zenodo.4066235",
         licence="CC-BY-NC-4.0, disputed: CC-BY-NC-SA-4.0",
-        allows="no commercial use",
-        commercial=False,
+        terms=strictest(
+            spdx("CC-BY-NC-4.0", "other people's notes, of a copy of its README", False),
+            spdx("CC-BY-NC-SA-4.0", "other people's notes, of an index", False),
+            # Access is restricted, by the index.
+            Terms("other people's notes, of an index", False, False, agreement=True),
+            disputed=True,
+        ),
         get="Download VIVAE.zip from Zenodo; access may have to be asked for. It is read as it is, or unpacked.",
         clips=1085,
         hours=0.27,

@@ -5,7 +5,8 @@ Home: DOI 10.5281/zenodo.1251982 (1.1.2), GitHub interactiveaudiolab/VocalSketch
 Expected: 10705 clips, 10.53 h in Voc125, 48 kHz; probably the first set alone, with drafts and excluded takes.
 Verified: names, tables and folders, the last in part from others' loaders only; not the count.
 
-Both sets are read, and drafts and excluded takes too, as in Voc125's count; nothing here tells them apart. The label is
+Both sets are read, and drafts and excluded takes too, as in Voc125's count; the tables tell them apart
+(``included``, ``draft``, ``satisfaction``). The label is
 the sound that was imitated, up to the last `` - `` of a name. What was imitated lies in sound_recordings, and is no
 voice: skipped.
 Participants are in the tables. In the table of the second set, whose name is misspelt, ids are rounded (5.54E+15), so
@@ -16,7 +17,10 @@ import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import Corpus, Found, Reading, clip, file_name, read_by_name, read_table, tables_of
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.names import file_name
+from nonverbal.data.corpora.readers import read_by_name, read_table, tables_of
+from nonverbal.licences import Terms
 
 NAME = "vocalsketch"
 PATTERN = (
@@ -32,19 +36,22 @@ LOOKS_LIKE = "vocal_imitations.csv, and vocal_imitations/{included,excluded}/<so
 def read(folder: Path) -> Reading:
     """Label: the sound that was imitated."""
     skip = "not an imitation: a table, or what was imitated"
-    return read_by_name(folder, PATTERN, partial(_describe, _participants(folder)), skip, LOOKS_LIKE)
+    return read_by_name(folder, PATTERN, partial(_describe, _rows(folder)), skip, LOOKS_LIKE)
 
 
-def _participants(folder: Path) -> dict[str, str]:
+def _rows(folder: Path) -> dict[str, dict[str, str]]:
     rows = (row for table in tables_of(folder, TABLES) for row in read_table(folder, table))
-    return {file_name(row.get("filename", "")): row.get("participantid", "") for row in rows}
+    return {file_name(row.get("filename", "")): row for row in rows}
 
 
-def _describe(participants: dict[str, str], match: re.Match[str], path: str) -> Found:
-    participant = participants.get(file_name(path), "")
+def _describe(rows: dict[str, dict[str, str]], match: re.Match[str], path: str) -> Found:
+    row = rows.get(file_name(path), {})
+    # True and False in the first table, TRUE and FALSE in the second.
+    said = {name: row.get(name, "").lower() for name in ("included", "draft", "satisfaction")}
+    participant = row.get("participantid", "")
     if re.fullmatch(ROUNDED, participant):
-        return clip(NAME, path, label=match["label"], recording=participant)
-    return clip(NAME, path, label=match["label"], speaker=participant)
+        return clip(NAME, path, said, label=match["label"], recording=participant)
+    return clip(NAME, path, said, label=match["label"], speaker=participant)
 
 
 CORPORA = (
@@ -55,8 +62,7 @@ CORPORA = (
         home="zenodo.org/records/1251982",
         doi="10.5281/zenodo.1251982",
         licence="unclear: CC-BY-4.0 on Zenodo from memory, none in the README",
-        allows="unclear",
-        commercial=None,
+        terms=Terms("memory, of Zenodo; the README states none", False, disputed=True),
         get="Download the archive from Zenodo. It is read as it is, or unpacked.",
         clips=None,
         hours=None,

@@ -8,29 +8,22 @@ unknown. Verified: folders, names, counts of clips and speakers, and licence, on
 The same clips come at 16 kHz and at 44 kHz. Of one that is there twice, that at 16 kHz is read and the other skipped:
 16 kHz is what is trained on. The official split is in datafiles, by absolute paths of the authors', so files are found
 by name; it divides speakers, as others have checked. A speaker is the first field of a name (sex and number), a session
-the second too (the round).
+the second too (the round). Ages and countries are in tables whose columns are not known here, and are not read.
 """
 
 import re
 from functools import partial
 from pathlib import Path
 
-from nonverbal.data.corpora.base import (
-    Corpus,
-    Found,
-    Reading,
-    clip,
-    file_name,
-    prefer,
-    read_by_name,
-    read_json,
-    tables_of,
-)
+from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
+from nonverbal.data.corpora.names import file_name
+from nonverbal.data.corpora.readers import prefer, read_by_name, read_json, tables_of
 from nonverbal.errors import UserError
+from nonverbal.licences import spdx
 
 NAME = "vocalsound"
 CLASSES = ("laughter", "sigh", "cough", "throatclearing", "sneeze", "sniff")
-PATTERN = rf"(?:.*/)?(?P<session>(?P<speaker>[fm]\d+)_\d+)_(?P<label>{'|'.join(CLASSES)})\.wav"
+PATTERN = rf"(?:.*/)?(?P<session>(?P<speaker>(?P<sex>[fm])\d+)_\d+)_(?P<label>{'|'.join(CLASSES)})\.wav"
 SPLITS = {"tr": "train", "val": "validation", "te": "test"}
 LOOKS_LIKE = "audio_16k/{f,m}<number>_<round>_<class>.wav, and datafiles/{tr,val,te}.json"
 
@@ -61,7 +54,8 @@ def _splits(folder: Path) -> dict[str, str]:
 
 
 def _describe(splits: dict[str, str], match: re.Match[str], path: str) -> Found:
-    return clip(NAME, path, **match.groupdict(), split=splits.get(file_name(path)))
+    known = {key: match[key] for key in ("session", "speaker", "label")}
+    return clip(NAME, path, {"sex": match["sex"]}, **known, split=splits.get(file_name(path)))
 
 
 CORPORA = (
@@ -71,8 +65,7 @@ CORPORA = (
         purposes=("pretraining",),
         home="GitHub YuanGongND/vocalsound",
         licence="CC-BY-SA-4.0",
-        allows="commercial use, redistribution (attribution, share-alike)",
-        commercial=True,
+        terms=spdx("CC-BY-SA-4.0", "GitHub YuanGongND/vocalsound", True),
         get="Download vs_release_16k.zip (1.7 GB) by the links in its README. It is read as it is, or unpacked.",
         clips=21024,
         hours=None,

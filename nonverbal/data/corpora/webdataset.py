@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from nonverbal.data.corpora.base import FIELDS, Found, Reading, Skipped, clip, files, is_audio, leaves
-from nonverbal.data.corpora.listing import HIDDEN
+from nonverbal.data.corpora.base import FIELDS, Found, Reading, Skipped, clip
+from nonverbal.data.corpora.listing import HIDDEN, files, leaves
 from nonverbal.data.corpora.metadata import SPLITS
-from nonverbal.data.corpora.names import hidden
+from nonverbal.data.corpora.names import hidden, is_audio
 from nonverbal.data.corpora.samples import Places, Sample, Uses, places_of, unread
 from nonverbal.data.reading import tars
 from nonverbal.errors import UserError
@@ -158,7 +158,10 @@ def _clips(sample: Sample, tar: str, name: str, places: Mapping[str, Places]) ->
     for part, path in sample.paths.items():
         if is_audio(path):
             known = sample.known(part, places)
-            found = clip(name, f"{tar}/{path}", **{"split": _split_of(tar), "recording": sample.key, **known})
+            attributes = sample.attributes(part)
+            found = clip(
+                name, f"{tar}/{path}", attributes, **{"split": _split_of(tar), "recording": sample.key, **known}
+            )
             yield _unqualified(found, name, known) if sample.is_ours() else found
 
 

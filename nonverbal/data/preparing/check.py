@@ -12,7 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from nonverbal.data.corpora import read
-from nonverbal.data.corpora.base import Corpus, Count, Found, Skipped, is_audio
+from nonverbal.data.corpora.attributes import summary
+from nonverbal.data.corpora.base import Corpus, Count, Found, Skipped
+from nonverbal.data.corpora.names import is_audio
 from nonverbal.data.preparing.scan import load_from
 from nonverbal.data.progress import progress
 from nonverbal.data.reading.audio import AudioProblem
@@ -21,6 +23,9 @@ from nonverbal.text import shown
 
 EXAMPLES = 3
 """Paths that are named of each problem."""
+
+VALUES = 8
+"""Values of an attribute that are named; the others are counted."""
 
 LENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
 """Borders of the histogram, in seconds."""
@@ -47,6 +52,8 @@ class Checked:
     """Clips up to each of ``LENGTHS``, and longer ones."""
     speakers: int
     """Different ones; 0 where none is known."""
+    attributes: dict[str, dict[str, int]]
+    """Name to values to clips, the most frequent value first."""
 
 
 def check(corpus: Corpus, folder: Path, processes: int) -> Checked:
@@ -80,6 +87,7 @@ def check(corpus: Corpus, folder: Path, processes: int) -> Checked:
         sample_rates=dict(Counter(rate for _, rate in good).most_common()),
         lengths=histogram([seconds for seconds, _ in good]),
         speakers=len({file.speaker for file in here} - {None}),
+        attributes=summary(file.attributes for file in here),
     )
 
 
@@ -122,6 +130,8 @@ def print_checked(corpus: Corpus, checked: Checked, console: Console) -> None:
     say(f"hours     {checked.hours:.2f}, {number(corpus.hours)} expected")
     say(f"speakers  {checked.speakers or 'unknown'}")
     say(f"rates     {counted({f'{rate} Hz': count for rate, count in checked.sample_rates.items()}) or 'none'}")
+    for name, values in checked.attributes.items():
+        say(f"{shown(name)}: {_values(values)}")
     table = Table("class", "clips", "expected")
     for name in dict.fromkeys([*checked.classes, *corpus.classes]):
         expected = corpus.classes.get(name)
@@ -140,6 +150,13 @@ def print_checked(corpus: Corpus, checked: Checked, console: Console) -> None:
         say("every clip can be decoded")
     if corpus.verified:
         say(f"verified of this corpus: {corpus.verified}")
+
+
+def _values(values: Mapping[str, int]) -> str:
+    """The most frequent values of an attribute and how many clips have them."""
+    first = {shown(value): values[value] for value in list(values)[:VALUES]}
+    more = f" and {len(values) - VALUES} more values" if len(values) > VALUES else ""
+    return f"{counted(first)}{more}; in {sum(values.values())} clips"
 
 
 def _missing(corpus: Corpus, checked: Checked) -> str:

@@ -49,7 +49,7 @@ class Chunk:
             SCAN_VERSION,
             self.corpus,
             self.max_seconds,
-            [(vars(found), *stat) for found, stat in zip(self.files, stats, strict=True)],
+            [(found.as_row(), *stat) for found, stat in zip(self.files, stats, strict=True)],
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
@@ -123,7 +123,7 @@ def decode_chunk(chunk: Chunk, rows: Path, crashing: Mapping[str, str] = Mapping
 
 
 def _decode(chunk: Chunk, found: Found, crash: str | None) -> tuple[dict[str, Any], list[tuple[bytes, int]]]:
-    row: dict[str, Any] = {"file": vars(found), "problem": None, "detail": "", "seconds": 0.0, "notes": []}
+    row: dict[str, Any] = {"file": found.as_row(), "problem": None, "detail": "", "seconds": 0.0, "notes": []}
     if crash is not None:
         return {**row, "problem": "unreadable", "detail": f"it crashes the decoder ({crash})"}, []
     try:

@@ -1,12 +1,12 @@
 """What becomes of every key of a configuration: used, without effect here, or of one value alone.
 
-One table for transformers' wav2vec 2.0 and HuBERT (4.57 to 5.18) and our Audio Mamba, and one for fairseq's. A key that
-transformers' own classes do not know is used by none of their code and has no effect; ``auto_map``, which names code
-beside a checkpoint, is never followed.
+One table for transformers' wav2vec 2.0 and HuBERT (4.57 to 5.18), and one for fairseq's; a family with a model of its
+own names the keys that it uses itself. A key that a configuration's class does not know is used by none of its code and
+has no effect; ``auto_map``, which names code beside a checkpoint, is never followed.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from transformers import HubertConfig, PretrainedConfig, Wav2Vec2Config
@@ -30,16 +30,13 @@ FUNCTION = {
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "layer_norm_eps"),
     *("do_stable_layer_norm", "conv_dim", "conv_stride", "conv_kernel", "conv_bias", "num_feat_extract_layers"),
     *("num_conv_pos_embeddings", "num_conv_pos_embedding_groups"),
-    *("state_size", "conv_width", "expand", "standardisation", "padding", "frame_order"),
 }
-"""Keys on which what an encoder computes depends, besides those of ``ONLY``."""
+"""Keys on which what a wav2vec 2.0 or a HuBERT computes depends, besides those of ``ONLY``."""
 
 USED = FUNCTION | {
     # the head of pretraining, and how weights are drawn
     *("num_codevectors_per_group", "num_codevector_groups", "codevector_dim", "proj_codevector_dim"),
     *("initializer_range", "model_type"),
-    # Audio Mamba's pretraining
-    *("mask_ratio", "loss", "masked_positions"),
 }
 """Keys whose value our forward pass takes."""
 
@@ -148,23 +145,29 @@ FAIRSEQ_WITHOUT_EFFECT = {
 """fairseq's keys that change neither what an encoder computes nor how it is pretrained here."""
 
 
-def check_config(source: str, given: Mapping[str, Any], kind: type[PretrainedConfig], wanted: str) -> None:
-    """Refuse a configuration under which transformers would compute what our forward pass does not.
+def check_config(
+    source: str,
+    given: Mapping[str, Any],
+    kind: type[PretrainedConfig],
+    used: Set[str],
+    only: Mapping[str, tuple[Any, ...]] = ONLY,
+) -> None:
+    """Refuse a configuration under which a model would compute what is not computed here.
 
     Args:
         source: whose it is, for the message.
         given: the keys of ``config.json``.
-        kind: transformers' class for it.
-        wanted: family as which it is read, ``wav2vec2``, ``hubert`` or ``audio_mamba``.
+        kind: its class.
+        used: keys whose value is taken, whatever it is, if it is of the kind of the default.
+        only: keys of which the values here are read.
 
     Raises:
         UserError: names the key, its value, and what is read.
     """
-    only = ONLY | (ONLY_IN_WAV2VEC2 if wanted == "wav2vec2" else {})
     _check_only(source, given, only)
     defaults = kind().to_dict()
-    check_kinds(source, given, {key: value for key, value in defaults.items() if key in USED})
-    for key in sorted(given.keys() & defaults.keys() - USED - WITHOUT_EFFECT - only.keys()):
+    check_kinds(source, given, {key: value for key, value in defaults.items() if key in used})
+    for key in sorted((given.keys() & defaults.keys()) - used - WITHOUT_EFFECT - only.keys()):
         # A transformers newer than this table.
         _check_only(source, given, {key: (defaults[key],)})
 

@@ -8,6 +8,8 @@ from typing import Any
 from transformers import Wav2Vec2FeatureExtractor
 
 from nonverbal.errors import UserError
+from nonverbal.models.checkpoints.hugging_face import unloadable
+from nonverbal.models.checkpoints.quiet import LOADING_ERRORS
 
 SAMPLE_RATE = 16_000
 """Hz, of all waveforms here."""
@@ -27,10 +29,10 @@ def normalises(source: str, folder: Path | None) -> bool | None:
         folder: in Hugging Face format.
 
     Raises:
-        UserError: the settings cannot be read, are of another extractor or sample rate, or contradict each other.
-        OSError: the Hub has none of this name.
+        UserError: the settings cannot be read, are of another extractor or sample rate, or contradict each other; the
+            Hub has none of this name.
     """
-    given = _in_a_folder(folder) if folder else {source: Wav2Vec2FeatureExtractor.get_feature_extractor_dict(source)[0]}
+    given = _in_a_folder(folder) if folder else {source: _on_the_hub(source)}
     read = {_checked(where, settings) for where, settings in given.items()}
     if len(read) > 1:
         # Which of the two counts hangs on the version of transformers.
@@ -51,6 +53,13 @@ def _in_a_folder(folder: Path) -> dict[str, Any]:
             if path.name == ALONE or within is not None:
                 found[str(path)] = content if within is None else within
     return found
+
+
+def _on_the_hub(name: str) -> Any:
+    try:
+        return Wav2Vec2FeatureExtractor.get_feature_extractor_dict(name)[0]
+    except LOADING_ERRORS as error:
+        raise unloadable(name, None, error) from error
 
 
 def _checked(where: str, settings: Any) -> bool:

@@ -6,70 +6,41 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (
-    HubertConfig,
-    HubertModel,
-    PretrainedConfig,
-    Wav2Vec2Config,
-    Wav2Vec2ForPreTraining,
-)
+from transformers import HubertConfig, HubertModel, PretrainedConfig, Wav2Vec2Config, Wav2Vec2ForPreTraining
 
 from nonverbal.errors import UserError
+from nonverbal.models.checkpoints.base import Checkpoint
 from nonverbal.models.checkpoints.config_from_weights import another, config_of_weights
-from nonverbal.models.checkpoints.config_keys import check_config, shared_config, without_calling
+from nonverbal.models.checkpoints.config_keys import ONLY, ONLY_IN_WAV2VEC2, USED, shared_config
 from nonverbal.models.checkpoints.fairseq_settings import settings_of
 from nonverbal.models.checkpoints.feature_extractors import normalises
+from nonverbal.models.checkpoints.hugging_face import (
+    check_whole,
+    config_from,
+    load,
+    misshapen,
+    place_of,
+    read_config,
+    unloadable,
+)
 from nonverbal.models.checkpoints.quiet import LOADING_ERRORS, quiet
-from nonverbal.models.checkpoints.weight_files import ENDINGS, Held, file_in, hold
-from nonverbal.models.checkpoints.weight_names import NO_COUNTERPART, Format, Layout, encoders, layout_of, renamed
+from nonverbal.models.checkpoints.weight_files import Held, file_in, hold
+from nonverbal.models.checkpoints.weight_names import NO_COUNTERPART, Format, encoders, layout_of, renamed
 
 MASK = "wav2vec2.masked_spec_embed"
 HEAD = ("quantizer.", "project_")
 """Where pretraining's own weights begin: quantiser and projections."""
 
-Family = Literal["wav2vec2", "hubert"]
+Kind = Literal["wav2vec2", "hubert"]
 """As which an encoder is read: the two compute the same, under other configurations."""
+
+EXPECTED = "an encoder of wav2vec 2.0 or HuBERT"
 
 _INSIDE = ("encoder.", "encoder_frontend.", "feature_extractor.", "post_extract_proj.", "wav2vec2.", "hubert.")
 _PARTS = ("feature_extractor.", "feature_projection.", "encoder.", "adapter.", "masked_spec_embed")
 _CONFIGS: dict[str, type[PretrainedConfig]] = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig}
 _MODELS = {"wav2vec2": Wav2Vec2ForPreTraining, "hubert": HubertModel}
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """An encoder as it was found."""
-
-    source: str
-    """As the user gave it."""
-    format: Format
-    """Whose names and file it has."""
-    config: Wav2Vec2Config | HubertConfig
-    """Its shape, and its dropouts and so on where they are known; of the family as which it was read."""
-    weights: dict[str, Tensor]
-    """In float32, under ``Wav2Vec2ForPreTraining``'s names: the whole encoder; quantiser and projections or neither."""
-    original: dict[str, Tensor]
-    """The same under the file's own names, without what stands before all of them."""
-    left_over: tuple[str, ...]
-    """Weights that have no place in pretraining, such as the head of a recogniser."""
-    normalise: bool
-    """Whether its waveforms have zero mean and unit variance."""
-    notes: tuple[str, ...] = ()
-    """What the file does not say, and was inferred; what was not taken of it."""
-    path: Path | None = None
-    """The folder or file, where it is one; otherwise it came from the Hub."""
-
-    @property
-    def has_head(self) -> bool:
-        """Whether quantiser and projections are there."""
-        return any(name.startswith(HEAD) for name in self.weights)
-
-    @property
-    def layout(self) -> Layout:
-        """What its names depend on."""
-        return Layout(self.config.feat_extract_norm == "group", self.config.do_stable_layer_norm)
 
 
 @dataclass(frozen=True)
@@ -80,14 +51,13 @@ class _Found:
     config: PretrainedConfig
     weights: dict[str, Tensor]
     """Under ``Wav2Vec2ForPreTraining``'s names."""
-    original: dict[str, Tensor]
     left: tuple[str, ...]
     """Names that have no counterpart."""
     normalise: bool
     notes: tuple[str, ...]
 
 
-def read_checkpoint(source: str, heads: int | None = None, family: Family = "wav2vec2") -> Checkpoint:
+def read_checkpoint(source: str, heads: int | None = None, kind: Kind = "wav2vec2") -> Checkpoint:
     """Read a wav2vec 2.0 or a HuBERT: a folder or Hub id in Hugging Face format, a run of ours, or a file of weights.
 
     Files are fairseq's and fairseq2's ``.pt``, transformers' ``.bin`` (whole, or the index of its parts) and
@@ -96,7 +66,7 @@ def read_checkpoint(source: str, heads: int | None = None, family: Family = "wav
     Args:
         source: where it is.
         heads: number of attention heads where the file does not say it (else width / 64).
-        family: whose configuration is wanted.
+        kind: whose configuration is wanted.
 
     Raises:
         UserError: it cannot be read, holds what could run something, or computes what is not computed here.
@@ -104,69 +74,26 @@ def read_checkpoint(source: str, heads: int | None = None, family: Family = "wav
     path = place_of(source)
     with quiet():
         if path is None:
-            found = _on_the_hub(source, family)
+            found = _on_the_hub(source, kind)
         elif path.is_dir():
-            found = _in_a_folder(path, source, family)
+            found = _in_a_folder(path, source, kind)
         else:
-            found = _in_a_file(path, source, heads, family)
-    return _checked(source, family, found, path)
+            found = _in_a_file(path, source, heads, kind)
+    return _checked(source, kind, found, path)
 
 
-def refuse_not_finite(source: str, weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights of which values are NaN or infinite."""
-    bad = sorted(name for name, value in weights.items() if not torch.isfinite(value).all())
-    if bad:
-        raise UserError(
-            f"{source} has NaN or infinite values in {len(bad)} of {len(weights)} weights: {', '.join(bad)}; take a "
-            "checkpoint from before they came about"
-        )
-
-
-def place_of(source: str) -> Path | None:
-    """Return the file or folder that a source names, the encoder's where it is a run; None for a name of the Hub.
-
-    Raises:
-        UserError: nothing is there, a run without an encoder, or one of a run's own checkpoints.
-    """
-    path = Path(source)
-    # A name of the Hub is NAME or OWNER/NAME.
-    names_a_path = source.startswith((".", "/")) or source.count("/") > 1 or source.endswith(ENDINGS)
-    if names_a_path and not path.exists():
-        raise UserError(f"there is no file or folder {source}; nonverbal pretrain writes an encoder to RUN/encoder")
-    if ((path.parent if path.is_file() else path) / "state.json").is_file():
-        raise UserError(
-            f"{source} is a checkpoint that continues its own run; give the run's folder, whose encoder/ is its best"
-        )
-    if (path / "recipe.yaml").is_file():
-        if not (path / "encoder").is_dir():
-            raise UserError(f"the run {source} has no encoder/ yet: it is written with the first checkpoint")
-        path = path / "encoder"
-    if (path / "adapter_config.json").is_file():
-        # Whether transformers heeds it hangs on whether PEFT is installed.
-        raise UserError(f"{path} holds an adapter of PEFT: merge it into its model (merge_and_unload), and save that")
-    if path.is_dir() and not (path / "config.json").is_file():
-        # transformers would guess the architecture from the letters of the folder's name.
-        raise UserError(f"{path} is neither a run nor a folder in Hugging Face format: it has no config.json")
-    return path if path.exists() else None
-
-
-def _on_the_hub(source: str, family: Family) -> _Found:
-    config = _read_config(source, None, family)
-    try:
-        model, info = _MODELS[config.model_type].from_pretrained(
-            source, config=with_mask(config), use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-    except LOADING_ERRORS as error:
-        raise unloadable(source, None, error) from error
-    present = {name: value for name, value in model.state_dict().items() if name not in info["missing_keys"]}
+def _on_the_hub(source: str, kind: Kind) -> _Found:
+    config = _read_config(source, None, kind)
+    loaded = load(source, None, _MODELS[config.model_type], with_mask(config))
     prefix = "" if config.model_type == "wav2vec2" else "wav2vec2."
-    weights = {prefix + name: value for name, value in present.items()}
-    left = (*info["unexpected_keys"], *(str(key) for key in info["mismatched_keys"]))
-    return _Found("transformers", config, weights, present, left, *_extractor(None, source, config))
+    state = loaded.model.state_dict()
+    weights = {prefix + name: value for name, value in state.items() if name not in loaded.missing}
+    left = (*loaded.unexpected, *loaded.mismatched)
+    return _Found("transformers", config, weights, left, *_extractor(None, source, config))
 
 
-def _in_a_folder(path: Path, source: str, family: Family) -> _Found:
-    config = _read_config(source, path, family)
+def _in_a_folder(path: Path, source: str, kind: Kind) -> _Found:
+    config = _read_config(source, path, kind)
     try:
         held = hold(file_in(path), encoders)
     except FileNotFoundError as error:
@@ -174,12 +101,12 @@ def _in_a_folder(path: Path, source: str, family: Family) -> _Found:
     return _beside_a_config(source, path, held, config)
 
 
-def _in_a_file(path: Path, source: str, heads: int | None, family: Family) -> _Found:
+def _in_a_file(path: Path, source: str, heads: int | None, kind: Kind) -> _Found:
     held = hold(path, encoders)
     if held.encoder is None:
         raise another(source, f"weights such as {', '.join(sorted(held.weights)[:3]) or 'none at all'}")
     if held.encoder[0] == "transformers" and path.with_name("config.json").is_file():
-        return _beside_a_config(source, path.parent, held, _read_config(source, path.parent, family))
+        return _beside_a_config(source, path.parent, held, _read_config(source, path.parent, kind))
     return _alone(source, held, heads)
 
 
@@ -189,7 +116,7 @@ def _beside_a_config(source: str, folder: Path, held: Held, config: PretrainedCo
         raise another(source, f"weights such as {', '.join(sorted(held.weights)[:3]) or 'none at all'}")
     own, left = _without_prefix(held.weights, *held.encoder)
     normalise, notes = _extractor(folder, str(folder), config)
-    return _Found("transformers", config, own, own, tuple(left), normalise, (*held.notes, *notes))
+    return _Found("transformers", config, own, tuple(left), normalise, (*held.notes, *notes))
 
 
 def _alone(source: str, held: Held, heads: int | None) -> _Found:
@@ -206,23 +133,17 @@ def _alone(source: str, held: Held, heads: int | None) -> _Found:
     if normalise is None:
         normalise = not layout.group_norm
         notes += (_custom(normalise, "the file does not say"),)
-    return _Found(format_, config, weights, own, tuple(left), normalise, (*held.notes, *settings.notes, *notes))
+    return _Found(format_, config, weights, tuple(left), normalise, (*held.notes, *settings.notes, *notes))
 
 
-def _read_config(source: str, folder: Path | None, family: Family) -> PretrainedConfig:
+def _read_config(source: str, folder: Path | None, kind: Kind) -> PretrainedConfig:
     """Read config.json and refuse what is not computed here; code beside it is never looked at."""
-    try:
-        given, _ = PretrainedConfig.get_config_dict(str(folder or source))
-        kind = _CONFIGS.get(str(given.get("model_type")))
-        if kind is None:
-            raise another(source, f"a {given.get('model_type')!r} model")
-        check_config(source, given, kind, family)
-        config: PretrainedConfig = kind.from_dict(without_calling(given))
-    except UserError:
-        raise
-    except LOADING_ERRORS as error:
-        raise unloadable(source, folder, error) from error
-    return config
+    given = read_config(source, folder)
+    its = _CONFIGS.get(str(given.get("model_type")))
+    if its is None:
+        raise another(source, f"a {given.get('model_type')!r} model")
+    only = ONLY | (ONLY_IN_WAV2VEC2 if kind == "wav2vec2" else {})
+    return config_from(source, folder, given, its, USED, only)
 
 
 def with_mask(config: PretrainedConfig) -> PretrainedConfig:
@@ -233,12 +154,7 @@ def with_mask(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def _extractor(folder: Path | None, place: str, config: PretrainedConfig) -> tuple[bool, tuple[str, ...]]:
-    try:
-        normalise = normalises(place, folder)
-    except UserError:
-        raise
-    except LOADING_ERRORS as error:
-        raise unloadable(place, folder, error) from error
+    normalise = normalises(place, folder)
     if normalise is None:
         normalise = config.feat_extract_norm != "group"
         return normalise, (_custom(normalise, "there is no preprocessor_config.json"),)
@@ -274,32 +190,23 @@ def _without_prefix(tensors: Mapping[str, Tensor], format_: Format, prefix: str)
     return own, [name for name in tensors if not name.startswith(outer)]
 
 
-def _checked(source: str, family: Family, found: _Found, path: Path | None) -> Checkpoint:
-    """Refuse what is no whole encoder of this family, and leave over what is no whole quantiser."""
-    config = shared_config(found.config, family)
+def _checked(source: str, kind: Kind, found: _Found, path: Path | None) -> Checkpoint:
+    """Refuse what is no whole encoder of this kind, and leave over what is no whole quantiser."""
+    config = shared_config(found.config, kind)
     config = with_mask(config) if MASK in found.weights else config
     expected = _expected(source, config)
     weights = found.weights
     head = [name for name in expected if name.startswith(HEAD)]
-    if not all(name in weights for name in head):
+    has_head = bool(head) and all(name in weights for name in head)
+    if not has_head:
         # A recogniser's or HuBERT's final_proj, say: alone it means nothing here.
         expected = {name: shape for name, shape in expected.items() if name not in head}
     left = sorted({*found.left, *(name for name in weights if name not in expected)})
     strange = [name for name in left if name.startswith(_INSIDE) and not name.startswith("wav2vec2.adapter.")]
     lacking = sorted(name for name in expected.keys() - weights.keys() if name != MASK)
-    if strange or lacking:
-        said = [f"{len(strange)} unknown weights ({', '.join(strange[:2])})"] if strange else []
-        said += [f"{len(lacking)} missing ones ({', '.join(lacking[:2])})"] if lacking else []
-        raise another(source, " and ".join(said))
     kept = {name: value for name, value in weights.items() if name in expected}
-    for name, value in kept.items():
-        if value.shape != expected[name]:
-            raise another(source, f"{name} in shape {tuple(value.shape)}, not {tuple(expected[name])}")
-        if not value.is_floating_point():
-            raise another(source, f"{name} in {value.dtype}, which is no number as it stands")
-    return Checkpoint(
-        source, found.format, config, kept, found.original, tuple(left), found.normalise, found.notes, path
-    )
+    check_whole(source, lacking, strange, misshapen(kept, expected), EXPECTED)
+    return Checkpoint(source, found.format, config, kept, found.normalise, has_head, tuple(left), found.notes, path)
 
 
 def _expected(source: str, config: PretrainedConfig) -> dict[str, torch.Size]:
@@ -311,16 +218,3 @@ def _expected(source: str, config: PretrainedConfig) -> dict[str, torch.Size]:
     except LOADING_ERRORS as error:
         raise UserError(f"{source}: transformers makes no model of its configuration: {error}") from error
     return {prefix + name: value.shape for name, value in state.items()}
-
-
-def unloadable(source: str, path: Path | None, error: Exception) -> UserError:
-    """Return what to say of a folder, or a name of the Hub, that transformers cannot load."""
-    reason = " ".join(str(error).split())[:300]
-    hint = ""
-    if path is None:
-        hint = f"; there is no folder {source} here, so it was taken for a name of the Hugging Face Hub"
-    elif isinstance(error, SafetensorError):
-        hint = f"; {path / 'model.safetensors'} is cut short or damaged: copy, download or export it again"
-    elif (pickled := sorted(path.glob("pytorch_model.bin*"))) and not list(path.glob("*.safetensors")):
-        hint = f"; its weights are pickled: nonverbal convert {pickled[0]} --to transformers reads them"
-    return UserError(f"cannot load the checkpoint {source!r}: {reason}{hint}")

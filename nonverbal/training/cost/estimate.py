@@ -4,10 +4,8 @@ import math
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
-from torch import nn
 
 from nonverbal.data.batching.epochs import (
     BatchSettings,
@@ -24,8 +22,8 @@ from nonverbal.objectives.base import Objective
 from nonverbal.training.communication import Communication, communication
 from nonverbal.training.cost.timing import Measured
 from nonverbal.training.optimizer import build_optimizer
+from nonverbal.training.settings import TrainerSettings
 from nonverbal.training.strategy import check_zero
-from nonverbal.training.trainer import TrainerSettings
 
 MANY_PASSES = 3000
 """Passes over the data above which a warning is due; wav2vec 2.0 base makes 650 over LibriSpeech."""
@@ -201,9 +199,8 @@ def heard_seconds(batches: Iterable[MicroBatch], table: ClipTable) -> np.ndarray
 
 def refusals(objective: Objective, settings: TrainerSettings, micro_batches: int, gpus: int) -> list[str]:
     """Return what `nonverbal pretrain` would say on ``gpus`` devices before it refused to begin."""
-    module = cast(nn.Module, objective)
     checks: list[Callable[[], object]] = [
-        lambda: build_optimizer(module, settings.steps, settings.optimizer),
+        lambda: build_optimizer(objective, settings.steps, settings.optimizer),
         lambda: check_zero(settings.zero, gpus, micro_batches),
     ]
     said = []

@@ -1,28 +1,25 @@
 """Trains for a minute to see what a run costs: seconds an update, waiting, memory, size of a checkpoint."""
 
 import os
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 
-from nonverbal.batch import Batch
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Objective
 from nonverbal.training.precision import Chosen
-from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.signals import Interrupted
+from nonverbal.training.settings import TrainerSettings
+from nonverbal.training.signals import AtOnce
 from nonverbal.training.strategy import trained
-from nonverbal.training.trainer import BatchSource, Trainer, TrainerSettings, TrainingData
+from nonverbal.training.trainer import Step, Trainer, TrainingData
 
 WARMING = 3
 """First updates that do not count, where at least as many follow: caches and allocators fill in them."""
@@ -64,7 +61,7 @@ def measure(
     seconds: float,
     scan_on: Callable[[torch.device], str | None] = lambda _: None,
 ) -> Measured:
-    """Train for ``seconds``, and at least ``LEAST`` updates, in a run folder that is deleted.
+    """Train for ``seconds`` after the first update, and at least ``LEAST`` updates, in a folder that is deleted.
 
     Args:
         objective: what is trained.
@@ -80,18 +77,16 @@ def measure(
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("one process is measured, but a launcher has started several; start nonverbal plan without it")
-    signals = _SignalsEnd()
-    # The trainer begins to listen for signals just before it asks for data; it would finish its step and save.
-    clocked = Clocked(data, seconds, began=signals.listen)
-    with signals, tempfile.TemporaryDirectory(prefix="nonverbal-plan-") as folder:
-        trainer = Trainer(objective, clocked, _endless(settings), RunFolder(Path(folder)), seed)
-        trainer.report = Reporter(ENDLESS, shown=False)
+    with AtOnce(), tempfile.TemporaryDirectory(prefix="nonverbal-plan-") as folder:
+        trainer = Trainer(objective, data, _endless(settings), RunFolder(Path(folder)), seed, quiet=True)
         scan = scan_on(trainer.processes.device)
-        try:
-            trainer.train()
-        except TimeOver:
-            return _measured(trainer, clocked, Path(folder), scan)
-    raise AssertionError("only the clock ends this run")
+        clock = Clock(on_gpu=trainer.processes.device.type == "cuda")
+        with closing(trainer.steps()) as steps:
+            for step in steps:
+                clock.add(step)
+                if clock.enough(seconds):
+                    break
+        return _measured(trainer, clock, Path(folder), scan)
 
 
 def _endless(settings: TrainerSettings) -> TrainerSettings:
@@ -102,102 +97,53 @@ def _endless(settings: TrainerSettings) -> TrainerSettings:
         validate_every=ENDLESS,
         checkpoint_every=ENDLESS,
         log_every=ENDLESS,
+        patience=None,
         processes=None,
     )
 
 
-class TimeOver(Exception):
-    """Ends a run between two updates."""
+class Clock:
+    """Times the updates of a run, each from the end of the one before."""
 
-
-class Clocked:
-    """Training data that notes when updates begin and how long they wait, and ends the run when its time is over."""
-
-    def __init__(self, data: TrainingData, seconds: float, began: Callable[[], object] = lambda: None) -> None:
-        self.data, self.limit, self.began = data, seconds, began
-        self.batches_per_step = data.batches_per_step
-        self.begun: list[float] = []
+    def __init__(self, on_gpu: bool) -> None:
+        self.on_gpu = on_gpu
+        self.ended: list[float] = []
+        """When each update was done; on a GPU, queued."""
         self.marks: list[torch.cuda.Event] = []
-        """On a GPU: where each update begins among what is queued, which the host is ahead of."""
+        """On a GPU: where each update ends among what is queued, which the host is ahead of."""
         self.waited: list[float] = []
         self.largest = 0
 
-    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> "Clocked":
-        """Begin the stream of micro-batches."""
-        self.source: BatchSource = self.data.training(steps, epoch, batch, rank, world)
-        return self
-
-    def after(self, step: int) -> tuple[int, int]:
-        """As the data that it holds."""
-        return self.source.after(step)
-
-    def validation(self, rank: int, world: int) -> Iterable[Batch]:
-        """Return nothing: only updates are measured."""
-        return ()
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield micro-batches; the first of an update is asked for when the update before it is done (GPU: queued)."""
-        self.began()
-        batches = iter(self.source)
-        while True:
-            self._begin()
-            for _ in range(self.batches_per_step):
-                started = time.perf_counter()
-                batch = next(batches)
-                self.waited[-1] += time.perf_counter() - started
-                self.largest = max(self.largest, batch.waveforms.numel())
-                yield batch
-
-    def _begin(self) -> None:
-        self.begun.append(time.perf_counter())
-        if torch.cuda.is_available():
+    def add(self, step: Step) -> None:
+        """Take note of an update that has just ended."""
+        self.ended.append(time.perf_counter())
+        if self.on_gpu:
             # Waiting for the GPU would keep it from computing while data are fetched, as it does in a run.
             self.marks.append(torch.cuda.Event(enable_timing=True))  # type: ignore[no-untyped-call]
             self.marks[-1].record()  # type: ignore[no-untyped-call]
-        if len(self.begun) > LEAST and self.begun[-1] - self.begun[0] >= self.limit:
-            raise TimeOver
-        self.waited.append(0.0)
+        self.waited.append(step.waited)
+        self.largest = max(self.largest, step.largest)
+
+    def enough(self, seconds: float) -> bool:
+        """Whether ``LEAST`` updates are taken, and ``seconds`` have gone by since the first, which only warms up."""
+        return len(self.ended) >= LEAST and self.ended[-1] - self.ended[0] >= seconds
 
     def counted(self) -> tuple[list[float], float]:
         """Return the seconds of each update but the first ones, and the share of them that was waiting."""
-        seconds = [end - start for start, end in pairwise(self.begun)]
+        seconds = [end - start for start, end in pairwise(self.ended)]
         if self.marks:
             self.marks[-1].synchronize()
             # CUDA tells milliseconds.
             seconds = [start.elapsed_time(end) / 1e3 for start, end in pairwise(self.marks)]  # type: ignore[no-untyped-call]
-        first = WARMING if len(seconds) >= 2 * WARMING else 1
-        return seconds[first:], sum(self.waited[first:]) / sum(seconds[first:])
+        first = WARMING if len(self.ended) >= 2 * WARMING else 1
+        # Of the very first update, the beginning is not known.
+        seconds = seconds[first - 1 :]
+        return seconds, sum(self.waited[first:]) / sum(seconds)
 
 
-class _SignalsEnd:
-    """Signals end the block at once: nothing is there to be saved."""
-
-    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-    def __init__(self) -> None:
-        self.ended = False
-
-    def __enter__(self) -> None:
-        self.before = self.listen()
-
-    def __exit__(self, *_: Any) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def listen(self) -> dict[signal.Signals, Any]:
-        """Take over the signals. Returns what handled them before."""
-        return {number: signal.signal(number, self._end) for number in self.NUMBERS}
-
-    def _end(self, number: int, _: FrameType | None) -> None:
-        # A second signal must not end the clearing up.
-        if not self.ended:
-            self.ended = True
-            raise Interrupted(number, f"{signal.Signals(number).name}: stopped; nothing was written")
-
-
-def _measured(trainer: Trainer, clocked: Clocked, folder: Path, scan: str | None) -> Measured:
+def _measured(trainer: Trainer, clock: Clock, folder: Path, scan: str | None) -> Measured:
     device = trainer.processes.device
-    seconds, waiting = clocked.counted()
+    seconds, waiting = clock.counted()
     # Before the weights are copied.
     memory = peak_memory(device)
     weights = trainer.strategy.weights()
@@ -208,9 +154,9 @@ def _measured(trainer: Trainer, clocked: Clocked, folder: Path, scan: str | None
         precision=trainer.precision,
         seconds=seconds,
         waiting=waiting,
-        largest_batch=clocked.largest / SAMPLE_RATE,
+        largest_batch=clock.largest / SAMPLE_RATE,
         memory=memory,
-        parameters=sum(parameter.numel() for parameter in trained(trainer.module).values()),
+        parameters=sum(parameter.numel() for parameter in trained(trainer.objective).values()),
         checkpoint_bytes=sum(tensor.nbytes for tensor in [*weights.values(), *trainer.strategy.moments().values()]),
         encoder_bytes=sum(path.stat().st_size for path in (folder / "encoder").iterdir()),
         scan=scan,

@@ -16,9 +16,8 @@ from types import FrameType
 import torch
 
 from nonverbal.errors import UserError
-from nonverbal.system import end_with_parent
+from nonverbal.system import ENDING, end_with_parent
 from nonverbal.training.processes import TRAINING, Wording, lost
-from nonverbal.training.signals import ENDING
 
 LAUNCHED = ("WORLD_SIZE", "RANK", "ACCELERATE_MIXED_PRECISION")
 """Variables that tell that a launcher has started this process. accelerate sets the last even where it starts one."""

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from evaluate.audit import AuditConfig, main
 from nonverbal import cli, config
 from nonverbal.data.audit.leaks import audit
 from nonverbal.data.index import open_shards
 from nonverbal.data.manifest import read_manifest
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.errors import UserError
 
 KINDS = ["samples", "recording", "speaker", "sound"]
@@ -76,7 +78,7 @@ def within(tmp_path_factory):
 
 
 @pytest.fixture
-def run(load_program, capsys, monkeypatch):
+def run(capsys, monkeypatch):
     """Return ``run(arguments)``: exit code, standard output and standard error of ``nonverbal audit``."""
 
     def call(*arguments):
@@ -84,7 +86,7 @@ def run(load_program, capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["audit", *arguments])
         code = 0
         try:
-            cli.run(load_program("evaluate/audit.py").main)
+            cli.run(main)
         except SystemExit as end:
             code = end.code
         printed = capsys.readouterr()
@@ -226,7 +228,7 @@ def test_strict_ends_with_two_where_there_is_a_leak(both, within, run, tmp_path)
         ([], "missing: --a"),
         (["{a}", "{a}"], "hold the same clips; within one: nonverbal audit"),
         (["{a}", "{b}", "{b}"], "unexpected argument"),
-        (["{a}", "--kind", "sound"], "unknown key 'kind' in the command line; did you mean 'kinds'?"),
+        (["{a}", "--kind", "sound"], "unknown key 'kind' on the command line; did you mean 'kinds'?"),
         (["{a}", "--kinds", "smell"], "--kinds must be among samples, recording, speaker, sound, but has 'smell'"),
         (["{a}", "--exclude", "x.jsonl"], "--exclude needs two folders"),
         (["{a}", "--json", "{tmp}/none/x.json"], "--json: there is no folder"),
@@ -268,11 +270,11 @@ def test_a_damaged_shard_is_one_line_from_several_processes_too(both, tmp_path):
         audit(open_shards(folder), None, ["sound"], processes=2)
 
 
-def test_help_names_every_setting(load_program):
+def test_help_names_every_setting():
     help_ = subprocess.run(
         [sys.executable, "-m", "nonverbal", "audit", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    settings = config.to_dict(load_program("evaluate/audit.py").AuditConfig(a=Path("x")))
+    settings = config.to_dict(AuditConfig(a=Path("x")))
     assert all(f"--{name}" in help_ for name in settings)
 
 

@@ -4,16 +4,22 @@ import numpy as np
 import pytest
 import torch
 
-from nonverbal.batch import Targets
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset, tables
+from nonverbal.batch import Targets, TargetSampler
+from nonverbal.data.batching.batches import ShardData, ShardDataset, tables
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
 from nonverbal.data.batching.micro_batches import MicroBatch
+from nonverbal.data.batching.requests import Request
 from nonverbal.errors import UserError
 
 
-def count_frames(lengths, random):
-    """A target sampler that draws one number a row, so that its seed shows."""
-    return Targets(count=len(lengths), tensors={"drawn": torch.from_numpy(random.random(len(lengths)))})
+class CountFrames(TargetSampler):
+    """Draws one number a row, so that its seed shows."""
+
+    def __call__(self, rows, random):
+        return Targets(len(rows.lengths), {"drawn": torch.from_numpy(random.random(len(rows.lengths)))})
+
+
+count_frames = CountFrames()
 
 
 def samples_of(batch):
@@ -102,15 +108,11 @@ def test_validation_crops_are_central_and_the_same_every_time(shards):
 def test_worker_processes_give_the_batches_of_none(shards):
     def batches(workers):
         data = ShardData([shards], BatchSettings(batch_seconds=10, batches_per_step=3), count_frames, 0, workers)
-        source = data.training(range(4), 0, 0, 0, 1)
-        return [(b.step, b.position, b.waveforms, b.ids) for b in source], [source.after(step) for step in range(4)]
+        return list(data.training(range(4), 0, 0, 0, 1))
 
-    alone, positions = batches(0)
-    read_ahead, same_positions = batches(2)
-    assert positions == same_positions
-    for (step, position, waveforms, ids), other in zip(alone, read_ahead, strict=True):
-        assert (step, position, ids) == (other[0], other[1], other[3])
-        assert torch.equal(waveforms, other[2])
+    for one, other in zip(batches(0), batches(2), strict=True):
+        assert (one.step, one.position, one.after, one.ids) == (other.step, other.position, other.after, other.ids)
+        assert torch.equal(one.waveforms, other.waveforms)
 
 
 def test_several_folders_in_one_run(make_shards):

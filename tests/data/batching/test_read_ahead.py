@@ -13,22 +13,30 @@ import pytest
 import torch
 from torch.utils.data import get_worker_info
 
-from nonverbal.batch import Targets
+from nonverbal.batch import Targets, TargetSampler
 from nonverbal.data.batching import read_ahead as module
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.data.batching.batches import ShardData, ShardDataset
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
+from nonverbal.data.batching.labels import LabelSampler
 from nonverbal.data.batching.micro_batches import MicroBatch
 from nonverbal.data.batching.read_ahead import check_shared_memory, micro_batches_ahead, workers_watched
+from nonverbal.data.batching.requests import Request, TrainingRequests
+from nonverbal.data.batching.unit_targets import UnitSampler
 from nonverbal.data.batching.units import Units, frame_count
-from nonverbal.data.log_mel import LogMel
+from nonverbal.data.log_mel import ExcerptSampler, LogMel
 from nonverbal.errors import UserError
 from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
 
 
-def count_frames(lengths, random):
-    """A target sampler that draws one number a row."""
-    return Targets(count=len(lengths), tensors={"drawn": torch.from_numpy(random.random(len(lengths)))})
+class CountFrames(TargetSampler):
+    """Draws one number a row."""
+
+    def __call__(self, rows, random):
+        return Targets(len(rows.lengths), {"drawn": torch.from_numpy(random.random(len(rows.lengths)))})
+
+
+count_frames = CountFrames()
 
 
 @pytest.fixture
@@ -41,14 +49,26 @@ def test_two_steps_worth_is_read_ahead_and_at_least_two_a_worker():
     assert [micro_batches_ahead(*case) for case, _ in cases] == [ahead for _, ahead in cases]
 
 
-def test_as_many_as_that_are_asked_of_workers_before_one_is_taken(shards):
+@pytest.mark.parametrize(
+    ("workers", "rank", "world", "asked"),
+    # Two steps, and of the third the one that took the place of the first; with two workers the same of a step's two.
+    [(1, 0, 1, 8 + 8 + 1), (2, 1, 4, 2 + 2 + 1)],
+)
+def test_as_many_as_that_are_asked_of_workers_before_one_is_taken(shards, monkeypatch, workers, rank, world, asked):
+    yielded = []
+
+    def noted(requests):
+        for request in requests_before(requests):
+            yielded.append(request)
+            yield request
+
+    requests_before = TrainingRequests.__iter__
+    monkeypatch.setattr(TrainingRequests, "__iter__", noted)
     settings = BatchSettings(batch_seconds=10, batches_per_step=8)
-    stream = ShardData([shards], settings, count_frames, 0, workers=1).training(range(1000), 0, 0, 0, 1)
-    next(iter(stream))
-    # Two steps, and of the third the one that took the place of the first.
-    assert sorted(stream.requests.after) == [0, 1, 2]
-    stream = ShardData([shards], settings, count_frames, 0, workers=2).training(range(1000), 0, 0, 1, 4)
-    assert stream.ahead == 2
+    batches = ShardData([shards], settings, count_frames, 0, workers).training(range(1000), 0, 0, rank, world)
+    assert not yielded
+    next(batches)
+    assert len(yielded) == asked
 
 
 def free_bytes(monkeypatch, count):
@@ -89,15 +109,22 @@ def bytes_of(batch):
 def test_the_size_of_a_batch_is_that_of_all_its_tensors(shards):
     table = clip_table([shards], "train")
     units = [Units(np.zeros(8 * frame_count(48_000), np.uint16), np.arange(1, 9) * frame_count(48_000))]
-    tables = [LogMel(np.ones((8, 2), np.float32), "")]
+    tables = [LogMel(np.ones((8, 2), np.float32), shards.table["samples"], "")]
     ssam = build_ssam_objective(
         SsamSettings(architecture=Architecture(hidden_size=16, layers=1, state_size=2)), 0
     ).target_sampler
     lengths = np.array([48_000, 32_000])
     request = Request(MicroBatch([np.array([0]), np.array([1])], lengths), 0, 0)
-    for sampler, more in ((count_frames, (None, None)), (count_frames, (units, None)), (ssam, (None, tables))):
-        dataset = ShardDataset([shards], table, sampler, 0, *more)
-        assert dataset.size(lengths) == bytes_of(dataset[request])
+    labels = LabelSampler(["x"], [np.zeros(8, np.int64)])
+    samplers = (count_frames, UnitSampler(count_frames, units), ssam, ExcerptSampler(ssam, tables), labels)
+    sizes = []
+    for sampler in samplers:
+        dataset = ShardDataset([shards], table, sampler, 0)
+        sizes.append(dataset.size(lengths))
+        assert sizes[-1] == bytes_of(dataset[request])
+    assert sizes[0] == 2 * (2 * 48_000 + 8 + 8)
+    assert sizes[1] - sizes[0] == 2 * 8 * frame_count(48_000)
+    assert sizes[4] == sizes[0]
 
 
 def test_all_processes_of_a_machine_share_its_memory(monkeypatch):
@@ -126,11 +153,13 @@ def test_what_a_worker_finds_wrong_is_told_in_one_line(shards, workers):
         next(iter(data.training(range(9), 0, 0, 0, 1)))
 
 
-def hang(lengths, random):
-    """A target sampler that never answers in a worker, as a disk may not."""
-    if get_worker_info():
-        time.sleep(1000)
-    return count_frames(lengths, random)
+class Hang(CountFrames):
+    """Never answers in a worker, as a disk may not."""
+
+    def __call__(self, rows, random):
+        if get_worker_info():
+            time.sleep(1000)
+        return super().__call__(rows, random)
 
 
 def read_under_watch(data, killed):
@@ -146,7 +175,7 @@ def read_under_watch(data, killed):
 @pytest.mark.parametrize(
     ("sampler", "timeout", "told"),
     # Which of the two torch says depends on whether it hears of the death by signal or by looking.
-    [(count_frames, 60, "(is killed by signal: Killed|exited unexpectedly)"), (hang, 2, "timed out after 2 seconds")],
+    [(count_frames, 60, "(is killed by signal: Killed|exited unexpectedly)"), (Hang(), 2, "timed out after 2 seconds")],
 )
 def test_a_worker_that_dies_or_hangs_is_told_in_one_line(shards, restored_sigchld, sampler, timeout, told):
     data = ShardData([shards], BatchSettings(batch_seconds=10), sampler, 0, workers=1, timeout=timeout)
@@ -154,15 +183,17 @@ def test_a_worker_that_dies_or_hangs_is_told_in_one_line(shards, restored_sigchl
         read_under_watch(data, killed=sampler is count_frames)
 
 
-def overflow(lengths, random):
-    """A target sampler that ends its worker as a full /dev/shm does."""
-    if get_worker_info():
-        os.kill(os.getpid(), signal.SIGBUS)
-    return count_frames(lengths, random)
+class Overflow(CountFrames):
+    """Ends its worker as a full /dev/shm does."""
+
+    def __call__(self, rows, random):
+        if get_worker_info():
+            os.kill(os.getpid(), signal.SIGBUS)
+        return super().__call__(rows, random)
 
 
 def test_a_worker_that_found_no_room_in_shared_memory_is_told_as_that(shards, restored_sigchld):
-    data = ShardData([shards], BatchSettings(batch_seconds=10), overflow, 0, workers=1, timeout=60)
+    data = ShardData([shards], BatchSettings(batch_seconds=10), Overflow(), 0, workers=1, timeout=60)
     with pytest.raises(
         UserError, match=r"found no room in /dev/shm \(SIGBUS\): start the container .*--shm-size.*continue"
     ):

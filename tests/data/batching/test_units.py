@@ -4,20 +4,32 @@ import numpy as np
 import pytest
 import torch
 
-from nonverbal.batch import Targets
-from nonverbal.data.batching.batches import Request, ShardData, ShardDataset
+from nonverbal.batch import Targets, TargetSampler
+from nonverbal.data.batching.batches import ShardData, ShardDataset
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
 from nonverbal.data.batching.micro_batches import MicroBatch
+from nonverbal.data.batching.requests import Request
+from nonverbal.data.batching.unit_targets import UnitSampler
 from nonverbal.data.batching.units import Units, frame_at, frame_count, frame_places, open_units, write_units
 from nonverbal.errors import UserError
-from nonverbal.models.wav2vec2 import frames_of
+from nonverbal.models.wav2vec2 import Architecture, frames_of
+from nonverbal.objectives.unit_prediction import HubertSettings
+from nonverbal.stages.pretraining import PretrainConfig, build
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
+TINY = Architecture(
+    hidden_size=16, layers=1, heads=2, ffn_size=16, conv_channels=8, position_kernel=4, position_groups=2
+)
 CLIPS = [("a", seconds, "train") for seconds in (3.0, 0.7, 0.9, 0.5)]
 
 
-def nothing(lengths, random):
-    return Targets(count=len(lengths), tensors={})
+class Nothing(TargetSampler):
+    def __call__(self, rows, random):
+        return Targets(count=len(rows.lengths), tensors={})
+
+
+def with_units(units):
+    return UnitSampler(Nothing(), [units])
 
 
 @pytest.fixture
@@ -43,7 +55,7 @@ def test_frames_are_those_of_the_convolutions():
 def test_each_frame_has_the_unit_of_the_sample_in_its_middle(shards, clips, seconds):
     """Cropped, joined or repeated: found again by the audio itself."""
     table = clip_table([shards], "train")
-    dataset = ShardDataset([shards], table, nothing, seed=5, units=[numbered(shards)])
+    dataset = ShardDataset([shards], table, with_units(numbered(shards)), seed=5)
     sources = {}
     for clip in clips:
         for place, sample in enumerate(shards.read(int(table.row[clip])).tolist()):
@@ -73,7 +85,7 @@ def matches(shards, table, source, row, middle):
 
 def test_padding_has_a_unit_that_no_target_reads(shards):
     table = clip_table([shards], "train")
-    dataset = ShardDataset([shards], table, nothing, seed=5, units=[numbered(shards)])
+    dataset = ShardDataset([shards], table, with_units(numbered(shards)), seed=5)
     rows = MicroBatch([np.array([0]), np.array([1])], np.array([32_000, 11_200]))
     units = dataset[Request(rows, 0, 0)].targets.tensors["units"]
     assert units.shape == (2, frame_count(32_000))
@@ -88,9 +100,8 @@ def test_units_are_written_and_found_by_content(tmp_path, shards):
     assert folder.clusters == 5000
     for row, part in enumerate(parts):
         assert np.array_equal(units.of(row), part)
-    data = ShardData(
-        [shards], BatchSettings(batch_seconds=4, max_seconds=2, min_seconds=1), nothing, 0, 1, units=folder
-    )
+    settings = BatchSettings(batch_seconds=4, max_seconds=2, min_seconds=1)
+    data = ShardData([shards], settings, with_units(units), 0, workers=1)
     batch = next(iter(data.training(range(2), 0, 0, 0, 1)))
     assert batch.targets.tensors["units"].min() >= 1000
 
@@ -114,13 +125,15 @@ def test_units_of_other_shards_and_damaged_ones_are_refused(tmp_path, shards, ma
 
 
 def test_a_run_is_bound_to_the_content_of_its_units(tmp_path, shards):
+    """As ``nonverbal pretrain`` builds it."""
     contents = []
     for name, last in (("one", 1), ("again", 1), ("other", 2)):
         (tmp_path / name).mkdir()
         parts = [part.copy() for part in np.split(numbered(shards).flat, numbered(shards).ends[:-1])]
         parts[-1][-1] = last
         write_units(tmp_path / name, {"clusters": 5000}, {shards.sha256: parts})
-        units = open_units(tmp_path / name)
-        contents.append(ShardData([shards], BatchSettings(), nothing, 0, 0, units=units).contents)
+        hubert = HubertSettings(units=tmp_path / name, architecture=TINY)
+        settings = PretrainConfig([shards.folder], tmp_path / "run", family="hubert", hubert=hubert)
+        contents.append(build(settings)[1].contents)
     assert list(contents[0]) == [str(shards.folder), str(tmp_path / "one")]
     assert list(contents[0].values()) == list(contents[1].values()) != list(contents[2].values())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from readings import found_in
 
-from nonverbal.data.corpora import CATALOG, base
+from nonverbal.data.corpora import CATALOG, base, names, readers
 from nonverbal.errors import UserError
 
 PAGE = (Path(__file__).parents[3] / "docs/add-a-corpus.md").read_text(encoding="utf-8")
@@ -48,4 +48,4 @@ def first_column(title):
 
 def test_the_page_names_every_field_and_helpers_that_are_there():
     assert first_column("field") == {field.name for field in fields(base.Corpus)}
-    assert {"read_by_name", "read_by_table"} <= first_column("helper") <= set(vars(base))
+    assert {"read_by_name", "read_by_table"} <= first_column("helper") <= {*vars(base), *vars(readers), *vars(names)}

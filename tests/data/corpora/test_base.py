@@ -6,9 +6,10 @@ import pytest
 from readings import clips_in, found_in
 
 from nonverbal.data.corpora import read
-from nonverbal.data.corpora.base import Found, clip, file_name, from_names, prefer, read_by_name, read_by_rows, readable
+from nonverbal.data.corpora.base import Found, clip, from_names
 from nonverbal.data.corpora.listing import HIDDEN
-from nonverbal.data.corpora.names import hidden, is_audio
+from nonverbal.data.corpora.names import file_name, hidden, is_audio, readable
+from nonverbal.data.corpora.readers import prefer, read_by_name, read_by_rows
 
 
 @pytest.mark.parametrize(

@@ -48,3 +48,24 @@ def test_voc125_is_that_of_the_paper():
     assert sum(clips for clips, _ in VOC125.values()) == 68_067
     assert sum(hours for _, hours in VOC125.values()) == pytest.approx(125.19, abs=0.001)
     assert all("pretraining" in CATALOG[name].purposes for name in VOC125)
+
+
+@pytest.mark.parametrize("corpus", CATALOG.values(), ids=CATALOG)
+def test_terms_have_a_source_and_are_not_wider_than_the_licence(corpus):
+    assert corpus.terms.source
+    assert corpus.terms.disputed == ("disputed" in corpus.licence or corpus.name == "vocalsketch")
+    assert "memory" not in corpus.terms.source or not corpus.terms.verified
+    if "-NC" in corpus.licence and "per clip" not in corpus.licence:
+        assert corpus.terms.commercial is False
+    if "agreement" in corpus.licence or "form" in corpus.licence:
+        assert (corpus.terms.agreement, corpus.terms.redistribution) == (True, False)
+
+
+def test_products_may_be_trained_on_what_was_known_before():
+    allowed = {name for name, corpus in CATALOG.items() if corpus.terms.commercial}
+    refused = {name for name, corpus in CATALOG.items() if corpus.terms.commercial is False}
+    assert allowed == {
+        "human-voice", "recanvo", "vocalsound", "donateacry", "donateacry-uploads", "jnv", "oreau", "librispeech",
+        "librilight-limited",
+    }  # fmt: skip
+    assert refused == {"nonspeech7k", "nonverbal-vocalization", "vivae", "iemocap", "cafe", "emovo"}

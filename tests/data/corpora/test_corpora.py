@@ -8,7 +8,8 @@ import pytest
 from readings import clips_in, found_in
 
 from nonverbal.data.corpora import CATALOG, read
-from nonverbal.data.corpora.base import Found, Skipped, files, leaves
+from nonverbal.data.corpora.base import Found, Skipped
+from nonverbal.data.corpora.listing import files, leaves
 from nonverbal.errors import UserError
 
 SHARED = Path(__file__).parents[3].parent / "shared/data"

@@ -12,7 +12,8 @@ import soundfile
 from nonverbal import config
 from nonverbal.data.corpora import huggingface
 from nonverbal.data.corpora.huggingface import Origin, copy_dataset
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.errors import UserError
 
 datasets = pytest.importorskip("datasets")
@@ -169,6 +170,15 @@ def test_columns_that_are_called_otherwise(tmp_path):
     assert [clip.text for clip in clips] == ["ha", None, None, "\u00e4h"]
     with pytest.raises(UserError, match="columns speaker 'sound'; of audio there are sound, of single values label"):
         copy(tmp_path / "saved", tmp_path / "other", speaker="sound")
+
+
+def test_columns_that_are_called_as_attributes_are_copied(tmp_path):
+    more = {"Gender": ["F", "?", None], "arousal": [2.5, float("inf"), None], "attribute_room": ["hall", None, " "]}
+    split(range(3), email=list("abc"), **more).save_to_disk(tmp_path / "saved")
+    copy(tmp_path / "saved", tmp_path / "copied")
+    assert "email" not in (tmp_path / "copied/metadata.jsonl").read_text()
+    clips = prepare(PrepareConfig(tmp_path / "out", {"c": Source(tmp_path / "copied")}, processes=1)).clips()
+    assert [clip.attributes for clip in clips] == [{"sex": "female", "arousal": 2.5, "room": "hall"}, {}, {}]
 
 
 def plain(**columns):

@@ -12,7 +12,8 @@ from miniatures import MINIATURES
 from readings import clips_in, found_in
 
 from nonverbal.data.corpora import CATALOG, read
-from nonverbal.data.corpora.base import Found, file_name
+from nonverbal.data.corpora.base import Found
+from nonverbal.data.corpora.names import file_name
 
 
 def write(folder, files):

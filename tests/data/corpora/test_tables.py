@@ -354,7 +354,8 @@ def test_a_person_sees_what_was_taken_for_what_and_what_was_not(tmp_path):
     said = []
     files = list(read_audiofolder(tmp_path, "c", said.append))
     assert said == [
-        "metadata.csv: columns: file_name from 'File Name', speaker from 'Speaker_ID'; not used: 'emotion', 'Age'"
+        "metadata.csv: columns: file_name from 'File Name', speaker from 'Speaker_ID', attributes from 'Age'; "
+        "not used: 'emotion'"
     ]
     assert account("c", files) == [
         "c: 2 clips; no labels found; speakers: 2",

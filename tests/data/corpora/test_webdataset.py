@@ -27,8 +27,10 @@ from nonverbal.data.corpora.webdataset import named_tars
 from nonverbal.data.manifest import read_manifest
 from nonverbal.data.preparing import prepare as prepare_module
 from nonverbal.data.preparing import scan as scan_module
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.errors import UserError
+from pretrain.prepare import with_corpora
 
 
 def samples(number, length=8000):
@@ -66,7 +68,7 @@ def reading(folder, name="c", pattern=None, say=lambda _: None, **columns):
 
 def known(file):
     """What is said of a clip, besides its path."""
-    return {key: value for key, value in vars(file).items() if value is not None and key != "path"}
+    return {key: value for key, value in vars(file).items() if value not in (None, {}) and key != "path"}
 
 
 def said(folder, **columns):
@@ -445,10 +447,9 @@ def test_braces_and_single_tars_name_tars(tmp_path, monkeypatch):
     assert ledger(tmp_path / "one") == {"1.tar/1.flac": ("kept", None)}
 
 
-def test_the_command_line_takes_braces_and_columns(tmp_path, load_program):
-    program = load_program("pretrain/prepare.py")
+def test_the_command_line_takes_braces_and_columns(tmp_path):
     argv = ["c=in/{000..127}.tar", "--corpora.c.columns.label=json.class", "--out", "x"]
-    loaded = config.load(PrepareConfig, program.with_corpora(argv), "nonverbal prepare", "")
+    loaded = config.load(PrepareConfig, with_corpora(argv), "nonverbal prepare", "")
     assert loaded.corpora == {"c": Source(Path("in/{000..127}.tar"), columns={"label": "json.class"})}
 
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from nonverbal import cli
 from nonverbal.data.corpora import CATALOG
 from nonverbal.data.preparing.check import check, histogram, print_checked
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 
 ROWS = {"200101_1000_a.wav": "social", "200101_1000_b.wav": "social", "200102_0900_c.wav": "laugh", "gone.wav": "no"}
 

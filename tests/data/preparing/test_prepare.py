@@ -30,9 +30,11 @@ from nonverbal.data.preparing import prepare as prepare_module
 from nonverbal.data.preparing import scan as scan_module
 from nonverbal.data.preparing import shards as shards_module
 from nonverbal.data.preparing.ledger import read_summaries
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.data.preparing.shards import verify
 from nonverbal.errors import UserError
+from pretrain.prepare import main, with_corpora
 
 NOT_OF_THE_CONTENT = (".lock", ".inputs.json", "recipe.yaml")
 
@@ -562,20 +564,17 @@ seed: 3
 """
 
 
-def load(program, *argv):
-    return config.load(PrepareConfig, program.with_corpora([str(item) for item in argv]), "nonverbal prepare", "")
+def load(*argv):
+    return config.load(PrepareConfig, with_corpora([str(item) for item in argv]), "nonverbal prepare", "")
 
 
-def test_corpora_on_the_command_line_and_in_a_recipe(load_program, tmp_path):
-    program = load_program("pretrain/prepare.py")
-    given = load(program, "laughs=my folder/a=b", "cries=x,y", "--out", "shards", "--seed", "5")
+def test_corpora_on_the_command_line_and_in_a_recipe(tmp_path):
+    given = load("laughs=my folder/a=b", "cries=x,y", "--out", "shards", "--seed", "5")
     assert given.corpora == {"laughs": Source(Path("my folder/a=b")), "cries": Source(Path("x,y"))}
     assert (given.out, given.seed) == (Path("shards"), 5)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    moved = load(
-        program, recipe, "digits=elsewhere", "more=there", "--out", "shards", "--corpora.laughs.licence", "MIT"
-    )
+    moved = load(recipe, "digits=elsewhere", "more=there", "--out", "shards", "--corpora.laughs.licence", "MIT")
     pattern = "(?P<speaker>[a-z]+)_.*"
     assert moved.corpora == {
         "digits": Source(Path("elsewhere"), "folder", pattern, "CC-BY-SA-4.0"),
@@ -584,15 +583,16 @@ def test_corpora_on_the_command_line_and_in_a_recipe(load_program, tmp_path):
     }
     assert moved.seed == 3
     with pytest.raises(
-        UserError, match=r"unknown key 'corpora.laughs.folders' in the command line; corpora.laughs has"
+        UserError,
+        match="unknown key 'corpora.laughs.folders' .*; did you mean 'corpora.laughs.folder'",
     ):
-        load(program, recipe, "--corpora.laughs.folders", "x", "--out", "shards")
+        load(recipe, "--corpora.laughs.folders", "x", "--out", "shards")
 
 
-def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path, load_program):
+def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path):
     before = settings({"x": with_speakers(corpus)}, tmp_path / "out")
     prepare(before)
-    assert load(load_program("pretrain/prepare.py"), tmp_path / "out/recipe.yaml") == before
+    assert load(tmp_path / "out/recipe.yaml") == before
     assert yaml.safe_load((tmp_path / "out/recipe.yaml").read_text())["corpora"]["x"]["reader"] == "folder"
 
 
@@ -602,28 +602,28 @@ def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path, load_program
         (["Laughs=laughs"], "the corpus 'Laughs' must be named in lower-case letters, digits, - and _"),
         (["laughs=laugs"], "the corpus 'laughs' is to be in laugs, but there is no such folder"),
         (["laughs"], "no file 'laughs' here or among the shipped ones"),
-        (["laughs=laughs", "--seeds", "3"], "unknown key 'seeds' in the command line; did you mean 'seed'?"),
+        (["laughs=laughs", "--seeds", "3"], "unknown key 'seeds' on the command line; did you mean 'seed'?"),
         (["laughs=laughs", "--strict"], "--strict: 5 files are not as they should be"),
         (["--seed", "3"], "no corpora: give at least one NAME=FOLDER"),
         (["a=x", "b=y", "a=z"], "a=z: there is a corpus 'a' before; give each folder a name of its own"),
         (["--verify"], "--verify takes one folder of shards and nothing else"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_line(corpus, tmp_path, monkeypatch, load_program, arguments, message):
+def test_mistakes_on_the_command_line_are_one_line(corpus, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
-        load_program("pretrain/prepare.py").main([*arguments, "--out", "out"])
+        main([*arguments, "--out", "out"])
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_line_from_folder_to_verified_shards(corpus, tmp_path, load_program, capsys):
+def test_the_command_line_from_folder_to_verified_shards(corpus, tmp_path, capsys):
     command = [sys.executable, "-m", "nonverbal", "prepare", "laughs=laughs", "--out", "out"]
     made = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert "laughs: dropped: 2 duplicate" in made.stdout
     out = tmp_path / "out"
-    load_program("pretrain/prepare.py").main(["--verify", str(out)])
+    main(["--verify", str(out)])
     assert capsys.readouterr().out == f"{out}: 4 files are as they were written\n"
 
 

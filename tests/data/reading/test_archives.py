@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from readings import found_in
 
-from nonverbal.data.corpora.base import files
-from nonverbal.data.corpora.listing import DAMAGED, EMPTY, HIDDEN, LINK, NESTED, passed_over
-from nonverbal.data.preparing.prepare import PrepareConfig, Source, prepare
+from nonverbal.data.corpora.listing import DAMAGED, EMPTY, HIDDEN, LINK, NESTED, files, passed_over
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.data.reading.archives import as_file, members, read_bytes, size_and_time
 from nonverbal.data.reading.audio import load
 from nonverbal.data.reading.problems import MemberProblem

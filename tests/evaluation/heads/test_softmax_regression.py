@@ -8,8 +8,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation.folds import group_folds
 from nonverbal.evaluation.heads.softmax_regression import TOLERANCE, Optimum, fit_path, held_out, optima
+from nonverbal.tasks.folds import group_folds
 
 STRENGTHS = (1e-4, 1e-2, 1.0)
 SHAPES = [(90, 12, 3), (60, 200, 4), (50, 50, 2), (70, 150, 2)]

@@ -28,8 +28,9 @@ from transformers import (
 
 from nonverbal.errors import UserError
 from nonverbal.families.conversion import convert
-from nonverbal.families.hidden_states import encoder_of, fixed_signal, own_states, prepared, states_of
-from nonverbal.models import ssam
+from nonverbal.families.hidden_states import fixed_signal, own_states, prepared, states_of
+from nonverbal.families.wav2vec2 import ENCODERS, encoder
+from nonverbal.models.checkpoints import audio_mamba
 from nonverbal.models.checkpoints.pickles import list_globals
 from nonverbal.models.checkpoints.reading import read_checkpoint
 from nonverbal.models.checkpoints.starting import start_from
@@ -43,7 +44,7 @@ LAYOUTS = ("base", "large")
 def difference(checkpoint, model):
     """Largest difference of hidden states between a checkpoint as read and the model it was written from."""
     inputs = prepared(fixed_signal(), checkpoint.normalise)
-    found, expected = (states_of(each, inputs) for each in (encoder_of(checkpoint), model.eval()))
+    found, expected = (states_of(each, inputs) for each in (encoder(checkpoint), model.eval()))
     return max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
 
 
@@ -162,7 +163,7 @@ def test_every_direction_gives_the_same_bits(tmp_path, layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_fairseq2_built_by_fairseq2(tmp_path, layout):
     pytest.importorskip("fairseq2", reason="fairseq2 is an extra")
-    from nonverbal.families.hidden_states import fairseq2_model
+    from nonverbal.families.fairseq import fairseq2_model
 
     config = model_of(layout).config
     torch.manual_seed(0)
@@ -173,9 +174,9 @@ def test_fairseq2_built_by_fairseq2(tmp_path, layout):
     assert checkpoint.left_over == ()
     assert checkpoint.has_head
     inputs = prepared(fixed_signal(), checkpoint.normalise)
-    expected, by = own_states(checkpoint, inputs)
+    expected, by = own_states(ENCODERS, checkpoint, inputs)
     assert by == "fairseq2"
-    found = states_of(encoder_of(checkpoint), inputs)
+    found = states_of(encoder(checkpoint), inputs)
     assert max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True)) <= 1e-5
 
 
@@ -273,7 +274,7 @@ def test_a_folder_whose_weights_are_cut_short(tmp_path):
 def test_a_folder_without_config_is_not_guessed_by_its_name(tmp_path):
     # transformers finds "mpt" in it.
     (tmp_path / "emptydir").mkdir()
-    for read in (read_checkpoint, ssam.read_checkpoint):
+    for read in (read_checkpoint, audio_mamba.read_checkpoint):
         with pytest.raises(UserError, match="emptydir is neither a run nor .* it has no config.json"):
             read(str(tmp_path / "emptydir"))
 
@@ -296,14 +297,20 @@ def test_another_architecture_is_refused_with_what_was_found(tmp_path):
     for state, found in (
         ({**data2vec, "encoder.pos_conv.0.0.weight": torch.zeros(1)}, "no wav2vec2.encoder.pos_conv_embed"),
         (conformer, "no wav2vec2.encoder.layers.0.feed_forward"),
-        (relative, r"1 unknown weights \(encoder.layers.0.self_attn.grep_a\)"),
         (text, "weights such as encoder.embed_tokens.weight"),
         ({"epoch": 3}, "weights such as none at all"),
         (deep, "convolutions with kernels .10, 3, 3, 5, 3, 2, 2."),
-        ({name: value for name, value in weights.items() if "fc2" not in name}, "4 missing ones"),
     ):
         torch.save({"model": state}, path)
         with pytest.raises(UserError, match=f"model.pt is of another architecture: found {found}.*; expected an enc"):
+            read_checkpoint(str(path))
+    less = {name: value for name, value in weights.items() if "fc2" not in name}
+    for state, found in (
+        (relative, r"unknown weights: 1 \(encoder.layers.0.self_attn.grep_a\)"),
+        (less, "missing weights: 4"),
+    ):
+        torch.save({"model": state}, path)
+        with pytest.raises(UserError, match=f"model.pt does not hold one whole encoder: {found}.*; expected an enc"):
             read_checkpoint(str(path))
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     for name, model in (("bert", BertModel(BertConfig(**sizes))), ("wavlm", WavLMModel(WavLMConfig(**sizes)))):

@@ -14,7 +14,9 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_encoder
 from nonverbal.families import read_any
 from nonverbal.models import ssam
-from nonverbal.models.checkpoints.reading import read_checkpoint, refuse_not_finite
+from nonverbal.models.checkpoints import audio_mamba
+from nonverbal.models.checkpoints.hugging_face import refuse_not_finite
+from nonverbal.models.checkpoints.reading import read_checkpoint
 from nonverbal.models.checkpoints.starting import hubert_from, start_from
 from nonverbal.models.wav2vec2 import Architecture
 from nonverbal.objectives.unit_prediction import HubertSettings, build_hubert_objective
@@ -177,7 +179,7 @@ def test_a_released_audio_mamba_in_half_precision(tmp_path, dtype):
     torch.save(
         {"model": {name: value.to(dtype) for name, value in released_weights(model).items()}}, tmp_path / "a.pth"
     )
-    weights = ssam.read_checkpoint(str(tmp_path / "a.pth")).weights
+    weights = audio_mamba.read_checkpoint(str(tmp_path / "a.pth")).weights
     assert_same(weights, {name: value.to(dtype).float() for name, value in model.state_dict().items()})
 
 
@@ -237,7 +239,7 @@ def test_a_head_that_is_not_what_the_configuration_says_is_no_head_to_leave_over
     save_transformers(tmp_path)
     file = tmp_path / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"num_codevectors_per_group": 8}))
-    with pytest.raises(UserError, match=r"quantizer.codevectors in shape \(1, 32, 8\), not \(1, 16, 8\)"):
+    with pytest.raises(UserError, match=r"quantizer.codevectors \(1, 32, 8\), not \(1, 16, 8\)"):
         read_checkpoint(str(tmp_path))
 
 
@@ -351,5 +353,5 @@ def test_an_adapter_beside_the_weights_is_not_left_out(tmp_path):
 def test_an_encoder_to_probe_leaves_none_of_its_own_weights_over(tmp_path, name):
     weights = save_transformers(tmp_path).state_dict()
     save_file(weights | {f"wav2vec2.{name}": torch.ones(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match="weights of the encoder that its config.json has not"):
+    with pytest.raises(UserError, match=f"unknown weights: 1 .*{name}.*expected .* its config.json"):
         load_encoder(str(tmp_path))

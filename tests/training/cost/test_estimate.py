@@ -20,10 +20,12 @@ from nonverbal.errors import UserError
 from nonverbal.training.communication import communication
 from nonverbal.training.cost.cost_table import figures, print_cost
 from nonverbal.training.cost.estimate import Audio, CorpusPasses, Shares, audio_of, cautions, estimate, refusals
-from nonverbal.training.cost.timing import Clocked, Measured, measure
+from nonverbal.training.cost.timing import Clock, Measured, measure
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.precision import Chosen
-from nonverbal.training.trainer import TrainerSettings
+from nonverbal.training.settings import TrainerSettings
+from nonverbal.training.trainer import Step
+from pretrain import plan
 
 PROGRAM = Path(__file__).parents[3] / "pretrain/plan.py"
 MEASURED = Measured(
@@ -182,12 +184,26 @@ def test_the_table_and_the_figures(capsys):
     assert (data["measured"]["mean"], data["measured"]["spread"]) == (2.0, 1.0)
 
 
-def test_first_updates_do_not_count(make_shards):
-    clocked = Clocked(toy_data(make_shards(CLIPS)), 1.0)
-    clocked.begun, clocked.waited = [0.0, 9.0, 10.0, 12.0], [5.0, 0.5, 0.25]
-    assert clocked.counted() == ([1.0, 2.0], 0.25)
-    clocked.begun, clocked.waited = [0.0, 9.0, 18.0, 27.0, *range(28, 32)], [5.0] * 3 + [0.5] * 4
-    assert clocked.counted() == ([1.0] * 4, 0.5)
+def test_first_updates_do_not_count(monkeypatch):
+    def counted(ended, waited):
+        monkeypatch.setattr(time, "perf_counter", iter(ended).__next__)
+        clock = Clock(on_gpu=False)
+        for number, seconds in enumerate(waited):
+            clock.add(Step(number + 1, 0.0, seconds, 100))
+        return clock.counted()
+
+    assert counted([9.0, 10.0, 12.0], [5.0, 0.5, 0.25]) == ([1.0, 2.0], 0.25)
+    assert counted([9.0, 18.0, 27.0, *range(28, 32)], [5.0] * 3 + [0.5] * 4) == ([1.0] * 4, 0.5)
+
+
+def test_updates_are_timed_until_enough_are(monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", iter([50.0, 51.0, 52.0, 53.0]).__next__)
+    clock, enough = Clock(on_gpu=False), []
+    for number in range(1, 5):
+        clock.add(Step(number, 0.0, 0.0, 100 * number % 400))
+        enough.append((clock.enough(0.1), clock.enough(2.5)))
+    assert enough == [(False, False), (False, False), (True, False), (True, True)]
+    assert clock.largest == 300
 
 
 class GpuMark:
@@ -210,29 +226,26 @@ class GpuMark:
         return end.at - self.at
 
 
-def test_an_update_lasts_as_long_as_the_gpu_takes_for_it_and_nothing_waits_for_that(make_shards, monkeypatch):
-    clocked = Clocked(toy_data(make_shards(CLIPS)), 1000.0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+def test_an_update_lasts_as_long_as_the_gpu_takes_for_it_and_nothing_waits_for_that(monkeypatch):
+    clock = Clock(on_gpu=True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: pytest.fail("the host waits for the GPU"))
     monkeypatch.setattr(torch.cuda, "Event", GpuMark)
-    for _ in range(4):
-        clocked._begin()
-    clocked.waited = [0.0, 0.01, 0.02, 0.0]
-    assert clocked.begun[-1] - clocked.begun[0] < 0.15
-    assert not any(mark.waited_for for mark in clocked.marks)
-    seconds, waiting = clocked.counted()
+    for number, waited in enumerate([0.0, 0.01, 0.02]):
+        clock.add(Step(number + 1, 0.0, waited, 100))
+    assert not any(mark.waited_for for mark in clock.marks)
+    seconds, waiting = clock.counted()
     assert seconds == [0.05, 0.05]
     assert waiting == pytest.approx(0.03 / 0.1)
-    assert [mark.waited_for for mark in clocked.marks] == [False] * 3 + [True]
+    assert [mark.waited_for for mark in clock.marks] == [False] * 2 + [True]
 
 
-def test_a_plan_times_the_scan_that_is_asked_for_and_refuses_one_that_cannot_run(load_program, make_shards, tmp_path):
-    program, path = load_program("pretrain/plan.py"), tmp_path / "plan.json"
+def test_a_plan_times_the_scan_that_is_asked_for_and_refuses_one_that_cannot_run(make_shards, tmp_path):
+    path = tmp_path / "plan.json"
     command = tiny_command(make_shards(CLIPS).folder, tmp_path / "run", *MAMBA, "trainer.workers=0", "seconds=0.1")[2:]
-    program.main([*command, f"--json={path}", "--ssam.scan=PyTorch"])
+    plan.main([*command, f"--json={path}", "--ssam.scan=PyTorch"])
     assert json.loads(path.read_text())["measured"]["scan"] == "PyTorch"
     with pytest.raises(UserError, match="ssam.scan asks for Triton, which cannot compute scans on cpu"):
-        program.main([*command, "--ssam.scan=Triton"])
+        plan.main([*command, "--ssam.scan=Triton"])
 
 
 def test_measuring_trains_for_the_time_and_leaves_nothing(make_shards, tmp_path, monkeypatch):
@@ -324,11 +337,10 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, tmp_path):
         (["--network=0"], "--network must be above 0 Gb/s, but is 0"),
         (["--seconds=0"], "--seconds must be above 0, but is 0"),
         (["--json=nowhere/plan.json"], "--json: there is no folder nowhere; make it first"),
-        (["--gpu=4"], "unknown key 'gpu' in the command line; did you mean 'gpus'?"),
+        (["--gpu=4"], "unknown key 'gpu' on the command line; did you mean 'gpus'?"),
     ],
 )
-def test_errors_are_one_line_with_a_remedy(load_program, arguments, message):
-    program = load_program("pretrain/plan.py")
+def test_errors_are_one_line_with_a_remedy(arguments, message):
     with pytest.raises(UserError) as raised:
-        program.main(["--data=shards", *arguments])
+        plan.main(["--data=shards", *arguments])
     assert message in str(raised.value)

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +36,31 @@ class Score:
     fold: str
     metrics: dict[str, float]
     """``uar``, ``accuracy``, ``f1``, in [0, 1]."""
-    chosen: dict[str, float]
-    """What was chosen inside the training side, such as ``layer`` and ``C``."""
+    chosen: dict[str, float | str]
+    """What was chosen inside the training side, such as ``layer`` and ``C``; tables show the first."""
     train_clips: int
     test_clips: int
     test_classes: int
     """Classes that the fold's test clips have: the metrics are means over these."""
     pretraining: str
-    """Whether the model was pretrained on these clips: ``held out``, ``transductive`` or ``unknown``."""
+    """Whether the model was pretrained on these clips, see ``nonverbal.tasks.contamination``."""
     predictions: str
     """The file of per-clip decisions, relative to that of the scores."""
+    inner_uar: list[float] = field(default_factory=list)
+    """UAR of each layer inside the training side, from layer 0; empty where layers were not compared, and in files
+    that do not have it."""
+    merged: dict[str, str] = field(default_factory=dict)
+    """Labels of corpora that count as a class of another name; empty in files that do not have it."""
 
     @property
-    def key(self) -> tuple[str, str, tuple[str, ...], str, str, int, str]:
+    def task(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str, str]:
+        """Corpus, classes and what was merged in them, protocol, probe: what rows that share a column share."""
+        return self.corpus, tuple(self.classes), tuple(self.merged.items()), self.protocol, self.probe
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
         """What makes a row the same measurement again."""
-        return self.model, self.corpus, tuple(self.classes), self.protocol, self.probe, self.seed, self.fold
+        return *self.task, self.model, self.seed, self.fold
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,7 @@ class Summary:
 
 
 _FIELDS = {field.name for field in fields(Score)}
+_REQUIRED = {field.name for field in fields(Score) if field.default_factory is MISSING}
 
 
 def write_scores(path: Path, scores: Sequence[Score]) -> None:
@@ -86,8 +97,10 @@ def read_scores(path: Path) -> list[Score]:
     scores = []
     try:
         for number, row in json_lines(path):
-            if not isinstance(row, dict) or row.keys() != _FIELDS:
-                wrong = sorted(_FIELDS ^ set(row)) if isinstance(row, dict) else type(row).__name__
+            if not isinstance(row, dict) or not _REQUIRED <= row.keys() <= _FIELDS:
+                wrong = (
+                    sorted(_REQUIRED - set(row) | set(row) - _FIELDS) if isinstance(row, dict) else type(row).__name__
+                )
                 raise UserError(f"{path}, line {number}: not a score; missing or unknown: {wrong}")
             scores.append(Score(**row))
     except OSError as error:
@@ -96,7 +109,10 @@ def read_scores(path: Path) -> list[Score]:
 
 
 def write_predictions(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one row a clip tested: ``clip``, ``label``, ``predicted``, ``group``, ``fold``."""
+    """Write one row a clip tested: ``clip``, ``label``, ``predicted``, ``group``, ``fold``, and numbers of each class.
+
+    The numbers are ``probabilities`` or ``decision_values``, by what the head gives: class to number.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_lines(path, rows)
 
@@ -107,9 +123,7 @@ def summarise(scores: Sequence[Score]) -> list[Summary]:
     Raises:
         ValueError: the rows are not of one protocol, probe, corpus and set of classes: they share no column.
     """
-    measured = {
-        (score.protocol, score.probe, score.corpus, score.data_sha256, tuple(score.classes)) for score in scores
-    }
+    measured = {(score.data_sha256, score.task) for score in scores}
     if len(measured) > 1:
         raise ValueError(f"`scores` must be of one protocol, but are of {sorted(map(str, measured))}.")
     summaries = []

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
-from nonverbal.evaluation.folds import group_folds, leave_one_group_out, protocol_name, speaker_groups
+from nonverbal.tasks.folds import group_folds, leave_one_group_out, protocol_name, speaker_groups
 
 
 @st.composite
@@ -29,6 +29,30 @@ def test_folds_split_no_group_and_test_every_clip_once(
         assert not {groups[i] for i in fold.train} & {groups[i] for i in fold.test}
         assert {labels[i] for i in fold.train} == {"a", "b", "c"}
         assert len(fold.train) + len(fold.test) == len(labels)
+
+
+@settings(max_examples=30, deadline=None)
+@given(task=tasks(), folds=st.integers(2, 5), seed=st.integers(0, 2**31))
+def test_a_training_side_is_divided_without_splitting_a_group_or_touching_the_test_side(
+    task: tuple[list[str], list[str]], folds: int, seed: int
+) -> None:
+    labels, groups = task
+    for fold in group_folds(labels, groups, folds, seed):
+        inner = fold.inside(labels, groups, seed)
+        assert len(inner) == min(3, len({groups[i] for i in fold.train}))
+        tested = np.concatenate([fold.train[part.test] for part in inner])
+        np.testing.assert_array_equal(np.sort(tested), fold.train)
+        for part in inner:
+            train, validation = ({groups[i] for i in fold.train[side]} for side in (part.train, part.test))
+            assert not train & validation
+            assert not (train | validation) & {groups[i] for i in fold.test}
+            assert {labels[i] for i in fold.train[part.train]} == {"a", "b", "c"}
+
+
+def test_a_training_side_of_one_group_cannot_be_divided() -> None:
+    fold = leave_one_group_out(["a", "b", "a", "b"], ["x", "x", "y", "y"])[0]
+    with pytest.raises(UserError, match="nothing can be chosen within the training side of fold x: all clips of class"):
+        fold.inside(["a", "b", "a", "b"], ["x", "x", "y", "y"], 0)
 
 
 def test_folds_are_stratified_as_far_as_groups_allow() -> None:

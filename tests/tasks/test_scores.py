@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation.scores import Score, read_scores, summarise, write_predictions, write_scores
+from nonverbal.tasks.scores import Score, read_scores, summarise, write_predictions, write_scores
 
 
 def score(model: str = "m", fold: str = "0", uar: float = 0.5, **changes: object) -> Score:
@@ -67,6 +67,30 @@ def test_a_damaged_row_is_named(tmp_path: Path, line: str, reason: str) -> None:
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(UserError, match=f"scores.jsonl, line 2: .*{reason}"):
         read_scores(path)
+
+
+def test_scores_without_curves_and_merges_are_read_and_kept(tmp_path: Path) -> None:
+    """A file as it was written before scores had these, to which rows are added."""
+    path = tmp_path / "scores.jsonl"
+    old = dataclasses.asdict(score("old"))
+    del old["inner_uar"], old["merged"]
+    path.write_text(json.dumps(old) + "\n")
+    assert read_scores(path) == [score("old")]
+    new = score("new", inner_uar=[0.25, 0.5])
+    write_scores(path, [new])
+    assert read_scores(path) == [score("old"), new]
+    write_scores(path, [score("old", uar=0.7)])
+    assert read_scores(path) == [new, score("old", uar=0.7)]
+
+
+def test_merged_labels_make_another_measurement(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    rows = [score(), score(merged={"exc": "a"})]
+    for row in rows:
+        write_scores(path, [row])
+    assert read_scores(path) == rows
+    with pytest.raises(ValueError, match="`scores` must be of one protocol"):
+        summarise(rows)
 
 
 def test_predictions_are_one_row_a_clip(tmp_path: Path) -> None:

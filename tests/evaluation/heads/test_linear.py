@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation import probes
-from nonverbal.evaluation.folds import group_folds, leave_one_group_out
-from nonverbal.evaluation.probes import linear_probe, metrics
+from nonverbal.evaluation.cross_validation import FoldResult, cross_validate
+from nonverbal.evaluation.heads.linear import LAYER_STRENGTH, STRENGTHS, Linear
+from nonverbal.tasks import folds as tasks_folds
+from nonverbal.tasks.folds import Fold, group_folds, leave_one_group_out
+
+
+def linear_probe(
+    features: np.ndarray, labels: list[str], groups: list[str], folds: list[Fold], seed: int
+) -> list[FoldResult]:
+    return list(cross_validate(Linear(), features, labels, groups, folds, seed))
 
 
 def _task(clips: int = 120, speakers: int = 12, classes: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -24,7 +31,7 @@ def test_a_class_that_is_there_is_found_in_its_layer() -> None:
     features, labels, groups = _task()
     folds = group_folds(labels.tolist(), groups.tolist(), 4, 0)
     results = linear_probe(features, labels.tolist(), groups.tolist(), folds, 0)
-    assert [result.layer for result in results] == [1] * 4
+    assert [result.chosen["layer"] for result in results] == [1] * 4
     assert all(result.metrics["uar"] > 0.95 for result in results)
     for fold, result in zip(folds, results, strict=True):
         np.testing.assert_array_equal(fold.test, result.test)
@@ -46,11 +53,11 @@ def test_the_test_side_decides_nothing() -> None:
     fold = leave_one_group_out(labels.tolist(), groups.tolist())[0]
     features[fold.test] = features[fold.test][:, ::-1]
     (result,) = linear_probe(features, labels.tolist(), groups.tolist(), [fold], 0)
-    assert result.layer == 1
-    before = result.C
+    assert result.chosen["layer"] == 1
+    before = result.chosen["C"]
     features[fold.test] = 1e3
     (result,) = linear_probe(features, labels.tolist(), groups.tolist(), [fold], 0)
-    assert (result.layer, result.C) == (1, before)
+    assert result.chosen == {"layer": 1, "C": before}
 
 
 def test_choices_are_made_between_folds_of_other_speakers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +70,7 @@ def test_choices_are_made_between_folds_of_other_speakers(monkeypatch: pytest.Mo
         seen.extend(({inner_groups[i] for i in f.train}, {inner_groups[i] for i in f.test}) for f in result)
         return list(result)
 
-    monkeypatch.setattr(probes, "group_folds", spy)
+    monkeypatch.setattr(tasks_folds, "group_folds", spy)
     folds = group_folds(labels.tolist(), groups.tolist(), 3, 0)
     linear_probe(features, labels.tolist(), groups.tolist(), folds, 0)
     assert len(seen) == 9
@@ -79,44 +86,56 @@ def test_the_classifier_is_the_one_that_is_described() -> None:
     features, labels, groups = _task()
     fold = leave_one_group_out(labels.tolist(), groups.tolist())[3]
     (result,) = linear_probe(features, labels.tolist(), groups.tolist(), [fold], 0)
-    train, test = features[fold.train, result.layer], features[fold.test, result.layer]
+    train, test = (features[rows, result.chosen["layer"]].astype(float) for rows in (fold.train, fold.test))
     mean, std = train.mean(0), train.std(0)
-    model = LogisticRegression(C=result.C, class_weight="balanced", max_iter=1000)
+    model = LogisticRegression(C=result.chosen["C"], class_weight="balanced", max_iter=1000)
     model.fit((train - mean) / std, labels[fold.train])
     assert result.predicted == model.predict((test - mean) / std).tolist()
+    assert result.classes == model.classes_.tolist()
+    np.testing.assert_allclose(result.values, model.predict_proba((test - mean) / std), atol=1e-6)
 
 
-def test_metrics_by_hand() -> None:
-    labels = np.array(["a", "a", "a", "a", "b", "b"])
-    predicted = np.array(["a", "a", "a", "b", "b", "c"])
-    found = metrics(labels, predicted)
-    assert found["uar"] == pytest.approx((3 / 4 + 1 / 2) / 2)
-    assert found["accuracy"] == pytest.approx(4 / 6)
-    # a: precision 1, recall 3/4; b: precision 1/2, recall 1/2; c is no class of these clips.
-    assert found["f1"] == pytest.approx((6 / 7 + 1 / 2) / 2)
+def test_choices_are_those_of_scikit_learns_own_search() -> None:
+    """The same choice by ``cross_val_predict`` over pipelines; classes that overlap, so that settings differ."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
+    features, labels, groups = _task()
+    features[:, 1] /= 3
+    names, speakers = labels.tolist(), groups.tolist()
+    folds = group_folds(names, speakers, 3, 0)
+    for fold, result in zip(folds, linear_probe(features, names, speakers, folds, 0), strict=True):
+        splits = [(inner.train, inner.test) for inner in fold.inside(names, speakers, 0)]
 
-def test_metrics_are_those_of_scikit_learn_where_every_class_is_present() -> None:
-    from sklearn.metrics import balanced_accuracy_score, f1_score
+        def uar(layer: int, strength: float, fold: Fold = fold, splits: list[object] = splits) -> float:  # type: ignore
+            model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+            train, answers = features[fold.train, layer].astype(float), labels[fold.train]
+            predicted = cross_val_predict(make_pipeline(StandardScaler(), model), train, answers, cv=splits)
+            return float(balanced_accuracy_score(answers, predicted))
 
-    random = np.random.default_rng(0)
-    labels, predicted = random.choice(list("abcd"), 200), random.choice(list("abcd"), 200)
-    found = metrics(labels, predicted)
-    assert found["uar"] == pytest.approx(balanced_accuracy_score(labels, predicted))
-    assert found["f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+        curve = [uar(layer, LAYER_STRENGTH) for layer in range(2)]
+        layer = int(np.argmax(curve))
+        best = int(np.argmax([uar(layer, strength) for strength in STRENGTHS]))
+        assert result.inner_uar == curve
+        assert result.chosen == {"layer": layer, "C": STRENGTHS[best]}
 
 
 def test_embeddings_that_are_not_finite_are_refused() -> None:
     features, labels, groups = _task()
     features[3, 0, 0] = np.nan
-    with pytest.raises(UserError, match="1 clips have embeddings that are not finite"):
+    with pytest.raises(UserError, match="1 of 120 clips have embeddings that are not finite, the first is clip 3"):
         linear_probe(features, labels.tolist(), groups.tolist(), [], 0)
 
 
 def test_too_few_groups_to_choose_within() -> None:
     features, labels, groups = _task(24, speakers=2)
     folds = leave_one_group_out(labels.tolist(), groups.tolist())
-    with pytest.raises(UserError, match="cannot be chosen within the training side of fold s00: all clips of class"):
+    with pytest.raises(
+        UserError, match="nothing can be chosen within the training side of fold s00: all clips of class"
+    ):
         linear_probe(features, labels.tolist(), groups.tolist(), folds, 0)
 
 

@@ -1,4 +1,4 @@
-"""Folds that never split a group, and the name of the protocol they make."""
+"""Folds that never split a group, their training sides divided again, and the name of the protocol they make."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,6 +9,9 @@ import numpy as np
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
+
+INNER_FOLDS = 3
+"""Folds within a training side, between which settings are chosen."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,29 @@ class Fold:
     """Rows to train on, int64, in increasing order."""
     test: np.ndarray
     """Rows to test on, int64, in increasing order. Over all folds every row is tested once."""
+
+    def inside(self, labels: Sequence[str], groups: Sequence[str], seed: int) -> list["Fold"]:
+        """Divide the training side: into ``INNER_FOLDS`` stratified folds, or fewer where it has fewer groups.
+
+        Whatever is chosen (a layer, a strength, an epoch) is chosen between these, which split no group either. The
+        test side of one of them is a validation side.
+
+        Args:
+            labels: class of every clip, on whichever side.
+            groups: group of every clip, the same from which this fold was made.
+            seed: draws which groups go together.
+
+        Returns:
+            folds whose rows are positions in ``train``: ``train[inner.test]`` are rows of all clips.
+
+        Raises:
+            UserError: the training side has too few groups.
+        """
+        own_labels, own_groups = ([names[row] for row in self.train] for names in (labels, groups))
+        try:
+            return group_folds(own_labels, own_groups, min(INNER_FOLDS, len(set(own_groups))), seed)
+        except UserError as error:
+            raise UserError(f"nothing can be chosen within the training side of fold {self.name}: {error}") from error
 
 
 def speaker_groups(clips: Sequence[Clip]) -> list[str]:
@@ -107,7 +133,7 @@ def _check(labels: Sequence[str], groups: Sequence[str]) -> None:
     for label, group in zip(labels, groups, strict=True):
         where.setdefault(label, set()).add(group)
     if len(where) < 2:
-        raise UserError(f"a probe needs at least two classes, but the clips have {sorted(where) or 'none'}")
+        raise UserError(f"a task needs at least two classes, but the clips have {sorted(where) or 'none'}")
     for label, found in sorted(where.items()):
         if len(found) < 2:
             raise UserError(

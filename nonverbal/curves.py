@@ -1,0 +1,50 @@
+"""What is drawn of a run: ``curves.json`` in its folder, written by the trainer and read by the figures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nonverbal.errors import UserError
+from nonverbal.files import write_atomically
+
+NAME = "curves.json"
+"""The file, beside ``metrics.jsonl``."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric over the steps of a run, in training and in validation."""
+
+    metric: str
+    label: str
+    """Of the vertical axis."""
+    baseline: str | None = None
+    """The metric of training that is drawn beside it: chance, say."""
+    caption: str = ""
+    """What the baseline is called."""
+    from_zero: bool = True
+    """Whether the vertical axis begins at 0."""
+
+
+def write_panels(folder: Path, panels: Sequence[Panel]) -> None:
+    """Write ``folder/curves.json``."""
+    write_atomically(folder / NAME, json.dumps([asdict(panel) for panel in panels], indent=1))
+
+
+def read_panels(folder: Path) -> list[Panel] | None:
+    """Return the panels of a run folder, None where it has no ``curves.json``.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        return [Panel(**panel) for panel in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({' '.join(str(error).split())}); expected the panels that the run wrote: put the "
+            "file back, or delete it to draw every metric under its own name"
+        ) from error

@@ -1,0 +1,58 @@
+"""Rows of a micro-batch: the pieces of clips that each is made of, and their samples."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nonverbal.batch import Piece, Rows
+from nonverbal.data.batching.epochs import ClipTable
+from nonverbal.data.batching.micro_batches import MicroBatch
+from nonverbal.data.index import ShardFolder
+
+
+def rows_of(micro_batch: MicroBatch, table: ClipTable, crops: np.ndarray) -> Rows:
+    """Return the rows of a micro-batch: the clips of each joined, and cropped where they are longer than the row.
+
+    Args:
+        micro_batch: of the plan.
+        table: of the clips that the plan is made of.
+        crops: ``(N,)`` in [0, 1): share of what is too much that lies before the crop.
+    """
+    lengths = micro_batch.lengths.astype(np.int64)
+    of_each = zip(micro_batch.clips, lengths.tolist(), crops.tolist(), strict=True)
+    return Rows(lengths, [_cropped(table, clips, length, crop) for clips, length, crop in of_each])
+
+
+def row_samples(folders: list[ShardFolder], pieces: Sequence[Piece], length: int, part: slice) -> np.ndarray:
+    """Return samples ``part`` of a row of ``length``, int16: pieces joined, and repeated where they are shorter."""
+    held = sum(piece.stop - piece.start for piece in pieces)
+    if held < length:
+        return np.resize(_joined(folders, pieces, slice(0, held)), length)[part]
+    return _joined(folders, pieces, part)
+
+
+def _cropped(table: ClipTable, clips: np.ndarray, length: int, crop: float) -> list[Piece]:
+    samples = table.samples[clips]
+    first = int(crop * (max(int(samples.sum()) - length, 0) + 1))
+    pieces, begin = [], 0
+    columns = (column.tolist() for column in (table.folder[clips], table.row[clips], samples))
+    for folder, part, own in zip(*columns, strict=True):
+        start, stop = (min(max(place - begin, 0), own) for place in (first, first + length))
+        pieces.append(Piece(folder, part, start, stop))
+        begin += own
+    return pieces
+
+
+def _joined(folders: list[ShardFolder], pieces: Sequence[Piece], part: slice) -> np.ndarray:
+    """Return samples ``part`` of pieces that are joined, int16. Reads no others."""
+    out = np.empty(part.stop - part.start, dtype=np.int16)
+    begin = 0
+    for piece in pieces:
+        # From samples of the row to samples of the part.
+        shift, end = piece.start - begin, begin + piece.stop - piece.start
+        start, stop = max(part.start, begin), min(part.stop, end)
+        if start < stop:
+            samples = folders[piece.folder].read(piece.part, start + shift, stop + shift, "int16")
+            out[start - part.start : stop - part.start] = samples
+        begin = end
+    return out

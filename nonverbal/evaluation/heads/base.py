@@ -1,0 +1,69 @@
+"""What a head is: something small that learns classes from frozen features."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+
+from nonverbal.tasks.folds import Fold
+
+Pooled = np.ndarray
+"""Features of some clips: ``(clips, layers, dim)`` float32, finite."""
+
+Frames = Sequence[np.ndarray]
+"""Features of some clips frame by frame: ``(layers, frames, dim)`` float32 for each, finite; frames differ."""
+
+F = TypeVar("F", contravariant=True)
+G = TypeVar("G")
+
+
+@dataclass(frozen=True)
+class Job(Generic[G]):
+    """Clips to fit one classifier to: a training side, and nothing of the test side."""
+
+    features: G
+    """``Pooled`` or ``Frames``, as the head reads them."""
+    labels: np.ndarray
+    """Each clip's class, ``(clips,)`` int64, a position in ``classes``."""
+    classes: Sequence[str]
+    """Names of the classes, each of which has clips."""
+    groups: Sequence[str]
+    """Each clip's group."""
+    inner: Sequence[Fold]
+    """Division of these clips that splits no group; whatever a head chooses, it chooses between these folds."""
+    seed: int
+    """Of all that a head draws."""
+
+
+class Fitted(Protocol[F]):
+    """A classifier that was fitted to a job."""
+
+    @property
+    def chosen(self) -> Mapping[str, float | str]:
+        """What was chosen inside the training side, by name; empty where nothing was. Tables show the first."""
+
+    @property
+    def inner_uar(self) -> Sequence[float]:
+        """UAR of each layer inside the training side, from layer 0; empty where layers were not compared."""
+
+    def predict(self, features: F) -> np.ndarray:
+        """Return what the head ``gives`` for each clip and class, ``(clips, classes)`` float64.
+
+        The decision is the class of the highest value, the first of equals.
+        """
+
+
+class Head(Protocol[G]):
+    """Fits classifiers. Stands in ``nonverbal.evaluation.heads.HEADS`` under its name."""
+
+    @property
+    def gives(self) -> Literal["probabilities", "decision_values"]:
+        """What ``predict`` of its classifiers returns: probabilities sum to 1, decision values need not."""
+
+    def fit(self, jobs: Iterable[Job[G]]) -> Iterator[Fitted[G]]:
+        """Yield a classifier for each job, in their order.
+
+        Jobs are those of several folds, and may be of several encoders. A head that takes one at a time needs the
+        memory of one; a head that fits many together makes a list of them first.
+        """

@@ -1,0 +1,86 @@
+"""Settings as dotted keys: which ones a dataclass has, and whether what is written for them can be meant."""
+
+import difflib
+from dataclasses import is_dataclass
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from nonverbal.errors import UserError
+
+
+def known(cls: type, prefix: str = "") -> dict[str, Any]:
+    """Return dotted key to type, for every field of a dataclass and of the dataclasses in it."""
+    found: dict[str, Any] = {}
+    for key, hint in get_type_hints(cls).items():
+        found[prefix + key] = hint
+        if group := _group(hint):
+            found |= known(group, f"{prefix}{key}.")
+    return found
+
+
+def tables(cls: type) -> dict[str, Any]:
+    """Return the fields that hold dataclasses by name, ``dict[str, Source]``, with that dataclass."""
+    return {key: get_args(hint)[1] for key, hint in get_type_hints(cls).items() if _is_table(hint)}
+
+
+def check(content: dict[str, Any], cls: type, where: str) -> None:
+    """Refuse keys that a dataclass does not have, and null where it would be taken for the default.
+
+    Args:
+        content: what is written, nested as the dataclass is.
+        cls: the dataclass.
+        where: where it is written, for errors: "in the recipe x.yaml".
+
+    Raises:
+        UserError: names the key, ``where``, and the nearest known key or another remedy.
+    """
+    _check(content, cls, where, "", known(cls))
+
+
+def _check(content: dict[str, Any], cls: type, where: str, prefix: str, all_known: dict[str, Any]) -> None:
+    hints = get_type_hints(cls)
+    for key, value in content.items():
+        if key not in hints:
+            raise UserError(f"unknown key {prefix + key!r} {where}; {_nearest(prefix + key, all_known)}")
+        _check_value(value, hints[key], where, prefix + key, all_known)
+
+
+def _check_value(value: Any, hint: Any, where: str, key: str, all_known: dict[str, Any]) -> None:
+    group, is_dictionary = _group(hint), get_origin(hint) is dict
+    if (group or is_dictionary) and not isinstance(value, dict):
+        written = "is null" if value is None else f"is {value!r}"
+        raise UserError(
+            f"{key} {written} {where}, but must hold `key: value` lines; leave it out where nothing differs"
+        )
+    is_null = value is None or (isinstance(value, list) and None in value)
+    if is_null and NoneType not in get_args(hint):
+        written = "is null" if value is None else "holds null"
+        raise UserError(f"{key} {written} {where}: give it a value, or leave it out for its default")
+    if group:
+        _check(value, group, where, f"{key}.", all_known)
+    elif is_dictionary:
+        entry = get_args(hint)[1]
+        for name, item in value.items():
+            keys = known(entry, f"{key}.{name}.") if _group(entry) else all_known
+            _check_value(item, entry, where, f"{key}.{name}", keys)
+
+
+def _group(hint: Any) -> type | None:
+    """The dataclass of a field whose keys are known by name, or None."""
+    return hint if isinstance(hint, type) and is_dataclass(hint) else None
+
+
+def _is_table(hint: Any) -> bool:
+    return get_origin(hint) is dict and is_dataclass(get_args(hint)[1])
+
+
+def _nearest(path: str, all_known: dict[str, Any]) -> str:
+    tails = {key: key.rsplit(".", 1)[-1] for key in all_known}
+    tail = path.rsplit(".", 1)[-1]
+    elsewhere = [key for key in all_known if "." in key and key.partition(".")[2] == path.partition(".")[2]]
+    near = (
+        elsewhere
+        or difflib.get_close_matches(path, all_known, 1, 0.7)
+        or [key for key in tails if tails[key] in difflib.get_close_matches(tail, tails.values(), 1, 0.7)]
+    )
+    return f"did you mean {near[0]!r}?" if near else "see --help for the keys there are"

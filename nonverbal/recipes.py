@@ -1,0 +1,173 @@
+"""Recipes: YAML files that hold what differs from the defaults, or from another recipe, which they name as ``base``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nonverbal.errors import UserError
+from nonverbal.keys import check
+from nonverbal.paths import expanded
+from nonverbal.shipped import find_file
+
+TEXT = "tag:yaml.org,2002:str"
+MERGE = "tag:yaml.org,2002:merge"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One file of a recipe."""
+
+    path: Path
+    """The file."""
+    where: str
+    """What it is called in errors."""
+    text: str
+    """What it holds."""
+    node: yaml.MappingNode
+    """The same, parsed, without ``base``."""
+    base: str | None
+    """The recipe that it holds the differences to, as it is named."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe and what it is built on."""
+
+    layers: list[Layer]
+    """The recipe itself, then its base, the base of that, and so on."""
+
+    @property
+    def text(self) -> str:
+        """YAML without ``base``: mappings are merged key by key, and of all else the upper file's value counts."""
+        if len(self.layers) == 1:
+            return self.layers[0].text
+        return str(yaml.serialize(reduce(_merged, [layer.node for layer in reversed(self.layers)]), allow_unicode=True))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What ``text`` holds."""
+        return _content(self.text)
+
+    def without(self, past: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe without settings of ``past``, by their dotted keys, that have the values there.
+
+        Recipes that a program has written, ``recipe.yaml`` of a run, hold every setting that there was.
+        """
+        left = [_without(layer.node, past) for layer in self.layers]
+        return Recipe(
+            [
+                layer if node == layer.node else replace(layer, node=node, text=yaml.serialize(node))
+                for layer, node in zip(self.layers, left, strict=True)
+            ]
+        )
+
+    def check(self, cls: type) -> None:
+        """Refuse keys that the dataclass ``cls`` does not have, and null where a value must be, in each file.
+
+        Raises:
+            UserError: names the key and the file it stands in.
+        """
+        for layer in self.layers:
+            must = "" if layer is self.layers[0] else ", which must be a recipe of the same command"
+            check(_content(yaml.serialize(layer.node)), cls, f"in {layer.where}{must}")
+
+
+def read_recipe(name: str) -> Recipe:
+    """Read a recipe, and the recipes that it is built on.
+
+    Args:
+        name: a path, or the name of a shipped recipe; ``~`` and variables are replaced. A ``base`` is looked for in the
+            folder of the recipe that names it, then among the shipped ones.
+
+    Raises:
+        UserError: no such file, not a recipe, a recipe that is its own base. Names the file, and who names it as base.
+    """
+    path = find_file(expanded(name, "the recipe"))
+    layers = [_layer(path, f"the recipe {path}")]
+    while (base := layers[-1].base) is not None:
+        named_in = layers[-1].path
+        try:
+            path = find_file(expanded(base, "base"), named_in.parent)
+        except UserError as error:
+            raise UserError(f"the base of {named_in}: {error}") from error
+        if path.resolve() in [layer.path.resolve() for layer in layers]:
+            raise UserError(
+                f"{named_in} names {path} as its base, which is built on {named_in} itself; remove one `base:` line"
+            )
+        layers.append(_layer(path, f"{path} (the base of {named_in})"))
+    return Recipe(layers)
+
+
+def _layer(path: Path, where: str) -> Layer:
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {where}: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(node, yaml.MappingNode):
+        kind = "nothing" if node is None else "a list" if isinstance(node, yaml.SequenceNode) else "one value"
+        raise UserError(f"{where} must hold `key: value` lines, but holds {kind}")
+    _check_names(node, where)
+    _resolve_merges(node)
+    bases = [value for key, value in node.value if key.value == "base"]
+    if any(base.tag != TEXT for base in bases):
+        raise UserError(f"{where}: base must be the path or name of one recipe, but is {_content(text)['base']!r}")
+    node.value = [(key, value) for key, value in node.value if key.value != "base"]
+    return Layer(path, where, text, node, bases[-1].value if bases else None)
+
+
+def _content(text: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+def _check_names(node: yaml.Node, where: str) -> None:
+    """Refuse a key that is there twice, of which YAML takes the last, or that YAML does not read as a text."""
+    names = set()
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+        line = f"{where}, line {key.start_mark.line + 1}"
+        if key.tag not in (TEXT, MERGE):
+            raise UserError(f"{line}: the key {key.value!r} is no text to YAML: write it in quotes")
+        if key.value in names:
+            raise UserError(f"{line}: the key {key.value!r} is there twice: remove one, or give it another name")
+        names.add(key.value)
+        _check_names(value, where)
+    for item in node.value if isinstance(node, yaml.SequenceNode) else []:
+        _check_names(item, where)
+
+
+def _resolve_merges(node: yaml.Node) -> None:
+    """Write what YAML's ``<<`` stands for in its place."""
+    if isinstance(node, yaml.MappingNode):
+        yaml.SafeLoader("").flatten_mapping(node)
+        for _, value in node.value:
+            _resolve_merges(value)
+
+
+def _without(node: yaml.MappingNode, past: Mapping[str, Any], prefix: str = "") -> yaml.MappingNode:
+    """Return the node without settings of ``past``: the node itself where it has none."""
+    pairs = []
+    for key, value in node.value:
+        name = f"{prefix}{key.value}"
+        if isinstance(value, yaml.MappingNode):
+            pairs.append((key, _without(value, past, f"{name}.")))
+        elif name not in past or yaml.safe_load(yaml.serialize(value)) != past[name]:
+            pairs.append((key, value))
+    return node if pairs == node.value else yaml.MappingNode(node.tag, pairs)
+
+
+def _merged(below: yaml.MappingNode, above: yaml.MappingNode) -> yaml.MappingNode:
+    """The pairs of both; where both have a mapping, the pairs of those, else the upper one's value."""
+    pairs = {key.value: (key, value) for key, value in below.value}
+    for key, value in above.value:
+        under = pairs[key.value][1] if key.value in pairs else None
+        if isinstance(under, yaml.MappingNode) and isinstance(value, yaml.MappingNode):
+            value = _merged(under, value)
+        pairs[key.value] = (key, value)
+    return yaml.MappingNode(below.tag, list(pairs.values()))

@@ -1,0 +1,34 @@
+"""Where recipes, programs and templates lie: beside the package in a checkout, inside it in a wheel."""
+
+from pathlib import Path
+
+from nonverbal.errors import UserError
+
+
+def find_shipped(name: str) -> Path:
+    """Return a program or template of this package: inside an installed wheel or a checkout, and nowhere else."""
+    return _root() / name
+
+
+def find_file(name: str, folder: Path = Path()) -> Path:
+    """Find a recipe: a path as given, else one that is shipped.
+
+    Args:
+        name: a path, or the name of a shipped recipe (``recipes/demo.yaml``).
+        folder: what a relative path is relative to; the current folder where it is left out.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    for place in (folder / name, find_shipped(name)):
+        if place.is_file():
+            return place
+    recipes = sorted(str(path.relative_to(_root())) for path in _root().glob("recipes/**/*.yaml"))
+    where = "here" if folder == Path() else f"in {folder}"
+    raise UserError(f"no file {name!r} {where} or among the shipped ones; shipped recipes: {', '.join(recipes)}")
+
+
+def _root() -> Path:
+    """The folder of programs, recipes and templates."""
+    package = Path(__file__).parent
+    return package / "programs" if (package / "programs").is_dir() else package.parent

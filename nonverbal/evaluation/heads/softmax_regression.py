@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, lapack
+from scipy.linalg import cholesky, lapack, solve_triangular
 from scipy.special import log_softmax, softmax
 
 from nonverbal.errors import UserError
@@ -199,7 +199,7 @@ class _Problem:
     def fit(self, strength: float, parameters: Array, tolerance: float) -> tuple[Array, float, int]:
         """Return the optimum, the norm of the gradient there, and the Newton steps that led from ``parameters``."""
         costs = self.balance * (strength / 2 if self.targets.shape[1] == 2 else strength)
-        factor = self._factor(costs)
+        factor, whitened = self._whitened(costs)
         values = self.inputs @ parameters
         before = np.inf
         for step in range(MOST_STEPS):
@@ -210,7 +210,9 @@ class _Problem:
                 return parameters, norm, step
             # Steps far from the optimum need not be exact (Eisenstat and Walker 1996, choice 2).
             precision = max(min(0.1, (norm / before) ** 2), 0.1 * tolerance / norm, 1e-4)
-            direction = self._direction(shares, costs, factor, gradient, precision)
+            turned = solve_triangular(factor, gradient, lower=True, check_finite=False)
+            turned = _direction(whitened, shares, costs, turned, precision)
+            direction = solve_triangular(factor, turned, lower=True, trans="T", check_finite=False)
             length = self._length(parameters, values, costs, direction, float(np.vdot(gradient, direction)))
             if not length:
                 break
@@ -222,36 +224,17 @@ class _Problem:
             f"it stays at {norm:.2g}; give a lower C"
         )
 
-    def _factor(self, costs: Array) -> tuple[Array, bool]:
-        """Factorise the Hessian at equal probabilities, the same for each class where rows sum to 0 over classes."""
+    def _whitened(self, costs: Array) -> tuple[Array, Array]:
+        """Return ``L`` and the inputs times ``L^-T``, with ``L L^T`` the Hessian at equal probabilities.
+
+        That Hessian is the same for each class where rows of parameters sum to 0 over the classes, as all here do.
+        """
         weighted = self.inputs * np.sqrt(costs / self.targets.shape[1])
         hessian = weighted.T @ weighted
         hessian[np.diag_indices_from(hessian)] += self.penalty[:, 0]
-        factor, lower = cho_factor(hessian, lower=True, overwrite_a=True, check_finite=False)
-        return factor, lower
-
-    def _direction(
-        self, shares: Array, costs: Array, factor: tuple[Array, bool], gradient: Array, precision: float
-    ) -> Array:
-        """Solve Hessian @ direction = -gradient by conjugate gradients, to a relative ``precision``."""
-        spread = costs * shares
-        direction, rest = np.zeros_like(gradient), -gradient
-        solved = cho_solve(factor, rest, check_finite=False)
-        toward, product = solved, float(np.vdot(rest, solved))
-        goal = precision * float(np.linalg.norm(gradient))
-        for _ in range(MOST_PRODUCTS):
-            moved = self.inputs @ toward
-            bent = self.inputs.T @ (spread * (moved - (shares * moved).sum(axis=1, keepdims=True)))
-            bent += self.penalty * toward
-            length = product / float(np.vdot(toward, bent))
-            direction += length * toward
-            rest -= length * bent
-            if np.linalg.norm(rest) <= goal:
-                break
-            solved = cho_solve(factor, rest, check_finite=False)
-            before, product = product, float(np.vdot(rest, solved))
-            toward = solved + (product / before) * toward
-        return direction
+        factor = cholesky(hessian, lower=True, overwrite_a=True, check_finite=False)
+        whitened = solve_triangular(factor, self.inputs.T, lower=True, check_finite=False).T
+        return factor, np.ascontiguousarray(whitened)
 
     def _length(self, parameters: Array, values: Array, costs: Array, direction: Array, slope: float) -> float:
         """Halve a step until ``J`` falls (Armijo's rule). 0: it does not, for the rounding of ``J``."""
@@ -268,3 +251,27 @@ class _Problem:
     def _loss(self, parameters: Array, values: Array, costs: Array) -> float:
         fit = -float(np.vdot(costs * self.targets, log_softmax(values, axis=1)))
         return fit + 0.5 * float(np.sum(self.penalty * parameters**2))
+
+
+def _direction(whitened: Array, shares: Array, costs: Array, gradient: Array, precision: float) -> Array:
+    """Solve Hessian @ direction = -gradient by conjugate gradients, to a relative ``precision``.
+
+    Of whitened parameters the Hessian at equal probabilities is the identity, and the penalty the identity less what
+    the clips have in it: so only the difference of the clips' part from that at equal probabilities is multiplied.
+    """
+    spread, equal = costs * shares, costs / shares.shape[1]
+    direction, rest = np.zeros_like(gradient), -gradient
+    toward, square = rest.copy(), float(np.vdot(rest, rest))
+    goal = precision**2 * square
+    for _ in range(MOST_PRODUCTS):
+        moved = whitened @ toward
+        inner = (shares * moved).sum(axis=1, keepdims=True)
+        bent = whitened.T @ (spread * (moved - inner) - equal * moved) + toward
+        length = square / float(np.vdot(toward, bent))
+        direction += length * toward
+        rest -= length * bent
+        before, square = square, float(np.vdot(rest, rest))
+        if square <= goal:
+            break
+        toward = rest + (square / before) * toward
+    return direction

@@ -1,4 +1,4 @@
-"""Score frozen encoders with linear probes: ``nonverbal probe --data SHARDS --encoders logmel RUN/encoder --out DIR``.
+"""Score frozen encoders with small heads: ``nonverbal probe --data SHARDS --encoders logmel RUN/encoder --out DIR``.
 
 By path: ``python evaluate/probe.py --data SHARDS --encoders ...``. All encoders are tested on the same folds.
 """
@@ -36,6 +36,8 @@ class ProbeConfig:
     """Number of stratified folds, or leave-one-out: each group is tested on in turn."""
     seeds: list[int] = field(default_factory=lambda: [0])
     """One division into folds for each."""
+    head: str = "logistic"
+    """What is trained on the embeddings: logistic, svm, mlp, linear, fcn or cnn (docs/heads.md)."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
     cache: Path = Path("runs/embeddings")
@@ -47,12 +49,12 @@ def main(argv: list[str]) -> None:
     settings = config.load(ProbeConfig, argv, prog="nonverbal probe", description=__doc__)
     folds = None if settings.folds == "leave-one-out" else settings.folds
     task = make_task(open_shards(settings.data), settings.labels, settings.group, folds, settings.seeds)
-    scores = compare(task, settings.encoders, settings.pretraining, settings.cache, settings.out)
-    figure = settings.out / f"{task.slug}.png"
+    scores = compare(task, settings.encoders, settings.pretraining, settings.cache, settings.out, head=settings.head)
+    figure = settings.out / f"{task.slug}-{settings.head}.png"
     plot_probes(scores, figure)
     print_scores(scores)
     print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
-    curves = settings.out / f"{task.slug}-layers.png"
+    curves = settings.out / f"{task.slug}-{settings.head}-layers.png"
     if plot_layers(scores, curves):
         print(f"layers: {curves}")
 

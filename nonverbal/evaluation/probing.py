@@ -9,7 +9,7 @@ from nonverbal.data.manifest import Clip
 from nonverbal.evaluation.cross_validation import FoldResult, cross_validate
 from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.encoders import INITIALISED, FrameEncoder, check_encoder, load_encoder
-from nonverbal.evaluation.heads import HEADS
+from nonverbal.evaluation.heads import head_named
 from nonverbal.evaluation.heads.base import Pooled
 from nonverbal.public_checkpoints import heard
 from nonverbal.tasks.contamination import HELD_OUT, by_authors, by_manifests
@@ -25,7 +25,7 @@ def compare(
     cache: Path,
     out: Path,
     names: Sequence[str] = (),
-    head: str = "linear",
+    head: str = "logistic",
 ) -> list[Score]:
     """Probe each encoder on the same folds; write ``scores.jsonl`` and ``predictions/`` to ``out`` as each is done.
 
@@ -38,6 +38,7 @@ def compare(
         names: what the encoders are called in the scores; as in ``encoders`` where empty.
         head: what is trained on the embeddings, a name in ``HEADS``.
     """
+    head_named(head)
     for source in encoders:
         check_encoder(source)
     statuses = leak_statuses(task.clips, encoders, pretraining)
@@ -48,7 +49,7 @@ def compare(
         for seed in task.folds:
             results = _probe(task, name, embeddings, seed, head)
             new = _scores(task, encoder, name, status, results, seed, head)
-            write_predictions(out / new[0].predictions, _predictions(task, results, HEADS[head].gives))
+            write_predictions(out / new[0].predictions, _predictions(task, results, head_named(head).gives))
             write_scores(out / "scores.jsonl", new)
             scores += new
     return scores
@@ -76,7 +77,7 @@ def _probe(task: Task, name: str, embeddings: Pooled, seed: int, head: str) -> l
     from rich.progress import track
 
     console, folds = Console(stderr=True), task.folds[seed]
-    results = cross_validate(HEADS[head], embeddings, task.labels, task.groups, folds, seed)
+    results = cross_validate(head_named(head), embeddings, task.labels, task.groups, folds, seed)
     title, silent = f"probing {name}", not console.is_terminal
     return list(track(results, title, len(folds), transient=True, console=console, disable=silent))
 
@@ -104,6 +105,7 @@ def _scores(
             predictions=_predictions_file(task, name, seed, head),
             inner_uar=result.inner_uar,
             merged=task.merged,
+            details=result.details,
         )
         for result in results
     ]

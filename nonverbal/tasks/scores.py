@@ -12,6 +12,10 @@ import numpy as np
 from nonverbal.errors import UserError
 from nonverbal.files import json_lines
 
+UNFINISHED = "logistic, not to its optimum"
+"""The probe of rows that say ``linear`` and have no ``details``: scikit-learn's logistic regression as it ends by
+default. Some of its decisions depend on how features are rotated. It is not the head ``logistic``, nor ``linear``."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -30,7 +34,7 @@ class Score:
     protocol: str
     """How clips were divided, such as ``speaker-disjoint 5-fold, stratified``."""
     probe: str
-    """What was trained on the model, such as ``linear``."""
+    """What was trained on the model, such as ``logistic``."""
     seed: int
     """Of the folds."""
     fold: str
@@ -51,6 +55,9 @@ class Score:
     that do not have it."""
     merged: dict[str, str] = field(default_factory=dict)
     """Labels of corpora that count as a class of another name; empty in files that do not have it."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What the head says of its training: ``parameters``, how many numbers were fitted, and others by name; empty in
+    files that do not have it."""
 
     @property
     def task(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str, str]:
@@ -102,6 +109,8 @@ def read_scores(path: Path) -> list[Score]:
                     sorted(_REQUIRED - set(row) | set(row) - _FIELDS) if isinstance(row, dict) else type(row).__name__
                 )
                 raise UserError(f"{path}, line {number}: not a score; missing or unknown: {wrong}")
+            if "details" not in row and row["probe"] == "linear":
+                row["probe"] = UNFINISHED
             scores.append(Score(**row))
     except OSError as error:
         raise UserError(f"cannot read the scores {path}: {error.strerror}") from error

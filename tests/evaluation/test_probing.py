@@ -108,8 +108,14 @@ def test_the_probe_program(
     assert len(read_scores(out / "scores.jsonl")) == 2 * 3 + 6
     merged = said("--encoders", "logmel", "--folds", "3", "--labels.high", "shrill")
     assert "high counts as shrill" in " ".join(merged.split())
+    own = said("--encoders", "logmel", "--folds", "3", "--head", "fcn")
+    assert "fcn probe" in own
+    (score, *_) = [score for score in read_scores(out / "scores.jsonl") if score.probe == "fcn"]
+    assert score.details["parameters"] == 80 * 512 + 512 + 512 * 128 + 128 + 128 * 2 + 2
     figures = list(out.glob("*.png"))
     assert len(figures) == 3  # two protocols, and the layers of the encoder that has several
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in figures)
     with pytest.raises(UserError, match=r"no clip in .* is labelled 'loud'"):
         said("--encoders", "logmel", "--labels", "loud")
+    with pytest.raises(UserError, match="there is no head 'deep'; there are logistic, svm"):
+        said("--encoders", "logmel", "--head", "deep")

@@ -1,7 +1,31 @@
 """Heads by name, one file each."""
 
+from nonverbal.errors import UserError
 from nonverbal.evaluation.heads.base import Head, Pooled
+from nonverbal.evaluation.heads.cnn import Cnn
+from nonverbal.evaluation.heads.fcn import Fcn
 from nonverbal.evaluation.heads.linear import Linear
+from nonverbal.evaluation.heads.logistic import Logistic
+from nonverbal.evaluation.heads.mlp import Mlp
+from nonverbal.evaluation.heads.svm import Svm
 
-HEADS: dict[str, Head[Pooled]] = {"linear": Linear()}
+HEADS: dict[str, Head[Pooled]] = {
+    "logistic": Logistic(),
+    "svm": Svm(),
+    "mlp": Mlp(),
+    "linear": Linear(),
+    "fcn": Fcn(),
+    "cnn": Cnn(),
+}
 """What may be trained on pooled embeddings; ``docs/add-a-head.md`` shows how to add one."""
+
+
+def head_named(name: str) -> Head[Pooled]:
+    """Return the head of this name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in HEADS:
+        raise UserError(f"there is no head {name!r}; there are {', '.join(HEADS)}")
+    return HEADS[name]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ G = TypeVar("G")
 
 @dataclass(frozen=True)
 class Job(Generic[G]):
-    """Clips to fit one classifier to: a training side, and nothing of the test side."""
+    """Clips to fit one classifier to: a training side, and the test side only where the protocol chooses on it."""
 
     features: G
     """``Pooled`` or ``Frames``, as the head reads them."""
@@ -31,9 +31,18 @@ class Job(Generic[G]):
     groups: Sequence[str]
     """Each clip's group."""
     inner: Sequence[Fold]
-    """Division of these clips that splits no group; whatever a head chooses, it chooses between these folds."""
+    """Whatever a head chooses, it chooses between these folds, by its decisions on the rows that they test, which need
+    not be all. Each trains every class. None where so few clips cannot be divided: a head then takes what it takes by
+    default."""
     seed: int
     """Of all that a head draws."""
+    training: np.ndarray | None = None
+    """Rows to which the classifier is fitted when all is chosen, increasing, with clips of every class; None for all.
+    Rows that are neither here nor in ``inner`` are not read."""
+
+    def own_rows(self) -> np.ndarray:
+        """Return ``training``, ``(rows,)`` int64."""
+        return np.arange(len(self.labels)) if self.training is None else self.training
 
 
 class Fitted(Protocol[F]):
@@ -46,6 +55,13 @@ class Fitted(Protocol[F]):
     @property
     def inner_uar(self) -> Sequence[float]:
         """UAR of each layer inside the training side, from layer 0; empty where layers were not compared."""
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What else scores keep of it, by name: plain numbers, text and lists; empty where there is nothing to say.
+
+        ``parameters`` is how many numbers were fitted, ``stated`` the count that the paper states.
+        """
 
     def predict(self, features: F) -> np.ndarray:
         """Return what the head ``gives`` for each clip and class, ``(clips, classes)`` float64.

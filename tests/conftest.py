@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import sys
 import tarfile
 from collections.abc import Callable
@@ -37,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     ``pytest -m gpu`` runs the tests that need one.
     """
+    # A shell ignores it in what it starts in the background; tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not str(config.getoption("markexpr")).startswith("gpu"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 

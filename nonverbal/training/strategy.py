@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -67,30 +68,35 @@ class Strategy(Protocol):
         """Return the optimizer's moments as ``MOMENT.NAME`` -> tensor, in the same way."""
 
 
+@dataclass(frozen=True)
+class Start:
+    """What is spread."""
+
+    model: "Autocast"
+    optimizer: torch.optim.Optimizer
+    moments: Mapping[str, Tensor]
+    """The optimizer's, as ``Strategy.moments`` returns them; empty before the first update."""
+    updates: int
+    """That the optimizer has made."""
+
+
 class Whole:
     """The whole model in each process; DistributedDataParallel adds up the gradients of several."""
 
-    def __init__(
-        self,
-        model: "Autocast",
-        optimizer: torch.optim.Optimizer,
-        clip_norm: float | None,
-        moments: Mapping[str, Tensor],
-        updates: int,
-    ) -> None:
+    def __init__(self, start: Start, clip_norm: float | None) -> None:
         # Gradients lie where they are added up, instead of being copied there and back.
         views = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[views])
-        self.module, self.clip_norm = model.objective, clip_norm
+        self.module, self.clip_norm = start.model.objective, clip_norm
         self.parameters = trained(self.module)
-        self.adamw: Any = optimizer
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.adamw: Any = start.optimizer
+        self.model, self.optimizer = self.accelerator.prepare(start.model, start.optimizer)
         for name, parameter in self.parameters.items():
-            if f"{MOMENTS[0]}.{name}" in moments:
+            if f"{MOMENTS[0]}.{name}" in start.moments:
                 self.optimizer.state[parameter] = {
-                    **{moment: moments[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS},
+                    **{moment: start.moments[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS},
                     # A fused AdamW keeps its count of updates on the device, one a parameter.
-                    "step": torch.tensor(float(updates), device=parameter.device),
+                    "step": torch.tensor(float(start.updates), device=parameter.device),
                 }
 
     def micro_batch(self, last: bool) -> AbstractContextManager[None]:
@@ -136,28 +142,19 @@ class Divided:
     not used.
     """
 
-    def __init__(
-        self,
-        model: "Autocast",
-        optimizer: torch.optim.Optimizer,
-        clip_norm: float | None,
-        moments: Mapping[str, Tensor],
-        updates: int,
-        stage: int,
-        offload: bool,
-    ) -> None:
+    def __init__(self, start: Start, clip_norm: float | None, stage: int, offload: bool) -> None:
         deepspeed = _deepspeed()
         self.stage = stage
-        self.module, self.parameters = model.objective, trained(model.objective)
+        self.module, self.parameters = start.model.objective, trained(start.model.objective)
         with _quiet():
             self.engine, *_ = deepspeed.initialize(
-                model=model,
-                optimizer=optimizer,
+                model=start.model,
+                optimizer=start.optimizer,
                 config=_deepspeed_config(stage, offload, clip_norm),
                 dist_init_required=False,
             )
         self.model = self.engine
-        self._restore(moments, updates)
+        self._restore(start.moments, start.updates)
 
     def micro_batch(self, last: bool) -> AbstractContextManager[None]:
         self.engine.set_gradient_accumulation_boundary(last)
@@ -230,14 +227,14 @@ def spread(
         optimizer: over its parameters.
         settings: of the run, with a precision that is chosen.
         device: of this process.
-        moments: of the optimizer, as ``Strategy.moments`` returns them; empty before the first update.
-        updates: that the optimizer has made.
+        moments: as in ``Start``.
+        updates: as in ``Start``.
     """
     model = Autocast(objective, device.type, settings.precision == "bf16").to(device).train()
-    what = (model, optimizer, settings.optimizer.clip_norm, moments, updates)
+    start = Start(model, optimizer, moments, updates)
     if settings.zero:
-        return Divided(*what, settings.zero, settings.offload)
-    return Whole(*what)
+        return Divided(start, settings.optimizer.clip_norm, settings.zero, settings.offload)
+    return Whole(start, settings.optimizer.clip_norm)
 
 
 class Autocast(nn.Module):

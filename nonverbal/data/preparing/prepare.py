@@ -200,8 +200,11 @@ def _write(config: PrepareConfig, clips: list[Clip], parts: list[Part]) -> None:
     for leftover in config.out.iterdir():
         if SHARD.fullmatch(leftover.name):
             leftover.unlink()
-    with progress("writing", sum(part.size for part in parts) // 1_000_000, "MB") as advance:
+    total = sum(part.size for part in parts) // 1_000_000
+    with progress("writing", total, "MB") as advance:
         done = 0
         for written in write_shards(config.out, clips, parts, config.shard_megabytes, config.seed):
-            advance(written // 1_000_000 - done)
-            done = written // 1_000_000
+            # Tars are a little larger than what they hold.
+            now = min(written // 1_000_000, total)
+            advance(now - done)
+            done = now

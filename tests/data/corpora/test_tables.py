@@ -15,6 +15,7 @@ from nonverbal.data.corpora import choose_reader, read
 from nonverbal.data.corpora.account import account
 from nonverbal.data.corpora.base import Found, clip
 from nonverbal.data.corpora.folders import read_audiofolder
+from nonverbal.data.corpora.tables import as_number
 from nonverbal.errors import UserError
 
 
@@ -40,7 +41,9 @@ def labels(folder):
     return {path: found.label for path, found in clips_in(folder, "c").items()}
 
 
-WORD = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"]), min_size=1, max_size=6)
+CHARACTERS = st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zs", "Zl", "Zp"])
+# What software writes for numbers is read as such: NaN, 1.0.
+WORD = st.text(CHARACTERS, min_size=1, max_size=6).filter(lambda text: as_number(text) == text)
 BREAK = st.sampled_from(["\n", "\u2028", "\x85", "\x1c", "\t", ";", ",", '"', '","', "\r\n"])
 BLANK = st.sampled_from(["", " ", "\u00a0", "  ", "\u3000", "\u200b ", "\t"])
 SPACE = st.sampled_from([" ", "\u00a0", "  ", "\u202f"])

@@ -12,7 +12,7 @@ Pooled = np.ndarray
 """Features of some clips: ``(clips, layers, dim)`` float32, finite."""
 
 Frames = Sequence[np.ndarray]
-"""Features of some clips frame by frame: ``(layers, frames, dim)`` float32 for each, finite; frames differ."""
+"""Features of some clips frame by frame: ``(layers, frames, dim)`` float for each, finite; frames differ."""
 
 F = TypeVar("F", contravariant=True)
 G = TypeVar("G")
@@ -39,6 +39,10 @@ class Job(Generic[G]):
     training: np.ndarray | None = None
     """Rows to which the classifier is fitted when all is chosen, increasing, with clips of every class; None for all.
     Rows that are neither here nor in ``inner`` are not read."""
+
+    one_frame: bool = False
+    """Whether a clip is one vector. The values of ``Pooled`` are then that, else means over frames and as many standard
+    deviations."""
 
     def own_rows(self) -> np.ndarray:
         """Return ``training``, ``(rows,)`` int64."""

@@ -27,12 +27,13 @@ class Standardised(nn.Module):
 
 
 def standardised_by(values: Tensor) -> Standardised:
-    """Return what standardises by the mean and population standard deviation over the first dimension of ``values``.
-
-    Values that are constant, up to rounding, are only centred.
-    """
+    """Return what standardises by the mean and population standard deviation over the first dimension of ``values``."""
     exact = values.double()
-    centre, scale = exact.mean(dim=0), exact.std(dim=0, correction=0)
+    return standardised_as(exact.mean(dim=0), exact.std(dim=0, correction=0))
+
+
+def standardised_as(centre: Tensor, scale: Tensor) -> Standardised:
+    """Return what subtracts ``centre`` and divides by ``scale``; what is constant, up to rounding, is only centred."""
     constant = scale <= 1e-6 * centre.abs()
     return Standardised(centre.float(), scale.masked_fill(constant | (scale == 0), 1.0).float())
 
@@ -45,9 +46,10 @@ def dropped(values: Tensor, kept: Sequence[Tensor] | None, layer: int) -> Tensor
 class MeanHead(NeuralHead[Pooled]):
     """A neural head that reads the mean over frames of the last layer."""
 
-    def read(self, features: Pooled) -> Tensor:
-        """Return means ``(clips, dim)`` of ``(clips, layers, 2 x dim)`` features."""
-        return torch.from_numpy(np.ascontiguousarray(features[:, -1, : features.shape[2] // 2]))
+    def read(self, features: Pooled, one_frame: bool) -> Tensor:
+        """Return means ``(clips, dim)`` of ``(clips, layers, 2 x dim)`` features, or of one frame all values."""
+        dim = features.shape[2] if one_frame else features.shape[2] // 2
+        return torch.from_numpy(np.ascontiguousarray(features[:, -1, :dim]))
 
     def gather(self, features: Sequence[Tensor], rows: Sequence[np.ndarray]) -> tuple[Tensor]:
         """Return ``(networks, rows, dim)``."""

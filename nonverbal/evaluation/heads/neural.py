@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from nonverbal.evaluation.heads.base import Job
 from nonverbal.evaluation.heads.settings import NeuralSettings
-from nonverbal.evaluation.heads.training import DECIDE_ROWS, Gather, Network, Unit, build, together, train
+from nonverbal.evaluation.heads.training import Gather, Network, Unit, build, together, train
 from nonverbal.tasks.metrics import uar
 
 G = TypeVar("G")
@@ -37,8 +38,9 @@ class FittedNetwork(Generic[G]):
         own = self.read(features)
         rows = np.arange(len(own))
         parts = []
-        for start in range(0, len(rows), DECIDE_ROWS):
-            inputs = self.gather([own], [rows[start : start + DECIDE_ROWS]])
+        size = self.network.decide_rows
+        for start in range(0, len(rows), size):
+            inputs = self.gather([own], [rows[start : start + size]])
             with torch.no_grad():
                 parts.append(self.network(tuple(value[0] for value in inputs), None))
         probabilities: np.ndarray = torch.cat(parts).double().softmax(dim=1).numpy()
@@ -58,8 +60,8 @@ class NeuralHead(NeuralSettings, Generic[G]):
     stated: ClassVar[str | None] = None
     """The number of parameters that the paper states."""
 
-    def read(self, features: G) -> Any:
-        """Return of features of clips what the network reads, with one entry a clip."""
+    def read(self, features: G, one_frame: bool) -> Any:
+        """Return of features of clips what the network reads, with one entry a clip; see ``Job`` for ``one_frame``."""
         raise NotImplementedError
 
     def network(self, features: Any, rows: np.ndarray, classes: int) -> Network:
@@ -82,14 +84,15 @@ class NeuralHead(NeuralSettings, Generic[G]):
         yield from self._trained(group)
 
     def _course(self, job: Job[G]) -> "_Course":
-        features = self.read(job.features)
+        features = self.read(job.features, job.one_frame)
 
         def unit(train: np.ndarray, test: np.ndarray) -> Unit:
             network = build(lambda: self.network(features, train, len(job.classes)), job.seed)
             return Unit(network, features, job.labels, train, test, self.epochs, job.seed, self.epochs)
 
         inner = [unit(fold.train, fold.test) for fold in job.inner]
-        return _Course(inner, unit(job.own_rows(), np.empty(0, np.int64)), self.patience)
+        last = unit(job.own_rows(), np.empty(0, np.int64))
+        return _Course(inner, last, self.patience, partial(self.read, one_frame=job.one_frame))
 
     def _trained(self, group: "list[_Course]") -> Iterator[FittedNetwork[G]]:
         """Choose the number of epochs of each job, and train its network for so many."""
@@ -101,9 +104,10 @@ class NeuralHead(NeuralSettings, Generic[G]):
             course.last.epochs = course.epochs
         for _ in self._train(last):
             pass
-        for unit in last:
-            chosen: dict[str, float | str] = {"epochs": unit.epochs}
-            yield FittedNetwork(chosen, [], self._details(unit, len(last)), unit.network, self.read, self.gather)
+        for course in group:
+            chosen: dict[str, float | str] = {"epochs": course.last.epochs}
+            details, network = self._details(course.last, len(last)), course.last.network
+            yield FittedNetwork(chosen, [], details, network, course.read, self.gather)
 
     def _details(self, unit: Unit, units: int) -> dict[str, Any]:
         parameters = count(unit.network)
@@ -131,8 +135,8 @@ class NeuralHead(NeuralSettings, Generic[G]):
 class _Course:
     """The networks of one job: of its inner folds, with the UAR they have together after each epoch, and the last."""
 
-    def __init__(self, inner: list[Unit], last: Unit, patience: int) -> None:
-        self.inner, self.last, self.patience = inner, last, patience
+    def __init__(self, inner: list[Unit], last: Unit, patience: int, read: Callable[[Any], Any]) -> None:
+        self.inner, self.last, self.patience, self.read = inner, last, patience, read
         self.curve: list[float] = []
 
     @property

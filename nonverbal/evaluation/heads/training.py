@@ -18,9 +18,6 @@ from nonverbal.seeding import Stream, generator, torch_seed
 INITIAL, ORDER, DROPOUT = range(3)
 """What is drawn: first weights; the order of clips, by epoch; what is dropped, by step."""
 
-DECIDE_ROWS = 256
-"""Clips of a network that are decided on at once."""
-
 CACHE_BYTES, GPU_BYTES = 2**24, 2**32
 """Weights, gradients and moments of all networks of one computation, at most: what a CPU's cache holds, beyond which
 one network after another is faster, and what a GPU has to spare."""
@@ -35,6 +32,8 @@ class Network(nn.Module):
 
     dropped: Sequence[int] = ()
     """Widths of the layers to which dropout is applied, in their order."""
+    decide_rows: int = 256
+    """Clips that are decided on at once."""
     over_frames: bool = False
     """Whether those layers have values for each frame, which is then the next to last dimension of the first input."""
 
@@ -162,8 +161,8 @@ class _Stack:
         longest = max(len(unit.test) for unit in units)
         padded = [np.pad(unit.test, (0, longest - len(unit.test)), mode="edge") for unit in units]
         parts = []
-        for start in range(0, longest, DECIDE_ROWS):
-            own = [rows[start : start + DECIDE_ROWS] for rows in padded]
+        for start in range(0, longest, self.network.decide_rows):
+            own = [rows[start : start + self.network.decide_rows] for rows in padded]
             with torch.no_grad():
                 logits = self._logits(self.gather([unit.features for unit in units], own), None, numbers)
             parts.append(logits.argmax(dim=2).cpu().numpy())

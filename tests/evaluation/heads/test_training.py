@@ -25,7 +25,7 @@ def units(head: NeuralHead, sizes: list[int], epochs: int, seed: int = 0) -> lis
     for number, size in enumerate(sizes):
         features, labels = toy(90, size=1.5, seed=number)
         job = job_of(features, labels)
-        read, rows = head.read(features), np.arange(90)
+        read, rows = head.read(features, False), np.arange(90)
         network = build(lambda read=read, rows=rows[:size]: head.network(read, rows, 3), seed)  # type: ignore[misc]
         made.append(Unit(network, read, job.labels, rows[:size], rows[size:], epochs, seed, head.epochs))
     return made
@@ -132,7 +132,7 @@ def test_a_batch_weighs_classes_alike_where_it_should() -> None:
     rows = np.arange(4)
     labels = np.array([0, 0, 0, 1])
     for head, expected in ((Mlp(), [1 / 6, 1 / 6, 1 / 6, 1 / 2]), (Fcn(), [1 / 4] * 4)):
-        unit = Unit(head.network(head.read(features), rows, 2), features, labels, rows, rows[:0], 1, 0, 1)
+        unit = Unit(head.network(head.read(features, False), rows, 2), features, labels, rows, rows[:0], 1, 0, 1)
         stack = training._Stack([unit], head.gather, head, CPU)
         np.testing.assert_allclose(stack._weights(unit, rows, 6), [*expected, 0, 0], rtol=1e-6)
 

@@ -1,9 +1,13 @@
 """Small tasks on which heads are tried."""
 
+from typing import TypeVar
+
 import numpy as np
 
-from nonverbal.evaluation.heads.base import Job, Pooled
+from nonverbal.evaluation.heads.base import Frames, Job, Pooled
 from nonverbal.tasks.folds import group_folds
+
+G = TypeVar("G")
 
 
 def toy(
@@ -22,7 +26,19 @@ def speakers(clips: int, clips_each: int = 6) -> list[str]:
     return [f"s{clip // clips_each:02d}" for clip in range(clips)]
 
 
-def job_of(features: Pooled, labels: list[str], seed: int = 0) -> Job[Pooled]:
+def frames_toy(
+    clips: int = 60, classes: int = 3, layers: int = 3, dim: int = 6, seed: int = 0
+) -> tuple[Frames, list[str]]:
+    """Frames of 1 to 12, in 16 bits. The class shows in the last layer but one, in every frame."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(clips) % classes
+    frames = [random.standard_normal((layers, random.integers(1, 13), dim)) + 2 for _ in labels]
+    for clip, label in zip(frames, labels, strict=True):
+        clip[-2, :, label] += 3
+    return [clip.astype(np.float16) for clip in frames], [f"class {label}" for label in labels]
+
+
+def job_of(features: G, labels: list[str], seed: int = 0) -> Job[G]:
     """All clips as a training side."""
     classes, groups = sorted(set(labels)), speakers(len(labels))
     answers = np.array([classes.index(label) for label in labels])

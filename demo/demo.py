@@ -20,7 +20,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.figures import plot_probes
 from nonverbal.evaluation.plots import plot_training, read_metrics
 from nonverbal.evaluation.probing import compare
-from nonverbal.evaluation.report import print_scores
+from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.files import write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.shipped import find_file
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
     scores = probe_encoder(out / "run" / "encoder", heard, probed, out)
     plot_probes(scores, out / "probe.png")
     write_summary(out, scores, time.monotonic() - started)
-    print_scores(scores)
+    print_scores(scores, out / "probe" / "scores.jsonl")
     print_places(out)
 
 

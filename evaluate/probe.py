@@ -5,19 +5,21 @@ By path: ``python evaluate/probe.py --data SHARDS --encoders ...``. All encoders
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
+from nonverbal.errors import UserError
 from nonverbal.evaluation.figures import plot_layers, plot_probes
 from nonverbal.evaluation.probing import compare
-from nonverbal.evaluation.report import print_scores
+from nonverbal.evaluation.score_tables import print_scores, untestable
 from nonverbal.paths import PathOrName
-from nonverbal.tasks.task import Group, make_task
+from nonverbal.tasks.groups import units
+from nonverbal.tasks.protocol_settings import ProtocolSettings
+from nonverbal.tasks.task import Task, task_of
 
 
-@dataclass
-class ProbeConfig:
+@dataclass(kw_only=True)
+class ProbeConfig(ProtocolSettings):
     """Which encoders are probed on which clips, and how these are divided."""
 
     data: Path
@@ -30,16 +32,13 @@ class ProbeConfig:
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
     """Classes to tell apart, all where empty; or a map of labels to classes, {excitement: happiness, other: null}:
     null drops a label, those that are not named stay as they are, or go where "*" says; or the name of a map."""
-    group: Group = "speaker"
-    """What is never on both sides of a fold."""
-    folds: int | Literal["leave-one-out"] = 5
-    """Number of stratified folds, or leave-one-out: each group is tested on in turn."""
-    seeds: list[int] = field(default_factory=lambda: [0])
-    """One division into folds for each."""
     head: str = "logistic"
     """What is trained on the embeddings: logistic, svm, mlp, linear, fcn or cnn (docs/heads.md)."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
+    null: int = 0
+    """How often labels are permuted at most, and all is done again, choices included, for the p of each encoder's UAR;
+    999, say. 0: no null."""
     cache: Path = Path("runs/embeddings")
     """Folder of embeddings, kept from probe to probe."""
 
@@ -47,16 +46,35 @@ class ProbeConfig:
 def main(argv: list[str]) -> None:
     """Embed, probe, and show."""
     settings = config.load(ProbeConfig, argv, prog="nonverbal probe", description=__doc__)
-    folds = None if settings.folds == "leave-one-out" else settings.folds
-    task = make_task(open_shards(settings.data), settings.labels, settings.group, folds, settings.seeds)
-    scores = compare(task, settings.encoders, settings.pretraining, settings.cache, settings.out, head=settings.head)
+    if settings.null < 0:
+        raise UserError(f"--null must be at least 0, but is {settings.null}")
+    protocol = settings.resolved()
+    task = task_of(open_shards(settings.data), settings.labels, protocol)
+    print_division(task)
+    print_untestable(task, len(settings.encoders))
+    folders = settings.pretraining, settings.cache, settings.out
+    scores = compare(task, settings.encoders, *folders, head=settings.head, null=settings.null)
     figure = settings.out / f"{task.slug}-{settings.head}.png"
     plot_probes(scores, figure)
-    print_scores(scores)
+    print_scores(scores, settings.out / "scores.jsonl")
     print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
     curves = settings.out / f"{task.slug}-{settings.head}-layers.png"
     if plot_layers(scores, curves):
         print(f"layers: {curves}")
+
+
+def print_division(task: Task) -> None:
+    """Say what the protocol is, what it lets through, and what else is to be known of these clips."""
+    print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
+    for note in task.division.notes:
+        print(f"note: {note}")
+
+
+def print_untestable(task: Task, encoders: int) -> None:
+    """Say so where so few speakers cannot show that two of the encoders differ."""
+    numbers, unit = units(task.groups, [clip.speaker for clip in task.clips], [clip.recording for clip in task.clips])
+    if text := untestable(int(numbers.max()) + 1, encoders * (encoders - 1) // 2, unit):
+        print(f"note: differences between encoders are {text}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,15 @@ def json_lines(path: Path, torn: bool = False) -> Iterator[tuple[int, Any]]:
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number}: not a JSON object ({error})") from error
             yield number, content
+
+
+def write_lines(path: Path, rows: Iterable[Any]) -> None:
+    """Write rows as JSON Lines, so that ``path`` is at every moment the old file or the new one."""
+    unfinished = path.with_name(f".{path.name}.new")
+    with open(unfinished, "w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    os.replace(unfinished, path)
 
 
 @contextlib.contextmanager

@@ -8,8 +8,10 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.heads.base import Head, Job, Pooled
+from nonverbal.tasks.divisions import plan
 from nonverbal.tasks.folds import Fold
 from nonverbal.tasks.metrics import metrics
+from nonverbal.tasks.protocols import GROUPED, Protocol
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class FoldResult:
     fold: str
     test: np.ndarray
     """Rows tested on, ``(tests,)`` int64."""
+    train_clips: int
+    """Clips that the classifier was fitted to."""
     classes: list[str]
     """Names of the columns of ``values``, sorted."""
     values: np.ndarray
@@ -45,8 +49,11 @@ def cross_validate(
     groups: Sequence[str],
     folds: Sequence[Fold],
     seed: int,
+    protocol: Protocol = GROUPED,
 ) -> Iterator[FoldResult]:
-    """Fit ``head`` to each fold's training side, read the test side once, and yield the decisions fold by fold.
+    """Fit ``head`` to each fold's training side, test it, and yield the decisions fold by fold.
+
+    The test side is read once, when all is chosen, unless the protocol chooses on it.
 
     Args:
         head: fits the classifiers.
@@ -55,6 +62,7 @@ def cross_validate(
         groups: each clip's group, the same from which ``folds`` were made.
         folds: what to train and test on.
         seed: draws the inner folds, and whatever the head draws.
+        protocol: that of ``folds``; says where choices are made, and how classes are counted.
 
     Raises:
         UserError: an embedding is not finite, or a training side has too few groups for inner folds.
@@ -67,19 +75,18 @@ def cross_validate(
         )
     classes = sorted(set(labels))
     answers = np.array([classes.index(label) for label in labels])
-    jobs = (
-        Job(
-            embeddings[fold.train],
-            answers[fold.train],
-            classes,
-            [groups[row] for row in fold.train],
-            fold.inside(labels, groups, seed),
-            seed,
-        )
-        for fold in folds
-    )
-    for fold, fitted in zip(folds, head.fit(jobs), strict=True):
+    fitted_to: list[int] = []
+
+    def jobs() -> Iterator[Job[Pooled]]:
+        for fold in folds:
+            own = plan(protocol, fold, labels, groups, seed)
+            fitted_to.append(len(own.training))
+            its_groups = [groups[row] for row in own.rows]
+            yield Job(embeddings[own.rows], answers[own.rows], classes, its_groups, own.inner, seed, own.training)
+
+    for number, (fold, fitted) in enumerate(zip(folds, head.fit(jobs()), strict=True)):
         values = fitted.predict(embeddings[fold.test])
-        scores = metrics(answers[fold.test], values.argmax(axis=1))
+        scores = metrics(answers[fold.test], values.argmax(axis=1), protocol.counting == "voc2vec")
         chosen, curve = dict(fitted.chosen), list(fitted.inner_uar)
-        yield FoldResult(fold.name, fold.test, classes, values, chosen, curve, dict(fitted.details), scores)
+        details = dict(fitted.details)
+        yield FoldResult(fold.name, fold.test, fitted_to[number], classes, values, chosen, curve, details, scores)

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.encoders import INITIALISED, FrameEncoder, check_encoder, load_encoder
 from nonverbal.evaluation.heads import head_named
 from nonverbal.evaluation.heads.base import Pooled
+from nonverbal.evaluation.nulls import label_null
 from nonverbal.public_checkpoints import heard
 from nonverbal.tasks.contamination import HELD_OUT, by_authors, by_manifests
-from nonverbal.tasks.scores import Score, write_predictions, write_scores
+from nonverbal.tasks.predictions import write_predictions
+from nonverbal.tasks.scores import Score, write_scores
 from nonverbal.tasks.task import Task
-from nonverbal.text import slug
+from nonverbal.text import one_line, slug
 
 
 def compare(
@@ -26,6 +30,7 @@ def compare(
     out: Path,
     names: Sequence[str] = (),
     head: str = "logistic",
+    null: int = 0,
 ) -> list[Score]:
     """Probe each encoder on the same folds; write ``scores.jsonl`` and ``predictions/`` to ``out`` as each is done.
 
@@ -37,6 +42,7 @@ def compare(
         out: folder of the results.
         names: what the encoders are called in the scores; as in ``encoders`` where empty.
         head: what is trained on the embeddings, a name in ``HEADS``.
+        null: how often labels are permuted at most, for the first seed (see ``label_null``); 0 for no null.
     """
     head_named(head)
     for source in encoders:
@@ -49,6 +55,9 @@ def compare(
         for seed in task.folds:
             results = _probe(task, name, embeddings, seed, head)
             new = _scores(task, encoder, name, status, results, seed, head)
+            if null and seed == next(iter(task.folds)):
+                found = _null(task, name, embeddings, seed, head, null)
+                new = [replace(score, null=found) for score in new]
             write_predictions(out / new[0].predictions, _predictions(task, results, head_named(head).gives))
             write_scores(out / "scores.jsonl", new)
             scores += new
@@ -77,9 +86,22 @@ def _probe(task: Task, name: str, embeddings: Pooled, seed: int, head: str) -> l
     from rich.progress import track
 
     console, folds = Console(stderr=True), task.folds[seed]
-    results = cross_validate(head_named(head), embeddings, task.labels, task.groups, folds, seed)
+    protocol = task.division.protocol
+    results = cross_validate(head_named(head), embeddings, task.labels, task.groups, folds, seed, protocol)
     title, silent = f"probing {name}", not console.is_terminal
     return list(track(results, title, len(folds), transient=True, console=console, disable=silent))
+
+
+def _null(task: Task, name: str, embeddings: Pooled, seed: int, head: str, most: int) -> dict[str, float | str]:
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with (
+        console.status(f"null of {one_line(name)}: up to {most} permutations") if console.is_terminal else nullcontext()
+    ):
+        null = label_null(task, head_named(head), embeddings, seed, most)
+    found = {"p": null.p, "mean": null.mean, "draws": null.draws, "exceeding": null.exceeding}
+    return {**found, "what": str(null.what)}
 
 
 def _scores(
@@ -98,7 +120,7 @@ def _scores(
             fold=result.fold,
             metrics=result.metrics,
             chosen=result.chosen,
-            train_clips=len(task.clips) - len(result.test),
+            train_clips=result.train_clips,
             test_clips=len(result.test),
             test_classes=len({task.labels[i] for i in result.test}),
             pretraining=status,
@@ -106,6 +128,7 @@ def _scores(
             inner_uar=result.inner_uar,
             merged=task.merged,
             details=result.details,
+            lets_through=task.division.lets_through,
         )
         for result in results
     ]
@@ -127,5 +150,7 @@ def _predictions(task: Task, results: list[FoldResult], gives: str) -> Iterable[
                 "predicted": predicted,
                 "group": task.groups[row],
                 "fold": result.fold,
+                "speaker": task.clips[row].speaker,
+                "recording": task.clips[row].recording,
                 gives: dict(zip(result.classes, values.tolist(), strict=True)),
             }

@@ -1,8 +1,9 @@
-"""Folds that never split a group, their training sides divided again, and the name of the protocol they make."""
+"""Folds, their training sides divided again, and the groups of clips that neither splits."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,31 +11,36 @@ from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
 
+Group = Literal["speaker", "session", "recording", "none"]
+
 INNER_FOLDS = 3
 """Folds within a training side, between which settings are chosen."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the clips. No group has clips on both sides, and every class has clips to train on."""
+    """One division of clips. Every class has clips to train on."""
 
     name: str
     """``0``, ``1``, ... or, under leave-one-out, the group that is left out."""
     train: np.ndarray
     """Rows to train on, int64, in increasing order."""
     test: np.ndarray
-    """Rows to test on, int64, in increasing order. Over all folds every row is tested once."""
+    """Rows to test on, int64, in increasing order."""
+    validation: np.ndarray | None = None
+    """Rows of ``train`` on which choices are made, in increasing order, where the protocol has such a side."""
 
-    def inside(self, labels: Sequence[str], groups: Sequence[str], seed: int) -> list["Fold"]:
-        """Divide the training side: into ``INNER_FOLDS`` stratified folds, or fewer where it has fewer groups.
+    def inside(self, labels: Sequence[str], groups: Sequence[str], seed: int, folds: int = INNER_FOLDS) -> list["Fold"]:
+        """Divide the training side: by its validation side; without one into ``folds`` stratified folds.
 
-        Whatever is chosen (a layer, a strength, an epoch) is chosen between these, which split no group either. The
-        test side of one of them is a validation side.
+        Whatever is chosen (a layer, a strength, an epoch) is chosen between these. The folds split no group, and are
+        fewer where there are fewer groups. The test side of one of them is a validation side.
 
         Args:
             labels: class of every clip, on whichever side.
             groups: group of every clip, the same from which this fold was made.
             seed: draws which groups go together.
+            folds: how many, at least 2.
 
         Returns:
             folds whose rows are positions in ``train``: ``train[inner.test]`` are rows of all clips.
@@ -42,71 +48,117 @@ class Fold:
         Raises:
             UserError: the training side has too few groups.
         """
+        if self.validation is not None:
+            chosen_on = np.isin(self.train, self.validation)
+            return [Fold(self.name, np.flatnonzero(~chosen_on), np.flatnonzero(chosen_on))]
         own_labels, own_groups = ([names[row] for row in self.train] for names in (labels, groups))
         try:
-            return group_folds(own_labels, own_groups, min(INNER_FOLDS, len(set(own_groups))), seed)
+            return group_folds(own_labels, own_groups, min(folds, len(set(own_groups))), seed)
         except UserError as error:
             raise UserError(f"nothing can be chosen within the training side of fold {self.name}: {error}") from error
 
 
-def speaker_groups(clips: Sequence[Clip]) -> list[str]:
-    """Return each clip's group when speakers must not be split. Speakers heard in one recording share a group.
+def groups_of(clips: Sequence[Clip], group: Group) -> list[str]:
+    """Return each clip's group. Speakers, and sessions, that are heard in one recording share one.
 
     Raises:
-        UserError: a clip's speaker is unknown.
+        UserError: a clip's speaker, or session, is unknown.
     """
-    unknown = [clip.id for clip in clips if clip.speaker is None]
+    if group == "none":
+        return [clip.id for clip in clips]
+    if group == "recording":
+        return [clip.recording for clip in clips]
+    own = [clip.speaker if group == "speaker" else clip.session for clip in clips]
+    unknown = [clip.id for clip, name in zip(clips, own, strict=True) if name is None]
     if unknown:
         raise UserError(
-            f"{len(unknown)} of {len(clips)} clips have no speaker, the first is {unknown[0]}; "
-            "group by recording (--group recording), or give nonverbal prepare a pattern that names speakers"
+            f"{len(unknown)} of {len(clips)} clips have no {group}, the first is {unknown[0]}; "
+            f"group by recording (--group recording), or give nonverbal prepare a pattern that names {group}s"
         )
+    return _joined([str(name) for name in own], [clip.recording for clip in clips])
+
+
+def _joined(names: Sequence[str], recordings: Sequence[str]) -> list[str]:
+    """Return each clip's group: the first name of all those that recordings tie together."""
     leader: dict[str, str] = {}
 
-    def find(name: str) -> str:
-        while leader.setdefault(name, name) != name:
-            name = leader[name]
-        return name
+    def find(node: str) -> str:
+        while leader.setdefault(node, node) != node:
+            node = leader[node]
+        return node
 
-    for clip in clips:
-        speaker, recording = find(f"speaker {clip.speaker}"), find(f"recording {clip.recording}")
-        leader[recording] = speaker
-    names: dict[str, str] = {}
-    for clip in clips:
-        names.setdefault(find(f"speaker {clip.speaker}"), str(clip.speaker))
-    return [names[find(f"speaker {clip.speaker}")] for clip in clips]
+    for name, recording in zip(names, recordings, strict=True):
+        own, shared = find(f"name {name}"), find(f"recording {recording}")
+        leader[shared] = own
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(find(f"name {name}"), name)
+    return [first[find(f"name {name}")] for name in names]
 
 
-def group_folds(labels: Sequence[str], groups: Sequence[str], folds: int, seed: int) -> list[Fold]:
-    """Divide clips into ``folds`` with about the same share of each class (scikit-learn's ``StratifiedGroupKFold``).
+def group_folds(
+    labels: Sequence[str], groups: Sequence[str], folds: int, seed: int, stratified: bool = True
+) -> list[Fold]:
+    """Divide clips into ``folds`` that split no group and test every clip once.
 
     Args:
         labels: each clip's class, at least two classes.
         groups: each clip's group.
         folds: at least 2 and at most the number of groups.
         seed: draws which groups go together.
+        stratified: whether folds have about the same share of each class (scikit-learn's ``StratifiedGroupKFold``), or
+            only about the same number of clips (``GroupKFold``).
 
     Raises:
         UserError: there is no such division, or this seed's leaves a fold without clips or a class untrained.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-    _check(labels, groups)
+    check_trainable(labels, groups)
+    splitter = StratifiedGroupKFold if stratified else GroupKFold
+    made = _split(splitter, labels, groups, folds, seed)
+    assert not any(_shared(fold, groups) for fold in made), "a group is on both sides"
+    return checked(made, labels, groups)
+
+
+def random_folds(labels: Sequence[str], folds: int, seed: int, stratified: bool) -> list[Fold]:
+    """Divide clips, whoever is heard in them, into ``folds`` that test every clip once.
+
+    Args:
+        labels: each clip's class, at least two classes.
+        folds: at least 2 and at most the number of clips.
+        seed: draws which clips go together.
+        stratified: whether folds have the same share of each class (scikit-learn's ``StratifiedKFold``) or not
+            (``KFold``).
+
+    Returns:
+        folds whose training sides may lack a class; ``checked`` refuses these.
+
+    Raises:
+        UserError: there is no such division.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if len(set(labels)) < 2:
+        raise UserError(f"a task needs at least two classes, but the clips have {sorted(set(labels)) or 'none'}")
+    return _split(StratifiedKFold if stratified else KFold, labels, range(len(labels)), folds, seed)
+
+
+def _split(splitter: Any, labels: Sequence[str], groups: Sequence[Hashable], folds: int, seed: int) -> list[Fold]:
     count = len(set(groups))
     if not 2 <= folds <= count:
         raise UserError(f"folds must be 2 to {count}, the number of groups, but is {folds}; give fewer --folds")
     state = int(generator(seed, Stream.PROBE).integers(2**31))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=state)
     with warnings.catch_warnings():
         # It warns of classes with fewer clips than folds; each score says how many classes its fold holds.
         warnings.simplefilter("ignore", UserWarning)
         try:
-            splits = list(splitter.split(np.zeros(len(labels)), labels, groups))
+            splits = list(splitter(folds, shuffle=True, random_state=state).split(labels, labels, groups))
         except ValueError as error:
             raise UserError(
                 f"no {folds} stratified folds of {len(labels)} clips: {error}; give fewer --folds"
             ) from error
-    return _checked([Fold(str(i), train, test) for i, (train, test) in enumerate(splits)], labels, groups)
+    return [Fold(str(i), train, test) for i, (train, test) in enumerate(splits)]
 
 
 def leave_one_group_out(labels: Sequence[str], groups: Sequence[str]) -> list[Fold]:
@@ -115,18 +167,18 @@ def leave_one_group_out(labels: Sequence[str], groups: Sequence[str]) -> list[Fo
     Raises:
         UserError: fewer than two groups or classes, or a class that only one group has.
     """
-    _check(labels, groups)
+    check_trainable(labels, groups)
     where = np.array(groups)
     folds = [Fold(name, np.flatnonzero(where != name), np.flatnonzero(where == name)) for name in sorted(set(groups))]
-    return _checked(folds, labels, groups)
+    return checked(folds, labels, groups)
 
 
-def protocol_name(group: str, folds: int | None) -> str:
-    """Name a protocol: ``speaker-disjoint 5-fold, stratified``, or for None ``leave one speaker out``."""
-    return f"leave one {group} out" if folds is None else f"{group}-disjoint {folds}-fold, stratified"
+def check_trainable(labels: Sequence[str], groups: Sequence[str]) -> None:
+    """Refuse fewer than two classes, and a class that one group alone has.
 
-
-def _check(labels: Sequence[str], groups: Sequence[str]) -> None:
+    Raises:
+        UserError: names the class.
+    """
     if len(labels) != len(groups):
         raise ValueError(f"`labels` and `groups` must have one length, but have {len(labels)} and {len(groups)}.")
     where: dict[str, set[str]] = {}
@@ -142,11 +194,14 @@ def _check(labels: Sequence[str], groups: Sequence[str]) -> None:
             )
 
 
-def _checked(folds: list[Fold], labels: Sequence[str], groups: Sequence[str]) -> list[Fold]:
-    classes = set(labels)
+def checked(folds: list[Fold], labels: Sequence[str], groups: Sequence[str]) -> list[Fold]:
+    """Return folds of a cross-validation, refusing one that has nothing to test on or leaves a class untrained.
+
+    Raises:
+        UserError: names the fold.
+    """
     for fold in folds:
-        assert not {groups[i] for i in fold.train} & {groups[i] for i in fold.test}, "a group is on both sides"
-        missing = sorted(classes - {labels[i] for i in fold.train})
+        missing = untrained(fold, labels)
         if missing or not len(fold.test):
             what = f"leaves nothing of {', '.join(missing)} to train on" if missing else "has nothing to test on"
             raise UserError(
@@ -157,3 +212,12 @@ def _checked(folds: list[Fold], labels: Sequence[str], groups: Sequence[str]) ->
         "not every clip is tested once"
     )
     return folds
+
+
+def untrained(fold: Fold, labels: Sequence[str]) -> list[str]:
+    """Return the classes of which a fold has nothing to train on."""
+    return sorted(set(labels) - {labels[row] for row in fold.train})
+
+
+def _shared(fold: Fold, groups: Sequence[str]) -> set[str]:
+    return {groups[row] for row in fold.train} & {groups[row] for row in fold.test}

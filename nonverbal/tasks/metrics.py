@@ -1,9 +1,14 @@
-"""What decisions are worth: UAR, accuracy and macro F1."""
+"""What decisions on clips are worth: the metrics of ``statistics.confusions``, of labels as they are."""
 
 import numpy as np
 
+from nonverbal.tasks.statistics.confusions import ACCURACY, F1_TRUE, UAR
 
-def metrics(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+METRICS = {"uar": UAR, "accuracy": ACCURACY, "f1": F1_TRUE}
+"""Name in a score to metric."""
+
+
+def metrics(labels: np.ndarray, predicted: np.ndarray, seen: bool = False) -> dict[str, float]:
     """Return ``uar`` (mean recall over classes), ``accuracy`` and ``f1`` (mean F1 over classes), each in [0, 1].
 
     The classes are those that ``labels`` holds: a fold without clips of a class says nothing of its recall.
@@ -11,29 +16,25 @@ def metrics(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     Args:
         labels: each clip's class, ``(clips,)``, by name or number; at least one clip.
         predicted: the class decided for, in the same way.
+        seen: whether a class that is only predicted counts in ``uar`` and ``f1`` too, as 0: scikit-learn's macro
+            averages of recall and F1, as the code of voc2vec has them.
     """
-    from sklearn.metrics import f1_score
-
-    return {
-        "uar": uar(labels, predicted),
-        "accuracy": float(np.mean(labels == predicted)),
-        "f1": float(f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)),
-    }
+    hits, true = _hits(labels, predicted)
+    found = np.array([np.count_nonzero(predicted == label) for label in np.unique(labels)])
+    values = {name: float(metric.of(hits, true, found)) for name, metric in METRICS.items()}
+    if seen:
+        share = len(true) / len(np.union1d(labels, predicted))
+        values |= {"uar": values["uar"] * share, "f1": values["f1"] * share}
+    return values
 
 
 def uar(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Return the unweighted average recall alone, of what ``metrics`` takes."""
+    hits, true = _hits(labels, predicted)
+    return float(UAR.of(hits, true, true))
+
+
+def _hits(labels: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the clips of each class that were recognised, and all of them, ``(classes,)`` each."""
     _, own = np.unique(labels, return_inverse=True)
-    return uar_of_sums(np.bincount(own, weights=labels == predicted), np.bincount(own))
-
-
-def uar_of_sums(hits: np.ndarray, clips: np.ndarray) -> float:
-    """Return UAR from sums over any number of batches or processes.
-
-    Args:
-        hits: clips of each class that were recognised, ``(classes,)``.
-        clips: clips of each class, ``(classes,)``. Classes without clips do not count; one must have some.
-    """
-    hits, clips = np.asarray(hits, dtype=np.float64), np.asarray(clips, dtype=np.float64)
-    present = clips > 0
-    return float(np.mean(hits[present] / clips[present]))
+    return np.bincount(own, weights=labels == predicted), np.bincount(own)

@@ -1,16 +1,13 @@
 """Scores: JSON Lines, one row a model, protocol, seed and fold. A number never appears without its protocol."""
 
-import json
-import os
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nonverbal.errors import UserError
-from nonverbal.files import json_lines
+from nonverbal.files import json_lines, write_lines
 
 UNFINISHED = "logistic, not to its optimum"
 """The probe of rows that say ``linear`` and have no ``details``: scikit-learn's logistic regression as it ends by
@@ -43,6 +40,7 @@ class Score:
     chosen: dict[str, float | str]
     """What was chosen inside the training side, such as ``layer`` and ``C``; tables show the first."""
     train_clips: int
+    """Clips that the classifier was fitted to."""
     test_clips: int
     test_classes: int
     """Classes that the fold's test clips have: the metrics are means over these."""
@@ -55,6 +53,13 @@ class Score:
     that do not have it."""
     merged: dict[str, str] = field(default_factory=dict)
     """Labels of corpora that count as a class of another name; empty in files that do not have it."""
+    lets_through: list[str] = field(default_factory=list)
+    """What may make the number too good, in words (see ``nonverbal.tasks.protocols.lets_through``); empty in files that
+    do not say."""
+
+    null: dict[str, float | str] = field(default_factory=dict)
+    """Of the model and seed, the same in all folds: ``p`` of the pooled UAR among those of permuted labels, their
+    ``mean``, ``draws``, how many were ``exceeding`` it, and ``what`` was permuted; empty where no null was drawn."""
     details: dict[str, Any] = field(default_factory=dict)
     """What the head says of its training: ``parameters``, how many numbers were fitted, and others by name; empty in
     files that do not have it."""
@@ -96,7 +101,7 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
     """
     replaced = {score.key[:-1] for score in scores}
     kept = [score for score in read_scores(path) if score.key[:-1] not in replaced] if path.exists() else []
-    _write_lines(path, (asdict(score) for score in [*kept, *scores]))
+    write_lines(path, (asdict(score) for score in [*kept, *scores]))
 
 
 def read_scores(path: Path) -> list[Score]:
@@ -117,15 +122,6 @@ def read_scores(path: Path) -> list[Score]:
     return scores
 
 
-def write_predictions(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one row a clip tested: ``clip``, ``label``, ``predicted``, ``group``, ``fold``, and numbers of each class.
-
-    The numbers are ``probabilities`` or ``decision_values``, by what the head gives: class to number.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_lines(path, rows)
-
-
 def summarise(scores: Sequence[Score]) -> list[Summary]:
     """Return mean and population standard deviation over folds and seeds, by model, in the order of the rows.
 
@@ -143,11 +139,3 @@ def summarise(scores: Sequence[Score]) -> list[Summary]:
         std = {name: float(value.std()) for name, value in values.items()}
         summaries.append(Summary(model, rows[0].protocol, rows[0].pretraining, len(rows), mean, std))
     return summaries
-
-
-def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    unfinished = path.with_name(f".{path.name}.new")
-    with open(unfinished, "w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    os.replace(unfinished, path)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,11 +10,11 @@ import numpy as np
 from nonverbal.data.index import ShardFolder
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
-from nonverbal.tasks.folds import Fold, group_folds, leave_one_group_out, protocol_name, speaker_groups
+from nonverbal.tasks.divisions import Division, divide
+from nonverbal.tasks.folds import Fold, Group
 from nonverbal.tasks.label_maps import Labels, label_map
+from nonverbal.tasks.protocols import Protocol
 from nonverbal.text import slug
-
-Group = Literal["speaker", "recording"]
 
 Kind = Literal["classes", "several", "numbers"]
 """What a clip is to be given: one of several classes, any number of them at once, or numbers. Folds, heads and
@@ -32,17 +32,29 @@ class Task:
     """With the labels of their corpora."""
     labels: list[str]
     """Each clip's class, merged and dropped as was asked for."""
-    groups: list[str]
-    """Each clip's group, which no fold splits."""
-    folds: dict[int, list[Fold]]
-    """Seed to folds; both sides hold positions in ``clips``."""
-    protocol: str
+    division: Division
+    """How the protocol divides the clips."""
     kind: Kind = "classes"
 
     def __post_init__(self) -> None:
         """Refuse a kind that cannot be scored."""
         if self.kind != "classes":
             raise UserError(f"a task must be of kind classes, one label a clip, to be scored, but is {self.kind!r}")
+
+    @property
+    def groups(self) -> list[str]:
+        """Each clip's group, which no fold splits; the corpora's own splits may."""
+        return self.division.groups
+
+    @property
+    def folds(self) -> dict[int, list[Fold]]:
+        """Seed to folds; both sides hold positions in ``clips``."""
+        return self.division.folds
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol, as tables have it."""
+        return self.division.protocol.name
 
     @property
     def classes(self) -> list[str]:
@@ -63,7 +75,7 @@ class Task:
     @property
     def slug(self) -> str:
         """Corpora, protocol and classes, as they may stand in a file's name."""
-        return slug(f"{self.corpus} {self.protocol} {len(self.classes)} classes")
+        return f"{slug(self.corpus)}-{slug(self.protocol)}-{len(self.classes)}-classes"
 
 
 def make_task(
@@ -74,37 +86,50 @@ def make_task(
     seeds: Sequence[int],
     kind: Kind = "classes",
 ) -> Task:
+    """Return ``task_of`` the protocol that is grouped and nested, of ``folds``, or None to leave one group out."""
+    return task_of(
+        shards, labels, Protocol("leave-one-out" if folds is None else folds, group, seeds=tuple(seeds)), kind
+    )
+
+
+def task_of(shards: ShardFolder, labels: Labels, protocol: Protocol, kind: Kind = "classes") -> Task:
     """Select the labelled clips of a folder of shards, train and validation alike, and divide them.
 
     Args:
         shards: holds the clips.
         labels: which labels are kept, merged and dropped. Clips without a label are in no task.
-        group: what is not split.
-        folds: how many, or None to leave one group out at a time.
-        seeds: one division for each; leaving one out draws nothing, and takes one seed.
+        protocol: how they are divided. A transfer has the clips of its corpora alone.
         kind: ``classes``.
 
     Raises:
-        UserError: a label that no clip has, another kind, or no such division (see ``group_folds``).
+        UserError: a label that no clip has, another kind, or no such division (see ``divide``).
     """
     manifest = shards.clips()
-    present = Counter(clip.label for clip in manifest if clip.label is not None)
-    if not present:
-        raise UserError(f"no clip in {shards.folder} has a label, so there is nothing to tell apart")
-    becomes = label_map(labels, list(present), str(shards.folder))
-    chosen = [
-        (row, clip, name)
+    wanted = {*protocol.train_on, *protocol.test_on}
+    if unknown := sorted(wanted - {clip.corpus for clip in manifest}):
+        raise UserError(
+            f"no clip in {shards.folder} is of the corpus {unknown[0]!r}; "
+            f"there are: {', '.join(sorted({clip.corpus for clip in manifest}))}"
+        )
+    labelled = [
+        (row, clip, clip.label)
         for row, clip in enumerate(manifest)
-        if clip.label is not None and (name := becomes[clip.label]) is not None
+        if clip.label is not None and (not wanted or clip.corpus in wanted)
     ]
+    if not labelled:
+        raise UserError(f"no clip in {shards.folder} has a label, so there is nothing to tell apart")
+    becomes = label_map(labels, list(Counter(label for _, _, label in labelled)), str(shards.folder))
+    chosen = [(row, clip, name) for row, clip, label in labelled if (name := becomes[label]) is not None]
     if not chosen:
         raise UserError(f"no clip in {shards.folder} is left: all labels are dropped; drop fewer (--labels)")
     rows, clips, names = map(list, zip(*chosen, strict=True))
-    groups = speaker_groups(clips) if group == "speaker" else [clip.recording for clip in clips]
-    if folds is None and len(seeds) != 1:
-        raise UserError(f"leaving one {group} out draws nothing, so it takes one seed, but was given {list(seeds)}")
-    divisions = {
-        seed: leave_one_group_out(names, groups) if folds is None else group_folds(names, groups, folds, seed)
-        for seed in seeds
-    }
-    return Task(shards, np.array(rows), clips, names, groups, divisions, protocol_name(group, folds), kind)
+    return Task(shards, np.array(rows), clips, names, divide(protocol, names, clips), kind)
+
+
+def divided_again(task: Task, protocol: Protocol) -> Task:
+    """Return the same clips divided by another protocol, which is no transfer.
+
+    Raises:
+        UserError: there is no such division.
+    """
+    return replace(task, division=divide(protocol, task.labels, task.clips))

@@ -5,11 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from labelled_tones import tones
+from sklearn.metrics import f1_score, recall_score
 
 from evaluate import probe
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
+from nonverbal.evaluation.cross_validation import cross_validate
+from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.probing import compare, leak_statuses
+from nonverbal.tasks.folds import group_folds
+from nonverbal.tasks.metrics import metrics
+from nonverbal.tasks.protocols import Protocol
 from nonverbal.tasks.scores import read_scores
 from nonverbal.tasks.task import make_task
 
@@ -119,3 +125,58 @@ def test_the_probe_program(
         said("--encoders", "logmel", "--labels", "loud")
     with pytest.raises(UserError, match="there is no head 'deep'; there are logistic, svm"):
         said("--encoders", "logmel", "--head", "deep")
+
+
+def test_protocols_are_scored_and_say_what_they_let_through(
+    labelled_shards: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards, out = labelled_shards(tones(takes=3)), tmp_path / "out"
+
+    def said(*arguments: str) -> str:
+        folders = ["--data", str(shards.folder), "--out", str(out), "--cache", str(tmp_path / "cache")]
+        probe.main([*folders, "--encoders", "logmel", *arguments])
+        return capsys.readouterr().out
+
+    words = "chosen on the test fold: optimistic"
+    assert f"lets through: speakers on both sides; {words}\n" in said("--protocol", "voc2vec")
+    assert "protocol: leave one speaker out\nlets through: nothing that is known\n" in said("--protocol", "nonverbal")
+    shares = said("--protocol", "cross_lingual")
+    assert "note: train 66.7% (24 clips of 4 groups, 2 classes), validation 16.7% (6 clips" in shares
+    assert f"lets through: {words}" in said("--folds", "3", "--select", "test")
+    scores = read_scores(out / "scores.jsonl")
+    rows = {
+        (score.protocol, score.test_clips, score.train_clips, *score.lets_through)
+        for score in scores
+        if score.fold in ("0", "s0")
+    }
+    assert rows == {
+        ("random 10-fold, chosen on the test fold, counted as voc2vec does", 4, 32, "speakers on both sides", words),
+        ("leave one speaker out", 6, 30, "nothing that is known"),
+        ("speaker-disjoint 80/10/10 hold-out, not refitted", 6, 24, "nothing that is known"),
+        ("speaker-disjoint 3-fold, stratified, chosen on the test fold", 12, 24, words),
+    }
+    with pytest.raises(UserError, match="have no session.*possible here: --group speaker with 2 to 6 folds"):
+        said("--protocol", "leave-one-session-out")
+
+
+def test_what_chooses_on_the_test_fold_is_not_below_what_chooses_inside() -> None:
+    """Forty layers of noise: the best of them on the test fold looks better than chance, the best inside does not."""
+    random = np.random.default_rng(0)
+    features = random.standard_normal((160, 40, 4)).astype(np.float32)
+    labels, groups = ["a", "b"] * 80, [f"s{row // 8}" for row in range(160)]
+    folds = group_folds(labels, groups, 4, 0)
+
+    def uar(protocol: Protocol) -> float:
+        results = cross_validate(HEADS["logistic"], features, labels, groups, folds, 0, protocol)
+        return float(np.mean([result.metrics["uar"] for result in results]))
+
+    assert uar(Protocol(4, select="test")) > 0.6 > uar(Protocol(4))
+
+
+def test_a_class_that_is_only_predicted_counts_under_voc2vecs_way_to_count() -> None:
+    labels, predicted = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    ours, theirs = metrics(labels, predicted), metrics(labels, predicted, seen=True)
+    assert (ours["uar"], theirs["uar"]) == (0.75, 0.5)
+    assert theirs["f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert theirs["uar"] == pytest.approx(recall_score(labels, predicted, average="macro", zero_division=0))
+    assert ours["accuracy"] == theirs["accuracy"]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,8 @@ from hypothesis import strategies as st
 
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
-from nonverbal.tasks.folds import group_folds, leave_one_group_out, protocol_name, speaker_groups
+from nonverbal.seeding import Stream, generator
+from nonverbal.tasks.folds import Fold, group_folds, groups_of, leave_one_group_out, random_folds
 
 
 @st.composite
@@ -101,14 +104,57 @@ def test_speakers_of_one_recording_are_one_group() -> None:
         _clip("dee", "4"),
         _clip("cy", "5"),
     ]
-    assert speaker_groups(clips) == ["ann", "ann", "ann", "cy", "dee", "cy"]
+    assert groups_of(clips, "speaker") == ["ann", "ann", "ann", "cy", "dee", "cy"]
 
 
 def test_a_clip_without_speaker_cannot_be_grouped_by_speaker() -> None:
     with pytest.raises(UserError, match=r"1 of 2 clips have no speaker, the first is id; .*--group recording"):
-        speaker_groups([_clip("ann", "1"), _clip(None, "2")])
+        groups_of([_clip("ann", "1"), _clip(None, "2")], "speaker")
 
 
-def test_protocols_have_names() -> None:
-    assert protocol_name("speaker", 5) == "speaker-disjoint 5-fold, stratified"
-    assert protocol_name("recording", None) == "leave one recording out"
+def test_sessions_and_recordings_are_groups_and_without_groups_each_clip_is_its_own() -> None:
+    clips = [replace(_clip("ann", str(i // 2)), id=f"c{i}", session=f"day{i // 3}") for i in range(6)]
+    # Recording 1 holds clips 2 and 3, which are of two days.
+    assert groups_of(clips, "session") == ["day0"] * 6
+    assert groups_of([replace(clip, recording=clip.id) for clip in clips], "session") == ["day0"] * 3 + ["day1"] * 3
+    assert groups_of(clips, "recording") == ["0", "0", "1", "1", "2", "2"]
+    assert groups_of(clips, "none") == [f"c{i}" for i in range(6)]
+    with pytest.raises(UserError, match="1 of 1 clips have no session, the first is id"):
+        groups_of([_clip("ann", "1")], "session")
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_random_folds_are_scikit_learns(stratified: bool) -> None:
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    labels = ["a", "a", "b"] * 20
+    state = int(generator(3, Stream.PROBE).integers(2**31))
+    theirs = (StratifiedKFold if stratified else KFold)(10, shuffle=True, random_state=state)
+    folds = random_folds(labels, 10, 3, stratified)
+    for fold, (train, test) in zip(folds, theirs.split(labels, labels), strict=True):
+        np.testing.assert_array_equal(fold.train, train)
+        np.testing.assert_array_equal(fold.test, test)
+    if stratified:
+        assert all([labels[row] for row in fold.test].count("b") == 2 for fold in folds)
+
+
+def test_random_folds_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UserError, match="at least two classes"):
+        random_folds(["a"] * 9, 3, 0, False)
+    with pytest.raises(UserError, match="folds must be 2 to 3"):
+        random_folds(["a", "a", "b"], 5, 0, False)
+
+
+@settings(max_examples=20, deadline=None)
+@given(task=tasks(), seed=st.integers(0, 2**31))
+def test_folds_that_are_not_stratified_split_no_group_either(task: tuple[list[str], list[str]], seed: int) -> None:
+    labels, groups = task
+    folds = group_folds(labels, groups, 3, seed, stratified=False)
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(len(labels)))
+    assert not any({groups[i] for i in fold.train} & {groups[i] for i in fold.test} for fold in folds)
+
+
+def test_a_validation_side_is_the_division_of_its_training_side() -> None:
+    fold = Fold("0", np.array([0, 2, 3, 5]), np.array([1, 4]), np.array([3, 5]))
+    (inner,) = fold.inside(["a"] * 6, ["g"] * 6, 0)
+    assert (fold.train[inner.train].tolist(), fold.train[inner.test].tolist()) == ([0, 2], [3, 5])

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonverbal.tasks.metrics import metrics, uar, uar_of_sums
+from nonverbal.tasks.metrics import metrics, uar
+from nonverbal.tasks.statistics.confusions import UAR
 
 
 def test_metrics_by_hand() -> None:
@@ -40,10 +41,23 @@ def test_uar_is_to_the_bit_that_of_scikit_learn(data: st.DataObject) -> None:
     assert uar(names[labels], names[predicted]) == expected
 
 
+@given(st.data())
+def test_metrics_are_to_the_bit_those_of_scikit_learn(data: st.DataObject) -> None:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    numbers = st.integers(0, 11)
+    clips = data.draw(st.integers(1, 60))
+    labels, predicted = (np.array(data.draw(st.lists(numbers, min_size=clips, max_size=clips))) for _ in range(2))
+    found = metrics(labels, predicted)
+    assert found["uar"] == uar(labels, predicted)
+    assert found["accuracy"] == accuracy_score(labels, predicted)
+    assert found["f1"] == f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
+
+
 def test_uar_follows_from_sums_over_batches() -> None:
     labels, predicted = np.array([0, 0, 1, 1, 1, 3]), np.array([0, 1, 1, 1, 0, 3])
     hits, clips = np.zeros(4), np.zeros(4)
     for rows in (slice(0, 2), slice(2, 5), slice(5, 6)):
         np.add.at(clips, labels[rows], 1)
         np.add.at(hits, labels[rows], labels[rows] == predicted[rows])
-    assert uar_of_sums(hits, clips) == uar(labels, predicted) == pytest.approx((1 / 2 + 2 / 3 + 1) / 3)
+    assert UAR.of(hits, clips, clips) == uar(labels, predicted) == pytest.approx((1 / 2 + 2 / 3 + 1) / 3)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nonverbal.errors import UserError
-from nonverbal.tasks.scores import Score, read_scores, summarise, write_predictions, write_scores
+from nonverbal.tasks.scores import Score, read_scores, summarise, write_scores
 
 
 def score(model: str = "m", fold: str = "0", uar: float = 0.5, **changes: object) -> Score:
@@ -103,12 +103,6 @@ def test_merged_labels_make_another_measurement(tmp_path: Path) -> None:
     assert read_scores(path) == rows
     with pytest.raises(ValueError, match="`scores` must be of one protocol"):
         summarise(rows)
-
-
-def test_predictions_are_one_row_a_clip(tmp_path: Path) -> None:
-    rows = [{"clip": "ä", "label": "a", "predicted": "b", "group": "s", "fold": "0"}]
-    write_predictions(tmp_path / "predictions" / "x.jsonl", rows)
-    assert [json.loads(line) for line in (tmp_path / "predictions" / "x.jsonl").read_text().splitlines()] == rows
 
 
 ODD = ["para\u2028graph", "next\x85line", "form\x0cfeed", "file\x1cend", "two\nlines", "mac\rline"]

@@ -9,7 +9,7 @@ a difference. Over 5-fold cross-validations of equally good encoders, p was at m
 well trained probes (UAR .8), and in up to .10 with probes trained on 100 to 200 clips (UAR .6).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -73,13 +73,15 @@ def compare(
     chosen = list(combinations(models, 2)) if pairs is None else list(pairs)
     reference = next(iter(models.values()))
     counts = {name: same_clips(reference, model)[1] for name, model in models.items()}
-    sides = [(counts[first], counts[second]) for first, second in chosen]
-    p = _swap_p(sides, metric, seed)
+    places = list(counts)
+    p = _swap_p(
+        list(counts.values()), [(places.index(first), places.index(second)) for first, second in chosen], metric, seed
+    )
     adjusted = holm(p)
     comparisons = []
     for i, (first, second) in enumerate(chosen):
-        difference = difference_t(*sides[i], metric, level)
-        better, worse, equal = groups_won(*sides[i], metric)
+        difference = difference_t(counts[first], counts[second], metric, level)
+        better, worse, equal = groups_won(counts[first], counts[second], metric)
         can = is_testable(difference.groups, len(chosen))
         row = Comparison(first, second, difference, float(p[i]), float(adjusted[i]), can, better, worse, equal)
         comparisons.append(row)
@@ -93,7 +95,7 @@ def swap_test(first: np.ndarray, second: np.ndarray, metric: Metric = UAR, seed:
     least the observed one, which is one of them; with more groups it is (b + 1) / (n + 1), for b of n = 100 000 drawn
     ways (Phipson & Smyth, 2010). Arguments and errors are those of ``compare``.
     """
-    return float(_swap_p([same_clips(first, second)], metric, seed)[0])
+    return float(_swap_p(same_clips(first, second), [(0, 1)], metric, seed)[0])
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -128,15 +130,16 @@ def groups_won(first: np.ndarray, second: np.ndarray, metric: Metric = UAR) -> t
     return better, worse, len(difference) - better - worse
 
 
-def _swap_p(pairs: Sequence[tuple[np.ndarray, np.ndarray]], metric: Metric, seed: int) -> np.ndarray:
-    """Return the p of each pair of ``(groups, classes, classes)``; all pairs meet the same ways to swap."""
+def _swap_p(models: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]], metric: Metric, seed: int) -> np.ndarray:
+    """Return the p of each pair of models of ``(groups, classes, classes)``; all pairs meet the same ways to swap."""
     if not pairs:
         return np.empty(0)
-    G = len(pairs[0][0])
-    observed = _statistic(metric, pairs, np.zeros((1, G)))
+    G = len(models[0])
+    statistic = _statistic(metric, models, pairs)
+    observed = statistic(np.zeros((1, G)))
     extreme, ways = np.zeros(len(pairs), dtype=np.int64), 0
     for swapped in _ways(G, seed):
-        extreme += (_statistic(metric, pairs, swapped) >= observed - _SAME).sum(0)
+        extreme += (statistic(swapped) >= observed - _SAME).sum(0)
         ways += len(swapped)
     return np.asarray(extreme / ways if G <= EXACT_GROUPS else (extreme + 1) / (ways + 1))
 
@@ -156,17 +159,31 @@ def _ways(groups: int, seed: int) -> Iterator[np.ndarray]:
         yield random.integers(0, 2, (min(_BLOCK, DRAWS - start), groups), dtype=np.int8).astype(np.float64)
 
 
-def _statistic(metric: Metric, pairs: Sequence[tuple[np.ndarray, np.ndarray]], swapped: np.ndarray) -> np.ndarray:
-    """Return the absolute difference of each pair after each way to swap, ``(ways, pairs)``."""
+def _statistic(
+    metric: Metric, models: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what gives the absolute difference of each pair after each way to swap, ``(ways, pairs)``."""
+    counts = [margins(model) for model in models]
     if metric.weights is not None:
         # The difference is a sum over groups, and swapping a group's decisions changes the sign of its share.
-        weights = metric.weights(margins(pairs[0][0].sum(0))[1])
-        shares = np.stack([(margins(one)[0] - margins(other)[0]) @ weights for one, other in pairs], axis=1)
-        return np.asarray(np.abs((1 - 2 * swapped) @ shares))
-    columns = []
-    for (hits, true, predicted), (other_hits, _, other_predicted) in [(margins(a), margins(b)) for a, b in pairs]:
-        moved, moved_predicted = swapped @ (hits - other_hits), swapped @ (predicted - other_predicted)
-        one = metric.of(hits.sum(0) - moved, true.sum(0), predicted.sum(0) - moved_predicted)
-        other = metric.of(other_hits.sum(0) + moved, true.sum(0), other_predicted.sum(0) + moved_predicted)
-        columns.append(np.abs(one - other))
-    return np.stack(columns, axis=1)
+        weights = metric.weights(counts[0][1].sum(0))
+        shares = np.stack([hits @ weights for hits, _, _ in counts], axis=1)  # (groups, models)
+        one, other = np.array(pairs).T
+
+        def difference(swapped: np.ndarray) -> np.ndarray:
+            signed = (1 - 2 * swapped) @ shares
+            return np.asarray(np.abs(signed[:, one] - signed[:, other]))
+
+        return difference
+    return lambda swapped: np.stack([_swapped(metric, counts[i], counts[j], swapped) for i, j in pairs], axis=1)
+
+
+def _swapped(
+    metric: Metric, first: tuple[np.ndarray, ...], second: tuple[np.ndarray, ...], swapped: np.ndarray
+) -> np.ndarray:
+    """Return the absolute difference of two models, of their ``margins``, after each way to swap, ``(ways,)``."""
+    (hits, true, predicted), (other_hits, _, other_predicted) = first, second
+    moved, moved_predicted = swapped @ (hits - other_hits), swapped @ (predicted - other_predicted)
+    one = metric.of(hits.sum(0) - moved, true.sum(0), predicted.sum(0) - moved_predicted)
+    other = metric.of(other_hits.sum(0) + moved, true.sum(0), other_predicted.sum(0) + moved_predicted)
+    return np.asarray(np.abs(one - other))

@@ -25,6 +25,9 @@ import numpy as np
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
 
+_TRIED = 50
+"""Draws before it is judged whether enough of them can be scored."""
+
 
 @dataclass(frozen=True)
 class Permutable:
@@ -110,7 +113,7 @@ def permute_labels(
 
 
 def permutation_null(
-    score: Callable[[np.ndarray], float],
+    score: Callable[[np.ndarray], float | None],
     labels: Sequence[str] | np.ndarray,
     groups: Sequence[str] | np.ndarray,
     seed: int = 0,
@@ -125,7 +128,9 @@ def permutation_null(
 
     Args:
         score: from labels ``(clips,)`` to a score, higher is better. It must do again all that looks at labels,
-            choices on the training side included; else the null is that of another procedure.
+            choices on the training side included; else the null is that of another procedure. None for permuted
+            labels that cannot be scored, as they cannot be divided: they are passed over, and the null is that of
+            labels that can.
         labels: each clip's true class.
         groups: each clip's group.
         seed: draws the permutations; draw i depends on ``seed`` and i alone.
@@ -133,19 +138,29 @@ def permutation_null(
         stop: at least 1.
 
     Raises:
-        ValueError: ``most`` or ``stop`` is below 1, the lengths differ, or ``score`` returns NaN.
-        UserError: nothing can be permuted.
+        ValueError: ``most`` or ``stop`` is below 1, the lengths differ, or ``score`` returns NaN, or None for the true
+            labels.
+        UserError: nothing can be permuted, or more than 9 in 10 permuted labels cannot be scored.
     """
     if most < 1 or stop < 1:
         raise ValueError(f"`most` and `stop` must be at least 1, but are {most} and {stop}.")
     what = permutable(labels, groups)
     observed = _number(score, np.asarray(labels))
+    if observed is None:
+        raise ValueError("`score` must return a number for the true labels, but returned None.")
     scores: list[float] = []
-    exceeding = 0
+    exceeding = draw = 0
     while len(scores) < most and exceeding < stop:
-        permuted = permute_labels(labels, groups, generator(seed, Stream.PERMUTE, len(scores)))
-        scores.append(_number(score, permuted))
-        exceeding += scores[-1] >= observed - 1e-9
+        value = _number(score, permute_labels(labels, groups, generator(seed, Stream.PERMUTE, draw)))
+        draw += 1
+        if value is not None:
+            scores.append(value)
+            exceeding += value >= observed - 1e-9
+        elif draw >= _TRIED and draw > 10 * len(scores):
+            raise UserError(
+                f"of {draw} permuted labellings, {draw - len(scores)} cannot be divided or trained as the true labels "
+                "are: there are too few groups of some class for a null; drop that class, or make fewer folds"
+            )
     p = (exceeding + 1) / (len(scores) + 1)
     return Null(observed, p, float(np.mean(scores)), len(scores), exceeding, what)
 
@@ -169,9 +184,9 @@ def _log_arrangements(counts: Counter[int]) -> float:
     return lgamma(counts.total() + 1) - sum(lgamma(count + 1) for count in counts.values())
 
 
-def _number(score: Callable[[np.ndarray], float], labels: np.ndarray) -> float:
-    value = float(score(labels))
-    if np.isnan(value):
+def _number(score: Callable[[np.ndarray], float | None], labels: np.ndarray) -> float | None:
+    value = score(labels)
+    if value is not None and np.isnan(value):
         raise ValueError("`score` must return a number, but returned NaN.")
     return value
 

@@ -16,7 +16,7 @@ from nonverbal.data.index import ShardFolder
 from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.heads.base import Fitted, Frames, Head, Job, Pooled
 from nonverbal.evaluation.probing import compare
-from nonverbal.evaluation.report import print_scores
+from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.tasks.folds import group_folds
 from nonverbal.tasks.scores import read_scores
 from nonverbal.tasks.task import make_task
@@ -58,9 +58,9 @@ def test_the_pages_head_is_scored_as_any(
     assert all(score.metrics["uar"] == 1 for score in scores)
     rows = [json.loads(line) for line in (tmp_path / "out" / scores[0].predictions).read_text().splitlines()]
     assert all(max(row["decision_values"], key=row["decision_values"].get) == row["predicted"] for row in rows)
-    print_scores(scores)
+    print_scores(scores, tmp_path / "out" / "scores.jsonl")
     said = capsys.readouterr().out
-    assert "centroid probe" in said
+    assert "centroid head" in said
     assert "0×3" in said
 
 

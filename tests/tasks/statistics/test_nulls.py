@@ -137,3 +137,25 @@ def test_bad_numbers_are_refused() -> None:
         permutation_null(lambda _: float("nan"), list("ab"), [0, 1])
     with pytest.raises(ValueError, match="must have one length, but have 2 and 3"):
         permute_labels(list("ab"), [0, 1, 2], np.random.default_rng(0))
+
+
+def test_labels_that_cannot_be_scored_are_passed_over() -> None:
+    """The null is that of the labellings that can: here those that begin with ``a``, as the true labels do."""
+    labels, groups = list("abab"), list("stuv")
+    seen: list[str] = []
+
+    def score(permuted: np.ndarray) -> float | None:
+        seen.append("".join(permuted))
+        return None if permuted[0] == "b" else float("".join(permuted) == "abab")
+
+    null = permutation_null(score, labels, groups, most=200, stop=200)
+    assert null.draws == 200
+    assert len(seen) > 300
+    assert null.exceeding == seen[1:].count("abab")
+    assert 1 / 5 < null.mean < 1 / 2  # one labelling in three
+
+    ten, alone = list("aaaaabbbbb"), list("0123456789")
+    with pytest.raises(UserError, match=r"of 50 permuted labellings, 50 cannot be divided or trained"):
+        permutation_null(lambda permuted: 1.0 if permuted.tolist() == ten else None, ten, alone)
+    with pytest.raises(ValueError, match="must return a number for the true labels"):
+        permutation_null(lambda _: None, labels, groups)

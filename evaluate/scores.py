@@ -1,0 +1,101 @@
+"""Tables of scores, with intervals and comparisons: ``nonverbal scores PATHS``.
+
+By path: ``python evaluate/scores.py PATHS``. PATHS are score files, or folders that hold some; the predictions beside
+them are read too. There are tables for each task and protocol.
+"""
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from nonverbal import cli, config
+from nonverbal.errors import UserError
+from nonverbal.evaluation import score_tables
+from nonverbal.evaluation.published import published_table
+from nonverbal.evaluation.results import TaskResult, comparisons, rankings, results
+from nonverbal.evaluation.score_rows import as_dict, csv_rows
+from nonverbal.evaluation.tables import Table, latex, show
+from nonverbal.files import write_atomically
+from nonverbal.tasks.measurements import read_measurements
+
+
+@dataclass
+class ScoresConfig:
+    """Which scores, and what is shown of them."""
+
+    paths: list[Path]
+    """Files of scores, or folders, which stand for every scores.jsonl in them; they may stand first, without
+    `--paths`."""
+    classes: bool = False
+    """Show the recall of each class, with its interval."""
+    bootstrap: bool = False
+    """Percentile bootstrap for the intervals of models, and not the jackknife, which holds the truth more often."""
+    against: str | None = None
+    """A model with which all others are compared. Unset: all pairs, which leaves each less chance to be significant."""
+    published: bool = False
+    """Show what papers printed for the same model, corpus, number of classes and protocol, in columns of its own."""
+    latex: Path | None = None
+    """File for the tables as LaTeX."""
+    csv: Path | None = None
+    """File for one row a model, task and protocol, not rounded."""
+    json: Path | None = None
+    """File for everything, comparisons and recalls included, not rounded."""
+
+
+def main(argv: list[str]) -> None:
+    """Read, show, and write."""
+    settings = config.load(ScoresConfig, with_paths(argv), prog="nonverbal scores", description=__doc__)
+    for name in ("latex", "csv", "json"):
+        path = getattr(settings, name)
+        if path is not None and not path.parent.is_dir():
+            raise UserError(f"--{name}: there is no folder {path.parent}; make it first")
+    tasks = results(read_measurements(settings.paths), settings.bootstrap)
+    check_against(settings.against, tasks)
+    families = [comparisons(task, settings.against) for task in tasks]
+    tables: list[Table] = []
+    for task, family in zip(tasks, families, strict=True):
+        tables.append(score_tables.scores_table(task, settings.bootstrap))
+        tables += [score_tables.classes_table(task, settings.bootstrap)] if settings.classes else []
+        tables += [table] if (table := score_tables.probabilities_table(task)) else []
+        tables += [table] if settings.published and (table := published_table(task)) else []
+        tables += [score_tables.comparisons_table(task, family)] if family else []
+    ranked = rankings(tasks)
+    tables += map(score_tables.ranking_table, ranked)
+    show(tables)
+    if settings.latex is not None:
+        write(settings.latex, latex(tables))
+    if settings.csv is not None:
+        text = io.StringIO()
+        rows = csv_rows(tasks)
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write(settings.csv, text.getvalue())
+    if settings.json is not None:
+        everything = as_dict(tasks, families, ranked, settings.bootstrap)
+        write(settings.json, json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
+
+
+def with_paths(argv: list[str]) -> list[str]:
+    """Turn leading paths into ``--paths PATHS``."""
+    leading = next((place for place, argument in enumerate(argv) if argument.startswith("-")), len(argv))
+    return [*(["--paths", *argv[:leading]] if leading else []), *argv[leading:]]
+
+
+def check_against(against: str | None, tasks: list[TaskResult]) -> None:
+    """Refuse a model that no table has."""
+    names = sorted({name for task in tasks for model in task.models for name in (model.model, task.name(model))})
+    if against is not None and against not in names:
+        raise UserError(f"--against must be one of the models {', '.join(names)}, but is {against!r}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file, and say so."""
+    write_atomically(path, text)
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,53 @@
+"""The null of a probe: its score where labels have nothing to do with the sounds."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.cross_validation import cross_validate
+from nonverbal.evaluation.heads.base import Head, Pooled
+from nonverbal.tasks.divisions import divide
+from nonverbal.tasks.groups import units
+from nonverbal.tasks.metrics import uar
+from nonverbal.tasks.statistics.nulls import Null, permutation_null
+from nonverbal.tasks.task import Task
+
+STOP = 20
+"""Draws that score as high as the true labels, after which p is known to be large."""
+
+
+def label_null(task: Task, head: Head[Pooled], embeddings: Pooled, seed: int, most: int) -> Null:
+    """Return the null of the pooled UAR of one seed: everything that looks at labels is done again for each draw.
+
+    That is the division into folds, the choices on the training sides, the fit, and the test. Labels are permuted
+    within units, or whole units' where they have one class (``nonverbal.tasks.statistics.nulls``): under random folds
+    these are speakers too. Permuted labels that the protocol cannot divide are passed over.
+
+    Args:
+        task: clips and protocol.
+        head: what is fitted.
+        embeddings: ``(clips, layers, dim)``, finite.
+        seed: of the division, and of the permutations.
+        most: draws, at least 1; fewer are made where 20 of them score as high as the true labels.
+
+    Raises:
+        UserError: no label can be permuted, or hardly any permuted labels can be divided.
+    """
+    protocol = replace(task.division.protocol, seeds=(seed,))
+
+    def score(permuted: np.ndarray) -> float | None:
+        labels = permuted.tolist()
+        try:
+            division = divide(protocol, labels, task.clips)
+            results = list(
+                cross_validate(head, embeddings, labels, division.groups, division.folds[seed], seed, protocol)
+            )
+        except UserError:
+            return None
+        rows = np.concatenate([result.test for result in results])
+        return uar(permuted[rows], np.concatenate([result.predicted for result in results]))
+
+    speakers, recordings = ([getattr(clip, name) for clip in task.clips] for name in ("speaker", "recording"))
+    numbers, _ = units(task.groups, speakers, recordings)
+    return permutation_null(score, task.labels, numbers, seed, most, STOP)

@@ -1,0 +1,119 @@
+"""Tables of texts: at the terminal, and as LaTeX."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nonverbal.tasks.contamination import TRANSDUCTIVE
+from nonverbal.text import one_line
+
+WIDTH = 160
+"""Of files and pipes, which have none: room for a whole table, so that it can be searched."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, columns, rows of texts, and what a reader must know of them."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+    texts: int = 1
+    """Columns from the left that hold words, which may be folded; the others hold numbers, unless a cell does not."""
+
+
+def show(tables: Sequence[Table]) -> None:
+    """Print tables."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table as RichTable
+
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    for table in tables:
+        shown = RichTable(
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            padding=(0, 1, 0, 0),
+        )
+        for place, name in enumerate(table.columns):
+            words = place < table.texts
+            shown.add_column(
+                escape(one_line(name)),
+                justify="left" if words or not _numbers(table, place) else "right",
+                overflow="fold",
+                no_wrap=not words and _numbers(table, place),
+                min_width=16 if place == 0 else None,
+            )
+        for row in table.rows:
+            shown.add_row(*map(_marked, row))
+        console.print(one_line(table.title), style="bold", markup=False, soft_wrap=True)
+        if table.rows:
+            console.print(shown)
+        for note in table.notes:
+            console.print(one_line(note), style="italic", markup=False, soft_wrap=not console.is_terminal)
+        console.print()
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """Return the tables that have rows as LaTeX, one environment each, which needs ``\\usepackage{booktabs}``."""
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(_environment(table) for table in tables if table.rows)
+
+
+def short(value: float) -> str:
+    """Return a number with three decimals and without a leading zero, as tables of scores are set."""
+    text = f"{round(value, 3) + 0.0:.3f}"  # adding 0 makes -0 positive
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def signed(value: float) -> str:
+    """Return a difference as ``short`` does, with its sign."""
+    text = short(value)
+    return text if text.startswith("-") else f"+{text}"
+
+
+def _numbers(table: Table, place: int) -> bool:
+    """Whether a column's cells are numbers, which begin with a digit, a point, a sign or a bracket, or are empty."""
+    return all(row[place][:1] in "0123456789.+-[<" for row in table.rows)
+
+
+def _marked(cell: str) -> str:
+    from rich.markup import escape
+
+    text = escape(one_line(cell))
+    return f"[yellow]{text}[/]" if cell.startswith(TRANSDUCTIVE) else text
+
+
+def _environment(table: Table) -> str:
+    columns = "".join(
+        "r" if place >= table.texts and _numbers(table, place) else "l" for place in range(len(table.columns))
+    )
+    rows = [" & ".join(map(_tex, row)) + r" \\" for row in [table.columns, *table.rows]]
+    notes = " ".join(f"{_tex(note)}." for note in table.notes)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_tex(table.title)}. {notes}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            rows[0],
+            r"\midrule",
+            *rows[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "<": r"$<$", ">": r"$>$",
+    "|": r"$|$", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in one_line(text))

@@ -1,0 +1,281 @@
+"""Clips divided by a protocol: folds, what is fitted in each, and what the division lets through."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from nonverbal.data.manifest import Clip
+from nonverbal.errors import UserError
+from nonverbal.seeding import Stream, generator
+from nonverbal.tasks.folds import (
+    INNER_FOLDS,
+    Fold,
+    Group,
+    check_trainable,
+    checked,
+    group_folds,
+    groups_of,
+    leave_one_group_out,
+    random_folds,
+    untrained,
+)
+from nonverbal.tasks.hold_out import SIDES, hold_out, official, transfer
+from nonverbal.tasks.protocols import Protocol
+from nonverbal.text import shown
+
+NOTHING = "nothing that is known"
+"""What a protocol lets through that keeps speakers, sessions and recordings apart and reads the test side once."""
+ON_TEST = "chosen on the test fold: optimistic"
+UNKNOWN_SPEAKERS = "speakers unknown: perhaps on both sides"
+
+
+@dataclass(frozen=True)
+class Division:
+    """Clips as a protocol divides them."""
+
+    protocol: Protocol
+    """With ``auto`` decided."""
+    groups: list[str]
+    """Each clip's group."""
+    folds: dict[int, list[Fold]]
+    """Seed to folds, whose rows are positions among the clips."""
+    lets_through: list[str]
+    """What may make the numbers too good, in words, by what is on both sides of these folds; ``NOTHING`` alone where
+    nothing is known of."""
+    notes: list[str]
+    """What else a reader should know: the sides' true shares, clips and folds that are left out, classes too small."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is fitted in one fold. ``inner`` and ``training`` are positions in ``rows``."""
+
+    rows: np.ndarray
+    """Clips that are read before the test side is scored: the training side, and the test side where that chooses."""
+    inner: list[Fold]
+    """Folds between which choices are made; none where so few clips cannot be divided."""
+    training: np.ndarray
+    """Clips to which the classifier is fitted when all is chosen."""
+
+
+def plan(protocol: Protocol, fold: Fold, labels: Sequence[str], groups: Sequence[str], seed: int) -> Plan:
+    """Return what is fitted in a fold.
+
+    Args:
+        protocol: says where choices are made.
+        fold: of a division by it.
+        labels: class of every clip.
+        groups: group of every clip.
+        seed: draws the inner folds.
+
+    Raises:
+        UserError: the training side cannot be divided, and is not cut to a number of clips.
+    """
+    if protocol.select == "test":
+        rows = np.union1d(fold.train, fold.test)
+        train, test = (np.searchsorted(rows, side) for side in (fold.train, fold.test))
+        return Plan(rows, [Fold(fold.name, train, test)], train)
+    inner = _inner(protocol, fold, labels, groups, seed)
+    training = inner[0].train if inner and not protocol.refit else np.arange(len(fold.train))
+    return Plan(fold.train, inner if protocol.refit else inner[:1], training)
+
+
+def _inner(protocol: Protocol, fold: Fold, labels: Sequence[str], groups: Sequence[str], seed: int) -> list[Fold]:
+    if protocol.per_class is None:
+        return fold.inside(labels, groups, seed)
+    for folds in range(INNER_FOLDS, 1, -1):
+        try:
+            return fold.inside(labels, groups, seed, folds)
+        except UserError:
+            continue
+    return []
+
+
+def divide(protocol: Protocol, labels: Sequence[str], clips: Sequence[Clip]) -> Division:
+    """Divide clips.
+
+    Args:
+        protocol: how.
+        labels: each clip's class.
+        clips: at least one.
+
+    Raises:
+        UserError: there is no such division; says what is possible.
+    """
+    try:
+        groups = groups_of(clips, protocol.group)
+        protocol = protocol.among(len(set(groups)))
+        notes: list[str] = []
+        folds = {seed: _folds(protocol, labels, groups, clips, seed, notes) for seed in _seeds(protocol)}
+    except UserError as error:
+        raise UserError(f"{error}; possible here: {possible(clips)}") from error
+    if protocol.per_class is not None:
+        folds = {
+            seed: [cut(fold, labels, groups, protocol.per_class, seed, number) for number, fold in enumerate(of_seed)]
+            for seed, of_seed in folds.items()
+        }
+    through = lets_through(protocol, clips, [fold for of_seed in folds.values() for fold in of_seed])
+    return Division(protocol, groups, folds, through, list(dict.fromkeys(notes)))
+
+
+def possible(clips: Sequence[Clip]) -> str:
+    """Say how clips may be divided: the groups that are known, with the number of folds, and the corpora's splits."""
+    ways = []
+    for group in get_args(Group):
+        try:
+            count = len(set(groups_of(clips, group)))
+        except UserError:
+            continue
+        if count > 1:
+            ways.append(f"--group {group} with 2 to {count} folds")
+    splits = {clip.split for clip in clips}
+    if {"train", "test"} <= splits:
+        ways.append("--folds official")
+    corpora = sorted({clip.corpus for clip in clips})
+    if len(corpora) > 1:
+        ways.append(f"--protocol transfer between {', '.join(corpora)}")
+    return "; ".join(ways) or "nothing: all clips are in one group"
+
+
+def _seeds(protocol: Protocol) -> tuple[int, ...]:
+    if protocol.folds == "leave-one-out" and len(protocol.seeds) != 1:
+        raise UserError(
+            f"leaving one {protocol.group} out draws nothing, so it takes one seed, "
+            f"but was given {list(protocol.seeds)}"
+        )
+    return protocol.seeds
+
+
+def _folds(
+    protocol: Protocol, labels: Sequence[str], groups: Sequence[str], clips: Sequence[Clip], seed: int, notes: list[str]
+) -> list[Fold]:
+    """Return the folds of one seed, and add to ``notes``."""
+    if protocol.folds == "leave-one-out":
+        return leave_one_group_out(labels, groups)
+    if isinstance(protocol.folds, int):
+        notes += _small(labels, protocol.folds)
+        if protocol.group != "none":
+            return group_folds(labels, groups, protocol.folds, seed, protocol.stratified)
+        return _random(protocol, labels, groups, seed, notes)
+    if protocol.folds == "hold-out":
+        fold = hold_out(labels, groups, protocol.shares, seed, protocol.stratified)
+    elif protocol.folds == "official":
+        fold = official(labels, clips)
+    else:
+        fold = transfer(labels, clips, protocol.train_on, protocol.test_on)
+    notes += _shares(fold, labels, groups, f"seed {seed}: " if len(protocol.seeds) > 1 else "")
+    return [fold]
+
+
+def _random(
+    protocol: Protocol, labels: Sequence[str], groups: Sequence[str], seed: int, notes: list[str]
+) -> list[Fold]:
+    assert isinstance(protocol.folds, int)
+    if protocol.counting == "nonverbal":
+        check_trainable(labels, groups)
+    folds = random_folds(labels, protocol.folds, seed, protocol.stratified)
+    if protocol.counting == "nonverbal":
+        return checked(folds, labels, groups)
+    for fold in folds:
+        if missing := untrained(fold, labels):
+            notes.append(
+                f"fold {fold.name} of seed {seed} is left out: nothing of {', '.join(map(shown, missing))} is left to "
+                "train on, which fails in the code of voc2vec"
+            )
+    if not (kept := [fold for fold in folds if not untrained(fold, labels)]):
+        raise UserError("every fold leaves a class untrained; leave rare classes out (--labels)")
+    return kept
+
+
+def _small(labels: Sequence[str], folds: int) -> list[str]:
+    small = {name: count for name, count in sorted(Counter(labels).items()) if count < folds}
+    if not small:
+        return []
+    listed = ", ".join(f"{shown(name)} ({count})" for name, count in small.items())
+    return [f"fewer clips than folds: {listed}; some folds test none of them"]
+
+
+def _shares(fold: Fold, labels: Sequence[str], groups: Sequence[str], seed: str) -> list[str]:
+    validation = np.array([], dtype=np.int64) if fold.validation is None else fold.validation
+    sides = (np.setdiff1d(fold.train, validation), validation, fold.test)
+    total = sum(len(side) for side in sides)
+    said = [
+        f"{name} {len(side) / total:.1%} ({len(side)} clips of {len({groups[row] for row in side})} groups, "
+        f"{len({labels[row] for row in side})} classes)"
+        for name, side in zip(SIDES, sides, strict=True)
+        if len(side)
+    ]
+    left = len(labels) - total
+    return [seed + ", ".join(said) + (f"; {left} clips are on no side" if left else "")]
+
+
+def cut(fold: Fold, labels: Sequence[str], groups: Sequence[str], clips: int, seed: int, number: int) -> Fold:
+    """Return a fold whose training side has at most so many clips of each class, and no validation side.
+
+    The clips of a class are drawn by seed, in turn from its groups, so that the first few are of as many speakers as
+    there are. Fewer clips are a part of more clips.
+
+    Args:
+        fold: what is cut.
+        labels: class of every clip.
+        groups: group of every clip.
+        clips: how many of each class; all where a class has fewer.
+        seed: draws the clips.
+        number: the fold's place among those of the seed.
+    """
+    random = generator(seed, Stream.PROBE, 2, number)
+    validation = np.array([], dtype=np.int64) if fold.validation is None else fold.validation
+    rows = random.permutation(np.setdiff1d(fold.train, validation))
+    kept: list[int] = []
+    for name in sorted({labels[row] for row in rows}):
+        met: Counter[str] = Counter()
+        turns: list[tuple[int, int, int]] = []
+        for row in rows:
+            if labels[row] == name:
+                turns.append((met[groups[row]], len(turns), int(row)))
+                met[groups[row]] += 1
+        kept += [row for _, _, row in sorted(turns)[:clips]]
+    return Fold(fold.name, np.array(sorted(kept)), fold.test)
+
+
+def lets_through(protocol: Protocol, clips: Sequence[Clip], folds: Iterable[Fold]) -> list[str]:
+    """Say what may make numbers too good: what is on both sides of a fold, and what is chosen on the test side.
+
+    Args:
+        protocol: how the clips were divided.
+        clips: all of them.
+        folds: of all seeds.
+
+    Returns:
+        texts such as ``speakers on both sides``; ``NOTHING`` alone where there is nothing to say.
+    """
+    folds = list(folds)
+    columns: dict[str, list[str | None]] = {
+        "speakers": [clip.speaker for clip in clips],
+        "sessions": [clip.session for clip in clips],
+        "recordings": [clip.recording for clip in clips],
+    }
+    said = [f"{what} on both sides" for what, names in columns.items() if _crosses(names, folds)]
+    unknown = [clip.corpus if clip.speaker is None else None for clip in clips]
+    if "speakers on both sides" not in said and _crosses(unknown, folds):
+        said.append(UNKNOWN_SPEAKERS)
+    if protocol.select == "test":
+        said.append(ON_TEST)
+    return said or [NOTHING]
+
+
+def _crosses(names: Sequence[str | None], folds: Sequence[Fold]) -> bool:
+    """Return whether clips of one name are trained on and tested on in one fold."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    codes = np.array([numbers[name] for name in names])
+    for fold in folds:
+        trained = np.zeros(len(numbers), dtype=bool)
+        trained[codes[fold.train]] = True
+        if None in numbers:
+            trained[numbers[None]] = False
+        if trained[codes[fold.test]].any():
+            return True
+    return False

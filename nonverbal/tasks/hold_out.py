@@ -1,0 +1,147 @@
+"""Divisions that test on one part of the clips: by shares, by the corpora's own splits, or by corpus."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nonverbal.data.manifest import Clip
+from nonverbal.errors import UserError
+from nonverbal.seeding import Stream, generator
+from nonverbal.tasks.folds import Fold, check_trainable
+from nonverbal.text import shown
+
+DRAWS = 200
+"""Divisions among which the most even one is taken."""
+
+SIDES = ("train", "validation", "test")
+
+
+def hold_out(
+    labels: Sequence[str], groups: Sequence[str], shares: Sequence[int], seed: int, stratified: bool = True
+) -> Fold:
+    """Put whole groups to the sides, so that each has about its share of the clips.
+
+    Groups are drawn in a random order: as many go to the test side as bring it nearest to its share, but at least one;
+    of the rest as many to the validation side; all others are trained on. So test and validation side miss their shares
+    by less than the clips of one group.
+
+    Args:
+        labels: each clip's class, at least two classes.
+        groups: each clip's group, at least three groups.
+        shares: of train, validation and test side, in percent.
+        seed: draws the orders.
+        stratified: whether, of ``DRAWS`` orders that leave something of every class to train on, that is taken whose
+            sides' shares of the classes are nearest to those of all clips. Otherwise it is the first.
+
+    Returns:
+        a fold with a validation side, which is part of ``train``.
+
+    Raises:
+        UserError: there are fewer than three groups, or every order leaves a class untrained.
+    """
+    check_trainable(labels, groups)
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < len(SIDES):
+        raise UserError(f"a hold-out needs at least 3 groups, one for each side, but the clips are in {len(names)}")
+    classes, label = np.unique(np.asarray(labels), return_inverse=True)
+    counts = np.zeros((len(names), len(classes)), dtype=np.int64)
+    np.add.at(counts, (group, label), 1)
+    best: tuple[float, np.ndarray] | None = None
+    for draw in range(DRAWS):
+        order = generator(seed, Stream.PROBE, 1, draw).permutation(len(names))
+        side = _sides(counts[order].sum(1), shares)[np.argsort(order)]  # (groups,)
+        by_side = np.stack([counts[side == number].sum(0) for number in range(len(SIDES))])  # (sides, classes)
+        if not by_side[0].all():
+            continue
+        uneven = _unevenness(by_side)
+        if best is None or uneven < best[0]:
+            best = uneven, side
+        if not stratified:
+            break
+    if best is None:
+        raise UserError(
+            f"each of {DRAWS} hold-outs drawn of {len(names)} groups leaves a class untrained; "
+            "leave rare classes out (--labels), or cross-validate (--folds)"
+        )
+    return _fold("0", best[1][group])
+
+
+def _sides(clips: np.ndarray, shares: Sequence[int]) -> np.ndarray:
+    """Return the side of each group, ``(groups,)``, in an order that fills test, validation and train side in turn."""
+    total, groups = clips.sum(), len(clips)
+    side = np.zeros(groups, dtype=np.int64)
+    start = 0
+    for number, after in ((2, 2), (1, 1)):
+        # As many groups as bring it nearest to its share; one at least, and one at least for each side that follows.
+        reached = np.cumsum(clips[start : groups - after])
+        end = start + 1 + int(np.abs(reached - total * shares[number] / 100).argmin())
+        side[start:end] = number
+        start = end
+    return side
+
+
+def _unevenness(by_side: np.ndarray) -> float:
+    """Return how far the sides' shares of the classes are from those of all clips; 0 where they are alike."""
+    of_all = by_side.sum(0) / by_side.sum()
+    of_sides = by_side / by_side.sum(1, keepdims=True)
+    return float(((of_sides - of_all) ** 2 / of_all).sum())
+
+
+def official(labels: Sequence[str], clips: Sequence[Clip]) -> Fold:
+    """Divide clips as their corpora do: into train, test, and where there is one, validation side.
+
+    Clips of other sides, or of none, are on no side.
+
+    Raises:
+        UserError: no clip is on the train, or on the test side, or a class that is tested is not trained.
+    """
+    side = np.array([SIDES.index(clip.split) if clip.split in SIDES else -1 for clip in clips])
+    there = sorted({str(clip.split) for clip in clips if clip.split is not None})
+    for number in (0, 2):
+        if not (side == number).any():
+            raise UserError(
+                f"no clip is on the {SIDES[number]} side of its corpus; sides there are: "
+                f"{', '.join(map(shown, there)) or 'none'}"
+            )
+    return _trained(_fold("official", side), labels, "official splits")
+
+
+def transfer(labels: Sequence[str], clips: Sequence[Clip], train_on: Sequence[str], test_on: Sequence[str]) -> Fold:
+    """Train on clips of some corpora, and test on those of others.
+
+    Raises:
+        UserError: no corpora are given, one has no clips, or a class that is tested is not trained.
+    """
+    corpora = [clip.corpus for clip in clips]
+    if not (train_on and test_on):
+        raise UserError("a transfer needs corpora to train on and others to test on: --train_on A --test_on B")
+    for corpus in [*train_on, *test_on]:
+        if corpus not in corpora:
+            raise UserError(f"no clip of the corpus {corpus!r} is left; there are: {', '.join(sorted(set(corpora)))}")
+    side = np.array([0 if corpus in train_on else 2 if corpus in test_on else -1 for corpus in corpora])
+    return _trained(_fold("+".join(test_on), side), labels, "transfer")
+
+
+def _trained(fold: Fold, labels: Sequence[str], what: str) -> Fold:
+    """Refuse a fold that tests on a class that it does not train."""
+    fitted = fold.train if fold.validation is None else np.setdiff1d(fold.train, fold.validation)
+    trained, tested = ({labels[row] for row in side} for side in (fitted, fold.test))
+    if missing := sorted(tested - trained):
+        raise UserError(
+            f"{what}: {', '.join(map(shown, missing))} is tested on but not trained; trained are: "
+            f"{', '.join(map(shown, sorted(trained)))}; map labels to common classes (--labels.LABEL CLASS), "
+            "or drop them (--labels.LABEL null)"
+        )
+    if missing := sorted(set(labels) - trained):
+        raise UserError(
+            f"{what}: {', '.join(map(shown, missing))} is not on the train side; drop it (--labels.{missing[0]} null)"
+        )
+    if len(trained) < 2:
+        raise UserError(f"{what}: a task needs at least two classes, but {sorted(trained)} alone is trained")
+    return fold
+
+
+def _fold(name: str, side: np.ndarray) -> Fold:
+    """Return the fold of clips on ``SIDES``, ``(clips,)``; those of -1 are on none."""
+    train, validation, test = (np.flatnonzero(np.isin(side, own)) for own in ([0, 1], [1], [2]))
+    return Fold(name, train, test, validation if len(validation) else None)

@@ -1,0 +1,124 @@
+"""Predictions: JSON Lines, one row a clip tested, in a file of their own for each model and seed.
+
+A row holds ``clip``, ``label``, ``predicted``, ``group`` (what folds did not split), ``fold``, ``speaker`` and
+``recording`` (null where unknown), and a number for each class: ``probabilities`` or ``decision_values``, by what the
+head gives. Files without speakers and recordings are read.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nonverbal.errors import UserError
+from nonverbal.files import json_lines, write_lines
+
+Gives = Literal["probabilities", "decision_values"]
+
+_REQUIRED = ("clip", "label", "predicted", "group", "fold")
+AGAIN = "write the scores and their predictions again with the command that made them"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The decisions of one model under one seed, in the order of the clips' ids."""
+
+    path: Path
+    clips: list[str]
+    """Ids, sorted, each once."""
+    labels: np.ndarray
+    """Each clip's class, ``(clips,)`` int64, a position among the classes of the score."""
+    predicted: np.ndarray
+    """The class decided for, in the same way."""
+    folds: np.ndarray
+    """``(clips,)``, names."""
+    groups: list[str]
+    speakers: list[str | None]
+    recordings: list[str | None]
+    gives: Gives | None
+    """What ``values`` are; None where there are none."""
+    values: np.ndarray | None
+    """``(clips, classes)`` float64."""
+
+
+def write_predictions(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as this module says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_lines(path, rows)
+
+
+def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
+    """Read a file of predictions.
+
+    Args:
+        path: the file.
+        classes: those of the score that names the file.
+
+    Raises:
+        UserError: the file is not there, or a row is not of these classes, torn, or of a clip that another row has;
+            names the file and the line.
+    """
+    try:
+        rows = [row for _, row in json_lines(path)]
+    except OSError as error:
+        raise UserError(f"cannot read the predictions {path}: {error.strerror}; {AGAIN}") from error
+    if not _are_predictions(rows):
+        number = next(number for number, row in enumerate(rows, 1) if not _are_predictions([row]))
+        texts = ", ".join(_REQUIRED)
+        raise UserError(f"{path}, line {number}: not a prediction, which holds {texts} as texts; {AGAIN}")
+    rows.sort(key=itemgetter("clip"))
+    clips = [row["clip"] for row in rows]
+    for clip, following in pairwise(clips):
+        if clip == following:
+            raise UserError(f"{path}: clip {clip} has two rows; {AGAIN}")
+    places = {name: number for number, name in enumerate(classes)}
+    gives = _gives(rows[0]) if rows else None
+    return Predictions(
+        path,
+        clips,
+        _places(path, rows, "label", places),
+        _places(path, rows, "predicted", places),
+        np.array([row["fold"] for row in rows]),
+        [row["group"] for row in rows],
+        [row.get("speaker") for row in rows],
+        [row.get("recording") for row in rows],
+        gives,
+        None if gives is None else _values(path, rows, gives, classes),
+    )
+
+
+def _are_predictions(rows: Sequence[Any]) -> bool:
+    """Whether all rows have the fields that none may lack."""
+    if not set(map(type, rows)) <= {dict}:
+        return False
+    return all(set(map(type, (row.get(name) for row in rows))) <= {str} for name in _REQUIRED)
+
+
+def _places(path: Path, rows: Sequence[dict[str, Any]], field: str, places: dict[str, int]) -> np.ndarray:
+    try:
+        return np.array([places[row[field]] for row in rows], dtype=np.int64)
+    except KeyError as error:
+        raise UserError(f"{path}: {field} {error} is not a class of the scores {sorted(places)}; {AGAIN}") from error
+
+
+def _gives(row: dict[str, Any]) -> Gives | None:
+    return "probabilities" if "probabilities" in row else "decision_values" if "decision_values" in row else None
+
+
+def _values(path: Path, rows: Sequence[dict[str, Any]], gives: Gives, classes: Sequence[str]) -> np.ndarray:
+    try:
+        values = np.array([[row[gives][name] for name in classes] for row in rows], dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: a row has no {gives} of every class ({error}); {AGAIN}") from error
+    wrong = ~np.isfinite(values).all(1)
+    if gives == "probabilities":
+        wrong |= (values < 0).any(1) | (np.abs(values.sum(1) - 1) > 1e-3)
+    if wrong.any():
+        row = int(wrong.argmax())
+        must = "sum to 1" if gives == "probabilities" else "be numbers"
+        raise UserError(f"{path}: {gives} of clip {rows[row]['clip']} must {must}, but are {values[row].tolist()}")
+    return values

@@ -1,0 +1,168 @@
+"""Protocols: how clips are divided, on what is chosen, and so what a number lets through.
+
+Plain data: every field may stand in a recipe or on the command line (``nonverbal.tasks.protocol_settings``), and the
+protocols of papers are values of the same type. ``nonverbal.tasks.divisions`` makes folds by them.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from nonverbal.errors import UserError
+from nonverbal.tasks.folds import Group
+
+Folds = int | Literal["leave-one-out", "auto", "hold-out", "official", "transfer"]
+Select = Literal["inner", "test"]
+Counting = Literal["nonverbal", "voc2vec"]
+
+FEW_GROUPS = 10
+"""``auto`` leaves one group out where there are fewer, else makes ``AUTO_FOLDS``."""
+AUTO_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How clips are divided, and on what is chosen."""
+
+    folds: Folds = 5
+    """A number; or each group in turn; ``auto``: that with fewer than 10 groups, else 5; or one division by ``shares``,
+    by the corpora's own splits, or by corpus."""
+    group: Group = "speaker"
+    """What is on one side of a fold, and of the folds within a training side; official splits may divide it."""
+    select: Select = "inner"
+    """Where layer, strength, epoch and so on are chosen: within the training side, by its validation side or by folds
+    that split no group; or on the test fold itself, as some papers do."""
+    refit: bool = True
+    """Whether all of the training side is fitted once more when all is chosen. Without it, the first of the inner folds
+    is the validation side, and what was fitted to the rest is what is tested."""
+    stratified: bool = True
+    """Whether folds and hold-outs have about the same share of each class."""
+    seeds: tuple[int, ...] = (0,)
+    """One division for each; where nothing of it is drawn, they draw what is fitted."""
+    shares: tuple[int, int, int] = (80, 10, 10)
+    """Of train, validation and test side of a hold-out, in percent."""
+    train_on: tuple[str, ...] = ()
+    """Corpora that a transfer is trained on."""
+    test_on: tuple[str, ...] = ()
+    """Corpora that it is tested on."""
+    counting: Counting = "nonverbal"
+    """How a fold counts classes: UAR and F1 are means over the classes that its test side has, and a class that is not
+    trained is refused; or as the code of voc2vec does: over the classes that are true or predicted, one that is
+    predicted alone counting as 0, and without the folds in which a class is not trained, which fail there."""
+    per_class: int | None = None
+    """Clips of each class to which each training side is cut; None for all."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UserError: names the setting.
+        """
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds must be one or more, each once, but are {list(self.seeds)}")
+        if min(self.shares) < 1 or sum(self.shares) != 100:
+            raise UserError(f"shares must be three percentages that sum to 100, but are {list(self.shares)}")
+        if self.folds != "transfer" and (self.train_on or self.test_on):
+            raise UserError("corpora to train on and to test on are of the transfer alone: --protocol transfer")
+        if both := set(self.train_on) & set(self.test_on):
+            raise UserError(f"a corpus cannot be trained on and tested on: {', '.join(sorted(both))}")
+        if isinstance(self.folds, int) and self.folds < 2:
+            raise UserError(f"folds must be at least 2, but is {self.folds}")
+        if self.per_class is not None and self.per_class < 1:
+            raise UserError(f"clips a class must be at least 1, but are {self.per_class}")
+        if self.counting == "voc2vec" and (self.group != "none" or not isinstance(self.folds, int)):
+            raise UserError("classes are counted as voc2vec's code does in random folds alone: --group none --folds 10")
+
+    @property
+    def name(self) -> str:
+        """What tables call it; protocols whose numbers may differ for the same clips and seed differ in it."""
+        parts = [self._division]
+        if self.stratified and isinstance(self.folds, int):
+            parts.append("stratified")
+        if not self.stratified and self.folds == "hold-out":
+            parts.append("not stratified")
+        if self.select == "test":
+            parts.append("chosen on the test fold")
+        elif self.folds in ("official", "transfer"):
+            parts.append("chosen in random folds" if self.group == "none" else f"chosen {self.group}-disjoint")
+        if self.select == "inner" and not self.refit:
+            parts.append("not refitted")
+        if self.counting == "voc2vec":
+            parts.append("counted as voc2vec does")
+        if self.per_class is not None:
+            parts.append(f"{self.per_class} training {'clip' if self.per_class == 1 else 'clips'} a class")
+        return ", ".join(parts)
+
+    @property
+    def _division(self) -> str:
+        apart = "random" if self.group == "none" else f"{self.group}-disjoint"
+        return {
+            "leave-one-out": f"leave one {'clip' if self.group == 'none' else self.group} out",
+            "auto": f"{apart} {AUTO_FOLDS}-fold, or leave-one-out",
+            "hold-out": f"{apart} {'/'.join(map(str, self.shares))} hold-out",
+            "official": "official splits",
+            "transfer": f"from {'+'.join(self.train_on)} to {'+'.join(self.test_on)}",
+        }.get(str(self.folds), f"{apart} {self.folds}-fold")
+
+    def among(self, groups: int) -> "Protocol":
+        """Return the protocol for clips of so many groups: ``auto`` decided."""
+        if self.folds != "auto":
+            return self
+        return replace(self, folds="leave-one-out" if groups < FEW_GROUPS else AUTO_FOLDS)
+
+
+GROUPED = Protocol()
+
+
+@dataclass(frozen=True)
+class Named:
+    """A protocol that is shipped."""
+
+    protocol: Protocol
+    source: str
+    """Where it comes from."""
+    about: str
+    """What it is."""
+
+
+NAMED: dict[str, Named] = {
+    "grouped": Named(
+        GROUPED,
+        "nonverbal",
+        "5 folds that split no speaker, whatever their number; chosen in inner folds that split none either",
+    ),
+    "nonverbal": Named(
+        Protocol(folds="auto"),
+        "nonverbal",
+        "the same, but leave-one-out with fewer than 10 speakers",
+    ),
+    "voc2vec": Named(
+        Protocol(folds=10, group="none", select="test", stratified=False, counting="voc2vec"),
+        "voc2vec (ICASSP 2025), by its released code: the paper says 10-fold cross-validation",
+        "10 random folds, neither grouped nor stratified; chosen on the fold that is scored",
+    ),
+    "reno": Named(
+        Protocol(folds=5, group="none", select="test"),
+        "RENO (2025), which says 5-fold cross-validation with early stopping and names no validation side; that the "
+        "folds are stratified is our choice",
+        "5 random folds, stratified; stopped on the fold that is scored",
+    ),
+    "leave-one-session-out": Named(
+        Protocol(folds="leave-one-out", group="session"),
+        "Emotion information recovery (2024) and the usual protocol of IEMOCAP and MSP-IMPROV; on what is chosen is "
+        "our choice",
+        "each session is tested in turn",
+    ),
+    "cross_lingual": Named(
+        Protocol(folds="hold-out", refit=False),
+        "Large speech models for cross-lingual emotion (CLiC-it 2024): speaker-independent, stratified 80/10/10; that "
+        "the validation side chooses, and that nothing is fitted again, is our choice",
+        "one division of whole speakers, 80% to train, 10% to choose, 10% to test",
+    ),
+    "transfer": Named(
+        Protocol(folds="transfer"),
+        "nonverbal",
+        "trained on some corpora of the folder, tested on others (--train_on, --test_on); --labels maps their labels "
+        "to common classes",
+    ),
+}
+"""Name to protocol. What a protocol lets through depends on the clips too, and is said of each task."""

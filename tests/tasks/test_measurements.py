@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+import pytest
+from scored import write_scored
+
+from nonverbal.errors import UserError
+from nonverbal.tasks.measurements import measurements_of, read_measurements
+from nonverbal.tasks.scores import read_scores
+
+LABELS, FOLDS, GROUPS = list("abab"), list("0011"), list("stuv")
+
+
+def test_folders_stand_for_the_files_in_them(tmp_path: Path) -> None:
+    first = write_scored(tmp_path / "x" / "probe", "m", LABELS, list("abba"), FOLDS, GROUPS)
+    write_scored(tmp_path / "y" / "probe", "n", LABELS, LABELS, FOLDS, GROUPS)
+    write_scored(tmp_path / "x" / "probe", "m", LABELS, LABELS, FOLDS, GROUPS, seed=1)
+    read = read_measurements([tmp_path, first])
+    assert [(one.row, one.scores[0].seed, len(one.scores)) for one in read] == [
+        (("m", "linear"), 0, 2),
+        (("m", "linear"), 1, 2),
+        (("n", "linear"), 0, 2),
+    ]
+    assert [one.predictions.predicted.tolist() for one in read] == [[0, 1, 1, 0], [0, 1, 0, 1], [0, 1, 0, 1]]
+    assert len({one.table for one in read}) == 1
+    assert measurements_of(read_scores(first), first)[0].scores == read[0].scores
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match=r"there is no scores.jsonl in .*nothing; give what was --out"):
+        read_measurements([tmp_path / "nothing"])
+
+
+def test_what_two_files_hold_alike_counts_once(tmp_path: Path) -> None:
+    files = [write_scored(tmp_path / name, "m", LABELS, LABELS, FOLDS, GROUPS) for name in "xy"]
+    assert len(read_measurements(files)) == 1
+    other = write_scored(tmp_path / "z", "m", LABELS, list("bbbb"), FOLDS, GROUPS)
+    with pytest.raises(UserError, match=r"x/scores.jsonl and .*z/scores.jsonl hold different scores of m .*seed 0"):
+        read_measurements([files[0], other])
+
+
+def test_scores_without_their_predictions(tmp_path: Path) -> None:
+    file = write_scored(tmp_path, "m", LABELS, LABELS, FOLDS, GROUPS)
+    (tmp_path / read_scores(file)[0].predictions).unlink()
+    with pytest.raises(UserError, match="cannot read the predictions .*predictions/m-.*; write the scores and their"):
+        read_measurements([file])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"predicted": "b"}, "in fold 0 it has 2 clips and an accuracy of 0.5000, the scores have 2 and 1.0000"),
+        ({"fold": "1"}, "in fold 0 it has 1 clips"),
+        ({"fold": "9", "clip": "new"}, "in fold 0 it has 1 clips"),
+    ],
+)
+def test_predictions_of_another_run(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    file = write_scored(tmp_path, "m", LABELS, LABELS, FOLDS, GROUPS)
+    path = tmp_path / read_scores(file)[0].predictions
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | change), *rest]) + "\n")
+    with pytest.raises(UserError, match=f"does not belong to the scores in .*scores.jsonl: {message}"):
+        read_measurements([file])
+
+
+def test_predictions_of_folds_without_scores(tmp_path: Path) -> None:
+    file = write_scored(tmp_path, "m", LABELS, LABELS, FOLDS, GROUPS)
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    with pytest.raises(UserError, match="has clips of folds 1, of which .*scores.jsonl has no scores"):
+        read_measurements([file])
+
+
+def test_a_torn_line_of_scores_is_named(tmp_path: Path) -> None:
+    file = write_scored(tmp_path, "m", LABELS, LABELS, FOLDS, GROUPS)
+    file.write_text(file.read_text()[:-20])
+    with pytest.raises(UserError, match=r"scores.jsonl, line 2: not a JSON object"):
+        read_measurements([file])

@@ -3,6 +3,7 @@
 By path: ``python evaluate/probe.py --data SHARDS --encoders ...``. All encoders are tested on the same folds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from nonverbal.evaluation.score_tables import print_scores, untestable
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.groups import units
 from nonverbal.tasks.protocol_settings import ProtocolSettings
+from nonverbal.tasks.scores import Score
 from nonverbal.tasks.task import Task, task_of
+from nonverbal.text import one_line, slug
 
 
 @dataclass(kw_only=True)
@@ -33,7 +36,8 @@ class ProbeConfig(ProtocolSettings):
     """Classes to tell apart, all where empty; or a map of labels to classes, {excitement: happiness, other: null}:
     null drops a label, those that are not named stay as they are, or go where "*" says; or the name of a map."""
     head: str = "logistic"
-    """What is trained on the embeddings: logistic, svm, mlp, linear, fcn or cnn (docs/heads.md)."""
+    """What is trained on the embeddings: logistic, svm, mlp, linear, fcn or cnn (docs/heads.md). Settings that are not
+    the head's own follow, as in `fcn:dropout=0.1,batch=16`."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
     null: int = 0
@@ -54,11 +58,12 @@ def main(argv: list[str]) -> None:
     print_untestable(task, len(settings.encoders))
     folders = settings.pretraining, settings.cache, settings.out
     scores = compare(task, settings.encoders, *folders, head=settings.head, null=settings.null)
-    figure = settings.out / f"{task.slug}-{settings.head}.png"
+    figure = settings.out / f"{task.slug}-{slug(scores[0].probe)}.png"
     plot_probes(scores, figure)
     print_scores(scores, settings.out / "scores.jsonl")
+    print_sizes(scores)
     print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
-    curves = settings.out / f"{task.slug}-{settings.head}-layers.png"
+    curves = settings.out / f"{task.slug}-{slug(scores[0].probe)}-layers.png"
     if plot_layers(scores, curves):
         print(f"layers: {curves}")
 
@@ -68,6 +73,15 @@ def print_division(task: Task) -> None:
     print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
     for note in task.division.notes:
         print(f"note: {note}")
+
+
+def print_sizes(scores: Sequence[Score]) -> None:
+    """Say how many parameters the head of each encoder has, and how many its paper states."""
+    first = {score.model: score.details for score in reversed(scores) if "parameters" in score.details}
+    sizes = [f"{one_line(model)} {details['parameters']}" for model, details in reversed(first.items())]
+    stated = {f"; its paper states {details['stated']}" for details in first.values() if "stated" in details}
+    if sizes:
+        print(f"parameters of {scores[0].probe}: {', '.join(sizes)}{''.join(stated)}")
 
 
 def print_untestable(task: Task, encoders: int) -> None:

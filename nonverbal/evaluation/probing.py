@@ -11,8 +11,8 @@ from nonverbal.data.manifest import Clip
 from nonverbal.evaluation.cross_validation import FoldResult, cross_validate
 from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.encoders import INITIALISED, FrameEncoder, check_encoder, load_encoder
-from nonverbal.evaluation.heads import head_named
 from nonverbal.evaluation.heads.base import Pooled
+from nonverbal.evaluation.heads.by_name import full_name, head_named
 from nonverbal.evaluation.nulls import label_null
 from nonverbal.public_checkpoints import heard
 from nonverbal.tasks.contamination import HELD_OUT, by_authors, by_manifests
@@ -41,10 +41,10 @@ def compare(
         cache: folder of kept embeddings.
         out: folder of the results.
         names: what the encoders are called in the scores; as in ``encoders`` where empty.
-        head: what is trained on the embeddings, a name in ``HEADS``.
+        head: what is trained on the embeddings, see ``head_named``.
         null: how often labels are permuted at most, for the first seed (see ``label_null``); 0 for no null.
     """
-    head_named(head)
+    head = full_name(head)
     for source in encoders:
         check_encoder(source)
     statuses = leak_statuses(task.clips, encoders, pretraining)

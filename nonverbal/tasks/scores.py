@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 

@@ -9,6 +9,7 @@ from labelled_tones import tones
 from evaluate import probe
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
+from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.heads.base import Job, Pooled
 from nonverbal.evaluation.nulls import label_null
 from nonverbal.evaluation.results import results
@@ -26,6 +27,7 @@ class Means:
     gives: Literal["decision_values"] = "decision_values"
     chosen: dict[str, float | str] = {}  # noqa: RUF012
     inner_uar: list[float] = []  # noqa: RUF012
+    details: dict[str, float] = {}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.labellings: set[bytes] = set()

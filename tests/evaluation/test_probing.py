@@ -114,9 +114,10 @@ def test_the_probe_program(
     assert len(read_scores(out / "scores.jsonl")) == 2 * 3 + 6
     merged = said("--encoders", "logmel", "--folds", "3", "--labels.high", "shrill")
     assert "high counts as shrill" in " ".join(merged.split())
-    own = said("--encoders", "logmel", "--folds", "3", "--head", "fcn")
-    assert "fcn probe" in own
-    (score, *_) = [score for score in read_scores(out / "scores.jsonl") if score.probe == "fcn"]
+    own = said("--encoders", "logmel", "--folds", "3", "--head", "fcn:dropout=.2")
+    assert "made: fcn:dropout=0.2 head" in own
+    assert "parameters of fcn:dropout=0.2: logmel 107394; its paper states 0.7 to 1 M" in own
+    (score, *_) = [score for score in read_scores(out / "scores.jsonl") if score.probe == "fcn:dropout=0.2"]
     assert score.details["parameters"] == 80 * 512 + 512 + 512 * 128 + 128 + 128 * 2 + 2
     figures = list(out.glob("*.png"))
     assert len(figures) == 4  # two protocols, the layers of the encoder that has several, and another head

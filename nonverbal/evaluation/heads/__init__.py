@@ -1,6 +1,5 @@
 """Heads by name, one file each."""
 
-from nonverbal.errors import UserError
 from nonverbal.evaluation.heads.base import Frames, Head, Pooled
 from nonverbal.evaluation.heads.cnn import Cnn
 from nonverbal.evaluation.heads.fcn import Fcn
@@ -23,14 +22,3 @@ HEADS: dict[str, Head[Pooled]] = {
 
 FRAME_HEADS: dict[str, Head[Frames]] = {"nonlinear": Nonlinear(), "multilayer": Multilayer()}
 """What may be trained on frames."""
-
-
-def head_named(name: str) -> Head[Pooled]:
-    """Return the head of this name.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name not in HEADS:
-        raise UserError(f"there is no head {name!r}; there are {', '.join(HEADS)}")
-    return HEADS[name]

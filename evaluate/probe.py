@@ -3,18 +3,26 @@
 By path: ``python evaluate/probe.py --data SHARDS --encoders ...``. All encoders are tested on the same folds.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
+from nonverbal.evaluation.bias import Bias, bias_tables, bias_tasks, measure_bias
 from nonverbal.evaluation.figures import plot_layers, plot_probes
+from nonverbal.evaluation.learning_curve import Point, curve_table, curve_tasks, learning_curve, plot_curve
 from nonverbal.evaluation.probing import compare
 from nonverbal.evaluation.score_tables import print_scores, untestable
+from nonverbal.evaluation.subgroups import subgroups, subgroups_table, values_of
+from nonverbal.evaluation.tables import show
+from nonverbal.files import write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.groups import units
+from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.protocol_settings import ProtocolSettings
 from nonverbal.tasks.scores import Score
 from nonverbal.tasks.task import Task, task_of
@@ -45,6 +53,12 @@ class ProbeConfig(ProtocolSettings):
     999, say. 0: no null."""
     cache: Path = Path("runs/embeddings")
     """Folder of embeddings, kept from probe to probe."""
+    bias: bool = False
+    """Also score random folds and choices on the test fold, with and without each other, and print what they add."""
+    per_class: list[int] = field(default_factory=list)
+    """Also draw a learning curve: numbers of training clips a class, such as 1,2,5,10,20."""
+    by: list[str] = field(default_factory=list)
+    """Also print results by subgroup: attributes of clips, such as sex, or corpus, language."""
 
 
 def main(argv: list[str]) -> None:
@@ -54,16 +68,37 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--null must be at least 0, but is {settings.null}")
     protocol = settings.resolved()
     task = task_of(open_shards(settings.data), settings.labels, protocol)
+    ways = bias_tasks(task) if settings.bias else {}
+    sizes = curve_tasks(task, settings.per_class) if settings.per_class else {}
+    for name in settings.by:
+        values_of(task.clips, name)
     print_division(task)
     print_untestable(task, len(settings.encoders))
-    folders = settings.pretraining, settings.cache, settings.out
-    scores = compare(task, settings.encoders, *folders, head=settings.head, null=settings.null)
-    figure = settings.out / f"{task.slug}-{slug(scores[0].probe)}.png"
+    done: dict[str, list[Score]] = {}
+
+    def score(task: Task) -> list[Score]:
+        # One of the ways of --bias may be the protocol itself.
+        if task.protocol not in done:
+            # The null is of the protocol that was asked for, which is the first.
+            null = 0 if done else settings.null
+            places = settings.pretraining, settings.cache, settings.out
+            done[task.protocol] = compare(task, settings.encoders, *places, head=settings.head, null=null)
+        return done[task.protocol]
+
+    scores, file = score(task), settings.out / "scores.jsonl"
+    stem = f"{task.slug}-{slug(scores[0].probe)}"
+    figure = settings.out / f"{stem}.png"
     plot_probes(scores, figure)
-    print_scores(scores, settings.out / "scores.jsonl")
+    print_scores(scores, file)
     print_sizes(scores)
-    print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
-    curves = settings.out / f"{task.slug}-{slug(scores[0].probe)}-layers.png"
+    for name in settings.by:
+        print_subgroups(scores, file, task, name)
+    if ways:
+        print_bias(measure_bias(ways, score, file), task, settings.out)
+    if sizes:
+        print_curve(learning_curve(task, sizes, score, scores, file), task, settings.out)
+    print(f"scores: {file}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
+    curves = settings.out / f"{stem}-layers.png"
     if plot_layers(scores, curves):
         print(f"layers: {curves}")
 
@@ -89,6 +124,35 @@ def print_untestable(task: Task, encoders: int) -> None:
     numbers, unit = units(task.groups, [clip.speaker for clip in task.clips], [clip.recording for clip in task.clips])
     if text := untestable(int(numbers.max()) + 1, encoders * (encoders - 1) // 2, unit):
         print(f"note: differences between encoders are {text}")
+
+
+def print_subgroups(scores: Sequence[Score], file: Path, task: Task, name: str) -> None:
+    """Print and keep what was decided on the clips of each value of an attribute."""
+    rows = subgroups(measurements_of(scores, file), task.clips, name)
+    show([subgroups_table(rows, name, f"{task.corpus}, {task.protocol}")])
+    keep(file.parent / f"{task.slug}-by-{slug(name)}.json", [asdict(row) for row in rows])
+
+
+def print_bias(rows: Sequence[Bias], task: Task, out: Path) -> None:
+    """Print and keep what random folds and choices on the test fold add."""
+    show(bias_tables(rows, task.corpus))
+    keep(out / f"{task.slug}-bias.json", [row.as_row() for row in rows])
+
+
+def print_curve(points: Sequence[Point], task: Task, out: Path) -> None:
+    """Print, keep and draw a learning curve."""
+    title = f"{task.corpus}, {len(task.classes)} classes: {task.protocol}"
+    show([curve_table(points, title)])
+    keep(out / f"{task.slug}-learning-curve.json", [point.as_row() for point in points])
+    figure = out / f"{task.slug}-learning-curve.png"
+    plot_curve(points, title, 1 / len(task.classes), figure)
+    print(f"learning curve: {figure}")
+
+
+def keep(path: Path, rows: Sequence[Any]) -> None:
+    """Write numbers that were printed, not rounded."""
+    write_atomically(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    print(f"numbers: {path}")
 
 
 if __name__ == "__main__":

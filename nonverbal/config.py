@@ -26,8 +26,9 @@ RECIPE = "YAML of what differs from the defaults, or from `base: OTHER.yaml` (in
 def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     """Read ``[RECIPE.yaml] [--key value ...]`` into the dataclass ``cls``.
 
-    Nested dataclasses are ``--group.key``, lists ``--key a b`` or ``--key a,b``, switches ``--key``. A first
-    argument without ``--`` is the recipe (``nonverbal.recipes.read_recipe``); settings in it that ``cls.PAST`` names,
+    Nested dataclasses are ``--group.key``, lists ``--key a b`` or ``--key a,b``, switches ``--key``; ``--a-key`` is
+    ``--a_key``. A first argument without ``--`` is the recipe (``nonverbal.recipes.read_recipe``); settings in it that
+    ``cls.PAST`` names,
     dotted key to value, are passed over where they have that value.
     ``--help`` prints every field with its docstring and exits. In every path ``~`` and variables are replaced
     (``nonverbal.paths.expanded``).
@@ -146,6 +147,8 @@ def _normalised(arguments: list[str], cls: type) -> list[str]:
             values.append(arguments[position])
             position += 1
         name = key[2:]
+        if name not in hints and (spelt := name.replace("-", "_")) in hints:
+            name, key = spelt, f"--{spelt}"
         check(_content(name, values), cls, "on the command line")
         result.append(f"{key}={_joined(name, values, hints.get(name))}")
     return result

@@ -93,6 +93,16 @@ def test_lists_dictionaries_and_nothing():
     assert load("--out=x", "--limit", "null").limit is None
 
 
+def test_hyphens_in_a_key_are_underscores():
+    @dataclass
+    class Sizes:
+        per_class: list[int] = field(default_factory=list)
+        labels: dict[str, str] = field(default_factory=dict)
+
+    loaded = config.load(Sizes, ["--per-class", "1,2", "--labels.a-b", "c-d"], "prog", "")
+    assert loaded == Sizes([1, 2], {"a-b": "c-d"})
+
+
 def test_texts_in_a_list_may_look_like_numbers():
     assert load("--out", "x", "--labels", "7,no", "0x1f").labels == ["7", "no", "0x1f"]
     assert load("--out", "x", "--data", "1,2").data == [Path("1"), Path("2")]

@@ -3,7 +3,7 @@
 All is computed from counts of decisions by unit (``nonverbal.tasks.groups.units``).
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -169,6 +169,18 @@ def estimate(counts: np.ndarray, metric: Metric, method: Method = jackknife_t) -
     return Estimate(found.value, found.low, found.high)
 
 
+def counts_of(seeds: Sequence[Measurement], clips: Collection[str]) -> np.ndarray:
+    """Return what one model decided on some of its clips, ``(seeds, units, classes, classes)``.
+
+    Args:
+        seeds: the model's measurements, one a seed.
+        clips: ids; units without any of them have zeros.
+    """
+    own = _clips([seeds])
+    classes = len(seeds[0].scores[0].classes)
+    return np.stack([_counts(measurement.predictions.of(clips), own, classes) for measurement in seeds])
+
+
 @dataclass(frozen=True)
 class _Clips:
     """The clips of a table."""
@@ -242,7 +254,7 @@ def _model_result(seeds: Sequence[Measurement], clips: _Clips, method: Method) -
 def _counts(p: Predictions, clips: _Clips, classes: int) -> np.ndarray:
     """Return the counts of one seed, ``(units, classes, classes)``: a unit without clips under it has zeros."""
     try:
-        places = np.array([clips.places[clip] for clip in p.clips])
+        places = np.array([clips.places[clip] for clip in p.clips], dtype=np.int64)
     except KeyError as error:
         raise UserError(
             f"{p.path}: clip {error.args[0]} is not among those of the other models of its task and protocol; {AGAIN}"
@@ -252,7 +264,8 @@ def _counts(p: Predictions, clips: _Clips, classes: int) -> np.ndarray:
         raise UserError(f"{p.path}: clip {clip} has another label than with the other models of its task; {AGAIN}")
     own = clips.units[places]
     counts = np.zeros((int(clips.units.max()) + 1, classes, classes), dtype=np.int64)
-    counts[np.unique(own)] = confusion_counts(p.labels, p.predicted, own, range(classes))
+    if len(own):
+        counts[np.unique(own)] = confusion_counts(p.labels, p.predicted, own, range(classes))
     return counts
 
 

@@ -170,7 +170,8 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     notes += [f"null: {text}" for text in dict.fromkeys(_null_note(model) for model in task.models if model.null)]
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
     through = dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)
-    notes += [f"the protocol lets through: {'; '.join(through)}"] if through else []
+    if through:
+        notes.append(f"the protocol lets through: {'; '.join(through)}")
     return notes
 
 

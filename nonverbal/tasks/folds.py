@@ -10,6 +10,7 @@ import numpy as np
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
+from nonverbal.tasks.groups import connected
 
 Group = Literal["speaker", "session", "recording", "none"]
 
@@ -75,25 +76,12 @@ def groups_of(clips: Sequence[Clip], group: Group) -> list[str]:
             f"{len(unknown)} of {len(clips)} clips have no {group}, the first is {unknown[0]}; "
             f"group by recording (--group recording), or give nonverbal prepare a pattern that names {group}s"
         )
-    return _joined([str(name) for name in own], [clip.recording for clip in clips])
-
-
-def _joined(names: Sequence[str], recordings: Sequence[str]) -> list[str]:
-    """Return each clip's group: the first name of all those that recordings tie together."""
-    leader: dict[str, str] = {}
-
-    def find(node: str) -> str:
-        while leader.setdefault(node, node) != node:
-            node = leader[node]
-        return node
-
-    for name, recording in zip(names, recordings, strict=True):
-        own, shared = find(f"name {name}"), find(f"recording {recording}")
-        leader[shared] = own
-    first: dict[str, str] = {}
-    for name in names:
-        first.setdefault(find(f"name {name}"), name)
-    return [first[find(f"name {name}")] for name in names]
+    names = [str(name) for name in own]
+    numbers = connected(names, [clip.recording for clip in clips]).tolist()
+    first: dict[int, str] = {}
+    for number, name in zip(numbers, names, strict=True):
+        first.setdefault(number, name)
+    return [first[number] for number in numbers]
 
 
 def group_folds(

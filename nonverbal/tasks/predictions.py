@@ -5,8 +5,8 @@ A row holds ``clip``, ``label``, ``predicted``, ``group`` (what folds did not sp
 head gives. Files without speakers and recordings are read.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -43,6 +43,23 @@ class Predictions:
     """What ``values`` are; None where there are none."""
     values: np.ndarray | None
     """``(clips, classes)`` float64."""
+
+    def of(self, clips: Collection[str]) -> "Predictions":
+        """Return the decisions on these clips alone, given by id."""
+        rows = np.array([row for row, clip in enumerate(self.clips) if clip in clips], dtype=np.int64)
+        columns: list[list[Any]] = [self.clips, self.groups, self.speakers, self.recordings]
+        names, groups, speakers, recordings = ([column[row] for row in rows] for column in columns)
+        return replace(
+            self,
+            clips=names,
+            labels=self.labels[rows],
+            predicted=self.predicted[rows],
+            folds=self.folds[rows],
+            groups=groups,
+            speakers=speakers,
+            recordings=recordings,
+            values=None if self.values is None else self.values[rows],
+        )
 
 
 def write_predictions(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -181,3 +181,26 @@ def test_a_class_that_is_only_predicted_counts_under_voc2vecs_way_to_count() -> 
     assert theirs["f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
     assert theirs["uar"] == pytest.approx(recall_score(labels, predicted, average="macro", zero_division=0))
     assert ours["accuracy"] == theirs["accuracy"]
+
+
+def test_the_probe_program_shows_bias_curve_and_subgroups(
+    labelled_shards: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards, out = labelled_shards(tones()), tmp_path / "out"
+    folders = ["--data", str(shards.folder), "--out", str(out), "--cache", str(tmp_path / "cache")]
+    probe.main([*folders, "--encoders", "logmel", "--folds", "3", "--bias", "--per_class", "1,4", "--by", "corpus"])
+    said = " ".join(capsys.readouterr().out.split())
+    for words in ("by corpus", "the common way and ours", "random folds", "the price", "learning curve", "of 3"):
+        assert words in said
+    stem = "made-speaker-disjoint-3-fold-stratified-2-classes"
+    (subgroup,) = json.loads((out / f"{stem}-by-corpus.json").read_text())
+    assert (subgroup["value"], subgroup["clips"], subgroup["units"]) == ("made", 24, 6)
+    (bias,) = json.loads((out / f"{stem}-bias.json").read_text())
+    assert bias["uar"].keys() == {"none/test", "none/inner", "speaker/test", "speaker/inner"}
+    points = json.loads((out / f"{stem}-learning-curve.json").read_text())
+    assert [(point["per_class"], point["clips"]) for point in points] == [(1, 2), (4, 8), (None, 16)]
+    assert (out / f"{stem}-learning-curve.png").exists()
+    # Four ways, of which one is the protocol itself, and two sizes.
+    assert len({score.protocol for score in read_scores(out / "scores.jsonl")}) == 6
+    with pytest.raises(UserError, match="no clip says its sex; --by takes what clips say: corpus, speaker"):
+        probe.main([*folders, "--encoders", "logmel", "--by", "sex"])

@@ -16,6 +16,8 @@ clock. ``differ`` is the share of test decisions in which the two differ.
 ``rotated`` is the share of test decisions that change when standardised features are rotated, at C = 1 on the chosen
 layer: onto the principal axes of the training side, and at random. ``gradient`` is the largest norm of the gradient of
 our fits on whole training sides.
+
+``neural`` holds what ``benchmarks/neural_heads.py`` measures, and ``ratio`` is the least ratio of a neural head in it.
 """
 
 import argparse
@@ -26,7 +28,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import neural_heads
 import numpy as np
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.model_selection import StratifiedGroupKFold
@@ -57,6 +61,8 @@ def main() -> None:
         parser.error(f"--peer-folds must be 1 to --folds, and --folds at most {FOLDS}")
     with threadpool_limits(arguments.threads):
         figures = measure(arguments.folds, arguments.peer_folds)
+        neural = neural_heads.measure(epochs=5, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    figures |= {"ratio": neural["ratio"], "neural": neural}
     figures["threads"] = arguments.threads
     print(json.dumps(figures, indent=1))
     if arguments.json:

@@ -222,6 +222,10 @@ class _Stack:
         state = self.parameters | self.buffers
         if numbers is not None and len(numbers) < len(self.units):
             state = {name: value[list(numbers)] for name, value in state.items()}
+        if len(inputs[0]) == 1:
+            # A plain module: half the time of the same under vmap.
+            own = {name: value[0] for name, value in state.items()}
+            return alone(own, tuple(value[0] for value in inputs), kept and [value[0] for value in kept])[None]
         logits: Tensor = vmap(alone, in_dims=(0, 0, None if kept is None else 0))(state, inputs, kept)
         return logits
 

@@ -1,8 +1,9 @@
-"""Score frozen encoders with linear probes: ``nonverbal probe --data SHARDS --encoders logmel RUN/encoder --out DIR``.
+"""Score frozen encoders with small heads: ``nonverbal probe --data SHARDS --encoders logmel RUN/encoder --out DIR``.
 
 By path: ``python evaluate/probe.py --data SHARDS --encoders ...``. All encoders are tested on the same folds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from nonverbal.tasks.groups import units
 from nonverbal.tasks.protocol_settings import ProtocolSettings
 from nonverbal.tasks.scores import Score
 from nonverbal.tasks.task import Task, task_of
+from nonverbal.text import one_line, slug
 
 
 @dataclass(kw_only=True)
@@ -37,6 +39,9 @@ class ProbeConfig(ProtocolSettings):
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
     """Classes to tell apart, all where empty; or a map of labels to classes, {excitement: happiness, other: null}:
     null drops a label, those that are not named stay as they are, or go where "*" says; or the name of a map."""
+    head: str = "logistic"
+    """What is trained on the embeddings: logistic, svm, mlp, linear, fcn or cnn (docs/heads.md). Settings that are not
+    the head's own follow, as in `fcn:dropout=0.1,batch=16`."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
     null: int = 0
@@ -72,14 +77,16 @@ def main(argv: list[str]) -> None:
         if task.protocol not in done:
             # The null is of the protocol that was asked for, which is the first.
             null = 0 if done else settings.null
-            places = settings.cache, settings.out
-            done[task.protocol] = compare(task, settings.encoders, settings.pretraining, *places, null=null)
+            places = settings.pretraining, settings.cache, settings.out
+            done[task.protocol] = compare(task, settings.encoders, *places, head=settings.head, null=null)
         return done[task.protocol]
 
     scores, file = score(task), settings.out / "scores.jsonl"
-    figure = settings.out / f"{task.slug}.png"
+    stem = f"{task.slug}-{slug(scores[0].probe)}"
+    figure = settings.out / f"{stem}.png"
     plot_probes(scores, figure)
     print_scores(scores, file)
+    print_sizes(scores)
     for name in settings.by:
         print_subgroups(scores, file, task, name)
     if ways:
@@ -87,7 +94,7 @@ def main(argv: list[str]) -> None:
     if sizes:
         print_curve(learning_curve(task, sizes, score, scores, file), task, settings.out)
     print(f"scores: {file}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
-    curves = settings.out / f"{task.slug}-layers.png"
+    curves = settings.out / f"{stem}-layers.png"
     if plot_layers(scores, curves):
         print(f"layers: {curves}")
 
@@ -97,6 +104,15 @@ def print_division(task: Task) -> None:
     print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
     for note in task.division.notes:
         print(f"note: {note}")
+
+
+def print_sizes(scores: Sequence[Score]) -> None:
+    """Say how many parameters the head of each encoder has, and how many its paper states."""
+    first = {score.model: score.details for score in reversed(scores) if "parameters" in score.details}
+    sizes = [f"{one_line(model)} {details['parameters']}" for model, details in reversed(first.items())]
+    stated = {f"; its paper states {details['stated']}" for details in first.values() if "stated" in details}
+    if sizes:
+        print(f"parameters of {scores[0].probe}: {', '.join(sizes)}{''.join(stated)}")
 
 
 def print_untestable(task: Task, encoders: int) -> None:

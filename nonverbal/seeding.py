@@ -21,6 +21,7 @@ class Stream(IntEnum):
     RESAMPLE = 11
     SWAP = 12
     PERMUTE = 13
+    HEAD = 14
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

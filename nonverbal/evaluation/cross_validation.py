@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class FoldResult:
     """What was chosen inside the training side."""
     inner_uar: list[float]
     """UAR of each layer inside the training side; empty where layers were not compared."""
+    details: dict[str, Any]
+    """What the head says of its training besides."""
     metrics: dict[str, float]
     """See ``nonverbal.tasks.metrics.metrics``."""
 
@@ -85,4 +88,5 @@ def cross_validate(
         values = fitted.predict(embeddings[fold.test])
         scores = metrics(answers[fold.test], values.argmax(axis=1), protocol.counting == "voc2vec")
         chosen, curve = dict(fitted.chosen), list(fitted.inner_uar)
-        yield FoldResult(fold.name, fold.test, fitted_to[number], classes, values, chosen, curve, scores)
+        details = dict(fitted.details)
+        yield FoldResult(fold.name, fold.test, fitted_to[number], classes, values, chosen, curve, details, scores)

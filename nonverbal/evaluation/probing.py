@@ -11,8 +11,8 @@ from nonverbal.data.manifest import Clip
 from nonverbal.evaluation.cross_validation import FoldResult, cross_validate
 from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.encoders import Encoder, check_encoder, learned, load_encoder
-from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.heads.base import Pooled
+from nonverbal.evaluation.heads.by_name import full_name, head_named
 from nonverbal.evaluation.nulls import label_null
 from nonverbal.public_checkpoints import heard
 from nonverbal.tasks.contamination import HELD_OUT, by_authors, by_manifests
@@ -29,7 +29,7 @@ def compare(
     cache: Path,
     out: Path,
     names: Sequence[str] = (),
-    head: str = "linear",
+    head: str = "logistic",
     null: int = 0,
 ) -> list[Score]:
     """Probe each encoder on the same folds; write ``scores.jsonl`` and ``predictions/`` to ``out`` as each is done.
@@ -41,9 +41,10 @@ def compare(
         cache: folder of kept embeddings.
         out: folder of the results.
         names: what the encoders are called in the scores; as in ``encoders`` where empty.
-        head: what is trained on the embeddings, a name in ``HEADS``.
+        head: what is trained on the embeddings, see ``head_named``.
         null: how often labels are permuted at most, for the first seed (see ``label_null``); 0 for no null.
     """
+    head = full_name(head)
     for source in encoders:
         check_encoder(source)
     statuses = leak_statuses(task.clips, encoders, pretraining)
@@ -57,7 +58,7 @@ def compare(
             if null and seed == next(iter(task.folds)):
                 found = _null(task, name, embeddings, seed, head, null)
                 new = [replace(score, null=found) for score in new]
-            write_predictions(out / new[0].predictions, _predictions(task, results, HEADS[head].gives))
+            write_predictions(out / new[0].predictions, _predictions(task, results, head_named(head).gives))
             write_scores(out / "scores.jsonl", new)
             scores += new
     return scores
@@ -86,7 +87,8 @@ def _probe(task: Task, name: str, embeddings: Pooled, seed: int, head: str) -> l
     from rich.progress import track
 
     console, folds = Console(stderr=True), task.folds[seed]
-    results = cross_validate(HEADS[head], embeddings, task.labels, task.groups, folds, seed, task.division.protocol)
+    protocol = task.division.protocol
+    results = cross_validate(head_named(head), embeddings, task.labels, task.groups, folds, seed, protocol)
     title, silent = f"probing {name}", not console.is_terminal
     return list(track(results, title, len(folds), transient=True, console=console, disable=silent))
 
@@ -98,7 +100,7 @@ def _null(task: Task, name: str, embeddings: Pooled, seed: int, head: str, most:
     with (
         console.status(f"null of {one_line(name)}: up to {most} permutations") if console.is_terminal else nullcontext()
     ):
-        null = label_null(task, HEADS[head], embeddings, seed, most)
+        null = label_null(task, head_named(head), embeddings, seed, most)
     found = {"p": null.p, "mean": null.mean, "draws": null.draws, "exceeding": null.exceeding}
     return {**found, "what": str(null.what)}
 
@@ -126,6 +128,7 @@ def _scores(
             predictions=_predictions_file(task, name, seed, head),
             inner_uar=result.inner_uar,
             merged=task.merged,
+            details=result.details,
             lets_through=task.division.lets_through,
         )
         for result in results

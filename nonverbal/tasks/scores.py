@@ -3,11 +3,16 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.files import json_lines, write_lines
+
+UNFINISHED = "logistic, not to its optimum"
+"""The probe of rows that say ``linear`` and have no ``details``: scikit-learn's logistic regression as it ends by
+default. Some of its decisions depend on how features are rotated. It is not the head ``logistic``, nor ``linear``."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Score:
     protocol: str
     """How clips were divided, such as ``speaker-disjoint 5-fold, stratified``."""
     probe: str
-    """What was trained on the model, such as ``linear``."""
+    """What was trained on the model, such as ``logistic``."""
     seed: int
     """Of the folds."""
     fold: str
@@ -56,6 +61,9 @@ class Score:
     null: dict[str, float | str] = field(default_factory=dict)
     """Of the model and seed, the same in all folds: ``p`` of the pooled UAR among those of permuted labels, their
     ``mean``, ``draws``, how many were ``exceeding`` it, and ``what`` was permuted; empty where no null was drawn."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What the head says of its training: ``parameters``, how many numbers were fitted, and others by name; empty in
+    files that do not have it."""
 
     @property
     def task(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str, str]:
@@ -107,6 +115,8 @@ def read_scores(path: Path) -> list[Score]:
                     sorted(_REQUIRED - set(row) | set(row) - _FIELDS) if isinstance(row, dict) else type(row).__name__
                 )
                 raise UserError(f"{path}, line {number}: not a score; missing or unknown: {wrong}")
+            if "details" not in row and row["probe"] == "linear":
+                row["probe"] = UNFINISHED
             scores.append(Score(**row))
     except OSError as error:
         raise UserError(f"cannot read the scores {path}: {error.strerror}") from error

@@ -9,6 +9,7 @@ from labelled_tones import tones
 from evaluate import probe
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
+from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.heads.base import Job, Pooled
 from nonverbal.evaluation.nulls import label_null
 from nonverbal.evaluation.results import results
@@ -26,6 +27,7 @@ class Means:
     gives: Literal["decision_values"] = "decision_values"
     chosen: dict[str, float | str] = {}  # noqa: RUF012
     inner_uar: list[float] = []  # noqa: RUF012
+    details: dict[str, float] = {}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.labellings: set[bytes] = set()
@@ -61,7 +63,7 @@ def test_labels_that_mean_something_are_told_from_permuted_ones(labelled_shards:
 def test_the_null_of_the_probe_program(
     labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(probe.compare.__globals__["HEADS"], "linear", Means())
+    monkeypatch.setitem(HEADS, "logistic", Means())
     shards, out = labelled_shards(tones()), tmp_path / "out"
     options = ["--data", str(shards.folder), "--out", str(out), "--cache", str(tmp_path / "cache"), "--folds", "3"]
     probe.main([*options, "--encoders", "logmel", "--seeds", "0,1", "--null", "19"])

@@ -129,11 +129,18 @@ def test_the_probe_program(
     assert len(read_scores(out / "scores.jsonl")) == 2 * 3 + 6
     merged = said("--encoders", "logmel", "--folds", "3", "--labels.high", "shrill")
     assert "high counts as shrill" in " ".join(merged.split())
+    own = said("--encoders", "logmel", "--folds", "3", "--head", "fcn:dropout=.2")
+    assert "made: fcn:dropout=0.2 head" in own
+    assert "parameters of fcn:dropout=0.2: logmel 107394; its paper states 0.7 to 1 M" in own
+    (score, *_) = [score for score in read_scores(out / "scores.jsonl") if score.probe == "fcn:dropout=0.2"]
+    assert score.details["parameters"] == 80 * 512 + 512 + 512 * 128 + 128 + 128 * 2 + 2
     figures = list(out.glob("*.png"))
-    assert len(figures) == 3  # two protocols, and the layers of the encoder that has several
+    assert len(figures) == 4  # two protocols, the layers of the encoder that has several, and another head
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in figures)
     with pytest.raises(UserError, match=r"no clip in .* is labelled 'loud'"):
         said("--encoders", "logmel", "--labels", "loud")
+    with pytest.raises(UserError, match="there is no head 'deep'; there are logistic, svm"):
+        said("--encoders", "logmel", "--head", "deep")
 
 
 def test_protocols_are_scored_and_say_what_they_let_through(
@@ -176,7 +183,7 @@ def test_what_chooses_on_the_test_fold_is_not_below_what_chooses_inside() -> Non
     folds = group_folds(labels, groups, 4, 0)
 
     def uar(protocol: Protocol) -> float:
-        results = cross_validate(HEADS["linear"], features, labels, groups, folds, 0, protocol)
+        results = cross_validate(HEADS["logistic"], features, labels, groups, folds, 0, protocol)
         return float(np.mean([result.metrics["uar"] for result in results]))
 
     assert uar(Protocol(4, select="test")) > 0.6 > uar(Protocol(4))

@@ -38,6 +38,18 @@ def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "scores.jsonl").read_text().splitlines()[0])["protocol"] == "p"
 
 
+def test_a_linear_probe_of_rows_without_details_is_the_logistic_regression_that_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "scores.jsonl"
+    write_scores(path, [score("x"), score("x", probe="logistic"), score("y")])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows[:2]:
+        del row["details"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    old, logistic, new = read_scores(path)
+    assert (old.probe, logistic.probe, new.probe) == ("logistic, not to its optimum", "logistic", "linear")
+    assert len({old.task, logistic.task, new.task}) == 3
+
+
 def test_a_measurement_made_again_replaces_its_rows_alone(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
     others = [score("other"), score(protocol="q"), score(seed=1), score(corpus="d")]

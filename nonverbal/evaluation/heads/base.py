@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ Pooled = np.ndarray
 """Features of some clips: ``(clips, layers, dim)`` float32, finite."""
 
 Frames = Sequence[np.ndarray]
-"""Features of some clips frame by frame: ``(layers, frames, dim)`` float32 for each, finite; frames differ."""
+"""Features of some clips frame by frame: ``(layers, frames, dim)`` float for each, finite; frames differ."""
 
 F = TypeVar("F", contravariant=True)
 G = TypeVar("G")
@@ -40,6 +40,10 @@ class Job(Generic[G]):
     """Rows to which the classifier is fitted when all is chosen, increasing, with clips of every class; None for all.
     Rows that are neither here nor in ``inner`` are not read."""
 
+    one_frame: bool = False
+    """Whether a clip is one vector. The values of ``Pooled`` are then that, else means over frames and as many standard
+    deviations."""
+
     def own_rows(self) -> np.ndarray:
         """Return ``training``, ``(rows,)`` int64."""
         return np.arange(len(self.labels)) if self.training is None else self.training
@@ -55,6 +59,13 @@ class Fitted(Protocol[F]):
     @property
     def inner_uar(self) -> Sequence[float]:
         """UAR of each layer inside the training side, from layer 0; empty where layers were not compared."""
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What else scores keep of it, by name: plain numbers, text and lists; empty where there is nothing to say.
+
+        ``parameters`` is how many numbers were fitted, ``stated`` the count that the paper states.
+        """
 
     def predict(self, features: F) -> np.ndarray:
         """Return what the head ``gives`` for each clip and class, ``(clips, classes)`` float64.

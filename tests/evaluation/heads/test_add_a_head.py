@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -50,11 +50,11 @@ def test_the_pages_head_is_scored_as_any(
 ) -> None:
     monkeypatch.setitem(HEADS, "centroid", head)
     task = make_task(labelled_shards(tones()), [], "speaker", 3, [0])
-    linear = compare(task, ["logmel"], [], tmp_path / "cache", tmp_path / "out")
+    logistic = compare(task, ["logmel"], [], tmp_path / "cache", tmp_path / "out")
     scores = compare(task, ["logmel"], [], tmp_path / "cache", tmp_path / "out", head="centroid")
-    assert read_scores(tmp_path / "out" / "scores.jsonl") == [*linear, *scores]
+    assert read_scores(tmp_path / "out" / "scores.jsonl") == [*logistic, *scores]
     assert [score.probe for score in scores] == ["centroid"] * 3
-    assert [(score.fold, score.test_clips) for score in scores] == [(row.fold, row.test_clips) for row in linear]
+    assert [(score.fold, score.test_clips) for score in scores] == [(row.fold, row.test_clips) for row in logistic]
     assert all(score.metrics["uar"] == 1 for score in scores)
     rows = [json.loads(line) for line in (tmp_path / "out" / scores[0].predictions).read_text().splitlines()]
     assert all(max(row["decision_values"], key=row["decision_values"].get) == row["predicted"] for row in rows)
@@ -76,13 +76,14 @@ class OnFrames:
         for job in jobs:
             pooled = Job(_pooled(job.features), job.labels, job.classes, job.groups, job.inner, job.seed)
             (fitted,) = self.head.fit([pooled])
-            yield FittedOnFrames(fitted.chosen, fitted.inner_uar, fitted)
+            yield FittedOnFrames(fitted.chosen, fitted.inner_uar, fitted.details, fitted)
 
 
 @dataclass(frozen=True)
 class FittedOnFrames:
     chosen: Mapping[str, float | str]
     inner_uar: Sequence[float]
+    details: Mapping[str, Any]
     fitted: Fitted[Pooled]
 
     def predict(self, features: Frames) -> np.ndarray:

@@ -1,0 +1,71 @@
+"""Heads by name and settings: ``fcn``, or with other settings than its own ``fcn:dropout=0.1,batch=16``."""
+
+import difflib
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import yaml
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.heads import HEADS
+from nonverbal.evaluation.heads.base import Head, Pooled
+
+
+def head_named(text: str) -> Head[Pooled]:
+    """Return a head.
+
+    Args:
+        text: a name of ``HEADS``; after a colon, settings of the head that differ from its own, as
+            ``key=value``, with commas between.
+
+    Raises:
+        UserError: there is no such head or setting, or a value of another kind, or one that the head refuses.
+    """
+    name, _, settings = text.partition(":")
+    if name not in HEADS:
+        raise UserError(f"there is no head {name!r}; there are {', '.join(HEADS)}")
+    head: Any = HEADS[name]
+    if not settings:
+        return HEADS[name]
+    changes = [change.partition("=") for change in settings.split(",") if change]
+    changed: Head[Pooled] = replace(head, **{key: _value(name, head, key, value) for key, _, value in changes})
+    return changed
+
+
+def full_name(text: str) -> str:
+    """Return a head's name with the settings that differ from its own, in one spelling: what scores call it.
+
+    Raises:
+        UserError: see ``head_named``.
+    """
+    name = text.partition(":")[0]
+    head, plain = head_named(text), head_named(name)
+    changed = [f"{key}={value}" for key, value in _settings(head).items() if value != _settings(plain)[key]]
+    return f"{name}:{','.join(changed)}" if changed else name
+
+
+def _settings(head: Any) -> dict[str, Any]:
+    """The settings of a head that are one value."""
+    if not is_dataclass(head):
+        return {}
+    values = {field.name: getattr(head, field.name) for field in fields(head)}
+    return {key: value for key, value in values.items() if isinstance(value, bool | int | float)}
+
+
+def _value(name: str, head: Any, key: str, text: str) -> Any:
+    settings = _settings(head)
+    if key not in settings:
+        close = difflib.get_close_matches(key, settings, n=1)
+        there = f"did you mean {close[0]}?" if close else f"there are {', '.join(settings) or 'none'}"
+        raise UserError(f"the head {name} has no setting {key!r}; {there}")
+    kind, value = type(settings[key]), yaml.safe_load(text)
+    # YAML reads 1e-3 as text.
+    if kind is float and not isinstance(value, bool):
+        try:
+            return float(text)
+        except ValueError:
+            value = text
+    if type(value) is not kind:
+        words = {bool: "true or false", int: "a whole number", float: "a number"}
+        raise UserError(f"{key} of the head {name} must be {words[kind]}, but is {text!r}")
+    return value

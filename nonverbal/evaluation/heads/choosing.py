@@ -1,0 +1,65 @@
+"""How a head with one strength chooses a layer and that strength inside the training side."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import numpy as np
+
+from nonverbal.evaluation.heads.base import Job, Pooled
+from nonverbal.tasks.folds import Fold
+from nonverbal.tasks.metrics import uar
+
+
+class HeldOut(Protocol):
+    """Decides on clips by classifiers that were not trained on them."""
+
+    def __call__(
+        self, features: np.ndarray, labels: np.ndarray, inner: Sequence[Fold], strengths: Sequence[float]
+    ) -> np.ndarray:
+        """Return the class of each clip under each strength, ``(strengths, clips)``; what is not tested is undefined.
+
+        Args:
+            features: ``(clips, dim)`` float64, not standardised.
+            labels: ``(clips,)``.
+            inner: folds, each of which trains every class.
+            strengths: each above 0.
+        """
+
+
+def layer_and_strength(
+    job: Job[Pooled], held_out: HeldOut, strengths: Sequence[float], layer_strength: float
+) -> tuple[int, float, list[float]]:
+    """Choose the layer of highest UAR at ``layer_strength``, then a strength on it; the lowest of equals both times.
+
+    The UAR compared is that of all inner test rows together. Without inner folds it is the last layer, at
+    ``layer_strength``.
+
+    Returns:
+        the layer, the strength, and the UAR of each layer, empty without inner folds.
+    """
+    layers = job.features.shape[1]
+    if not job.inner:
+        return layers - 1, layer_strength, []
+    tested = np.concatenate([fold.test for fold in job.inner])
+
+    def by_strength(layer: int, tried: Sequence[float]) -> list[float]:
+        decided = held_out(one_layer(job.features, layer), job.labels, job.inner, tried)
+        return [uar(job.labels[tested], row[tested]) for row in decided]
+
+    by_layer = [by_strength(layer, [layer_strength])[0] for layer in range(layers)]
+    layer = int(np.argmax(by_layer))
+    return layer, strengths[int(np.argmax(by_strength(layer, strengths)))], by_layer
+
+
+def one_layer(features: Pooled, layer: int) -> np.ndarray:
+    """Return one layer in float64: in float32, where an array lies in memory decides on some clips."""
+    return features[:, layer].astype(np.float64)
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Keep numerical libraries to one thread: problems of this size run up to ten times slower on two."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    limits: AbstractContextManager[object] = threadpool_limits(1)
+    return limits

@@ -1,0 +1,73 @@
+"""RENO's fully connected head (2025): dense layers on the mean over frames of the last layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from nonverbal.evaluation.heads.layers import MeanHead, dropped, standardised_by
+from nonverbal.evaluation.heads.training import Network
+
+WIDTHS = (512, 128)
+"""Hidden values of the dense layers of both of RENO's heads."""
+
+
+class Dense(nn.Module):
+    """RENO's dense layers: 512 values, 128, classes, with ReLU and dropout between."""
+
+    def __init__(self, dim: int, classes: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(dim, WIDTHS[0])
+        self.second = nn.Linear(*WIDTHS)
+        self.output = nn.Linear(WIDTHS[1], classes)
+
+    def forward(self, values: Tensor, kept: Sequence[Tensor] | None) -> Tensor:
+        """Return logits ``(clips, classes)`` of ``(clips, dim)`` values."""
+        hidden = dropped(relu(self.first(values)), kept, 0)
+        hidden = dropped(relu(self.second(hidden)), kept, 1)
+        logits: Tensor = self.output(hidden)
+        return logits
+
+
+class FcnNetwork(Network):
+    """The dense layers alone."""
+
+    dropped = WIDTHS
+
+    def __init__(self, training: Tensor, classes: int) -> None:
+        super().__init__()
+        self.standardised = standardised_by(training)
+        self.dense = Dense(training.shape[1], classes)
+
+    def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
+        """Return logits ``(clips, classes)`` of features ``(clips, dim)``."""
+        logits: Tensor = self.dense(self.standardised(inputs[0]), kept)
+        return logits
+
+
+@dataclass(frozen=True)
+class Fcn(MeanHead):
+    """RENO's FCN. Its stated size is that of an encoder of about 1300 values; 768 values give half of it."""
+
+    stated: ClassVar[str] = "0.7 to 1 M"
+
+    rate: float = 1e-3
+    """Learning rate, the paper's."""
+    batch: int = 32
+    """Clips a step, the paper's."""
+    epochs: int = 20
+    """The most epochs, the paper's. How many are taken is chosen between the inner folds: the paper stops early and
+    has no validation part."""
+    patience: int = 5
+    """Epochs without a higher UAR on the inner folds after which no more are tried. The paper does not state them;
+    voc2vec's are 5."""
+    dropout: float = 0.3
+    """Share of the values of each dense layer that a step sets to zero. The paper has dropout and does not state the
+    share; 0.3 lies between the 0.1 of encoders and the 0.5 that is usual for dense layers."""
+
+    def network(self, features: Tensor, rows: np.ndarray, classes: int) -> FcnNetwork:
+        """Return a new network."""
+        return FcnNetwork(features[rows], classes)

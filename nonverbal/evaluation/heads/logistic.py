@@ -1,0 +1,71 @@
+"""The logistic probe: how much of the classes a straight line finds in one layer of frozen embeddings."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nonverbal.evaluation.heads import softmax_regression
+from nonverbal.evaluation.heads.base import Job, Pooled
+from nonverbal.evaluation.heads.choosing import layer_and_strength, one_layer, one_thread
+from nonverbal.evaluation.heads.softmax_regression import SoftmaxRegression, fit_path
+from nonverbal.tasks.folds import Fold
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Inverse L2 strengths (scikit-learn's ``C``) that are tried, weakest fit first."""
+
+LAYER_STRENGTH = 1e-2
+"""The one ``C`` under which layers are compared."""
+
+
+@dataclass(frozen=True)
+class FittedLogistic:
+    """A logistic regression on one layer."""
+
+    chosen: dict[str, float | str]
+    """``layer``, 0 being the input to the first transformer block, and ``C``, chosen after the layer."""
+    inner_uar: list[float]
+    """At ``LAYER_STRENGTH``."""
+    details: dict[str, Any]
+    layer: int
+    classifier: SoftmaxRegression
+
+    def predict(self, features: Pooled) -> np.ndarray:
+        """Return class probabilities ``(clips, classes)`` of features ``(clips, layers, dim)``."""
+        with one_thread():
+            return self.classifier.probabilities(one_layer(features, self.layer))
+
+
+class Logistic:
+    """Multinomial logistic regression on one layer, in which all classes weigh alike however many clips they have.
+
+    Between the inner folds alone: features are standardised, the layer is chosen at ``C`` = ``LAYER_STRENGTH``, then
+    ``C`` among ``STRENGTHS`` on that layer (``layer_and_strength``). The classifier is then trained on the job's
+    own rows. Each fit goes on to the optimum that ``softmax_regression`` states, so that decisions do not depend
+    on how features are rotated.
+    """
+
+    gives: Literal["probabilities"] = "probabilities"
+
+    def fit(self, jobs: Iterable[Job[Pooled]]) -> Iterator[FittedLogistic]:
+        """Yield a classifier for each job, fitted when it is asked for."""
+        for job in jobs:
+            with one_thread():
+                fitted = _fit_job(job)
+            yield fitted
+
+
+def _fit_job(job: Job[Pooled]) -> FittedLogistic:
+    layer, C, by_layer = layer_and_strength(job, _held_out, STRENGTHS, LAYER_STRENGTH)
+    rows = job.own_rows()
+    (classifier,) = fit_path(one_layer(job.features[rows], layer), job.labels[rows], [C])
+    assert len(classifier.classes) == len(job.classes), "a class without clips"
+    details = {"parameters": classifier.optimum.weights.size + classifier.optimum.intercepts.size}
+    return FittedLogistic({"layer": layer, "C": C}, by_layer, details, layer, classifier)
+
+
+def _held_out(
+    features: np.ndarray, labels: np.ndarray, inner: Sequence[Fold], strengths: Sequence[float]
+) -> np.ndarray:
+    return softmax_regression.held_out(features, labels, [(fold.train, fold.test) for fold in inner], strengths)

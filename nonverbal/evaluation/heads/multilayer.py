@@ -1,0 +1,57 @@
+"""The multi-layer probe of "Large speech models for cross-lingual emotion" (CLiC-it 2024)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nonverbal.evaluation.heads.base import Frames
+from nonverbal.evaluation.heads.frames import FrameClips
+from nonverbal.evaluation.heads.nonlinear import Nonlinear, OnFrames
+from nonverbal.evaluation.heads.training import Network
+
+
+class MultilayerNetwork(Network):
+    """Weights of layers, each in [0, 1] and 1 together, and the layers of the non-linear probe on the weighted sum."""
+
+    over_frames = True
+    decide_rows = 16
+
+    def __init__(self, clips: FrameClips, rows: np.ndarray, width: int, classes: int) -> None:
+        super().__init__()
+        self.dropped = [width, width]
+        self.standardised = clips.standardised(rows)
+        count, _, dim = self.standardised.centre.shape
+        self.balance = nn.Parameter(torch.zeros(count))
+        self.layers = OnFrames(dim, width, classes)
+
+    def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
+        """Return logits of frames ``(clips, layers, frames, dim)`` and their numbers ``(clips,)``."""
+        frames, lengths = inputs
+        summed = torch.einsum("l,nltd->ntd", self.balance.softmax(dim=0), self.standardised(frames))
+        logits: Tensor = self.layers(summed, lengths, kept)
+        return logits
+
+    def details(self) -> dict[str, Any]:
+        """Return the weights of the layers, from the output of the first transformer block to that of the last."""
+        return {"layer_weights": self.balance.detach().softmax(dim=0).tolist()}
+
+
+@dataclass(frozen=True)
+class Multilayer(Nonlinear):
+    """The paper's multi-layer probe: what the non-linear one does, on a weighted sum of all transformer layers.
+
+    The weights are learned. They begin alike, and the layers are standardised before they are summed; the paper says
+    neither. The input to the first layer is not among them; an encoder with one layer has that alone.
+    """
+
+    def layers(self, frames: Frames) -> slice:
+        """Return all but the input to the first."""
+        return slice(1 if len(frames[0]) > 1 else 0, None)
+
+    def network(self, features: FrameClips, rows: np.ndarray, classes: int) -> Network:
+        """Return a new network."""
+        return MultilayerNetwork(features, rows, self.width, classes)

@@ -1,0 +1,170 @@
+"""What neural heads have in common: epochs chosen between the inner folds, then training on the whole training side."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nonverbal.evaluation.heads.base import Job
+from nonverbal.evaluation.heads.settings import NeuralSettings
+from nonverbal.evaluation.heads.training import Gather, Network, Unit, build, together, train
+from nonverbal.tasks.metrics import uar
+
+G = TypeVar("G")
+
+DEVICE = torch.device("cpu")
+"""Where heads are trained."""
+
+
+@dataclass(frozen=True)
+class FittedNetwork(Generic[G]):
+    """A trained network."""
+
+    chosen: dict[str, float | str]
+    """``epochs``."""
+    inner_uar: list[float]
+    """Empty: layers are not compared."""
+    details: dict[str, Any]
+    network: Network
+    read: Callable[[G], Any]
+    gather: Gather
+
+    def predict(self, features: G) -> np.ndarray:
+        """Return class probabilities ``(clips, classes)``."""
+        own = self.read(features)
+        rows = np.arange(len(own))
+        parts = []
+        size = self.network.decide_rows
+        for start in range(0, len(rows), size):
+            inputs = self.gather([own], [rows[start : start + size]])
+            with torch.no_grad():
+                parts.append(self.network(tuple(value[0] for value in inputs), None))
+        probabilities: np.ndarray = torch.cat(parts).double().softmax(dim=1).numpy()
+        return probabilities
+
+
+class NeuralHead(NeuralSettings, Generic[G]):
+    """A head that trains a network.
+
+    Within the training side alone: one network for each inner fold is trained, and after each epoch decides on the
+    inner test clips. The number of epochs with the highest UAR over all of these is chosen, the lowest of equals; no
+    more are tried after ``patience`` epochs without a higher one. A network is then trained on the whole training side
+    for so many epochs. First weights, the order of clips and what is dropped are drawn by the job's seed.
+    """
+
+    gives: Literal["probabilities"] = "probabilities"
+    stated: ClassVar[str | None] = None
+    """The number of parameters that the paper states."""
+
+    def read(self, features: G, one_frame: bool) -> Any:
+        """Return of features of clips what the network reads, with one entry a clip; see ``Job`` for ``one_frame``."""
+        raise NotImplementedError
+
+    def network(self, features: Any, rows: np.ndarray, classes: int) -> Network:
+        """Return a new network that standardises by ``rows`` of ``features``, which are trained on."""
+        raise NotImplementedError
+
+    def gather(self, features: Sequence[Any], rows: Sequence[np.ndarray]) -> tuple[Tensor, ...]:
+        """See ``Gather``."""
+        raise NotImplementedError
+
+    def fit(self, jobs: Iterable[Job[G]]) -> Iterator[FittedNetwork[G]]:
+        """Yield a trained network for each job; as many jobs are read at a time as are trained in one computation."""
+        group: list[_Course] = []
+        for job in jobs:
+            course = self._course(job)
+            if group and not _fits(course, group):
+                yield from self._trained(group)
+                group = []
+            group.append(course)
+        yield from self._trained(group)
+
+    def _course(self, job: Job[G]) -> "_Course":
+        features = self.read(job.features, job.one_frame)
+
+        def unit(train: np.ndarray, test: np.ndarray) -> Unit:
+            network = build(lambda: self.network(features, train, len(job.classes)), job.seed)
+            return Unit(network, features, job.labels, train, test, self.epochs, job.seed, self.epochs)
+
+        inner = [unit(fold.train, fold.test) for fold in job.inner]
+        last = unit(job.own_rows(), np.empty(0, np.int64))
+        return _Course(inner, last, self.patience, partial(self.read, one_frame=job.one_frame))
+
+    def _trained(self, group: "list[_Course]") -> Iterator[FittedNetwork[G]]:
+        """Choose the number of epochs of each job, and train its network for so many."""
+        courses = {unit: course for course in group for unit in course.inner}
+        for unit in self._train(list(courses)):
+            courses[unit].review()
+        last = [course.last for course in group]
+        for course in group:
+            course.last.epochs = course.epochs
+        for _ in self._train(last):
+            pass
+        for course in group:
+            chosen: dict[str, float | str] = {"epochs": course.last.epochs}
+            details, network = self._details(course.last, len(last)), course.last.network
+            yield FittedNetwork(chosen, [], details, network, course.read, self.gather)
+
+    def _details(self, unit: Unit, units: int) -> dict[str, Any]:
+        parameters = count(unit.network)
+        computed = min(units, together(parameters, DEVICE))
+        details: dict[str, Any] = {"parameters": parameters, "together": computed, "device": DEVICE.type}
+        if self.stated:
+            details["stated"] = self.stated
+        return details | unit.network.details()
+
+    def _train(self, units: Sequence[Unit]) -> Iterator[Unit]:
+        """Train units, in as many computations as ``together`` says, which take turns epoch by epoch."""
+        if not units:
+            return
+        size = together(count(units[0].network), DEVICE)
+        parts = [units[start : start + size] for start in range(0, len(units), size)]
+        running = [train(part, self.gather, self, DEVICE) for part in parts]
+        while running:
+            for computation in list(running):
+                if unit := next(computation, None):
+                    yield unit
+                else:
+                    running.remove(computation)
+
+
+class _Course:
+    """The networks of one job: of its inner folds, with the UAR they have together after each epoch, and the last."""
+
+    def __init__(self, inner: list[Unit], last: Unit, patience: int, read: Callable[[Any], Any]) -> None:
+        self.inner, self.last, self.patience, self.read = inner, last, patience, read
+        self.curve: list[float] = []
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs with the highest UAR so far, the lowest of equals; without inner folds all."""
+        return int(np.argmax(self.curve)) + 1 if self.curve else self.last.epochs
+
+    def review(self) -> None:
+        """Take in the epochs that all inner networks have ended; end their training if it does not get better."""
+        answers = np.concatenate([unit.labels[unit.test] for unit in self.inner])
+        while len(self.curve) < min(len(unit.decided) for unit in self.inner):
+            decided = np.concatenate([unit.decided[len(self.curve)] for unit in self.inner])
+            self.curve.append(uar(answers, decided))
+        if len(self.curve) - self.epochs >= self.patience:
+            for unit in self.inner:
+                unit.stopped = True
+
+
+def _fits(course: _Course, group: list[_Course]) -> bool:
+    """Whether the inner networks of one more job can be trained in one computation with those of a group."""
+    own, others = course.last.network, group[0].last.network
+    alike = [value.shape for value in own.state_dict().values()] == [
+        value.shape for value in others.state_dict().values()
+    ]
+    units = sum(len(member.inner) for member in [*group, course])
+    return alike and units <= together(count(own), DEVICE)
+
+
+def count(network: nn.Module) -> int:
+    """Return how many numbers of a network are trained."""
+    return sum(value.numel() for value in network.parameters())

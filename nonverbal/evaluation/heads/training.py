@@ -1,0 +1,268 @@
+"""How neural heads are trained: small networks of one shape, many in one computation, each as if it were alone."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.functional import cross_entropy
+from torch.optim.adam import adam
+
+from nonverbal.evaluation.heads.settings import NeuralSettings
+from nonverbal.seeding import Stream, generator, torch_seed
+
+INITIAL, ORDER, DROPOUT = range(3)
+"""What is drawn: first weights; the order of clips, by epoch; what is dropped, by step."""
+
+CACHE_BYTES, GPU_BYTES = 2**24, 2**32
+"""Weights, gradients and moments of all networks of one computation, at most: what a CPU's cache holds, beyond which
+one network after another is faster, and what a GPU has to spare."""
+
+Gather = Callable[[Sequence[Any], Sequence[np.ndarray]], tuple[Tensor, ...]]
+"""Takes the features of the job of each of several networks, and equally many rows of each; returns what the networks
+read, tensors ``(networks, rows, ...)``."""
+
+
+class Network(nn.Module):
+    """A head's network."""
+
+    dropped: Sequence[int] = ()
+    """Widths of the layers to which dropout is applied, in their order."""
+    decide_rows: int = 256
+    """Clips that are decided on at once."""
+    over_frames: bool = False
+    """Whether those layers have values for each frame, which is then the next to last dimension of the first input."""
+
+    def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
+        """Return logits ``(clips, classes)``.
+
+        Args:
+            inputs: ``(clips, ...)`` each, what the head's ``Gather`` returns for one job.
+            kept: for each layer of ``dropped`` the factors of its values, ``(clips, width)`` or ``(clips, frames,
+                width)``: 0 where one is dropped. None: nothing is.
+        """
+        raise NotImplementedError
+
+    def details(self) -> dict[str, Any]:
+        """Return what scores keep of it besides its size."""
+        return {}
+
+
+@dataclass(eq=False)
+class Unit:
+    """A network to be trained, and what it is trained on."""
+
+    network: Network
+    """With its first weights, and once it has been trained with its last."""
+    features: Any
+    """Of its job, as the head's ``Gather`` takes them."""
+    labels: np.ndarray
+    """Of all clips of its job, ``(clips,)`` int64."""
+    train: np.ndarray
+    """Rows it is trained on, ``(rows,)`` int64."""
+    test: np.ndarray
+    """Rows it decides on at the end of each epoch; may be empty."""
+    epochs: int
+    seed: int
+    horizon: int
+    """Epochs over which the learning rate decays, whenever training ends."""
+    stopped: bool = False
+    """Set to end its training with the epoch."""
+    decided: list[np.ndarray] = field(default_factory=list)
+    """Its decisions on ``test`` after each epoch."""
+
+    def steps(self, batch: int) -> int:
+        """Return the steps of an epoch."""
+        return -(-len(self.train) // batch)
+
+    def batch(self, step: int, size: int) -> np.ndarray:
+        """Return the rows of a step, at most ``size``."""
+        epoch, place = divmod(step, self.steps(size))
+        order = generator(self.seed, Stream.HEAD, ORDER, epoch).permutation(len(self.train))
+        return self.train[order[place * size : (place + 1) * size]]
+
+
+def build(make: Callable[[], Network], seed: int) -> Network:
+    """Make a network whose first weights are drawn by ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, Stream.HEAD, INITIAL))
+        return make()
+
+
+def together(parameters: int, device: torch.device) -> int:
+    """Return how many networks of so many parameters are trained in one computation, where that is fastest."""
+    return max(1, (CACHE_BYTES if device.type == "cpu" else GPU_BYTES) // (16 * parameters))
+
+
+def train(units: Sequence[Unit], gather: Gather, settings: NeuralSettings, device: torch.device) -> Iterator[Unit]:
+    """Train units in one computation, and yield each whenever it has ended an epoch and decided.
+
+    Each takes the steps that it would take alone: its clips in an order drawn by its seed and the epoch, ``batch`` at a
+    time; values dropped by its seed and the step; the learning rate that its own step has. What is computed together
+    changes its rounding and nothing else. A unit ends with its epochs, or when ``stopped`` is set while it is yielded.
+    """
+    stack, step = _Stack(units, gather, settings, device), 0
+    while stack.units:
+        stack.learn(step)
+        step += 1
+        ended = [number for number, unit in enumerate(stack.units) if step % unit.steps(settings.batch) == 0]
+        stack.decide([number for number in ended if len(stack.units[number].test)])
+        yield from [stack.units[number] for number in ended]
+        stack.release({number for number in ended if _is_done(stack.units[number], step, settings.batch)})
+
+
+def _is_done(unit: Unit, step: int, batch: int) -> bool:
+    return unit.stopped or step >= unit.epochs * unit.steps(batch)
+
+
+class _Stack:
+    """The networks of units, their weights and moments stacked: ``(units, ...)``."""
+
+    def __init__(self, units: Sequence[Unit], gather: Gather, settings: NeuralSettings, device: torch.device) -> None:
+        self.units, self.gather, self.settings, self.device = list(units), gather, settings, device
+        self.network = copy.deepcopy(units[0].network).to("meta")
+        parameters, buffers = stack_module_state([unit.network for unit in units])
+        self.parameters = {name: value.detach().to(device) for name, value in parameters.items()}
+        self.buffers = {name: value.to(device) for name, value in buffers.items()}
+        self.means = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
+        self.squares = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
+
+    def learn(self, step: int) -> None:
+        """Take one step with each unit."""
+        rows = [unit.batch(step, self.settings.batch) for unit in self.units]
+        longest = max(map(len, rows))
+        # Rows beyond a unit's own repeat its first, and weigh nothing.
+        padded = [np.pad(own, (0, longest - len(own)), constant_values=own[0]) for own in rows]
+        inputs = self.gather([unit.features for unit in self.units], padded)
+        answers = np.stack([unit.labels[own] for unit, own in zip(self.units, padded, strict=True)])
+        weights = np.stack([self._weights(unit, own, longest) for unit, own in zip(self.units, rows, strict=True)])
+        for value in self.parameters.values():
+            value.requires_grad_()
+        logits = self._logits(inputs, self._kept(step, inputs, longest))
+        losses = cross_entropy(
+            logits.flatten(0, 1), torch.from_numpy(answers).to(self.device).flatten(), reduction="none"
+        )
+        loss = losses @ torch.from_numpy(weights).to(self.device).flatten()
+        # The fused Adam takes it for granted that gradients lie in memory as weights do.
+        gradients = [value.contiguous() for value in torch.autograd.grad(loss, list(self.parameters.values()))]
+        for value in self.parameters.values():
+            value.requires_grad_(False)
+        self._update(step, gradients)
+
+    def decide(self, numbers: Sequence[int]) -> None:
+        """Add to the units of these numbers their decisions on their test rows."""
+        if not numbers:
+            return
+        units = [self.units[number] for number in numbers]
+        longest = max(len(unit.test) for unit in units)
+        padded = [np.pad(unit.test, (0, longest - len(unit.test)), mode="edge") for unit in units]
+        parts = []
+        for start in range(0, longest, self.network.decide_rows):
+            own = [rows[start : start + self.network.decide_rows] for rows in padded]
+            with torch.no_grad():
+                logits = self._logits(self.gather([unit.features for unit in units], own), None, numbers)
+            parts.append(logits.argmax(dim=2).cpu().numpy())
+        for unit, decided in zip(units, np.concatenate(parts, axis=1), strict=True):
+            unit.decided.append(decided[: len(unit.test)])
+
+    def release(self, numbers: set[int]) -> None:
+        """Give the units of these numbers their weights, and train them no longer."""
+        if not numbers:
+            return
+        for number in numbers:
+            state = {name: value[number] for name, value in (self.parameters | self.buffers).items()}
+            self.units[number].network.load_state_dict(state)
+        rest = [number for number in range(len(self.units)) if number not in numbers]
+        self.units = [self.units[number] for number in rest]
+        for tensors in (self.parameters, self.buffers, self.means, self.squares):
+            tensors.update({name: value[rest] for name, value in tensors.items()})
+
+    def _weights(self, unit: Unit, rows: np.ndarray, longest: int) -> np.ndarray:
+        """How much each row counts in the loss, a mean over its weights."""
+        weights = np.ones(len(rows))
+        if self.settings.weigh_classes:
+            weights = 1 / np.bincount(unit.labels[unit.train])[unit.labels[rows]]
+        return np.pad(weights / weights.sum(), (0, longest - len(rows))).astype(np.float32)
+
+    def _kept(self, step: int, inputs: tuple[Tensor, ...], rows: int) -> list[Tensor] | None:
+        """The factors of dropout, ``(units, rows, ...)`` for each layer."""
+        if not self.settings.dropout or not self.network.dropped:
+            return None
+        frames = inputs[0].shape[-2] if self.network.over_frames else None
+        drawn = {seed: self._factors(seed, step, frames) for seed in {unit.seed for unit in self.units}}
+        layers = range(len(self.network.dropped))
+        return [
+            torch.stack([drawn[unit.seed][layer][:rows] for unit in self.units]).to(self.device) for layer in layers
+        ]
+
+    def _factors(self, seed: int, step: int, frames: int | None) -> list[Tensor]:
+        share, batch = self.settings.dropout, self.settings.batch
+        factors = []
+        for layer, width in enumerate(self.network.dropped):
+            source = torch.Generator().manual_seed(torch_seed(seed, Stream.HEAD, DROPOUT, step, layer))
+            # Frame by frame, so that a frame's draws do not depend on how many frames follow.
+            noise = torch.rand((frames or 1, batch, width), generator=source).transpose(0, 1)
+            kept = (noise >= share) / (1 - share)
+            factors.append(kept if frames else kept[:, 0])
+        return factors
+
+    def _logits(
+        self, inputs: tuple[Tensor, ...], kept: list[Tensor] | None, numbers: Sequence[int] | None = None
+    ) -> Tensor:
+        """Logits ``(units, rows, classes)`` of the units of these numbers, or of all."""
+
+        def alone(state: dict[str, Tensor], inputs: tuple[Tensor, ...], kept: list[Tensor] | None) -> Tensor:
+            logits: Tensor = functional_call(self.network, state, (inputs, kept))
+            return logits
+
+        state = self.parameters | self.buffers
+        if numbers is not None and len(numbers) < len(self.units):
+            state = {name: value[list(numbers)] for name, value in state.items()}
+        if len(inputs[0]) == 1:
+            # A plain module: half the time of the same under vmap.
+            own = {name: value[0] for name, value in state.items()}
+            return alone(own, tuple(value[0] for value in inputs), kept and [value[0] for value in kept])[None]
+        logits: Tensor = vmap(alone, in_dims=(0, 0, None if kept is None else 0))(state, inputs, kept)
+        return logits
+
+    def _update(self, step: int, gradients: Sequence[Tensor]) -> None:
+        """Take a step of Adam: of all units at once if they have one learning rate, else of one after another."""
+        batch = self.settings.batch
+        rates = [self.settings.rate_of(step, unit.horizon * unit.steps(batch)) for unit in self.units]
+        names = list(self.parameters)
+        kinds = [self.parameters, dict(zip(names, gradients, strict=True)), self.means, self.squares]
+        if len(set(rates)) == 1:
+            self._adam(step, rates[0], *([kind[name] for name in names] for kind in kinds))
+            return
+        for number, rate in enumerate(rates):
+            self._adam(step, rate, *([kind[name][number] for name in names] for kind in kinds))
+
+    def _adam(
+        self,
+        step: int,
+        rate: float,
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        means: list[Tensor],
+        squares: list[Tensor],
+    ) -> None:
+        adam(
+            weights,
+            gradients,
+            means,
+            squares,
+            [],
+            [torch.tensor(float(step), device=self.device) for _ in weights],
+            fused=True,
+            amsgrad=False,
+            beta1=self.settings.betas[0],
+            beta2=self.settings.betas[1],
+            lr=rate,
+            weight_decay=self.settings.weight_decay,
+            eps=self.settings.eps,
+            maximize=False,
+        )

@@ -1,13 +1,11 @@
 """Embeddings of the clips of a folder of shards: computed once, kept by content, and frames on request."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -231,15 +229,3 @@ def _read(path: Path, key: dict[str, str], clips: int | None) -> dict[str, np.nd
     if other or len(found["pooled"]) != (len(found["clips"]) if clips is None else clips):
         raise UserError(f"the kept embeddings {path} are of other clips or another encoder; remove the file")
     return found
-
-
-def describe(shards: ShardFolder, clips: np.ndarray) -> list[dict[str, Any]]:
-    """Return what the manifest says of clips that other people's tools want beside embeddings."""
-    manifest = shards.clips()
-    names = ("id", "corpus", "label", "speaker", "session", "language", "recording", "split")
-    return [{name: getattr(manifest[row], name) for name in names} for row in clips.tolist()]
-
-
-def write_clips(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write what is said of the clips beside their embeddings, as JSON Lines, in their order."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

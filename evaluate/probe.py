@@ -23,8 +23,8 @@ class ProbeConfig:
     data: Path
     """Folder of shards that holds the labelled clips; those of both its splits are probed."""
     encoders: list[PathOrName]
-    """Folders or Hugging Face Hub ids of encoders; `logmel` for log-mel statistics; `initialised:FOLDER` for the same
-    encoder with random weights."""
+    """Folders or Hugging Face Hub ids of encoders; `logmel`, `mfcc` or another name of `nonverbal encoders`;
+    `initialised:FOLDER` for the same encoder with random weights."""
     out: Path
     """Folder of the results: scores.jsonl, predictions/ and figures."""
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)

@@ -42,6 +42,8 @@ class Terms:
     """Whether sources contradict each other; the fields then follow the strictest."""
     remark: str = ""
     """What the fields cannot say."""
+    identifier: str = ""
+    """SPDX identifier, where it is one licence; ``LicenseRef-`` before the name of one that SPDX does not list."""
 
 
 def _open(**changes: bool) -> dict[str, bool]:
@@ -95,7 +97,7 @@ def spdx(identifier: str, source: str = SPDX_LIST, verified: bool = True, remark
     """
     if identifier not in SPDX:
         raise ValueError(f"no terms for the licence {identifier!r}; those known are {', '.join(SPDX)}")
-    return Terms(source, verified, remark=remark, **SPDX[identifier])
+    return Terms(source, verified, remark=remark, identifier=identifier, **SPDX[identifier])
 
 
 def strictest(*readings: Terms, disputed: bool = False) -> Terms:
@@ -115,6 +117,7 @@ def strictest(*readings: Terms, disputed: bool = False) -> Terms:
             source="; ".join(dict.fromkeys((combined.source, other.source))),
             verified=combined.verified and other.verified,
             remark="; ".join(part for part in dict.fromkeys((combined.remark, other.remark)) if part),
+            identifier=combined.identifier if combined.identifier == other.identifier else "",
         )
     return replace(combined, disputed=disputed or any(terms.disputed for terms in readings))
 

@@ -111,6 +111,17 @@ _WHISPER = Checkpoint(
 )
 
 
+_MMS = Checkpoint(
+    "wav2vec2",
+    ("mms-lab", *_MULTILINGUAL),
+    (),
+    _MEMORY,
+    False,
+    spdx("CC-BY-NC-4.0", _COPIES, False),
+    complete=False,
+)
+
+
 def _voc2vec(family: str, start: tuple[str, ...], terms: Terms = _UNSTATED) -> Checkpoint:
     return Checkpoint(family, (*VOC125, *start), (), VOC2VEC, True, terms)
 
@@ -132,15 +143,8 @@ CHECKPOINTS: dict[str, Checkpoint] = {
     "facebook/wav2vec2-large-960h-lv60": _remembered("wav2vec2", _LIBRILIGHT, _LIBRISPEECH),
     "facebook/wav2vec2-large-960h-lv60-self": _remembered("wav2vec2", _LIBRILIGHT, _LIBRISPEECH + _LIBRILIGHT),
     "facebook/wav2vec2-xls-r-300m": _remembered("wav2vec2", _MULTILINGUAL),
-    "facebook/mms-300m": Checkpoint(
-        "wav2vec2",
-        ("mms-lab", *_MULTILINGUAL),
-        (),
-        _MEMORY,
-        False,
-        spdx("CC-BY-NC-4.0", _MEMORY, False),
-        complete=False,
-    ),
+    "facebook/mms-300m": _MMS,
+    "facebook/mms-1b": _MMS,
     "facebook/hubert-base-ls960": Checkpoint("hubert", _LIBRISPEECH, (), VOC2VEC, True, _APACHE),
     "facebook/hubert-large-ll60k": Checkpoint("hubert", _LIBRILIGHT, (), _COPIES, False, _APACHE),
     "microsoft/wavlm-base": Checkpoint("wavlm", _LIBRISPEECH, (), "its card", True, _MICROSOFT),

@@ -43,12 +43,12 @@ def check_table(kind: Table | None) -> None:
 def write_table(path: Path, kind: Table, rows: Sequence[dict[str, Any]], pooled: np.ndarray) -> None:
     """Write embeddings ``(clips, layers, values)`` beside what is said of the clips.
 
-    npz: an array for each of ``COLUMNS`` (text, empty where nothing is said), and ``pooled``. parquet: a row a clip, and
-    a column of lists of float32 for each layer, ``layer_0``, ``layer_1``, ...
+    npz: an array for each of ``COLUMNS`` (text, empty where nothing is said), and ``pooled``. parquet: a row a clip,
+    and a column of lists of float32 for each layer, ``layer_0``, ``layer_1``, ...
     """
     with whole(path) as new:
         if kind == "npz":
-            columns = {name: np.array([row[name] or "" for row in rows], dtype=np.str_) for name in COLUMNS}
+            columns: dict[str, Any] = {name: np.array([row[name] or "" for row in rows]) for name in COLUMNS}
             with open(new, "wb") as file:
                 np.savez(file, pooled=pooled, **columns)
             return

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from evaluate.embed import main
 from safetensors.numpy import load_file
 from tiny_encoders import save_tiny
 
+from evaluate.embed import main
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.errors import UserError
 from nonverbal.evaluation.embeddings import embed

@@ -8,4 +8,4 @@ spectrogram is standardised over all that the model is given at once.
 
 from nonverbal.evaluation.encoders.waveforms import waveform_kind
 
-KINDS = (waveform_kind("audio_mamba", "Audio Mamba: SSAM's encoder", __doc__, {}),)
+KINDS = (waveform_kind("audio_mamba", "Audio Mamba: SSAM's encoder", __doc__, {}, shortest=1),)

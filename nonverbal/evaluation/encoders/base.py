@@ -3,6 +3,7 @@
 Shapes: T samples, S frames, M values of a frame.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,10 @@ class Kind:
     """Load one. A ``UserError`` says why it cannot be loaded whole."""
     check: Callable[[Named], None] = lambda _: None
     """Raise the ``UserError`` of what is not there or reads another sample rate, before it is needed."""
+    shortest: int = 1
+    """Samples: the fewest that released checkpoints make a frame of."""
+    max_seconds: float = math.inf
+    """The longest stretch of a clip that is given at once."""
     size: Size | None = None
     """Of an encoder by its own name; None for checkpoints."""
     published: Mapping[str, Size] = field(default_factory=dict)

@@ -32,6 +32,7 @@ TERMS = Terms(
     commercial=False,
     redistribution=True,
     remark="audEERING Research License Agreement: research and teaching; also commercial research apart from products",
+    identifier="LicenseRef-audEERING-research",
 )
 
 
@@ -84,6 +85,7 @@ def _kind(name: str, title: str) -> Kind:
         title,
         lambda _: Functionals(name),
         lambda _: refuse_missing(name),
+        shortest=Functionals.shortest,
         size=Size(SETS[name][1], 1),
         terms=TERMS,
         needs="opensmile",

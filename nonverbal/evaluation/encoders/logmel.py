@@ -37,4 +37,14 @@ class LogMel:
         return frames
 
 
-KINDS = (Kind("logmel", "80 log-mel bands", lambda _: LogMel(), size=Size(BANDS, 1), notes=__doc__),)
+KINDS = (
+    Kind(
+        "logmel",
+        "80 log-mel bands",
+        lambda _: LogMel(),
+        shortest=LogMel.shortest,
+        max_seconds=LogMel.max_seconds,
+        size=Size(BANDS, 1),
+        notes=__doc__,
+    ),
+)

@@ -37,4 +37,14 @@ class Mfcc:
         return frames
 
 
-KINDS = (Kind("mfcc", "13 MFCCs and their derivatives", lambda _: Mfcc(), size=Size(39, 1), notes=__doc__),)
+KINDS = (
+    Kind(
+        "mfcc",
+        "13 MFCCs and their derivatives",
+        lambda _: Mfcc(),
+        shortest=Mfcc.shortest,
+        max_seconds=Mfcc.max_seconds,
+        size=Size(39, 1),
+        notes=__doc__,
+    ),
+)

@@ -121,6 +121,9 @@ def model_of(named: Named, spare: tuple[str, ...] = ()) -> Any:
     Raises:
         UserError: it cannot be loaded, or not whole.
     """
+    # Makes the models of this toolkit known to transformers.
+    import nonverbal.families  # noqa: F401
+
     with quiet():
         return _initialised(named) if named.initialised else _pretrained(named, spare)
 

@@ -85,6 +85,8 @@ KINDS = (
         "AST: patches of a log-mel spectrogram of 10.24 s",
         SpectrogramTransformer,
         check,
+        shortest=WINDOW,
+        max_seconds=10.24,
         published={"MIT/ast-finetuned-audioset-10-10-0.4593": Size(768, 13)},
         notes=__doc__,
     ),

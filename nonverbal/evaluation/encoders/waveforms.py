@@ -7,8 +7,11 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders.base import Kind, Named, Size
-from nonverbal.evaluation.encoders.models import ModelEncoder, model_of
+from nonverbal.evaluation.encoders.models import WINDOW, ModelEncoder, model_of
 from nonverbal.models.checkpoints.quiet import quiet
+
+SHORTEST = 400
+"""Samples of a frame of wav2vec 2.0's convolutions, which all released encoders of transformers here have."""
 
 
 class WaveformEncoder(ModelEncoder):
@@ -54,9 +57,11 @@ def check(named: Named) -> None:
         _normalises(named)
 
 
-def waveform_kind(model_type: str, title: str, notes: str, published: Mapping[str, Size]) -> Kind:
-    """Return the entry of a ``model_type`` of transformers that reads waveforms."""
-    return Kind(model_type, title, WaveformEncoder, check, published=published, notes=notes)
+def waveform_kind(
+    model_type: str, title: str, notes: str, published: Mapping[str, Size], shortest: int = SHORTEST
+) -> Kind:
+    """Return the entry of a ``model_type`` whose models take waveforms."""
+    return Kind(model_type, title, WaveformEncoder, check, shortest, WINDOW, published=published, notes=notes)
 
 
 def _checked(model: Any, source: str) -> Any:

@@ -79,6 +79,7 @@ KINDS = (
         "Whisper's encoder: log-mel windows of 30 s",
         Whisper,
         check,
+        max_seconds=30.0,
         published={
             "openai/whisper-small.en": _SMALL,
             "openai/whisper-small": _SMALL,

@@ -1,0 +1,202 @@
+"""The encoders that can be compared, and what is known of each.
+
+  nonverbal encoders               list them: name, size, licence, what each has heard, what must be installed
+  nonverbal encoders show NAME     all that is known of one: of a name of the list, a kind, or a folder of your own
+  nonverbal encoders check NAME    whether a clip's embedding depends on its neighbours in a batch, on padding, on the
+                                   run; shortest clip, speed, memory. Exit code 2 where it depends on any of these
+
+By path: ``python evaluate/encoders.py``.
+"""
+
+import math
+import re
+import sys
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from nonverbal import cli, config
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.evaluation.encoders import INITIALISED, KINDS, Encoder, Kind, ManifestEncoder, load_encoder
+from nonverbal.evaluation.encoders.listing import Entry, entries
+from nonverbal.evaluation.exactness import EXACT, check_exactness
+from nonverbal.licences import Terms, in_words
+from nonverbal.paths import PathOrName
+from nonverbal.text import size
+
+COLUMNS = ("name", "kind", "values", "layers", "licence", "has heard", "needs", "tried")
+
+INEXACT = 2
+"""Exit code of an encoder whose embeddings depend on what they must not."""
+
+
+@dataclass
+class ListConfig:
+    """What to list."""
+
+    kind: str | None = None
+    """One kind alone, such as whisper."""
+
+
+@dataclass
+class ShowConfig:
+    """Which encoder to show."""
+
+    name: PathOrName
+    """Of the list; or a kind, or a folder or Hub id as `nonverbal probe` takes it."""
+
+
+@dataclass
+class CheckConfig:
+    """Which encoder to check."""
+
+    name: PathOrName
+    """As `nonverbal probe` takes it, such as a folder, or `initialised:FOLDER`."""
+    seed: int = 0
+    """Draws the weights of `initialised:`."""
+
+
+def main(argv: list[str]) -> None:
+    """List, show, or check."""
+    console = Console()
+    # Nobody reads a table that is folded to the width of a pipe.
+    console = console if console.is_terminal else Console(width=160)
+    if argv[:1] == ["show"]:
+        chosen = config.load(ShowConfig, with_name(argv[1:]), "nonverbal encoders show", str(__doc__))
+        show(chosen.name, console)
+    elif argv[:1] == ["check"]:
+        asked = config.load(CheckConfig, with_name(argv[1:]), "nonverbal encoders check", str(__doc__))
+        check(asked.name, asked.seed)
+    else:
+        list_encoders(config.load(ListConfig, argv, "nonverbal encoders", str(__doc__)), console)
+
+
+def with_name(argv: list[str]) -> list[str]:
+    """Give the leading argument the name that it stands for."""
+    return ["--name", *argv] if argv and not argv[0].startswith("-") else argv
+
+
+def list_encoders(chosen: ListConfig, console: Console) -> None:
+    """Show the encoders of one kind or all, a line each."""
+    table = Table()
+    for column in COLUMNS:
+        numbers = column in ("values", "layers")
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=column == "name", overflow="fold")
+    for entry in entries():
+        if chosen.kind in (None, entry.kind.name):
+            size, kind = entry.size, entry.kind
+            row = (str(size.dimensions), str(size.layers), _licence(entry.terms), entry.heard, kind.needs, entry.tried)
+            table.add_row(entry.name, kind.name if kind.learned else "computed", *row)
+    if not table.row_count:
+        console.print(f"None of that kind has a name here; the kinds are {', '.join(KINDS)}.")
+        return
+    console.print(table)
+    console.print(
+        "values: of a frame. layers: with what enters the first block. Both as published, not read from checkpoints. A "
+        "licence with ? was not read at its source. tried: on which released weights; where never, with random weights "
+        "alone, against the code that it is of. Any folder or Hub id of these kinds is taken too, and "
+        f"{INITIALISED}NAME draws random weights. More: nonverbal encoders show NAME.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _licence(terms: Terms) -> str:
+    if not terms.identifier:
+        return "not stated"
+    return terms.identifier if terms.verified else f"{terms.identifier} ?"
+
+
+def show(name: str, console: Console) -> None:
+    """Say what is known of an encoder; of one that is not in the list, what it says itself when it is loaded."""
+    entry = next((entry for entry in entries() if entry.name == name), None)
+    if entry is not None:
+        title, facts, notes = entry.kind.title, _of_entry(entry) | _of_kind(entry.kind), entry.kind.notes
+    elif name in KINDS:
+        kind = KINDS[name]
+        title, notes = kind.title, kind.notes
+        facts = {"checkpoints": ", ".join(kind.published) or "none that papers used by an id"} | _of_kind(kind)
+    else:
+        title, facts, notes = name, _of_loaded(load_encoder(name)), ""
+    console.print(f"{title}\n", markup=False, highlight=False, style="bold")
+    grid = Table.grid(padding=(0, 2))
+    for label, value in facts.items():
+        grid.add_row(label, re.sub(r"\[", r"\\[", value))
+    console.print(grid, highlight=False)
+    for paragraph in notes.strip().split("\n\n")[1:]:
+        console.print("\n" + " ".join(paragraph.split()), markup=False, highlight=False)
+
+
+def check(name: str, seed: int) -> None:
+    """Say what an encoder's embeddings depend on; end with exit code 2 where they depend on what they must not."""
+    found = check_exactness(name, seed)
+    said = {
+        "run": (found.run, ""),
+        "neighbours": (found.neighbours, "it is given one clip at a time"),
+        "padding": (found.padding, "it is never padded"),
+    }
+    print(f"{name}: largest difference of an embedding, over the RMS of its layer; {EXACT:g} counts as exact")
+    for what, (value, otherwise) in said.items():
+        words = otherwise if value is None else f"{value:.1e}{'' if value <= EXACT else '  NOT EXACT'}"
+        print(f"  {what:<22}{words}")
+    if found.plain is not None:
+        print(f"  {'plain transformers':<22}{found.plain:.1e} (a padded batch; not counted)")
+    shortest = f"{_counted(found.shortest, 'sample')} ({1000 * found.shortest / SAMPLE_RATE:g} ms)"
+    print(f"shortest clip: {shortest}; {found.audio_per_second:.3g} s of audio a second, one clip at a time", end="; ")
+    print(f"memory: {size(found.memory)}")
+    if found.faults:
+        print(f"depends on: {', '.join(found.faults)}")
+        sys.exit(INEXACT)
+
+
+def _of_entry(entry: Entry) -> dict[str, str]:
+    said = entry.checkpoint
+    return {
+        "name": entry.name,
+        "frames": _frames(entry.size.layers, entry.size.dimensions),
+        "licence": _licence(entry.terms),
+        "terms": in_words(entry.terms),
+        "by": entry.terms.source + ("" if entry.terms.verified else ", not verified"),
+        "has heard": entry.heard,
+        **({"says": said.source + ("" if said.verified else ", not verified")} if said else {}),
+    }
+
+
+def _of_loaded(encoder: Encoder) -> dict[str, str]:
+    facts = {
+        "name": encoder.name,
+        "kind": encoder.kind,
+        "frames": _frames(encoder.layers, encoder.dimensions),
+        "key": encoder.key,
+    }
+    if not isinstance(encoder, ManifestEncoder):
+        facts |= _limits(encoder.shortest, encoder.max_seconds)
+    return facts
+
+
+def _of_kind(kind: Kind) -> dict[str, str]:
+    return {
+        "kind": kind.name,
+        **_limits(kind.shortest, kind.max_seconds),
+        "needs": f"pip install 'nonverbal[{kind.needs}]'" if kind.needs else "nothing more",
+        **({"tried": kind.tried or "never on released weights; with random weights alone"} if kind.learned else {}),
+    }
+
+
+def _frames(layers: int, dimensions: int) -> str:
+    return f"{_counted(layers, 'layer')} of {_counted(dimensions, 'value')}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _limits(shortest: int, max_seconds: float) -> dict[str, str]:
+    longest = "the whole clip" if math.isinf(max_seconds) else f"{max_seconds:g} s; a longer clip in equal windows"
+    milliseconds = f"{1000 * shortest / SAMPLE_RATE:g} ms"
+    return {"shortest clip": f"{_counted(shortest, 'sample')} ({milliseconds})", "hears at once": longest}
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -4,8 +4,8 @@
 
 Clips are noise of real lengths: of the recordings in ``--lengths``, else of twelve quantiles each of four public
 corpora (sung vowels, baby cries, five-second cuts, spoken digits). The encoder is wav2vec 2.0 base with random weights
-unless one is given. All sides pool the same: mean and deviation of each layer. transformers' padded batches hold 8 clips
-of like length, as a careful user would sort them; what its padding changes in the embeddings is not held against it.
+unless one is given. All sides pool the same: mean and deviation of each layer. transformers' padded batches hold 8
+clips of like length, as a careful user would sort them; what its padding changes in the embeddings is not counted.
 
 ``ratio_single``: clips a second in batches over one at a time, both ours. ``ratio_padded``: ours, as
 ``nonverbal embed`` does it by default on this machine, over transformers' padded batches.

@@ -2,12 +2,15 @@
 
   nonverbal encoders               list them: name, size, licence, what each has heard, what must be installed
   nonverbal encoders show NAME     all that is known of one: of a name of the list, a kind, or a folder of your own
+  nonverbal encoders check NAME    whether a clip's embedding depends on its neighbours in a batch, on padding, on the
+                                   run; shortest clip, speed, memory. Exit code 2 where it depends on any of these
 
 By path: ``python evaluate/encoders.py``.
 """
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -17,10 +20,15 @@ from nonverbal import cli, config
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.evaluation.encoders import INITIALISED, KINDS, Encoder, Kind, ManifestEncoder, load_encoder
 from nonverbal.evaluation.encoders.listing import Entry, entries
+from nonverbal.evaluation.exactness import EXACT, check_exactness
 from nonverbal.licences import Terms, in_words
 from nonverbal.paths import PathOrName
+from nonverbal.text import size
 
 COLUMNS = ("name", "kind", "values", "layers", "licence", "has heard", "needs", "tried")
+
+INEXACT = 2
+"""Exit code of an encoder whose embeddings depend on what they must not."""
 
 
 @dataclass
@@ -39,14 +47,27 @@ class ShowConfig:
     """Of the list; or a kind, or a folder or Hub id as `nonverbal probe` takes it."""
 
 
+@dataclass
+class CheckConfig:
+    """Which encoder to check."""
+
+    name: PathOrName
+    """As `nonverbal probe` takes it, such as a folder, or `initialised:FOLDER`."""
+    seed: int = 0
+    """Draws the weights of `initialised:`."""
+
+
 def main(argv: list[str]) -> None:
-    """List, or show."""
+    """List, show, or check."""
     console = Console()
     # Nobody reads a table that is folded to the width of a pipe.
     console = console if console.is_terminal else Console(width=160)
     if argv[:1] == ["show"]:
         chosen = config.load(ShowConfig, with_name(argv[1:]), "nonverbal encoders show", str(__doc__))
         show(chosen.name, console)
+    elif argv[:1] == ["check"]:
+        asked = config.load(CheckConfig, with_name(argv[1:]), "nonverbal encoders check", str(__doc__))
+        check(asked.name, asked.seed)
     else:
         list_encoders(config.load(ListConfig, argv, "nonverbal encoders", str(__doc__)), console)
 
@@ -105,6 +126,28 @@ def show(name: str, console: Console) -> None:
     console.print(grid, highlight=False)
     for paragraph in notes.strip().split("\n\n")[1:]:
         console.print("\n" + " ".join(paragraph.split()), markup=False, highlight=False)
+
+
+def check(name: str, seed: int) -> None:
+    """Say what an encoder's embeddings depend on; end with exit code 2 where they depend on what they must not."""
+    found = check_exactness(name, seed)
+    said = {
+        "run": (found.run, ""),
+        "neighbours": (found.neighbours, "it is given one clip at a time"),
+        "padding": (found.padding, "it is never padded"),
+    }
+    print(f"{name}: largest difference of an embedding, over the RMS of its layer; {EXACT:g} counts as exact")
+    for what, (value, otherwise) in said.items():
+        words = otherwise if value is None else f"{value:.1e}{'' if value <= EXACT else '  NOT EXACT'}"
+        print(f"  {what:<22}{words}")
+    if found.plain is not None:
+        print(f"  {'plain transformers':<22}{found.plain:.1e} (a padded batch; not counted)")
+    shortest = f"{_counted(found.shortest, 'sample')} ({1000 * found.shortest / SAMPLE_RATE:g} ms)"
+    print(f"shortest clip: {shortest}; {found.audio_per_second:.3g} s of audio a second, one clip at a time", end="; ")
+    print(f"memory: {size(found.memory)}")
+    if found.faults:
+        print(f"depends on: {', '.join(found.faults)}")
+        sys.exit(INEXACT)
 
 
 def _of_entry(entry: Entry) -> dict[str, str]:

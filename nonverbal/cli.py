@@ -23,6 +23,7 @@ PROGRAMS = {
     "compare": ("evaluate/compare.py", "Say how far two encoders are apart: hidden states by layer, and weights."),
     "audit": ("evaluate/audit.py", "Find leaks between two folders of shards, or within one, by sound too."),
     "encoders": ("evaluate/encoders.py", "List the encoders that can be compared, with what each has heard."),
+    "embed": ("evaluate/embed.py", "Keep encoders' embeddings of clips or of any sound, for probes and other tools."),
     "probe": ("evaluate/probe.py", "Score frozen encoders with small heads under folds that share no speaker."),
     "scores": ("evaluate/scores.py", "Tables of scores: intervals, comparisons, calibration; LaTeX, CSV, JSON."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),

@@ -36,7 +36,9 @@ def is_own_fault(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, remedy: str = "wait for it, stop it, or choose another --out") -> Iterator[None]:
+def locked(
+    folder: Path, remedy: str = "wait for it, stop it, or choose another --out", wait: bool = False
+) -> Iterator[None]:
     """Hold a folder, made where it is missing, for this process.
 
     Where its file system has no locks (Lustre that is mounted without them, some of FUSE), say so on standard error and
@@ -45,6 +47,7 @@ def locked(folder: Path, remedy: str = "wait for it, stop it, or choose another 
     Args:
         folder: what is held.
         remedy: what to do where another process holds it.
+        wait: whether to wait where another process holds it, until that lets go.
 
     Raises:
         UserError: another process holds it.
@@ -52,7 +55,7 @@ def locked(folder: Path, remedy: str = "wait for it, stop it, or choose another 
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno in IN_USE:
                 file.seek(0)

@@ -22,6 +22,7 @@ CONFIGS = {
     "convert": "ConvertConfig",
     "compare": "CompareConfig",
     "audit": "AuditConfig",
+    "embed": "EmbedConfig",
     "probe": "ProbeConfig",
     "scores": "ScoresConfig",
     "demo": "DemoConfig",

@@ -1,16 +1,21 @@
-"""Pooled embeddings of the clips of a folder of shards, computed once and kept."""
+"""Embeddings of the clips of a folder of shards: computed once, kept by content, and frames on request."""
 
 import hashlib
-import math
-import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder
+from nonverbal.data.progress import progress
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import Encoder, FrameEncoder, ManifestEncoder
+from nonverbal.evaluation.frames import KeptFrames, announce, open_frames, write_index
+from nonverbal.evaluation.pieces import Job, Piece, Work, make, plan
+from nonverbal.files import locked, room_for
 from nonverbal.text import slug
 
 POOLING = "mean and population standard deviation over all frames"
@@ -18,109 +23,209 @@ POOLING = "mean and population standard deviation over all frames"
 ONE_FRAME = "the one frame"
 
 
-def embed(encoder: Encoder, shards: ShardFolder, clips: np.ndarray, cache: Path) -> np.ndarray:
+def embed(
+    encoder: Encoder, shards: ShardFolder, clips: np.ndarray, cache: Path, work: Work | None = None
+) -> np.ndarray:
     """Return embeddings ``(clips, layers, 2 x dim)`` float32: each dimension's mean over a clip's frames, then its std.
 
-    An encoder that makes one frame of a clip has no deviation: ``(clips, layers, dim)``. Kept in ``cache`` as
-    safetensors, by the hashes of the encoder, of the shards' index and of ``clips``; what the manifest says is not.
+    An encoder that makes one frame of a clip has no deviation: ``(clips, layers, dim)``. They are kept in ``cache`` as
+    safetensors, by the hashes of the encoder, of the shards' index and of ``clips``, and taken from what is kept of
+    more clips of the same shards. Written as they are computed: a killed call is continued by the next. What the
+    manifest says is not kept.
 
     Args:
         encoder: gives the frames.
-        shards: holds the audio, in parts of at most 10 s, which are joined: see ``windows``.
+        shards: holds the audio, in parts of at most 10 s, which are joined: see ``nonverbal.evaluation.pooling``.
         clips: rows of the shards' manifest, ``(clips,)`` int64.
         cache: folder of kept embeddings, made where it is missing.
+        work: how they are computed.
 
     Raises:
-        UserError: a kept file is damaged, or audio cannot be read.
+        UserError: a kept file is damaged, audio cannot be read, or the disk is full.
     """
-    from safetensors.numpy import save_file
-
     rows = np.asarray(clips, dtype="<i8")
     if isinstance(encoder, ManifestEncoder):
         manifest = shards.clips()
         return np.stack([encoder.values(manifest[row]) for row in rows])
-    key = {"encoder": encoder.key, "index": shards.sha256, "clips": hashlib.sha256(rows.tobytes()).hexdigest()}
-    key["pooling"] = _pooling(encoder, shards, rows)
-    name = hashlib.sha256("|".join(key.values()).encode()).hexdigest()[:16]
-    path = Path(cache) / f"{slug(encoder.name)}-{name}.safetensors"
-    if path.exists():
-        return _read(path, key, len(rows))
-    pooled = np.stack([embed_clip(encoder, clip) for clip in _joined(encoder, shards, rows)])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The process's own name: two probes may compute the same embeddings at the same time.
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
-    save_file({"pooled": pooled, "clips": rows}, unfinished, metadata={**key, "name": encoder.name})
-    unfinished.replace(path)
-    return pooled
+    place = Place(encoder, shards, rows, Path(cache))
+    found = place.pooled()
+    return place.compute(work or Work(), frames=False) if found is None else found
 
 
-def embed_clip(encoder: FrameEncoder, waveform: np.ndarray) -> np.ndarray:
-    """Return the embedding of a whole clip ``(T,)``: ``(layers, 2 x dim)``, or ``(layers, dim)`` of its one frame."""
-    if encoder.one_frame:
-        frame: np.ndarray = encoder.frames(waveform)[:, 0]
-        return frame
-    return pool(map(encoder.frames, windows(waveform, encoder.max_seconds)))
+def embed_frames(
+    encoder: FrameEncoder,
+    shards: ShardFolder,
+    clips: np.ndarray,
+    cache: Path,
+    work: Work | None = None,
+    say: Callable[[str], None] = print,
+) -> KeptFrames:
+    """Keep all frames of all layers in 16 bits, besides the embeddings, and return them opened: see ``embed``.
 
+    Args:
+        encoder: see ``embed``.
+        shards: see ``embed``.
+        clips: see ``embed``.
+        cache: see ``embed``.
+        work: see ``embed``.
+        say: is told the size before anything is computed.
 
-def windows(waveform: np.ndarray, max_seconds: float) -> list[np.ndarray]:
-    """Return a clip as it is given to an encoder: whole, or in equal windows of at most ``max_seconds``.
-
-    The first windows are a sample longer than the last where the samples do not divide.
+    Raises:
+        UserError: as ``embed``; or there is no room for them, or values that 16 bits cannot hold.
     """
-    count = 1 if math.isinf(max_seconds) else max(math.ceil(len(waveform) / math.floor(max_seconds * SAMPLE_RATE)), 1)
-    return np.array_split(waveform, count)
+    place = Place(encoder, shards, np.asarray(clips, dtype="<i8"), Path(cache))
+    if not place.frames.joinpath("index.json").exists():
+        announce(encoder, shards, place.clips, place.cache, say)
+        place.compute(work or Work(), frames=True)
+    return open_frames(place.frames, place.key)
 
 
-def pool(parts: Iterable[np.ndarray]) -> np.ndarray:
-    """Pool the frames of all parts of a clip, ``(layers, frames, dim)`` each, to ``(layers, 2 x dim)`` float32.
+@dataclass(frozen=True)
+class Place:
+    """Where the embeddings of some clips by some encoder are kept."""
 
-    Means and squared deviations are merged part by part (Chan et al., 1979), so a long clip needs no more memory.
-    """
-    count, mean, squares = 0, np.zeros(1), np.zeros(1)
-    for part in parts:
-        frames = part.astype(np.float64)
-        own_mean = frames.mean(axis=1)  # (layers, frames, dim) -> (layers, dim)
-        own_squares = ((frames - own_mean[:, None]) ** 2).sum(axis=1)
-        total = count + frames.shape[1]
-        gap = own_mean - mean
-        mean = mean + gap * (frames.shape[1] / total)
-        squares = squares + own_squares + gap**2 * (count * frames.shape[1] / total)
-        count = total
-    assert count, "a clip without frames"
-    return np.concatenate([mean, np.sqrt(squares / count)], axis=1).astype(np.float32)
+    encoder: FrameEncoder
+    shards: ShardFolder
+    clips: np.ndarray
+    cache: Path
+
+    @cached_property
+    def key(self) -> dict[str, str]:
+        """All that the embeddings depend on."""
+        return {
+            "encoder": self.encoder.key,
+            "index": self.shards.sha256,
+            "clips": hashlib.sha256(self.clips.tobytes()).hexdigest(),
+            "pooling": self._poolings[0],
+        }
+
+    @cached_property
+    def file(self) -> Path:
+        """The file with the embeddings: one that is there, whatever the encoder was called then, or the one to be."""
+        name = hashlib.sha256("|".join(self.key.values()).encode()).hexdigest()[:16]
+        there = sorted(self.cache.glob(f"*-{name}.safetensors"))
+        return there[0] if there else self.cache / f"{slug(self.encoder.name)}-{name}.safetensors"
+
+    @property
+    def frames(self) -> Path:
+        """The folder of frames."""
+        return self.file.with_suffix(".frames")
+
+    def pooled(self) -> np.ndarray | None:
+        """Return what is kept of these clips, or of them among others; None where something is not."""
+        if self.file.exists():
+            return _read(self.file, self.key, len(self.clips))["pooled"]
+        for path, metadata in _kept(self.cache):
+            same = all(metadata.get(name) == self.key[name] for name in ("encoder", "index"))
+            if same and metadata.get("pooling") in self._poolings:
+                pooled = self._among(path)
+                if pooled is not None:
+                    return pooled
+        return None
+
+    def compute(self, work: Work, frames: bool) -> np.ndarray:
+        """Compute what is not there yet, piece by piece, and return the embeddings."""
+        # Two probes may want the same embeddings at the same time: one computes them, the other waits.
+        parts = self.file.with_suffix(".parts")
+        with room_for(self.cache), locked(parts, wait=True):
+            if not self._done(frames):
+                self._compute(work, parts, frames)
+            shutil.rmtree(parts, ignore_errors=True)
+            return _read(self.file, self.key, len(self.clips))["pooled"]
+
+    def _done(self, frames: bool) -> bool:
+        return self.file.exists() and not (frames and not (self.frames / "index.json").exists())
+
+    def _compute(self, work: Work, parts: Path, frames: bool) -> None:
+        folder = self.frames if frames else None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        job = Job(self.encoder.name, self.encoder.key, self.shards.folder, parts, folder, work)
+        pieces = plan(self.shards, self.clips)
+        todo = [piece for piece in pieces if not all(_whole(path, piece, job.key) for path in job.files(piece))]
+        with progress(f"embedding with {self.encoder.name}", len(self.clips), "clips") as advance:
+            advance(len(self.clips) - sum(len(piece.clips) for piece in todo))
+            make(job, todo, self.encoder, advance)
+        if folder is not None:
+            write_index(folder, self.key | {"name": self.encoder.name}, pieces)
+        self._join(parts, pieces)
+
+    def _join(self, parts: Path, pieces: list[Piece]) -> None:
+        """Write the file of all pieces, in the order of the clips."""
+        from safetensors.numpy import load_file, save_file
+
+        read = [load_file(parts / piece.file) for piece in pieces]
+        place = np.argsort(np.argsort(self.clips, kind="stable"), kind="stable")
+        clips = np.concatenate([piece["clips"] for piece in read])
+        pooled = np.concatenate([piece["pooled"] for piece in read])[np.argsort(clips, kind="stable")][place]
+        unfinished = parts / "joined.safetensors"
+        save_file({"pooled": pooled, "clips": self.clips}, unfinished, self.key | {"name": self.encoder.name})
+        unfinished.replace(self.file)
+
+    @cached_property
+    def _poolings(self) -> list[str]:
+        """Name how the clips are pooled, and what comes to the same.
+
+        Where all are one part, and no longer than what the encoder is given at once, nothing is joined: that has the
+        name it had before parts were joined.
+        """
+        if self.encoder.one_frame:
+            return [ONE_FRAME]
+        joined = f"{POOLING}, of parts joined up to {self.encoder.max_seconds} s"
+        table = self.shards.table
+        rows = np.flatnonzero(np.isin(table["clip"], self.clips))
+        once = len(rows) == len(self.clips) and table["samples"][rows].max(initial=0) <= (
+            self.encoder.max_seconds * SAMPLE_RATE
+        )
+        return [POOLING, joined] if once else [joined]
+
+    def _among(self, path: Path) -> np.ndarray | None:
+        found = _read(path, {}, None)
+        order = np.argsort(found["clips"])
+        at = np.searchsorted(found["clips"], self.clips, sorter=order)
+        at = order[np.minimum(at, len(order) - 1)]
+        if (found["clips"][at] != self.clips).any():
+            return None
+        taken: np.ndarray = found["pooled"][at]
+        return taken
 
 
-def _pooling(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray) -> str:
-    """Name how clips are pooled. Where all are one part, that is how it was before parts were joined."""
-    if encoder.one_frame:
-        return ONE_FRAME
-    parts = np.bincount(shards.table["clip"], minlength=int(clips.max(initial=0)) + 1)[clips]
-    return POOLING if (parts == 1).all() else f"{POOLING}, of parts joined up to {encoder.max_seconds} s"
+def _kept(cache: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield the kept files of a folder with what they say they are, apart from files that cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(cache.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy") as file:
+                yield path, file.metadata() or {}
+        except SafetensorError:
+            continue
 
 
-def _joined(encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray) -> Iterable[np.ndarray]:
-    """Yield the waveform of each clip, its parts joined in their order."""
-    from rich.console import Console
-    from rich.progress import track
+def _whole(path: Path, piece: Piece, key: str) -> bool:
+    """Whether a piece's file is there, and of this plan and encoder."""
+    from safetensors import SafetensorError, safe_open
 
-    table = shards.table
-    order = np.lexsort((table["part"], table["clip"]))
-    first, last = (np.searchsorted(table["clip"][order], clips, side) for side in ("left", "right"))
-    title = f"embedding with {encoder.name}"
-    console = Console(stderr=True)
-    for i in track(range(len(clips)), title, transient=True, console=console, disable=not console.is_terminal):
-        yield np.concatenate([shards.read(int(row)) for row in order[first[i] : last[i]]])
+    if not path.exists():
+        return False
+    try:
+        with safe_open(path, framework="numpy") as file:
+            pooled = "clips" in file.keys()  # noqa: SIM118  (it is no dictionary)
+            clips = file.get_tensor("clips").tolist() if pooled else [int(name) for name in file.keys()]  # noqa: SIM118
+            return sorted(clips) == sorted(piece.clips) and (file.metadata() or {}).get("encoder") == key
+    except SafetensorError:
+        return False
 
 
-def _read(path: Path, key: dict[str, str], clips: int) -> np.ndarray:
+def _read(path: Path, key: dict[str, str], clips: int | None) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata, pooled = file.metadata(), file.get_tensor("pooled")
+            metadata, found = file.metadata(), {name: file.get_tensor(name) for name in ("pooled", "clips")}
     except SafetensorError as error:
         raise UserError(f"the kept embeddings {path} cannot be read ({error}); remove the file") from error
-    if any(metadata.get(name) != value for name, value in key.items()) or len(pooled) != clips:
+    other = any(metadata.get(name) != value for name, value in key.items())
+    if other or len(found["pooled"]) != (len(found["clips"]) if clips is None else clips):
         raise UserError(f"the kept embeddings {path} are of other clips or another encoder; remove the file")
-    result: np.ndarray = pooled
-    return result
+    return found

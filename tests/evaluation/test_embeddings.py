@@ -1,19 +1,23 @@
 import hashlib
 import json
 import math
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.evaluation.embeddings import POOLING, embed, pool, windows
+from nonverbal.evaluation.embeddings import POOLING, embed, embed_frames
 from nonverbal.evaluation.encoders import confounds
 from nonverbal.evaluation.encoders import load_frame_encoder as load_encoder
 from nonverbal.evaluation.encoders.confounds import Duration
 from nonverbal.evaluation.encoders.logmel import LogMel
+from nonverbal.evaluation.pooling import pool, windows
 
 Make = Callable[..., ShardFolder]
 
@@ -132,6 +136,92 @@ def test_embeddings_are_computed_once(labelled_shards: Make, tmp_path: Path, mon
     kept.write_bytes(kept.read_bytes()[:100])
     with pytest.raises(UserError, match=r"cannot be read .*; remove the file"):
         embed(LogMel(), shards, np.arange(2), tmp_path / "cache")
+
+
+def test_embeddings_are_taken_from_those_of_more_clips(
+    labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [[_noise(5000, 1)], [_noise(5000, 2)], [_noise(5000, 3), _noise(3000, 4)]]
+    shards = labelled_shards([("a", None, str(i), own) for i, own in enumerate(parts)])
+    whole = embed(LogMel(), shards, np.array([2, 0, 1]), tmp_path)
+    monkeypatch.setattr(LogMel, "frames", lambda *_: pytest.fail("computed again"))
+    for wanted in ([0, 2], [1], [1, 0]):
+        expected = whole[[[2, 0, 1].index(clip) for clip in wanted]]
+        np.testing.assert_array_equal(embed(LogMel(), shards, np.array(wanted), tmp_path), expected)
+
+
+def test_embeddings_of_other_clips_are_not_taken(labelled_shards: Make, tmp_path: Path) -> None:
+    shards = labelled_shards([("a", None, str(i), [_noise(5000, i)]) for i in range(3)])
+    embed(LogMel(), shards, np.array([0, 2]), tmp_path / "cache")
+    found = embed(LogMel(), shards, np.array([0, 1]), tmp_path / "cache")
+    np.testing.assert_array_equal(found, embed(LogMel(), shards, np.array([0, 1]), tmp_path / "other"))
+
+
+def test_a_single_part_that_is_cut_into_windows_has_a_key_of_its_own(labelled_shards: Make, tmp_path: Path) -> None:
+    shards = labelled_shards([("a", None, "1", [_noise(9000, 1)])])
+    whole = embed(LogMel(), shards, np.array([0]), tmp_path)
+    encoder = LogMel()
+    encoder.max_seconds = 0.5  # 8000 samples
+    assert (embed(encoder, shards, np.array([0]), tmp_path) != whole).any()
+    np.testing.assert_array_equal(embed(LogMel(), shards, np.array([0]), tmp_path), whole)
+
+
+def test_kept_embeddings_are_found_by_what_they_are_whatever_the_encoder_is_called(
+    labelled_shards: Make, encoder_folder: Path, tmp_path: Path
+) -> None:
+    shards = labelled_shards([("a", None, "1", [_noise(9000, 1)])])
+    first = embed(load_encoder(str(encoder_folder)), shards, np.array([0]), tmp_path / "cache")
+    encoder_folder.rename(tmp_path / "moved")
+    encoder = load_encoder(str(tmp_path / "moved"))
+    encoder.frames = lambda _: pytest.fail("computed again")  # type: ignore[method-assign]
+    np.testing.assert_array_equal(embed(encoder, shards, np.array([0]), tmp_path / "cache"), first)
+
+
+def test_frames_are_kept_in_16_bits(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
+    parts = [[_noise(5000, 1)], [_noise(7000, 2)], [_noise(5000, 3), _noise(3000, 4)]]
+    shards = labelled_shards([("a", None, str(i), own) for i, own in enumerate(parts)])
+    encoder, said = load_encoder(str(encoder_folder)), []
+    clips = np.array([2, 0, 1])
+    frames = embed_frames(encoder, shards, clips, tmp_path / "cache", say=said.append)
+    assert len(said) == 1
+    assert sorted(frames) == [0, 1, 2]
+    assert len(frames) == 3
+    own = {clip: [int(row) for row in np.flatnonzero(shards.table["clip"] == clip)] for clip in range(3)}
+    for clip, rows in own.items():
+        rows.sort(key=lambda row: shards.table["part"][row])
+        expected = encoder.frames(np.concatenate([shards.read(row) for row in rows]))
+        np.testing.assert_array_equal(frames[clip], expected.astype(np.float16))
+    # The size that was said is near: 58 frames of 3 layers of 16 values of 2 bytes.
+    announced = re.search(r"about ([\d.]+) kB \(3 layers of 16 values, 1 s\)", said[0])
+    assert announced
+    assert abs(float(announced[1]) / (58 * 3 * 16 * 2 / 1e3) - 1) < 0.1
+    encoder.frames = lambda _: pytest.fail("computed again")  # type: ignore[method-assign]
+    again = embed_frames(encoder, shards, clips, tmp_path / "cache", say=said.append)
+    np.testing.assert_array_equal(again[2], frames[2])
+    assert len(embed(encoder, shards, clips, tmp_path / "cache")) == 3
+    assert len(said) == 1
+    index = tmp_path / next((tmp_path / "cache").glob("*.frames/index.json"))
+    index.write_text(index.read_text().replace(shards.sha256, "0"))
+    with pytest.raises(UserError, match=r"kept frames .* are of other clips or another encoder; remove the folder"):
+        embed_frames(encoder, shards, clips, tmp_path / "cache")
+
+
+def test_frames_that_16_bits_cannot_hold_are_refused(labelled_shards: Make, tmp_path: Path) -> None:
+    shards = labelled_shards([("a", None, "1", [_noise(9000, 1)])])
+    encoder = LogMel()
+    encoder.frames = lambda _: np.full((1, 2, 3), 1e5, np.float32)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="logmel gives frames with values beyond 65504"):
+        embed_frames(encoder, shards, np.array([0]), tmp_path)
+
+
+def test_frames_that_the_disk_cannot_hold_are_refused_before_anything_is_computed(
+    labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = labelled_shards([("a", None, "1", [_noise(9000, 1)])])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5000))
+    with pytest.raises(UserError, match=r"take about 9.12 kB, but .* has 5 kB left; make room"):
+        embed_frames(LogMel(), shards, np.array([0]), tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_kept_embeddings_belong_to_shards_and_weights(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from nonverbal.licences import Terms
 
 INITIALISED = "initialised:"
 """Before the name of an encoder: the same architecture with random weights."""
+
+Batching = Literal["equal", "any"]
+"""What an encoder may be given at once without changing what it makes of each: clips of one length, or of any."""
 
 
 class FrameEncoder(Protocol):

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation.encoders.base import Named, refuse_short
+from nonverbal.evaluation.encoders.base import Batching, Named, refuse_short
 from nonverbal.models.checkpoints.quiet import quiet
 from nonverbal.seeding import Stream, torch_seed
 from nonverbal.system import set_up_gpus
@@ -22,11 +23,10 @@ WINDOW = 30.0
 
 
 class ModelEncoder:
-    """All hidden states of a model of transformers or of one of the families; layer 0 is the first block's input.
+    """All hidden states of a model of transformers or of one of the families; layer 0 is the first block's input."""
 
-    Clips whose ``inputs`` are of one shape are a batch: ``frames`` is that of one.
-    """
-
+    batching: Batching = "any"
+    """Which clips may be given to ``many``; of fixed windows, any."""
     one_frame = False
     max_seconds = WINDOW
     shortest = 1
@@ -54,12 +54,28 @@ class ModelEncoder:
 
     def frames(self, waveform: np.ndarray) -> np.ndarray:
         """Return ``(layers, S, M)``. One clip at a time: no neighbours in a batch."""
+        frames: np.ndarray = self.many([waveform])[0].cpu().numpy()
+        return frames
+
+    def many(self, waveforms: Sequence[np.ndarray]) -> list[Any]:
+        """Return for each waveform what ``frames`` gives of it, as a tensor on the device: see ``batching``.
+
+        The difference is rounding: at most 1e-5 of a layer's RMS (``nonverbal.evaluation.exactness``).
+        """
         import torch
 
-        refuse_short(self.name, len(waveform), self.shortest)
-        states = self.own(self.states(self.inputs(waveform)[None]), len(waveform))
-        frames: np.ndarray = torch.cat(states).cpu().numpy()  # layers x (1, S, M) -> (layers, S, M)
-        return frames
+        for waveform in waveforms:
+            refuse_short(self.name, len(waveform), self.shortest)
+        each = self.states_of_each([self.inputs(waveform) for waveform in waveforms])
+        # layers x (1, S, M) -> (layers, S, M)
+        return [torch.cat(self.own(states, len(w))) for w, states in zip(waveforms, each, strict=True)]
+
+    def states_of_each(self, inputs: list[Any]) -> list[list[Any]]:
+        """Return for each of the inputs its hidden states, ``(1, S, M)`` of each layer."""
+        import torch
+
+        states = self.states(torch.stack(inputs))
+        return [[state[i : i + 1] for state in states] for i in range(len(inputs))]
 
     def inputs(self, waveform: np.ndarray) -> Any:
         """Return what the model takes of a clip, a tensor on its device without an axis for a batch."""

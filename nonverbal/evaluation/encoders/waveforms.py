@@ -26,7 +26,10 @@ class WaveformEncoder(ModelEncoder):
         with quiet():
             self.normalise = _normalises(named)
         model = _checked(model_of(named), named.source)
+        from nonverbal.evaluation.encoders.padding import batching_of
+
         self.shortest = _shortest(model.config)
+        self.batching = batching_of(model.config)
         super().__init__(named, model.config.model_type, model, "normalised" if self.normalise else "as it is")
 
     def inputs(self, waveform: np.ndarray) -> Any:
@@ -38,6 +41,14 @@ class WaveformEncoder(ModelEncoder):
             # As transformers' Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm.
             samples = (samples - samples.mean()) / torch.sqrt(samples.var(correction=0) + 1e-7)
         return samples
+
+    def states_of_each(self, inputs: list[Any]) -> list[list[Any]]:
+        """Return for each of the inputs its hidden states, ``(1, S, M)`` of each layer."""
+        if len({len(samples) for samples in inputs}) == 1:
+            return super().states_of_each(inputs)
+        from nonverbal.evaluation.encoders.padding import padded_states
+
+        return padded_states(self.model, inputs)
 
 
 def check(named: Named) -> None:

@@ -1,0 +1,137 @@
+"""How fast clips are embedded: one at a time, in exact batches, and by transformers with padded batches.
+
+``python benchmarks/embed.py [--encoder FOLDER] [--lengths FOLDER] [--rounds 3] [--json FILE]``
+
+Clips are noise of real lengths: of the recordings in ``--lengths``, else of twelve quantiles each of four public
+corpora (sung vowels, baby cries, five-second cuts, spoken digits). The encoder is wav2vec 2.0 base with random weights
+unless one is given. All sides pool the same: mean and deviation of each layer. transformers' padded batches hold 8
+clips of like length, as a careful user would sort them; what its padding changes in the embeddings is not counted.
+
+``ratio_single``: clips a second in batches over one at a time, both ours. ``ratio_padded``: ours, as
+``nonverbal embed`` does it by default on this machine, over transformers' padded batches.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.evaluation.encoders import load_frame_encoder
+from nonverbal.evaluation.encoders.models import ModelEncoder
+from nonverbal.evaluation.pieces import embed_clips
+from nonverbal.evaluation.pooling import Pool
+from nonverbal.families.hidden_states import layers_of
+
+# fmt: off
+SECONDS = (
+    0.98, 1.04, 1.07, 1.10, 1.11, 1.14, 1.16, 1.18, 1.20, 1.23, 1.27, 1.34,  # HumanVoiceDataset
+    6.66, 6.78, 6.86, 6.90, 6.92, 6.94, 6.96, 7.00, 7.00, 7.00, 7.00, 7.04,  # Donate-a-Cry
+    5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.01, 5.01,  # baby_cry_detection
+    0.24, 0.29, 0.33, 0.36, 0.38, 0.41, 0.43, 0.46, 0.49, 0.53, 0.58, 0.68,  # Free Spoken Digit Dataset
+)
+# fmt: on
+"""Twelve quantiles of the lengths of each corpus."""
+
+CLIPS = 8
+"""Of transformers' batches."""
+
+BATCHES = (8.0, 20.0, 80.0, 160.0)
+"""Seconds of audio in ours."""
+
+
+def main() -> None:
+    """Measure, print, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", help="a folder or id that reads waveforms; wav2vec 2.0 base, random, if not given")
+    parser.add_argument("--lengths", type=Path, help="a folder of recordings, whose lengths count")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        encoder = load_frame_encoder(arguments.encoder or base(Path(scratch)))
+    assert isinstance(encoder, ModelEncoder), "an encoder with weights"
+    seconds = lengths_of(arguments.lengths) if arguments.lengths else SECONDS
+    random = np.random.default_rng(0)
+    clips = [(0.1 * random.standard_normal(round(s * SAMPLE_RATE))).astype(np.float32) for s in seconds]
+    figures = measure(encoder, clips, arguments.rounds)
+    print(json.dumps(figures, indent=1))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def base(folder: Path) -> str:
+    """Write a wav2vec 2.0 base with random weights, and return its folder."""
+    torch.manual_seed(0)
+    Wav2Vec2Model(Wav2Vec2Config()).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    return str(folder)
+
+
+def lengths_of(folder: Path) -> Sequence[float]:
+    """Return the seconds of every recording that libsndfile reads."""
+    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".wav", ".flac", ".ogg", ".mp3"))
+    return [soundfile.info(path).duration for path in files]
+
+
+def measure(encoder: ModelEncoder, clips: list[np.ndarray], rounds: int) -> dict[str, Any]:
+    """Time all in turn, several rounds, so that a disturbance of the machine meets all; return medians."""
+    ways: dict[str, Callable[[], object]] = {
+        "single": lambda: embed_clips(encoder, clips, 0),
+        "default": lambda: embed_clips(encoder, clips),
+        "transformers, padded": lambda: theirs(encoder, clips),
+    }
+    for seconds in BATCHES:
+        ways[f"batches of {seconds:g} s"] = lambda seconds=seconds: embed_clips(encoder, clips, seconds)  # type: ignore[misc]
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    theirs(encoder, clips[:CLIPS])
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            times[name].append(time.perf_counter() - began)
+    rate = {name: len(clips) / statistics.median(found) for name, found in times.items()}
+    best = max(rate[f"batches of {seconds:g} s"] for seconds in BATCHES)
+    alone, together = embed_clips(encoder, clips, 0)[0], embed_clips(encoder, clips, BATCHES[-1])[0]
+    scale = np.sqrt(np.square(alone).mean((0, 2), keepdims=True))
+    return {
+        "device": encoder.device,
+        "threads": torch.get_num_threads(),
+        "clips": len(clips),
+        "seconds": sum(map(len, clips)) / SAMPLE_RATE,
+        "clips_per_second": rate,
+        "ratio_single": best / rate["single"],
+        "ratio_padded": rate["default"] / rate["transformers, padded"],
+        "difference": float((np.abs(together - alone) / scale).max()),
+    }
+
+
+def theirs(encoder: ModelEncoder, clips: list[np.ndarray]) -> np.ndarray:
+    """Embed by the model itself, in padded batches of clips of like length, over each clip's own share of frames."""
+    order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
+    pooled: dict[int, np.ndarray] = {}
+    for start in range(0, len(order), CLIPS):
+        chosen = order[start : start + CLIPS]
+        rows = [encoder.inputs(clips[i]) for i in chosen]
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        with torch.inference_mode():
+            states = layers_of(encoder.model(padded, output_hidden_states=True, return_dict=True))
+        for place, i in enumerate(chosen):
+            own = round(states[0].shape[1] * len(clips[i]) / padded.shape[1])
+            pool = Pool()
+            pool.add(torch.stack([state[place, :own] for state in states]))
+            pooled[i] = pool.result()
+    return np.stack([pooled[i] for i in range(len(clips))])
+
+
+if __name__ == "__main__":
+    main()

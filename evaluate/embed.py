@@ -1,0 +1,105 @@
+"""Keep encoders' embeddings: ``nonverbal embed --data SHARDS --encoders logmel,RUN/encoder``.
+
+By path: ``python evaluate/embed.py --data SHARDS --encoders ...``. All layers, mean and deviation over a clip's frames,
+in safetensors that ``nonverbal probe`` finds again. A killed call is continued by the same command.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nonverbal import cli, config
+from nonverbal.data.index import ShardFolder, open_shards
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
+from nonverbal.errors import UserError
+from nonverbal.evaluation.embedding_files import Table, check_table, described, write_described, write_table
+from nonverbal.evaluation.embeddings import Place, embed, embed_frames
+from nonverbal.evaluation.encoders import ManifestEncoder, check_encoder, load_encoder
+from nonverbal.evaluation.pieces import Work
+from nonverbal.paths import PathOrName
+
+
+@dataclass
+class EmbedConfig:
+    """Whose embeddings of what are kept, and where."""
+
+    data: Path
+    """Folder of shards; or any folder of sound, which `nonverbal prepare` first makes shards of, in --out."""
+    encoders: list[PathOrName]
+    """As `nonverbal probe` takes them."""
+    out: Path = Path("runs/embeddings")
+    """Folder of the embeddings: the cache of `nonverbal probe`."""
+    frames: bool = False
+    """Keep all frames of all layers too, in 16 bits. Their size is said first."""
+    to: Table | None = None
+    """npz or parquet: write a table for other tools as well."""
+    processes: int = 0
+    """Each with a model of its own, on a GPU or on its share of the cores; 0: one a GPU, or one where there is none."""
+    batch_seconds: float | None = None
+    """Most audio in a batch; 0: one clip at a time. Unset: 160 on a GPU, 0 on a CPU, which gains little from batches.
+    Embeddings differ by rounding alone."""
+    seed: int = 0
+    """Draws the weights of `initialised:`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning."""
+        for name in ("processes", "batch_seconds", "seed"):
+            if (getattr(self, name) or 0) < 0:
+                raise UserError(f"--{name} must be at least 0, but is {getattr(self, name)}")
+
+
+def main(argv: list[str]) -> None:
+    """Embed all clips by each encoder, and say where the embeddings are."""
+    settings = config.load(EmbedConfig, argv, prog="nonverbal embed", description=__doc__)
+    check_table(settings.to)
+    for name in settings.encoders:
+        check_encoder(name)
+    shards = shards_of(settings.data, settings.out)
+    work = Work(settings.processes or gpus() or 1, settings.batch_seconds, settings.seed)
+    for name in settings.encoders:
+        embed_all(name, shards, settings, work)
+
+
+def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work) -> None:
+    """Keep the embeddings of all clips by one encoder."""
+    encoder = load_encoder(name, settings.seed)
+    if isinstance(encoder, ManifestEncoder):
+        raise UserError(f"{name} is what the manifest says of a clip: there is nothing to keep; leave it out")
+    clips = np.unique(shards.table["clip"]).astype("<i8")
+    if settings.frames:
+        frames = embed_frames(encoder, shards, clips, settings.out, work)
+        print(f"frames: {frames.folder}")
+    pooled = embed(encoder, shards, clips, settings.out, work)
+    file = Place(encoder, shards, clips, settings.out).file
+    rows = described(shards, clips)
+    write_described(file.with_suffix(".jsonl"), rows)
+    print(f"embeddings: {file} ({' x '.join(map(str, pooled.shape))}); clips: {file.with_suffix('.jsonl')}")
+    if settings.to is not None:
+        table = file.with_suffix(f".{settings.to}")
+        write_table(table, settings.to, rows, pooled)
+        print(f"table: {table}")
+
+
+def shards_of(data: Path, out: Path) -> ShardFolder:
+    """Open a folder of shards, or make one in ``out`` of a folder of sound."""
+    if (data / "index.json").exists():
+        return open_shards(data)
+    if not data.exists():
+        raise UserError(f"there is no folder {data}: give one of shards, or of sound, as --data")
+    name = re.sub(r"[^a-z0-9_-]+", "-", data.resolve().name.lower()).strip("-_") or "sound"
+    corpora = {name: Source(folder=data)}
+    return prepare(PrepareConfig(out=out / "shards" / name, corpora=corpora, validation_share=0.0))
+
+
+def gpus() -> int:
+    """Return the number of GPUs."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,62 @@
+"""Embeddings as files that other people's tools read: NumPy's npz, and parquet."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nonverbal.data.index import ShardFolder
+from nonverbal.errors import UserError
+from nonverbal.files import whole
+
+Table = Literal["npz", "parquet"]
+
+COLUMNS = ("id", "corpus", "label", "speaker", "session", "language", "recording", "split", "licence")
+"""What is said of a clip, as the manifest has it."""
+
+
+def described(shards: ShardFolder, clips: np.ndarray) -> list[dict[str, Any]]:
+    """Return what the manifest says of clips, by ``COLUMNS``, in their order."""
+    manifest = shards.clips()
+    rows = [asdict(manifest[row]) for row in clips.tolist()]
+    return [{name: row[name] for name in COLUMNS} for row in rows]
+
+
+def write_described(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write what is said of the clips as JSON Lines, in the order of their embeddings."""
+    with whole(path) as new:
+        new.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def check_table(kind: Table | None) -> None:
+    """Refuse parquet where pyarrow is not installed, before anything is computed."""
+    if kind == "parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise UserError("parquet needs pyarrow: pip install 'nonverbal[datasets]', or give --to npz") from error
+
+
+def write_table(path: Path, kind: Table, rows: Sequence[dict[str, Any]], pooled: np.ndarray) -> None:
+    """Write embeddings ``(clips, layers, values)`` beside what is said of the clips.
+
+    npz: an array for each of ``COLUMNS`` (text, empty where nothing is said), and ``pooled``. parquet: a row a clip,
+    and a column of lists of float32 for each layer, ``layer_0``, ``layer_1``, ...
+    """
+    with whole(path) as new:
+        if kind == "npz":
+            columns: dict[str, Any] = {name: np.array([row[name] or "" for row in rows]) for name in COLUMNS}
+            with open(new, "wb") as file:
+                np.savez(file, pooled=pooled, **columns)
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrays: dict[str, Any] = {name: pa.array([row[name] for row in rows], pa.string()) for name in COLUMNS}
+        for layer in range(pooled.shape[1]):
+            values = pa.array(np.ascontiguousarray(pooled[:, layer]).reshape(-1), pa.float32())
+            arrays[f"layer_{layer}"] = pa.FixedSizeListArray.from_arrays(values, pooled.shape[2])
+        pq.write_table(pa.table(arrays), new)

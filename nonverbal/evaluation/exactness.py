@@ -1,0 +1,198 @@
+"""Does a clip's embedding depend on what it must not depend on: neighbours in a batch, padding, the run?
+
+Exact is a difference of at most 1e-5 of the layer's RMS, in float32. What plain transformers does with a padded batch
+is measured beside it, and no fault of ours.
+"""
+
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.data.synthetic import CLASSES, vocal_sound
+from nonverbal.data.workers import over_processes
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders import FrameEncoder, load_frame_encoder
+from nonverbal.evaluation.encoders.models import ModelEncoder
+from nonverbal.evaluation.pieces import embed_clips, frames_of
+from nonverbal.evaluation.pooling import Pool
+
+EXACT = 1e-5
+"""Of the layer's RMS."""
+
+SECONDS = (0.4, 0.9, 1.0, 1.7, 2.0, 3.1)
+"""Lengths of the clips, besides the shortest that the encoder takes."""
+
+
+@dataclass(frozen=True)
+class Exactness:
+    """What was found of an encoder. Differences are the largest of a value, over the RMS of its layer."""
+
+    encoder: str
+    shortest: int
+    """Samples: the fewest that it takes. One less is refused, and not answered with nonsense."""
+    run: float
+    """Between two processes, each of which loads it anew."""
+    neighbours: float | None
+    """Alone, and in a batch of clips of its length, by our path; None where it is only given one clip at a time."""
+    padding: float | None
+    """Alone, and in a batch of longer clips, by our path; None where it is never padded."""
+    plain: float | None
+    """The same in plain transformers: a padded batch, with the attention mask that its layout is documented to have;
+    None where it is no such model."""
+    audio_per_second: float
+    """Seconds of audio embedded in a second, one clip at a time."""
+    memory: int
+    """Bytes: the most that the process, or of a GPU torch, has held."""
+
+    @property
+    def faults(self) -> list[str]:
+        """What a clip's embedding depends on by our path, and must not: empty where it is exact."""
+        found = {"run": self.run, "neighbours": self.neighbours, "padding": self.padding}
+        # A NaN is no small difference.
+        return [name for name, value in found.items() if value is not None and not value <= EXACT]
+
+
+def check_exactness(name: str, seed: int = 0) -> Exactness:
+    """Measure an encoder on synthetic vocal sounds of several lengths.
+
+    Args:
+        name: see ``load_frame_encoder``.
+        seed: as there.
+
+    Raises:
+        UserError: it cannot be loaded, or makes no frames of sound.
+    """
+    encoder = load_frame_encoder(name, seed)
+    shortest = shortest_of(encoder)
+    clips = sounds(encoder, shortest)
+    began = time.perf_counter()
+    alone = embedded(encoder, clips)
+    spent = time.perf_counter() - began
+    return Exactness(
+        encoder=name,
+        shortest=shortest,
+        run=difference(alone, _in_another_process(name, seed, clips)),
+        neighbours=_with_neighbours(encoder, clips, alone),
+        padding=_padded(encoder, clips, alone),
+        plain=_plain(encoder, clips),
+        audio_per_second=sum(map(len, clips)) / SAMPLE_RATE / spent,
+        memory=_memory(encoder),
+    )
+
+
+def shortest_of(encoder: FrameEncoder) -> int:
+    """Return the fewest samples that an encoder takes, by trying.
+
+    Raises:
+        UserError: of a second it makes no frames.
+    """
+    least, most = 0, SAMPLE_RATE
+    encoder.frames(sound(most))
+    while most - least > 1:
+        middle = (least + most) // 2
+        try:
+            taken = encoder.frames(sound(middle)).shape[1] > 0
+        except UserError:
+            taken = False
+        least, most = (least, middle) if taken else (middle, most)
+    return most
+
+
+def sound(samples: int, take: int = 0) -> np.ndarray:
+    """Return so many samples of a synthetic vocal sound, ``(T,)`` float32."""
+    kinds = sorted(CLASSES)
+    whole = vocal_sound(kinds[take % len(kinds)], speaker=take, take=take, seed=0)
+    return np.resize(whole, samples).astype(np.float32)
+
+
+def sounds(encoder: FrameEncoder, shortest: int) -> list[np.ndarray]:
+    """Return the clips that an encoder is tried on: none is longer than what it hears at once."""
+    lengths = [round(min(seconds, encoder.max_seconds) * SAMPLE_RATE) for seconds in SECONDS]
+    return [sound(max(samples, shortest), take) for take, samples in enumerate([shortest, *lengths])]
+
+
+def embedded(encoder: FrameEncoder, clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the embeddings of clips, one at a time: the definition."""
+    return embed_clips(encoder, clips, 0)[0]
+
+
+def pooled(encoder: FrameEncoder, frames: Any) -> np.ndarray:
+    """Return the embedding of a clip's frames."""
+    pool = Pool(encoder.one_frame)
+    pool.add(frames)
+    return pool.result()
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the largest difference of embeddings ``(clips, layers, values)``, over the RMS of the layer in ``one``."""
+    scale = np.sqrt(np.square(one.astype(np.float64)).mean((0, 2), keepdims=True))
+    gap = np.abs(other.astype(np.float64) - one)
+    return float(np.divide(gap, scale, out=np.where(gap > 0, np.inf, 0.0), where=scale > 0).max())
+
+
+def _in_another_process(name: str, seed: int, clips: list[np.ndarray]) -> np.ndarray:
+    (done,) = over_processes(partial(_embedded_anew, name, seed), [clips], 1)
+    if done.result is None:
+        raise UserError(f"{name} took its process down ({done.crash})")
+    return done.result
+
+
+def _embedded_anew(name: str, seed: int, clips: list[np.ndarray]) -> np.ndarray:
+    return embedded(load_frame_encoder(name, seed), clips)
+
+
+def _with_neighbours(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.ndarray) -> float | None:
+    """Each clip among two others of its length."""
+    if not isinstance(encoder, ModelEncoder):
+        return None
+    beside = []
+    for number, clip in enumerate(clips):
+        batch = [sound(len(clip), number + 1), clip, sound(len(clip), number + 2)]
+        beside.append(pooled(encoder, frames_of(encoder, batch)[1]))
+    return difference(alone, np.stack(beside))
+
+
+def _padded(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.ndarray) -> float | None:
+    """All clips in one batch."""
+    if not isinstance(encoder, ModelEncoder) or encoder.batching != "any":
+        return None
+    return difference(alone, np.stack([pooled(encoder, own) for own in frames_of(encoder, clips)]))
+
+
+def _plain(encoder: FrameEncoder, clips: list[np.ndarray]) -> float | None:
+    """All clips in one batch of transformers' own, over each clip's own frames."""
+    if not isinstance(encoder, ModelEncoder) or not hasattr(encoder.model.config, "conv_kernel"):
+        return None
+    import torch
+
+    from nonverbal.families.hidden_states import layers_of
+    from nonverbal.models.wav2vec2 import frames_of as frames_in
+
+    config = encoder.model.config
+    rows = [encoder.inputs(clip) for clip in clips]
+    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    mask = torch.stack([torch.arange(padded.shape[1], device=padded.device) < len(row) for row in rows]).long()
+    # As transformers says of both layouts: those with group norm were trained without a mask.
+    options = {} if getattr(config, "feat_extract_norm", "layer") == "group" else {"attention_mask": mask}
+    with torch.inference_mode():
+        states = layers_of(encoder.model(padded, output_hidden_states=True, return_dict=True, **options))
+        alone = [layers_of(encoder.model(row[None], output_hidden_states=True, return_dict=True)) for row in rows]
+    counts = [frames_in(len(row), config.conv_kernel, config.conv_stride) for row in rows]
+    own = [torch.stack([state[i, :count] for state in states]) for i, count in enumerate(counts)]
+    by_clip = [np.stack([pooled(encoder, frames) for frames in side]) for side in (map(torch.cat, alone), own)]
+    return difference(by_clip[0], by_clip[1])
+
+
+def _memory(encoder: FrameEncoder) -> int:
+    if getattr(encoder, "device", "cpu") == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    # Linux counts in kibibytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,67 @@
+"""From frames to an embedding: windows of a clip, and mean and deviation over the frames of all of them.
+
+Shapes: S frames, M values of a frame.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from nonverbal.data.index import SAMPLE_RATE
+
+
+def windows(waveform: np.ndarray, max_seconds: float) -> list[np.ndarray]:
+    """Return a clip as it is given to an encoder: whole, or in equal windows of at most ``max_seconds``.
+
+    The first windows are a sample longer than the last where the samples do not divide.
+    """
+    count = 1 if math.isinf(max_seconds) else max(math.ceil(len(waveform) / math.floor(max_seconds * SAMPLE_RATE)), 1)
+    return np.array_split(waveform, count)
+
+
+class Pool:
+    """Mean and population standard deviation over the frames of a clip, window by window.
+
+    Means and squared deviations are merged (Chan et al., 1979), so a long clip needs no more memory.
+    """
+
+    def __init__(self, one_frame: bool = False) -> None:
+        """Begin without frames.
+
+        Args:
+            one_frame: whether a clip is one frame, which has no deviation.
+        """
+        self.one_frame = one_frame
+        self.count = 0
+        self.mean: Any = 0.0
+        self.squares: Any = 0.0
+
+    def add(self, frames: Any) -> None:
+        """Take the frames of a window, ``(layers, S, M)``, an array or a tensor: it is pooled where it is."""
+        wide = frames.astype(np.float64) if isinstance(frames, np.ndarray) else frames.double()
+        own_mean = wide.mean(1)  # (layers, S, M) -> (layers, M)
+        own_squares = ((wide - own_mean[:, None]) ** 2).sum(1)
+        total = self.count + wide.shape[1]
+        gap = own_mean - self.mean
+        self.mean = self.mean + gap * (wide.shape[1] / total)
+        self.squares = self.squares + own_squares + gap**2 * (self.count * wide.shape[1] / total)
+        self.count = total
+
+    def result(self) -> np.ndarray:
+        """Return ``(layers, 2 x M)`` float32, means before deviations; of one frame ``(layers, M)``, itself."""
+        assert self.count, "a clip without frames"
+        mean, squares = (x if isinstance(x, np.ndarray) else x.cpu().numpy() for x in (self.mean, self.squares))
+        if self.one_frame:
+            assert self.count == 1
+            return mean.astype(np.float32)
+        return np.concatenate([mean, np.sqrt(squares / self.count)], axis=1).astype(np.float32)
+
+
+def pool(parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Pool the frames of all windows of a clip, ``(layers, S, M)`` each, to ``(layers, 2 x M)`` float32."""
+    pooled = Pool()
+    for part in parts:
+        pooled.add(part)
+    return pooled.result()

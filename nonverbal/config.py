@@ -96,7 +96,7 @@ def to_dict(value: Any) -> Any:
 
 def _path_or_name(value: Any) -> PathOrName:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{value!r} is not a text")
     return PathOrName(value)
 
 

@@ -191,3 +191,10 @@ def test_the_page_names_every_folder():
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     folders = sorted(path.parent for path in ROOT.glob("nonverbal/*/__init__.py"))
     assert [folder.name for folder in folders if f"{folder.name}/" not in page] == []
+
+
+def test_the_page_names_every_module_of_the_ground():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| the ground"))
+    ground = {module.removeprefix("nonverbal.") for module in FILES.keys() - CLI if floor_of(module) == GROUND}
+    assert set(row.split("`")[1::2]) == ground

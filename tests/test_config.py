@@ -342,6 +342,17 @@ def test_mappings_of_a_base_are_merged_and_lists_replaced(written):
     assert "base" not in yaml.safe_load(config.dump(loaded))
 
 
+def test_a_table_of_a_base_can_only_grow(written):
+    """As docs/pretrain.md says."""
+    folder = written(
+        base=BASE, empty="base: base.yaml\nweights: {}\nplaces: {}\n", null="base: base.yaml\nplaces: {p: ~}\n"
+    )
+    loaded = load(str(folder / "empty.yaml"))
+    assert (loaded.weights, list(loaded.places)) == ({"a": 1.0, "b": 2.0}, ["p", "q"])
+    with pytest.raises(UserError, match="places.p is null in .*null.yaml, but must hold"):
+        load(str(folder / "null.yaml"))
+
+
 def test_a_recipe_merges_as_its_own_text_reads(written):
     folder = written(
         base="out: x\nplaces:\n  a: &a {folder: here, pattern: p}\n  b: {<<: *a, pattern: q}\n",

@@ -201,8 +201,8 @@ def _check_frames(a: Checkpoint, b: Checkpoint, states: Sequence[Sequence[Tensor
     frames = [len(each[0]) for each in states]
     if frames[0] != frames[1]:
         raise UserError(
-            f"{a.source} makes {frames[0]} frames of a clip, and {b.source} {frames[1]}, so that frames have none to "
-            "be compared with; compare encoders whose frames are at the same places"
+            f"{a.source} makes {frames[0]} frames of a clip, and {b.source} {frames[1]}, so no frame has "
+            "a counterpart; compare encoders whose frames are at the same places"
         )
 
 

@@ -33,7 +33,7 @@ class Conversion:
 
     @property
     def tolerances(self) -> list[float]:
-        """The largest difference of each layer that is none: 0 by one implementation, rounding by two."""
+        """The difference up to which a layer counts as the same: 0 by one implementation, rounding by two."""
         share = 0.0 if self.implementations[0] == self.implementations[1] else ROUNDING
         return [share * scale for scale in self.scales]
 
@@ -42,7 +42,7 @@ def convert(source: str, target: str, out: Path, overwrite: bool = False, heads:
     """Write a checkpoint in another format, read it back, compare weights and hidden states, and only then keep it.
 
     Raises:
-        UserError: the source cannot be read or has values that are no numbers, the target cannot say what it computes,
+        UserError: the source cannot be read or has values that are not finite, the target cannot say what it computes,
             ``out`` is there and may not be replaced, or what was written is not the same.
     """
     checkpoint = read_any(source, heads)
@@ -122,7 +122,7 @@ def check_out(out: Path, checkpoint: Checkpoint, target: str, overwrite: bool) -
     if checkpoint.path is not None and out.resolve() in (checkpoint.path.resolve(), *checkpoint.path.resolve().parents):
         raise UserError(f"--out {out} is, or holds, the source itself; choose another")
     if out.is_dir() != is_folder or (is_folder and not (out / "config.json").is_file()):
-        raise UserError(f"{out} is no checkpoint in {target}'s format, so it is not replaced; choose another --out")
+        raise UserError(f"{out} is not a checkpoint in {target}'s format, so it is not replaced; choose another --out")
 
 
 def write(checkpoint: Checkpoint, target: str, path: Path) -> None:

@@ -96,7 +96,7 @@ class Wav2Vec2Settings:
     """Masking, negatives and the loss."""
 
     def __post_init__(self) -> None:
-        """Refuse a number of steps that is none."""
+        """Refuse a number of steps below 0."""
         if self.warm_quantiser_steps < 0:
             raise UserError(f"wav2vec2.warm_quantiser_steps must be at least 0, but is {self.warm_quantiser_steps}")
 

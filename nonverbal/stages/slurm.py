@@ -95,7 +95,7 @@ class SubmitConfig:
 
     @property
     def folder(self) -> Path:
-        """Where scripts and logs go: a run is a folder with a recipe.yaml, so this one alone is none."""
+        """Where scripts and logs go: a run is a folder with a recipe.yaml, for which this one alone is not taken."""
         return self.out.absolute() / "slurm"
 
 

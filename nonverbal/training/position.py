@@ -30,7 +30,7 @@ class Position:
         Raises:
             TypeError: it has fields that no position has.
         """
-        # Until there were other metrics than the loss.
+        # state.json of an older checkpoint may call it best_loss.
         return cls(**{"best_value" if name == "best_loss" else name: value for name, value in kept.items()})
 
     def judge(self, improved: bool, value: float) -> None:

@@ -46,7 +46,7 @@ def test_nothing_is_replaced_without_being_told(tmp_path):
         ([*to, str(tmp_path / "there")], "there is there already; choose another --out, or give --overwrite"),
         ([*to, source, "--overwrite"], "is, or holds, the source itself"),
         ([*to, str(tmp_path), "--overwrite"], "is, or holds, the source itself"),
-        ([*to, str(tmp_path / "mine"), "--overwrite"], "is no checkpoint in transformers's format"),
+        ([*to, str(tmp_path / "mine"), "--overwrite"], "is not a checkpoint in transformers's format"),
         ([*to, str(tmp_path / "a.pt")], "must be a folder"),
     ):
         with pytest.raises(UserError, match=message):
@@ -319,7 +319,7 @@ def test_audio_mambas_are_compared_as_they_read_clips_alike(tmp_path):
     assert f"{tmp_path / 'b'} reads clips in another way (padding, frame_order)" in found.notes[2]
     assert len(found.moved) == len(model.state_dict())
     save_transformers(tmp_path / "c")
-    with pytest.raises(UserError, match=r"a makes \d+ frames of a clip, and .*c \d+, so that frames have none"):
+    with pytest.raises(UserError, match=r"a makes \d+ frames of a clip, and .*c \d+, so no frame has a counterpart"):
         compare_encoders(str(tmp_path / "a"), str(tmp_path / "c"), None, 2)
 
 

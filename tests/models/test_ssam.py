@@ -128,7 +128,7 @@ def test_what_is_no_such_file_is_refused_with_a_reason(tmp_path, monkeypatch):
             r"weights of another shape or type: 1 \(audio_mamba.patch_embed.proj.weight \(16, 1, 16, 16\), not",
         ),
         ("more.pth", r"unknown weights: 1 \(audio_mamba.blocks.0.attn.weight"),
-        ("other.pth", "is no Audio Mamba of the released code: it has no usable 'blocks.0.mixer.A_log'"),
+        ("other.pth", "is not an Audio Mamba of the released code: it has no usable 'blocks.0.mixer.A_log'"),
         ("wav2vec2", "wav2vec2 is a 'wav2vec2' model, not an Audio Mamba"),
         (str(tmp_path / "nowhere"), "there is no file or folder .*nowhere; nonverbal pretrain"),
     ):

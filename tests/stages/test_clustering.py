@@ -77,7 +77,7 @@ def test_two_processes_and_an_interruption_change_nothing(tmp_path, shards, monk
         with pytest.raises(KeyboardInterrupt):
             cluster(settings_of(shards, tmp_path / "two"))
     assert len(list((tmp_path / "two/unfinished").iterdir())) == 3
-    with pytest.raises(UserError, match="is no folder of units"):
+    with pytest.raises(UserError, match="is not a folder of units"):
         open_units(tmp_path / "two")
     cluster(settings_of(shards, tmp_path / "two", processes=2))
     two = open_units(tmp_path / "two").units(shards)

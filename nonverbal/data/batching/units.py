@@ -80,14 +80,16 @@ def open_units(folder: Path) -> UnitFolder:
     """Open a folder of units.
 
     Raises:
-        UserError: it is none, or of another version.
+        UserError: it is not a folder of units, or one of another version.
     """
     path = Path(folder) / "units.json"
     try:
         text = path.read_bytes()
         facts = json.loads(text)
     except FileNotFoundError as error:
-        raise UserError(f"{folder} is no folder of units: it has no units.json; nonverbal cluster makes one") from error
+        raise UserError(
+            f"{folder} is not a folder of units: it has no units.json; nonverbal cluster makes one"
+        ) from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); make the units again") from error
     if not isinstance(facts, dict) or (facts.get("format"), facts.get("version")) != (FORMAT, VERSION):
@@ -98,7 +100,7 @@ def open_units(folder: Path) -> UnitFolder:
 def write_units(folder: Path, facts: dict[str, Any], units: dict[str, list[np.ndarray]]) -> None:
     """Write units by the SHA-256 of their shard folder's index, each a list of a part's units, and ``units.json`` last.
 
-    Until then the folder is no folder of units.
+    Until then the folder does not count as one of units.
     """
     names, arrays = {}, {}
     for sha256, parts in units.items():

@@ -58,7 +58,7 @@ VOC125 = {name: corpus.voc125 for name, corpus in CATALOG.items() if corpus.voc1
 """The corpora of Voc125, with the clips and hours in voc2vec's Table I."""
 
 OWN = ("folder", "audiofolder", "webdataset")
-"""Readers for folders that are no corpus of the catalog."""
+"""Readers for folders that are not a corpus of the catalog."""
 
 
 def choose_reader(name: str, folder: Path, reader: str | None) -> str:
@@ -68,7 +68,7 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
         UserError: there is no such folder or reader.
     """
     if not there(folder):
-        found = "that is a file, and no zip archive" if folder.exists() else "there is no such folder"
+        found = "that is a file which is not a zip archive" if folder.exists() else "there is no such folder"
         raise UserError(f"the corpus {name!r} is to be in {folder}, but {found}")
     if reader is None:
         if name in CATALOG:
@@ -81,7 +81,7 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(OWN)} and what nonverbal corpora lists"
         raise UserError(f"unknown reader {reader!r} for {name}; {hint}")
     if reader == "audiofolder" and not tables_in(files(folder)):
-        raise UserError(f"{folder} is no audiofolder: expected {METADATA} in it")
+        raise UserError(f"{folder} is not an audiofolder: expected {METADATA} in it")
     return reader
 
 
@@ -98,7 +98,7 @@ def read(
     ``say`` is told what a person should know of what was read: what columns are taken for, and which are not used.
     ``columns`` are of the reader webdataset.
 
-    What is hidden, what lies elsewhere, by way of links, and what has a name that is no text is no clip of any corpus.
+    Left out are hidden files, those that lie elsewhere, by way of links, and those whose names are not UTF-8.
     """
     if pattern is not None and reader not in ("folder", "webdataset"):
         raise UserError(f"{name}: the reader {reader} takes no pattern; give pattern with reader: folder")

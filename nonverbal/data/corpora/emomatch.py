@@ -1,4 +1,4 @@
-"""EmoMatchSpanishDB and EmoSpanishDB: 50 people who are no actors, in Spanish; emotion in speech.
+"""EmoMatchSpanishDB and EmoSpanishDB: 50 people who are not actors, in Spanish; emotion in speech.
 
 Home: doi 10.1007/s11042-023-15959-w (the paper), oa.upm.es/80921. Licence: unknown.
 Expected: of EmoMatchSpanishDB 2005 or 2050 clips, by sources that disagree; 48 kHz. Counts of EmoSpanishDB are unknown.

@@ -74,7 +74,9 @@ def _refuse_other(folder: Path, origin: Origin) -> dict[str, Any]:
     """Return what a folder was copied from, which is what is asked for."""
     about = _about(folder)
     if about is None:
-        raise UserError(f"{folder} is there, and is no copy of {origin.dataset}: name a folder that is not there yet")
+        raise UserError(
+            f"{folder} is there, and is not a copy of {origin.dataset}: name a folder that is not there yet"
+        )
     asked = _asked(origin)
     differ = [f"{key} {about.get(key)!r}, not {value!r}" for key, value in asked.items() if about.get(key) != value]
     if differ:
@@ -125,7 +127,7 @@ def _open(origin: Origin, unfinished: Path) -> tuple[str, dict[str, Any]]:
         opened = {str(opened.split or ""): opened}
     splits = {name: split for name, split in opened.items() if _is_split(name)}
     if len(splits) < len(opened):
-        raise UserError(f"{origin.dataset} names its splits {', '.join(map(repr, opened))}, which are no names")
+        raise UserError(f"{origin.dataset} names its splits {', '.join(map(repr, opened))}, which cannot be names")
     datasets.disable_progress_bars()
     return version, splits
 
@@ -140,7 +142,7 @@ def _saved(origin: Origin) -> tuple[Any, str]:
     folder = Path(origin.dataset)
     if not any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
         raise UserError(
-            f"{folder} is no dataset that save_to_disk wrote: expected dataset_dict.json or state.json in it; "
+            f"{folder} is not a dataset that save_to_disk wrote: expected dataset_dict.json or state.json in it; "
             "for a folder of audio files, name it as the folder, without a dataset"
         )
     if origin.subset is not None:
@@ -155,7 +157,7 @@ def _streamed(origin: Origin, unfinished: Path) -> tuple[Any, str]:
     from huggingface_hub import HfApi
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", origin.dataset) or origin.dataset.startswith("."):
-        raise UserError(f"there is no folder {origin.dataset}, and it is no id on the Hub, such as owner/name")
+        raise UserError(f"there is no folder {origin.dataset}, and it is not an id on the Hub, such as owner/name")
     # What was begun is continued from the same commit.
     about = _about(unfinished)
     version = str(about["version"]) if about and "version" in about else HfApi().dataset_info(origin.dataset).sha

@@ -11,7 +11,7 @@ The label is the code of a turn's line in dialog/EmoEvaluation/*.txt, in words. 
 Attribute, Categorical and Self-evaluation, hold other things. Happiness and excitement stay apart: merging them is the
 four-class protocol's business. Turns without agreement (xxx) are clips without a label. The line's three means are
 the attributes valence, arousal (activation) and dominance. Turns ending in XX stand in
-transcripts alone, and are no clips.
+transcripts alone, and are not clips.
 
 Ses01F_impro04_M000: the letter after the session is who wears the motion capture, not who speaks; in 2750 of the 5531
 it is the other. The speaker is the session and the letter of the last field. A dialog is the recording; a session's two

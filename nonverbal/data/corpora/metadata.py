@@ -134,7 +134,7 @@ def _read_table(folder: Path, table: str) -> tuple[list[Row], str]:
     try:
         text, encoding = decode(read_content(folder, table))
     except UnicodeDecodeError as error:
-        raise UserError(f"{where} cannot be read: it is no text ({error}); save it as UTF-8") from error
+        raise UserError(f"{where} cannot be read as text ({error}); save it as UTF-8") from error
     parse = _json if table.lower().endswith(".jsonl") else _delimited
     rows = []
     taken: dict[str, dict[str, None]] = {}

@@ -221,7 +221,7 @@ def read_text(folder: Path, path: str) -> str:
     try:
         return decode(read_content(folder, path), "replace")[0]
     except UnicodeDecodeError as error:
-        raise UserError(f"{folder / path} is no text: {error}") from error
+        raise UserError(f"{folder / path} cannot be read as text: {error}") from error
 
 
 def read_table(folder: Path, path: str) -> list[dict[str, str]]:

@@ -207,7 +207,7 @@ def _single(value: Any) -> tuple[str | float | None, str]:
         return None, "is a list" if isinstance(value, list) else "is an object"
     if isinstance(value, float) and not math.isfinite(value):
         return None, "is NaN" if math.isnan(value) else "is infinite"
-    # JSON can escape what is no character.
+    # JSON can escape halves of characters.
     if isinstance(value, str) and value != value.encode("utf-8", "ignore").decode():
         return None, "is not text"
     return (None if isinstance(value, str) and not value.strip() else value), ""

@@ -51,7 +51,7 @@ def decode(data: bytes, errors: str = "strict") -> tuple[str, str]:
     """Return a text and its encoding, which is ``WESTERN`` where nothing else fits; ``errors`` is for that one.
 
     Raises:
-        UnicodeDecodeError: it is no text of its encoding.
+        UnicodeDecodeError: it has bytes that its encoding does not.
     """
     for mark, encoding in MARKS:
         if data.startswith(mark):
@@ -137,7 +137,7 @@ def json_rows(text: str, where: object) -> Iterator[tuple[int, Any]]:
             continue
         try:
             content = json.loads(line, object_pairs_hook=once)
-            # JSON can escape what is no character.
+            # JSON can escape halves of characters.
             json.dumps(content, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise UserError(f"{where} cannot be read: row {number}: {error}; each line is one JSON object") from error

@@ -78,7 +78,7 @@ def read_webdataset(
 
 
 def _files(folder: Path, pattern: str | None) -> Iterator[Found | Skipped | Sample]:
-    """Yield the samples of all tars, and a row for what is none."""
+    """Yield the samples of all tars, and a row for each part that is in none."""
     for path in list(files(folder)) if pattern is None else _expanded(folder, pattern):
         if not tars.NAME.search(path):
             yield Skipped(path, "not a tar")
@@ -172,7 +172,7 @@ def _unqualified(found: Found, name: str, known: Mapping[str, object]) -> Found:
 
 
 def _others(sample: Sample, tar: str) -> Iterator[Skipped]:
-    """Yield a row for each part that is no clip: what it was for, or what is wrong with it."""
+    """Yield a row for each part that is not a clip: what it was for, or what is wrong with it."""
     lonely = not any(map(is_audio, sample.paths.values()))
     for name, path in sample.paths.items():
         if is_audio(path):

@@ -41,7 +41,7 @@ class Checked:
     problems: dict[str, list[str]]
     """Reason to paths: missing, and what ``AudioProblem`` names."""
     extra: dict[str, list[str]]
-    """Reason to paths, of audio files and archives that are no clips of the corpus."""
+    """Reason to paths, of audio files and archives that are not clips of the corpus."""
     classes: dict[str, int]
     """Clips of each label, the largest first; those without one count as ``(no label)``."""
     hours: float

@@ -26,7 +26,7 @@ class Source:
     are tars and no other audio, else folder."""
     pattern: str | None = None
     """For the reader folder: a regular expression searched in each path relative to the folder; its named groups among
-    label, speaker, session, recording, language and text say what a clip is. A file without a match is no clip. For
+    label, speaker, session, recording, language and text say what a clip is. A file without a match is not a clip. For
     the reader webdataset: the tars, relative to the folder, with braces."""
     licence: str | None = None
     """Licence of the clips, by its SPDX name where it has one. Unset: the catalog's, or unknown."""

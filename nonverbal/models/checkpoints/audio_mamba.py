@@ -174,7 +174,7 @@ def _checked(
     notes: tuple[str, ...],
     path: Path | None,
 ) -> Checkpoint:
-    """Refuse what is no whole encoder; what is there of the head is kept, and a classifier's is left over."""
+    """Refuse an encoder that lacks weights or has others; keep what there is of the head, not a classifier's."""
     try:
         with torch.device("meta"):
             shapes = {name: value.shape for name, value in AudioMambaForPreTraining(config).state_dict().items()}
@@ -221,7 +221,7 @@ def _config_of_weights(path: Path, tensors: Mapping[str, Tensor]) -> AudioMambaC
         layers = len({name.split(".")[1] for name in tensors if name.startswith("blocks.")})
         rank = tensors["blocks.0.mixer.dt_proj.weight"].shape[1]
     except (KeyError, IndexError, ValueError) as error:
-        raise UserError(f"{path} is no Audio Mamba of the released code: it has no usable {error}") from error
+        raise UserError(f"{path} is not an Audio Mamba of the released code: it has no usable {error}") from error
     if inner % width or width % 4 or rank != math.ceil(width / 16):
         raise UserError(f"{path} is another Audio Mamba: width {width}, {inner} inside a block, step rank {rank}")
     options: dict[str, Any] = dict(zip(SHAPE, (width, layers, states, conv_width, inner // width), strict=True))

@@ -60,7 +60,7 @@ def load_weights_only(path: Path) -> Any:
     """Return what a file of PyTorch holds, zip or legacy; configurations are dictionaries and ``Inert`` objects.
 
     Raises:
-        UserError: it names what is no part of a checkpoint, is cut short, or is no file of PyTorch.
+        UserError: it names what does not belong in a checkpoint, is cut short, or is not a file of PyTorch.
     """
     names = _checked_globals(path)
     stubs: list[Any] = [(Inert, name) for name in sorted(names - TORCHS_OWN) if not name.startswith("torch.")]

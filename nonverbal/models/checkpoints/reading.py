@@ -191,7 +191,7 @@ def _without_prefix(tensors: Mapping[str, Tensor], format_: Format, prefix: str)
 
 
 def _checked(source: str, kind: Kind, found: _Found, path: Path | None) -> Checkpoint:
-    """Refuse what is no whole encoder of this kind, and leave over what is no whole quantiser."""
+    """Refuse an encoder of this kind that lacks weights or has others; leave over a quantiser that lacks some."""
     config = shared_config(found.config, kind)
     config = with_mask(config) if MASK in found.weights else config
     expected = _expected(source, config)

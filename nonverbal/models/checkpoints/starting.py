@@ -47,7 +47,7 @@ def start_from(init: str, architecture: Architecture, normalise: bool | None, se
     """Return the model of a checkpoint in float32; what the checkpoint lacks is drawn from ``seed``.
 
     Raises:
-        UserError: it cannot be read, has values that are no numbers, or is of another architecture than the settings'.
+        UserError: it cannot be read, has values that are not finite, or is of another architecture than the settings'.
     """
     checkpoint = _read(init, architecture, "wav2vec2")
     if _is_given(architecture):

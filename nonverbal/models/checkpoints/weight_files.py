@@ -104,7 +104,7 @@ def _parts(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{index} is no index of parts ({error}); download or export it again") from error
+        raise UserError(f"{index} is not an index of parts ({error}); download or export it again") from error
     strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
     missing = [name for name in names if not strange and not (index.parent / name).is_file()]
     if strange or missing:

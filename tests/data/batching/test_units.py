@@ -107,7 +107,7 @@ def test_units_are_written_and_found_by_content(tmp_path, shards):
 
 
 def test_units_of_other_shards_and_damaged_ones_are_refused(tmp_path, shards, make_shards):
-    with pytest.raises(UserError, match=r"is no folder of units: it has no units.json; nonverbal cluster makes one"):
+    with pytest.raises(UserError, match=r"is not a folder of units: it has no units.json; nonverbal cluster makes one"):
         open_units(tmp_path)
     parts = np.split(numbered(shards).flat, numbered(shards).ends[:-1])
     write_units(tmp_path, {"clusters": 5000}, {shards.sha256: parts})

@@ -153,7 +153,7 @@ def test_a_group_that_takes_no_part_in_a_match_leaves_what_is_known(tree):
     [
         ("folder", "(", r"the pattern '\(' is not a regular expression: missing \)"),
         ("folder", "(?P<singer>.)", "names singer; groups may be label, speaker, session, recording, language, split"),
-        ("audiofolder", None, "is no audiofolder: expected metadata.csv or metadata.jsonl in it"),
+        ("audiofolder", None, "is not an audiofolder: expected metadata.csv or metadata.jsonl in it"),
         ("human-voice", ".", "the reader human-voice takes no pattern; give pattern with reader: folder"),
         ("human-voices", None, "unknown reader 'human-voices' for mine; did you mean 'human-voice'?"),
         (

@@ -145,7 +145,7 @@ def test_a_part_of_another_version_is_refused(saved, tmp_path, monkeypatch):
 def test_a_folder_that_holds_something_else_is_refused(saved, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="is there, and is no copy of"):
+    with pytest.raises(UserError, match="is there, and is not a copy of"):
         copy(saved, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     copy(saved, tmp_path / "copied")
@@ -280,10 +280,10 @@ def test_only_files_of_the_repository_itself_are_fetched(tmp_path, monkeypatch):
 
 def test_what_cannot_be_opened_is_named(tmp_path, monkeypatch):
     (tmp_path / "sounds").mkdir()
-    with pytest.raises(UserError, match="is no dataset that save_to_disk wrote"):
+    with pytest.raises(UserError, match="is not a dataset that save_to_disk wrote"):
         copy(tmp_path / "sounds", tmp_path / "x")
     for name in ("nowhere", "./a/b", "../up", "https://a/b"):
-        with pytest.raises(UserError, match="it is no id on the Hub, such as owner/name"):
+        with pytest.raises(UserError, match="it is not an id on the Hub, such as owner/name"):
             copy(name, tmp_path / "x")
 
     def refused(*_):

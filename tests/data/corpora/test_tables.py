@@ -116,7 +116,7 @@ def test_western_european_tables_are_read_and_that_is_said(tmp_path, label):
 @pytest.mark.parametrize("table", [b"file_name,label\n0.wav,\x81\n", "file_name,label\n".encode("utf-16") + b"x"])
 def test_what_is_no_text_is_refused(tmp_path, table):
     write(tmp_path, "0.wav", metadata_csv=table)
-    with pytest.raises(UserError, match=r"metadata.csv cannot be read: it is no text .*; save it as UTF-8"):
+    with pytest.raises(UserError, match=r"metadata.csv cannot be read as text .*; save it as UTF-8"):
         clips_in(tmp_path, "c")
 
 

@@ -512,7 +512,7 @@ def test_tars_without_audio_are_refused(tmp_path):
             "no sample has one value of label: json.clas; 'a' has the parts flac, json, cls, its json the keys 'class'",
         ),
         ({"columns": {"label": "cls"}, "reader": "folder"}, "the reader folder takes no columns"),
-        ({"reader": "audiofolder"}, "is no audiofolder"),
+        ({"reader": "audiofolder"}, "is not an audiofolder"),
     ],
 )
 def test_a_recipe_that_fits_no_sample_is_refused(tmp_path, source, message):

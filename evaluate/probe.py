@@ -40,8 +40,8 @@ class ProbeConfig(ProtocolSettings):
     """Classes to tell apart, all where empty; or a map of labels to classes, {excitement: happiness, other: null}:
     null drops a label, those that are not named stay as they are, or go where "*" says; or the name of a map."""
     head: str = "logistic"
-    """What is trained on the embeddings: logistic, svm, mlp, linear, fcn or cnn (docs/heads.md). Settings that are not
-    the head's own follow, as in `fcn:dropout=0.1,batch=16`."""
+    """What is trained on the embeddings: logistic, svm, mlp, linear, nonlinear, multilayer, fcn or cnn
+    (docs/heads.md). Settings that are not the head's own follow, as in `fcn:dropout=0.1,batch=16`."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
     null: int = 0

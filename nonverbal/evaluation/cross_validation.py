@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nonverbal.errors import UserError
+from nonverbal.evaluation.frame_rows import FrameRows
 from nonverbal.evaluation.heads.base import Head, Job, Pooled
 from nonverbal.tasks.divisions import plan
 from nonverbal.tasks.folds import Fold
@@ -43,13 +44,14 @@ class FoldResult:
 
 
 def cross_validate(
-    head: Head[Pooled],
-    embeddings: Pooled,
+    head: Head[Any],
+    embeddings: Pooled | FrameRows,
     labels: Sequence[str],
     groups: Sequence[str],
     folds: Sequence[Fold],
     seed: int,
     protocol: Protocol = GROUPED,
+    one_frame: bool = False,
 ) -> Iterator[FoldResult]:
     """Fit ``head`` to each fold's training side, test it, and yield the decisions fold by fold.
 
@@ -57,32 +59,30 @@ def cross_validate(
 
     Args:
         head: fits the classifiers.
-        embeddings: ``(clips, layers, dim)``, finite.
+        embeddings: ``(clips, layers, dim)``, finite; for a head on frames the frames.
         labels: each clip's class.
         groups: each clip's group, the same from which ``folds`` were made.
         folds: what to train and test on.
         seed: draws the inner folds, and whatever the head draws.
         protocol: that of ``folds``; says where choices are made, and how classes are counted.
+        one_frame: see ``Job``.
 
     Raises:
         UserError: an embedding is not finite, or a training side has too few groups for inner folds.
     """
-    unfit = ~np.isfinite(embeddings).all(axis=(1, 2))
-    if unfit.any():
-        raise UserError(
-            f"{unfit.sum()} of {len(unfit)} clips have embeddings that are not finite, the first is clip "
-            f"{unfit.argmax()}; the encoder's weights are damaged, or the sound is: run nonverbal prepare again"
-        )
+    if isinstance(embeddings, np.ndarray):
+        _check(embeddings)
     classes = sorted(set(labels))
     answers = np.array([classes.index(label) for label in labels])
     fitted_to: list[int] = []
 
-    def jobs() -> Iterator[Job[Pooled]]:
+    def jobs() -> Iterator[Job[Any]]:
         for fold in folds:
             own = plan(protocol, fold, labels, groups, seed)
             fitted_to.append(len(own.training))
             its_groups = [groups[row] for row in own.rows]
-            yield Job(embeddings[own.rows], answers[own.rows], classes, its_groups, own.inner, seed, own.training)
+            sides = own.inner, seed, own.training
+            yield Job(embeddings[own.rows], answers[own.rows], classes, its_groups, *sides, one_frame)
 
     for number, (fold, fitted) in enumerate(zip(folds, head.fit(jobs()), strict=True)):
         values = fitted.predict(embeddings[fold.test])
@@ -90,3 +90,12 @@ def cross_validate(
         chosen, curve = dict(fitted.chosen), list(fitted.inner_uar)
         details = dict(fitted.details)
         yield FoldResult(fold.name, fold.test, fitted_to[number], classes, values, chosen, curve, details, scores)
+
+
+def _check(embeddings: np.ndarray) -> None:
+    unfit = ~np.isfinite(embeddings).all(axis=tuple(range(1, embeddings.ndim)))
+    if unfit.any():
+        raise UserError(
+            f"{unfit.sum()} of {len(unfit)} clips have embeddings that are not finite, the first is clip "
+            f"{unfit.argmax()}; the encoder's weights are damaged, or the sound is: run nonverbal prepare again"
+        )

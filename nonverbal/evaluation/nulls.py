@@ -1,11 +1,13 @@
 """The null of a probe: its score where labels have nothing to do with the sounds."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.cross_validation import cross_validate
+from nonverbal.evaluation.frame_rows import FrameRows
 from nonverbal.evaluation.heads.base import Head, Pooled
 from nonverbal.tasks.divisions import divide
 from nonverbal.tasks.groups import units
@@ -17,7 +19,9 @@ STOP = 20
 """Draws that score as high as the true labels, after which p is known to be large."""
 
 
-def label_null(task: Task, head: Head[Pooled], embeddings: Pooled, seed: int, most: int) -> Null:
+def label_null(
+    task: Task, head: Head[Any], embeddings: Pooled | FrameRows, seed: int, most: int, one_frame: bool = False
+) -> Null:
     """Return the null of the pooled UAR of one seed: everything that looks at labels is done again for each draw.
 
     That is the division into folds, the choices on the training sides, the fit, and the test. Labels are permuted
@@ -27,9 +31,10 @@ def label_null(task: Task, head: Head[Pooled], embeddings: Pooled, seed: int, mo
     Args:
         task: clips and protocol.
         head: what is fitted.
-        embeddings: ``(clips, layers, dim)``, finite.
+        embeddings: ``(clips, layers, dim)``, finite; for a head on frames the frames.
         seed: of the division, and of the permutations.
         most: draws, at least 1; fewer are made where 20 of them score as high as the true labels.
+        one_frame: see ``Job``.
 
     Raises:
         UserError: no label can be permuted, or hardly any permuted labels can be divided.
@@ -40,9 +45,8 @@ def label_null(task: Task, head: Head[Pooled], embeddings: Pooled, seed: int, mo
         labels = permuted.tolist()
         try:
             division = divide(protocol, labels, task.clips)
-            results = list(
-                cross_validate(head, embeddings, labels, division.groups, division.folds[seed], seed, protocol)
-            )
+            groups, folds = division.groups, division.folds[seed]
+            results = list(cross_validate(head, embeddings, labels, groups, folds, seed, protocol, one_frame))
         except UserError:
             return None
         rows = np.concatenate([result.test for result in results])

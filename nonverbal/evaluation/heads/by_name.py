@@ -7,28 +7,29 @@ from typing import Any
 import yaml
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation.heads import HEADS
-from nonverbal.evaluation.heads.base import Head, Pooled
+from nonverbal.evaluation.heads import FRAME_HEADS, HEADS
+from nonverbal.evaluation.heads.base import Head
 
 
-def head_named(text: str) -> Head[Pooled]:
+def head_named(text: str) -> Head[Any]:
     """Return a head.
 
     Args:
-        text: a name of ``HEADS``; after a colon, settings of the head that differ from its own, as
+        text: a name of ``HEADS`` or ``FRAME_HEADS``; after a colon, settings of the head that differ from its own, as
             ``key=value``, with commas between.
 
     Raises:
         UserError: there is no such head or setting, or a value of another kind, or one that the head refuses.
     """
     name, _, settings = text.partition(":")
-    if name not in HEADS:
-        raise UserError(f"there is no head {name!r}; there are {', '.join(HEADS)}")
-    head: Any = HEADS[name]
+    known: dict[str, Head[Any]] = {**HEADS, **FRAME_HEADS}
+    if name not in known:
+        raise UserError(f"there is no head {name!r}; there are {', '.join(known)}")
+    head: Any = known[name]
     if not settings:
-        return HEADS[name]
+        return known[name]
     changes = [change.partition("=") for change in settings.split(",") if change]
-    changed: Head[Pooled] = replace(head, **{key: _value(name, head, key, value) for key, _, value in changes})
+    changed: Head[Any] = replace(head, **{key: _value(name, head, key, value) for key, _, value in changes})
     return changed
 
 
@@ -42,6 +43,11 @@ def full_name(text: str) -> str:
     head, plain = head_named(text), head_named(name)
     changed = [f"{key}={value}" for key, value in _settings(head).items() if value != _settings(plain)[key]]
     return f"{name}:{','.join(changed)}" if changed else name
+
+
+def reads_frames(text: str) -> bool:
+    """Whether a head reads frames, not pooled embeddings."""
+    return text.partition(":")[0] in FRAME_HEADS
 
 
 def _settings(head: Any) -> dict[str, Any]:

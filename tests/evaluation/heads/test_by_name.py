@@ -10,7 +10,7 @@ from nonverbal.evaluation.heads.mlp import Mlp
 def test_a_name_alone_is_the_head_as_it_is() -> None:
     assert head_named("fcn") is HEADS["fcn"]
     assert head_named("fcn:") == HEADS["fcn"]
-    assert [full_name(name) for name in ("logistic", "fcn:")] == ["logistic", "fcn"]
+    assert [full_name(name) for name in ("logistic", "fcn:", "multilayer")] == ["logistic", "fcn", "multilayer"]
 
 
 def test_settings_are_set_and_named_in_one_spelling() -> None:

@@ -155,7 +155,7 @@ def plot_curve(points: Sequence[Point], title: Sequence[str], chance: float, fig
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set(
-        xlabel=f"training clips a class (last: all{hollow}); band: population std over folds and seeds",
+        xlabel=f"training clips a class (last: all{hollow})\nband: population std over folds and seeds",
         ylabel="UAR, mean over folds and seeds",
     )
     axes.set_title("\n".join(map(_plain, title)), fontsize="medium", wrap=True)

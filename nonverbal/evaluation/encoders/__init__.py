@@ -5,6 +5,7 @@ Whoever adds a kind adds a file here and a line to ``MODULES`` (docs/add-an-enco
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
@@ -85,6 +86,10 @@ def _found(name: str, seed: int = 0) -> tuple[Kind, Named]:
         if initialised:
             raise UserError(f"{source} has no weights that could be drawn at random: give it without {INITIALISED}")
         return KINDS[source], Named(name, source, False, seed)
+    own = [kind.name for kind in KINDS.values() if not kind.learned]
+    # Nobody publishes an encoder without an owner under such a name, and to ask the Hub takes time.
+    if not Path(source).exists() and "/" not in source and (near := difflib.get_close_matches(source, own, 1)):
+        raise UserError(f"there is no encoder {source!r}, and no folder of this name; did you mean {near[0]!r}?")
     named = Named(name, place(source), initialised, seed)
     return _kind_of(named), named
 
@@ -93,17 +98,8 @@ def _kind_of(named: Named) -> Kind:
     from nonverbal.models.checkpoints.hugging_face import read_config
 
     with quiet():
-        try:
-            config: Mapping[str, Any] = read_config(named.source, named.folder)
-        except UserError as error:
-            raise UserError(f"{error}{_hint(named)}") from error
+        config: Mapping[str, Any] = read_config(named.source, named.folder)
     model_type = str(config.get("model_type"))
     # Of the families of this toolkit, each new one is read as it is.
     other = Kind(model_type, f"{model_type}, as its family has it", waveforms.WaveformEncoder, waveforms.check)
     return KINDS.get(model_type, other)
-
-
-def _hint(named: Named) -> str:
-    own = [kind.name for kind in KINDS.values() if not kind.learned]
-    near = [] if named.folder or "/" in named.source else difflib.get_close_matches(named.source, own, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""

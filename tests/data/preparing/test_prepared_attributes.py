@@ -106,4 +106,4 @@ def test_attributes_of_other_types_are_refused_by_line(tmp_path, shards, wrong):
 def test_checking_a_corpus_counts_its_attributes(tmp_path):
     folder = sounds(tmp_path / "in", "S04_surprise_peak_10.wav", "S01_fear_low_01.wav")
     counted = check(CATALOG["vivae"], folder, 1).attributes
-    assert counted == {"sex": {"female": 2}, "intensity": {"low": 1, "peak": 1}}
+    assert counted == {"intensity": {"low": 1, "peak": 1}}

@@ -136,6 +136,7 @@ def test_over_two_processes_the_embeddings_are_the_same(
     assert [path.name for path in (tmp_path / "two").iterdir()] == [path.name for path in (tmp_path / "one").iterdir()]
 
 
+@pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_another_process_says_what_is_wrong(
     labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

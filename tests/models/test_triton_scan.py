@@ -39,6 +39,7 @@ for name in ("scan_forward", "scan_backward", "conv_forward", "conv_backward"):
 """
 
 
+@pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_values_and_gradients_under_the_interpreter():
     pytest.importorskip("triton")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(HERE / "interpreted_scans.py")]

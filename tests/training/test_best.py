@@ -78,6 +78,7 @@ def test_a_class_without_a_row_is_left_out(tmp_path):
     assert CLASSES == 3
 
 
+@pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_all_processes_end_together_when_patience_is_at_its_end(tmp_path):
     output = run_of(tmp_path, 2, "patient")
     assert "ended at step 4 of 9: 3 validations in a row no better than that of step 1 (trainer.patience)" in output

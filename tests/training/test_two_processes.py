@@ -51,6 +51,7 @@ def test_two_processes_with_an_audio_mamba(tmp_path, shards):
     assert_same_run(tmp_path / "1", tmp_path / "2")
 
 
+@pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_two_processes_started_by_accelerate(tmp_path, shards, one):
     two = tmp_path / "two"
     launcher = (*ACCELERATE, "--config_file", str(ROOT / "pretrain/launch/cpu.yaml"))
@@ -79,6 +80,7 @@ def test_accelerate_starting_one_process_in_silence_is_noticed(tmp_path, shards)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_more_processes_than_micro_batches_are_refused(tmp_path, shards):
     result = pretrain(shards, tmp_path / "run", "batches.batches_per_step=1", "trainer.processes=2")
     assert result.returncode == 2

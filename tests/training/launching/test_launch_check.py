@@ -100,6 +100,7 @@ def test_one_process_alone(tmp_path, shards, monkeypatch):
     assert found.problems == ["--processes asks for 2, but the launcher started 1: give both the same number"]
 
 
+@pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_another_out_and_other_shards_on_one_process(tmp_path, shards, make_shards):
     other = make_shards([("b", 1.0, "train")], "others").folder
     found = tmp_path / "found.json"

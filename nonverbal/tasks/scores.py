@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import numpy as np
 
@@ -92,6 +92,8 @@ class Summary:
 
 _FIELDS = {field.name for field in fields(Score)}
 _REQUIRED = {field.name for field in fields(Score) if field.default_factory is MISSING}
+_KINDS: dict[str, type] = {name: get_origin(hint) or hint for name, hint in get_type_hints(Score).items()}
+"""Of the values of a row, as JSON has them."""
 
 
 def write_scores(path: Path, scores: Sequence[Score]) -> None:
@@ -106,21 +108,27 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
 
 
 def read_scores(path: Path) -> list[Score]:
-    """Read a file of scores; a row that is none is a ``UserError`` naming file and line."""
-    scores = []
+    """Read a file of scores; a row that is not a score is a ``UserError`` naming file and line."""
     try:
-        for number, row in json_lines(path):
-            if not isinstance(row, dict) or not _REQUIRED <= row.keys() <= _FIELDS:
-                wrong = (
-                    sorted(_REQUIRED - set(row) | set(row) - _FIELDS) if isinstance(row, dict) else type(row).__name__
-                )
-                raise UserError(f"{path}, line {number}: not a score; missing or unknown: {wrong}")
-            if "details" not in row and row["probe"] == "linear":
-                row["probe"] = UNFINISHED
-            scores.append(Score(**row))
+        return [_score(f"{path}, line {number}", row) for number, row in json_lines(path)]
     except OSError as error:
         raise UserError(f"cannot read the scores {path}: {error.strerror}") from error
-    return scores
+
+
+def _score(where: str, row: Any) -> Score:
+    if not isinstance(row, dict) or not _REQUIRED <= row.keys() <= _FIELDS:
+        wrong = sorted(_REQUIRED - set(row) | set(row) - _FIELDS) if isinstance(row, dict) else type(row).__name__
+        raise UserError(f"{where}: not a score; missing or unknown: {wrong}")
+    for name, value in row.items():
+        if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
+            raise UserError(f"{where}: not a score; {name} is {str(value)[:60]!r}, which is of another kind")
+    if not all(isinstance(value, int | float) for value in (*row["metrics"].values(), *row.get("inner_uar", []))):
+        raise UserError(f"{where}: not a score; a metric or inner_uar is not a number")
+    if not all(isinstance(value, str) for value in (*row["classes"], *row.get("merged", {}).values())):
+        raise UserError(f"{where}: not a score; a class is not a text")
+    if "details" not in row and row["probe"] == "linear":
+        row["probe"] = UNFINISHED
+    return Score(**row)
 
 
 def summarise(scores: Sequence[Score]) -> list[Summary]:

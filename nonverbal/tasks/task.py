@@ -1,5 +1,6 @@
 """A task: clips, what is to be found out of them, and how they are divided."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -75,7 +76,9 @@ class Task:
     @property
     def slug(self) -> str:
         """Corpora, protocol and classes, as they may stand in a file's name."""
-        return f"{slug(self.corpus)}-{slug(self.protocol)}-{len(self.classes)}-classes"
+        # Maps of labels may come to equally many classes.
+        merged = hashlib.sha256(repr(sorted(self.merged.items())).encode()).hexdigest()[:6] if self.merged else ""
+        return f"{slug(self.corpus)}-{slug(self.protocol)}-{len(self.classes)}-classes{merged and f'-{merged}'}"
 
 
 def make_task(

@@ -135,7 +135,8 @@ def test_the_probe_program(
     (score, *_) = [score for score in read_scores(out / "scores.jsonl") if score.probe == "fcn:dropout=0.2"]
     assert score.details["parameters"] == 80 * 512 + 512 + 512 * 128 + 128 + 128 * 2 + 2
     figures = list(out.glob("*.png"))
-    assert len(figures) == 4  # two protocols, the layers of the encoder that has several, and another head
+    # Two protocols, merged labels, another head, and the layers of the encoder that has several.
+    assert len(figures) == 5
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in figures)
     with pytest.raises(UserError, match=r"no clip in .* is labelled 'loud'"):
         said("--encoders", "logmel", "--labels", "loud")

@@ -114,3 +114,22 @@ def test_labels_that_break_lines_are_read_again(tmp_path: Path, label: str) -> N
     for uar in (0.5, 0.75):
         write_scores(path, [score(label, uar=uar, classes=["a", label])])
     assert read_scores(path) == [score(label, uar=0.75, classes=["a", label])]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"merged": None}, "merged is 'None'"),
+        ({"merged": []}, r"merged is '\[\]'"),
+        ({"inner_uar": None}, "inner_uar is 'None'"),
+        ({"inner_uar": [[0.5], 0.5]}, "a metric or inner_uar is not a number"),
+        ({"metrics": {"uar": "high"}}, "a metric or inner_uar is not a number"),
+        ({"classes": [1, 2]}, "a class is not a text"),
+        ({"seed": True}, "seed is 'True'"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(tmp_path: Path, change: dict[str, object], named: str) -> None:
+    row = dataclasses.asdict(score()) | change
+    (tmp_path / "scores.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match=f"scores.jsonl, line 1: not a score; {named}"):
+        read_scores(tmp_path / "scores.jsonl")

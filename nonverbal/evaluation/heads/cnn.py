@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool1d, max_pool1d, relu
 
 from nonverbal.evaluation.heads.fcn import WIDTHS, Dense
-from nonverbal.evaluation.heads.layers import MeanHead, standardised_by
+from nonverbal.evaluation.heads.layers import standardised_by
+from nonverbal.evaluation.heads.reno import RenoHead
 from nonverbal.evaluation.heads.training import Network
 
 FILTERS = (32, 64)
@@ -39,7 +40,7 @@ class CnnNetwork(Network):
 
 
 @dataclass(frozen=True)
-class Cnn(MeanHead):
+class Cnn(RenoHead):
     """RENO's CNN."""
 
     stated: ClassVar[str] = "0.9 to 1.1 M"
@@ -48,19 +49,6 @@ class Cnn(MeanHead):
     """Positions that the second max-pool leaves, whatever the encoder's width; the first halves. The paper states two
     max-pools and not their sizes: pools of 2 would give 6 to 31 M parameters, and 28 positions give 1 M, as it states
     for encoders of 768 to 3840 values."""
-    rate: float = 1e-3
-    """Learning rate, the paper's."""
-    batch: int = 32
-    """Clips a step, the paper's."""
-    epochs: int = 20
-    """The most epochs, the paper's. How many are taken is chosen between the inner folds: the paper stops early and
-    has no validation part."""
-    patience: int = 5
-    """Epochs without a higher UAR on the inner folds after which no more are tried. The paper does not state them;
-    voc2vec's are 5."""
-    dropout: float = 0.3
-    """Share of the values of each dense layer that a step sets to zero. The paper has dropout and does not state the
-    share; 0.3 lies between the 0.1 of encoders and the 0.5 that is usual for dense layers."""
 
     def network(self, features: Tensor, rows: np.ndarray, classes: int) -> CnnNetwork:
         """Return a new network."""

@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from nonverbal.evaluation.heads.layers import MeanHead, dropped, standardised_by
+from nonverbal.evaluation.heads.layers import dropped, standardised_by
+from nonverbal.evaluation.heads.reno import RenoHead
 from nonverbal.evaluation.heads.training import Network
 
 WIDTHS = (512, 128)
@@ -49,24 +50,10 @@ class FcnNetwork(Network):
 
 
 @dataclass(frozen=True)
-class Fcn(MeanHead):
+class Fcn(RenoHead):
     """RENO's FCN. Its stated size is that of an encoder of about 1300 values; 768 values give half of it."""
 
     stated: ClassVar[str] = "0.7 to 1 M"
-
-    rate: float = 1e-3
-    """Learning rate, the paper's."""
-    batch: int = 32
-    """Clips a step, the paper's."""
-    epochs: int = 20
-    """The most epochs, the paper's. How many are taken is chosen between the inner folds: the paper stops early and
-    has no validation part."""
-    patience: int = 5
-    """Epochs without a higher UAR on the inner folds after which no more are tried. The paper does not state them;
-    voc2vec's are 5."""
-    dropout: float = 0.3
-    """Share of the values of each dense layer that a step sets to zero. The paper has dropout and does not state the
-    share; 0.3 lies between the 0.1 of encoders and the 0.5 that is usual for dense layers."""
 
     def network(self, features: Tensor, rows: np.ndarray, classes: int) -> FcnNetwork:
         """Return a new network."""

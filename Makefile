@@ -50,7 +50,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer with venv is needed: apt-get install python3-venv, or make PYTHON=..."; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable '.[fairseq2,deepspeed,opensmile,datasets,dev]'
+		--editable '.[fairseq2,deepspeed,opensmile,datasets,lora,speech,dev]'
 	touch $@
 
 # The newest transformers 5.x and the newest torch that torchaudio allows, in an environment of its own. torchaudio

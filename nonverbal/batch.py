@@ -45,8 +45,9 @@ class Targets:
     So every process knows the number of targets of a whole step before its first backward.
     """
 
-    count: int
-    """Targets in the micro-batch: what its loss is averaged over, at least 1."""
+    count: float
+    """What the loss of the micro-batch is averaged over, above 0: its targets, or the sum of their weights. Those of a
+    step are added up in any order: weights are of few binary digits, so that their sums are exact."""
     tensors: dict[str, Tensor]
     """Masks, negatives and the like, moved to the device with the batch."""
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "objectives": {GROUND, "data", "models"},
     "families": {GROUND, "data", "models", "objectives"},
     "tasks": {GROUND, "data"},
-    "training": {GROUND, "data", "objectives"},
+    "training": {GROUND, "data", "models", "objectives"},
     "evaluation": {GROUND, "data", "models", "families", "tasks"},
     "stages": {GROUND, "data", "models", "objectives", "families", "tasks", "training", "evaluation"},
 }

@@ -11,7 +11,7 @@ from nonverbal.batch import Batch, Loss, Metrics, TargetSampler
 from nonverbal.curves import Panel
 from nonverbal.errors import UserError
 from nonverbal.models.checkpoints.base import Account
-from nonverbal.objectives.parts import Part
+from nonverbal.models.parts import Part
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from nonverbal.batch import Batch
 from nonverbal.models import wav2vec2
 from nonverbal.models.functional import dropout
+from nonverbal.models.parts import Part
 from nonverbal.models.wav2vec2 import NO_DROPOUT, Encoder, EncoderDropouts
-from nonverbal.objectives.parts import Part
 from nonverbal.seeding import Stream, generator
 
 

@@ -31,10 +31,10 @@ from nonverbal.models.audio_mamba import (
     log_mel_of_windows,
     standardise,
 )
+from nonverbal.models.parts import Part
 from nonverbal.models.scan_choice import Scan
 from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.base import Objective, Symptom
-from nonverbal.objectives.parts import Part
 from nonverbal.paths import PathOrName
 
 PATCHES = TIMES * BANDS

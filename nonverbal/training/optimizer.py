@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from nonverbal.errors import UserError
+from nonverbal.models.parts import Part
 from nonverbal.objectives.base import Objective
-from nonverbal.objectives.parts import Part
 
 
 @dataclass(frozen=True)

@@ -105,15 +105,19 @@ class Processes:
         """Return when all processes have come here. What the GPU has yet to do is not waited for."""
         self.add(0)
 
-    def add(self, *numbers: int) -> list[int]:
-        """Return the sum of each number over all processes, which must all give as many. One message for all."""
+    def add(self, *numbers: float) -> list[float]:
+        """Return the sum of each number over all processes, which must all give as many. One message for all.
+
+        In double precision, so that whole numbers, and others of few binary digits, add up exactly in any order.
+        """
         if self.world == 1:
             return list(numbers)
         # Kept until the next time: gloo's thread lets go of it after this one, and a thread that frees a tensor of
         # Python's waits for Python's lock, which hangs or aborts a process that is about to end.
-        self.totals = torch.tensor(numbers)
+        self.totals = torch.tensor(numbers, dtype=torch.float64)
         torch.distributed.all_reduce(self.totals)
-        return [int(total) for total in self.totals.tolist()]
+        totals: list[float] = self.totals.tolist()
+        return totals
 
     def of_first(self, value: Value) -> Value:
         """Return the first process's value."""

@@ -213,8 +213,8 @@ class Trainer:
                 f"in a row {than} (trainer.patience)"
             )
 
-    def take(self, step: int, batches: list[Batch], count: int) -> None:
-        """Take one optimizer step on the mean loss over all ``count`` targets of the step, on all processes.
+    def take(self, step: int, batches: list[Batch], count: float) -> None:
+        """Take one optimizer step on the mean loss of all processes, ``count`` being the sum of their batches' counts.
 
         Nothing here asks a device for a value: a GPU would have to finish all that is queued.
         """

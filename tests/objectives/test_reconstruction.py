@@ -13,8 +13,8 @@ from nonverbal.batch import Batch, Rows, Targets
 from nonverbal.data.synthetic import CLASSES, vocal_sound
 from nonverbal.errors import UserError
 from nonverbal.models.audio_mamba import log_mel, patches, standardise
+from nonverbal.models.parts import Part
 from nonverbal.models.ssam import Architecture
-from nonverbal.objectives.parts import Part
 from nonverbal.objectives.reconstruction import (
     PatchSampler,
     ReconstructionSettings,

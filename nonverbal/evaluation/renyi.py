@@ -1,0 +1,89 @@
+"""The Rényi divergence of two distributions, as RENO (2025) has it.
+
+Paper: L_RD = 1 / (beta - 1) log sum_j (x_j + delta)^beta (y_j + delta)^(1 - beta), over M features.
+
+With p = (x + delta) / (1 + delta M) and q = (y + delta) / (1 + delta M), which sum to 1 as x and y do, this is
+
+    L_RD = D_beta(p || q) + log(1 + delta M) / (beta - 1),
+
+where D_beta is the Rényi divergence (1961): what the paper prints is a true divergence and a constant. Both have the
+same gradient, and so train the same network.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nonverbal.errors import UserError
+
+Form = Literal["normalised", "as_printed"]
+Direction = Literal["forward", "backward"]
+
+
+def renyi_divergence(
+    log_x: Tensor,
+    log_y: Tensor,
+    order: float = 2.0,
+    delta: float = 0.2,
+    form: Form = "normalised",
+    direction: Direction = "forward",
+) -> Tensor:
+    """Return the divergence ``(...)`` of distributions over the last dimension, in nats.
+
+    All is computed from logarithms, so that neither value nor gradient is infinite where probabilities round to 0.
+
+    Args:
+        log_x: logarithms of distributions ``(..., M)``, finite, whose exponentials sum to 1, as ``log_softmax`` gives
+            them.
+        log_y: the same.
+        order: beta, above 0; 1 is the Kullback-Leibler divergence, to which it tends.
+        delta: what is added to each probability, at least 0.
+        form: ``normalised``: probabilities sum to 1 again once delta is added. The divergence is at least 0, and 0 where
+            both are equal, up to rounding. ``as_printed``: they do not, and for an order above 1 it is at least log(1 + delta M) /
+            (order - 1), which it has where both are equal.
+        direction: ``forward``: of x from y, the paper's formula; ``backward``: of y from x.
+
+    Raises:
+        UserError: see ``check_divergence``.
+    """
+    check_divergence(order, delta, form)
+    if direction == "backward":
+        log_x, log_y = log_y, log_x
+    features = log_x.shape[-1]
+    total = math.log1p(delta * features)
+    log_p, log_q = (_shifted(values, delta) - total for values in (log_x, log_y))
+    if order == 1:
+        return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+    divergence = (order * log_p + (1 - order) * log_q).logsumexp(dim=-1) / (order - 1)
+    return divergence + total / (order - 1) if form == "as_printed" else divergence
+
+
+def check_divergence(order: float, delta: float, form: Form) -> None:
+    """Refuse a divergence that there is not.
+
+    Raises:
+        UserError: names the setting.
+    """
+    if not (0 < order < math.inf and 0 <= delta < math.inf):
+        raise UserError(f"order must be above 0, and delta at least 0, but they are {order} and {delta}")
+    if order == 1 and form == "as_printed" and delta > 0:
+        raise UserError("as printed, the divergence of order 1 is infinite: take another order, or `normalised`")
+
+
+def largest(features: int, order: float = 2.0, delta: float = 0.2) -> float:
+    """Return the largest divergence that two distributions over ``features`` can have, normalised.
+
+    It is that of all mass on one of at least 2 features from all mass on another; ``delta`` must be above 0.
+    """
+    one, other = (torch.full((features,), -1e9, dtype=torch.float64) for _ in range(2))
+    one[0] = other[1] = 0.0
+    return float(renyi_divergence(one, other, order, delta))
+
+
+def _shifted(log_values: Tensor, delta: float) -> Tensor:
+    """Return log(x + delta) of log x."""
+    if delta == 0:
+        return log_values
+    return torch.logaddexp(log_values, log_values.new_tensor(math.log(delta)))

@@ -40,9 +40,9 @@ def renyi_divergence(
         log_y: the same.
         order: beta, above 0; 1 is the Kullback-Leibler divergence, to which it tends.
         delta: what is added to each probability, at least 0.
-        form: ``normalised``: probabilities sum to 1 again once delta is added. The divergence is at least 0, and 0 where
-            both are equal, up to rounding. ``as_printed``: they do not, and for an order above 1 it is at least log(1 + delta M) /
-            (order - 1), which it has where both are equal.
+        form: ``normalised``: probabilities sum to 1 again once delta is added. The divergence is then at least 0, and 0
+            where both are equal, up to rounding. ``as_printed``: they do not, and where both are equal it is
+            log(1 + delta M) / (order - 1), its least value for an order above 1.
         direction: ``forward``: of x from y, the paper's formula; ``backward``: of y from x.
 
     Raises:

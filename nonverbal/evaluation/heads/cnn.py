@@ -17,25 +17,36 @@ FILTERS = (32, 64)
 KERNEL = 3
 
 
+class ConvolutionalBlock(nn.Module):
+    """RENO's two convolutions over the values of an encoder, with ReLU and max-pool after each."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+        self.first = nn.Conv1d(1, FILTERS[0], KERNEL, padding="same")
+        self.second = nn.Conv1d(*FILTERS, KERNEL, padding="same")
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return ``(clips, 64, length)`` of values ``(clips, dim)``, at least 2 of each clip."""
+        # The maximum of what ReLU leaves is what ReLU leaves of the maximum, and ReLU of half the values is quicker.
+        values = relu(max_pool1d(self.first(values[:, None]), 2))  # (clips, 32, dim / 2)
+        return relu(adaptive_max_pool1d(self.second(values), self.length))
+
+
 class CnnNetwork(Network):
-    """Two blocks of convolution, ReLU and max-pool, then RENO's dense layers."""
+    """The convolutional block, then RENO's dense layers."""
 
     dropped = WIDTHS
 
     def __init__(self, training: Tensor, length: int, classes: int) -> None:
         super().__init__()
-        self.length = length
         self.standardised = standardised_by(training)
-        self.first = nn.Conv1d(1, FILTERS[0], KERNEL, padding="same")
-        self.second = nn.Conv1d(*FILTERS, KERNEL, padding="same")
+        self.block = ConvolutionalBlock(length)
         self.dense = Dense(FILTERS[1] * length, classes)
 
     def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
         """Return logits ``(clips, classes)`` of features ``(clips, dim)``."""
-        values = self.standardised(inputs[0])[:, None]  # (clips, dim) -> (clips, 1, dim)
-        values = max_pool1d(relu(self.first(values)), 2)  # (clips, 32, dim / 2)
-        values = adaptive_max_pool1d(relu(self.second(values)), self.length)  # (clips, 64, length)
-        logits: Tensor = self.dense(values.flatten(1), kept)
+        logits: Tensor = self.dense(self.block(self.standardised(inputs[0])).flatten(1), kept)
         return logits
 
 

@@ -102,7 +102,7 @@ class NeuralHead(NeuralSettings, Generic[G]):
         last = [course.last for course in group]
         for course in group:
             course.last.epochs = course.epochs
-        for _ in self._train(last):
+        for _ in self._train([course.last for course in group if not course.recall()]):
             pass
         for course in group:
             chosen: dict[str, float | str] = {"epochs": course.last.epochs}
@@ -138,6 +138,8 @@ class _Course:
     def __init__(self, inner: list[Unit], last: Unit, patience: int, read: Callable[[Any], Any]) -> None:
         self.inner, self.last, self.patience, self.read = inner, last, patience, read
         self.curve: list[float] = []
+        # Where a protocol chooses on the fold that it reports, the last network is one that has been trained.
+        self.trained = len(inner) == 1 and np.array_equal(inner[0].train, last.train)
 
     @property
     def epochs(self) -> int:
@@ -150,9 +152,16 @@ class _Course:
         while len(self.curve) < min(len(unit.decided) for unit in self.inner):
             decided = np.concatenate([unit.decided[len(self.curve)] for unit in self.inner])
             self.curve.append(uar(answers, decided))
+        self.inner[0].wanted = self.trained and self.epochs == len(self.curve)
         if len(self.curve) - self.epochs >= self.patience:
             for unit in self.inner:
                 unit.stopped = True
+
+    def recall(self) -> bool:
+        """Give the last network the weights of the chosen epoch, if an inner one had them; return whether."""
+        if self.trained:
+            self.last.network.load_state_dict(self.inner[0].weights)
+        return self.trained
 
 
 def _fits(course: _Course, group: list[_Course]) -> bool:

@@ -47,9 +47,30 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
+    def losses(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None, answers: Tensor) -> Tensor:
+        """Return what training makes small, of each clip, ``(clips,)``: cross entropy, unless a head has another.
+
+        Args:
+            inputs: as ``forward`` takes them.
+            kept: as ``forward`` takes them.
+            answers: classes, ``(clips,)`` int64.
+        """
+        return cross_entropy(self(inputs, kept), answers, reduction="none")
+
     def details(self) -> dict[str, Any]:
         """Return what scores keep of it besides its size."""
         return {}
+
+
+class _Losses(nn.Module):
+    """The losses of a network, as a module's ``forward``: that alone can be called with other weights."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None, answers: Tensor) -> Tensor:
+        return self.network.losses(inputs, kept, answers)
 
 
 @dataclass(eq=False)
@@ -74,6 +95,10 @@ class Unit:
     """Set to end its training with the epoch."""
     decided: list[np.ndarray] = field(default_factory=list)
     """Its decisions on ``test`` after each epoch."""
+    wanted: bool = False
+    """Set to have the weights of the epoch kept while it is yielded; unset when they are."""
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    """Those that were wanted last."""
 
     def steps(self, batch: int) -> int:
         """Return the steps of an epoch."""
@@ -103,7 +128,8 @@ def train(units: Sequence[Unit], gather: Gather, settings: NeuralSettings, devic
 
     Each takes the steps that it would take alone: its clips in an order drawn by its seed and the epoch, ``batch`` at a
     time; values dropped by its seed and the step; the learning rate that its own step has. What is computed together
-    changes its rounding and nothing else. A unit ends with its epochs, or when ``stopped`` is set while it is yielded.
+    changes its rounding and nothing else. A unit ends with its epochs, or when ``stopped`` is set while it is yielded;
+    its weights are kept if ``wanted`` is set then.
     """
     stack, step = _Stack(units, gather, settings, device), 0
     while stack.units:
@@ -112,6 +138,7 @@ def train(units: Sequence[Unit], gather: Gather, settings: NeuralSettings, devic
         ended = [number for number, unit in enumerate(stack.units) if step % unit.steps(settings.batch) == 0]
         stack.decide([number for number in ended if len(stack.units[number].test)])
         yield from [stack.units[number] for number in ended]
+        stack.keep([number for number in ended if stack.units[number].wanted])
         stack.release({number for number in ended if _is_done(stack.units[number], step, settings.batch)})
 
 
@@ -125,6 +152,7 @@ class _Stack:
     def __init__(self, units: Sequence[Unit], gather: Gather, settings: NeuralSettings, device: torch.device) -> None:
         self.units, self.gather, self.settings, self.device = list(units), gather, settings, device
         self.network = copy.deepcopy(units[0].network).to("meta")
+        self.losses = _Losses(self.network)
         parameters, buffers = stack_module_state([unit.network for unit in units])
         self.parameters = {name: value.detach().to(device) for name, value in parameters.items()}
         self.buffers = {name: value.to(device) for name, value in buffers.items()}
@@ -142,11 +170,10 @@ class _Stack:
         weights = np.stack([self._weights(unit, own, longest) for unit, own in zip(self.units, rows, strict=True)])
         for value in self.parameters.values():
             value.requires_grad_()
-        logits = self._logits(inputs, self._kept(step, inputs, longest))
-        losses = cross_entropy(
-            logits.flatten(0, 1), torch.from_numpy(answers).to(self.device).flatten(), reduction="none"
-        )
-        loss = losses @ torch.from_numpy(weights).to(self.device).flatten()
+        state = {f"network.{name}": value for name, value in (self.parameters | self.buffers).items()}
+        targets = torch.from_numpy(answers).to(self.device)
+        losses = _called(self.losses, state, inputs, self._kept(step, inputs, longest), targets)
+        loss = losses.flatten() @ torch.from_numpy(weights).to(self.device).flatten()
         # The fused Adam takes it for granted that gradients lie in memory as weights do.
         gradients = [value.contiguous() for value in torch.autograd.grad(loss, list(self.parameters.values()))]
         for value in self.parameters.values():
@@ -164,22 +191,32 @@ class _Stack:
         for start in range(0, longest, self.network.decide_rows):
             own = [rows[start : start + self.network.decide_rows] for rows in padded]
             with torch.no_grad():
-                logits = self._logits(self.gather([unit.features for unit in units], own), None, numbers)
+                logits = self._logits(self.gather([unit.features for unit in units], own), numbers)
             parts.append(logits.argmax(dim=2).cpu().numpy())
         for unit, decided in zip(units, np.concatenate(parts, axis=1), strict=True):
             unit.decided.append(decided[: len(unit.test)])
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Copy the weights of the units of these numbers to them."""
+        for number in numbers:
+            unit = self.units[number]
+            unit.weights = {name: value.clone() for name, value in self._of(number).items()}
+            unit.wanted = False
 
     def release(self, numbers: set[int]) -> None:
         """Give the units of these numbers their weights, and train them no longer."""
         if not numbers:
             return
         for number in numbers:
-            state = {name: value[number] for name, value in (self.parameters | self.buffers).items()}
-            self.units[number].network.load_state_dict(state)
+            self.units[number].network.load_state_dict(self._of(number))
         rest = [number for number in range(len(self.units)) if number not in numbers]
         self.units = [self.units[number] for number in rest]
         for tensors in (self.parameters, self.buffers, self.means, self.squares):
             tensors.update({name: value[rest] for name, value in tensors.items()})
+
+    def _of(self, number: int) -> dict[str, Tensor]:
+        """What ``state_dict`` of a unit's network holds."""
+        return {name: value[number] for name, value in (self.parameters | self.buffers).items()}
 
     def _weights(self, unit: Unit, rows: np.ndarray, longest: int) -> np.ndarray:
         """How much each row counts in the loss, a mean over its weights."""
@@ -210,24 +247,12 @@ class _Stack:
             factors.append(kept if frames else kept[:, 0])
         return factors
 
-    def _logits(
-        self, inputs: tuple[Tensor, ...], kept: list[Tensor] | None, numbers: Sequence[int] | None = None
-    ) -> Tensor:
-        """Logits ``(units, rows, classes)`` of the units of these numbers, or of all."""
-
-        def alone(state: dict[str, Tensor], inputs: tuple[Tensor, ...], kept: list[Tensor] | None) -> Tensor:
-            logits: Tensor = functional_call(self.network, state, (inputs, kept))
-            return logits
-
+    def _logits(self, inputs: tuple[Tensor, ...], numbers: Sequence[int]) -> Tensor:
+        """Logits ``(units, rows, classes)`` of the units of these numbers, without dropout."""
         state = self.parameters | self.buffers
-        if numbers is not None and len(numbers) < len(self.units):
+        if len(numbers) < len(self.units):
             state = {name: value[list(numbers)] for name, value in state.items()}
-        if len(inputs[0]) == 1:
-            # A plain module: half the time of the same under vmap.
-            own = {name: value[0] for name, value in state.items()}
-            return alone(own, tuple(value[0] for value in inputs), kept and [value[0] for value in kept])[None]
-        logits: Tensor = vmap(alone, in_dims=(0, 0, None if kept is None else 0))(state, inputs, kept)
-        return logits
+        return _called(self.network, state, inputs, None)
 
     def _update(self, step: int, gradients: Sequence[Tensor]) -> None:
         """Take a step of Adam: of all units at once if they have one learning rate, else of one after another."""
@@ -266,3 +291,28 @@ class _Stack:
             eps=self.settings.eps,
             maximize=False,
         )
+
+
+def _called(
+    module: nn.Module,
+    state: dict[str, Tensor],
+    inputs: tuple[Tensor, ...],
+    kept: list[Tensor] | None,
+    *targets: Tensor,
+) -> Tensor:
+    """What a module returns for several networks, ``(networks, ...)``, as all that it is given has them."""
+
+    def alone(
+        state: dict[str, Tensor], inputs: tuple[Tensor, ...], kept: list[Tensor] | None, *targets: Tensor
+    ) -> Tensor:
+        returned: Tensor = functional_call(module, state, (inputs, kept, *targets))
+        return returned
+
+    if len(inputs[0]) == 1:
+        # A plain module: half the time of the same under vmap.
+        own = {name: value[0] for name, value in state.items()}
+        factors = kept and [value[0] for value in kept]
+        return alone(own, tuple(value[0] for value in inputs), factors, *(value[0] for value in targets))[None]
+    by_network = (0, 0, None if kept is None else 0, *(0 for _ in targets))
+    returned: Tensor = vmap(alone, in_dims=by_network)(state, inputs, kept, *targets)
+    return returned

@@ -229,9 +229,10 @@ class TestNetworks:
         random = torch.Generator().manual_seed(0)
         training = torch.randn(20, 13, generator=random)
         network = Cnn(length=2).network(training, np.arange(20), 3)
+        block = network.block
         values = ((training - training.mean(0)) / training.std(0, correction=0)).numpy()[0]
-        first, second = (layer.weight.detach().numpy() for layer in (network.first, network.second))
-        biases = [layer.bias.detach().numpy() for layer in (network.first, network.second)]
+        first, second = (layer.weight.detach().numpy() for layer in (block.first, block.second))
+        biases = [layer.bias.detach().numpy() for layer in (block.first, block.second)]
         hidden = np.stack([correlate(values, row[0], "same") for row in first]) + biases[0][:, None]
         hidden = np.maximum(hidden, 0)[:, :12].reshape(32, 6, 2).max(axis=2)
         deep = np.stack([sum(correlate(h, k, "same") for h, k in zip(hidden, row, strict=True)) for row in second])

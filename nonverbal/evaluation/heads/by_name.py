@@ -1,6 +1,7 @@
 """Heads by name and settings: ``fcn``, or with other settings than its own ``fcn:dropout=0.1,batch=16``."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -40,8 +41,12 @@ def full_name(text: str) -> str:
         UserError: see ``head_named``.
     """
     name = text.partition(":")[0]
-    head, plain = head_named(text), head_named(name)
-    changed = [f"{key}={value}" for key, value in _settings(head).items() if value != _settings(plain)[key]]
+    return spelled(name, _settings(head_named(text)), _settings(head_named(name)))
+
+
+def spelled(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """Return a head's name with those of its settings that are not the defaults."""
+    changed = [f"{key}={value}" for key, value in settings.items() if value != defaults[key]]
     return f"{name}:{','.join(changed)}" if changed else name
 
 

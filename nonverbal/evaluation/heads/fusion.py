@@ -1,0 +1,176 @@
+"""RENO (2025): several encoders' means of the last layer in one network, with a divergence that draws them together.
+
+Each encoder has a convolutional block and a self-attention over its positions. What comes of them is concatenated and
+goes through one more self-attention and RENO's dense layers. The loss is lambda x cross entropy + (1 - lambda) x
+divergence between what two encoders have come to.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import combinations
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.heads.attention import SelfAttention
+from nonverbal.evaluation.heads.cnn import FILTERS, ConvolutionalBlock
+from nonverbal.evaluation.heads.fcn import WIDTHS, Dense
+from nonverbal.evaluation.heads.layers import standardised_by
+from nonverbal.evaluation.heads.reno import RenoHead
+from nonverbal.evaluation.heads.training import Network
+from nonverbal.evaluation.renyi import Direction, Form, check_divergence, renyi_divergence
+
+HEADS = 2
+"""Of each self-attention, the paper's."""
+
+OF_ATTENTION = ("tokens", "residual")
+OF_DIVERGENCE = ("divergence", "direction", "over", "order", "delta", "balance")
+"""Settings without a meaning where a network has none."""
+
+
+@dataclass(frozen=True)
+class FusionSettings(RenoHead):
+    """How several encoders are fused. Training is that of RENO's other heads."""
+
+    length: int = 20
+    """Positions that the second max-pool leaves of each encoder, whatever its width; the first halves. The paper states
+    neither: 20 give a pair 1.44 M parameters, and it states 1.3 to 1.5 M."""
+    tokens: Literal["positions", "one"] = "positions"
+    """What attends to what: the positions that the convolutional block leaves, 64 values each; one: all of an encoder's
+    values as one token, which can only attend to itself. The paper flattens, but says self-attention."""
+    residual: bool = True
+    """Whether what a self-attention gives is added to what it was given. The paper does not say; without it attention
+    knows which values there are, and hardly in which places, and learns far less (docs/fuse.md)."""
+    divergence: Form = "normalised"
+    """The divergence: normalised, once delta is added, so that it is 0 where both are equal; or as_printed, larger by a
+    constant. Both train the same network (docs/fuse.md). The paper prints the second."""
+    direction: Direction = "forward"
+    """Of the first encoder from the second (forward), as the paper writes x before y, or of the second from the first
+    (backward). It does not say which encoder is x."""
+    over: Literal["filters", "values"] = "filters"
+    """What the distributions are over, by softmax: the 64 filters, averaged over positions; or all values of all
+    positions. The paper says features. With delta 0.2 the divergence is at most 0.35 over 64, and 0.02 over 1280."""
+    order: float = 2.0
+    """beta, the order of the divergence, the paper's; 1 is Kullback-Leibler."""
+    delta: float = 0.2
+    """Added to each probability, the paper's."""
+    balance: float = 0.4
+    """lambda, the cross entropy's share of the loss, the paper's; the rest is the divergence's."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no network can have."""
+        super().__post_init__()
+        check_divergence(self.order, self.delta, self.divergence)
+        if self.length < 1 or not 0 < self.balance <= 1:
+            raise UserError(
+                "length must be at least 1, and balance above 0 and at most 1, but they are "
+                f"{self.length} and {self.balance}"
+            )
+
+
+@dataclass(frozen=True)
+class Fusion(FusionSettings):
+    """RENO."""
+
+    stated: ClassVar[str | None] = "1.3 to 1.5 M"
+    attends: ClassVar[bool] = True
+    """Whether there is self-attention."""
+    diverges: ClassVar[bool] = True
+    """Whether the divergence is part of the loss."""
+
+    widths: tuple[int, ...] = ()
+    """Values of each encoder, in their order among the features."""
+
+    def network(self, features: Tensor, rows: np.ndarray, classes: int) -> "FusionNetwork":
+        """Return a new network."""
+        return FusionNetwork(features[rows], self, classes)
+
+    def meant(self) -> "Fusion":
+        """Return the same with the default of each setting that has no meaning here."""
+        unmeant = (() if self.attends else OF_ATTENTION) + (() if self.diverges else OF_DIVERGENCE)
+        defaults: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in unmeant}
+        return replace(self, **defaults)
+
+
+@dataclass(frozen=True)
+class Attention(Fusion):
+    """RENO without the divergence: what tells whether that helps."""
+
+    stated: ClassVar[str | None] = None
+    diverges: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Concatenation(Attention):
+    """RENO without divergence and attention, the paper's baseline."""
+
+    attends: ClassVar[bool] = False
+
+
+METHODS: dict[str, type[Fusion]] = {"reno": Fusion, "attention": Attention, "concat": Concatenation}
+"""Name to head, which must be told its encoders' widths."""
+
+
+class FusionNetwork(Network):
+    """The network of RENO, or of what it is compared with."""
+
+    dropped = WIDTHS
+
+    def __init__(self, training: Tensor, head: Fusion, classes: int) -> None:
+        super().__init__()
+        self.head = head
+        self.standardised = standardised_by(training)
+        self.blocks = nn.ModuleList(ConvolutionalBlock(head.length) for _ in head.widths)
+        values = FILTERS[1] * head.length
+        width = FILTERS[1] if head.tokens == "positions" else values
+        if head.attends:
+            self.own = nn.ModuleList(SelfAttention(width, HEADS) for _ in head.widths)
+            joint = width if head.tokens == "positions" else width * len(head.widths)
+            self.joint = SelfAttention(joint, HEADS)
+        self.dense = Dense(values * len(head.widths), classes)
+
+    def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
+        """Return logits ``(clips, classes)`` of features ``(clips, sum of widths)``."""
+        return self._decided(self._encoded(inputs[0]), kept)
+
+    def losses(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None, answers: Tensor) -> Tensor:
+        """Return lambda x cross entropy + (1 - lambda) x the mean divergence of two encoders, ``(clips,)``."""
+        encoded = self._encoded(inputs[0])
+        losses = nn.functional.cross_entropy(self._decided(encoded, kept), answers, reduction="none")
+        if not self.head.diverges:
+            return losses
+        return self.head.balance * losses + (1 - self.head.balance) * self._divergence(encoded)
+
+    def _encoded(self, features: Tensor) -> list[Tensor]:
+        """What comes of each encoder, ``(clips, length, 64)``."""
+        parts = self.standardised(features).split(self.head.widths, dim=1)
+        # (clips, 64, length) -> (clips, length, 64)
+        encoded = [block(part).transpose(1, 2) for block, part in zip(self.blocks, parts, strict=True)]
+        if not self.head.attends:
+            return encoded
+        return [self._attended(attention, part) for attention, part in zip(self.own, encoded, strict=True)]
+
+    def _attended(self, attention: nn.Module, values: Tensor) -> Tensor:
+        """What comes of values ``(clips, positions, 64)`` by a self-attention over them, of the same shape."""
+        tokens = values if self.head.tokens == "positions" else values.flatten(1)[:, None]
+        attended: Tensor = attention(tokens).reshape(values.shape)
+        return values + attended if self.head.residual else attended
+
+    def _decided(self, encoded: list[Tensor], kept: Sequence[Tensor] | None) -> Tensor:
+        """Logits ``(clips, classes)``: the positions of all encoders one after another, attended to and decided on."""
+        together = torch.cat(encoded, dim=1)
+        if self.head.attends:
+            together = self._attended(self.joint, together)
+        logits: Tensor = self.dense(together.flatten(1), kept)
+        return logits
+
+    def _divergence(self, encoded: list[Tensor]) -> Tensor:
+        """The mean over pairs of encoders, ``(clips,)``."""
+        over = [part.mean(dim=1) if self.head.over == "filters" else part.flatten(1) for part in encoded]
+        logs = [values.log_softmax(dim=1) for values in over]
+        settings = self.head.order, self.head.delta, self.head.divergence, self.head.direction
+        pairs = [renyi_divergence(one, other, *settings) for one, other in combinations(logs, 2)]
+        return torch.stack(pairs).mean(dim=0)

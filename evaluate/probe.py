@@ -3,7 +3,6 @@
 By path: ``python evaluate/probe.py --data SHARDS --encoders ...``. All encoders are tested on the same folds.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,15 +13,21 @@ from nonverbal.evaluation.bias import bias_tasks, measure_bias
 from nonverbal.evaluation.figures import plot_layers, plot_probes
 from nonverbal.evaluation.learning_curve import curve_tasks, learning_curve
 from nonverbal.evaluation.probing import compare
-from nonverbal.evaluation.score_tables import print_scores, untestable
+from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.evaluation.subgroups import values_of
-from nonverbal.evaluation.views import print_bias, print_curve, print_subgroups
+from nonverbal.evaluation.views import (
+    print_bias,
+    print_curve,
+    print_division,
+    print_sizes,
+    print_subgroups,
+    print_untestable,
+)
 from nonverbal.paths import PathOrName
-from nonverbal.tasks.groups import units
 from nonverbal.tasks.protocol_settings import ProtocolSettings
 from nonverbal.tasks.scores import Score
 from nonverbal.tasks.task import Task, task_of
-from nonverbal.text import one_line, slug
+from nonverbal.text import slug
 
 
 @dataclass(kw_only=True)
@@ -69,7 +74,7 @@ def main(argv: list[str]) -> None:
     for name in settings.by:
         values_of(task.clips, name)
     print_division(task)
-    print_untestable(task, len(settings.encoders))
+    print_untestable(task, len(settings.encoders), "encoders")
     done: dict[str, list[Score]] = {}
 
     def score(task: Task) -> list[Score]:
@@ -97,29 +102,6 @@ def main(argv: list[str]) -> None:
     curves = settings.out / f"{stem}-layers.png"
     if plot_layers(scores, curves):
         print(f"layers: {curves}")
-
-
-def print_division(task: Task) -> None:
-    """Say what the protocol is, what it lets through, and what else is to be known of these clips."""
-    print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
-    for note in task.division.notes:
-        print(f"note: {note}")
-
-
-def print_sizes(scores: Sequence[Score]) -> None:
-    """Say how many parameters the head of each encoder has, and how many its paper states."""
-    first = {score.model: score.details for score in reversed(scores) if "parameters" in score.details}
-    sizes = [f"{one_line(model)} {details['parameters']}" for model, details in reversed(first.items())]
-    stated = {f"; its paper states {details['stated']}" for details in first.values() if "stated" in details}
-    if sizes:
-        print(f"parameters of {scores[0].probe}: {', '.join(sizes)}{''.join(stated)}")
-
-
-def print_untestable(task: Task, encoders: int) -> None:
-    """Say so where so few speakers cannot show that two of the encoders differ."""
-    numbers, unit = units(task.groups, [clip.speaker for clip in task.clips], [clip.recording for clip in task.clips])
-    if text := untestable(int(numbers.max()) + 1, encoders * (encoders - 1) // 2, unit):
-        print(f"note: differences between encoders are {text}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ CONFIGS = {
     "audit": "AuditConfig",
     "embed": "EmbedConfig",
     "probe": "ProbeConfig",
+    "fuse": "FuseConfig",
     "scores": "ScoresConfig",
     "demo": "DemoConfig",
 }

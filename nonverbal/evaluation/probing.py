@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from nonverbal.evaluation.cross_validation import FoldResult, cross_validate
 from nonverbal.evaluation.embeddings import embed, embed_frames
 from nonverbal.evaluation.encoders import Encoder, ManifestEncoder, check_encoder, learned, load_encoder
 from nonverbal.evaluation.frame_rows import FrameRows
-from nonverbal.evaluation.heads.base import Pooled
+from nonverbal.evaluation.heads.base import Head, Pooled
 from nonverbal.evaluation.heads.by_name import full_name, head_named, reads_frames
 from nonverbal.evaluation.nulls import label_null
 from nonverbal.public_checkpoints import heard
@@ -52,16 +52,47 @@ def compare(
     scores: list[Score] = []
     for name, source, status in zip(names or encoders, encoders, statuses, strict=True):
         encoder = load_encoder(source, next(iter(task.folds)))
-        embeddings, one_frame = _features(task, encoder, cache, head)
-        for seed in task.folds:
-            results = _probe(task, name, embeddings, one_frame, seed, head)
-            new = _scores(task, encoder, name, status, results, seed, head)
-            if null and seed == next(iter(task.folds)):
-                found = _null(task, name, embeddings, one_frame, seed, head, null)
-                new = [replace(score, null=found) for score in new]
-            write_predictions(out / new[0].predictions, _predictions(task, results, head_named(head).gives))
-            write_scores(out / "scores.jsonl", new)
-            scores += new
+        subject = Subject(name, encoder.key, status, *_features(task, encoder, cache, head))
+        scores += score_subject(task, subject, head, head_named(head), out, null)
+    return scores
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What stands under one name in scores."""
+
+    name: str
+    key: str
+    """Of the encoder: see ``Score.model_key``."""
+    status: str
+    """Whether it has heard the clips."""
+    features: Pooled | FrameRows
+    """What a head reads of all clips."""
+    one_frame: bool
+    """Whether a clip is one frame."""
+
+
+def score_subject(task: Task, subject: Subject, probe: str, head: Head[Any], out: Path, null: int = 0) -> list[Score]:
+    """Fit a head on each fold of each seed, and write its scores and predictions as those of a seed are done.
+
+    Args:
+        task: clips and folds.
+        subject: what the head reads.
+        probe: what the scores call the head.
+        head: what is fitted.
+        out: folder of the results.
+        null: see ``compare``.
+    """
+    scores: list[Score] = []
+    for seed in task.folds:
+        results = _probe(task, subject, seed, head)
+        new = _scores(task, subject, results, seed, probe)
+        if null and seed == next(iter(task.folds)):
+            found = _null(task, subject, seed, head, null)
+            new = [replace(score, null=found) for score in new]
+        write_predictions(out / new[0].predictions, _predictions(task, results, head.gives))
+        write_scores(out / "scores.jsonl", new)
+        scores += new
     return scores
 
 
@@ -93,40 +124,34 @@ def _features(task: Task, encoder: Encoder, cache: Path, head: str) -> tuple[Poo
     return (embeddings[:, :, None] if reads_frames(head) else embeddings), one_frame
 
 
-def _probe(
-    task: Task, name: str, embeddings: Pooled | FrameRows, one_frame: bool, seed: int, head: str
-) -> list[FoldResult]:
+def _probe(task: Task, subject: Subject, seed: int, head: Head[Any]) -> list[FoldResult]:
     from rich.console import Console
     from rich.progress import track
 
     console, folds = Console(stderr=True), task.folds[seed]
     protocol = task.division.protocol
-    results = cross_validate(head_named(head), embeddings, task.labels, task.groups, folds, seed, protocol, one_frame)
-    title, silent = f"probing {name}", not console.is_terminal
+    read = subject.features, task.labels, task.groups
+    results = cross_validate(head, *read, folds, seed, protocol, subject.one_frame)
+    title, silent = f"probing {subject.name}", not console.is_terminal
     return list(track(results, title, len(folds), transient=True, console=console, disable=silent))
 
 
-def _null(
-    task: Task, name: str, embeddings: Pooled | FrameRows, one_frame: bool, seed: int, head: str, most: int
-) -> dict[str, float | str]:
+def _null(task: Task, subject: Subject, seed: int, head: Head[Any], most: int) -> dict[str, float | str]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    with (
-        console.status(f"null of {one_line(name)}: up to {most} permutations") if console.is_terminal else nullcontext()
-    ):
-        null = label_null(task, head_named(head), embeddings, seed, most, one_frame)
+    title = f"null of {one_line(subject.name)}: up to {most} permutations"
+    with console.status(title) if console.is_terminal else nullcontext():
+        null = label_null(task, head, subject.features, seed, most, subject.one_frame)
     found = {"p": null.p, "mean": null.mean, "draws": null.draws, "exceeding": null.exceeding}
     return {**found, "what": str(null.what)}
 
 
-def _scores(
-    task: Task, encoder: Encoder, name: str, status: str, results: list[FoldResult], seed: int, head: str
-) -> list[Score]:
+def _scores(task: Task, subject: Subject, results: list[FoldResult], seed: int, head: str) -> list[Score]:
     return [
         Score(
-            model=name,
-            model_key=encoder.key,
+            model=subject.name,
+            model_key=subject.key,
             corpus=task.corpus,
             data_sha256=task.shards.sha256,
             classes=task.classes,
@@ -139,8 +164,8 @@ def _scores(
             train_clips=result.train_clips,
             test_clips=len(result.test),
             test_classes=len({task.labels[i] for i in result.test}),
-            pretraining=status,
-            predictions=_predictions_file(task, name, seed, head),
+            pretraining=subject.status,
+            predictions=_predictions_file(task, subject.name, seed, head),
             inner_uar=result.inner_uar,
             merged=task.merged,
             details=result.details,

@@ -1,4 +1,4 @@
-"""What ``nonverbal probe`` shows beside its scores: tables, and the numbers and figures that it keeps of them."""
+"""What programs that score show beside their scores: tables, and the numbers and figures that they keep of them."""
 
 import json
 from collections.abc import Sequence
@@ -8,13 +8,38 @@ from typing import Any
 
 from nonverbal.evaluation.bias import Bias, bias_tables
 from nonverbal.evaluation.learning_curve import Point, curve_table, plot_curve
+from nonverbal.evaluation.score_tables import untestable
 from nonverbal.evaluation.subgroups import subgroups, subgroups_table
 from nonverbal.evaluation.tables import show
 from nonverbal.files import write_atomically
+from nonverbal.tasks.groups import units
 from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.scores import Score
 from nonverbal.tasks.task import Task
-from nonverbal.text import slug
+from nonverbal.text import one_line, slug
+
+
+def print_division(task: Task) -> None:
+    """Say what the protocol is, what it lets through, and what else is to be known of these clips."""
+    print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
+    for note in task.division.notes:
+        print(f"note: {note}")
+
+
+def print_sizes(scores: Sequence[Score]) -> None:
+    """Say how many parameters the head of each encoder has, and how many its paper states."""
+    first = {score.model: score.details for score in reversed(scores) if "parameters" in score.details}
+    sizes = [f"{one_line(model)} {details['parameters']}" for model, details in reversed(first.items())]
+    stated = {f"; its paper states {details['stated']}" for details in first.values() if "stated" in details}
+    if sizes:
+        print(f"parameters of {scores[0].probe}: {', '.join(sizes)}{''.join(stated)}")
+
+
+def print_untestable(task: Task, models: int, what: str) -> None:
+    """Say so where so few speakers cannot show that two of so many models, which are called ``what``, differ."""
+    numbers, unit = units(task.groups, [clip.speaker for clip in task.clips], [clip.recording for clip in task.clips])
+    if text := untestable(int(numbers.max()) + 1, models * (models - 1) // 2, unit):
+        print(f"note: differences between {what} are {text}")
 
 
 def print_subgroups(scores: Sequence[Score], file: Path, task: Task, name: str) -> None:

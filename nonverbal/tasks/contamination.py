@@ -13,6 +13,13 @@ BY_AUTHORS = " (by its authors)"
 """After a status that rests on what a model's authors say they trained it on, with or without labels, and not on a
 manifest. Corpora are compared then, and not clips."""
 
+_WORST_FIRST = (TRANSDUCTIVE, TRANSDUCTIVE + BY_AUTHORS, UNKNOWN, HELD_OUT + BY_AUTHORS, HELD_OUT)
+
+
+def worst(statuses: Iterable[str]) -> str:
+    """Return the leak status of several models that are used as one: that of the one which is least held out."""
+    return min(statuses, key=_WORST_FIRST.index)
+
 
 def by_manifests(clips: Sequence[Clip], manifests: Iterable[Path]) -> str:
     """Say whether clips are in the manifests a model was pretrained on: the same samples or the same recording.

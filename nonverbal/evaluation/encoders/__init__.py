@@ -74,6 +74,15 @@ def check_encoder(name: str) -> None:
     kind.check(named)
 
 
+def kind_of(name: str) -> Kind:
+    """Return the kind of an encoder, without loading it.
+
+    Raises:
+        UserError: there is no such encoder.
+    """
+    return _found(name)[0]
+
+
 def learned(name: str) -> bool:
     """Return whether an encoder of this name was trained on anything: neither random weights nor what has none."""
     return not name.startswith(INITIALISED) and (name not in KINDS or KINDS[name].learned)

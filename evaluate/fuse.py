@@ -1,0 +1,101 @@
+"""Fuse frozen encoders: ``nonverbal fuse recipes/fuse/reno.yaml --data SHARDS --encoders A,B,C --out DIR``.
+
+By path: ``python evaluate/fuse.py recipes/fuse/reno.yaml --data SHARDS ...``. All sets are tested on the same folds.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from nonverbal import cli, config
+from nonverbal.data.index import open_shards
+from nonverbal.errors import UserError
+from nonverbal.evaluation.bias import bias_tasks, measure_bias
+from nonverbal.evaluation.fusing import fuse, method_comparisons, sets_of
+from nonverbal.evaluation.heads.fusion import FusionSettings
+from nonverbal.evaluation.results import results
+from nonverbal.evaluation.score_tables import comparisons_table, print_scores
+from nonverbal.evaluation.tables import show
+from nonverbal.evaluation.views import print_bias, print_division, print_sizes, print_untestable
+from nonverbal.paths import PathOrName
+from nonverbal.tasks.measurements import measurements_of
+from nonverbal.tasks.protocol_settings import ProtocolSettings
+from nonverbal.tasks.scores import Score
+from nonverbal.tasks.task import Task, task_of
+
+
+@dataclass(kw_only=True)
+class FuseConfig(ProtocolSettings):
+    """Which encoders are fused, how, and on which clips."""
+
+    data: list[Path]
+    """Folders of shards that hold labelled clips, each a task of its own."""
+    encoders: list[PathOrName]
+    """Encoders, as `nonverbal probe` takes them."""
+    out: Path
+    """Folder of the results: scores.jsonl and predictions/."""
+    methods: list[Literal["reno", "attention", "concat"]] = field(default_factory=lambda: ["reno"])
+    """reno; attention: the same without its divergence; concat: without its divergence and attention. Only reno against
+    attention tests the divergence."""
+    size: int = 2
+    """Encoders in a set; all sets of so many are fused."""
+    pairs: Literal["all", "reno"] = "all"
+    """reno: no set of Audio Mamba alone, which leaves of RENO's seven encoders the 18 pairs of its Table II."""
+    twins: bool = True
+    """Whether each set is fused with random weights too (`initialised:`), since width alone explains much."""
+    fusion: FusionSettings = field(default_factory=FusionSettings)
+    """The networks and their training."""
+    labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
+    """Classes to tell apart, all where empty; or a map of labels to classes, as `nonverbal probe` takes it."""
+    pretraining: list[Path] = field(default_factory=list)
+    """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
+    cache: Path = Path("runs/embeddings")
+    """Folder of embeddings, kept from run to run."""
+    bias: bool = False
+    """Also score random folds and choices on the test fold, with and without each other, and print what they add."""
+
+
+def main(argv: list[str]) -> None:
+    """Embed, fuse, and show."""
+    settings = config.load(FuseConfig, argv, prog="nonverbal fuse", description=__doc__)
+    if not settings.methods or not settings.data:
+        raise UserError("give at least one folder of shards (--data) and one of the methods reno, attention, concat")
+    sets = sets_of(settings.encoders, settings.size, settings.pairs, settings.twins)
+    tasks = [task_of(open_shards(folder), settings.labels, settings.resolved()) for folder in settings.data]
+    for task in tasks:
+        run(task, sets, settings)
+    print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}")
+
+
+def run(task: Task, sets: list[tuple[str, ...]], settings: FuseConfig) -> None:
+    """Fuse all sets on the clips of one folder, and show what came of it."""
+    ways = bias_tasks(task) if settings.bias else {}
+    print_division(task)
+    print_untestable(task, len(sets) * len(settings.methods), "sets and methods")
+    done: dict[str, list[Score]] = {}
+
+    def score(task: Task) -> list[Score]:
+        # One of the ways of --bias may be the protocol itself.
+        if task.protocol not in done:
+            places = settings.pretraining, settings.cache, settings.out
+            done[task.protocol] = fuse(task, sets, settings.methods, settings.fusion, *places)
+        return done[task.protocol]
+
+    scores, file = score(task), settings.out / "scores.jsonl"
+    print_scores(scores, file)
+    show_methods(scores, file)
+    for probe in dict.fromkeys(score.probe for score in scores):
+        print_sizes([score for score in scores if score.probe == probe])
+    if ways:
+        print_bias(measure_bias(ways, score, file), task, settings.out)
+
+
+def show_methods(scores: list[Score], file: Path) -> None:
+    """Print how the methods of each set compare."""
+    for result in results(measurements_of(scores, file)):
+        if family := method_comparisons(result):
+            show([comparisons_table(result, family)])
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,151 @@
+"""Sets of frozen encoders, each fused in one network, on the folds and in the scores of every other head."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.embeddings import embed
+from nonverbal.evaluation.encoders import INITIALISED, ManifestEncoder, kind_of, learned, load_encoder
+from nonverbal.evaluation.encoders.audio_mamba import KINDS as AUDIO_MAMBA
+from nonverbal.evaluation.heads.by_name import spelled
+from nonverbal.evaluation.heads.fusion import METHODS, Fusion, FusionSettings
+from nonverbal.evaluation.probing import Subject, leak_statuses, score_subject
+from nonverbal.evaluation.results import TaskResult
+from nonverbal.tasks.contamination import worst
+from nonverbal.tasks.scores import Score
+from nonverbal.tasks.statistics.comparisons import Comparison, compare
+from nonverbal.tasks.task import Task
+
+Pairs = Literal["all", "reno"]
+
+JOINED = " + "
+"""Between the names of a set."""
+
+NARROWEST = 2
+"""Values of an encoder, of which the first max-pool takes two."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """An encoder of a set."""
+
+    name: str
+    key: str
+    status: str
+    """Whether it has heard the clips."""
+    values: np.ndarray
+    """The mean over frames of its last layer, ``(clips, dim)`` float32."""
+
+
+def sets_of(encoders: Sequence[str], size: int, pairs: Pairs = "all", twins: bool = True) -> list[tuple[str, ...]]:
+    """Return the sets of ``size`` of some encoders, in their order.
+
+    Args:
+        encoders: see ``load_encoder``.
+        size: encoders in a set, at least 2.
+        pairs: ``reno``: no set is of Audio Mamba alone, which leaves of RENO's seven encoders its 18 pairs.
+        twins: whether after each set comes the same with random weights, where it has any that are learned.
+
+    Raises:
+        UserError: there is no such set, or an encoder is not there.
+    """
+    if size < 2 or len(set(encoders)) < max(size, len(encoders)):
+        raise UserError(
+            f"a set of {size} cannot be made of {', '.join(encoders)}: give at least {max(size, 2)}, each once"
+        )
+    mamba = {kind.name for kind in AUDIO_MAMBA}
+    kinds = {name: kind_of(name).name for name in encoders}
+    sets = [
+        names
+        for names in combinations(encoders, size)
+        if pairs == "all" or not mamba.issuperset(kinds[name] for name in names)
+    ]
+    if not sets:
+        raise UserError("all encoders are Audio Mamba, which --pairs reno does not fuse: give others, or --pairs all")
+    if twins:
+        sets = [own for names in sets for own in (names, tuple(map(_twin, names)))]
+    return list(dict.fromkeys(sets))
+
+
+def _twin(name: str) -> str:
+    return INITIALISED + name if learned(name) else name
+
+
+def fuse(
+    task: Task,
+    sets: Sequence[tuple[str, ...]],
+    methods: Sequence[str],
+    settings: FusionSettings,
+    pretraining: Sequence[Path],
+    cache: Path,
+    out: Path,
+) -> list[Score]:
+    """Fuse each set by each method on the same folds; write ``scores.jsonl`` and ``predictions/`` as each is done.
+
+    Args:
+        task: clips and folds.
+        sets: names of encoders, see ``sets_of``.
+        methods: names in ``METHODS``.
+        settings: of the networks and their training.
+        pretraining: manifests on which the encoders were pretrained.
+        cache: folder of kept embeddings.
+        out: folder of the results.
+    """
+    names = list(dict.fromkeys(name for own in sets for name in own))
+    statuses = leak_statuses(task.clips, names, pretraining)
+    members = {name: _member(task, name, status, cache) for name, status in zip(names, statuses, strict=True)}
+    scores: list[Score] = []
+    for own in sets:
+        subject, widths = fused([members[name] for name in own])
+        for method in methods:
+            head = head_of(method, settings, widths)
+            scores += score_subject(task, subject, head_name(method, head), head, out)
+    return scores
+
+
+def fused(members: Sequence[Member]) -> tuple[Subject, tuple[int, ...]]:
+    """Return several encoders as one, whose frame has the values of all, and the widths of each."""
+    features = np.concatenate([member.values for member in members], axis=1)[:, None]
+    name = JOINED.join(member.name for member in members)
+    key = JOINED.join(member.key for member in members)
+    status = worst(member.status for member in members)
+    return Subject(name, key, status, features, True), tuple(member.values.shape[1] for member in members)
+
+
+def head_of(method: str, settings: FusionSettings, widths: tuple[int, ...] = ()) -> Fusion:
+    """Return the head of a method, of settings that have a meaning there."""
+    return METHODS[method](**_values(settings), widths=widths).meant()
+
+
+def head_name(method: str, head: Fusion) -> str:
+    """Return what scores call a head: its method, and the settings that are not its own."""
+    settings, defaults = (_values(own) for own in (head, METHODS[method]()))
+    return spelled(method, settings, defaults)
+
+
+def _values(settings: FusionSettings) -> dict[str, Any]:
+    return {name: value for name, value in asdict(settings).items() if name != "widths"}
+
+
+def method_comparisons(task: TaskResult) -> list[Comparison]:
+    """Compare the methods of each set with each other, as one family; empty where nothing can be compared."""
+    models = {task.name(model): model for model in task.models}
+    pairs = [pair for pair in combinations(models, 2) if models[pair[0]].model == models[pair[1]].model]
+    if not pairs or task.units < 2:
+        return []
+    return compare({name: model.counts for name, model in models.items()}, pairs=pairs)
+
+
+def _member(task: Task, name: str, status: str, cache: Path) -> Member:
+    encoder = load_encoder(name, next(iter(task.folds)))
+    embeddings = embed(encoder, task.shards, task.rows, cache)
+    one_frame = isinstance(encoder, ManifestEncoder) or encoder.one_frame
+    values = FusionSettings().read(embeddings, one_frame).numpy()
+    if values.shape[1] < NARROWEST:
+        raise UserError(f"{name} has {values.shape[1]} value, and RENO's max-pool takes {NARROWEST}: fuse others")
+    return Member(name, encoder.key, status, values)

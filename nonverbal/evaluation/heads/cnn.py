@@ -5,32 +5,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn.functional import adaptive_max_pool1d, max_pool1d, relu
+from torch import Tensor
 
+from nonverbal.evaluation.heads.convolution import FILTERS, ConvolutionalBlock
 from nonverbal.evaluation.heads.fcn import WIDTHS, Dense
 from nonverbal.evaluation.heads.layers import standardised_by
 from nonverbal.evaluation.heads.reno import RenoHead
 from nonverbal.evaluation.heads.training import Network
-
-FILTERS = (32, 64)
-KERNEL = 3
-
-
-class ConvolutionalBlock(nn.Module):
-    """RENO's two convolutions over the values of an encoder, with ReLU and max-pool after each."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self.length = length
-        self.first = nn.Conv1d(1, FILTERS[0], KERNEL, padding="same")
-        self.second = nn.Conv1d(*FILTERS, KERNEL, padding="same")
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return ``(clips, 64, length)`` of values ``(clips, dim)``, at least 2 of each clip."""
-        # The maximum of what ReLU leaves is what ReLU leaves of the maximum, and ReLU of half the values is quicker.
-        values = relu(max_pool1d(self.first(values[:, None]), 2))  # (clips, 32, dim / 2)
-        return relu(adaptive_max_pool1d(self.second(values), self.length))
 
 
 class CnnNetwork(Network):

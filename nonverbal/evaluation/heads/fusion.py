@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.heads.attention import SelfAttention
-from nonverbal.evaluation.heads.cnn import FILTERS, ConvolutionalBlock
+from nonverbal.evaluation.heads.convolution import FILTERS, ConvolutionalBlock
 from nonverbal.evaluation.heads.fcn import WIDTHS, Dense
 from nonverbal.evaluation.heads.layers import standardised_by
 from nonverbal.evaluation.heads.reno import RenoHead

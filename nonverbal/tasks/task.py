@@ -80,7 +80,6 @@ class Task:
         merged = hashlib.sha256(repr(sorted(self.merged.items())).encode()).hexdigest()[:6] if self.merged else ""
         return f"{slug(self.corpus)}-{slug(self.protocol)}-{len(self.classes)}-classes{merged and f'-{merged}'}"
 
-
     def predictions_file(self, model: str, seed: int, probe: str) -> str:
         """Return where the decisions of a model go under a seed, relative to the file of its scores."""
         # Names of encoders may be long paths that differ in their beginning alone: the digest tells them apart.

@@ -22,6 +22,7 @@ from nonverbal.training.processes import Processes
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.settings import FREE_SETTINGS
 
+
 class Campaign:
     """The folds of a fine-tuning, and its final model."""
 
@@ -127,7 +128,9 @@ class Campaign:
             )
         if self.model.is_dir():
             return
-        epochs = median_epochs([float(score.chosen["epoch"]) for score in map(kept_score, map(self.folder, self.folds))])
+        epochs = median_epochs(
+            [float(score.chosen["epoch"]) for score in map(kept_score, map(self.folder, self.folds))]
+        )
         if self.processes.is_first:
             print(f"final model: all {len(self.task.clips)} clips, {epochs:g} epochs (the median of the folds)")
         run_final(self.learner, self.settings.out, self.folds[0].seed, epochs)

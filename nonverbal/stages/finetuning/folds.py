@@ -52,9 +52,7 @@ def fold_runs(task: Task) -> list[FoldRun]:
     Raises:
         UserError: the training side of a fold cannot be divided, or leaves a class that is not fitted to.
     """
-    return [
-        _run(task, seed, number) for seed, folds in task.folds.items() for number in range(len(folds))
-    ]
+    return [_run(task, seed, number) for seed, folds in task.folds.items() for number in range(len(folds))]
 
 
 def _run(task: Task, seed: int, number: int) -> FoldRun:

@@ -22,7 +22,6 @@ from nonverbal.tasks.metrics import metrics
 from nonverbal.tasks.task import Task
 from nonverbal.training.processes import Processes
 
-
 Trained = TypeVar("Trained", bound=Objective)
 
 
@@ -64,9 +63,7 @@ class Learner(ABC, Generic[Trained]):
         """Return what is predicted of clips, where the positions ``fitted`` are fitted to."""
 
     @abstractmethod
-    def test(
-        self, objective: Trained, test: np.ndarray, batches: Iterable[Batch], processes: Processes
-    ) -> Tested:
+    def test(self, objective: Trained, test: np.ndarray, batches: Iterable[Batch], processes: Processes) -> Tested:
         """Return what a trained objective makes of the clips at positions ``test``, which ``batches`` hold."""
 
     def inexpressible(self, objective: Trained) -> str | None:

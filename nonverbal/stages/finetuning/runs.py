@@ -12,7 +12,7 @@ from nonverbal.data.batching.clips import ClipData
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun
 from nonverbal.stages.finetuning.kept import keep_fold, keep_labels_seen
 from nonverbal.stages.finetuning.learner import Learner, Trained
-from nonverbal.stages.finetuning.settings import FREE, FinetuneConfig, trainer_for
+from nonverbal.stages.finetuning.settings import FREE, trainer_for
 from nonverbal.stages.running import run_held, say_start
 from nonverbal.training import checkpoint
 from nonverbal.training.run_folder import RunFolder

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from nonverbal.data.batching.augmentation import Augmentation
 from nonverbal.data.batching.clips import ClipBatches

@@ -27,7 +27,7 @@ PROGRAMS = {
     "probe": ("evaluate/probe.py", "Score frozen encoders with small heads under folds that share no speaker."),
     "finetune": (
         "finetune/train.py",
-        "Fine-tune an encoder in folds, and write a model to use; run it again to continue.",
+        "Fine-tune an encoder in folds, and for use; run it again to continue.",
     ),
     "scores": ("evaluate/scores.py", "Tables of scores: intervals, comparisons, calibration; LaTeX, CSV, JSON."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),

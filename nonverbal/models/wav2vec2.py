@@ -158,7 +158,7 @@ def save_extractor(config: Any, normalise: bool, folder: Path) -> None:
         sampling_rate=16_000,
         do_normalize=normalise,
         # Group norm takes its statistics over padding too; such models were trained without an attention mask.
-        return_attention_mask=config.feat_extract_norm == "layer",
+        return_attention_mask=getattr(config, "feat_extract_norm", "layer") == "layer",
     ).save_pretrained(folder)
 
 

@@ -41,9 +41,13 @@ def write_labels_seen(folder: Path, clips: Iterable[Clip], init: str, before: La
         init: the encoder that it began from.
         before: what that had seen, where it was fine-tuned itself.
     """
-    samples, recordings = {clip.sha256 for clip in (clips := list(clips))}, {_hashed(clip.recording) for clip in clips}
+    samples, recordings = set[str](), set[str]()
+    for clip in clips:
+        samples.add(clip.sha256)
+        recordings.add(_hashed(clip.recording))
     if before is not None:
-        samples, recordings = samples | before.samples, recordings | before.recordings
+        samples |= before.samples
+        recordings |= before.recordings
     content = {"labels_seen": sorted(samples), "recordings": sorted(recordings), "init": init}
     write_atomically(folder / FILE, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -59,15 +63,15 @@ def labels_seen_by(folder: Path) -> LabelsSeen | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        samples, recordings, init = content["labels_seen"], content["recordings"], content.get("init")
-        if not all(isinstance(item, str) for item in (*samples, *recordings, init or "")):
-            raise TypeError("an entry is not a text")
+        samples, recordings, init = list(content["labels_seen"]), list(content["recordings"]), content.get("init")
+        if not all(isinstance(item, str) and len(item) == 64 for item in (*samples, *recordings)):
+            raise TypeError("an entry is not a SHA-256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error}), so nobody can say which labels the model has "
             "seen; copy it again from where the model comes from"
         ) from error
-    return LabelsSeen(frozenset(samples), frozenset(recordings), init)
+    return LabelsSeen(frozenset(samples), frozenset(recordings), None if init is None else str(init))
 
 
 def _hashed(recording: str) -> str:

@@ -35,7 +35,7 @@ def test_what_the_first_model_has_seen_the_second_has_seen_too(labelled_shards: 
     assert all(map(seen.holds, [*first, *second]))
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"labels_seen": []}', '{"labels_seen": [1], "recordings": []}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"labels_seen": []}', '{"labels_seen": "abc", "recordings": []}'])
 def test_a_damaged_file_is_not_taken_for_none(content: str, tmp_path: Path) -> None:
     assert labels_seen_by(tmp_path) is None
     (tmp_path / "heard.json").write_text(content)

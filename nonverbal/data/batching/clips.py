@@ -285,8 +285,9 @@ class ClipData(PlannedData[np.ndarray]):
     def describe(self) -> str:
         """Return what an epoch holds, as text: clips, hours, steps, padding, and what is cut and filled."""
         samples = self.samples[self.train]
-        lengths, limits = self.limits.lengths(samples), self.limits
-        share = padding(lengths, self.plan(0)) if len(samples) else 0.0
+        limits = self.limits
+        places = [np.searchsorted(self.train, clips) for clips in self.plan(0)] if len(samples) else []
+        share = padding(self.limits.lengths(samples), places) if places else 0.0
         cut = int((samples - samples.clip(max=limits.longest)).sum()) / SAMPLE_RATE
         longest = limits.longest / SAMPLE_RATE
         what = "the beginning is taken" if limits.first else "a random stretch is taken, anew each epoch"

@@ -6,7 +6,7 @@ from pathlib import Path
 from nonverbal.data.batching.augmentation import Augmentation
 from nonverbal.data.batching.clips import ClipBatches
 from nonverbal.errors import UserError
-from nonverbal.models.tuned.base import TunedSettings
+from nonverbal.models.tuned.settings import TunedSettings
 from nonverbal.objectives.classification import ClassifierSettings
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.protocol_settings import ProtocolSettings

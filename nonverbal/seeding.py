@@ -23,6 +23,7 @@ class Stream(IntEnum):
     PERMUTE = 13
     HEAD = 14
     AUGMENT = 15
+    WORDS = 17
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -96,14 +96,14 @@ class ClipTargets(ABC):
     """What is to be predicted of clips. Holds numbers and arrays only, so that it travels to data workers."""
 
     @abstractmethod
-    def __call__(self, clips: np.ndarray, rows: Rows, clip: np.ndarray, random: np.random.Generator) -> Targets:
+    def __call__(self, clips: np.ndarray, rows: Rows, clip: np.ndarray, random: np.random.Generator | None) -> Targets:
         """Draw for a micro-batch.
 
         Args:
             clips: ``(C,)`` int64, positions in the data's clips.
             rows: ``(N,)`` lengths; without pieces.
             clip: ``(N,)`` int64, which of ``clips`` each row is of; in training each has one row, in the same order.
-            random: of the seed and the micro-batch.
+            random: of the seed and the micro-batch; None in validation and testing, where nothing may be drawn.
 
         Returns:
             Targets whose tensors' sizes depend on C and on lengths alone; ``clip`` and ``places`` are added to them.
@@ -149,7 +149,8 @@ class ClipDataset(Dataset[Batch]):
     def size(self, lengths: np.ndarray) -> int:
         """Return the bytes of a batch in training of rows of ``lengths`` samples, one a clip. No audio is read."""
         clips = np.zeros(len(lengths), dtype=np.int64)
-        targets = self._targets((0, 0), clips, lengths, np.arange(len(lengths)))
+        random = generator(self.seed, Stream.TARGETS, 0, 0)
+        targets = self._targets(random, clips, lengths, np.arange(len(lengths)))
         a_sample = 4 if self.augmentation.is_on else 2
         of_a_row = a_sample * int(lengths.max()) + 8
         return len(lengths) * of_a_row + sum(tensor.nbytes for tensor in targets.tensors.values())
@@ -167,12 +168,16 @@ class ClipDataset(Dataset[Batch]):
         padded = np.zeros((len(rows), int(lengths.max())), dtype=waveforms[0].dtype)
         for row, waveform in zip(padded, waveforms, strict=True):
             row[: len(waveform)] = waveform
-        targets = self._targets((request.step, request.position), request.micro_batch, lengths, clip)
+        in_training = request.corpus is None
+        random = generator(self.seed, Stream.TARGETS, request.step, request.position) if in_training else None
+        targets = self._targets(random, request.micro_batch, lengths, clip)
         ids = [row_id([self.shards], row.pieces) for row in rows]
         return request.batch(padded, lengths, ids, targets, self.seed, sum(row.held for row in rows))
 
-    def _targets(self, place: tuple[int, int], clips: np.ndarray, lengths: np.ndarray, clip: np.ndarray) -> Targets:
-        targets = self.targets(clips, Rows(lengths), clip, generator(self.seed, Stream.TARGETS, *place))
+    def _targets(
+        self, random: np.random.Generator | None, clips: np.ndarray, lengths: np.ndarray, clip: np.ndarray
+    ) -> Targets:
+        targets = self.targets(clips, Rows(lengths), clip, random)
         own: dict[str, Tensor] = {"clip": torch.from_numpy(clip), "places": torch.from_numpy(clips)}
         return Targets(targets.count, targets.tensors | own)
 

@@ -3,11 +3,12 @@
 Shapes: N rows, T samples, S frames, M width.
 """
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +114,13 @@ class TunedEncoder(nn.Module):
 
     @abstractmethod
     def frames(self, lengths: Counts) -> Counts:
-        """Return how many frames are a row's own, of its samples."""
+        """Return how many frames are a row's own, of its samples. Reads no parameter."""
+
+    def without_model(self) -> Self:
+        """Return what counts frames as this does, and holds no parameters: it travels to data workers."""
+        alone = copy.copy(self)
+        alone._modules = {}
+        return alone
 
     @abstractmethod
     def forward(self, batch: Batch) -> Hidden:

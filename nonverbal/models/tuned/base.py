@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -229,3 +230,13 @@ class TunedEncoder(nn.Module):
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise UserError(f"{self.source}: its configuration drops {value!r} ({share}), not a share in [0, 1)")
         return EncoderDropouts(**found)
+
+
+def at_least(counts: Counts, least: int) -> Counts:
+    """Return counts, those below ``least`` raised to it."""
+    if isinstance(counts, Tensor):
+        return counts.clamp(min=least)
+    if isinstance(counts, int):
+        return max(counts, least)
+    raised: np.ndarray = np.maximum(counts, least)
+    return raised

@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nonverbal.errors import UserError
+from nonverbal.models.audio_mamba import AudioMambaConfig
+from nonverbal.models.checkpoints.audio_mamba import IN_EVERY_MAMBA
 from nonverbal.models.checkpoints.hugging_face import place_of, read_config
 from nonverbal.models.checkpoints.quiet import quiet
+from nonverbal.models.checkpoints.weight_files import holds_any
 from nonverbal.models.tuned.base import Opened, TunedEncoder
-from nonverbal.models.tuned.reading import Asked, read_convolutional, read_related
+from nonverbal.models.tuned.mamba import TunedAudioMamba
+from nonverbal.models.tuned.reading import Asked, read_convolutional, read_mamba, read_related
 from nonverbal.models.tuned.settings import TunedSettings
 from nonverbal.models.tuned.waveforms import TunedWaveformEncoder
 from nonverbal.models.tuned.wavlm import TunedWavLM
@@ -28,6 +32,7 @@ KINDS: Mapping[str, _Kind] = {
     "wavlm": _Kind(TunedWavLM, read_related),
     "unispeech-sat": _Kind(TunedWaveformEncoder, read_related),
     "data2vec-audio": _Kind(TunedWaveformEncoder, read_related),
+    AudioMambaConfig.model_type: _Kind(TunedAudioMamba, read_mamba),
 }
 """By ``model_type``."""
 
@@ -60,5 +65,6 @@ def open_tuned(source: str, settings: TunedSettings, seed: int) -> TunedEncoder:
 
 def _type_of(source: str, path: Path | None) -> str:
     if path is not None and path.is_file():
-        return "wav2vec2"
+        # What is neither is left to the reader of wav2vec 2.0, which says what it found.
+        return AudioMambaConfig.model_type if holds_any(path, (IN_EVERY_MAMBA,)) else "wav2vec2"
     return str(read_config(source, path).get("model_type"))

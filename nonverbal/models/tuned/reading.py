@@ -21,7 +21,8 @@ from transformers import (
 )
 
 from nonverbal.errors import UserError
-from nonverbal.models.checkpoints import reading
+from nonverbal.models.audio_mamba import AudioMambaModel
+from nonverbal.models.checkpoints import audio_mamba, reading
 from nonverbal.models.checkpoints.base import Account, Checkpoint, account_of
 from nonverbal.models.checkpoints.config_keys import USED
 from nonverbal.models.checkpoints.feature_extractors import normalises
@@ -52,7 +53,6 @@ class Asked:
 def read_convolutional(asked: Asked) -> Opened:
     """Read a wav2vec 2.0 or a HuBERT."""
     kind = cast(reading.Kind, asked.model_type)
-    prefix = "wav2vec2."
     if asked.initialised:
         config, normalise, notes = reading.read_shape(asked.named, asked.path, kind)
         checkpoint = Checkpoint(asked.source, "", config, {}, normalise, False, notes=notes)
@@ -62,11 +62,28 @@ def read_convolutional(asked: Asked) -> Opened:
     model_class = HubertModel if asked.model_type == "hubert" else Wav2Vec2Model
     with drawn_from(asked.seed):
         model = made(asked, model_class, reading.with_mask(checkpoint.config))
-    weights = {name.removeprefix(prefix): value for name, value in checkpoint.weights.items()}
-    own = model.state_dict().keys()
-    model.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
-    left = (*checkpoint.left_over, *(name for name in weights if name not in own))
-    account = account_for(asked, model, weights.keys(), left, checkpoint.notes)
+    return _loaded(asked, model, checkpoint, "wav2vec2.")
+
+
+def read_mamba(asked: Asked) -> Opened:
+    """Read an Audio Mamba."""
+    if asked.initialised:
+        checkpoint = Checkpoint(asked.source, "", audio_mamba.read_shape(asked.named), {}, False, False)
+    else:
+        checkpoint = audio_mamba.read_checkpoint(asked.named)
+        refuse_not_finite(asked.named, checkpoint.weights)
+    with drawn_from(asked.seed):
+        model = AudioMambaModel(checkpoint.config)
+    return _loaded(asked, model, checkpoint, audio_mamba.INSIDE)
+
+
+def _loaded(asked: Asked, model: Any, checkpoint: Checkpoint, prefix: str) -> Opened:
+    """Put a checkpoint's weights, whose names begin with ``prefix``, into a model; what has no place there is left."""
+    own = {prefix + name for name in model.state_dict()}
+    weights = {name.removeprefix(prefix): value for name, value in checkpoint.weights.items() if name in own}
+    model.load_state_dict(weights, strict=False)
+    left = (*checkpoint.left_over, *(checkpoint.weights.keys() - own))
+    account = account_for(asked, model, weights, left, checkpoint.notes)
     return Opened(asked.source, model.float(), checkpoint.normalise, account)
 
 

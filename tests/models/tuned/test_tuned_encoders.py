@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 from tuned_batches import NONE, batch_of, directed, noise
 
+from nonverbal.models.audio_mamba import AudioMambaModel
 from nonverbal.models.tuned.base import Hidden, TunedEncoder
 from nonverbal.models.tuned.opening import KINDS, open_tuned
 from nonverbal.models.tuned.settings import TunedSettings
@@ -31,6 +32,8 @@ def opened(folder: str, **changes: object) -> TunedEncoder:
 def theirs(model: nn.Module, row: Tensor) -> list[Tensor]:
     """All hidden states of one row, ``(1, S, M)``, by transformers' own forward pass."""
     output = model(row[None], output_hidden_states=True)
+    if isinstance(model, AudioMambaModel):
+        return list(output.hidden_states)
     return [*output.hidden_states[:-1], output.last_hidden_state]
 
 

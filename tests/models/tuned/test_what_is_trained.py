@@ -57,7 +57,9 @@ def test_every_trainable_parameter_has_a_gradient_and_no_other(folder: str, trai
         assert {part.depth for part in parts} == set(range(encoder.layers))
     else:
         assert ("conv" in {part.kind for part in parts}) == (train == "all")
-        assert {part.depth for part in parts} == set(range(encoder.layers)) | {encoder.layers}
+        # Nothing of an Audio Mamba lies between the map of its patches and its blocks.
+        before = set() if encoder.model_type == "audio_mamba" and train != "all" else {encoder.layers}
+        assert {part.depth for part in parts} == set(range(encoder.layers)) | before
 
 
 @pytest.mark.parametrize("train", ["all", "lora"])

@@ -146,7 +146,7 @@ class ClassificationObjective(Objective):
                 settings.feature_masking,
                 settings.feature_mask_length,
                 self.encoder.width,
-                self.encoder.frames,
+                self.encoder.without_model().frames,
             )
         return ClassTargets(labels, weights, masking, settings.mixup)
 

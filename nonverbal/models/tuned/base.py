@@ -3,12 +3,13 @@
 Shapes: N rows, T samples, S frames, M width.
 """
 
+import copy
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -117,7 +118,13 @@ class TunedEncoder(nn.Module):
 
     @abstractmethod
     def frames(self, lengths: Counts) -> Counts:
-        """Return how many frames are a row's own, of its samples."""
+        """Return how many frames are a row's own, of its samples. Reads no parameter."""
+
+    def without_model(self) -> Self:
+        """Return what counts frames as this does, and holds no parameters: it travels to data workers."""
+        alone = copy.copy(self)
+        alone._modules = {}
+        return alone
 
     @abstractmethod
     def forward(self, batch: Batch) -> Hidden:

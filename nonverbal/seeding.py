@@ -22,6 +22,7 @@ class Stream(IntEnum):
     SWAP = 12
     PERMUTE = 13
     HEAD = 14
+    AUGMENT = 15
     WORDS = 17
 
 

@@ -1,6 +1,5 @@
 """One task, one protocol, several frozen encoders: embeddings, a head on every fold, scores."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,7 +20,7 @@ from nonverbal.tasks.labels_seen import seen_by
 from nonverbal.tasks.predictions import write_predictions
 from nonverbal.tasks.scores import Score, write_scores
 from nonverbal.tasks.task import Task
-from nonverbal.text import one_line, slug
+from nonverbal.text import one_line
 
 
 def compare(
@@ -189,7 +188,7 @@ def _scores(
             test_clips=len(result.test),
             test_classes=len({task.labels[i] for i in result.test}),
             pretraining=status,
-            predictions=_predictions_file(task, name, seed, head),
+            predictions=task.predictions_file(name, seed, head),
             inner_uar=result.inner_uar,
             merged=task.merged,
             details=result.details,
@@ -199,23 +198,8 @@ def _scores(
     ]
 
 
-def _predictions_file(task: Task, name: str, seed: int, head: str) -> str:
-    # Names of encoders may be long paths that differ in their beginning alone: the digest tells them apart.
-    measured = "|".join([name, task.shards.sha256, task.protocol, *task.classes, str(task.merged), str(seed), head])
-    digest = hashlib.sha256(measured.encode()).hexdigest()[:8]
-    return f"predictions/{slug(name)[-60:]}-{slug(task.protocol)}-seed-{seed}-{digest}.jsonl"
-
-
 def _predictions(task: Task, results: list[FoldResult], gives: str) -> Iterable[dict[str, Any]]:
     for result in results:
         for row, predicted, values in zip(result.test, result.predicted, result.values, strict=True):
-            yield {
-                "clip": task.clips[row].id,
-                "label": task.labels[row],
-                "predicted": predicted,
-                "group": task.groups[row],
-                "fold": result.fold,
-                "speaker": task.clips[row].speaker,
-                "recording": task.clips[row].recording,
-                gives: dict(zip(result.classes, values.tolist(), strict=True)),
-            }
+            decided = {"predicted": predicted, gives: dict(zip(result.classes, values.tolist(), strict=True))}
+            yield task.prediction(row, result.fold) | decided

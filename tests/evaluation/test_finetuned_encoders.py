@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.cross_validation import cross_validate
 from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.encoders import load_encoder
+from nonverbal.evaluation.encoders.finetuned import open_run
 from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.probing import compare, leak_statuses
 from nonverbal.tasks.labels_seen import write_labels_seen
 from nonverbal.tasks.scores import read_scores
-from nonverbal.tasks.task import Task, make_task
+from nonverbal.tasks.task import Task, divided_again, make_task
 
 Make = Callable[..., ShardFolder]
 
@@ -70,7 +72,13 @@ def test_folds_of_the_same_weights_are_scored_as_these_weights(task: Task, tmp_p
     ("labels", "group", "folds", "seeds", "said"),
     [
         ([], "speaker", 2, [0, 1, 2], "it has no fold 0 of seed 2"),
-        ([], "speaker", 4, [0], "its protocol is 'speaker-disjoint 2-fold, stratified', here it is"),
+        (
+            [],
+            "speaker",
+            4,
+            [0],
+            "other clips on its sides; its protocol is 'speaker-disjoint 2-fold, stratified', here",
+        ),
         ({"high": "shrill"}, "speaker", 2, [0], "its classes are high, low, here they are low, shrill"),
     ],
 )
@@ -92,6 +100,23 @@ def test_other_clips_are_refused(task: Task, run: Path, labelled_shards: Make) -
     (run / "folds.json").write_text(json.dumps(rows))
     with pytest.raises(UserError, match="fold 0 of seed 0 has other clips on its sides"):
         compare(task, [f"finetuned:{run}"], [], run / "cache", run / "out")
+
+
+def test_weights_that_chose_on_the_test_side_are_scored_by_protocols_that_do(task: Task, run: Path) -> None:
+    rows = json.loads((run / "folds.json").read_text())
+    for row in rows["folds"]:
+        row["fitted"] += row["test"]
+    (run / "folds.json").write_text(json.dumps(rows))
+    with pytest.raises(UserError, match="fold 0 of seed 0 has other clips on its sides"):
+        open_run(f"finetuned:{run}").check(task)
+    open_run(f"finetuned:{run}").check(divided_again(task, replace(task.division.protocol, select="test")))
+
+
+def test_what_is_done_within_a_training_side_is_no_other_division(task: Task, run: Path) -> None:
+    for changed in (replace(task.division.protocol, refit=False), replace(task.division.protocol, select="test")):
+        other = divided_again(task, changed)
+        assert other.protocol != task.protocol
+        open_run(f"finetuned:{run}").check(other)
 
 
 def test_a_part_of_the_seeds_is_the_same_division(task: Task, run: Path, tmp_path: Path) -> None:

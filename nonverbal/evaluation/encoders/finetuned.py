@@ -33,7 +33,7 @@ class TunedFold:
     test: frozenset[str]
     """Ids of the clips that it tests."""
     fitted: frozenset[str]
-    """Ids of its training side."""
+    """Ids of those whose labels its weights depend on: of its training side, and of those that it chose on."""
 
     @property
     def encoder(self) -> Path:
@@ -86,22 +86,25 @@ class FinetunedRun:
     def check(self, task: Task) -> None:
         """Refuse a task that is not divided as the run was.
 
+        Protocols may differ in what they do within a training side, as refitting.
+
         Raises:
             UserError: says what differs.
         """
         self.check_data(task.shards.sha256)
         if (list(self.classes), self.merged) != (task.classes, task.merged):
             raise self._other(f"its classes are {', '.join(self.classes)}, here they are {', '.join(task.classes)}")
-        if self.protocol != task.protocol:
-            raise self._other(f"its protocol is {self.protocol!r}, here it is {task.protocol!r}")
+        protocols = f"; its protocol is {self.protocol!r}, here it is {task.protocol!r}"
         for seed, folds in task.folds.items():
             for fold in folds:
                 own = self.folds.get((seed, fold.name))
                 if own is None:
-                    raise self._other(f"it has no fold {fold.name} of seed {seed}")
-                test, train = ({task.clips[row].id for row in side} for side in (fold.test, fold.train))
-                if own.test != test or own.fitted != train:
-                    raise self._other(f"fold {fold.name} of seed {seed} has other clips on its sides")
+                    raise self._other(f"it has no fold {fold.name} of seed {seed}{protocols}")
+                test, known = ({task.clips[row].id for row in side} for side in (fold.test, fold.train))
+                if task.division.protocol.select == "test":
+                    known |= test
+                if own.test != test or not own.fitted <= known:
+                    raise self._other(f"fold {fold.name} of seed {seed} has other clips on its sides{protocols}")
 
     def _other(self, what: str) -> UserError:
         return UserError(

@@ -8,9 +8,10 @@ from nonverbal.errors import UserError
 from nonverbal.models.checkpoints.hugging_face import place_of, read_config
 from nonverbal.models.checkpoints.quiet import quiet
 from nonverbal.models.tuned.base import Opened, TunedEncoder
-from nonverbal.models.tuned.reading import Asked, read_convolutional
+from nonverbal.models.tuned.reading import Asked, read_convolutional, read_related
 from nonverbal.models.tuned.settings import TunedSettings
 from nonverbal.models.tuned.waveforms import TunedWaveformEncoder
+from nonverbal.models.tuned.wavlm import TunedWavLM
 
 INITIALISED = "initialised:"
 """Before a source: the same architecture with random weights."""
@@ -24,6 +25,9 @@ class _Kind(NamedTuple):
 KINDS: Mapping[str, _Kind] = {
     "wav2vec2": _Kind(TunedWaveformEncoder, read_convolutional),
     "hubert": _Kind(TunedWaveformEncoder, read_convolutional),
+    "wavlm": _Kind(TunedWavLM, read_related),
+    "unispeech-sat": _Kind(TunedWaveformEncoder, read_related),
+    "data2vec-audio": _Kind(TunedWaveformEncoder, read_related),
 }
 """By ``model_type``."""
 

@@ -4,15 +4,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import HubertModel, PretrainedConfig, Wav2Vec2Model
+from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioModel,
+    HubertModel,
+    PretrainedConfig,
+    UniSpeechSatConfig,
+    UniSpeechSatModel,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
+)
 
+from nonverbal.errors import UserError
 from nonverbal.models.checkpoints import reading
 from nonverbal.models.checkpoints.base import Account, Checkpoint, account_of
-from nonverbal.models.checkpoints.hugging_face import refuse_not_finite
+from nonverbal.models.checkpoints.config_keys import USED
+from nonverbal.models.checkpoints.feature_extractors import normalises
+from nonverbal.models.checkpoints.hugging_face import config_from, load_whole, read_config, refuse_not_finite
+from nonverbal.models.checkpoints.quiet import LOADING_ERRORS
 from nonverbal.models.tuned.base import Opened
 from nonverbal.seeding import Stream, torch_seed
 
@@ -47,13 +61,74 @@ def read_convolutional(asked: Asked) -> Opened:
         refuse_not_finite(asked.named, checkpoint.weights)
     model_class = HubertModel if asked.model_type == "hubert" else Wav2Vec2Model
     with drawn_from(asked.seed):
-        model: Any = model_class(reading.with_mask(checkpoint.config))
+        model = made(asked, model_class, reading.with_mask(checkpoint.config))
     weights = {name.removeprefix(prefix): value for name, value in checkpoint.weights.items()}
     own = model.state_dict().keys()
     model.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
     left = (*checkpoint.left_over, *(name for name in weights if name not in own))
     account = account_for(asked, model, weights.keys(), left, checkpoint.notes)
     return Opened(asked.source, model.float(), checkpoint.normalise, account)
+
+
+class _Related(NamedTuple):
+    """Encoders whose modules are wav2vec 2.0's, or nearly."""
+
+    config: type[PretrainedConfig]
+    model: Any
+    used: frozenset[str]
+    """Keys of the configuration whose value is taken, besides wav2vec 2.0's."""
+
+
+RELATED = {
+    "wavlm": _Related(WavLMConfig, WavLMModel, frozenset({"num_buckets", "max_bucket_distance", "num_ctc_classes"})),
+    "unispeech-sat": _Related(UniSpeechSatConfig, UniSpeechSatModel, frozenset({"num_clusters"})),
+    "data2vec-audio": _Related(Data2VecAudioConfig, Data2VecAudioModel, frozenset({"conv_pos_kernel_size"})),
+}
+"""By ``model_type``."""
+
+
+def read_related(asked: Asked) -> Opened:
+    """Read a WavLM, a UniSpeech-SAT or a data2vec: a folder or name of the Hub in Hugging Face format."""
+    kind = RELATED[asked.model_type]
+    given = read_config(asked.named, asked.path)
+    used = USED | kind.used
+    config = reading.with_mask(config_from(asked.named, asked.path, given, kind.config, used))
+    normalise = normalises(asked.named, asked.path)
+    if normalise is None:
+        raise UserError(
+            f"there is no preprocessor_config.json in {asked.named}, so nothing says whether waveforms are normalised; "
+            "download or export it again"
+        )
+    model, account = drawn_or_loaded(asked, kind.model, config)
+    return Opened(asked.source, model, normalise, account)
+
+
+def drawn_or_loaded(
+    asked: Asked, kind: Any, config: PretrainedConfig, spare: tuple[str, ...] = ()
+) -> tuple[Any, Account]:
+    """Return a model of transformers, drawn or with its weights, and an account of these.
+
+    Args:
+        asked: which.
+        kind: class of the model.
+        config: its configuration.
+        spare: beginnings of the names of weights that are not of the encoder, and may be missing.
+    """
+    with drawn_from(asked.seed):
+        if asked.initialised:
+            model = made(asked, kind, config)
+            return model, account_for(asked, model, (), ())
+        loaded = load_whole(asked.named, asked.path, spare, kind, config)
+    taken = loaded.model.state_dict().keys() - set(loaded.missing)
+    return loaded.model, account_for(asked, loaded.model, taken, loaded.unexpected)
+
+
+def made(asked: Asked, kind: Any, config: PretrainedConfig) -> Any:
+    """Return a model of this configuration, its weights drawn by torch's generator."""
+    try:
+        return kind(config)
+    except LOADING_ERRORS as error:
+        raise UserError(f"{asked.named}: transformers makes no model of its configuration: {error}") from error
 
 
 @contextmanager

@@ -333,11 +333,11 @@ def test_what_an_epoch_holds_is_told(shards):
     samples = [len(whole(shards, place)) for place in range(8)]
     over = [n for n in samples[:5] if n > 8_000]
     told = data.describe()
-    assert "train: 5 clips, 0.00 h of a, b; 3 steps an epoch, of 2 clips a micro-batch at most, 1 a step" in told
+    assert "train: 5 clips, 0.00 h of a, b; 3 steps an epoch of 1 x at most 2 clips, " in told
     assert f"of {len(over)} clips over 0.5 s a random stretch" in told
     assert f"{(sum(over) - 8_000 * len(over)) / 16_000:.1f} s of audio are left out" in told
     lengths = np.minimum(samples, 8_000)
-    assert f"{padding(lengths[:5], data.plan(0)):.1%} of an epoch is padding" in told
+    assert f"{padding(lengths[:5], data.plan(0)):.1%} of it padding" in told
     windows = sum(-(-n // 8_000) for n in samples[5:])
     assert told.endswith(f"validation: 3 clips, 0.00 h of a, b; in {windows} windows")
 
@@ -346,6 +346,7 @@ def test_nothing_to_train_on_is_enough_for_testing(shards):
     data = data_of(shards, train=(), validation=())
     assert data.steps_per_epoch == 0
     assert list(data.validation(0, 1)) == []
-    assert "train: 0 clips" in data.describe()
+    assert "train: 0 clips, 0.00 h; 0 steps an epoch" in data.describe()
+    assert "no clip is cut or filled" in data.describe()
     assert [place for place, _ in rows_by_place(data.batches(np.array([4])))] == [4]
     assert data.contents == {str(shards.folder): shards.sha256}

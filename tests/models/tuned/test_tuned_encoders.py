@@ -53,7 +53,7 @@ def test_states_and_gradients_are_those_of_transformers_each_row_alone(saved: tu
         for mine, state in zip(hidden.states, states, strict=True):
             assert mine.shape[-1] == encoder.width
             torch.testing.assert_close(mine[row, own], state[0], atol=1e-5 * rms(state), rtol=0)
-        expected = expected + directed(Hidden([state for state in states], None), row)
+        expected = expected + directed(Hidden(states, None), row)
     loss.backward()
     expected.backward()
     gradients = dict(reference.named_parameters())

@@ -100,7 +100,8 @@ def test_adapters_start_as_nothing_and_merge_into_what_they_compute(folder: str,
     before = opened(folder, train="head")(batch_of(ROWS)).states
     encoder = opened(folder, train="lora", lora=LoraSettings(rank=2, alpha=6.0)).eval()
     for state, same in zip(encoder(batch_of(ROWS)).states, before, strict=True):
-        assert torch.equal(state, same)
+        # By another kernel of attention, where gradients are wanted.
+        torch.testing.assert_close(state, same, atol=1e-5, rtol=1e-5)
     moved(encoder)
     adapted = encoder(batch_of(ROWS)).states
     assert not torch.allclose(adapted[-1], before[-1], atol=1e-3)

@@ -4,47 +4,25 @@ Shapes: C clips, of which each may be several rows (windows) of a batch.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from nonverbal.batch import Batch
 from nonverbal.data.batching.clips import ClipBatches
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
+from nonverbal.objectives.classification import ClassificationObjective
 from nonverbal.training.processes import Processes
 
 LIMITS = "clips.json"
 """Beside a classifier's weights: how long the clips were that it was shown."""
 
 
-class Classifier(Protocol):
-    """An objective that tells classes apart, in the module that is its own."""
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Names of the columns of logits."""
-
-    def logits(self, batch: Batch) -> Tensor:
-        """Return ``(C, classes)`` of a batch whose targets hold ``clip`` (N,) and ``places`` (C,)."""
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """As of a module."""
-
-    @property
-    def training(self) -> bool:
-        """Whether it drops values and layers."""
-
-    def train(self, mode: bool = True) -> object:
-        """Say whether it does."""
-
-
 def clip_probabilities(
-    classifier: Classifier, batches: Iterable[Batch], processes: Processes | None = None
+    classifier: ClassificationObjective, batches: Iterable[Batch], processes: Processes | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of clips, ``(C,)`` int64, increasing, and their probabilities ``(C, classes)`` float64.
 
@@ -67,7 +45,7 @@ def clip_probabilities(
     return where[order], softmax(logits[order])
 
 
-def clip_logits(classifier: Classifier, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+def clip_logits(classifier: ClassificationObjective, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of the clips of this process's batches, in their order, and logits ``(C, classes)`` float64.
 
     Raises:

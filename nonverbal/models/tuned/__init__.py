@@ -1,0 +1,1 @@
+"""Encoders as fine-tuning trains them."""

@@ -51,14 +51,17 @@ class Vocabulary:
         numbers = {" ": 2} | {token: number for number, token in enumerate(self.tokens) if number > 2}
         return np.array([numbers.get(character, 1) for character in text], dtype=np.int64)
 
+    def spell(self, numbers: Iterable[int]) -> str:
+        """Return the text whose characters these tokens are."""
+        tokens = self.tokens
+        return "".join(tokens[number] for number in numbers).replace(DELIMITER, " ")
+
     def decode(self, frames: Iterable[int]) -> str:
         """Return the text of the most likely token of each frame: equal neighbours count once, and blanks not at all.
 
         As transformers' tokenizers decode, so that two ends of a word with a blank between them are two spaces.
         """
-        tokens = self.tokens
-        written = (tokens[number] for number, _ in groupby(frames) if number != 0)
-        return "".join(" " if token == DELIMITER else token for token in written).strip()
+        return self.spell(number for number, _ in groupby(frames) if number != 0).strip()
 
 
 def vocabulary_of(texts: Iterable[str]) -> Vocabulary:

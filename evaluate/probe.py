@@ -16,7 +16,7 @@ from nonverbal.evaluation.learning_curve import curve_tasks, learning_curve
 from nonverbal.evaluation.probing import compare
 from nonverbal.evaluation.score_tables import print_scores, untestable
 from nonverbal.evaluation.subgroups import values_of
-from nonverbal.evaluation.views import print_bias, print_curve, print_subgroups
+from nonverbal.evaluation.views import print_bias, print_curve, print_division, print_subgroups
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.groups import units
 from nonverbal.tasks.protocol_settings import ProtocolSettings
@@ -97,13 +97,6 @@ def main(argv: list[str]) -> None:
     curves = settings.out / f"{stem}-layers.png"
     if plot_layers(scores, curves):
         print(f"layers: {curves}")
-
-
-def print_division(task: Task) -> None:
-    """Say what the protocol is, what it lets through, and what else is to be known of these clips."""
-    print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
-    for note in task.division.notes:
-        print(f"note: {note}")
 
 
 def print_sizes(scores: Sequence[Score]) -> None:

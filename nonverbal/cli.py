@@ -25,6 +25,10 @@ PROGRAMS = {
     "encoders": ("evaluate/encoders.py", "List the encoders that can be compared, with what each has heard."),
     "embed": ("evaluate/embed.py", "Keep encoders' embeddings of clips or of any sound, for probes and other tools."),
     "probe": ("evaluate/probe.py", "Score frozen encoders with small heads under folds that share no speaker."),
+    "finetune": (
+        "finetune/train.py",
+        "Fine-tune an encoder in folds, and for use; run it again to continue.",
+    ),
     "scores": ("evaluate/scores.py", "Tables of scores: intervals, comparisons, calibration; LaTeX, CSV, JSON."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
 }

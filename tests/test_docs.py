@@ -23,6 +23,7 @@ CONFIGS = {
     "compare": "CompareConfig",
     "audit": "AuditConfig",
     "embed": "EmbedConfig",
+    "finetune": "FinetuneConfig",
     "probe": "ProbeConfig",
     "scores": "ScoresConfig",
     "demo": "DemoConfig",

@@ -1,6 +1,5 @@
 """One task, one protocol, several frozen encoders: embeddings, a head on every fold, scores."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -9,18 +8,16 @@ from typing import Any
 
 from nonverbal.data.manifest import Clip
 from nonverbal.evaluation.cross_validation import FoldResult, cross_validate
-from nonverbal.evaluation.embeddings import embed, embed_frames
-from nonverbal.evaluation.encoders import Encoder, ManifestEncoder, check_encoder, learned, load_encoder
-from nonverbal.evaluation.frame_rows import FrameRows
-from nonverbal.evaluation.heads.base import Pooled
-from nonverbal.evaluation.heads.by_name import full_name, head_named, reads_frames
+from nonverbal.evaluation.encoders import Encoder, check_encoder, learned, load_encoder
+from nonverbal.evaluation.features import Features, features_of
+from nonverbal.evaluation.heads.by_name import full_name, head_named
 from nonverbal.evaluation.nulls import label_null
 from nonverbal.public_checkpoints import heard
 from nonverbal.tasks.contamination import HELD_OUT, by_authors, by_manifests
 from nonverbal.tasks.predictions import write_predictions
 from nonverbal.tasks.scores import Score, write_scores
 from nonverbal.tasks.task import Task
-from nonverbal.text import one_line, slug
+from nonverbal.text import one_line
 
 
 def compare(
@@ -52,12 +49,12 @@ def compare(
     scores: list[Score] = []
     for name, source, status in zip(names or encoders, encoders, statuses, strict=True):
         encoder = load_encoder(source, next(iter(task.folds)))
-        embeddings, one_frame = _features(task, encoder, cache, head)
+        features, one_frame = features_of(task, encoder, cache, head)
         for seed in task.folds:
-            results = _probe(task, name, embeddings, one_frame, seed, head)
+            results = _probe(task, name, features, one_frame, seed, head)
             new = _scores(task, encoder, name, status, results, seed, head)
             if null and seed == next(iter(task.folds)):
-                found = _null(task, name, embeddings, one_frame, seed, head, null)
+                found = _null(task, name, features, one_frame, seed, head, null)
                 new = [replace(score, null=found) for score in new]
             write_predictions(out / new[0].predictions, _predictions(task, results, head_named(head).gives))
             write_scores(out / "scores.jsonl", new)
@@ -83,31 +80,19 @@ def _leak_status(clips: Sequence[Clip], source: str, ours: str) -> str:
     return ours if known is None else by_authors(clips, known)
 
 
-def _features(task: Task, encoder: Encoder, cache: Path, head: str) -> tuple[Pooled | FrameRows, bool]:
-    """What a head reads of all clips, and whether a clip is one frame."""
-    one_frame = isinstance(encoder, ManifestEncoder) or encoder.one_frame
-    if reads_frames(head) and not isinstance(encoder, ManifestEncoder) and not one_frame:
-        return FrameRows(embed_frames(encoder, task.shards, task.rows, cache), task.rows), False
-    embeddings = embed(encoder, task.shards, task.rows, cache)
-    # (clips, layers, dim) -> (clips, layers, 1, dim)
-    return (embeddings[:, :, None] if reads_frames(head) else embeddings), one_frame
-
-
-def _probe(
-    task: Task, name: str, embeddings: Pooled | FrameRows, one_frame: bool, seed: int, head: str
-) -> list[FoldResult]:
+def _probe(task: Task, name: str, features: Features, one_frame: bool, seed: int, head: str) -> list[FoldResult]:
     from rich.console import Console
     from rich.progress import track
 
     console, folds = Console(stderr=True), task.folds[seed]
     protocol = task.division.protocol
-    results = cross_validate(head_named(head), embeddings, task.labels, task.groups, folds, seed, protocol, one_frame)
+    results = cross_validate(head_named(head), features, task.labels, task.groups, folds, seed, protocol, one_frame)
     title, silent = f"probing {name}", not console.is_terminal
     return list(track(results, title, len(folds), transient=True, console=console, disable=silent))
 
 
 def _null(
-    task: Task, name: str, embeddings: Pooled | FrameRows, one_frame: bool, seed: int, head: str, most: int
+    task: Task, name: str, features: Features, one_frame: bool, seed: int, head: str, most: int
 ) -> dict[str, float | str]:
     from rich.console import Console
 
@@ -115,7 +100,7 @@ def _null(
     with (
         console.status(f"null of {one_line(name)}: up to {most} permutations") if console.is_terminal else nullcontext()
     ):
-        null = label_null(task, head_named(head), embeddings, seed, most, one_frame)
+        null = label_null(task, head_named(head), features, seed, most, one_frame)
     found = {"p": null.p, "mean": null.mean, "draws": null.draws, "exceeding": null.exceeding}
     return {**found, "what": str(null.what)}
 
@@ -140,7 +125,7 @@ def _scores(
             test_clips=len(result.test),
             test_classes=len({task.labels[i] for i in result.test}),
             pretraining=status,
-            predictions=_predictions_file(task, name, seed, head),
+            predictions=task.predictions_file(name, seed, head),
             inner_uar=result.inner_uar,
             merged=task.merged,
             details=result.details,
@@ -150,23 +135,8 @@ def _scores(
     ]
 
 
-def _predictions_file(task: Task, name: str, seed: int, head: str) -> str:
-    # Names of encoders may be long paths that differ in their beginning alone: the digest tells them apart.
-    measured = "|".join([name, task.shards.sha256, task.protocol, *task.classes, str(task.merged), str(seed), head])
-    digest = hashlib.sha256(measured.encode()).hexdigest()[:8]
-    return f"predictions/{slug(name)[-60:]}-{slug(task.protocol)}-seed-{seed}-{digest}.jsonl"
-
-
 def _predictions(task: Task, results: list[FoldResult], gives: str) -> Iterable[dict[str, Any]]:
     for result in results:
         for row, predicted, values in zip(result.test, result.predicted, result.values, strict=True):
-            yield {
-                "clip": task.clips[row].id,
-                "label": task.labels[row],
-                "predicted": predicted,
-                "group": task.groups[row],
-                "fold": result.fold,
-                "speaker": task.clips[row].speaker,
-                "recording": task.clips[row].recording,
-                gives: dict(zip(result.classes, values.tolist(), strict=True)),
-            }
+            decided = {"predicted": predicted, gives: dict(zip(result.classes, values.tolist(), strict=True))}
+            yield task.prediction(row, result.fold) | decided

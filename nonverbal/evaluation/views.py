@@ -58,3 +58,10 @@ def _keep(path: Path, rows: Sequence[Any]) -> None:
     """Write numbers that were printed, not rounded."""
     write_atomically(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     print(f"numbers: {path}")
+
+
+def print_division(task: Task) -> None:
+    """Say what the protocol is, what it lets through, and what else is to be known of these clips."""
+    print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
+    for note in task.division.notes:
+        print(f"note: {note}")

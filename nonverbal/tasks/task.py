@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -90,6 +90,26 @@ class Task:
         merged = hashlib.sha256(repr(sorted(self.merged.items())).encode()).hexdigest()[:6] if self.merged else ""
         what = "texts" if self.kind == "texts" else f"{len(self.classes)}-classes{merged and f'-{merged}'}"
         return f"{slug(self.corpus)}-{slug(self.protocol)}-{what}"
+
+    def predictions_file(self, model: str, seed: int, probe: str) -> str:
+        """Return where the decisions of a model go under a seed, relative to the file of its scores."""
+        # Names of encoders may be long paths that differ in their beginning alone: the digest tells them apart.
+        merged = str(self.merged)
+        measured = "|".join([model, self.shards.sha256, self.protocol, *self.classes, merged, str(seed), probe])
+        digest = hashlib.sha256(measured.encode()).hexdigest()[:8]
+        return f"predictions/{slug(model)[-60:]}-{slug(self.protocol)}-seed-{seed}-{digest}.jsonl"
+
+    def prediction(self, row: int, fold: str) -> dict[str, Any]:
+        """Return what a row of predictions says of the clip at position ``row``, apart from the decision."""
+        clip = self.clips[row]
+        return {
+            "clip": clip.id,
+            "label": self.labels[row],
+            "group": self.groups[row],
+            "fold": fold,
+            "speaker": clip.speaker,
+            "recording": clip.recording,
+        }
 
 
 def make_task(

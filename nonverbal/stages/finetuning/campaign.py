@@ -1,0 +1,146 @@
+"""All runs of a fine-tuning: which are done, which are to be trained, and the final model after them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nonverbal.data.index import open_shards
+from nonverbal.errors import UserError
+from nonverbal.evaluation.probing import leak_statuses
+from nonverbal.files import locked
+from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
+from nonverbal.stages.finetuning.jobs import Jobs
+from nonverbal.stages.finetuning.kept import is_done, keep_folds, keep_scores, kept_score
+from nonverbal.stages.finetuning.learner import Classes, Learner
+from nonverbal.stages.finetuning.runs import MODEL, clear, median_epochs, run_final, run_fold
+from nonverbal.stages.finetuning.settings import FREE, FinetuneConfig
+from nonverbal.tasks.scores import Score
+from nonverbal.tasks.task import task_of
+from nonverbal.training.precision import choose_precision
+from nonverbal.training.processes import Processes
+from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.settings import FREE_SETTINGS
+
+
+class Campaign:
+    """The folds of a fine-tuning, and its final model."""
+
+    def __init__(self, settings: FinetuneConfig) -> None:
+        """Divide the clips, and refuse what cannot be trained, before anything is.
+
+        Raises:
+            UserError: clips cannot be divided, the encoder cannot be read, the folder holds another fine-tuning, or
+                the final model could not be written.
+        """
+        self.task = task_of(open_shards(settings.data), settings.labels, settings.resolved())
+        self.folds = fold_runs(self.task)
+        self.chosen = selected(self.folds, settings.only)
+        trainer = settings.trainer
+        self.processes = Processes(trainer.processes, trainer.timeout_minutes, settings.out)
+        run = RunFolder(settings.out)
+        with self.processes.in_contact():
+            # All folds are computed alike, on whichever machine each is continued.
+            precision = choose_precision(trainer.precision, run.precision(), self.processes)
+        self.settings = replace(settings, trainer=replace(trainer, precision=precision.value))
+        self.learner: Learner[Any] = Classes(self.settings, self.task)
+        self.model = settings.out / MODEL
+        self.status = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)[0]
+        self._check_start()
+        with self.processes.first_before_others() as is_first:
+            if is_first:
+                self._claim(run)
+
+    def _check_start(self) -> None:
+        """Build the objective once, for what is wrong with it."""
+        objective = self.learner.build(self.folds[0].seed)
+        self.learner.targets(objective, self.folds[0].train)
+        if self.settings.final and (why := self.learner.inexpressible(objective)):
+            raise UserError(
+                f"--final writes a model that plain transformers loads, but {why}; leave --final out: each fold's "
+                "weights are kept all the same"
+            )
+
+    def _claim(self, run: RunFolder) -> None:
+        with locked(run.folder, wait=True):
+            open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
+            run.check_recipe(self.settings, free={*FREE_SETTINGS, *FREE, "data", "out", *open_choice})
+            run.check_data({str(self.settings.data): self.task.shards.sha256})
+            keep_folds(run.folder / "folds.json", self.task, self.folds)
+
+    def folder(self, fold: FoldRun) -> Path:
+        """Return the folder of a fold."""
+        return self.settings.out / fold.name
+
+    def run(self) -> None:
+        """Train and test what is not done.
+
+        Raises:
+            UserError: folds failed, which are named; the others are kept.
+            Interrupted: the fold at work is saved.
+        """
+        left = [fold for fold in self.chosen if not is_done(self.folder(fold))]
+        if left and len(left) < len(self.chosen) and self.processes.is_first:
+            print(f"{len(self.chosen) - len(left)} of {len(self.chosen)} folds are done already", flush=True)
+        failed = self._side_by_side(left) if self.settings.jobs > 1 else self._one_by_one(left)
+        if failed:
+            raise UserError(
+                f"{len(failed)} of {len(self.chosen)} folds failed: {'; '.join(failed)}; the others are kept, and the "
+                "same command again trains these alone"
+            )
+        if self.settings.only == FINAL or (self.settings.final and self.settings.only is None):
+            self._final()
+
+    def _side_by_side(self, left: list[FoldRun]) -> list[str]:
+        return Jobs(self.settings.jobs).run([fold.name for fold in left])
+
+    def _one_by_one(self, left: list[FoldRun]) -> list[str]:
+        failed = []
+        for fold in left:
+            if problem := self._attempt(lambda fold=fold: self._fold(fold)):  # type: ignore[misc]
+                failed.append(f"{fold.name} ({problem})")
+        return failed
+
+    def _fold(self, fold: FoldRun) -> None:
+        folder = self.folder(fold)
+        if self.processes.is_first:
+            place = self.folds.index(fold) + 1
+            print(f"{fold.name}, {place} of {len(self.folds)} folds: tested on {fold.fold}", flush=True)
+        run_fold(self.learner, fold, folder, self.status)
+
+    def _attempt(self, work: Callable[[], None]) -> str | None:
+        """Return why work has failed; None where it is done. Among several processes a failure ends all of them."""
+        try:
+            work()
+        except UserError as error:
+            if self.processes.world > 1:
+                raise
+            print(f"nonverbal: {error}", flush=True)
+            return str(error)
+        return None
+
+    def _final(self) -> None:
+        missing = [fold.name for fold in self.folds if not is_done(self.folder(fold))]
+        if missing:
+            raise UserError(
+                f"the final model is trained for as long as the folds chose, but {', '.join(missing)} are not done; "
+                "run the command without --only first"
+            )
+        if self.model.is_dir():
+            return
+        epochs = median_epochs(
+            [float(score.chosen["epoch"]) for score in map(kept_score, map(self.folder, self.folds))]
+        )
+        if self.processes.is_first:
+            print(f"final model: all {len(self.task.clips)} clips, {epochs:g} epochs (the median of the folds)")
+        run_final(self.learner, self.settings.out, self.folds[0].seed, epochs)
+
+    def scores(self) -> list[Score]:
+        """Write the scores of all folds, and return them; none as long as a fold is not done."""
+        if not all(is_done(self.folder(fold)) for fold in self.folds):
+            return []
+        for fold in self.folds:
+            # Of a fold that was ended after it was tested.
+            clear(self.folder(fold), self.folder(fold) / "inner")
+        with locked(self.settings.out, wait=True):
+            return keep_scores(self.settings.out, self.folds)

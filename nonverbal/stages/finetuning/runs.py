@@ -1,0 +1,147 @@
+"""One run of a fine-tuning: trained, and tested by its best weights."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nonverbal.data.batching.clips import ClipData
+from nonverbal.stages.finetuning.folds import FINAL, FoldRun
+from nonverbal.stages.finetuning.kept import keep_fold, keep_labels_seen
+from nonverbal.stages.finetuning.learner import Learner, Trained
+from nonverbal.stages.finetuning.settings import FREE, trainer_for
+from nonverbal.stages.running import run_held, say_start
+from nonverbal.training import checkpoint
+from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.trainer import Trainer
+
+MODEL = "model"
+"""The folder of the model to use, in that of the run."""
+
+NOBODY = np.array([], dtype=np.int64)
+"""No clips."""
+
+
+def data_of(
+    learner: Learner[Trained], objective: Trained, train: np.ndarray, validation: np.ndarray, seed: int
+) -> ClipData:
+    """Return the batches of a run whose clips are at the positions ``train`` and ``validation`` of the task."""
+    settings, task, encoder = learner.settings, learner.task, learner.encoder_of(objective)
+    return ClipData(
+        task.shards,
+        task.rows,
+        train,
+        validation,
+        learner.targets(objective, train),
+        settings.batches,
+        settings.augmentation,
+        seed,
+        encoder.shortest,
+        encoder.longest,
+        settings.trainer.workers,
+        60 * settings.trainer.timeout_minutes,
+    )
+
+
+def train(
+    folder: Path,
+    learner: Learner[Trained],
+    seed: int,
+    train: np.ndarray,
+    validation: np.ndarray = NOBODY,
+    stop_epochs: float | None = None,
+) -> tuple[Trainer, ClipData, float]:
+    """Train one run, or what is left of it.
+
+    Args:
+        folder: of the run.
+        learner: what is learned.
+        seed: of everything random.
+        train: positions of the clips that are fitted to.
+        validation: positions of the clips on which the best epoch is chosen; without any, the last weights count.
+        stop_epochs: epochs after which it ends; see ``trainer_for``.
+
+    Returns:
+        The trainer, the data, and the epochs after which the weights in ``encoder/`` were taken.
+
+    Raises:
+        UserError: as ``Trainer.train``, or the folder holds another run.
+        Interrupted: the run is saved, and continues when started again.
+    """
+    settings, run = learner.settings, RunFolder(folder)
+    objective = learner.build(seed)
+    data = data_of(learner, objective, train, validation, seed)
+    trained = trainer_for(settings, data.steps_per_epoch, stop_epochs, chooses=bool(len(validation)))
+    trainer = Trainer(objective, data, trained, run, seed)
+    recorded = replace(settings, trainer=replace(settings.trainer, precision=trainer.precision.value))
+    with run_held(trainer, recorded, FREE, data.contents):
+        trainer.report.say(f"{folder}: {data.describe()}")
+        say_start(objective.account, trainer.report)
+        trainer.train()
+    step = int(run.best.removeprefix("step-"))
+    return trainer, data, step / data.steps_per_epoch
+
+
+def run_fold(learner: Learner[Trained], fold: FoldRun, folder: Path, status: str) -> None:
+    """Train a fold, test it, and keep what it came to in its folder.
+
+    Args:
+        learner: what is learned.
+        fold: on which clips.
+        folder: of the fold.
+        status: the leak status of the encoder that it starts from.
+    """
+    if fold.refitted is None:
+        trainer, data, epochs = train(folder, learner, fold.seed, fold.train, fold.validation)
+    else:
+        epochs = train(folder / "inner", learner, fold.seed, fold.train, fold.validation)[2]
+        trainer, data, _ = train(folder, learner, fold.seed, fold.refitted, stop_epochs=epochs)
+    processes = trainer.processes
+    objective = best_of(learner, fold.seed, trainer.run).to(processes.device)
+    batches = data.batches(fold.test, processes.rank, processes.world)
+    tested = learner.test(objective, fold.test, batches, processes)
+    if processes.is_first:
+        keep_labels_seen(trainer.run.encoder, learner.task, fold.labels_seen)
+        parameters = sum(value.numel() for value in objective.parameters() if value.requires_grad)
+        keep_fold(folder, learner, fold, tested, epochs, parameters, status)
+        clear(folder, folder / "inner")
+    processes.wait()
+
+
+def best_of(learner: Learner[Trained], seed: int, run: RunFolder) -> Trained:
+    """Return the objective with the weights of a run's best checkpoint, to be tested."""
+    objective = learner.build(seed)
+    checkpoint.load(run.checkpoints / run.best, objective)
+    objective.eval()
+    return objective
+
+
+def clear(*folders: Path) -> None:
+    """Delete what only a run that is not done needs: weights and moments in full, once a fold."""
+    for folder in folders:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        if folder.name == "inner":
+            shutil.rmtree(folder / "encoder", ignore_errors=True)
+
+
+def median_epochs(epochs: Sequence[float]) -> float:
+    """Return for how many epochs the final model is trained: the median of what the folds chose."""
+    return float(np.median(epochs))
+
+
+def run_final(learner: Learner[Trained], out: Path, seed: int, epochs: float) -> None:
+    """Train on all clips for so many epochs, and put the model to use in ``OUT/model``."""
+    everyone = np.arange(len(learner.task.clips))
+    trainer, _, _ = train(out / FINAL, learner, seed, everyone, stop_epochs=epochs)
+    if trainer.processes.is_first:
+        keep_labels_seen(trainer.run.encoder, learner.task, everyone)
+        new, model = out / ".model.new", out / MODEL
+        for old in (new, model):
+            shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(trainer.run.encoder, new)
+        os.replace(new, model)
+        clear(out / FINAL)
+    trainer.processes.wait()

@@ -4,6 +4,7 @@ A text counts in upper case, as words of letters, numbers and apostrophes, as wa
 is what they write between words. Numbers stay as they are written: 7 is a character, and not SEVEN.
 """
 
+import importlib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,6 @@ def check_jiwer() -> None:
 
 def _jiwer() -> ModuleType:
     try:
-        import jiwer
+        return importlib.import_module("jiwer")
     except ImportError as error:
         raise UserError("word and character errors are counted by jiwer: pip install 'nonverbal[speech]'") from error
-    return jiwer

@@ -3,6 +3,7 @@
 Shapes: C clips, one a row; L characters of all clips of a micro-batch.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from nonverbal.batch import Rows, Targets
+from nonverbal.data.batching.clip_rows import RowLimits
 from nonverbal.data.batching.clips import ClipTargets
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.data.transcripts import frames_needed
@@ -29,6 +31,17 @@ class CharacterTargets(Targets):
     """Characters of each clip."""
     frames: list[int]
     """Frames of each row."""
+
+
+class Shown(NamedTuple):
+    """What becomes of clips in training."""
+
+    frames: Callable[[np.ndarray], np.ndarray]
+    """Samples of rows to their frames."""
+    limits: RowLimits
+    """What lengths rows may have."""
+    speeds: tuple[float, float]
+    """How many times as fast clips are played, at least and at most."""
 
 
 @dataclass(frozen=True)
@@ -54,40 +67,33 @@ class Characters(ClipTargets):
         return CharacterTargets(sum(lengths), tensors, lengths, frames.tolist())
 
 
-class Lengths(NamedTuple):
-    """What clips may be as long as."""
-
-    frames: np.ndarray
-    """``(clips,)`` of each."""
-    longest: float
-    """Seconds that are shown at once."""
-
-
-def check_lengths(clips: Sequence[str], encoded: Sequence[np.ndarray], samples: np.ndarray, lengths: Lengths) -> None:
+def check_lengths(clips: Sequence[str], encoded: Sequence[np.ndarray], samples: np.ndarray, shown: Shown) -> None:
     """Refuse clips that are not shown whole, and texts that their clips are too short for.
 
     Args:
         clips: ids.
         encoded: of each the tokens that are said.
-        samples: of each, ``(clips,)``.
-        lengths: of each the frames, and how many seconds are shown.
+        samples: of each, ``(clips,)`` int64.
+        shown: what becomes of clips in training.
 
     Raises:
         UserError: says how many there are, names the first, and what to do.
     """
-    if len(long := np.flatnonzero(samples > lengths.longest * SAMPLE_RATE)):
+    longest, slowest = shown.limits.longest / SAMPLE_RATE, samples / shown.speeds[0] / SAMPLE_RATE
+    if len(long := np.flatnonzero(slowest > longest)):
+        name = "pad_to" if shown.limits.first else "max_seconds"
         raise UserError(
-            f"{len(long)} of {len(clips)} clips are longer than the {lengths.longest:g} s that are shown of one, and "
-            f"their texts are of all that is said; the first is {clips[long[0]]}, of "
-            f"{samples[long[0]] / SAMPLE_RATE:.1f} s: raise batches.max_seconds above "
-            f"{samples.max() / SAMPLE_RATE:.1f}, or prepare the corpus without them"
+            f"{len(long)} of {len(clips)} clips are longer than the {longest:g} s that are shown of one, and their "
+            f"texts are of all that is said; the first is {clips[long[0]]}, of {slowest[long[0]]:.1f} s: raise "
+            f"batches.{name} to {math.ceil(slowest.max())}, or prepare the corpus without them"
         )
-    needed = np.array([frames_needed(one) for one in encoded])
-    if len(short := np.flatnonzero(lengths.frames < needed)):
+    fastest = (samples / shown.speeds[1]).astype(np.int64)
+    frames, needed = shown.frames(shown.limits.lengths(fastest)), np.array([frames_needed(one) for one in encoded])
+    if len(short := np.flatnonzero(frames < needed)):
         first = short[0]
         raise UserError(
             f"{len(short)} of {len(clips)} clips are too short for their texts, by whose characters CTC needs a frame "
-            f"each, and one more between two that are the same; the first is {clips[first]}, whose "
-            f"{lengths.frames[first]} frames are fewer than the {needed[first]} that its text needs: correct the texts "
-            "or prepare the corpus without these clips"
+            f"each, and one more between two that are the same; the first is {clips[first]}, whose {frames[first]} "
+            f"frames are fewer than the {needed[first]} that its text needs: correct the texts or prepare the corpus "
+            "without these clips"
         )

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from nonverbal.batch import Batch, Loss
 from nonverbal.curves import Panel
+from nonverbal.data.batching.clip_rows import RowLimits
 from nonverbal.data.transcripts import Vocabulary, check_jiwer, edits
 from nonverbal.errors import UserError
 from nonverbal.models.functional import dropout, exact
 from nonverbal.models.parts import Part
 from nonverbal.models.tuned.base import TunedEncoder
 from nonverbal.objectives.base import Best, Objective
-from nonverbal.objectives.character_targets import Characters, CharacterTargets, Lengths, check_lengths
+from nonverbal.objectives.character_targets import Characters, CharacterTargets, Shown, check_lengths
 from nonverbal.objectives.head_settings import HeadSettings
 from nonverbal.objectives.recogniser_files import check_recogniser, write_recogniser
 from nonverbal.seeding import Stream, torch_seed
@@ -90,22 +91,30 @@ class CtcObjective(Objective):
             nn.init.normal_(self.head.weight, std=encoder.config.initializer_range)
             nn.init.zeros_(self.head.bias)
 
-    def targets(self, clips: Sequence[str], texts: Sequence[str], samples: np.ndarray, longest: float) -> Characters:
+    def targets(
+        self,
+        clips: Sequence[str],
+        texts: Sequence[str],
+        samples: np.ndarray,
+        limits: RowLimits,
+        speeds: tuple[float, float] = (1.0, 1.0),
+    ) -> Characters:
         """Return the targets of clips.
 
         Args:
             clips: ids of all clips of the task, for messages.
             texts: what is said in each, ``spoken``.
             samples: of each, ``(clips,)`` int64, at 16 kHz.
-            longest: seconds of a clip that are shown at once.
+            limits: what lengths rows may have.
+            speeds: how many times as fast clips are played in training, at least and at most.
 
         Raises:
-            UserError: a clip is longer than that, or has fewer frames than its text needs.
+            UserError: a clip is not shown whole, or has fewer frames than its text needs.
         """
         encoded = [self.vocabulary.encode(text) for text in texts]
-        shown = np.maximum(samples, self.encoder.shortest)
-        check_lengths(clips, encoded, samples, Lengths(self.encoder.frames(shown), longest))
-        return Characters(encoded, self.encoder.frames, self.masking)
+        frames = self.encoder.frames
+        check_lengths(clips, encoded, samples, Shown(frames, limits, speeds))
+        return Characters(encoded, frames, self.masking)
 
     def logits(self, batch: Batch) -> Tensor:
         """Return logits ``(N, S, V)`` float32 of the tokens at each frame."""

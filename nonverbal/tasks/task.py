@@ -102,9 +102,10 @@ class Task:
     def prediction(self, row: int, fold: str) -> dict[str, Any]:
         """Return what a row of predictions says of the clip at position ``row``, apart from the decision."""
         clip = self.clips[row]
+        answer = {"text": spoken(clip.text or "")} if self.kind == "texts" else {"label": self.labels[row]}
         return {
             "clip": clip.id,
-            "label": self.labels[row],
+            **answer,
             "group": self.groups[row],
             "fold": fold,
             "speaker": clip.speaker,

@@ -4,17 +4,14 @@ A row holds ``clip``, ``text`` (what is said), ``predicted_text``, ``group`` (wh
 ``speaker`` and ``recording`` (null where unknown).
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nonverbal.data.transcripts import Edits, edits
 from nonverbal.errors import UserError
 from nonverbal.tasks.predictions import AGAIN, rows_by_clip
-from nonverbal.tasks.task import Task
 
 _REQUIRED = ("clip", "text", "predicted_text", "group", "fold")
 
@@ -36,30 +33,6 @@ class Transcriptions:
     groups: list[str]
     speakers: list[str | None]
     recordings: list[str | None]
-
-
-def transcription_rows(
-    task: Task, fold: str, places: Sequence[int], predicted: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of clips tested in a fold.
-
-    Args:
-        task: of texts.
-        fold: its name.
-        places: of the clips in the task.
-        predicted: what was written of each.
-    """
-    texts = task.texts
-    for place, text in zip(places, predicted, strict=True):
-        yield {
-            "clip": task.clips[place].id,
-            "text": texts[place],
-            "predicted_text": text,
-            "group": task.groups[place],
-            "fold": fold,
-            "speaker": task.clips[place].speaker,
-            "recording": task.clips[place].recording,
-        }
 
 
 def read_transcriptions(path: Path) -> Transcriptions:

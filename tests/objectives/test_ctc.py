@@ -12,6 +12,7 @@ import transformers
 from tuned_batches import NONE, noise
 
 from nonverbal.batch import Batch, Rows
+from nonverbal.data.batching.clips import ClipBatches
 from nonverbal.data.transcripts import Vocabulary, vocabulary_of
 from nonverbal.errors import UserError
 from nonverbal.models.tuned.opening import open_tuned
@@ -75,9 +76,10 @@ def objective_from(tmp_path):
     return make
 
 
-def targets_of(objective, texts, samples, longest=10.0):
+def targets_of(objective, texts, samples, speeds=(1.0, 1.0), **batches):
     ids = [f"made/{number}.wav" for number in range(len(texts))]
-    return objective.targets(ids, texts, np.array(samples), longest)
+    limits = ClipBatches(**batches).limits(objective.encoder.shortest, objective.encoder.longest)
+    return objective.targets(ids, texts, np.array(samples), limits, speeds)
 
 
 def batch_of(objective, texts, samples, random=None, clips=None):
@@ -237,7 +239,7 @@ def test_masks_are_drawn_in_training_alone(objective_from):
     settings = CtcSettings(dropout=0, time_masking=0.5, time_mask_length=2, feature_masking=0.5, feature_mask_length=4)
     objective = objective_from(recogniser_of("wav2vec2"), settings)
     drawn = batch_of(objective, TEXTS, SAMPLES, random=np.random.default_rng(0)).targets.tensors
-    assert drawn["time_mask"].shape == (4, 24)
+    assert drawn["time_mask"].shape == (4, 18)
     assert drawn["feature_mask"].shape == (4, 16)
     assert not {"time_mask", "feature_mask"} & batch_of(objective, TEXTS, SAMPLES).targets.tensors.keys()
 
@@ -270,9 +272,17 @@ def test_clips_that_cannot_be_learned_are_refused(objective_from):
         UserError, match=r"1 of 2 clips are too short .* the first is made/1.wav, whose 3 frames are fewer than the 4"
     ):
         targets_of(objective, ["TWO", "TOO"], [1040, 1040])
-    with pytest.raises(UserError, match=r"2 of 3 clips are longer than the 0.1 s .* made/1.wav, of 0.2 s: raise batch"):
-        targets_of(objective, ["A", "A", "A"], [1600, 3200, 8000], longest=0.1)
-    assert len(targets_of(objective, ["A"], [100]).encoded) == 1, "what is too short for a frame is filled to one"
+    with pytest.raises(UserError, match=r"made/0.wav, whose 2 frames are fewer than the 3"):
+        targets_of(objective, ["TWO"], [1040], speeds=(0.9, 1.1))
+    with pytest.raises(
+        UserError,
+        match=r"2 of 3 clips are longer .* made/1.wav, of 0.2 s: raise batches.max_seconds to 1",
+    ):
+        targets_of(objective, ["A", "A", "A"], [1600, 3200, 8000], max_seconds=0.1)
+    with pytest.raises(UserError, match=r"made/0.wav, of 1.1 s: raise batches.pad_to to 2"):
+        targets_of(objective, ["A"], [16000], speeds=(0.9, 1.1), pad_to=1)
+    assert targets_of(objective, ["A"], [100]), "what is too short for a frame is filled to one"
+    assert targets_of(objective, ["TOO"], [1040], pad_to=1), "what is filled counts as sound"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -179,7 +179,7 @@ class ClipDataset(Dataset[Batch]):
     ) -> Targets:
         targets = self.targets(clips, Rows(lengths), clip, random)
         own: dict[str, Tensor] = {"clip": torch.from_numpy(clip), "places": torch.from_numpy(clips)}
-        return Targets(targets.count, targets.tensors | own)
+        return replace(targets, tensors=targets.tensors | own)
 
     def _read(self, row: ClipRow) -> np.ndarray:
         count = samples_of(row.pieces)

@@ -51,12 +51,12 @@ def keep_fold(
         chosen={"epoch": epochs},
         train_clips=len(fold.fitted),
         test_clips=len(fold.test),
-        test_classes=len({task.labels[place] for place in fold.test}),
+        test_classes=len({task.labels[place] for place in fold.test} & {*task.classes}),
         pretraining=status,
         predictions=task.predictions_file(str(settings.init), fold.seed, settings.name),
         merged=task.merged,
         lets_through=task.division.lets_through,
-        details={"parameters": parameters, "run": fold.name},
+        details={"parameters": parameters, "run": fold.name, **tested.details},
     )
     rows = (task.prediction(place, fold.fold) | row for place, row in zip(fold.test.tolist(), tested.rows, strict=True))
     write_predictions(folder / PREDICTIONS, rows)

@@ -7,7 +7,7 @@ from typing import Any
 
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.probing import leak_statuses
+from nonverbal.evaluation.probing import leak_statuses, refuse_seen
 from nonverbal.files import locked
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
 from nonverbal.stages.finetuning.jobs import Jobs
@@ -48,7 +48,10 @@ class Campaign:
         learner = Texts if kind == "texts" else Classes
         self.learner: Learner[Any] = learner(self.settings, self.task)
         self.model = settings.out / MODEL
-        self.status = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)[0]
+        statuses = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)
+        if not settings.allow_seen:
+            refuse_seen([str(settings.init)], statuses)
+        self.status = statuses[0]
         self._check_start()
         with self.processes.first_before_others() as is_first:
             if is_first:

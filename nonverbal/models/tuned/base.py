@@ -4,6 +4,7 @@ Shapes: N rows, T samples, S frames, M width.
 """
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,9 +68,6 @@ class TunedEncoder(nn.Module):
     unadaptable: ClassVar[tuple[str, ...]] = ()
     """Ends of the names of maps whose weights are read without a call, so that an adapter would not be heeded."""
 
-    longest: float = float("inf")
-    """Seconds that it takes at once."""
-
     def __init__(self, opened: Opened, settings: TunedSettings, seed: int) -> None:
         """Take a model, and freeze what is not trained.
 
@@ -112,6 +110,11 @@ class TunedEncoder(nn.Module):
     @abstractmethod
     def shortest(self) -> int:
         """Samples of the first frame."""
+
+    @property
+    def longest(self) -> float:
+        """Seconds that it takes at once."""
+        return math.inf
 
     @abstractmethod
     def frames(self, lengths: Counts) -> Counts:
@@ -188,14 +191,14 @@ class TunedEncoder(nn.Module):
         return torch.arange(longest, device=batch.lengths.device) < self.frames(batch.lengths)[:, None]
 
     def hide(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Return ``(N, S, M)`` without the frames and features that the batch's masks hide."""
-        tensors = batch.targets.tensors
+        """Return ``(N, ..., S, M)`` without the frames and features that the batch's masks hide."""
+        tensors, between = batch.targets.tensors, (1,) * (hidden.ndim - 3)
         if (mask := tensors.get("time_mask")) is not None:
             name = self.mask_embedding
             instead = hidden.new_zeros(()) if name is None else self.model.get_parameter(name).to(hidden.dtype)
-            hidden = torch.where(mask[..., None], instead, hidden)
+            hidden = torch.where(mask.view(len(mask), *between, -1, 1), instead, hidden)
         if (mask := tensors.get("feature_mask")) is not None:
-            hidden = hidden.masked_fill(mask[:, None], 0)
+            hidden = hidden.masked_fill(mask.view(len(mask), *between, 1, -1), 0)
         return hidden
 
     def _is_trained(self, name: str) -> bool:

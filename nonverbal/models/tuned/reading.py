@@ -9,6 +9,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTModel,
+    AutoModel,
     Data2VecAudioConfig,
     Data2VecAudioModel,
     HubertModel,
@@ -25,13 +29,21 @@ from nonverbal.models.audio_mamba import AudioMambaModel
 from nonverbal.models.checkpoints import audio_mamba, reading
 from nonverbal.models.checkpoints.base import Account, Checkpoint, account_of
 from nonverbal.models.checkpoints.config_keys import USED
-from nonverbal.models.checkpoints.feature_extractors import normalises
-from nonverbal.models.checkpoints.hugging_face import config_from, load_whole, read_config, refuse_not_finite
+from nonverbal.models.checkpoints.feature_extractors import (
+    ast_extractor,
+    check_spectrogram,
+    normalises,
+    whisper_extractor,
+)
+from nonverbal.models.checkpoints.hugging_face import config_from, load_whole, new_model, read_config, refuse_not_finite
 from nonverbal.models.checkpoints.quiet import LOADING_ERRORS
 from nonverbal.models.tuned.base import Opened
 from nonverbal.seeding import Stream, torch_seed
 
 MASK = "masked_spec_embed"
+
+AST = "ast"
+"""Name of an AST of the paper's size (Gong et al., 2021) after ``initialised:``."""
 
 
 @dataclass(frozen=True)
@@ -120,20 +132,43 @@ def read_related(asked: Asked) -> Opened:
     return Opened(asked.source, model, normalise, account)
 
 
+def read_whisper(asked: Asked) -> Opened:
+    """Read the encoder of a Whisper, whose decoder may be missing."""
+    extractor = whisper_extractor(asked.named, asked.path)
+    model, account = drawn_or_loaded(asked, AutoModel, None, ("decoder.",))
+    config = model.config
+    made_here = (extractor.feature_size, extractor.nb_max_frames)
+    check_spectrogram(asked.named, made_here, (config.num_mel_bins, 2 * config.max_source_positions))
+    return Opened(asked.source, model.encoder, False, account, extractor)
+
+
+def read_ast(asked: Asked) -> Opened:
+    """Read an AST; ``initialised:ast`` is one of the paper's size, of no source at all."""
+    if asked.initialised and asked.path is None and asked.named == AST:
+        with drawn_from(asked.seed):
+            model = ASTModel(ASTConfig())
+        return Opened(asked.source, model, False, account_for(asked, model, (), ()), ASTFeatureExtractor())
+    extractor = ast_extractor(asked.named, asked.path)
+    model, account = drawn_or_loaded(asked, AutoModel, None)
+    made_here = (extractor.num_mel_bins, extractor.max_length)
+    check_spectrogram(asked.named, made_here, (model.config.num_mel_bins, model.config.max_length))
+    return Opened(asked.source, model, False, account, extractor)
+
+
 def drawn_or_loaded(
-    asked: Asked, kind: Any, config: PretrainedConfig, spare: tuple[str, ...] = ()
+    asked: Asked, kind: Any, config: PretrainedConfig | None, spare: tuple[str, ...] = ()
 ) -> tuple[Any, Account]:
     """Return a model of transformers, drawn or with its weights, and an account of these.
 
     Args:
         asked: which.
         kind: class of the model.
-        config: its configuration.
+        config: its configuration; its own as it stands where None.
         spare: beginnings of the names of weights that are not of the encoder, and may be missing.
     """
     with drawn_from(asked.seed):
         if asked.initialised:
-            model = made(asked, kind, config)
+            model = new_model(asked.named, asked.path) if config is None else made(asked, kind, config)
             return model, account_for(asked, model, (), ())
         loaded = load_whole(asked.named, asked.path, spare, kind, config)
     taken = loaded.model.state_dict().keys() - set(loaded.missing)

@@ -37,9 +37,7 @@ def misfit(encoder: TunedEncoder, shape: HeadShape) -> str | None:
         return f"transformers has no classifier of {encoder.model_type} models"
     name = MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)].__name__
     if encoder.longest < float("inf"):
-        return (
-            f"{name} pools all of the {encoder.longest:g} s that it reads, not the own frames of a clip"
-        )
+        return f"{name} pools all of the {encoder.longest:g} s that it reads, not the own frames of a clip"
     if shape.attentive:
         return f"{name} takes the mean over frames, not attention (head.pooling)"
     if shape.hidden:

@@ -32,7 +32,11 @@ def plain_classifier(objective, inner=None):
 
 @pytest.mark.parametrize(("name", "layers"), PLAIN)
 def test_a_step_is_that_of_transformers(name, layers):
-    """Loss and gradients of clips of equal length, where transformers' padding plays no part."""
+    """Loss and gradients of clips of equal length, without dropout.
+
+    Of shorter clips in a batch transformers' are others: its base models (group norm) get no mask, and their norm and
+    their mean over frames take the padding too.
+    """
     objective = objective_of(name, ClassifierSettings(layers=layers, class_weights="none"))
     batch = batch_for(objective, [0.4] * 4)
     plain = plain_classifier(objective)

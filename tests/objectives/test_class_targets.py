@@ -128,5 +128,8 @@ def test_settings_reach_the_targets():
     objective = objective_of(settings=settings)
     masking = objective.targets(LABELS, np.arange(6)).masking
     assert masking == replace(masking, time=0.4, time_length=2, feature=0.5, feature_length=4, width=16)
-    assert masking.frames(np.array([6400])).tolist() == [19]
+    travelled = pickle.loads(pickle.dumps(masking))
+    assert travelled.frames(np.array([6400])).tolist() == [19]
+    assert not list(travelled.frames.__self__.parameters())
+    assert list(objective.encoder.parameters())
     assert objective_of().targets(LABELS, np.arange(6)).masking is None

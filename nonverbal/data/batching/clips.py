@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -179,7 +179,7 @@ class ClipDataset(Dataset[Batch]):
     ) -> Targets:
         targets = self.targets(clips, Rows(lengths), clip, random)
         own: dict[str, Tensor] = {"clip": torch.from_numpy(clip), "places": torch.from_numpy(clips)}
-        return Targets(targets.count, targets.tensors | own)
+        return replace(targets, tensors=targets.tensors | own)
 
     def _read(self, row: ClipRow) -> np.ndarray:
         count = samples_of(row.pieces)
@@ -286,7 +286,8 @@ class ClipData(PlannedData[np.ndarray]):
     def describe(self) -> str:
         """Return what an epoch holds, as text: clips, hours, steps, padding, and what is cut and filled."""
         samples = self.samples[self.train]
-        share = padding(self.limits.lengths(samples), self.plan(0)) if len(samples) else 0.0
+        places = [np.searchsorted(self.train, clips) for clips in self.plan(0)] if len(samples) else []
+        share = padding(self.limits.lengths(samples), places) if places else 0.0
         return (
             f"train: {self._told(self.train)}; {self.steps_per_epoch} steps an epoch of "
             f"{self.settings.batches_per_step} x at most {self._micro_clips} clips, {share:.1%} of it padding; "

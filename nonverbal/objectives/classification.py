@@ -26,8 +26,8 @@ from nonverbal.objectives.classifier_files import Classifier, misfit, write_head
 from nonverbal.objectives.head_settings import HeadSettings
 from nonverbal.seeding import Stream, torch_seed
 
-RECALL = "recall."
-"""Stands before a class in the name of its metric."""
+RECALL, F1 = "recall.", "f1."
+"""Stand before a class in the names of its metrics."""
 
 ENCODER, HEAD = "encoder.model.", "head."
 """Stand before the names of weights."""
@@ -52,6 +52,9 @@ class ClassifierSettings(HeadSettings):
     """Share of the values that enter a hidden layer, or the last, that training drops; none in transformers."""
     class_weights: Literal["balanced", "none"] = "balanced"
     """How much clips count in the loss: each class alike, by its clips in the side that is fitted, or each clip."""
+    choose: Literal["uar", "f1"] = "uar"
+    """By what the best epoch is chosen in validation: unweighted average recall, or the mean over classes of F1, as
+    voc2vec's code does, where a class that is only predicted counts as 0."""
     mixup: float = 0.0
     """Mix another clip of the micro-batch into each, with a share from Beta(mixup, mixup) (Zhang et al., 2018: 0.1 to
     0.4). 0: two voices at once are not what a clip of either class sounds like."""
@@ -78,7 +81,6 @@ class ClassificationObjective(Objective):
         Panel("uar", "unweighted average recall", "chance", "chance"),
         Panel("accuracy", "accuracy (share of clips)"),
     )
-    best = Best("uar", highest=True)
 
     def __init__(self, encoder: TunedEncoder, classes: Sequence[str], settings: ClassifierSettings, seed: int) -> None:
         """Put a new head on an encoder.
@@ -97,6 +99,7 @@ class ClassificationObjective(Objective):
         self.masking = settings.masking(encoder)
         self.encoder, self.classes, self.settings = encoder, list(classes), settings
         self.account, self.warm_steps, self.symptoms = encoder.account, settings.head_steps, SYMPTOMS
+        self.best = Best(settings.choose, highest=True)
         if settings.time_masking:
             encoder.learn_mask()
         with torch.random.fork_rng(devices=[]):
@@ -155,11 +158,18 @@ class ClassificationObjective(Objective):
             return Loss(total, {"loss": (total.detach(), weight), **self._recalls(logits.detach(), labels)})
 
     def finish(self, means: Metrics) -> Metrics:
-        """Add ``uar``, the mean of the recalls of the classes that were met, and ``chance``, that of guessing."""
-        recalls = [value for name, value in means.items() if name.startswith(RECALL)]
+        """Add ``uar``, the mean of the recalls of the classes that were met, and ``chance``, that of guessing.
+
+        And ``f1``, the mean of those of the classes that were met or predicted, as scikit-learn's macro average.
+        """
+        recalls, f1s = ([value for name, value in means.items() if name.startswith(own)] for own in (RECALL, F1))
         if not recalls:
             return means
-        return means | {"uar": sum(recalls) / len(recalls), "chance": 1 / len(self.classes)}
+        return means | {
+            "uar": sum(recalls) / len(recalls),
+            "f1": sum(f1s) / len(f1s),
+            "chance": 1 / len(self.classes),
+        }
 
     def part(self, name: str) -> Part:
         """Return the part of a parameter, for learning rates of its own."""
@@ -202,13 +212,17 @@ class ClassificationObjective(Objective):
         )
 
     def _recalls(self, logits: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the hits of all clips and of each class's, and of how many."""
-        hits = (logits.argmax(-1) == labels).float()
-        empty = hits.new_zeros(len(self.classes))
-        of_class = empty.index_add(0, labels, hits).unbind()
-        clips = empty.index_add(0, labels, torch.ones_like(hits)).unbind()
-        recalls = dict(zip((RECALL + name for name in self.classes), zip(of_class, clips, strict=True), strict=True))
-        return {"accuracy": (hits.sum(), hits.new_full((), len(hits))), **recalls}
+        """Return the hits of all clips and of each class's, and of how many: F1 is a ratio of such counts too."""
+        decided = logits.argmax(-1)
+        hits = (decided == labels).float()
+        empty, each = hits.new_zeros(len(self.classes)), torch.ones_like(hits)
+        of_class, true = empty.index_add(0, labels, hits), empty.index_add(0, labels, each)
+        named = {"accuracy": (hits.sum(), hits.new_full((), len(hits)))}
+        ratios = {RECALL: (of_class, true), F1: (2 * of_class, true + empty.index_add(0, decided, each))}
+        for own, (sums, weights) in ratios.items():
+            pairs = zip(sums.unbind(), weights.unbind(), strict=True)
+            named |= dict(zip((own + name for name in self.classes), pairs, strict=True))
+        return named
 
 
 def _mixed(batch: Batch) -> Batch:

@@ -91,5 +91,5 @@ def _labelled(classifier: Classifier) -> PretrainedConfig:
 def write_head(classifier: Classifier, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Write ``head.safetensors``, and as ``head.json`` the classes and the shape of the head."""
     save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, folder / HEAD_WEIGHTS)
-    content = {"classes": list(classifier.classes), **asdict(classifier.shape)}
+    content = {"classes": list(classifier.classes), "shape": asdict(classifier.shape)}
     write_atomically(folder / HEAD_FILE, json.dumps(content, indent=1, ensure_ascii=False))

@@ -53,5 +53,5 @@ class HeadSettings:
             self.feature_masking,
             self.feature_mask_length,
             encoder.width,
-            encoder.frames,
+            encoder.without_model().frames,
         )

@@ -26,6 +26,7 @@ from nonverbal.evaluation.encoders import (
     whisper,
 )
 from nonverbal.evaluation.encoders.base import INITIALISED, Encoder, FrameEncoder, Kind, ManifestEncoder, Named
+from nonverbal.evaluation.encoders.finetuned import FINETUNED, is_finetuned, open_run
 from nonverbal.evaluation.encoders.models import place
 from nonverbal.models.checkpoints.quiet import quiet
 
@@ -70,9 +71,22 @@ def load_frame_encoder(name: str, seed: int = 0) -> FrameEncoder:
 
 
 def check_encoder(name: str) -> None:
-    """Raise the ``UserError`` of an encoder that is not there or reads another sample rate, before it is needed."""
-    kind, named = _found(name)
-    kind.check(named)
+    """Raise the ``UserError`` of an encoder that is not there or reads another sample rate, before it is needed.
+
+    Of a fine-tuned run, of the encoder of each fold.
+    """
+    for source in encoders_in(name):
+        kind, named = _found(source)
+        kind.check(named)
+
+
+def encoders_in(name: str) -> list[str]:
+    """Return the encoders that a name asks for: of ``finetuned:RUN`` that of each fold, else itself.
+
+    Raises:
+        UserError: there is no such run, or one of its folds is not done.
+    """
+    return open_run(name).encoders if is_finetuned(name) else [name]
 
 
 def learned(name: str) -> bool:
@@ -83,6 +97,12 @@ def learned(name: str) -> bool:
 def _found(name: str, seed: int = 0) -> tuple[Kind, Named]:
     source = name.removeprefix(INITIALISED)
     initialised = source != name
+    if is_finetuned(source):
+        raise UserError(
+            f"{source} is an encoder a fold, which nonverbal probe and nonverbal embed read"
+            + (f"; {INITIALISED} takes what the run began from, its recipe's init" if initialised else "")
+            + f"; elsewhere give the folder of one, such as {source.removeprefix(FINETUNED)}/model"
+        )
     if source in KINDS and not KINDS[source].learned:
         if initialised:
             raise UserError(f"{source} has no weights that could be drawn at random: give it without {INITIALISED}")

@@ -8,7 +8,7 @@ from nonverbal import config
 from nonverbal.data.batching.augmentation import Augmentation
 from nonverbal.data.batching.clips import ClipBatches
 from nonverbal.errors import UserError
-from nonverbal.models.tuned.base import TunedSettings
+from nonverbal.models.tuned.settings import TunedSettings
 from nonverbal.objectives.classification import ClassifierSettings
 from nonverbal.objectives.ctc import CtcSettings
 from nonverbal.paths import PathOrName

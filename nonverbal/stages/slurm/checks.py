@@ -1,0 +1,80 @@
+"""What a run would find wrong after it has waited in a queue, found before."""
+
+import sys
+from typing import Any
+
+import yaml
+
+from nonverbal.data.index import open_shards
+from nonverbal.errors import UserError
+from nonverbal.stages.slurm.bash import captured
+from nonverbal.stages.slurm.settings import SubmitConfig
+
+
+def check_settings(settings: SubmitConfig, passed: list[str]) -> None:
+    """Find out before the queue what the run would find out after it.
+
+    Raises:
+        UserError: a setting that pretraining does not know, shards that are not whole, too many processes, bad setup.
+    """
+    for folder in [*settings.data, *([settings.then_probe] if settings.then_probe else [])]:
+        open_shards(folder)
+    resolved = resolve(settings, passed)
+    raised = "raise batches.batches_per_step and lower batches.batch_seconds"
+    check_launch(settings, resolved["trainer"]["processes"], resolved["batches"]["batches_per_step"], raised)
+
+
+def check_launch(settings: SubmitConfig, processes: int | None, batches: int, raised: str) -> None:
+    """Refuse a number of processes that a run cannot have, and a setup that would break the script.
+
+    Args:
+        settings: of the submission.
+        processes: ``trainer.processes`` of the run.
+        batches: micro-batches of a step, which the processes share.
+        raised: how to have more of them.
+
+    Raises:
+        UserError: too many processes, a number of them that is given twice, bad setup.
+    """
+    if processes is not None:
+        raise UserError("trainer.processes follows from --nodes and --gpus: leave it out")
+    if settings.nodes * settings.tasks > batches:
+        raise UserError(
+            f"{settings.nodes} x {settings.tasks} processes share the {batches} micro-batches of a step, so some would "
+            f"have none; take fewer, or {raised}"
+        )
+    # A quote that is left open would swallow the rest of the script.
+    if error := captured(["bash", "-n"], settings.setup).stderr.strip():
+        raise UserError(f"--setup is not valid bash: {error.splitlines()[0]}")
+
+
+def check_folds(settings: SubmitConfig, passed: list[str]) -> list[str]:
+    """Find out before the queue what a fold would find out after it, and return the names of all folds.
+
+    Raises:
+        UserError: a setting that fine-tuning does not know or the array decides, shards that are not whole, clips that
+            cannot be divided, too many processes, bad setup.
+    """
+    # Pretraining does not wait for what fine-tuning imports.
+    from nonverbal import config
+    from nonverbal.stages.finetuning.folds import fold_runs
+    from nonverbal.stages.finetuning.settings import FinetuneConfig
+    from nonverbal.tasks.task import task_of
+
+    command = [*passed, f"--out={settings.out}", "--data", *map(str, settings.data)]
+    tuned = config.load(FinetuneConfig, command, prog="nonverbal finetune", description="")
+    if tuned.jobs > 1 or tuned.only is not None:
+        raise UserError("jobs and only follow from the array, whose tasks are the folds: leave them out; see --at_once")
+    raised = "raise batches.batches_per_step"
+    check_launch(settings, tuned.trainer.processes, tuned.batches.batches_per_step, raised)
+    return [fold.name for fold in fold_runs(task_of(open_shards(tuned.data), tuned.labels, tuned.resolved()))]
+
+
+def resolve(settings: SubmitConfig, passed: list[str]) -> dict[str, Any]:
+    """Return all settings of the pretraining, as `nonverbal pretrain` itself understands them."""
+    command = [sys.executable, "-m", "nonverbal", "pretrain", *passed, f"--out={settings.out}"]
+    result = captured([*command, "--data", *map(str, settings.data), "--print_config"])
+    if result.returncode != 0:
+        raise UserError(result.stderr.strip().removeprefix("nonverbal: "))
+    resolved: dict[str, Any] = yaml.safe_load(result.stdout)
+    return resolved

@@ -8,7 +8,7 @@ from nonverbal.stages.slurm.bash import captured
 
 
 def submit(script: Path, after: str | None = None) -> str:
-    """Hand a script to ``sbatch``, to start after what Slurm calls a dependency, ``afterok:7``. Returns the job's id."""
+    """Hand a script to ``sbatch``, to start after a dependency such as ``afterok:7``. Returns the job's id."""
     dependency = [] if after is None else [f"--dependency={after}"]
     try:
         result = captured(["sbatch", "--parsable", *dependency, str(script)])
@@ -23,7 +23,7 @@ def submit(script: Path, after: str | None = None) -> str:
 
 
 def submit_command(scripts: list[Path], second_after: str) -> str:
-    """Return the line of bash that submits the scripts, each after the one before: ``afterok`` or ``afterany`` of it."""
+    """Return the line of bash that submits scripts, each after the one before: ``afterok`` or ``afterany`` of it."""
     line = ""
     for script in scripts:
         after = f'--dependency={second_after}:"$({line})" ' if line else ""

@@ -12,7 +12,6 @@ from nonverbal.shipped import find_shipped
 from nonverbal.stages.slurm.bash import array, fill, quote_but_variables
 from nonverbal.stages.slurm.settings import SubmitConfig, python_words
 
-
 FOLDS = "finetune"
 """The script whose job is an array."""
 

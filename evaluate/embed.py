@@ -18,6 +18,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.embedding_files import Table, check_table, described, write_described, write_table
 from nonverbal.evaluation.embeddings import Place, embed, embed_frames
 from nonverbal.evaluation.encoders import ManifestEncoder, check_encoder, load_encoder
+from nonverbal.evaluation.encoders.audio_words import AudioWords
 from nonverbal.evaluation.pieces import Work
 from nonverbal.paths import PathOrName
 
@@ -68,6 +69,11 @@ def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work)
     encoder = load_encoder(name, settings.seed)
     if isinstance(encoder, ManifestEncoder):
         raise UserError(f"{name} is what the manifest says of a clip: there is nothing to keep; leave it out")
+    if isinstance(encoder, AudioWords):
+        raise UserError(
+            f"{name} is made fold by fold by nonverbal probe, of codebooks of each training side: there is nothing to "
+            "keep before; leave it out"
+        )
     clips = np.unique(shards.table["clip"]).astype("<i8")
     if settings.frames:
         frames = embed_frames(encoder, shards, clips, settings.out, work)

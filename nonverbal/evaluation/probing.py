@@ -8,11 +8,9 @@ from typing import Any
 
 from nonverbal.data.manifest import Clip
 from nonverbal.evaluation.cross_validation import FoldResult, cross_validate
-from nonverbal.evaluation.embeddings import embed, embed_frames
-from nonverbal.evaluation.encoders import Encoder, ManifestEncoder, check_encoder, learned, load_encoder
-from nonverbal.evaluation.frame_rows import FrameRows
-from nonverbal.evaluation.heads.base import Pooled
-from nonverbal.evaluation.heads.by_name import full_name, head_named, reads_frames
+from nonverbal.evaluation.encoders import Encoder, check_encoder, learned, load_encoder
+from nonverbal.evaluation.features import Features, features_of
+from nonverbal.evaluation.heads.by_name import full_name, head_named
 from nonverbal.evaluation.nulls import label_null
 from nonverbal.public_checkpoints import heard
 from nonverbal.tasks.contamination import HELD_OUT, by_authors, by_manifests
@@ -51,12 +49,12 @@ def compare(
     scores: list[Score] = []
     for name, source, status in zip(names or encoders, encoders, statuses, strict=True):
         encoder = load_encoder(source, next(iter(task.folds)))
-        embeddings, one_frame = _features(task, encoder, cache, head)
+        features, one_frame = features_of(task, encoder, cache, head)
         for seed in task.folds:
-            results = _probe(task, name, embeddings, one_frame, seed, head)
+            results = _probe(task, name, features, one_frame, seed, head)
             new = _scores(task, encoder, name, status, results, seed, head)
             if null and seed == next(iter(task.folds)):
-                found = _null(task, name, embeddings, one_frame, seed, head, null)
+                found = _null(task, name, features, one_frame, seed, head, null)
                 new = [replace(score, null=found) for score in new]
             write_predictions(out / new[0].predictions, _predictions(task, results, head_named(head).gives))
             write_scores(out / "scores.jsonl", new)
@@ -82,31 +80,19 @@ def _leak_status(clips: Sequence[Clip], source: str, ours: str) -> str:
     return ours if known is None else by_authors(clips, known)
 
 
-def _features(task: Task, encoder: Encoder, cache: Path, head: str) -> tuple[Pooled | FrameRows, bool]:
-    """What a head reads of all clips, and whether a clip is one frame."""
-    one_frame = isinstance(encoder, ManifestEncoder) or encoder.one_frame
-    if reads_frames(head) and not isinstance(encoder, ManifestEncoder) and not one_frame:
-        return FrameRows(embed_frames(encoder, task.shards, task.rows, cache), task.rows), False
-    embeddings = embed(encoder, task.shards, task.rows, cache)
-    # (clips, layers, dim) -> (clips, layers, 1, dim)
-    return (embeddings[:, :, None] if reads_frames(head) else embeddings), one_frame
-
-
-def _probe(
-    task: Task, name: str, embeddings: Pooled | FrameRows, one_frame: bool, seed: int, head: str
-) -> list[FoldResult]:
+def _probe(task: Task, name: str, features: Features, one_frame: bool, seed: int, head: str) -> list[FoldResult]:
     from rich.console import Console
     from rich.progress import track
 
     console, folds = Console(stderr=True), task.folds[seed]
     protocol = task.division.protocol
-    results = cross_validate(head_named(head), embeddings, task.labels, task.groups, folds, seed, protocol, one_frame)
+    results = cross_validate(head_named(head), features, task.labels, task.groups, folds, seed, protocol, one_frame)
     title, silent = f"probing {name}", not console.is_terminal
     return list(track(results, title, len(folds), transient=True, console=console, disable=silent))
 
 
 def _null(
-    task: Task, name: str, embeddings: Pooled | FrameRows, one_frame: bool, seed: int, head: str, most: int
+    task: Task, name: str, features: Features, one_frame: bool, seed: int, head: str, most: int
 ) -> dict[str, float | str]:
     from rich.console import Console
 
@@ -114,7 +100,7 @@ def _null(
     with (
         console.status(f"null of {one_line(name)}: up to {most} permutations") if console.is_terminal else nullcontext()
     ):
-        null = label_null(task, head_named(head), embeddings, seed, most, one_frame)
+        null = label_null(task, head_named(head), features, seed, most, one_frame)
     found = {"p": null.p, "mean": null.mean, "draws": null.draws, "exceeding": null.exceeding}
     return {**found, "what": str(null.what)}
 

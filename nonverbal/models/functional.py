@@ -68,6 +68,16 @@ def attention(query: Tensor, key: Tensor, value: Tensor, attended: Tensor | None
     return cast(Tensor, context.view(rows, heads, frames, width))
 
 
+def in_heads(x: Tensor, heads: int) -> Tensor:
+    """Return ``(N, S, H x D)`` as ``(N, H, S, D)``."""
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+
+def joined(context: Tensor) -> Tensor:
+    """Return ``(N, H, S, D)`` as ``(N, S, H x D)``."""
+    return context.transpose(1, 2).flatten(2)
+
+
 class _Draws:
     """Draws which values to drop. Seeded by torch's generator, and faster than it."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import (
     audio_mamba,
+    audio_words,
     confounds,
     data2vec_audio,
     functionals,
@@ -31,7 +32,7 @@ from nonverbal.models.checkpoints.quiet import quiet
 __all__ = ["INITIALISED", "KINDS", "Encoder", "FrameEncoder", "Kind", "ManifestEncoder"]
 
 MODULES = (
-    logmel, mfcc, functionals, confounds,
+    logmel, mfcc, functionals, audio_words, confounds,
     wav2vec2, hubert, wavlm, unispeech_sat, data2vec_audio, audio_mamba, whisper, spectrogram_transformer,
 )  # fmt: skip
 """In the order of the list: what is computed, then what is learned."""

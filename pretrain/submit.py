@@ -10,7 +10,7 @@ task of an array, with every setting of ``nonverbal finetune``.
 from pathlib import Path
 
 from nonverbal import cli, config
-from nonverbal.stages.slurm.checks import check_folds, check_settings
+from nonverbal.stages.slurm.checks import check_settings
 from nonverbal.stages.slurm.sbatch import submit, submit_command
 from nonverbal.stages.slurm.scripts import log_of, write_fold_scripts, write_scripts
 from nonverbal.stages.slurm.settings import SubmitConfig, split
@@ -36,6 +36,9 @@ def checked_scripts(settings: SubmitConfig, passed: list[str]) -> list[Path]:
     if settings.finetune is None:
         check_settings(settings, passed)
         return write_scripts(settings, passed)
+    # Pretraining does not wait for what fine-tuning imports.
+    from nonverbal.stages.slurm.folds import check_folds
+
     passed = [settings.finetune, *passed]
     return write_fold_scripts(settings, passed, check_folds(settings, passed))
 

@@ -23,6 +23,21 @@ from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.settings import FREE_SETTINGS
 
 
+def check_start(learner: Learner[Any], folds: list[FoldRun]) -> None:
+    """Build the objective of the first fold, for what is wrong with it.
+
+    Raises:
+        UserError: the encoder cannot be read or trained as is asked, or the final model could not be written.
+    """
+    objective = learner.build(folds[0].seed)
+    learner.targets(objective, folds[0].train)
+    if learner.settings.final and (why := learner.inexpressible(objective)):
+        raise UserError(
+            f"--final writes a model that plain transformers loads, but {why}; leave --final out: each fold's "
+            "weights are kept all the same"
+        )
+
+
 class Campaign:
     """The folds of a fine-tuning, and its final model."""
 
@@ -46,20 +61,10 @@ class Campaign:
         self.learner: Learner[Any] = Classes(self.settings, self.task)
         self.model = settings.out / MODEL
         self.status = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)[0]
-        self._check_start()
+        check_start(self.learner, self.folds)
         with self.processes.first_before_others() as is_first:
             if is_first:
                 self._claim(run)
-
-    def _check_start(self) -> None:
-        """Build the objective once, for what is wrong with it."""
-        objective = self.learner.build(self.folds[0].seed)
-        self.learner.targets(objective, self.folds[0].train)
-        if self.settings.final and (why := self.learner.inexpressible(objective)):
-            raise UserError(
-                f"--final writes a model that plain transformers loads, but {why}; leave --final out: each fold's "
-                "weights are kept all the same"
-            )
 
     def _claim(self, run: RunFolder) -> None:
         with locked(run.folder, wait=True):

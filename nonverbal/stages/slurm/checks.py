@@ -48,28 +48,6 @@ def check_launch(settings: SubmitConfig, processes: int | None, batches: int, ra
         raise UserError(f"--setup is not valid bash: {error.splitlines()[0]}")
 
 
-def check_folds(settings: SubmitConfig, passed: list[str]) -> list[str]:
-    """Find out before the queue what a fold would find out after it, and return the names of all folds.
-
-    Raises:
-        UserError: a setting that fine-tuning does not know or the array decides, shards that are not whole, clips that
-            cannot be divided, too many processes, bad setup.
-    """
-    # Pretraining does not wait for what fine-tuning imports.
-    from nonverbal import config
-    from nonverbal.stages.finetuning.folds import fold_runs
-    from nonverbal.stages.finetuning.settings import FinetuneConfig
-    from nonverbal.tasks.task import task_of
-
-    command = [*passed, f"--out={settings.out}", "--data", *map(str, settings.data)]
-    tuned = config.load(FinetuneConfig, command, prog="nonverbal finetune", description="")
-    if tuned.jobs > 1 or tuned.only is not None:
-        raise UserError("jobs and only follow from the array, whose tasks are the folds: leave them out; see --at_once")
-    raised = "raise batches.batches_per_step"
-    check_launch(settings, tuned.trainer.processes, tuned.batches.batches_per_step, raised)
-    return [fold.name for fold in fold_runs(task_of(open_shards(tuned.data), tuned.labels, tuned.resolved()))]
-
-
 def resolve(settings: SubmitConfig, passed: list[str]) -> dict[str, Any]:
     """Return all settings of the pretraining, as `nonverbal pretrain` itself understands them."""
     command = [sys.executable, "-m", "nonverbal", "pretrain", *passed, f"--out={settings.out}"]

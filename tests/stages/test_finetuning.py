@@ -188,6 +188,10 @@ def test_the_final_model_is_trained_on_all_clips(sounds, encoder, tmp_path, caps
     model = AutoModelForAudioClassification.from_pretrained(out / "model")
     assert model.config.id2label == {0: "high", 1: "low"}
     assert len(json.loads((out / "model/heard.json").read_text())["labels_seen"]) == 24
+    page = (out / "model/README.md").read_text()
+    assert "fine-tuned on 24 clips of made" in page
+    assert f"UAR {np.mean([row['metrics']['uar'] for row in score_rows(out)]):.3f}"[:7] in page
+    assert str(tmp_path) not in page
 
 
 @pytest.mark.parametrize(

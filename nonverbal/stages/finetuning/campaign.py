@@ -8,14 +8,17 @@ from typing import Any
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.evaluation.probing import leak_statuses, refuse_seen
+from nonverbal.evaluation.results import results
 from nonverbal.files import locked
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
 from nonverbal.stages.finetuning.jobs import Jobs
-from nonverbal.stages.finetuning.kept import is_done, keep_folds, keep_scores, kept_score
+from nonverbal.stages.finetuning.kept import is_done, keep_folds, keep_scores
 from nonverbal.stages.finetuning.learner import Classes, Learner
+from nonverbal.stages.finetuning.model_page import write_page
 from nonverbal.stages.finetuning.runs import MODEL, clear, median_epochs, run_final, run_fold
 from nonverbal.stages.finetuning.settings import FREE, FinetuneConfig
 from nonverbal.stages.finetuning.texts import Texts
+from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.scores import Score
 from nonverbal.tasks.task import Kind, Task, task_of
 from nonverbal.training.precision import choose_precision
@@ -152,12 +155,17 @@ class Campaign:
             )
         if self.model.is_dir():
             return
-        epochs = median_epochs(
-            [float(score.chosen["epoch"]) for score in map(kept_score, map(self.folder, self.folds))]
-        )
+        scores = self.scores() if self.processes.is_first else []
+        epochs = self.processes.of_first(median_epochs([float(score.chosen["epoch"]) for score in scores] or [0.0]))
         if self.processes.is_first:
             print(f"final model: all {len(self.task.clips)} clips, {epochs:g} epochs (the median of the folds)")
-        run_final(self.learner, self.settings.out, self.folds[0].seed, epochs)
+
+        def describe(folder: Path) -> None:
+            if self.task.kind == "classes":
+                (result,) = results(measurements_of(scores, self.settings.out / "scores.jsonl"))
+                write_page(folder, self.task, self.settings, epochs, result.models[0])
+
+        run_final(self.learner, self.settings.out, self.folds[0].seed, epochs, describe)
 
     def scores(self) -> list[Score]:
         """Write the scores of all folds, and return them; none as long as a fold is not done."""

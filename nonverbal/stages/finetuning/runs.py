@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,8 +132,16 @@ def median_epochs(epochs: Sequence[float]) -> float:
     return float(np.median(epochs))
 
 
-def run_final(learner: Learner[Trained], out: Path, seed: int, epochs: float) -> None:
-    """Train on all clips for so many epochs, and put the model to use in ``OUT/model``."""
+def run_final(learner: Learner[Trained], out: Path, seed: int, epochs: float, describe: Callable[[Path], None]) -> None:
+    """Train on all clips for so many epochs, and put the model to use in ``OUT/model``.
+
+    Args:
+        learner: what is learned.
+        out: folder of the fine-tuning.
+        seed: of everything random.
+        epochs: how long to train.
+        describe: writes the model's page to its folder.
+    """
     everyone = np.arange(len(learner.task.clips))
     trainer, _, _ = train(out / FINAL, learner, seed, everyone, stop_epochs=epochs)
     if trainer.processes.is_first:
@@ -142,6 +150,7 @@ def run_final(learner: Learner[Trained], out: Path, seed: int, epochs: float) ->
         for old in (new, model):
             shutil.rmtree(old, ignore_errors=True)
         shutil.copytree(trainer.run.encoder, new)
+        describe(new)
         os.replace(new, model)
         clear(out / FINAL)
     trainer.processes.wait()

@@ -112,7 +112,7 @@ class CtcObjective(Objective):
             UserError: a clip is not shown whole, or has fewer frames than its text needs.
         """
         encoded = [self.vocabulary.encode(text) for text in texts]
-        frames = self.encoder.frames
+        frames = self.encoder.without_model().frames
         check_lengths(clips, encoded, samples, Shown(frames, limits, speeds))
         return Characters(encoded, frames, self.masking)
 

@@ -83,5 +83,27 @@ def seen_by(source: Path) -> LabelsSeen | None:
     return labels_seen_by(source) or labels_seen_by(source / "encoder")
 
 
+def carry(source: Path, out: Path) -> str | None:
+    """Put beside weights that were written anew what those that they are of have seen.
+
+    Args:
+        source: the encoder, as ``seen_by`` takes it.
+        out: the folder or file of the new weights.
+
+    Returns:
+        what is to be said where a file cannot hold it; None where there is nothing to say.
+
+    Raises:
+        UserError: as ``labels_seen_by``.
+    """
+    if seen_by(source) is None:
+        return None
+    if not out.is_dir():
+        return f"the weights have seen labels, which {out} cannot say: do not score it on the clips of its fine-tuning"
+    place = source if (source / FILE).is_file() else source / "encoder"
+    write_atomically(out / FILE, (place / FILE).read_text(encoding="utf-8"))
+    return None
+
+
 def _hashed(recording: str) -> str:
     return hashlib.sha256(recording.encode()).hexdigest()

@@ -7,7 +7,7 @@ from labelled_tones import tones
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.tasks.labels_seen import labels_seen_by, write_labels_seen
+from nonverbal.tasks.labels_seen import carry, labels_seen_by, write_labels_seen
 
 Make = Callable[..., ShardFolder]
 
@@ -50,3 +50,17 @@ def test_the_file_holds_what_others_write(labelled_shards: Make, tmp_path: Path)
     assert seen is not None
     assert seen.holds(clip)
     assert seen.init is None
+
+
+def test_what_was_seen_goes_along_with_weights(labelled_shards: Make, tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    for folder in (source / "encoder", out):
+        folder.mkdir(parents=True)
+    assert carry(source, out) is None
+    assert labels_seen_by(out) is None
+    write_labels_seen(source / "encoder", labelled_shards(tones()[:2]).clips(), "x")
+    assert f"the weights have seen labels, which {tmp_path / 'out.pt'} cannot say" in str(
+        carry(source, tmp_path / "out.pt")
+    )
+    assert carry(source, out) is None
+    assert labels_seen_by(out) == labels_seen_by(source / "encoder")

@@ -52,6 +52,7 @@ class FinetunedRun:
     """Of the shards that were divided."""
     protocol: str
     classes: Sequence[str]
+    """What it tells apart; none where it recognises speech, whose texts are no labels of classes."""
     merged: dict[str, str]
     """Labels that count as a class of another name."""
     init: str
@@ -92,7 +93,7 @@ class FinetunedRun:
             UserError: says what differs.
         """
         self.check_data(task.shards.sha256)
-        if (list(self.classes), self.merged) != (task.classes, task.merged):
+        if self.classes and (list(self.classes), self.merged) != (task.classes, task.merged):
             raise self._other(f"its classes are {', '.join(self.classes)}, here they are {', '.join(task.classes)}")
         protocols = f"; its protocol is {self.protocol!r}, here it is {task.protocol!r}"
         for seed, folds in task.folds.items():

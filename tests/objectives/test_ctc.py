@@ -70,7 +70,7 @@ def test_texts_of_one_length_average_as_the_mean_of_transformers(objective_from)
     torch.testing.assert_close(objective(batch).sum / batch.targets.count, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["wav2vec2", "wav2vec2 large"])
 def test_micro_batches_add_up(kind, objective_from):
     objective = objective_from(recogniser_of(kind)).train()
     whole = batch_of(objective, TEXTS, SAMPLES)

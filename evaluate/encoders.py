@@ -137,7 +137,8 @@ def check(name: str, seed: int) -> None:
         "neighbours": (found.neighbours, "it is given one clip at a time"),
         "padding": (found.padding, "it is never padded"),
     }
-    print(f"{name}: largest difference of an embedding, over the RMS of its layer; {EXACT:g} counts as exact")
+    over = "its layer" if found.scale == "layer" else "each value"
+    print(f"{name}: largest difference of an embedding, over the RMS of {over}; {EXACT:g} counts as exact")
     for what, (value, otherwise) in said.items():
         words = otherwise if value is None else f"{value:.1e}{'' if value <= EXACT else '  NOT EXACT'}"
         print(f"  {what:<22}{words}")

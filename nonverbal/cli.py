@@ -18,7 +18,10 @@ PROGRAMS = {
     "plan": ("pretrain/plan.py", "Say what pretraining will take: hours, memory, disk, passes; trains for a minute."),
     "launch-check": ("pretrain/launch_check.py", "Find what is wrong with nodes, network and folders before a run."),
     "pretrain": ("pretrain/train.py", "Pretrain an encoder on shards; run it again to continue."),
-    "submit": ("pretrain/submit.py", "Pretrain on a Slurm cluster: write the batch script, check it, submit it."),
+    "submit": (
+        "pretrain/submit.py",
+        "Pretrain or fine-tune on a Slurm cluster: write the batch scripts, check, submit.",
+    ),
     "convert": ("pretrain/convert.py", "Write a checkpoint as transformers, fairseq, fairseq2 or SSAM has it."),
     "compare": ("evaluate/compare.py", "Say how far two encoders are apart: hidden states by layer, and weights."),
     "audit": ("evaluate/audit.py", "Find leaks between two folders of shards, or within one, by sound too."),

@@ -9,11 +9,11 @@ import math
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchaudio.compliance.kaldi import get_mel_banks
+from transformers.audio_utils import mel_filter_bank
 
 WINDOW, HOP = 400, 160
 """Samples of a frame of both spectrograms, 25 ms, and from one to the next."""
@@ -22,7 +22,7 @@ SAMPLE_RATE = 16_000
 """Hz."""
 
 
-def whisper_log_mel(waveforms: Tensor, lengths: Tensor, filters: np.ndarray, samples: int) -> Tensor:
+def whisper_log_mel(waveforms: Tensor, lengths: Tensor, bands: int, samples: int) -> Tensor:
     """Return ``(N, B, samples / 160)`` of waveforms, each followed by silence.
 
     As transformers' ``WhisperFeatureExtractor``: what is 80 dB below a row's loudest is held there.
@@ -30,7 +30,7 @@ def whisper_log_mel(waveforms: Tensor, lengths: Tensor, filters: np.ndarray, sam
     Args:
         waveforms: ``(N, T)``, T at most ``samples``.
         lengths: ``(N,)`` samples.
-        filters: ``(201, B)``.
+        bands: B.
         samples: of the model's window.
     """
     with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
@@ -39,10 +39,18 @@ def whisper_log_mel(waveforms: Tensor, lengths: Tensor, filters: np.ndarray, sam
         window = torch.hann_window(WINDOW, device=waveforms.device)
         spectrum = torch.stft(waveforms, WINDOW, HOP, window=window, return_complex=True)
         power = spectrum[..., :-1].abs().square()
-        mel = torch.from_numpy(filters).to(power).T @ power
+        mel = _slaney_banks(bands, power.device) @ power
         log = mel.clamp(min=1e-10).log10()
         log = torch.maximum(log, log.amax((1, 2), keepdim=True) - 8.0)
         return (log + 4.0) / 4.0
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def _slaney_banks(bands: int, device: torch.device) -> Tensor:
+    """Return triangular filters ``(B, 201)`` float32 of equal area, from 0 to 8000 Hz, as Whisper's extractor has."""
+    banks = mel_filter_bank(WINDOW // 2 + 1, bands, 0.0, 8000.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+    return torch.from_numpy(banks).T.float().contiguous().to(device)
 
 
 def ast_log_mel(waveforms: Tensor, lengths: Tensor, extractor: Any) -> Tensor:
@@ -81,13 +89,13 @@ def kaldi_fbank(waveforms: Tensor, bands: int) -> Tensor:
     size = 2 ** math.ceil(math.log2(WINDOW))
     power = torch.fft.rfft(frames, size).abs().square()
     # (N, F, 257) x (257, B)
-    mel: Tensor = power @ _mel_banks(bands, size).to(power)
+    mel: Tensor = power @ _mel_banks(bands, size, power.device)
     return mel.clamp(min=torch.finfo(torch.float32).eps).log()
 
 
 @lru_cache(maxsize=4)
 @torch.inference_mode(False)
-def _mel_banks(bands: int, size: int) -> Tensor:
-    """Return triangular filters ``(size / 2 + 1, B)``; the highest frequency counts for nothing."""
+def _mel_banks(bands: int, size: int, device: torch.device) -> Tensor:
+    """Return triangular filters ``(size / 2 + 1, B)`` float32; the highest frequency counts for nothing."""
     banks, _ = get_mel_banks(bands, size, float(SAMPLE_RATE), 20.0, 0.0, 100.0, -500.0, 1.0)
-    return F.pad(banks, (0, 1)).T.contiguous()
+    return F.pad(banks, (0, 1)).T.float().contiguous().to(device)

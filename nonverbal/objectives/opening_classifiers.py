@@ -23,6 +23,9 @@ from nonverbal.objectives.classifier_files import HEAD_FILE, HEAD_WEIGHTS, misfi
 
 REMEDY = "nonverbal finetune writes a classifier to RUN/model with --final"
 
+LARGEST = 1 << 20
+"""Values that a layer of a head may have."""
+
 
 class Head(NamedTuple):
     """A head as it was found."""
@@ -120,7 +123,8 @@ def _read_content(content: Any) -> tuple[list[str], HeadShape]:
             raise ValueError(f"{name} is {value!r}")
     shape = HeadShape(**given)
     sizes = [(shape.width, 1), (shape.states, 0), (shape.projection, 0), *((size, 1) for size in shape.hidden)]
-    if any(type(size) is not int or size < least for size, least in sizes) or not 0 <= shape.dropout < 1:
+    fit = all(type(size) is int and least <= size <= LARGEST for size, least in sizes)
+    if not fit or not 0 <= shape.dropout < 1:
         raise ValueError(f"its shape is {shape}")
     return _classes(content["classes"], shape.classes), shape
 
@@ -144,8 +148,8 @@ def _of_transformers(source: str, folder: Path | None, encoder: TunedEncoder) ->
     config, prefix = loaded.model.config, f"{loaded.model.base_model_prefix}."
     if lacking := [name for name in loaded.missing if not name.startswith(prefix)]:
         raise UserError(
-            f"{source} is not a classifier, since it has no {', '.join(lacking[:3])}; {REMEDY}, which starts from such "
-            "an encoder (--init)"
+            f"{source} is not a classifier, since it has no {', '.join(lacking[:3])}; fine-tune it: nonverbal finetune "
+            f"--init {source} --final writes a classifier to RUN/model"
         )
     shape = HeadShape(
         encoder.width,

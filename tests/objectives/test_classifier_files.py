@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_classifiers import CLASSES, NAMES, clip_batch, encoder_of, objective_of
+from tiny_classifiers import CLASSES, NAMES, PLAIN, clip_batch, encoder_of, objective_of
 from tiny_encoders import save_tiny
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
@@ -39,17 +39,14 @@ def same_logits(objective, other):
 
 
 @pytest.mark.parametrize("train", ["all", "lora"])
-@pytest.mark.parametrize("layers", ["last", "weighted"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "layers"), PLAIN)
 def test_transformers_reads_what_is_written(name, layers, train, tmp_path):
     objective = objective_of(name, ClassifierSettings(layers=layers), ODD, train).eval()
     with torch.no_grad():
         for parameter in objective.encoder.parameters():
             # Adapters begin at 0.
             parameter.add_(0.01 * parameter.requires_grad)
-    if why := objective.inexpressible():
-        assert "transformers'" in why
-        return
+    assert objective.inexpressible() is None
     model = AutoModelForAudioClassification.from_pretrained(exported(objective, tmp_path)).eval()
     batch = clip_batch([0.5])
     extractor = AutoFeatureExtractor.from_pretrained(tmp_path)
@@ -78,15 +75,17 @@ def test_what_is_written_is_read_again(name, shape, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("name", "changes", "why"),
     [
-        ({"pooling": "attentive"}, "takes the mean over frames, not attention"),
-        ({"hidden": [4]}, "has no hidden layers"),
-        ({"projection": 0}, "has a linear layer before its last"),
+        ("wav2vec2 base", {"pooling": "attentive"}, "takes the mean over frames, not attention"),
+        ("wav2vec2 base", {"hidden": [4]}, "has no hidden layers"),
+        ("wav2vec2 base", {"projection": 0}, "has a linear layer before its last"),
+        ("audio_mamba", {"projection": 4}, "has no linear layer before its last"),
+        ("audio_mamba", {"layers": "weighted"}, "reads the last layer alone"),
     ],
 )
-def test_what_transformers_cannot_compute_is_said(changes, why):
-    objective = ClassificationObjective(encoder_of(), CLASSES, ClassifierSettings(**changes), seed=0)
+def test_what_transformers_cannot_compute_is_said(name, changes, why):
+    objective = ClassificationObjective(encoder_of(name), CLASSES, ClassifierSettings(**changes), seed=0)
     assert why in objective.inexpressible()
 
 
@@ -141,7 +140,8 @@ def with_a_head(tmp_path_factory):
         ({"hidden": None}, "hidden is None"),
         ({"hidden": [5]}, "the weights of its head are not those of its shape"),
         ({"hidden": [1] * 1000}, "1000 hidden layers"),
-        ({"hidden": [10**15, 7]}, "the weights of its head are not those of its shape: hidden.0"),
+        ({"hidden": [10**30, 7]}, "its shape is"),
+        ({"hidden": [10**6, 7]}, "the weights of its head are not those of its shape: hidden.0"),
         ({"dropout": 1.0}, "its shape is"),
         ({"width": 32}, "reads 32 values of each frame"),
         ({"states": 2}, "and 2 layers, but its encoder has 16 values and 3 layers"),

@@ -21,6 +21,27 @@ CLASSES = ["cough", "laugh", "sigh"]
 LABELS = np.array([0, 1, 2, 0, 0, 1])
 NAMES = [name for name in SAVED if name.split()[0] in KINDS]
 
+WHOLE = ClassifierSettings(
+    pooling="attentive",
+    layers="weighted",
+    hidden=[5],
+    dropout=0.1,
+    time_masking=0.4,
+    time_mask_length=2,
+    feature_masking=0.5,
+    feature_mask_length=4,
+    mixup=0.5,
+)
+"""All that a head can have, and all that is drawn."""
+
+PLAIN = [
+    (name, layers)
+    for name in NAMES
+    for layers in ("last", "weighted")
+    if name not in ("whisper", "audio-spectrogram-transformer") and (name, layers) != ("audio_mamba", "weighted")
+]
+"""Encoders and layers of which transformers, or an Audio Mamba's own code, has a classifier."""
+
 
 def encoder_of(name: str = "wav2vec2 base", train: str = "all") -> TunedEncoder:
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from nonverbal.evaluation.encoders import (
     audio_words,
     confounds,
     data2vec_audio,
+    emotion2vec,
     functionals,
     hubert,
     logmel,
@@ -34,7 +35,7 @@ __all__ = ["INITIALISED", "KINDS", "Encoder", "FrameEncoder", "Kind", "ManifestE
 
 MODULES = (
     logmel, mfcc, functionals, audio_words, confounds,
-    wav2vec2, hubert, wavlm, unispeech_sat, data2vec_audio, audio_mamba, whisper, spectrogram_transformer,
+    wav2vec2, hubert, wavlm, unispeech_sat, data2vec_audio, emotion2vec, audio_mamba, whisper, spectrogram_transformer,
 )  # fmt: skip
 """In the order of the list: what is computed, then what is learned."""
 
@@ -47,8 +48,8 @@ def load_encoder(name: str, seed: int = 0) -> Encoder:
 
     Args:
         name: a name of ``KINDS`` that needs no checkpoint, such as ``logmel``; a folder or Hub id in Hugging Face
-            format (safetensors only, no code of the model's own); or ``initialised:`` before either of the latter, for
-            the same configuration with random weights.
+            format (safetensors only, no code of the model's own); a folder of FunASR's emotion2vec; or
+            ``initialised:`` before any of these but the first, for the same configuration with random weights.
         seed: draws the weights of ``initialised:``; nothing else depends on it.
 
     Raises:
@@ -108,6 +109,8 @@ def _found(name: str, seed: int = 0) -> tuple[Kind, Named]:
             raise UserError(f"{source} has no weights that could be drawn at random: give it without {INITIALISED}")
         return KINDS[source], Named(name, source, False, seed)
     own = [kind.name for kind in KINDS.values() if not kind.learned]
+    if emotion2vec.is_of_this_kind(source):
+        return KINDS["emotion2vec"], Named(name, source, initialised, seed)
     # Nobody publishes an encoder without an owner under such a name, and to ask the Hub takes time.
     if not Path(source).exists() and "/" not in source and (near := difflib.get_close_matches(source, own, 1)):
         raise UserError(f"there is no encoder {source!r}, and no folder of this name; did you mean {near[0]!r}?")

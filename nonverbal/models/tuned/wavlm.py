@@ -29,8 +29,7 @@ class TunedWavLM(TunedWaveformEncoder):
 
     def _states(self, hidden: Tensor, valid: Tensor | None, batch: Batch) -> Iterator[Tensor]:
         frames = hidden.shape[1]
-        # (H, S, S)
-        bias = self.model.encoder.layers[0].attention.compute_bias(frames, frames)
+        bias = _distance_bias(self.model.encoder.layers[0].attention, frames)
         attend = partial(relative_attention, bias=bias, valid=valid, dropped=self.shares().attention)
         recompute = self.settings.gradient_checkpointing
         return layer_states(self.model, hidden, valid, self.kept(batch), self.dropouts, recompute, attend)
@@ -55,6 +54,13 @@ def relative_attention(module: Any, hidden: Tensor, bias: Tensor, valid: Tensor 
         scores = scores.masked_fill(~valid[:, None, None], float("-inf"))
     context = F.scaled_dot_product_attention(query, key, value, scores.to(query.dtype), dropped)
     return cast(Tensor, module.out_proj(joined(context)))
+
+
+def _distance_bias(module: Any, frames: int) -> Tensor:
+    """Return ``(H, S, S)``, of each distance; transformers' ``compute_bias`` does it on the host, and copies it."""
+    place = torch.arange(frames, device=module.rel_attn_embed.weight.device)
+    buckets = module._relative_positions_bucket(place[None] - place[:, None])
+    return cast(Tensor, module.rel_attn_embed(buckets).permute(2, 0, 1))
 
 
 def _gate(module: Any, heads: Tensor) -> Tensor:

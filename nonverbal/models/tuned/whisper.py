@@ -67,8 +67,8 @@ class TunedWhisper(TunedSpectralEncoder):
         """Return all hidden states of a batch."""
         self.check_length(batch)
         model, count = self.model, self.frames(batch.waveforms.shape[1])
-        filters, samples = self.extractor.mel_filters, self.extractor.n_samples
-        features = whisper_log_mel(batch.waveforms, batch.lengths, filters, samples)
+        bands, samples = self.extractor.feature_size, self.extractor.n_samples
+        features = whisper_log_mel(batch.waveforms, batch.lengths, bands, samples)
         hidden = F.gelu(model.conv2(F.gelu(model.conv1(features)))).transpose(1, 2)
         hidden = torch.cat([self.hide(hidden[:, :count], batch), hidden[:, count:]], 1)
         hidden = dropout(hidden + model.embed_positions.weight, self.shares().hidden)

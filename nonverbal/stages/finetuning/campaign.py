@@ -7,7 +7,7 @@ from typing import Any
 
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.probing import leak_statuses
+from nonverbal.evaluation.probing import leak_statuses, refuse_seen
 from nonverbal.files import locked
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
 from nonverbal.stages.finetuning.jobs import Jobs
@@ -17,11 +17,41 @@ from nonverbal.stages.finetuning.runs import MODEL, clear, median_epochs, run_fi
 from nonverbal.stages.finetuning.settings import FREE, FinetuneConfig
 from nonverbal.stages.finetuning.texts import Texts
 from nonverbal.tasks.scores import Score
-from nonverbal.tasks.task import Kind, task_of
+from nonverbal.tasks.task import Kind, Task, task_of
 from nonverbal.training.precision import choose_precision
 from nonverbal.training.processes import Processes
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.settings import FREE_SETTINGS
+
+
+def task_for(settings: FinetuneConfig) -> Task:
+    """Return the clips that are learned from, divided.
+
+    Raises:
+        UserError: as ``task_of``.
+    """
+    kind: Kind = "texts" if settings.task == "ctc" else "classes"
+    return task_of(open_shards(settings.data), settings.labels, settings.resolved(), kind)
+
+
+def learner_for(settings: FinetuneConfig, task: Task) -> Learner[Any]:
+    """Return what is learned of a task."""
+    return Texts(settings, task) if task.kind == "texts" else Classes(settings, task)
+
+
+def check_start(learner: Learner[Any], folds: list[FoldRun]) -> None:
+    """Build the objective of the first fold, for what is wrong with it.
+
+    Raises:
+        UserError: the encoder cannot be read or trained as is asked, or the final model could not be written.
+    """
+    objective = learner.build(folds[0].seed)
+    learner.targets(objective, folds[0].train)
+    if learner.settings.final and (why := learner.inexpressible(objective)):
+        raise UserError(
+            f"--final writes a model that plain transformers loads, but {why}; leave --final out: each fold's "
+            "weights are kept all the same"
+        )
 
 
 class Campaign:
@@ -34,8 +64,7 @@ class Campaign:
             UserError: clips cannot be divided, the encoder cannot be read, the folder holds another fine-tuning, or
                 the final model could not be written.
         """
-        kind: Kind = "texts" if settings.task == "ctc" else "classes"
-        self.task = task_of(open_shards(settings.data), settings.labels, settings.resolved(), kind)
+        self.task = task_for(settings)
         self.folds = fold_runs(self.task)
         self.chosen = selected(self.folds, settings.only)
         trainer = settings.trainer
@@ -45,24 +74,16 @@ class Campaign:
             # All folds are computed alike, on whichever machine each is continued.
             precision = choose_precision(trainer.precision, run.precision(), self.processes)
         self.settings = replace(settings, trainer=replace(trainer, precision=precision.value))
-        learner = Texts if kind == "texts" else Classes
-        self.learner: Learner[Any] = learner(self.settings, self.task)
+        self.learner = learner_for(self.settings, self.task)
         self.model = settings.out / MODEL
-        self.status = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)[0]
-        self._check_start()
+        statuses = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)
+        if not settings.allow_seen:
+            refuse_seen([str(settings.init)], statuses)
+        self.status = statuses[0]
+        check_start(self.learner, self.folds)
         with self.processes.first_before_others() as is_first:
             if is_first:
                 self._claim(run)
-
-    def _check_start(self) -> None:
-        """Build the objective once, for what is wrong with it."""
-        objective = self.learner.build(self.folds[0].seed)
-        self.learner.targets(objective, self.folds[0].train)
-        if self.settings.final and (why := self.learner.inexpressible(objective)):
-            raise UserError(
-                f"--final writes a model that plain transformers loads, but {why}; leave --final out: each fold's "
-                "weights are kept all the same"
-            )
 
     def _claim(self, run: RunFolder) -> None:
         with locked(run.folder, wait=True):

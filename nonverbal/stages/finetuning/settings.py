@@ -56,6 +56,9 @@ class FinetuneConfig(ProtocolSettings):
     """Share of the steps over which the learning rate rises. null: trainer.optimizer.warmup_steps counts."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoder was pretrained on. Scores then say whether the clips were held out or not."""
+    allow_seen: bool = False
+    """Start from an encoder too that was fine-tuned with labels of these clips. Scores and tables then say `labels
+    seen`."""
     encoder: TunedSettings = field(default_factory=TunedSettings)
     """What of the encoder is trained, and its dropout."""
     head: ClassifierSettings = field(default_factory=ClassifierSettings)

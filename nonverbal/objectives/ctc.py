@@ -32,6 +32,10 @@ from nonverbal.objectives.recogniser_files import check_recogniser, write_recogn
 from nonverbal.seeding import Stream, torch_seed
 
 
+SUM = 2
+"""What torch's own ``ctc_loss``, which takes lengths as lists, calls a sum."""
+
+
 @dataclass(frozen=True)
 class CtcSettings(HeadSettings):
     """What tells characters from an encoder's frames."""
@@ -163,9 +167,10 @@ class CtcObjective(Objective):
     def _loss(self, logits: Tensor, targets: CharacterTargets) -> Tensor:
         # (N, S, V) -> (S, N, V)
         log_probabilities = F.log_softmax(logits, dim=-1).transpose(0, 1)
-        # With lengths on the host, torch need not ask the device for them.
-        frames, lengths = torch.tensor(targets.frames), torch.tensor(targets.lengths)
-        return F.ctc_loss(log_probabilities, targets.tensors["characters"], frames, lengths, reduction="sum")
+        # The device is not asked for lengths that the host has.
+        lengths = targets.frames, targets.lengths
+        total = torch.ctc_loss(log_probabilities, targets.tensors["characters"], *lengths, reduction=SUM)
+        return total
 
     def _errors(self, best: Tensor, targets: CharacterTargets) -> dict[str, tuple[Tensor | float, float]]:
         """Return errors and what they are of, of the most likely token of each frame ``(N, S)``."""

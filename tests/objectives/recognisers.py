@@ -38,6 +38,9 @@ KINDS = {
     "wav2vec2": ("Wav2Vec2", {}),
     "wav2vec2 large": ("Wav2Vec2", {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}),
     "hubert": ("Hubert", {}),
+    "wavlm": ("WavLM", {}),
+    "unispeech-sat": ("UniSpeechSat", {}),
+    "data2vec-audio": ("Data2VecAudio", {"conv_pos_kernel_size": 3}),
 }
 SAMPLES = [4000, 6000, 3000, 6000]
 
@@ -60,7 +63,7 @@ def objective_from(tmp_path):
     def make(model, settings=None, **encoder):
         folder = tmp_path / "recogniser"
         model.save_pretrained(folder)
-        masked = model.config.feat_extract_norm == "layer"
+        masked = getattr(model.config, "feat_extract_norm", "layer") == "layer"
         transformers.Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=masked).save_pretrained(folder)
         tuned = open_tuned(str(folder), TunedSettings(**{"train": "all", **NONE, **encoder}), seed=0)
         objective = CtcObjective(tuned, VOCABULARY, settings or CtcSettings(dropout=0), seed=3)

@@ -18,10 +18,12 @@ from recognisers import (
     recogniser_of,
     targets_of,
 )
+from test_waits import NoWaits
 
 from nonverbal.batch import Rows
 from nonverbal.data.transcripts import Vocabulary
 from nonverbal.errors import UserError
+from nonverbal.objectives import ctc
 from nonverbal.objectives.character_targets import CharacterTargets
 from nonverbal.objectives.ctc import CtcObjective, CtcSettings
 from nonverbal.training.metrics import Means
@@ -70,7 +72,7 @@ def test_texts_of_one_length_average_as_the_mean_of_transformers(objective_from)
     torch.testing.assert_close(objective(batch).sum / batch.targets.count, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["wav2vec2", "wav2vec2 large"])
 def test_micro_batches_add_up(kind, objective_from):
     objective = objective_from(recogniser_of(kind)).train()
     whole = batch_of(objective, TEXTS, SAMPLES)
@@ -145,6 +147,16 @@ def test_validation_spends_no_gradient_and_training_no_texts(objective_from, mon
     objective = objective_from(recogniser_of("wav2vec2")).train()
     monkeypatch.setattr(objective, "_texts", lambda *_: pytest.fail("a text was written in training"))
     assert objective(batch_of(objective, TEXTS, SAMPLES)).sum.requires_grad
+
+
+def test_a_micro_batch_waits_for_nothing(objective_from, monkeypatch):
+    """A GPU would have to finish all that is queued. (On a CPU, dropout draws in NumPy.)"""
+    monkeypatch.setattr(ctc, "dropout", torch.nn.functional.dropout)
+    settings = CtcSettings(time_masking=0.3, time_mask_length=3)
+    objective = objective_from(recogniser_of("wav2vec2"), settings).train()
+    batch = batch_of(objective, TEXTS, SAMPLES, random=np.random.default_rng(0))
+    with NoWaits():
+        objective(batch).sum.backward()
 
 
 def test_rows_count_as_if_alone(objective_from):

@@ -17,6 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
+from nonverbal.data.synthetic import write_corpus
+
 ROOT = Path(__file__).parents[2]
 
 # cred_expire is also how many seconds a requeued job waits. Each node claims more cores than this machine has, and
@@ -116,6 +120,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         running.callback(stop_jobs, cluster)
         wait_for(lambda: cluster.run("sinfo", "-h", "-N", "-p", "normal", "-o", "%T").split() == ["idle"] * 2, "slurmd")
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return synthetic sounds of six classes, by 12 speakers."""
+    work = tmp_path_factory.mktemp("sounds")
+    write_corpus(work / "corpus", range(12), 2, seed=0)
+    source = Source(folder=work / "corpus", pattern=r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav")
+    return prepare(PrepareConfig(corpora={"synthetic": source}, out=work / "shards")).folder
 
 
 def write_configuration(folder: Path) -> None:

@@ -2,15 +2,11 @@
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from on_slurm import hold, launches, preempt, step
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-from tuned_runs import tiny_encoder  # noqa: E402
+from tuned_runs import tiny_encoder
 
 pytestmark = pytest.mark.slurm
 

@@ -34,9 +34,11 @@ def main(argv: list[str]) -> None:
         raise
     if processes.is_first and (scores := campaign.scores()):
         file, figure = settings.out / "scores.jsonl", settings.out / f"{campaign.task.slug}.png"
-        plot_probes(scores, figure)
         print_scores(scores, file)
-        print(f"scores: {file}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
+        print(f"scores: {file}\npredictions: {settings.out / 'predictions'}")
+        if campaign.task.classes:
+            plot_probes(scores, figure)
+            print(f"figure: {figure}")
     if campaign.model.is_dir() and processes.is_first:
         print(f"model: {campaign.model}")
     part(processes)

@@ -32,6 +32,7 @@ PROGRAMS = {
         "finetune/train.py",
         "Fine-tune an encoder in folds, and for use; run it again to continue.",
     ),
+    "predict": ("finetune/predict.py", "Tell classes of sound files by a fine-tuned model: CSV or JSON Lines."),
     "scores": ("evaluate/scores.py", "Tables of scores: intervals, comparisons, calibration; LaTeX, CSV, JSON."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
 }

@@ -88,21 +88,25 @@ def _in_place(place: Path, say: Callable[[str], None]) -> Iterator[Recording]:
     elif not place.exists():
         raise UserError(f"there is no file or folder {place}{_near(place)}; give sound files, or folders of them")
     else:
-        yield Recording(_printable(place), place.parent, place.name)
+        yield _recording(place.parent, place.name)
 
 
 def _in_folder(folder: Path, reader: str, pattern: str | None, say: Callable[[str], None]) -> Iterator[Recording]:
     reading = read("sound", folder, reader, pattern, lambda text: say(f"{folder}: {text}"))
     for file in sorted(reading, key=lambda file: file.path):
         if isinstance(file, Found):
-            yield Recording(_printable(folder / file.path), folder, file.path)
+            yield _recording(folder, file.path)
         elif is_audio(file.path):
-            yield Recording(_printable(folder / file.path), folder, file.path, f"passed over: {file.reason}")
+            yield _recording(folder, file.path, f"passed over: {file.reason}")
 
 
-def _printable(path: Path) -> str:
-    """A path as text that can be written: a name need not be UTF-8."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+def _recording(folder: Path, path: str, problem: str | None = None) -> Recording:
+    name = str(folder / path)
+    # What is not UTF-8 can neither be written to a table nor given to libsndfile.
+    printable = name.encode("utf-8", "backslashreplace").decode()
+    return Recording(
+        printable, folder, path, problem if printable == name else "passed over: its name is not valid UTF-8"
+    )
 
 
 def _near(place: Path) -> str:

@@ -21,19 +21,20 @@ from nonverbal.models.functional import exact
 from nonverbal.models.parts import Part
 from nonverbal.models.tuned.base import TunedEncoder
 from nonverbal.objectives.base import Best, Objective, Symptom
-from nonverbal.objectives.class_targets import ClassTargets, Masking, class_weights
+from nonverbal.objectives.class_targets import ClassTargets, class_weights
 from nonverbal.objectives.classifier_files import Classifier, misfit, write_head, write_plain
+from nonverbal.objectives.head_settings import HeadSettings
 from nonverbal.seeding import Stream, torch_seed
 
-RECALL = "recall."
-"""Stands before a class in the name of its metric."""
+RECALL, F1 = "recall.", "f1."
+"""Stand before a class in the names of its metrics."""
 
 ENCODER, HEAD = "encoder.model.", "head."
 """Stand before the names of weights."""
 
 
 @dataclass(frozen=True)
-class ClassifierSettings:
+class ClassifierSettings(HeadSettings):
     """What tells classes from an encoder's frames. Defaults are those of transformers' classifiers."""
 
     pooling: Literal["mean", "attentive"] = "mean"
@@ -51,32 +52,20 @@ class ClassifierSettings:
     """Share of the values that enter a hidden layer, or the last, that training drops; none in transformers."""
     class_weights: Literal["balanced", "none"] = "balanced"
     """How much clips count in the loss: each class alike, by its clips in the side that is fitted, or each clip."""
-    head_steps: int = 0
-    """Steps at the beginning in which the head learns alone."""
-    time_masking: float = 0.0
-    """Share of frames that masked spans would cover if they did not overlap (transformers: 0.05; fairseq, of speech:
-    0.65). 0: of a clip of a second, which has 49 frames, a few spans hide most of the sound."""
-    time_mask_length: int = 10
-    """Frames in a masked span."""
-    feature_masking: float = 0.0
-    """Share of the values of all frames of a clip that masked spans would cover (fairseq: 0.5). 0: as transformers."""
-    feature_mask_length: int = 64
-    """Values in such a span; fairseq's."""
+    choose: Literal["uar", "f1"] = "uar"
+    """By what the best epoch is chosen in validation: unweighted average recall, or the mean over classes of F1, as
+    voc2vec's code does, where a class that is only predicted counts as 0."""
     mixup: float = 0.0
     """Mix another clip of the micro-batch into each, with a share from Beta(mixup, mixup) (Zhang et al., 2018: 0.1 to
     0.4). 0: two voices at once are not what a clip of either class sounds like."""
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
+        super().__post_init__()
         for name, good, range_ in (
             ("projection", (self.projection or 0) >= 0, "at least 0"),
             ("hidden", all(width >= 1 for width in self.hidden), "at least 1 in each layer"),
             ("dropout", 0 <= self.dropout < 1, "at least 0 and below 1"),
-            ("head_steps", self.head_steps >= 0, "at least 0"),
-            ("time_masking", 0 <= self.time_masking < 1, "at least 0 and below 1"),
-            ("time_mask_length", self.time_mask_length >= 1, "at least 1"),
-            ("feature_masking", 0 <= self.feature_masking < 1, "at least 0 and below 1"),
-            ("feature_mask_length", self.feature_mask_length >= 1, "at least 1"),
             ("mixup", self.mixup >= 0, "at least 0"),
         ):
             if not good:
@@ -92,7 +81,6 @@ class ClassificationObjective(Objective):
         Panel("uar", "unweighted average recall", "chance", "chance"),
         Panel("accuracy", "accuracy (share of clips)"),
     )
-    best = Best("uar", highest=True)
 
     def __init__(self, encoder: TunedEncoder, classes: Sequence[str], settings: ClassifierSettings, seed: int) -> None:
         """Put a new head on an encoder.
@@ -108,13 +96,10 @@ class ClassificationObjective(Objective):
         """
         super().__init__()
         assert len(set(classes)) == len(classes) > 1, f"classes are to be told apart, but are {classes}"
-        if settings.feature_masking and settings.feature_mask_length >= encoder.width:
-            raise UserError(
-                f"head.feature_mask_length must be below the {encoder.width} values of a frame of {encoder.source}, "
-                f"but is {settings.feature_mask_length}"
-            )
+        self.masking = settings.masking(encoder)
         self.encoder, self.classes, self.settings = encoder, list(classes), settings
         self.account, self.warm_steps, self.symptoms = encoder.account, settings.head_steps, SYMPTOMS
+        self.best = Best(settings.choose, highest=True)
         if settings.time_masking:
             encoder.learn_mask()
         with torch.random.fork_rng(devices=[]):
@@ -135,17 +120,7 @@ class ClassificationObjective(Objective):
         weights = np.ones(len(self.classes), np.float32)
         if settings.class_weights == "balanced":
             weights = class_weights(labels[fitted], self.classes)
-        masking = None
-        if settings.time_masking or settings.feature_masking:
-            masking = Masking(
-                settings.time_masking,
-                settings.time_mask_length,
-                settings.feature_masking,
-                settings.feature_mask_length,
-                self.encoder.width,
-                self.encoder.frames,
-            )
-        return ClassTargets(labels, weights, masking, settings.mixup)
+        return ClassTargets(labels, weights, self.masking, settings.mixup)
 
     def logits(self, batch: Batch) -> Tensor:
         """Return logits ``(C, K)`` float32: the mean over a clip's windows, each weighted by its frames.
@@ -183,11 +158,18 @@ class ClassificationObjective(Objective):
             return Loss(total, {"loss": (total.detach(), weight), **self._recalls(logits.detach(), labels)})
 
     def finish(self, means: Metrics) -> Metrics:
-        """Add ``uar``, the mean of the recalls of the classes that were met, and ``chance``, that of guessing."""
-        recalls = [value for name, value in means.items() if name.startswith(RECALL)]
+        """Add ``uar``, the mean of the recalls of the classes that were met, and ``chance``, that of guessing.
+
+        And ``f1``, the mean of those of the classes that were met or predicted, as scikit-learn's macro average.
+        """
+        recalls, f1s = ([value for name, value in means.items() if name.startswith(own)] for own in (RECALL, F1))
         if not recalls:
             return means
-        return means | {"uar": sum(recalls) / len(recalls), "chance": 1 / len(self.classes)}
+        return means | {
+            "uar": sum(recalls) / len(recalls),
+            "f1": sum(f1s) / len(f1s),
+            "chance": 1 / len(self.classes),
+        }
 
     def part(self, name: str) -> Part:
         """Return the part of a parameter, for learning rates of its own."""
@@ -230,13 +212,17 @@ class ClassificationObjective(Objective):
         )
 
     def _recalls(self, logits: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the hits of all clips and of each class's, and of how many."""
-        hits = (logits.argmax(-1) == labels).float()
-        empty = hits.new_zeros(len(self.classes))
-        of_class = empty.index_add(0, labels, hits).unbind()
-        clips = empty.index_add(0, labels, torch.ones_like(hits)).unbind()
-        recalls = dict(zip((RECALL + name for name in self.classes), zip(of_class, clips, strict=True), strict=True))
-        return {"accuracy": (hits.sum(), hits.new_full((), len(hits))), **recalls}
+        """Return the hits of all clips and of each class's, and of how many: F1 is a ratio of such counts too."""
+        decided = logits.argmax(-1)
+        hits = (decided == labels).float()
+        empty, each = hits.new_zeros(len(self.classes)), torch.ones_like(hits)
+        of_class, true = empty.index_add(0, labels, hits), empty.index_add(0, labels, each)
+        named = {"accuracy": (hits.sum(), hits.new_full((), len(hits)))}
+        ratios = {RECALL: (of_class, true), F1: (2 * of_class, true + empty.index_add(0, decided, each))}
+        for own, (sums, weights) in ratios.items():
+            pairs = zip(sums.unbind(), weights.unbind(), strict=True)
+            named |= dict(zip((own + name for name in self.classes), pairs, strict=True))
+        return named
 
 
 def _mixed(batch: Batch) -> Batch:

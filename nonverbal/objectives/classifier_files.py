@@ -37,19 +37,17 @@ def misfit(encoder: TunedEncoder, shape: HeadShape) -> str | None:
         return f"transformers has no classifier of {encoder.model_type} models"
     name = MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)].__name__
     if encoder.longest < float("inf"):
-        return (
-            f"transformers' {name} pools all of the {encoder.longest:g} s that it reads, not the own frames of a clip"
-        )
+        return f"{name} pools all of the {encoder.longest:g} s that it reads, not the own frames of a clip"
     if shape.attentive:
-        return f"transformers' {name} takes the mean over frames, not attention (head.pooling)"
+        return f"{name} takes the mean over frames, not attention (head.pooling)"
     if shape.hidden:
-        return f"transformers' {name} has no hidden layers in its head (head.hidden)"
+        return f"{name} has no hidden layers in its head (head.hidden)"
     projects = hasattr(config, "classifier_proj_size")
     if projects != bool(shape.projection):
         has = "has a linear layer before its last" if projects else "has no linear layer before its last"
-        return f"transformers' {name} {has} (head.projection)"
+        return f"{name} {has} (head.projection)"
     if shape.states and not hasattr(config, "use_weighted_layer_sum"):
-        return f"transformers' {name} reads the last layer alone (head.layers)"
+        return f"{name} reads the last layer alone (head.layers)"
     return None
 
 
@@ -91,5 +89,5 @@ def _labelled(classifier: Classifier) -> PretrainedConfig:
 def write_head(classifier: Classifier, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Write ``head.safetensors``, and as ``head.json`` the classes and the shape of the head."""
     save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, folder / HEAD_WEIGHTS)
-    content = {"classes": list(classifier.classes), **asdict(classifier.shape)}
+    content = {"classes": list(classifier.classes), "shape": asdict(classifier.shape)}
     write_atomically(folder / HEAD_FILE, json.dumps(content, indent=1, ensure_ascii=False))

@@ -74,5 +74,14 @@ def labels_seen_by(folder: Path) -> LabelsSeen | None:
     return LabelsSeen(frozenset(samples), frozenset(recordings), None if init is None else str(init))
 
 
+def seen_by(source: Path) -> LabelsSeen | None:
+    """Return what an encoder has seen, by its folder or that of the run whose ``encoder/`` it is: see there.
+
+    Raises:
+        UserError: as ``labels_seen_by``.
+    """
+    return labels_seen_by(source) or labels_seen_by(source / "encoder")
+
+
 def _hashed(recording: str) -> str:
     return hashlib.sha256(recording.encode()).hexdigest()

@@ -165,8 +165,8 @@ def test_refitted_folds_are_fitted_to_their_whole_training_side_for_the_epochs_c
     assert rows[0]["protocol"] == "speaker-disjoint 3-fold, stratified"
     for number, row in enumerate(rows):
         metrics = (out / f"seed-0/fold-{number}/metrics.jsonl").read_text().splitlines()
-        # Two steps an epoch, of 8 of 16 clips each.
-        assert json.loads(metrics[-1])["step"] == 2 * row["chosen"]["epoch"]
+        # Four steps an epoch, of 4 of 16 clips each.
+        assert json.loads(metrics[-1])["step"] == 4 * row["chosen"]["epoch"]
 
 
 def test_jobs_give_what_one_fold_after_the_other_gives(sounds, encoder, tmp_path):

@@ -22,6 +22,4 @@ def test_two_processes_train_as_one(labelled_shards, tmp_path, more):  # noqa: F
     one, two = (weights(tmp_path / name / "seed-0/fold-0") for name in ("one", "two"))
     assert one.keys() == two.keys()
     for name, value in one.items():
-        torch.testing.assert_close(
-            two[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=f"{name} differs")

@@ -16,7 +16,7 @@ PROGRAM = ROOT / "finetune" / "train.py"
 
 QUICK = {
     "epochs": 3,
-    "batches.batch_clips": 8,
+    "batches.batch_clips": 4,
     "batches.batches_per_step": 2,
     "trainer.workers": 0,
     "trainer.precision": "fp32",

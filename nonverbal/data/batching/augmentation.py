@@ -57,9 +57,14 @@ class Augmentation:
         return any(bounds is not None for bounds in (self.gain_db, self.noise_snr_db, self.speed))
 
     @property
+    def speeds(self) -> tuple[float, float]:
+        """The lowest and the highest speed that may be drawn."""
+        return (1.0, 1.0) if self.speed is None else self.speed
+
+    @property
     def slowest(self) -> float:
         """The lowest speed that may be drawn."""
-        return 1.0 if self.speed is None else self.speed[0]
+        return self.speeds[0]
 
     def draw(self, clips: int, random: np.random.Generator) -> list[Change]:
         """Draw the changes of so many clips. What one setting draws does not depend on the others."""

@@ -36,10 +36,8 @@ def training_plan(
     assert sizes.min() > 0, "fewer clips than micro-batches"
     if not by_length:
         return np.split(random.permutation(len(lengths)), np.cumsum(sizes)[:-1])
-    # Shuffled first, so that clips of one length meet others too.
-    shuffled = random.permutation(len(lengths))
-    drawn = lengths[shuffled] * random.uniform(1 - JITTER, 1 + JITTER, len(lengths))
-    clips = shuffled[np.argsort(drawn, kind="stable")]
+    # Clips of one length are then in random order.
+    clips = np.argsort(lengths * random.uniform(1 - JITTER, 1 + JITTER, len(lengths)), kind="stable")
     # Which micro-batch takes the shortest clips, which the next, and so on.
     places = random.permutation(len(sizes))
     cut = np.split(clips, np.cumsum(sizes[places])[:-1])

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -179,7 +179,7 @@ class ClipDataset(Dataset[Batch]):
     ) -> Targets:
         targets = self.targets(clips, Rows(lengths), clip, random)
         own: dict[str, Tensor] = {"clip": torch.from_numpy(clip), "places": torch.from_numpy(clips)}
-        return Targets(targets.count, targets.tensors | own)
+        return replace(targets, tensors=targets.tensors | own)
 
     def _read(self, row: ClipRow) -> np.ndarray:
         count = samples_of(row.pieces)
@@ -246,6 +246,7 @@ class ClipData(PlannedData[np.ndarray]):
 
         They are ``steps_per_epoch`` times ``batches_per_step``.
         """
+        assert len(self.train), "nothing to train on"
         random = generator(self.seed, Stream.PLAN, epoch)
         lengths = self.limits.lengths(self.samples[self.train])
         per_step = self.settings.batches_per_step
@@ -285,19 +286,29 @@ class ClipData(PlannedData[np.ndarray]):
     def describe(self) -> str:
         """Return what an epoch holds, as text: clips, hours, steps, padding, and what is cut and filled."""
         samples = self.samples[self.train]
-        lengths, limits = self.limits.lengths(samples), self.limits
-        share = padding(lengths, self.plan(0)) if len(samples) else 0.0
-        cut = int((samples - samples.clip(max=limits.longest)).sum()) / SAMPLE_RATE
-        longest = limits.longest / SAMPLE_RATE
-        what = "the beginning is taken" if limits.first else "a random stretch is taken, anew each epoch"
+        places = [np.searchsorted(self.train, clips) for clips in self.plan(0)] if len(samples) else []
+        share = padding(self.limits.lengths(samples), places) if places else 0.0
         return (
-            f"train: {self._told(self.train)}; {self.steps_per_epoch} steps an epoch, of {self._micro_clips} clips a "
-            f"micro-batch at most, {self.settings.batches_per_step} a step; {share:.1%} of an epoch is padding; of "
-            f"{int((samples > limits.longest).sum())} clips over {longest:g} s {what}: {cut:.1f} s of audio are left "
-            f"out of an epoch; {int((samples < limits.shortest).sum())} clips are filled with zeros to "
-            f"{limits.shortest / SAMPLE_RATE:g} s, which count as sound\n"
+            f"train: {self._told(self.train)}; {self.steps_per_epoch} steps an epoch of "
+            f"{self.settings.batches_per_step} x at most {self._micro_clips} clips, {share:.1%} of it padding; "
+            f"{self._cut_and_filled(samples)}\n"
             f"validation: {self._told(self.held_out)}; in {int(self._windows(self.held_out)[1].sum())} windows"
         )
+
+    def _cut_and_filled(self, samples: np.ndarray) -> str:
+        shortest, longest = self.limits.shortest, self.limits.longest
+        over, under = samples[samples > longest], int((samples < shortest).sum())
+        told = []
+        if len(over):
+            left_out = (int(over.sum()) - longest * len(over)) / SAMPLE_RATE
+            what = "the beginning" if self.limits.first else "a random stretch"
+            told.append(
+                f"of {len(over)} clips over {longest / SAMPLE_RATE:g} s {what} is taken, {left_out:.1f} s of audio "
+                "are left out of an epoch"
+            )
+        if under:
+            told.append(f"{under} clips are filled with zeros to {shortest / SAMPLE_RATE:g} s, which count as sound")
+        return "; ".join(told) or "no clip is cut or filled"
 
     @property
     def _micro_clips(self) -> int:

@@ -54,6 +54,11 @@ def place_of(source: str) -> Path | None:
         raise UserError(
             f"{source} is a checkpoint that continues its own run; give the run's folder, whose encoder/ is its best"
         )
+    if (path / "folds.json").is_file():
+        raise UserError(
+            f"{path} is a run of nonverbal finetune, which has an encoder a fold: probe finetuned:{path}, under its "
+            f"own folds, or give one of its models, such as {path / 'model'}"
+        )
     if (path / "recipe.yaml").is_file():
         if not (path / "encoder").is_dir():
             raise UserError(f"the run {source} has no encoder/ yet: it is written with the first checkpoint")

@@ -3,12 +3,15 @@
 Shapes: N rows, T samples, S frames, M width.
 """
 
+import copy
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -65,9 +68,6 @@ class TunedEncoder(nn.Module):
     unadaptable: ClassVar[tuple[str, ...]] = ()
     """Ends of the names of maps whose weights are read without a call, so that an adapter would not be heeded."""
 
-    longest: float = float("inf")
-    """Seconds that it takes at once."""
-
     def __init__(self, opened: Opened, settings: TunedSettings, seed: int) -> None:
         """Take a model, and freeze what is not trained.
 
@@ -111,9 +111,20 @@ class TunedEncoder(nn.Module):
     def shortest(self) -> int:
         """Samples of the first frame."""
 
+    @property
+    def longest(self) -> float:
+        """Seconds that it takes at once."""
+        return math.inf
+
     @abstractmethod
     def frames(self, lengths: Counts) -> Counts:
-        """Return how many frames are a row's own, of its samples."""
+        """Return how many frames are a row's own, of its samples. Reads no parameter."""
+
+    def without_model(self) -> Self:
+        """Return what counts frames as this does, and holds no parameters: it travels to data workers."""
+        alone = copy.copy(self)
+        alone._modules = {}
+        return alone
 
     @abstractmethod
     def forward(self, batch: Batch) -> Hidden:
@@ -180,14 +191,14 @@ class TunedEncoder(nn.Module):
         return torch.arange(longest, device=batch.lengths.device) < self.frames(batch.lengths)[:, None]
 
     def hide(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Return ``(N, S, M)`` without the frames and features that the batch's masks hide."""
-        tensors = batch.targets.tensors
+        """Return ``(N, ..., S, M)`` without the frames and features that the batch's masks hide."""
+        tensors, between = batch.targets.tensors, (1,) * (hidden.ndim - 3)
         if (mask := tensors.get("time_mask")) is not None:
             name = self.mask_embedding
             instead = hidden.new_zeros(()) if name is None else self.model.get_parameter(name).to(hidden.dtype)
-            hidden = torch.where(mask[..., None], instead, hidden)
+            hidden = torch.where(mask.view(len(mask), *between, -1, 1), instead, hidden)
         if (mask := tensors.get("feature_mask")) is not None:
-            hidden = hidden.masked_fill(mask[:, None], 0)
+            hidden = hidden.masked_fill(mask.view(len(mask), *between, 1, -1), 0)
         return hidden
 
     def _is_trained(self, name: str) -> bool:
@@ -222,3 +233,13 @@ class TunedEncoder(nn.Module):
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise UserError(f"{self.source}: its configuration drops {value!r} ({share}), not a share in [0, 1)")
         return EncoderDropouts(**found)
+
+
+def at_least(counts: Counts, least: int) -> Counts:
+    """Return counts, those below ``least`` raised to it."""
+    if isinstance(counts, Tensor):
+        return counts.clamp(min=least)
+    if isinstance(counts, int):
+        return max(counts, least)
+    raised: np.ndarray = np.maximum(counts, least)
+    return raised

@@ -7,7 +7,7 @@ from typing import Any
 
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.probing import leak_statuses
+from nonverbal.evaluation.probing import leak_statuses, refuse_seen
 from nonverbal.files import locked
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
 from nonverbal.stages.finetuning.jobs import Jobs
@@ -15,12 +15,28 @@ from nonverbal.stages.finetuning.kept import is_done, keep_folds, keep_scores, k
 from nonverbal.stages.finetuning.learner import Classes, Learner
 from nonverbal.stages.finetuning.runs import MODEL, clear, median_epochs, run_final, run_fold
 from nonverbal.stages.finetuning.settings import FREE, FinetuneConfig
+from nonverbal.stages.finetuning.texts import Texts
 from nonverbal.tasks.scores import Score
-from nonverbal.tasks.task import task_of
+from nonverbal.tasks.task import Kind, Task, task_of
 from nonverbal.training.precision import choose_precision
 from nonverbal.training.processes import Processes
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.settings import FREE_SETTINGS
+
+
+def task_for(settings: FinetuneConfig) -> Task:
+    """Return the clips that are learned from, divided.
+
+    Raises:
+        UserError: as ``task_of``.
+    """
+    kind: Kind = "texts" if settings.task == "ctc" else "classes"
+    return task_of(open_shards(settings.data), settings.labels, settings.resolved(), kind)
+
+
+def learner_for(settings: FinetuneConfig, task: Task) -> Learner[Any]:
+    """Return what is learned of a task."""
+    return Texts(settings, task) if task.kind == "texts" else Classes(settings, task)
 
 
 def check_start(learner: Learner[Any], folds: list[FoldRun]) -> None:
@@ -48,7 +64,7 @@ class Campaign:
             UserError: clips cannot be divided, the encoder cannot be read, the folder holds another fine-tuning, or
                 the final model could not be written.
         """
-        self.task = task_of(open_shards(settings.data), settings.labels, settings.resolved())
+        self.task = task_for(settings)
         self.folds = fold_runs(self.task)
         self.chosen = selected(self.folds, settings.only)
         trainer = settings.trainer
@@ -58,9 +74,12 @@ class Campaign:
             # All folds are computed alike, on whichever machine each is continued.
             precision = choose_precision(trainer.precision, run.precision(), self.processes)
         self.settings = replace(settings, trainer=replace(trainer, precision=precision.value))
-        self.learner: Learner[Any] = Classes(self.settings, self.task)
+        self.learner = learner_for(self.settings, self.task)
         self.model = settings.out / MODEL
-        self.status = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)[0]
+        statuses = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)
+        if not settings.allow_seen:
+            refuse_seen([str(settings.init)], statuses)
+        self.status = statuses[0]
         check_start(self.learner, self.folds)
         with self.processes.first_before_others() as is_first:
             if is_first:

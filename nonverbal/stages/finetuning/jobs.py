@@ -70,8 +70,8 @@ class Jobs:
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self.came = number
-        for _, child in self.running.values():
-            child.send_signal(number)
+        for name in self.running:
+            self.running[name][1].send_signal(number)
 
 
 def _share(place: int, at_once: int) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What a fine-tuning keeps of its folds, and makes of all of them: scores, predictions, whose labels were seen."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders import INITIALISED
 from nonverbal.files import json_lines, write_atomically
 from nonverbal.stages.finetuning.folds import FoldRun
 from nonverbal.stages.finetuning.learner import Learner, Tested
+from nonverbal.stages.predicting import write_limits
+from nonverbal.tasks.labels_seen import seen_by, write_labels_seen
 from nonverbal.tasks.predictions import write_predictions
 from nonverbal.tasks.scores import Score, write_scores
 from nonverbal.tasks.task import Task
@@ -22,9 +24,6 @@ KEPT = "fold.json"
 
 PREDICTIONS = "predictions.jsonl"
 """The decisions of a fold, in its folder."""
-
-LABELS_SEEN = "heard.json"
-"""Beside weights that were fitted to labels: of which clips."""
 
 
 def is_done(folder: Path) -> bool:
@@ -51,12 +50,12 @@ def keep_fold(
         chosen={"epoch": epochs},
         train_clips=len(fold.fitted),
         test_clips=len(fold.test),
-        test_classes=len({task.labels[place] for place in fold.test}),
+        test_classes=len({task.labels[place] for place in fold.test} & {*task.classes}),
         pretraining=status,
         predictions=task.predictions_file(str(settings.init), fold.seed, settings.name),
         merged=task.merged,
         lets_through=task.division.lets_through,
-        details={"parameters": parameters, "run": fold.name},
+        details={"parameters": parameters, "run": fold.name, **tested.details},
     )
     rows = (task.prediction(place, fold.fold) | row for place, row in zip(fold.test.tolist(), tested.rows, strict=True))
     write_predictions(folder / PREDICTIONS, rows)
@@ -116,11 +115,17 @@ def keep_folds(path: Path, task: Task, folds: Sequence[FoldRun]) -> None:
     write_atomically(path, json.dumps(content, indent=1))
 
 
-def keep_labels_seen(encoder: Path, task: Task, clips: np.ndarray) -> None:
-    """Write beside weights whose labels they have seen: hashes of the clips' samples, and of recordings' names."""
-    chosen = [task.clips[place] for place in clips]
-    content = {
-        "labels_seen": sorted({clip.sha256 for clip in chosen}),
-        "recordings": sorted({hashlib.sha256(clip.recording.encode()).hexdigest() for clip in chosen}),
-    }
-    write_atomically(encoder / LABELS_SEEN, json.dumps(content, indent=1))
+def keep_reading(encoder: Path, learner: Learner[Any], clips: np.ndarray) -> None:
+    """Write beside weights what is to be known of their use: the clips whose labels they have seen, and their lengths.
+
+    Args:
+        encoder: folder of the weights.
+        learner: what was learned.
+        clips: positions in the task of the clips whose labels the weights depend on.
+    """
+    settings, init = learner.settings, str(learner.settings.init)
+    seen = [learner.task.clips[place] for place in clips]
+    # Random weights have seen nothing, whatever the labels that those beside their configuration have seen.
+    before = None if init.startswith(INITIALISED) else seen_by(Path(init))
+    write_labels_seen(encoder, seen, init, before)
+    write_limits(encoder, settings.batches)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -32,6 +32,8 @@ class Tested:
     metrics: dict[str, float]
     rows: list[dict[str, Any]]
     """Of each clip, in the order of the test side: what its row of predictions has besides clip, group and fold."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else is said of them."""
 
 
 class Learner(ABC, Generic[Trained]):

@@ -10,7 +10,7 @@ import numpy as np
 
 from nonverbal.data.batching.clips import ClipData
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun
-from nonverbal.stages.finetuning.kept import keep_fold, keep_labels_seen
+from nonverbal.stages.finetuning.kept import keep_fold, keep_reading
 from nonverbal.stages.finetuning.learner import Learner, Trained
 from nonverbal.stages.finetuning.settings import FREE, trainer_for
 from nonverbal.stages.running import run_held, say_start
@@ -104,7 +104,7 @@ def run_fold(learner: Learner[Trained], fold: FoldRun, folder: Path, status: str
     batches = data.batches(fold.test, processes.rank, processes.world)
     tested = learner.test(objective, fold.test, batches, processes)
     if processes.is_first:
-        keep_labels_seen(trainer.run.encoder, learner.task, fold.labels_seen)
+        keep_reading(trainer.run.encoder, learner, fold.labels_seen)
         parameters = sum(value.numel() for value in objective.parameters() if value.requires_grad)
         keep_fold(folder, learner, fold, tested, epochs, parameters, status)
         clear(folder, folder / "inner")
@@ -137,7 +137,7 @@ def run_final(learner: Learner[Trained], out: Path, seed: int, epochs: float) ->
     everyone = np.arange(len(learner.task.clips))
     trainer, _, _ = train(out / FINAL, learner, seed, everyone, stop_epochs=epochs)
     if trainer.processes.is_first:
-        keep_labels_seen(trainer.run.encoder, learner.task, everyone)
+        keep_reading(trainer.run.encoder, learner, everyone)
         new, model = out / ".model.new", out / MODEL
         for old in (new, model):
             shutil.rmtree(old, ignore_errors=True)

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+from nonverbal import config
 from nonverbal.data.batching.augmentation import Augmentation
 from nonverbal.data.batching.clips import ClipBatches
 from nonverbal.errors import UserError
-from nonverbal.models.tuned.base import TunedSettings
+from nonverbal.models.tuned.settings import TunedSettings
 from nonverbal.objectives.classification import ClassifierSettings
+from nonverbal.objectives.ctc import CtcSettings
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.protocol_settings import ProtocolSettings
 from nonverbal.tasks.protocols import Protocol
@@ -29,7 +32,11 @@ def _trainer() -> TrainerSettings:
 
 @dataclass(kw_only=True)
 class FinetuneConfig(ProtocolSettings):
-    """An encoder that is trained on the labels of clips, in the folds of a protocol."""
+    """An encoder that is trained on the labels of clips, or on their texts, in the folds of a protocol."""
+
+    task: Literal["classes", "ctc"] = "classes"
+    """What is learned: the class of each clip; or ctc, its text, character by character. Then clips with a text count,
+    whole, and no labels."""
 
     data: Path
     """Folder of shards that holds the labelled clips; those of both its splits count."""
@@ -49,10 +56,15 @@ class FinetuneConfig(ProtocolSettings):
     """Share of the steps over which the learning rate rises. null: trainer.optimizer.warmup_steps counts."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoder was pretrained on. Scores then say whether the clips were held out or not."""
+    allow_seen: bool = False
+    """Start from an encoder too that was fine-tuned with labels of these clips. Scores and tables then say `labels
+    seen`."""
     encoder: TunedSettings = field(default_factory=TunedSettings)
     """What of the encoder is trained, and its dropout."""
     head: ClassifierSettings = field(default_factory=ClassifierSettings)
-    """What stands on the encoder, class weights, masks."""
+    """What stands on the encoder, class weights, masks, where classes are told apart."""
+    ctc: CtcSettings = field(default_factory=CtcSettings)
+    """What stands on the encoder, and masks, where texts are written."""
     batches: ClipBatches = field(default_factory=ClipBatches)
     """How clips become batches."""
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -68,7 +80,13 @@ class FinetuneConfig(ProtocolSettings):
     OUT/model."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no fine-tuning can have, and two that contradict each other."""
+        """Refuse numbers that no fine-tuning can have, and settings that contradict each other."""
+        idle = "ctc" if self.task == "classes" else "head"
+        if given := config.given(getattr(self, idle)):
+            raise UserError(
+                f"the task is {self.task}, so {idle}.{given[0]} would not count; leave it out, or choose "
+                f"--task {'ctc' if idle == 'ctc' else 'classes'}"
+            )
         if self.epochs is not None and self.epochs < 1:
             raise UserError(f"epochs must be at least 1, but is {self.epochs}")
         if self.epochs is not None and self.trainer.steps != UNPLANNED:

@@ -1,15 +1,12 @@
 """What the folds of a fine-tuning would find wrong after they have waited in a queue, found before."""
 
 from nonverbal import config
-from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.stages.finetuning.campaign import check_start
+from nonverbal.stages.finetuning.campaign import check_start, learner_for, task_for
 from nonverbal.stages.finetuning.folds import fold_runs
-from nonverbal.stages.finetuning.learner import Classes
 from nonverbal.stages.finetuning.settings import FinetuneConfig
 from nonverbal.stages.slurm.checks import check_launch
 from nonverbal.stages.slurm.settings import SubmitConfig
-from nonverbal.tasks.task import task_of
 
 
 def check_folds(settings: SubmitConfig, passed: list[str]) -> list[str]:
@@ -25,7 +22,7 @@ def check_folds(settings: SubmitConfig, passed: list[str]) -> list[str]:
         raise UserError("jobs and only follow from the array, whose tasks are the folds: leave them out; see --at_once")
     batches, trainer = tuned.batches, tuned.trainer
     check_launch(settings, trainer.processes, batches.batches_per_step, "raise batches.batches_per_step")
-    task = task_of(open_shards(tuned.data), tuned.labels, tuned.resolved())
+    task = task_for(tuned)
     folds = fold_runs(task)
-    check_start(Classes(tuned, task), folds)
+    check_start(learner_for(tuned, task), folds)
     return [fold.name for fold in folds]

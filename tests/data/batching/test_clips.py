@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nonverbal.batch import Targets
 from nonverbal.data.batching.augmentation import Augmentation
 from nonverbal.data.batching.clip_plans import padding
 from nonverbal.data.batching.clips import ClipBatches, ClipData, ClipTargets
+from nonverbal.data.batching.requests import Request
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 
@@ -121,6 +122,7 @@ def test_a_batch_says_which_clips_it_holds(shards):
         assert batch.corpus is None
 
 
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**40), step=st.integers(0, 99), longest=st.integers(400, 20_000))
 def test_a_longer_clip_is_a_random_stretch_in_training(shards, seed, step, longest):
     """Of a clip in three parts too: against its parts joined."""
@@ -148,6 +150,31 @@ def test_stretches_reach_both_ends_and_change_with_the_step(shards):
     assert max(firsts) > 0.9 * (len(clip) - 8_000)
 
 
+def test_what_is_drawn_is_a_function_of_seed_step_and_position(shards):
+    every = Augmentation(gain_db=(-6, 6), noise_snr_db=(0, 9), speed=(0.9, 1.1))
+
+    def draw(seed, *place, augmentation=OFF):
+        data = data_of(shards, ClipBatches(max_seconds=0.3), (0, 1), (), augmentation, seed=seed)
+        batch = data.dataset[Request(np.array([1]), *place)]
+        return batch.waveforms.numpy().tobytes(), batch.targets.tensors["drawn"].item()
+
+    places = [(0, 1, 2), (1, 1, 2), (0, 2, 2), (0, 1, 3)]
+    for augmentation in (OFF, every):
+        assert draw(*places[0], augmentation=augmentation) == draw(*places[0], augmentation=augmentation)
+        waveforms, drawn = zip(*(draw(*place, augmentation=augmentation) for place in places), strict=True)
+        assert len(set(waveforms)) == len(set(drawn)) == 4
+
+
+def test_the_order_in_which_clips_are_named_changes_nothing(shards):
+    settings = ClipBatches(batch_clips=2, by_length=False)
+    one = data_of(shards, settings, train=[4, 0, 2, 3], validation=[7, 5])
+    other = data_of(shards, settings, train=[0, 2, 3, 4], validation=[5, 7])
+    training = [data.training(range(4), 0, 0, 0, 1) for data in (one, other)]
+    assert all(same(*pair) for pair in zip(*training, strict=True))
+    assert all(same(*pair) for pair in zip(one.validation(0, 1), other.validation(0, 1), strict=True))
+
+
+@settings(max_examples=15)
 @given(longest=st.integers(400, 20_000), batch_clips=st.integers(1, 9))
 def test_testing_hears_all_of_a_clip_in_equal_windows_of_one_batch(shards, longest, batch_clips):
     settings = ClipBatches(batch_clips=batch_clips, max_seconds=longest / 16_000)
@@ -308,15 +335,25 @@ def test_changes_are_drawn_for_each_step_and_heard(shards):
     assert decibels.max() > 3
 
 
+def bytes_of(batch):
+    return sum(tensor.nbytes for tensor in (batch.waveforms, batch.lengths, *batch.targets.tensors.values()))
+
+
 @pytest.mark.parametrize("augmentation", [OFF, Augmentation(speed=(0.5, 2.0))])
 def test_the_largest_batch_is_known_before_any_is_read(shards, augmentation):
     settings = ClipBatches(batch_clips=4, batches_per_step=2, max_seconds=0.6)
     data = data_of(shards, settings, train=range(6), validation=[6, 7], augmentation=augmentation)
-    sizes = [
-        sum(tensor.nbytes for tensor in (batch.waveforms, batch.lengths, *batch.targets.tensors.values()))
-        for batch in [*data.training(range(40), 0, 0, 0, 1), *data.validation(0, 1)]
-    ]
+    sizes = [bytes_of(batch) for batch in [*data.training(range(40), 0, 0, 0, 1), *data.validation(0, 1)]]
     assert max(sizes) <= data.largest() <= 1.2 * max(sizes)
+
+
+@pytest.mark.parametrize("shortest", [400, 2_400])
+def test_a_batch_of_validation_may_be_the_largest(shards, shortest):
+    """Of the longest clip alone, and of windows that are filled up."""
+    settings = ClipBatches(batch_clips=1, max_seconds=0.15)
+    data = data_of(shards, settings, train=[5], validation=[6, 7], shortest=shortest)
+    sizes = [bytes_of(batch) for batch in data.validation(0, 1)]
+    assert max(sizes) <= data.largest() <= 1.02 * max(sizes)
 
 
 def test_shared_memory_that_is_too_small_is_refused(shards, monkeypatch):
@@ -333,11 +370,11 @@ def test_what_an_epoch_holds_is_told(shards):
     samples = [len(whole(shards, place)) for place in range(8)]
     over = [n for n in samples[:5] if n > 8_000]
     told = data.describe()
-    assert "train: 5 clips, 0.00 h of a, b; 3 steps an epoch, of 2 clips a micro-batch at most, 1 a step" in told
+    assert "train: 5 clips, 0.00 h of a, b; 3 steps an epoch of 1 x at most 2 clips, " in told
     assert f"of {len(over)} clips over 0.5 s a random stretch" in told
     assert f"{(sum(over) - 8_000 * len(over)) / 16_000:.1f} s of audio are left out" in told
     lengths = np.minimum(samples, 8_000)
-    assert f"{padding(lengths[:5], data.plan(0)):.1%} of an epoch is padding" in told
+    assert f"{padding(lengths[:5], data.plan(0)):.1%} of it padding" in told
     windows = sum(-(-n // 8_000) for n in samples[5:])
     assert told.endswith(f"validation: 3 clips, 0.00 h of a, b; in {windows} windows")
 
@@ -346,6 +383,7 @@ def test_nothing_to_train_on_is_enough_for_testing(shards):
     data = data_of(shards, train=(), validation=())
     assert data.steps_per_epoch == 0
     assert list(data.validation(0, 1)) == []
-    assert "train: 0 clips" in data.describe()
+    assert "train: 0 clips, 0.00 h; 0 steps an epoch" in data.describe()
+    assert "no clip is cut or filled" in data.describe()
     assert [place for place, _ in rows_by_place(data.batches(np.array([4])))] == [4]
     assert data.contents == {str(shards.folder): shards.sha256}

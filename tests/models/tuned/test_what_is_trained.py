@@ -57,7 +57,10 @@ def test_every_trainable_parameter_has_a_gradient_and_no_other(folder: str, trai
         assert {part.depth for part in parts} == set(range(encoder.layers))
     else:
         assert ("conv" in {part.kind for part in parts}) == (train == "all")
-        assert {part.depth for part in parts} == set(range(encoder.layers)) | {encoder.layers}
+        # Nothing that learns lies between these kinds' convolutions and their blocks.
+        bare = encoder.model_type in ("audio_mamba", "whisper")
+        before = set() if bare and train != "all" else {encoder.layers}
+        assert {part.depth for part in parts} == set(range(encoder.layers)) | before
 
 
 @pytest.mark.parametrize("train", ["all", "lora"])
@@ -100,7 +103,8 @@ def test_adapters_start_as_nothing_and_merge_into_what_they_compute(folder: str,
     before = opened(folder, train="head")(batch_of(ROWS)).states
     encoder = opened(folder, train="lora", lora=LoraSettings(rank=2, alpha=6.0)).eval()
     for state, same in zip(encoder(batch_of(ROWS)).states, before, strict=True):
-        assert torch.equal(state, same)
+        # By another kernel of attention, where gradients are wanted.
+        torch.testing.assert_close(state, same, atol=1e-5, rtol=1e-5)
     moved(encoder)
     adapted = encoder(batch_of(ROWS)).states
     assert not torch.allclose(adapted[-1], before[-1], atol=1e-3)
@@ -137,7 +141,7 @@ def test_what_is_saved_is_read_by_transformers_with_the_same_states(folder: str,
 
 
 def test_a_target_that_does_not_exist_is_refused_with_those_that_do(folder: str) -> None:
-    with pytest.raises(UserError, match=r"lora.targets names 'qq_proj', in which no map of .* ends; there are .*proj"):
+    with pytest.raises(UserError, match=r"names 'qq_proj', in which no map of .* ends; there are .*(proj|query)"):
         opened(folder, train="lora", lora=LoraSettings(targets=["qq_proj"]))
 
 

@@ -69,7 +69,7 @@ class Cluster:
     def run(self, *command: object) -> str:
         """Run a command and return what it prints."""
         arguments = [str(part) for part in command]
-        result = subprocess.run(arguments, capture_output=True, text=True, env=self.environment, timeout=120)
+        result = subprocess.run(arguments, capture_output=True, text=True, env=self.environment, timeout=600)
         assert result.returncode == 0, f"{arguments}: {result.stdout}{result.stderr}"
         return result.stdout
 
@@ -81,7 +81,7 @@ class Cluster:
         """Return what Slurm says of a job."""
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "show", "job", number)))
 
-    def wait(self, number: str, until: Callable[[dict[str, str]], bool], seconds: float = 120) -> dict[str, str]:
+    def wait(self, number: str, until: Callable[[dict[str, str]], bool], seconds: float = 300) -> dict[str, str]:
         """Wait until a condition holds for a job, which it then returns."""
         end = time.monotonic() + seconds
         while not until(job := self.job(number)):
@@ -89,7 +89,7 @@ class Cluster:
             time.sleep(0.5)
         return job
 
-    def ended(self, number: str, seconds: float = 120) -> dict[str, str]:
+    def ended(self, number: str, seconds: float = 300) -> dict[str, str]:
         """Wait until a job has ended for good."""
         return self.wait(number, lambda job: job["JobState"] not in ("PENDING", "RUNNING", "COMPLETING"), seconds)
 

@@ -41,7 +41,7 @@ def process(rank: int, *words: object) -> int:
 
 def hold(cluster: Any, job: str, run: Path, after: int, ranks: Sequence[int], *words: object) -> None:
     """Wait until a run is past a step, and hold these ranks of it there, so that it cannot end before its signal."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while step(run) <= after:
         assert time.monotonic() < end, cluster.log(job)
         time.sleep(0.05)

@@ -31,7 +31,6 @@ from nonverbal.objectives.head_settings import HeadSettings
 from nonverbal.objectives.recogniser_files import check_recogniser, write_recogniser
 from nonverbal.seeding import Stream, torch_seed
 
-
 SUM = 2
 """What torch's own ``ctc_loss``, which takes lengths as lists, calls a sum."""
 

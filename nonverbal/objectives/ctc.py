@@ -168,7 +168,7 @@ class CtcObjective(Objective):
         log_probabilities = F.log_softmax(logits, dim=-1).transpose(0, 1)
         # The device is not asked for lengths that the host has.
         lengths = targets.frames, targets.lengths
-        total = torch.ctc_loss(log_probabilities, targets.tensors["characters"], *lengths, reduction=SUM)
+        total: Tensor = torch.ctc_loss(log_probabilities, targets.tensors["characters"], *lengths, reduction=SUM)
         return total
 
     def _errors(self, best: Tensor, targets: CharacterTargets) -> dict[str, tuple[Tensor | float, float]]:

@@ -135,7 +135,7 @@ def with_texts(corpus: str, reading: Reading, texts: Mapping[str, str]) -> Readi
     for file in reading:
         if isinstance(file, Found):
             met.add(file.label)
-            if file.text is None and file.label in texts:
+            if file.text is None and file.label is not None and file.label in texts:
                 file = replace(file, text=texts[file.label])
         yield file
     if unknown := sorted(texts.keys() - met):

@@ -168,8 +168,7 @@ class CtcObjective(Objective):
         log_probabilities = F.log_softmax(logits, dim=-1).transpose(0, 1)
         # The device is not asked for lengths that the host has.
         lengths = targets.frames, targets.lengths
-        total: Tensor = torch.ctc_loss(log_probabilities, targets.tensors["characters"], *lengths, reduction=SUM)
-        return total
+        return torch.ctc_loss(log_probabilities, targets.tensors["characters"], *lengths, reduction=SUM)
 
     def _errors(self, best: Tensor, targets: CharacterTargets) -> dict[str, tuple[Tensor | float, float]]:
         """Return errors and what they are of, of the most likely token of each frame ``(N, S)``."""

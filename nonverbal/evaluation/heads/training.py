@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,14 @@ class Unit:
     """Set to end its training with the epoch."""
     decided: list[np.ndarray] = field(default_factory=list)
     """Its decisions on ``test`` after each epoch."""
+    _order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+    """The last epoch of which a batch was asked for, and the order of its rows."""
+
+    @cached_property
+    def balance(self) -> np.ndarray:
+        """How much a clip of each class counts where all classes weigh alike, ``(classes,)``."""
+        weights: np.ndarray = 1 / np.bincount(self.labels[self.train])
+        return weights
 
     def steps(self, batch: int) -> int:
         """Return the steps of an epoch."""
@@ -82,8 +91,10 @@ class Unit:
     def batch(self, step: int, size: int) -> np.ndarray:
         """Return the rows of a step, at most ``size``."""
         epoch, place = divmod(step, self.steps(size))
-        order = generator(self.seed, Stream.HEAD, ORDER, epoch).permutation(len(self.train))
-        return self.train[order[place * size : (place + 1) * size]]
+        if epoch != self._order[0]:
+            drawn = generator(self.seed, Stream.HEAD, ORDER, epoch).permutation(len(self.train))
+            self._order = epoch, self.train[drawn]
+        return self._order[1][place * size : (place + 1) * size]
 
 
 def build(make: Callable[[], Network], seed: int) -> Network:
@@ -124,34 +135,31 @@ class _Stack:
 
     def __init__(self, units: Sequence[Unit], gather: Gather, settings: NeuralSettings, device: torch.device) -> None:
         self.units, self.gather, self.settings, self.device = list(units), gather, settings, device
-        self.network = copy.deepcopy(units[0].network).to("meta")
+        self.network = units[0].network if len(units) == 1 else copy.deepcopy(units[0].network).to("meta")
         parameters, buffers = stack_module_state([unit.network for unit in units])
         self.parameters = {name: value.detach().to(device) for name, value in parameters.items()}
         self.buffers = {name: value.to(device) for name, value in buffers.items()}
         self.means = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
         self.squares = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
+        self._share()
 
     def learn(self, step: int) -> None:
         """Take one step with each unit."""
         rows = [unit.batch(step, self.settings.batch) for unit in self.units]
         longest = max(map(len, rows))
         # Rows beyond a unit's own repeat its first, and weigh nothing.
-        padded = [np.pad(own, (0, longest - len(own)), constant_values=own[0]) for own in rows]
+        padded = [_filled(own, longest, own[0]) for own in rows]
         inputs = self.gather([unit.features for unit in self.units], padded)
-        answers = np.stack([unit.labels[own] for unit, own in zip(self.units, padded, strict=True)])
-        weights = np.stack([self._weights(unit, own, longest) for unit, own in zip(self.units, rows, strict=True)])
-        for value in self.parameters.values():
-            value.requires_grad_()
+        answers = _stacked([unit.labels[own] for unit, own in zip(self.units, padded, strict=True)])
+        weights = _stacked([self._weights(unit, own, longest) for unit, own in zip(self.units, rows, strict=True)])
         logits = self._logits(inputs, self._kept(step, inputs, longest))
         losses = cross_entropy(
             logits.flatten(0, 1), torch.from_numpy(answers).to(self.device).flatten(), reduction="none"
         )
         loss = losses @ torch.from_numpy(weights).to(self.device).flatten()
         # The fused Adam takes it for granted that gradients lie in memory as weights do.
-        gradients = [value.contiguous() for value in torch.autograd.grad(loss, list(self.parameters.values()))]
-        for value in self.parameters.values():
-            value.requires_grad_(False)
-        self._update(step, gradients)
+        found = [value.contiguous() for value in torch.autograd.grad(loss, list(self.leaves.values()))]
+        self._update(step, found if self.plain is None else [value[None] for value in found])
 
     def decide(self, numbers: Sequence[int]) -> None:
         """Add to the units of these numbers their decisions on their test rows."""
@@ -159,7 +167,7 @@ class _Stack:
             return
         units = [self.units[number] for number in numbers]
         longest = max(len(unit.test) for unit in units)
-        padded = [np.pad(unit.test, (0, longest - len(unit.test)), mode="edge") for unit in units]
+        padded = [_filled(unit.test, longest, unit.test[-1]) for unit in units]
         parts = []
         for start in range(0, longest, self.network.decide_rows):
             own = [rows[start : start + self.network.decide_rows] for rows in padded]
@@ -175,18 +183,31 @@ class _Stack:
             return
         for number in numbers:
             state = {name: value[number] for name, value in (self.parameters | self.buffers).items()}
-            self.units[number].network.load_state_dict(state)
+            self.units[number].network.to("cpu").load_state_dict(state)
         rest = [number for number in range(len(self.units)) if number not in numbers]
         self.units = [self.units[number] for number in rest]
         for tensors in (self.parameters, self.buffers, self.means, self.squares):
             tensors.update({name: value[rest] for name, value in tensors.items()})
+        self._share()
+
+    def _share(self) -> None:
+        """Make what gradients are taken of, ``leaves``, which lies where ``parameters`` lie.
+
+        Of a lone unit they are those of its network, as it is: half the time of the same under ``functional_call``.
+        """
+        self.plain: Network | None = None
+        if len(self.units) == 1:
+            self.plain = self.units[0].network.to(self.device)
+            self.plain.load_state_dict({name: value[0] for name, value in (self.parameters | self.buffers).items()})
+            self.leaves = dict(self.plain.named_parameters())
+            self.parameters = {name: value.detach()[None] for name, value in self.leaves.items()}
+        else:
+            self.leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
 
     def _weights(self, unit: Unit, rows: np.ndarray, longest: int) -> np.ndarray:
         """How much each row counts in the loss, a mean over its weights."""
-        weights = np.ones(len(rows))
-        if self.settings.weigh_classes:
-            weights = 1 / np.bincount(unit.labels[unit.train])[unit.labels[rows]]
-        return np.pad(weights / weights.sum(), (0, longest - len(rows))).astype(np.float32)
+        weights = unit.balance[unit.labels[rows]] if self.settings.weigh_classes else np.ones(len(rows))
+        return _filled((weights / weights.sum()).astype(np.float32), longest, 0)
 
     def _kept(self, step: int, inputs: tuple[Tensor, ...], rows: int) -> list[Tensor] | None:
         """The factors of dropout, ``(units, rows, ...)`` for each layer."""
@@ -215,17 +236,17 @@ class _Stack:
     ) -> Tensor:
         """Logits ``(units, rows, classes)`` of the units of these numbers, or of all."""
 
+        if self.plain is not None:
+            own: Tensor = self.plain(tuple(value[0] for value in inputs), kept and [value[0] for value in kept])
+            return own[None]
+
         def alone(state: dict[str, Tensor], inputs: tuple[Tensor, ...], kept: list[Tensor] | None) -> Tensor:
             logits: Tensor = functional_call(self.network, state, (inputs, kept))
             return logits
 
-        state = self.parameters | self.buffers
+        state = self.leaves | self.buffers
         if numbers is not None and len(numbers) < len(self.units):
             state = {name: value[list(numbers)] for name, value in state.items()}
-        if len(inputs[0]) == 1:
-            # A plain module: half the time of the same under vmap.
-            own = {name: value[0] for name, value in state.items()}
-            return alone(own, tuple(value[0] for value in inputs), kept and [value[0] for value in kept])[None]
         logits: Tensor = vmap(alone, in_dims=(0, 0, None if kept is None else 0))(state, inputs, kept)
         return logits
 
@@ -256,7 +277,7 @@ class _Stack:
             means,
             squares,
             [],
-            [torch.tensor(float(step), device=self.device) for _ in weights],
+            list(torch.full((len(weights),), float(step), device=self.device).unbind()),
             fused=True,
             amsgrad=False,
             beta1=self.settings.betas[0],
@@ -266,3 +287,15 @@ class _Stack:
             eps=self.settings.eps,
             maximize=False,
         )
+
+
+def _stacked(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return ``(units, ...)``, of one unit without a copy."""
+    return values[0][None] if len(values) == 1 else np.stack(values)
+
+
+def _filled(values: np.ndarray, length: int, value: Any) -> np.ndarray:
+    """Return values and, after them, so many of one value that they are ``length``; themselves where they are."""
+    if len(values) == length:
+        return values
+    return np.concatenate([values, np.full(length - len(values), value, values.dtype)])

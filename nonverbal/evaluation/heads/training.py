@@ -20,8 +20,12 @@ INITIAL, ORDER, DROPOUT = range(3)
 """What is drawn: first weights; the order of clips, by epoch; what is dropped, by step."""
 
 CACHE_BYTES, GPU_BYTES = 2**24, 2**32
-"""Weights, gradients and moments of all networks of one computation, at most: what a CPU's cache holds, beyond which
-one network after another is faster, and what a GPU has to spare."""
+"""Weights, gradients and moments of all networks of one computation, at most: half of a CPU's cache, beyond which one
+network after another is faster, and what a GPU has to spare."""
+
+FEWEST = 8
+"""Networks of one computation on a CPU, at least: fewer are trained one after another, as plain modules, which then is
+faster."""
 
 Gather = Callable[[Sequence[Any], Sequence[np.ndarray]], tuple[Tensor, ...]]
 """Takes the features of the job of each of several networks, and equally many rows of each; returns what the networks
@@ -105,8 +109,16 @@ def build(make: Callable[[], Network], seed: int) -> Network:
 
 
 def together(parameters: int, device: torch.device) -> int:
-    """Return how many networks of so many parameters are trained in one computation, where that is fastest."""
-    return max(1, (CACHE_BYTES if device.type == "cpu" else GPU_BYTES) // (16 * parameters))
+    """Return how many networks of so many parameters are trained in one computation, where there are enough."""
+    if device.type != "cpu":
+        return max(1, GPU_BYTES // (16 * parameters))
+    fitting = CACHE_BYTES // (16 * parameters)
+    return fitting if fitting >= FEWEST else 1
+
+
+def at_a_time(units: int, parameters: int, device: torch.device) -> int:
+    """Return how many of so many networks are trained in one computation: of a few on a CPU, one."""
+    return 1 if device.type == "cpu" and units < FEWEST else min(units, together(parameters, device))
 
 
 def train(units: Sequence[Unit], gather: Gather, settings: NeuralSettings, device: torch.device) -> Iterator[Unit]:

@@ -36,7 +36,7 @@ FOLDS = 5
 
 RECIPE = PathOrName("recipes/demo.yaml")
 
-TUNING = PathOrName("recipes/demo_finetune.yaml")
+TUNING = PathOrName("recipes/finetune/demo.yaml")
 
 TUNED = {"finetuned": "", "finetuned_initialised": INITIALISED}
 """Folders of the fine-tunings, and what stands before the encoder that each starts from."""

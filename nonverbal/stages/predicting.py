@@ -101,7 +101,7 @@ def read_limits(folder: Path) -> ClipBatches:
         content = json.loads(path.read_text(encoding="utf-8"))
         pad_to = content["pad_to"]
         return ClipBatches(max_seconds=float(content["max_seconds"]), pad_to=None if pad_to is None else float(pad_to))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{path} does not say how long clips are ({type(error).__name__}: {error}); copy it again from where the "
             "model comes from"

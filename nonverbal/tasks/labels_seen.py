@@ -66,7 +66,7 @@ def labels_seen_by(folder: Path) -> LabelsSeen | None:
         samples, recordings, init = list(content["labels_seen"]), list(content["recordings"]), content.get("init")
         if not all(isinstance(item, str) and len(item) == 64 for item in (*samples, *recordings)):
             raise TypeError("an entry is not a SHA-256")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read ({type(error).__name__}: {error}), so nobody can say which labels the model has "
             "seen; copy it again from where the model comes from"

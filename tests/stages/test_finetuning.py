@@ -204,6 +204,12 @@ def test_the_final_model_is_trained_on_all_clips(sounds, encoder, tmp_path, caps
         ({"labels": ["high", "hgih"]}, r"hgih"),
         ({"group": "session"}, r"clips have no session"),
         ({"jobs": 2, "trainer.processes": 2}, r"train folds side by side, or each on several processes"),
+        ({"trainer.validate_every": 7}, r"trainer.validate_every is 7, but with epochs \(3\) each epoch is validated"),
+        ({"trainer.optimizer.warmup_steps": 2}, r"warmup_steps is 2, but warmup_share \(0.1\) says how long"),
+        ({"trainer.stop_after": 2}, r"trainer.stop_after is set by the folds themselves"),
+        ({"warmup_share": "null"}, r"warmup_steps is 500, but a fold has \d+ steps \(\d an epoch\); lower it"),
+        ({"encoder.lora.rank": 4}, r"encoder.train is no_convolutions, so encoder.lora.rank would not count"),
+        ({"head.pooling": "attentive", "only": "final"}, r"--final writes a model that plain transformers loads, but"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(sounds, encoder, tmp_path, more, message):
@@ -218,3 +224,41 @@ def test_another_recipe_in_the_same_folder_is_refused(sounds, encoder, tmp_path)
     main(arguments(sounds, encoder, out, only="seed-0/fold-0"))
     with pytest.raises(UserError, match=r"another recipe \(trainer\.optimizer\.lr"):
         main(arguments(sounds, encoder, out, **{"trainer.optimizer.lr": 1e-3}))
+    with pytest.raises(UserError, match=r"another recipe \(trainer\.patience"):
+        main(arguments(sounds, encoder, out, **{"trainer.patience": 1}))
+
+
+def test_other_weights_under_the_same_name_are_refused(sounds, encoder, tmp_path):
+    out = tmp_path / "run"
+    main(arguments(sounds, encoder, out, only="seed-0/fold-0"))
+    tiny_encoder(encoder, seed=1)
+    with pytest.raises(UserError, match=r"holds folds that started from other weights than .* has now"):
+        main(arguments(sounds, encoder, out))
+    assert not (out / "seed-0/fold-1").exists()
+
+
+def test_what_another_command_does_meanwhile_is_not_trained_again(sounds, encoder, tmp_path, monkeypatch):
+    out, taken, fold = tmp_path / "run", [], campaign.run_fold
+
+    def noting(learner, own, folder, status):
+        taken.append(own.number)
+        fold(learner, own, folder, status)
+        if own.number == 0:
+            # As if by another command.
+            fold(learner, campaign.fold_runs(learner.task)[1], folder.with_name("fold-1"), status)
+
+    monkeypatch.setattr(campaign, "run_fold", noting)
+    main(arguments(sounds, encoder, out))
+    assert taken == [0, 2]
+
+
+def test_a_fold_that_is_done_is_not_trained_over(sounds, encoder, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    main(arguments(sounds, encoder, out, only="seed-0/fold-0"))
+    kept = weights(out / "seed-0/fold-0")
+    # As of a command that has looked before the other was through.
+    monkeypatch.setattr(campaign, "is_done", lambda folder: False)
+    with pytest.raises(UserError, match=r"another command has trained and tested .*fold-0 meanwhile"):
+        main(arguments(sounds, encoder, out, only="seed-0/fold-0"))
+    assert same(weights(out / "seed-0/fold-0"), kept)
+    assert (out / "seed-0/fold-0/encoder/heard.json").is_file()

@@ -139,7 +139,7 @@ def open_run(name: str) -> FinetunedRun:
         classes, merged = [str(label) for label in said["classes"]], {str(k): str(v) for k, v in said["merged"].items()}
         folds = {(int(row["seed"]), str(row["fold"])): _fold(folder, row) for row in said["folds"]}
         run = FinetunedRun(name, folder, sha256, protocol, classes, merged, init, folds)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         raise UserError(
             f"{path} and recipe.yaml cannot be read ({type(error).__name__}: {error}); run nonverbal finetune again"
         ) from error

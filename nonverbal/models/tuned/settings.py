@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from nonverbal import config
 from nonverbal.errors import UserError
 
 
@@ -60,6 +61,11 @@ class TunedSettings:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
+        if self.train != "lora" and (given := config.given(self.lora)):
+            raise UserError(
+                f"encoder.train is {self.train}, so encoder.lora.{given[0]} would not count; leave it out, or set "
+                "encoder.train to lora"
+            )
         if self.last_layers < 1:
             raise UserError(f"encoder.last_layers must be at least 1, but is {self.last_layers}")
         for name in DROPOUTS:

@@ -1,5 +1,6 @@
 """All runs of a fine-tuning: which are done, which are to be trained, and the final model after them."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,14 @@ from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.evaluation.probing import leak_statuses, refuse_seen
 from nonverbal.evaluation.results import results
-from nonverbal.files import locked
+from nonverbal.files import locked, write_atomically
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
 from nonverbal.stages.finetuning.jobs import Jobs
 from nonverbal.stages.finetuning.kept import is_done, keep_folds, keep_scores
 from nonverbal.stages.finetuning.learner import Classes, Learner
 from nonverbal.stages.finetuning.model_page import write_page
 from nonverbal.stages.finetuning.runs import MODEL, clear, median_epochs, run_final, run_fold
-from nonverbal.stages.finetuning.settings import FREE, FinetuneConfig
+from nonverbal.stages.finetuning.settings import FREE, FinetuneConfig, trainer_for
 from nonverbal.stages.finetuning.texts import Texts
 from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.scores import Score
@@ -43,14 +44,18 @@ def learner_for(settings: FinetuneConfig, task: Task) -> Learner[Any]:
 
 
 def check_start(learner: Learner[Any], folds: list[FoldRun]) -> None:
-    """Build the objective of the first fold, for what is wrong with it.
+    """Build the objective of the first fold, for what is wrong with it, and plan the steps of all.
 
     Raises:
-        UserError: the encoder cannot be read or trained as is asked, or the final model could not be written.
+        UserError: the encoder cannot be read or trained as is asked, a fold has too few clips or steps, or the final
+            model could not be written.
     """
+    settings = learner.settings
+    for fold in folds:
+        trainer_for(settings, settings.batches.steps(len(fold.train)), None, chooses=True)
     objective = learner.build(folds[0].seed)
     learner.targets(objective, folds[0].train)
-    if learner.settings.final and (why := learner.inexpressible(objective)):
+    if (settings.final or settings.only == FINAL) and (why := learner.inexpressible(objective)):
         raise UserError(
             f"--final writes a model that plain transformers loads, but {why}; leave --final out: each fold's "
             "weights are kept all the same"
@@ -91,9 +96,26 @@ class Campaign:
     def _claim(self, run: RunFolder) -> None:
         with locked(run.folder, wait=True):
             open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
-            run.check_recipe(self.settings, free={*FREE_SETTINGS, *FREE, "data", "out", *open_choice})
+            # In pretraining patience ends a run earlier or later; here it chooses the weights that are tested.
+            free = {*FREE_SETTINGS, *FREE, "data", "out", *open_choice} - {"trainer.patience"}
+            run.check_recipe(self.settings, free)
             run.check_data({str(self.settings.data): self.task.shards.sha256})
+            self._check_init(run.folder / "init.json")
             keep_folds(run.folder / "folds.json", self.task, self.folds)
+
+    def _check_init(self, path: Path) -> None:
+        """Write which weights the folds start from, or compare: under one name there may be others by now.
+
+        Raises:
+            UserError: they are others than at first.
+        """
+        key = self.learner.keys[self.folds[0].seed]
+        if path.is_file() and path.read_text(encoding="utf-8").strip() != json.dumps(key):
+            raise UserError(
+                f"{self.settings.out} holds folds that started from other weights than {self.settings.init} has now; "
+                "put those back, or give another --out to start anew"
+            )
+        write_atomically(path, json.dumps(key) + "\n")
 
     def folder(self, fold: FoldRun) -> Path:
         """Return the folder of a fold."""
@@ -106,7 +128,7 @@ class Campaign:
             UserError: folds failed, which are named; the others are kept.
             Interrupted: the fold at work is saved.
         """
-        left = [fold for fold in self.chosen if not is_done(self.folder(fold))]
+        left = [fold for fold in self.chosen if not self._is_done(fold)]
         if left and len(left) < len(self.chosen) and self.processes.is_first:
             print(f"{len(self.chosen) - len(left)} of {len(self.chosen)} folds are done already", flush=True)
         failed = self._side_by_side(left) if self.settings.jobs > 1 else self._one_by_one(left)
@@ -124,9 +146,17 @@ class Campaign:
     def _one_by_one(self, left: list[FoldRun]) -> list[str]:
         failed = []
         for fold in left:
+            # By another command, which was at work beside this one.
+            if self._is_done(fold):
+                continue
             if problem := self._attempt(lambda fold=fold: self._fold(fold)):  # type: ignore[misc]
                 failed.append(f"{fold.name} ({problem})")
         return failed
+
+    def _is_done(self, fold: FoldRun) -> bool:
+        """Whether the first process finds a fold done: others may look a moment later, and go another way."""
+        with self.processes.in_contact():
+            return self.processes.of_first(is_done(self.folder(fold)))
 
     def _fold(self, fold: FoldRun) -> None:
         folder = self.folder(fold)

@@ -60,6 +60,9 @@ class Jobs:
             preexec_fn=partial(end_with_parent, signal.SIGTERM),
         )
         self.running[name] = place, child
+        if self.came:
+            # The signal came while the process was being started, and has passed it by.
+            child.send_signal(self.came)
 
     def _ended(self) -> list[str]:
         """Forget those that have ended, and return the names of those that failed."""

@@ -1,16 +1,18 @@
 """One run of a fine-tuning: trained, and tested by its best weights."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from nonverbal.data.batching.clips import ClipData
+from nonverbal.errors import UserError
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun
-from nonverbal.stages.finetuning.kept import keep_fold, keep_reading
+from nonverbal.stages.finetuning.kept import is_done, keep_fold, keep_reading
 from nonverbal.stages.finetuning.learner import Learner, Trained
 from nonverbal.stages.finetuning.settings import FREE, trainer_for
 from nonverbal.stages.running import run_held, say_start
@@ -46,15 +48,16 @@ def data_of(
     )
 
 
-def train(
+@contextlib.contextmanager
+def trained(
     folder: Path,
     learner: Learner[Trained],
     seed: int,
     train: np.ndarray,
     validation: np.ndarray = NOBODY,
     stop_epochs: float | None = None,
-) -> tuple[Trainer, ClipData, float]:
-    """Train one run, or what is left of it.
+) -> Iterator[tuple[Trainer, ClipData, float]]:
+    """Train one run, or what is left of it, and hold its folder for what is done with its weights in the block.
 
     Args:
         folder: of the run.
@@ -64,25 +67,28 @@ def train(
         validation: positions of the clips on which the best epoch is chosen; without any, the last weights count.
         stop_epochs: epochs after which it ends; see ``trainer_for``.
 
-    Returns:
+    Yields:
         The trainer, the data, and the epochs after which the weights in ``encoder/`` were taken.
 
     Raises:
-        UserError: as ``Trainer.train``, or the folder holds another run.
+        UserError: as ``Trainer.train``, the folder holds another run, or another command has done this one meanwhile.
         Interrupted: the run is saved, and continues when started again.
     """
     settings, run = learner.settings, RunFolder(folder)
     objective = learner.build(seed)
     data = data_of(learner, objective, train, validation, seed)
-    trained = trainer_for(settings, data.steps_per_epoch, stop_epochs, chooses=bool(len(validation)))
-    trainer = Trainer(objective, data, trained, run, seed)
+    in_steps = trainer_for(settings, data.steps_per_epoch, stop_epochs, chooses=bool(len(validation)))
+    trainer = Trainer(objective, data, in_steps, run, seed)
     recorded = replace(settings, trainer=replace(settings.trainer, precision=trainer.precision.value))
     with run_held(trainer, recorded, FREE, data.contents):
+        # Whoever did it has deleted its checkpoints: it would be trained anew, over the weights that were tested.
+        if is_done(folder):
+            raise UserError(f"another command has trained and tested {folder} meanwhile; run the same command again")
         trainer.report.say(f"{folder}: {data.describe()}")
         say_start(objective.account, trainer.report)
         trainer.train()
-    step = int(run.best.removeprefix("step-"))
-    return trainer, data, step / data.steps_per_epoch
+        step = int(run.best.removeprefix("step-"))
+        yield trainer, data, step / data.steps_per_epoch
 
 
 def run_fold(learner: Learner[Trained], fold: FoldRun, folder: Path, status: str) -> None:
@@ -95,11 +101,20 @@ def run_fold(learner: Learner[Trained], fold: FoldRun, folder: Path, status: str
         status: the leak status of the encoder that it starts from.
     """
     if fold.refitted is None:
-        trainer, data, epochs = train(folder, learner, fold.seed, fold.train, fold.validation)
-    else:
-        epochs = train(folder / "inner", learner, fold.seed, fold.train, fold.validation)[2]
-        trainer, data, _ = train(folder, learner, fold.seed, fold.refitted, stop_epochs=epochs)
-    processes = trainer.processes
+        with trained(folder, learner, fold.seed, fold.train, fold.validation) as (trainer, data, epochs):
+            _test(learner, fold, trainer, data, epochs, status)
+        return
+    with trained(folder / "inner", learner, fold.seed, fold.train, fold.validation) as (_, _, epochs):
+        pass
+    with trained(folder, learner, fold.seed, fold.refitted, stop_epochs=epochs) as (trainer, data, _):
+        _test(learner, fold, trainer, data, epochs, status)
+
+
+def _test(
+    learner: Learner[Trained], fold: FoldRun, trainer: Trainer, data: ClipData, epochs: float, status: str
+) -> None:
+    """Test a fold by its best weights, ``epochs`` being those that were chosen, and keep what it came to."""
+    processes, folder = trainer.processes, trainer.run.folder
     objective = best_of(learner, fold.seed, trainer.run).to(processes.device)
     batches = data.batches(fold.test, processes.rank, processes.world)
     tested = learner.test(objective, fold.test, batches, processes)
@@ -143,14 +158,14 @@ def run_final(learner: Learner[Trained], out: Path, seed: int, epochs: float, de
         describe: writes the model's page to its folder.
     """
     everyone = np.arange(len(learner.task.clips))
-    trainer, _, _ = train(out / FINAL, learner, seed, everyone, stop_epochs=epochs)
-    if trainer.processes.is_first:
-        keep_reading(trainer.run.encoder, learner, everyone)
-        new, model = out / ".model.new", out / MODEL
-        for old in (new, model):
-            shutil.rmtree(old, ignore_errors=True)
-        shutil.copytree(trainer.run.encoder, new)
-        describe(new)
-        os.replace(new, model)
-        clear(out / FINAL)
-    trainer.processes.wait()
+    with trained(out / FINAL, learner, seed, everyone, stop_epochs=epochs) as (trainer, _, _):
+        if trainer.processes.is_first:
+            keep_reading(trainer.run.encoder, learner, everyone)
+            new, model = out / ".model.new", out / MODEL
+            for old in (new, model):
+                shutil.rmtree(old, ignore_errors=True)
+            shutil.copytree(trainer.run.encoder, new)
+            describe(new)
+            os.replace(new, model)
+            clear(out / FINAL)
+        trainer.processes.wait()

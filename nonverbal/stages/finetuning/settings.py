@@ -107,6 +107,24 @@ class FinetuneConfig(ProtocolSettings):
             )
         if self.trainer.optimizer.lr_clips is not None:
             raise UserError("trainer.optimizer.lr_clips is for pretraining; set trainer.optimizer.lr, and leave it out")
+        self._refuse_idle()
+
+    def _refuse_idle(self) -> None:
+        """Refuse settings of the trainer that would not count beside others."""
+        given, usual = self.trainer, _trainer()
+        if self.epochs is not None and given.validate_every != usual.validate_every:
+            raise UserError(
+                f"trainer.validate_every is {given.validate_every}, but with epochs ({self.epochs}) each epoch is "
+                "validated; leave it out, or set epochs to null and trainer.steps"
+            )
+        if self.warmup_share is not None and given.optimizer.warmup_steps != usual.optimizer.warmup_steps:
+            raise UserError(
+                f"trainer.optimizer.warmup_steps is {given.optimizer.warmup_steps}, but warmup_share "
+                f"({self.warmup_share:g}) says how long the warm-up is; leave one of the two out: set warmup_share to "
+                "null where steps count"
+            )
+        if given.stop_after is not None:
+            raise UserError("trainer.stop_after is set by the folds themselves; leave it out, and set epochs")
 
     def resolved(self) -> Protocol:
         """Return the protocol that is meant; refitting, which trains each fold twice, only where it is asked for.
@@ -136,6 +154,11 @@ def trainer_for(
     every = trainer.validate_every if settings.epochs is None else steps_per_epoch
     share = settings.warmup_share
     warmup = trainer.optimizer.warmup_steps if share is None else min(round(share * steps), steps - 1)
+    if warmup >= steps:
+        raise UserError(
+            f"trainer.optimizer.warmup_steps is {warmup}, but a fold has {steps} steps ({steps_per_epoch} an epoch); "
+            "lower it, or give the warm-up as a share of the steps (warmup_share 0.1)"
+        )
     return replace(
         trainer,
         steps=steps,

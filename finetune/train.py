@@ -11,6 +11,7 @@ from nonverbal import cli, config
 from nonverbal.evaluation.figures import plot_probes
 from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.evaluation.views import print_division
+from nonverbal.files import locked
 from nonverbal.stages.finetuning.campaign import Campaign
 from nonverbal.stages.finetuning.settings import FinetuneConfig
 from nonverbal.stages.running import part
@@ -37,7 +38,9 @@ def main(argv: list[str]) -> None:
         print_scores(scores, file)
         print(f"scores: {file}\npredictions: {settings.out / 'predictions'}")
         if campaign.task.classes:
-            plot_probes(scores, figure)
+            # Folds that end at once, each in a command of its own, all come here.
+            with locked(settings.out, wait=True):
+                plot_probes(scores, figure)
             print(f"figure: {figure}")
     if campaign.model.is_dir() and processes.is_first:
         print(f"model: {campaign.model}")

@@ -13,6 +13,7 @@ from tuned_runs import arguments, run, score_rows, tiny_encoder, weights
 from finetune.train import main
 from nonverbal.errors import UserError
 from nonverbal.evaluation.results import results
+from nonverbal.files import locked
 from nonverbal.stages.finetuning import campaign
 from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.scores import read_scores
@@ -250,6 +251,19 @@ def test_what_another_command_does_meanwhile_is_not_trained_again(sounds, encode
     monkeypatch.setattr(campaign, "run_fold", noting)
     main(arguments(sounds, encoder, out))
     assert taken == [0, 2]
+
+
+def test_commands_that_end_at_once_draw_the_figure_one_after_the_other(sounds, encoder, tmp_path, monkeypatch):
+    out, drawn = tmp_path / "run", []
+
+    def draw(scores, figure):
+        with pytest.raises(UserError, match="in use by another process"), locked(out):
+            pass
+        drawn.append(figure)
+
+    monkeypatch.setattr("finetune.train.plot_probes", draw)
+    main(arguments(sounds, encoder, out, epochs=1))
+    assert [figure.parent for figure in drawn] == [out]
 
 
 def test_a_fold_that_is_done_is_not_trained_over(sounds, encoder, tmp_path, monkeypatch):

@@ -76,13 +76,13 @@ def test_a_recipe_comes_to_what_its_paper_says(path):
     assert {key: value(settings, key) for key in own if key != "protocol"} == {
         key: expected for key, expected in own.items() if key != "protocol"
     }
-    trained = trainer_for(settings, steps_per_epoch=100, stop_epochs=None, chooses=True)
+    trained = trainer_for(settings, steps_per_epoch=100, share=None, chooses=True)
     assert trained.steps == (30_000 if settings.epochs is None else 100 * settings.epochs)
     assert trained.optimizer.warmup_steps < trained.steps
 
 
 def test_a_refit_keeps_the_schedule_and_stops_after_the_epochs_that_were_chosen():
     settings = FinetuneConfig(data=Path("shards"), init="x", out=Path("run"), epochs=10, warmup_share=0.1)
-    trained = trainer_for(settings, steps_per_epoch=20, stop_epochs=3, chooses=False)
+    trained = trainer_for(settings, steps_per_epoch=20, share=0.3, chooses=False)
     assert (trained.steps, trained.stop_after, trained.optimizer.warmup_steps) == (200, 60, 20)
     assert trained.patience is None

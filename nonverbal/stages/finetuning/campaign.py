@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.evaluation.probing import leak_statuses, refuse_seen
@@ -13,10 +15,10 @@ from nonverbal.evaluation.results import results
 from nonverbal.files import locked, write_atomically
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
 from nonverbal.stages.finetuning.jobs import Jobs
-from nonverbal.stages.finetuning.kept import is_done, keep_folds, keep_scores
+from nonverbal.stages.finetuning.kept import Chosen, is_done, keep_folds, keep_scores
 from nonverbal.stages.finetuning.learner import Classes, Learner
 from nonverbal.stages.finetuning.model_page import write_page
-from nonverbal.stages.finetuning.runs import MODEL, clear, median_epochs, run_final, run_fold
+from nonverbal.stages.finetuning.runs import MODEL, clear, median, run_final, run_fold
 from nonverbal.stages.finetuning.settings import FREE, FinetuneConfig, trainer_for
 from nonverbal.stages.finetuning.texts import Texts
 from nonverbal.tasks.measurements import measurements_of
@@ -169,11 +171,12 @@ class Campaign:
         """Return why work has failed; None where it is done. Among several processes a failure ends all of them."""
         try:
             work()
-        except UserError as error:
+        except (UserError, MemoryError, torch.cuda.OutOfMemoryError) as error:
             if self.processes.world > 1:
                 raise
-            print(f"nonverbal: {error}", flush=True)
-            return str(error)
+            problem = str(error) if isinstance(error, UserError) else "memory ran out: lower batches.batch_clips"
+            print(f"nonverbal: {problem}", flush=True)
+            return problem
         return None
 
     def _final(self) -> None:
@@ -186,7 +189,8 @@ class Campaign:
         if self.model.is_dir():
             return
         scores = self.scores() if self.processes.is_first else []
-        epochs = self.processes.of_first(median_epochs([float(score.chosen["epoch"]) for score in scores] or [0.0]))
+        chosen = [Chosen(float(score.chosen["epoch"]), float(score.details["share"])) for score in scores]
+        epochs, share = self.processes.of_first(median(chosen) if chosen else Chosen(0.0, 0.0))
         if self.processes.is_first:
             print(f"final model: all {len(self.task.clips)} clips, {epochs:g} epochs (the median of the folds)")
 
@@ -195,7 +199,7 @@ class Campaign:
                 (result,) = results(measurements_of(scores, self.settings.out / "scores.jsonl"))
                 write_page(folder, self.task, self.settings, epochs, result.models[0])
 
-        run_final(self.learner, self.settings.out, self.folds[0].seed, epochs, describe)
+        run_final(self.learner, self.settings.out, self.folds[0].seed, share, describe)
 
     def scores(self) -> list[Score]:
         """Write the scores of all folds, and return them; none as long as a fold is not done."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,13 +26,22 @@ PREDICTIONS = "predictions.jsonl"
 """The decisions of a fold, in its folder."""
 
 
+class Chosen(NamedTuple):
+    """When a fold's validation was best."""
+
+    epochs: float
+    """Passes over the clips that were fitted to."""
+    share: float
+    """Of the steps of its schedule."""
+
+
 def is_done(folder: Path) -> bool:
     """Whether a fold is trained and tested."""
     return (folder / KEPT).is_file()
 
 
 def keep_fold(
-    folder: Path, learner: Learner[Any], fold: FoldRun, tested: Tested, epochs: float, parameters: int, status: str
+    folder: Path, learner: Learner[Any], fold: FoldRun, tested: Tested, chosen: Chosen, parameters: int, status: str
 ) -> None:
     """Write what a fold came to: its predictions, and then its score."""
     settings, task = learner.settings, learner.task
@@ -47,7 +56,7 @@ def keep_fold(
         seed=fold.seed,
         fold=fold.fold,
         metrics=tested.metrics,
-        chosen={"epoch": epochs},
+        chosen={"epoch": chosen.epochs},
         train_clips=len(fold.fitted),
         test_clips=len(fold.test),
         test_classes=len({task.labels[place] for place in fold.test} & {*task.classes}),
@@ -124,8 +133,10 @@ def keep_reading(encoder: Path, learner: Learner[Any], clips: np.ndarray) -> Non
         clips: positions in the task of the clips whose labels the weights depend on.
     """
     settings, init = learner.settings, str(learner.settings.init)
+    # Of a folder here its name alone: where it lies is nobody's business who gets the weights.
+    name = Path(init).name if Path(init).exists() else init
     seen = [learner.task.clips[place] for place in clips]
     # Random weights have seen nothing, whatever the labels that those beside their configuration have seen.
     before = None if init.startswith(INITIALISED) else seen_by(Path(init))
-    write_labels_seen(encoder, seen, init, before)
+    write_labels_seen(encoder, seen, name, before)
     write_limits(encoder, settings.batches)

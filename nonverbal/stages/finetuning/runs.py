@@ -12,7 +12,7 @@ import numpy as np
 from nonverbal.data.batching.clips import ClipData
 from nonverbal.errors import UserError
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun
-from nonverbal.stages.finetuning.kept import is_done, keep_fold, keep_reading
+from nonverbal.stages.finetuning.kept import Chosen, is_done, keep_fold, keep_reading
 from nonverbal.stages.finetuning.learner import Learner, Trained
 from nonverbal.stages.finetuning.settings import FREE, trainer_for
 from nonverbal.stages.running import run_held, say_start
@@ -55,8 +55,8 @@ def trained(
     seed: int,
     train: np.ndarray,
     validation: np.ndarray = NOBODY,
-    stop_epochs: float | None = None,
-) -> Iterator[tuple[Trainer, ClipData, float]]:
+    share: float | None = None,
+) -> Iterator[tuple[Trainer, ClipData, int]]:
     """Train one run, or what is left of it, and hold its folder for what is done with its weights in the block.
 
     Args:
@@ -65,10 +65,10 @@ def trained(
         seed: of everything random.
         train: positions of the clips that are fitted to.
         validation: positions of the clips on which the best epoch is chosen; without any, the last weights count.
-        stop_epochs: epochs after which it ends; see ``trainer_for``.
+        share: share of its steps after which it ends; see ``trainer_for``.
 
     Yields:
-        The trainer, the data, and the epochs after which the weights in ``encoder/`` were taken.
+        The trainer, the data, and the step after which the weights in ``encoder/`` were taken.
 
     Raises:
         UserError: as ``Trainer.train``, the folder holds another run, or another command has done this one meanwhile.
@@ -77,7 +77,7 @@ def trained(
     settings, run = learner.settings, RunFolder(folder)
     objective = learner.build(seed)
     data = data_of(learner, objective, train, validation, seed)
-    in_steps = trainer_for(settings, data.steps_per_epoch, stop_epochs, chooses=bool(len(validation)))
+    in_steps = trainer_for(settings, data.steps_per_epoch, share, chooses=bool(len(validation)))
     trainer = Trainer(objective, data, in_steps, run, seed)
     recorded = replace(settings, trainer=replace(settings.trainer, precision=trainer.precision.value))
     with run_held(trainer, recorded, FREE, data.contents):
@@ -87,8 +87,7 @@ def trained(
         trainer.report.say(f"{folder}: {data.describe()}")
         say_start(objective.account, trainer.report)
         trainer.train()
-        step = int(run.best.removeprefix("step-"))
-        yield trainer, data, step / data.steps_per_epoch
+        yield trainer, data, int(run.best.removeprefix("step-"))
 
 
 def run_fold(learner: Learner[Trained], fold: FoldRun, folder: Path, status: str) -> None:
@@ -100,20 +99,21 @@ def run_fold(learner: Learner[Trained], fold: FoldRun, folder: Path, status: str
         folder: of the fold.
         status: the leak status of the encoder that it starts from.
     """
-    if fold.refitted is None:
-        with trained(folder, learner, fold.seed, fold.train, fold.validation) as (trainer, data, epochs):
-            _test(learner, fold, trainer, data, epochs, status)
-        return
-    with trained(folder / "inner", learner, fold.seed, fold.train, fold.validation) as (_, _, epochs):
-        pass
-    with trained(folder, learner, fold.seed, fold.refitted, stop_epochs=epochs) as (trainer, data, _):
-        _test(learner, fold, trainer, data, epochs, status)
+    with trained(
+        folder if fold.refitted is None else folder / "inner", learner, fold.seed, fold.train, fold.validation
+    ) as (trainer, data, step):
+        chosen = Chosen(step / data.steps_per_epoch, step / trainer.settings.steps)
+        if fold.refitted is None:
+            _test(learner, fold, trainer, data, chosen, status)
+            return
+    with trained(folder, learner, fold.seed, fold.refitted, share=chosen.share) as (trainer, data, _):
+        _test(learner, fold, trainer, data, chosen, status)
 
 
 def _test(
-    learner: Learner[Trained], fold: FoldRun, trainer: Trainer, data: ClipData, epochs: float, status: str
+    learner: Learner[Trained], fold: FoldRun, trainer: Trainer, data: ClipData, chosen: Chosen, status: str
 ) -> None:
-    """Test a fold by its best weights, ``epochs`` being those that were chosen, and keep what it came to."""
+    """Test a fold by its best weights, and keep what it came to."""
     processes, folder = trainer.processes, trainer.run.folder
     objective = best_of(learner, fold.seed, trainer.run).to(processes.device)
     batches = data.batches(fold.test, processes.rank, processes.world)
@@ -121,7 +121,7 @@ def _test(
     if processes.is_first:
         keep_reading(trainer.run.encoder, learner, fold.labels_seen)
         parameters = sum(value.numel() for value in objective.parameters() if value.requires_grad)
-        keep_fold(folder, learner, fold, tested, epochs, parameters, status)
+        keep_fold(folder, learner, fold, tested, chosen, parameters, status)
         clear(folder, folder / "inner")
     processes.wait()
 
@@ -142,23 +142,23 @@ def clear(*folders: Path) -> None:
             shutil.rmtree(folder / "encoder", ignore_errors=True)
 
 
-def median_epochs(epochs: Sequence[float]) -> float:
-    """Return for how many epochs the final model is trained: the median of what the folds chose."""
-    return float(np.median(epochs))
+def median(chosen: Sequence[Chosen]) -> Chosen:
+    """Return for how long the final model is trained: the median of what the folds chose."""
+    return Chosen(*(float(np.median(values)) for values in zip(*chosen, strict=True)))
 
 
-def run_final(learner: Learner[Trained], out: Path, seed: int, epochs: float, describe: Callable[[Path], None]) -> None:
-    """Train on all clips for so many epochs, and put the model to use in ``OUT/model``.
+def run_final(learner: Learner[Trained], out: Path, seed: int, share: float, describe: Callable[[Path], None]) -> None:
+    """Train on all clips for a share of the steps, and put the model to use in ``OUT/model``.
 
     Args:
         learner: what is learned.
         out: folder of the fine-tuning.
         seed: of everything random.
-        epochs: how long to train.
+        share: of the steps of the schedule.
         describe: writes the model's page to its folder.
     """
     everyone = np.arange(len(learner.task.clips))
-    with trained(out / FINAL, learner, seed, everyone, stop_epochs=epochs) as (trainer, _, _):
+    with trained(out / FINAL, learner, seed, everyone, share=share) as (trainer, _, _):
         if trainer.processes.is_first:
             keep_reading(trainer.run.encoder, learner, everyone)
             new, model = out / ".model.new", out / MODEL

@@ -135,15 +135,13 @@ class FinetuneConfig(ProtocolSettings):
         return replace(super().resolved(), refit=bool(self.refit))
 
 
-def trainer_for(
-    settings: FinetuneConfig, steps_per_epoch: int, stop_epochs: float | None, chooses: bool
-) -> TrainerSettings:
+def trainer_for(settings: FinetuneConfig, steps_per_epoch: int, share: float | None, chooses: bool) -> TrainerSettings:
     """Return the trainer's settings of one run, in steps.
 
     Args:
         settings: of the fine-tuning.
         steps_per_epoch: of this run's training clips.
-        stop_epochs: epochs after which it ends, its schedule being that of all; None: it runs to its end.
+        share: share of its steps after which it ends, its schedule being that of all; None: it runs to its end.
         chooses: whether it has validation clips, by which its best epoch is chosen.
 
     Raises:
@@ -152,8 +150,8 @@ def trainer_for(
     trainer = settings.trainer
     steps = trainer.steps if settings.epochs is None else settings.epochs * steps_per_epoch
     every = trainer.validate_every if settings.epochs is None else steps_per_epoch
-    share = settings.warmup_share
-    warmup = trainer.optimizer.warmup_steps if share is None else min(round(share * steps), steps - 1)
+    rising = settings.warmup_share
+    warmup = trainer.optimizer.warmup_steps if rising is None else min(round(rising * steps), steps - 1)
     if warmup >= steps:
         raise UserError(
             f"trainer.optimizer.warmup_steps is {warmup}, but a fold has {steps} steps ({steps_per_epoch} an epoch); "
@@ -162,7 +160,7 @@ def trainer_for(
     return replace(
         trainer,
         steps=steps,
-        stop_after=None if stop_epochs is None else max(min(round(stop_epochs * steps_per_epoch), steps), 1),
+        stop_after=None if share is None else max(round(share * steps), 1),
         validate_every=every,
         patience=trainer.patience if chooses else None,
         optimizer=replace(trainer.optimizer, warmup_steps=warmup),

@@ -17,12 +17,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 import torch
+from lengths import QUANTILES
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from nonverbal.data.index import SAMPLE_RATE
@@ -31,16 +33,6 @@ from nonverbal.evaluation.encoders.models import ModelEncoder
 from nonverbal.evaluation.pieces import embed_clips
 from nonverbal.evaluation.pooling import Pool
 from nonverbal.families.hidden_states import layers_of
-
-# fmt: off
-SECONDS = (
-    0.98, 1.04, 1.07, 1.10, 1.11, 1.14, 1.16, 1.18, 1.20, 1.23, 1.27, 1.34,  # HumanVoiceDataset
-    6.66, 6.78, 6.86, 6.90, 6.92, 6.94, 6.96, 7.00, 7.00, 7.00, 7.00, 7.04,  # Donate-a-Cry
-    5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.00, 5.01, 5.01,  # baby_cry_detection
-    0.24, 0.29, 0.33, 0.36, 0.38, 0.41, 0.43, 0.46, 0.49, 0.53, 0.58, 0.68,  # Free Spoken Digit Dataset
-)
-# fmt: on
-"""Twelve quantiles of the lengths of each corpus."""
 
 CLIPS = 8
 """Of transformers' batches."""
@@ -60,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         encoder = load_frame_encoder(arguments.encoder or base(Path(scratch)))
     assert isinstance(encoder, ModelEncoder), "an encoder with weights"
-    seconds = lengths_of(arguments.lengths) if arguments.lengths else SECONDS
+    seconds = lengths_of(arguments.lengths) if arguments.lengths else list(chain.from_iterable(QUANTILES.values()))
     random = np.random.default_rng(0)
     clips = [(0.1 * random.standard_normal(round(s * SAMPLE_RATE))).astype(np.float32) for s in seconds]
     figures = measure(encoder, clips, arguments.rounds)

@@ -7,7 +7,8 @@ Synthetic embeddings of 726 clips of 768 values, 16 classes; 15 networks, of the
 each. Both take the same steps with the same batches, and decide after each epoch on the inner test clips. The loop is
 as one would write it: a plain module on the device, rows by index, ``torch.optim.Adam(fused=True)``,
 ``zero_grad(set_to_none=True)``, PyTorch's dropout. ``ratio`` of a head is the loop's seconds over those of ours, with
-as many networks at a time as ours takes by itself; ``by_networks`` has other numbers of networks.
+as many networks at a time as ours takes by itself; ``by_networks`` has other numbers of networks. On a CPU seconds are
+those of the processor, which other processes of the machine disturb less.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from torch import nn
 from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.heads.layers import MeanHead
 from nonverbal.evaluation.heads.neural import count
-from nonverbal.evaluation.heads.training import Network, Unit, build, together, train
+from nonverbal.evaluation.heads.training import Network, Unit, at_a_time, build, train
 
 CLIPS, DIM, CLASSES, NETWORKS = 726, 768, 16, 15
 
@@ -51,7 +52,7 @@ def measure(epochs: int, device: torch.device, names: tuple[str, ...] = ("mlp", 
         head = HEADS[name]
         assert isinstance(head, MeanHead)
         parameters = count(units(head, epochs)[0].network)
-        own = min(NETWORKS, together(parameters, device))
+        own = at_a_time(NETWORKS, parameters, device)
         seconds = {size: timed(lambda h=head, s=size: ours(h, epochs, device, s)) for size in sorted({1, 5, 15, own})}
         loop = timed(lambda h=head: looped(h, epochs, device))
         figures["heads"][name] = {
@@ -67,11 +68,12 @@ def measure(epochs: int, device: torch.device, names: tuple[str, ...] = ("mlp", 
 
 def timed(run: Callable[[], None]) -> float:
     """Return the least seconds of three runs."""
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = clock()
         run()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     return min(seconds)
 
 

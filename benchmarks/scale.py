@@ -103,7 +103,9 @@ def read(folder: Path) -> dict[str, dict[str, float]]:
     opened = measure("open", lambda: open_shards(folder))
     sampler, settings = ContrastiveTargetSampler(), BatchSettings()
     data = measure("ready", lambda: ShardData([opened], settings, sampler, seed=0, workers=0))
-    measure("first request", lambda: next(iter(TrainingRequests(data.table, settings, 0, range(10), 0, 0))))
+    measure(
+        "first request", lambda: next(iter(TrainingRequests(data.plan, settings.batches_per_step, range(10), 0, 0)))
+    )
     measure("describe", data.describe)
     measure("leaks", lambda: tables([opened, opened]))
     return measure.figures

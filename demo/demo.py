@@ -17,6 +17,7 @@ from nonverbal.data.preparing.prepare import prepare
 from nonverbal.data.preparing.settings import PrepareConfig, Source
 from nonverbal.data.synthetic import CLASSES, write_corpus
 from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders import INITIALISED
 from nonverbal.evaluation.figures import plot_probes
 from nonverbal.evaluation.plots import plot_training, read_metrics
 from nonverbal.evaluation.probing import compare
@@ -24,7 +25,7 @@ from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.files import write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.shipped import find_file
-from nonverbal.tasks.scores import Score, summarise
+from nonverbal.tasks.scores import Score, read_scores, summarise
 from nonverbal.tasks.task import make_task
 from nonverbal.training.run_folder import RunFolder
 
@@ -35,6 +36,11 @@ FOLDS = 5
 
 RECIPE = PathOrName("recipes/demo.yaml")
 
+TUNING = PathOrName("recipes/finetune/demo.yaml")
+
+TUNED = {"finetuned": "", "finetuned_initialised": INITIALISED}
+"""Folders of the fine-tunings, and what stands before the encoder that each starts from."""
+
 
 @dataclass
 class DemoConfig:
@@ -44,6 +50,8 @@ class DemoConfig:
     """Folder of everything that the demo makes."""
     pretraining: PathOrName = RECIPE
     """Recipe of the pretraining, see `nonverbal pretrain --help`."""
+    finetuning: PathOrName = TUNING
+    """Recipe of the fine-tuning, see `nonverbal finetune --help`."""
     pretraining_speakers: int = 60
     """Speakers heard in pretraining, without their labels."""
     probe_speakers: int = 20
@@ -59,10 +67,11 @@ class DemoConfig:
 
 
 def main(argv: list[str]) -> None:
-    """Make sounds, prepare them, pretrain, probe, and show."""
+    """Make sounds, prepare them, pretrain, probe, fine-tune, and show."""
     started = time.monotonic()
     settings = config.load(DemoConfig, argv, prog="nonverbal demo", description=__doc__)
     find_file(settings.pretraining)
+    find_file(settings.finetuning)
     check_settings(settings)
     out, first = settings.out, settings.probe_speakers
     probed = make_shards(out, "probe", range(first), settings.takes, [])
@@ -73,7 +82,8 @@ def main(argv: list[str]) -> None:
     plot_training(out / "run" / "metrics.jsonl", out / "training.png")
     scores = probe_encoder(out / "run" / "encoder", heard, probed, out)
     plot_probes(scores, out / "probe.png")
-    write_summary(out, scores, time.monotonic() - started)
+    tuned = finetune_encoder(settings.finetuning, out / "run" / "encoder", heard, probed, out)
+    write_summary(out, scores, tuned, time.monotonic() - started)
     print_scores(scores, out / "probe" / "scores.jsonl")
     print_places(out)
 
@@ -104,7 +114,11 @@ def make_shards(out: Path, name: str, speakers: range, takes: int, exclude: Sequ
 
 def pretrain_encoder(recipe: str, shards: ShardFolder, run: Path) -> None:
     """Pretrain as on the command line, in a process of its own."""
-    arguments = ["pretrain", recipe, "--data", str(shards.folder), "--out", str(run)]
+    run_command("pretrain", recipe, "--data", str(shards.folder), "--out", str(run))
+
+
+def run_command(*arguments: str) -> None:
+    """Run a command that may be cut off and continued, and end with its exit code where it fails."""
     step("nonverbal " + " ".join(arguments))
     with subprocess.Popen([sys.executable, "-m", "nonverbal", *arguments]) as process:
         try:
@@ -115,7 +129,8 @@ def pretrain_encoder(recipe: str, shards: ShardFolder, run: Path) -> None:
             if code <= 0:  # it was at its end, and said nothing
                 raise
     if code < 0:
-        raise UserError(f"pretraining was killed by signal {-code}; run the same command again to continue")
+        name = arguments[0]
+        raise UserError(f"nonverbal {name} was killed by signal {-code}; run the same command again to continue")
     if code:
         sys.exit(code)
 
@@ -129,12 +144,27 @@ def probe_encoder(encoder: Path, heard: ShardFolder, probed: ShardFolder, out: P
     return compare(task, list(encoders.values()), manifests, out / "embeddings", out / "probe", list(encoders))
 
 
-def write_summary(out: Path, scores: list[Score], seconds: float) -> None:
+def finetune_encoder(
+    recipe: str, encoder: Path, heard: ShardFolder, probed: ShardFolder, out: Path
+) -> dict[str, list[Score]]:
+    """Fine-tune the encoder as pretrained, and as initialised, under the probes' protocol; return scores by folder."""
+    manifest = str(heard.folder / "manifest.jsonl")
+    for folder, before in TUNED.items():
+        start = ["--init", f"{before}{encoder}", "--out", str(out / folder)]
+        run_command("finetune", recipe, "--data", str(probed.folder), *start, "--pretraining", manifest)
+    return {folder: read_scores(out / folder / "scores.jsonl") for folder in TUNED}
+
+
+def write_summary(out: Path, scores: list[Score], tuned: dict[str, list[Score]], seconds: float) -> None:
     """Write ``summary.json``: UAR by encoder, its protocol, first and last training loss, precision, seconds."""
     losses = [row["loss"] for row in read_metrics(out / "run" / "metrics.jsonl") if row["kind"] == "train"]
     uar = {row.model: {"mean": row.mean["uar"], "std": row.std["uar"]} for row in summarise(scores)}
+    for folder, own in tuned.items():
+        (row,) = summarise(own)
+        uar[folder] = {"mean": row.mean["uar"], "std": row.std["uar"]}
     measured = {
         "protocol": scores[0].protocol,
+        "protocol_finetuned": tuned["finetuned"][0].protocol,
         "loss_first": losses[0],
         "loss_last": losses[-1],
         "seconds": round(seconds, 1),
@@ -152,6 +182,8 @@ def print_places(out: Path) -> None:
         "run/encoder": "the encoder, in Hugging Face format",
         "embeddings": "pooled embeddings of the probed clips",
         "probe/scores.jsonl": "scores by fold, with each clip's predicted class beside them",
+        "finetuned": "the encoder fine-tuned: a run for each fold, scores, the weights that were tested",
+        "finetuned_initialised": "the same from random weights",
         "training.png": "training curves",
         "probe.png": "what the probes found",
         "summary.json": "the figures above",

@@ -18,8 +18,12 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.embedding_files import Table, check_table, described, write_described, write_table
 from nonverbal.evaluation.embeddings import Place, embed, embed_frames
 from nonverbal.evaluation.encoders import ManifestEncoder, check_encoder, load_encoder
+from nonverbal.evaluation.encoders.audio_words import AudioWords
+from nonverbal.evaluation.encoders.finetuned import is_finetuned, open_run
 from nonverbal.evaluation.pieces import Work
+from nonverbal.evaluation.probing import leak_statuses, refuse_seen
 from nonverbal.paths import PathOrName
+from nonverbal.tasks.labels_seen import seen_by
 
 
 @dataclass
@@ -29,13 +33,15 @@ class EmbedConfig:
     data: Path
     """Folder of shards; or any folder of sound, which `nonverbal prepare` first makes shards of, in --out."""
     encoders: list[PathOrName]
-    """As `nonverbal probe` takes them."""
+    """As `nonverbal probe` takes them; of `finetuned:RUN` the embeddings by each fold are kept."""
     out: Path = Path("runs/embeddings")
     """Folder of the embeddings: the cache of `nonverbal probe`."""
     frames: bool = False
     """Keep all frames of all layers too, in 16 bits. Their size is said first."""
     to: Table | None = None
     """npz or parquet: write a table for other tools as well."""
+    allow_seen: bool = False
+    """Embed by encoders too that were fine-tuned with labels of these clips, outside the folds of their run."""
     processes: int = 0
     """Each with a model of its own, on a GPU or on its share of the cores; 0: one a GPU, or one where there is none."""
     batch_seconds: float | None = None
@@ -59,8 +65,24 @@ def main(argv: list[str]) -> None:
         check_encoder(name)
     shards = shards_of(settings.data, settings.out)
     work = Work(settings.processes or gpus() or 1, settings.batch_seconds, settings.seed)
-    for name in settings.encoders:
-        embed_all(name, shards, settings, work)
+    sources = [source for name in settings.encoders for source in sources_of(name, shards, settings.allow_seen)]
+    for source in sources:
+        embed_all(source, shards, settings, work)
+
+
+def sources_of(name: str, shards: ShardFolder, allow_seen: bool) -> list[str]:
+    """Return the encoders that a name asks for: of a fine-tuned run those of its folds, each beside the labels it saw.
+
+    Raises:
+        UserError: it has seen labels of these clips, and is not asked for as a run; or the run was on other shards.
+    """
+    if is_finetuned(name):
+        run = open_run(name)
+        run.check_data(shards.sha256)
+        return run.encoders
+    if not allow_seen:
+        refuse_seen([name], leak_statuses(shards.clips(), [name], []))
+    return [name]
 
 
 def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work) -> None:
@@ -68,13 +90,18 @@ def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work)
     encoder = load_encoder(name, settings.seed)
     if isinstance(encoder, ManifestEncoder):
         raise UserError(f"{name} is what the manifest says of a clip: there is nothing to keep; leave it out")
+    if isinstance(encoder, AudioWords):
+        raise UserError(
+            f"{name} is made fold by fold by nonverbal probe, of codebooks of each training side: there is nothing to "
+            "keep before; leave it out"
+        )
     clips = np.unique(shards.table["clip"]).astype("<i8")
     if settings.frames:
         frames = embed_frames(encoder, shards, clips, settings.out, work)
         print(f"frames: {frames.folder}")
     pooled = embed(encoder, shards, clips, settings.out, work)
     file = Place(encoder, shards, clips, settings.out).file
-    rows = described(shards, clips)
+    rows = described(shards, clips, seen_by(Path(name)))
     write_described(file.with_suffix(".jsonl"), rows)
     print(f"embeddings: {file} ({' x '.join(map(str, pooled.shape))}); clips: {file.with_suffix('.jsonl')}")
     if settings.to is not None:

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from nonverbal import cli, config
 from nonverbal.data.index import SAMPLE_RATE
-from nonverbal.evaluation.encoders import INITIALISED, KINDS, Encoder, Kind, ManifestEncoder, load_encoder
+from nonverbal.evaluation.encoders import INITIALISED, KINDS, Encoder, Kind, ManifestEncoder, encoders_in, load_encoder
 from nonverbal.evaluation.encoders.listing import Entry, entries
 from nonverbal.evaluation.exactness import EXACT, check_exactness
 from nonverbal.licences import Terms, in_words
@@ -44,7 +44,8 @@ class ShowConfig:
     """Which encoder to show."""
 
     name: PathOrName
-    """Of the list; or a kind, or a folder or Hub id as `nonverbal probe` takes it."""
+    """Of the list; or a kind, or a folder or Hub id as `nonverbal probe` takes it; of `finetuned:RUN` the first fold's
+    is shown."""
 
 
 @dataclass
@@ -52,7 +53,7 @@ class CheckConfig:
     """Which encoder to check."""
 
     name: PathOrName
-    """As `nonverbal probe` takes it, such as a folder, or `initialised:FOLDER`."""
+    """As `nonverbal probe` takes it, such as a folder, or `initialised:FOLDER`; of `finetuned:RUN` its first fold."""
     seed: int = 0
     """Draws the weights of `initialised:`."""
 
@@ -64,10 +65,10 @@ def main(argv: list[str]) -> None:
     console = console if console.is_terminal else Console(width=160)
     if argv[:1] == ["show"]:
         chosen = config.load(ShowConfig, with_name(argv[1:]), "nonverbal encoders show", str(__doc__))
-        show(chosen.name, console)
+        show(encoders_in(chosen.name)[0], console)
     elif argv[:1] == ["check"]:
         asked = config.load(CheckConfig, with_name(argv[1:]), "nonverbal encoders check", str(__doc__))
-        check(asked.name, asked.seed)
+        check(encoders_in(asked.name)[0], asked.seed)
     else:
         list_encoders(config.load(ListConfig, argv, "nonverbal encoders", str(__doc__)), console)
 
@@ -136,7 +137,8 @@ def check(name: str, seed: int) -> None:
         "neighbours": (found.neighbours, "it is given one clip at a time"),
         "padding": (found.padding, "it is never padded"),
     }
-    print(f"{name}: largest difference of an embedding, over the RMS of its layer; {EXACT:g} counts as exact")
+    over = "its layer" if found.scale == "layer" else "each value"
+    print(f"{name}: largest difference of an embedding, over the RMS of {over}; {EXACT:g} counts as exact")
     for what, (value, otherwise) in said.items():
         words = otherwise if value is None else f"{value:.1e}{'' if value <= EXACT else '  NOT EXACT'}"
         print(f"  {what:<22}{words}")

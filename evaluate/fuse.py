@@ -49,6 +49,8 @@ class FuseConfig(ProtocolSettings):
     """Classes to tell apart, all where empty; or a map of labels to classes, as `nonverbal probe` takes it."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
+    allow_seen: bool = False
+    """Fuse encoders too that were fine-tuned with labels of these clips. Scores and tables then say `labels seen`."""
     cache: Path = Path("runs/embeddings")
     """Folder of embeddings, kept from run to run."""
     bias: bool = False
@@ -78,7 +80,8 @@ def run(task: Task, sets: list[tuple[str, ...]], settings: FuseConfig) -> None:
         # One of the ways of --bias may be the protocol itself.
         if task.protocol not in done:
             places = settings.pretraining, settings.cache, settings.out
-            done[task.protocol] = fuse(task, sets, settings.methods, settings.fusion, *places)
+            seen = settings.allow_seen
+            done[task.protocol] = fuse(task, sets, settings.methods, settings.fusion, *places, allow_seen=seen)
         return done[task.protocol]
 
     scores, file = score(task), settings.out / "scores.jsonl"

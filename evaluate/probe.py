@@ -12,7 +12,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.bias import bias_tasks, measure_bias
 from nonverbal.evaluation.figures import plot_layers, plot_probes
 from nonverbal.evaluation.learning_curve import curve_tasks, learning_curve
-from nonverbal.evaluation.probing import compare
+from nonverbal.evaluation.probing import check_encoders, compare
 from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.evaluation.subgroups import values_of
 from nonverbal.evaluation.views import (
@@ -38,7 +38,8 @@ class ProbeConfig(ProtocolSettings):
     """Folder of shards that holds the labelled clips; those of both its splits are probed."""
     encoders: list[PathOrName]
     """Folders or Hugging Face Hub ids of encoders; `logmel`, `mfcc` or another name of `nonverbal encoders`;
-    `initialised:FOLDER` for the same encoder with random weights."""
+    `initialised:FOLDER` for the same encoder with random weights; `finetuned:RUN` for a fine-tuned run under its own
+    folds."""
     out: Path
     """Folder of the results: scores.jsonl, predictions/ and figures."""
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
@@ -49,6 +50,9 @@ class ProbeConfig(ProtocolSettings):
     (docs/heads.md). Settings that are not the head's own follow, as in `fcn:dropout=0.1,batch=16`."""
     pretraining: list[Path] = field(default_factory=list)
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
+    allow_seen: bool = False
+    """Score encoders too that were fine-tuned with labels of these clips, outside the folds of their run. Scores and
+    tables then say `labels seen`."""
     null: int = 0
     """How often labels are permuted at most, and all is done again, choices included, for the p of each encoder's UAR;
     999, say. 0: no null."""
@@ -73,6 +77,7 @@ def main(argv: list[str]) -> None:
     sizes = curve_tasks(task, settings.per_class) if settings.per_class else {}
     for name in settings.by:
         values_of(task.clips, name)
+    check_encoders([task, *ways.values(), *sizes.values()], settings.encoders, settings.null)
     print_division(task)
     print_untestable(task, len(settings.encoders), "encoders")
     done: dict[str, list[Score]] = {}
@@ -83,7 +88,10 @@ def main(argv: list[str]) -> None:
             # The null is of the protocol that was asked for, which is the first.
             null = 0 if done else settings.null
             places = settings.pretraining, settings.cache, settings.out
-            done[task.protocol] = compare(task, settings.encoders, *places, head=settings.head, null=null)
+            seen = settings.allow_seen
+            done[task.protocol] = compare(
+                task, settings.encoders, *places, head=settings.head, null=null, allow_seen=seen
+            )
         return done[task.protocol]
 
     scores, file = score(task), settings.out / "scores.jsonl"

@@ -17,8 +17,9 @@ from nonverbal.evaluation.published import published_table
 from nonverbal.evaluation.results import TaskResult, comparisons, rankings, results
 from nonverbal.evaluation.score_rows import as_dict, csv_rows
 from nonverbal.evaluation.tables import Table, latex, show
+from nonverbal.evaluation.text_results import text_results, text_rows, text_table
 from nonverbal.files import write_atomically
-from nonverbal.tasks.measurements import read_measurements
+from nonverbal.tasks.measurements import read_measurements, read_text_measurements
 
 
 @dataclass
@@ -52,6 +53,7 @@ def main(argv: list[str]) -> None:
         if path is not None and not path.parent.is_dir():
             raise UserError(f"--{name}: there is no folder {path.parent}; make it first")
     tasks = results(read_measurements(settings.paths), settings.bootstrap)
+    texts = text_results(read_text_measurements(settings.paths))
     check_against(settings.against, tasks)
     families = [comparisons(task, settings.against) for task in tasks]
     tables: list[Table] = []
@@ -61,6 +63,7 @@ def main(argv: list[str]) -> None:
         tables += [table] if (table := score_tables.probabilities_table(task)) else []
         tables += [table] if settings.published and (table := published_table(task)) else []
         tables += [score_tables.comparisons_table(task, family)] if family else []
+    tables += map(text_table, texts)
     ranked = rankings(tasks)
     tables += map(score_tables.ranking_table, ranked)
     show(tables)
@@ -68,13 +71,13 @@ def main(argv: list[str]) -> None:
         write(settings.latex, latex(tables))
     if settings.csv is not None:
         text = io.StringIO()
-        rows = csv_rows(tasks)
+        rows = csv_rows(tasks, text_rows(texts))
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write(settings.csv, text.getvalue())
     if settings.json is not None:
-        everything = as_dict(tasks, families, ranked, settings.bootstrap)
+        everything = as_dict(tasks, families, ranked, settings.bootstrap) | {"texts": text_rows(texts)}
         write(settings.json, json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
 
 

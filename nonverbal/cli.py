@@ -18,7 +18,10 @@ PROGRAMS = {
     "plan": ("pretrain/plan.py", "Say what pretraining will take: hours, memory, disk, passes; trains for a minute."),
     "launch-check": ("pretrain/launch_check.py", "Find what is wrong with nodes, network and folders before a run."),
     "pretrain": ("pretrain/train.py", "Pretrain an encoder on shards; run it again to continue."),
-    "submit": ("pretrain/submit.py", "Pretrain on a Slurm cluster: write the batch script, check it, submit it."),
+    "submit": (
+        "pretrain/submit.py",
+        "Pretrain or fine-tune on a Slurm cluster: write the batch scripts, check, submit.",
+    ),
     "convert": ("pretrain/convert.py", "Write a checkpoint as transformers, fairseq, fairseq2 or SSAM has it."),
     "compare": ("evaluate/compare.py", "Say how far two encoders are apart: hidden states by layer, and weights."),
     "audit": ("evaluate/audit.py", "Find leaks between two folders of shards, or within one, by sound too."),
@@ -26,6 +29,11 @@ PROGRAMS = {
     "embed": ("evaluate/embed.py", "Keep encoders' embeddings of clips or of any sound, for probes and other tools."),
     "probe": ("evaluate/probe.py", "Score frozen encoders with small heads under folds that share no speaker."),
     "fuse": ("evaluate/fuse.py", "Score several frozen encoders in one network: RENO, and its baselines."),
+    "finetune": (
+        "finetune/train.py",
+        "Fine-tune an encoder in folds, and for use; run it again to continue.",
+    ),
+    "predict": ("finetune/predict.py", "Tell classes of sound files by a fine-tuned model: CSV or JSON Lines."),
     "scores": ("evaluate/scores.py", "Tables of scores: intervals, comparisons, calibration; LaTeX, CSV, JSON."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
 }

@@ -210,7 +210,7 @@ def _check_complete(table: str, content: dict[str, Any], cls: Any) -> None:
 def _joined(name: str, values: list[str], hint: Any) -> str:
     # Of a setting that takes a list or something else, what is written without braces is a list.
     if isinstance(hint, UnionType):
-        hint = next((kind for kind in get_args(hint) if get_origin(kind) is list), hint)
+        hint = next((kind for kind in get_args(hint) if get_origin(kind) in (list, tuple)), hint)
     if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith(("[", "{"))):
         items = [item for value in values for item in value.split(",")]
         # A label may be called 7.

@@ -22,6 +22,8 @@ class Stream(IntEnum):
     SWAP = 12
     PERMUTE = 13
     HEAD = 14
+    AUGMENT = 15
+    WORDS = 17
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

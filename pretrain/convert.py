@@ -17,6 +17,7 @@ from nonverbal.errors import UserError
 from nonverbal.families import formats, kind_of
 from nonverbal.families.conversion import Conversion, convert
 from nonverbal.paths import PathOrName
+from nonverbal.tasks.labels_seen import carry
 
 
 @dataclass
@@ -43,6 +44,8 @@ def main(argv: list[str]) -> None:
     if settings.to not in formats():
         raise UserError(f"--to is {settings.to!r}, but must be one of {', '.join(formats())}")
     show(convert(settings.source, settings.to, settings.out, settings.overwrite, settings.heads))
+    if (note := carry(Path(settings.source), settings.out)) is not None:
+        print(f"note: {note}")
     print(f"wrote {settings.out}")
 
 

@@ -3,26 +3,44 @@
 By path: ``python pretrain/submit.py RECIPE.yaml --data SHARDS ...``. Takes every setting of ``nonverbal pretrain`` too,
 and writes RUN/slurm/pretrain.sh, which you can read and change before you hand it to sbatch; ``--submit`` does that.
 The run saves itself before its time is over and when it is preempted, and is queued again until it is done.
+``nonverbal submit --finetune RECIPE.yaml --data SHARDS --init ENCODER --out RUN`` fine-tunes instead, each fold as a
+task of an array, with every setting of ``nonverbal finetune``.
 """
 
+from pathlib import Path
+
 from nonverbal import cli, config
-from nonverbal.stages.slurm import SubmitConfig, check_settings, split, submit, submit_command, write_scripts
+from nonverbal.stages.slurm.checks import check_settings
+from nonverbal.stages.slurm.sbatch import submit, submit_command
+from nonverbal.stages.slurm.scripts import log_of, write_fold_scripts, write_scripts
+from nonverbal.stages.slurm.settings import SubmitConfig, split
 
 
 def main(argv: list[str]) -> None:
     """Check the settings, write the scripts, and submit them or say how."""
     own, passed = split(argv)
     settings = config.load(SubmitConfig, with_cluster(own), prog="nonverbal submit", description=__doc__)
-    check_settings(settings, passed)
-    scripts = write_scripts(settings, passed)
+    scripts = checked_scripts(settings, passed)
     print("\n".join(f"wrote {script}" for script in scripts))
     if not settings.submit:
-        print(f"submit with: {submit_command(scripts)}")
+        print(f"submit with: {submit_command(scripts, settings.second_after)}")
         return
     job = None
     for script in scripts:
-        job = submit(script, after=job)
-        print(f"job {job}: log in {script.with_name(f'{script.stem}-{job}.log')}")
+        job = submit(script, after=None if job is None else f"{settings.second_after}:{job}")
+        print(f"job {job}: log in {log_of(script, job)}")
+
+
+def checked_scripts(settings: SubmitConfig, passed: list[str]) -> list[Path]:
+    """Check what the run is told, and write its scripts."""
+    if settings.finetune is None:
+        check_settings(settings, passed)
+        return write_scripts(settings, passed)
+    # Pretraining does not wait for what fine-tuning imports.
+    from nonverbal.stages.slurm.folds import check_folds
+
+    passed = [settings.finetune, *passed]
+    return write_fold_scripts(settings, passed, check_folds(settings, passed))
 
 
 def with_cluster(own: list[str]) -> list[str]:

@@ -5,20 +5,14 @@ processes, one a GPU; accelerate, torchrun and srun may start them too (``accele
 The same command again continues a run that ended early.
 """
 
-from contextlib import ExitStack
 from dataclasses import replace
 
 from nonverbal import cli, config
-from nonverbal.data.batching.read_ahead import workers_watched
-from nonverbal.files import room_for
-from nonverbal.models.checkpoints.base import Account
 from nonverbal.stages.pretraining import PretrainConfig, build, check_alike, free_settings, scan_on, trainer_of
+from nonverbal.stages.running import part, run_held, say_start
 from nonverbal.training.launching.launch import launch
-from nonverbal.training.processes import Processes
-from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.settings import FREE_SETTINGS
-from nonverbal.training.signals import Interrupted, ignore_schedulers
+from nonverbal.training.signals import Interrupted
 from nonverbal.training.trainer import Trainer
 
 
@@ -35,17 +29,7 @@ def main(argv: list[str]) -> None:
     scan = scan_on(settings, objective, trainer.processes.device)
     # The recipe records what "auto" resolved to.
     settings = replace(settings, trainer=replace(settings.trainer, precision=trainer.precision.value))
-    with room_for(settings.out), workers_watched(), ExitStack() as held:
-        with trainer.processes.first_before_others() as is_first:
-            if is_first:
-                held.enter_context(run.locked())
-                # A recipe that a person has written may leave the choice open.
-                open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
-                run.check_recipe(
-                    settings, free={*FREE_SETTINGS, *free_settings(settings.family), "data", "out", *open_choice}
-                )
-                run.check_data(data.contents)
-                run.write_environment(processes=trainer.world, precision=vars(trainer.precision), scan=scan)
+    with run_held(trainer, settings, free_settings(settings.family), data.contents, scan):
         trainer.report.say(data.describe())
         trainer.report.say(str(trainer.precision))
         if trained.optimizer.lr_clips is not None:
@@ -64,23 +48,6 @@ def main(argv: list[str]) -> None:
             # The others may not see what the first has just written.
             trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
         part(trainer.processes)
-
-
-def part(processes: Processes) -> None:
-    """Leave the other processes, when nothing is left to save."""
-    ignore_schedulers()
-    processes.leave()
-
-
-def say_start(account: Account | None, report: Reporter) -> None:
-    """Say what was taken from the checkpoint that the run starts from, if there is one."""
-    if account is None:
-        return
-    report.console.print(account.table())
-    for note in account.notes:
-        report.say(f"note: {note}")
-    if account.warning is not None:
-        report.say(account.warning, style="bold yellow")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 
 # The folders of programs are not packages, so a package that is installed under such a name (Hugging Face's evaluate)
 # would be taken for one of them.
-for name in ("pretrain", "evaluate", "demo"):
+for name in ("pretrain", "finetune", "evaluate", "demo"):
     sys.modules[name] = ModuleType(name)
     sys.modules[name].__path__ = [str(ROOT / name)]
 

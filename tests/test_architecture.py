@@ -8,7 +8,7 @@ import pytest
 from nonverbal.families import FAMILIES
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = ("pretrain", "evaluate", "demo")
+PROGRAMS = ("pretrain", "finetune", "evaluate", "demo")
 
 GROUND = "ground"
 """Modules that stand in nonverbal/ itself, such as errors and paths."""

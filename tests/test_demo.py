@@ -23,6 +23,12 @@ wav2vec2:
 batches: {batch_seconds: 4, batches_per_step: 1, max_seconds: 1, min_seconds: 0.5}
 trainer: {steps: 3, validate_every: 2, checkpoint_every: 2, log_every: 1, optimizer: {warmup_steps: 1}}
 """
+TUNING = """\
+epochs: 1
+folds: 5
+batches: {batch_clips: 8}
+trainer: {workers: 0, patience: null}
+"""
 FILES = """\
 corpus/probe/laugh/laugh_s000_00.wav
 corpus/pretraining/laugh/laugh_s005_00.wav
@@ -33,6 +39,9 @@ run/checkpoints/step-3/model.safetensors
 run/encoder/model.safetensors
 embeddings
 probe/scores.jsonl
+finetuned/scores.jsonl
+finetuned/seed-0/fold-4/encoder/model.safetensors
+finetuned_initialised/scores.jsonl
 training.png
 probe.png
 summary.json
@@ -42,7 +51,8 @@ summary.json
 def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(RECIPE)
-    arguments = ["--out", "demo", "--pretraining", "recipe.yaml"]
+    Path("tuning.yaml").write_text(TUNING)
+    arguments = ["--out", "demo", "--pretraining", "recipe.yaml", "--finetuning", "tuning.yaml"]
     arguments += ["--probe_speakers", "5", "--pretraining_speakers", "4", "--takes", "1"]
     demo.main(arguments)
     out = Path("demo")
@@ -54,13 +64,16 @@ def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, mon
         "logmel",
         "initialised",
         "pretrained",
+        "finetuned",
+        "finetuned_initialised",
         "protocol",
+        "protocol_finetuned",
         "loss_first",
         "loss_last",
         "seconds",
         "precision",
     ]
-    assert all(summary[name].keys() == {"mean", "std"} for name in ("logmel", "initialised", "pretrained"))
+    assert all(summary[name].keys() == {"mean", "std"} for name in list(summary)[:5])
     assert summary["protocol"] == "speaker-disjoint 5-fold, stratified"
     scores = read_scores(out / "probe/scores.jsonl")
     assert {(score.model, score.pretraining) for score in scores} == {
@@ -82,6 +95,7 @@ def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, mon
         (["--takes", "0"], "--takes must be at least 1, but is 0"),
         (["--probe_speakers", "4"], "--probe_speakers must be at least 5, but is 4"),
         (["--pretraining", "nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
+        (["--finetuning", "nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
         (["--takes", "3"], "demo holds a demo of other settings .takes: 4 then, 3 now.; give the same"),
     ],
 )

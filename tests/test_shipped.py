@@ -41,7 +41,7 @@ def test_the_tests_import_the_programs_of_the_checkout(program):
 
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_a_package_that_is_called_as_a_folder_of_programs_is_not_taken_for_it(tmp_path):
-    for name in ("evaluate", "pretrain", "demo"):
+    for name in ("evaluate", "finetune", "pretrain", "demo"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('not ours')")
     test = f"{__file__}::{test_the_tests_import_the_programs_of_the_checkout.__name__}[evaluate/compare.py]"

@@ -58,6 +58,12 @@ class ShardFolder:
         """Return the manifest: row i describes the parts whose table column ``clip`` is i."""
         return list(read_manifest(self.folder / "manifest.jsonl"))
 
+    def parts(self, clips: np.ndarray) -> list[np.ndarray]:
+        """Return of each clip, a row of the manifest, the rows of the table with its parts, in their order."""
+        order = np.lexsort((self.table["part"], self.table["clip"]))
+        first, last = (np.searchsorted(self.table["clip"][order], clips, side) for side in ("left", "right"))
+        return [order[a:b] for a, b in zip(first, last, strict=True)]
+
     def read(
         self, row: int, start: int = 0, stop: int | None = None, dtype: Literal["float32", "int16"] = "float32"
     ) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A head fitted and tested on every fold of a task."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from nonverbal.errors import UserError
+from nonverbal.evaluation.features import Features
 from nonverbal.evaluation.frame_rows import FrameRows
-from nonverbal.evaluation.heads.base import Head, Job, Pooled
+from nonverbal.evaluation.heads.base import Head, Job
 from nonverbal.tasks.divisions import plan
 from nonverbal.tasks.folds import Fold
 from nonverbal.tasks.metrics import metrics
@@ -45,7 +47,7 @@ class FoldResult:
 
 def cross_validate(
     head: Head[Any],
-    embeddings: Pooled | FrameRows,
+    features: Features,
     labels: Sequence[str],
     groups: Sequence[str],
     folds: Sequence[Fold],
@@ -59,7 +61,7 @@ def cross_validate(
 
     Args:
         head: fits the classifiers.
-        embeddings: ``(clips, layers, dim)``, finite; for a head on frames the frames.
+        features: of all clips, finite; see ``Features``.
         labels: each clip's class.
         groups: each clip's group, the same from which ``folds`` were made.
         folds: what to train and test on.
@@ -70,11 +72,12 @@ def cross_validate(
     Raises:
         UserError: an embedding is not finite, or a training side has too few groups for inner folds.
     """
-    if isinstance(embeddings, np.ndarray):
-        _check(embeddings)
+    if isinstance(features, np.ndarray):
+        _check(features)
     classes = sorted(set(labels))
     answers = np.array([classes.index(label) for label in labels])
     fitted_to: list[int] = []
+    tested: deque[Any] = deque()
 
     def jobs() -> Iterator[Job[Any]]:
         for fold in folds:
@@ -82,14 +85,25 @@ def cross_validate(
             fitted_to.append(len(own.training))
             its_groups = [groups[row] for row in own.rows]
             sides = own.inner, seed, own.training
-            yield Job(embeddings[own.rows], answers[own.rows], classes, its_groups, *sides, one_frame)
+            found = _of_fold(features, fold, own.rows[own.training], seed)
+            tested.append(found[fold.test])
+            yield Job(found[own.rows], answers[own.rows], classes, its_groups, *sides, one_frame)
 
     for number, (fold, fitted) in enumerate(zip(folds, head.fit(jobs()), strict=True)):
-        values = fitted.predict(embeddings[fold.test])
+        values = fitted.predict(tested.popleft())
         scores = metrics(answers[fold.test], values.argmax(axis=1), protocol.counting == "voc2vec")
         chosen, curve = dict(fitted.chosen), list(fitted.inner_uar)
         details = dict(fitted.details)
         yield FoldResult(fold.name, fold.test, fitted_to[number], classes, values, chosen, curve, details, scores)
+
+
+def _of_fold(features: Features, fold: Fold, training: np.ndarray, seed: int) -> Any:
+    if isinstance(features, np.ndarray | FrameRows):
+        return features
+    found = features.of(fold, training, seed)
+    if isinstance(found, np.ndarray):
+        _check(found)
+    return found
 
 
 def _check(embeddings: np.ndarray) -> None:

@@ -11,17 +11,28 @@ import numpy as np
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
 from nonverbal.files import whole
+from nonverbal.tasks.labels_seen import LabelsSeen
 
 Table = Literal["npz", "parquet"]
 
-COLUMNS = ("id", "corpus", "label", "speaker", "session", "language", "recording", "split", "licence")
-"""What is said of a clip, as the manifest has it."""
+IN_MANIFEST = ("id", "corpus", "label", "speaker", "session", "language", "recording", "split", "licence")
+
+COLUMNS = (*IN_MANIFEST, "labels_seen")
+"""What is said of a clip: as the manifest has it, and whether the encoder was fine-tuned with its label: yes or no."""
 
 
-def described(shards: ShardFolder, clips: np.ndarray) -> list[dict[str, Any]]:
-    """Return what the manifest says of clips, by ``COLUMNS``, in their order."""
+def described(shards: ShardFolder, clips: np.ndarray, seen: LabelsSeen | None = None) -> list[dict[str, Any]]:
+    """Return what is said of clips, by ``COLUMNS``, in their order.
+
+    Args:
+        shards: with their manifest.
+        clips: rows of it.
+        seen: the labels that the encoder has seen, where it was fine-tuned.
+    """
     manifest = shards.clips()
-    rows = [asdict(manifest[row]) for row in clips.tolist()]
+    chosen = [manifest[row] for row in clips.tolist()]
+    known = ["yes" if seen is not None and seen.holds(clip) else "no" for clip in chosen]
+    rows = [asdict(clip) | {"labels_seen": said} for clip, said in zip(chosen, known, strict=True)]
     return [{name: row[name] for name in COLUMNS} for row in rows]
 
 

@@ -1,7 +1,8 @@
 """Does a clip's embedding depend on what it must not depend on: neighbours in a batch, padding, the run?
 
-Exact is a difference of at most 1e-5 of the layer's RMS, in float32. What plain transformers does with a padded batch
-is measured beside it, and no fault of ours.
+Exact is a difference of at most 1e-5 of the layer's RMS, in float32; of what is computed without weights, whose values
+have units, of each value's RMS over clips. What plain transformers does with a padded batch is measured beside it, and
+no fault of ours.
 """
 
 import resource
@@ -9,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from nonverbal.evaluation.pieces import embed_clips, frames_of
 from nonverbal.evaluation.pooling import Pool
 
 EXACT = 1e-5
-"""Of the layer's RMS."""
+"""Of the RMS, see ``scale_of``."""
 
 SECONDS = (0.4, 0.9, 1.0, 1.7, 2.0, 3.1)
 """Lengths of the clips, besides the shortest that the encoder takes."""
@@ -31,9 +32,11 @@ SECONDS = (0.4, 0.9, 1.0, 1.7, 2.0, 3.1)
 
 @dataclass(frozen=True)
 class Exactness:
-    """What was found of an encoder. Differences are the largest of a value, over the RMS of its layer."""
+    """What was found of an encoder. Differences are the largest of a value, over the RMS of its layer or its own."""
 
     encoder: str
+    scale: Literal["layer", "value"]
+    """Of which the RMS is taken: over a layer's values of all clips, or over each value of all clips."""
     shortest: int
     """Samples: the fewest that it takes. One less is refused, and not answered with nonsense."""
     run: float
@@ -74,10 +77,12 @@ def check_exactness(name: str, seed: int = 0) -> Exactness:
     began = time.perf_counter()
     alone = embedded(encoder, clips)
     spent = time.perf_counter() - began
+    scale = scale_of(encoder)
     return Exactness(
         encoder=name,
+        scale=scale,
         shortest=shortest,
-        run=difference(alone, _in_another_process(name, seed, clips)),
+        run=difference(alone, _in_another_process(name, seed, clips), scale),
         neighbours=_with_neighbours(encoder, clips, alone),
         padding=_padded(encoder, clips, alone),
         plain=_plain(encoder, clips),
@@ -129,9 +134,21 @@ def pooled(encoder: FrameEncoder, frames: Any) -> np.ndarray:
     return pool.result()
 
 
-def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest difference of embeddings ``(clips, layers, values)``, over the RMS of the layer in ``one``."""
-    scale = np.sqrt(np.square(one.astype(np.float64)).mean((0, 2), keepdims=True))
+def scale_of(encoder: FrameEncoder) -> Literal["layer", "value"]:
+    """Return what the values of an encoder are measured by: those of a model have no units."""
+    return "layer" if isinstance(encoder, ModelEncoder) else "value"
+
+
+def difference(one: np.ndarray, other: np.ndarray, of: Literal["layer", "value"] = "layer") -> float:
+    """Return the largest difference of embeddings ``(clips, layers, values)``, over the RMS in ``one``.
+
+    Args:
+        one: some embeddings.
+        other: the same clips'.
+        of: whether the RMS is over clips and values of a layer, or over clips, of each value.
+    """
+    axes = (0, 2) if of == "layer" else (0,)
+    scale = np.sqrt(np.square(one.astype(np.float64)).mean(axes, keepdims=True))
     gap = np.abs(other.astype(np.float64) - one)
     return float(np.divide(gap, scale, out=np.where(gap > 0, np.inf, 0.0), where=scale > 0).max())
 

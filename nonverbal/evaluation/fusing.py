@@ -10,11 +10,11 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.embeddings import embed
-from nonverbal.evaluation.encoders import INITIALISED, ManifestEncoder, kind_of, learned, load_encoder
+from nonverbal.evaluation.encoders import INITIALISED, ManifestEncoder, audio_words, kind_of, learned, load_encoder
 from nonverbal.evaluation.encoders.audio_mamba import KINDS as AUDIO_MAMBA
 from nonverbal.evaluation.heads.by_name import spelled
 from nonverbal.evaluation.heads.fusion import METHODS, Fusion, FusionSettings
-from nonverbal.evaluation.probing import Subject, leak_statuses, score_subject
+from nonverbal.evaluation.probing import Subject, leak_statuses, refuse_seen, score_subject
 from nonverbal.evaluation.results import TaskResult
 from nonverbal.tasks.contamination import worst
 from nonverbal.tasks.scores import Score
@@ -52,7 +52,7 @@ def sets_of(encoders: Sequence[str], size: int, pairs: Pairs = "all", twins: boo
         twins: whether after each set comes the same with random weights, where it has any that are learned.
 
     Raises:
-        UserError: there is no such set, or an encoder is not there.
+        UserError: there is no such set, or an encoder is not there, or has values of each fold's own.
     """
     if size < 2 or len(set(encoders)) < max(size, len(encoders)):
         raise UserError(
@@ -60,6 +60,11 @@ def sets_of(encoders: Sequence[str], size: int, pairs: Pairs = "all", twins: boo
         )
     mamba = {kind.name for kind in AUDIO_MAMBA}
     kinds = {name: kind_of(name).name for name in encoders}
+    if audio_words.NAME in kinds.values():
+        raise UserError(
+            f"{audio_words.NAME} is made fold by fold by nonverbal probe, of codebooks of each training side, and "
+            "fusions are of what is the same in all folds: leave it out"
+        )
     sets = [
         names
         for names in combinations(encoders, size)
@@ -84,6 +89,7 @@ def fuse(
     pretraining: Sequence[Path],
     cache: Path,
     out: Path,
+    allow_seen: bool = False,
 ) -> list[Score]:
     """Fuse each set by each method on the same folds; write ``scores.jsonl`` and ``predictions/`` as each is done.
 
@@ -95,9 +101,15 @@ def fuse(
         pretraining: manifests on which the encoders were pretrained.
         cache: folder of kept embeddings.
         out: folder of the results.
+        allow_seen: whether encoders are fused that have seen labels of the clips, which the scores say.
+
+    Raises:
+        UserError: an encoder has seen labels, or has too few values.
     """
     names = list(dict.fromkeys(name for own in sets for name in own))
     statuses = leak_statuses(task.clips, names, pretraining)
+    if not allow_seen:
+        refuse_seen(names, statuses)
     members = {name: _member(task, name, status, cache) for name, status in zip(names, statuses, strict=True)}
     scores: list[Score] = []
     for own in sets:

@@ -7,8 +7,8 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.cross_validation import cross_validate
-from nonverbal.evaluation.frame_rows import FrameRows
-from nonverbal.evaluation.heads.base import Head, Pooled
+from nonverbal.evaluation.features import Features
+from nonverbal.evaluation.heads.base import Head
 from nonverbal.tasks.divisions import divide
 from nonverbal.tasks.groups import units
 from nonverbal.tasks.metrics import uar
@@ -19,19 +19,18 @@ STOP = 20
 """Draws that score as high as the true labels, after which p is known to be large."""
 
 
-def label_null(
-    task: Task, head: Head[Any], embeddings: Pooled | FrameRows, seed: int, most: int, one_frame: bool = False
-) -> Null:
+def label_null(task: Task, head: Head[Any], features: Features, seed: int, most: int, one_frame: bool = False) -> Null:
     """Return the null of the pooled UAR of one seed: everything that looks at labels is done again for each draw.
 
-    That is the division into folds, the choices on the training sides, the fit, and the test. Labels are permuted
-    within units, or whole units' where they have one class (``nonverbal.tasks.statistics.nulls``): under random folds
-    these are speakers too. Permuted labels that the protocol cannot divide are passed over.
+    That is the division into folds, features that depend on the fold, the choices on the training sides, the fit, and
+    the test. Labels are permuted within units, or whole units' where they have one class
+    (``nonverbal.tasks.statistics.nulls``): under random folds these are speakers too. Permuted labels that the protocol
+    cannot divide are passed over.
 
     Args:
         task: clips and protocol.
         head: what is fitted.
-        embeddings: ``(clips, layers, dim)``, finite; for a head on frames the frames.
+        features: see ``cross_validate``; those that depend on the fold are fitted again for each draw.
         seed: of the division, and of the permutations.
         most: draws, at least 1; fewer are made where 20 of them score as high as the true labels.
         one_frame: see ``Job``.
@@ -46,7 +45,7 @@ def label_null(
         try:
             division = divide(protocol, labels, task.clips)
             groups, folds = division.groups, division.folds[seed]
-            results = list(cross_validate(head, embeddings, labels, groups, folds, seed, protocol, one_frame))
+            results = list(cross_validate(head, features, labels, groups, folds, seed, protocol, one_frame))
         except UserError:
             return None
         rows = np.concatenate([result.test for result in results])

@@ -81,11 +81,8 @@ class Job:
 
 def plan(shards: ShardFolder, clips: np.ndarray) -> list[Piece]:
     """Cut clips, ``(clips,)`` rows of the manifest, into pieces: from short to long."""
-    table = shards.table
-    order = np.lexsort((table["part"], table["clip"]))
-    first, last = (np.searchsorted(table["clip"][order], clips, side) for side in ("left", "right"))
-    parts = [tuple(map(int, order[a:b])) for a, b in zip(first, last, strict=True)]
-    samples = np.array([table["samples"][list(rows)].sum(dtype=np.int64) for rows in parts], dtype=np.int64)
+    parts = [tuple(map(int, rows)) for rows in shards.parts(clips)]
+    samples = np.array([shards.table["samples"][list(rows)].sum(dtype=np.int64) for rows in parts], dtype=np.int64)
     by_length = np.argsort(samples, kind="stable")
     cuts, seconds, begin = [0], 0.0, 0
     for place, clip in enumerate(by_length):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.data.windows import equal_windows
 
 
 def windows(waveform: np.ndarray, max_seconds: float) -> list[np.ndarray]:
@@ -17,8 +18,8 @@ def windows(waveform: np.ndarray, max_seconds: float) -> list[np.ndarray]:
 
     The first windows are a sample longer than the last where the samples do not divide.
     """
-    count = 1 if math.isinf(max_seconds) else max(math.ceil(len(waveform) / math.floor(max_seconds * SAMPLE_RATE)), 1)
-    return np.array_split(waveform, count)
+    longest = None if math.isinf(max_seconds) else math.floor(max_seconds * SAMPLE_RATE)
+    return [waveform[window] for window in equal_windows(len(waveform), longest)]
 
 
 class Pool:

@@ -1,6 +1,5 @@
 """One task, one protocol, several frozen encoders: embeddings, a head on every fold, scores."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -8,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.data.manifest import Clip
+from nonverbal.errors import UserError
 from nonverbal.evaluation.cross_validation import FoldResult, cross_validate
-from nonverbal.evaluation.embeddings import embed, embed_frames
-from nonverbal.evaluation.encoders import Encoder, ManifestEncoder, check_encoder, learned, load_encoder
-from nonverbal.evaluation.frame_rows import FrameRows
-from nonverbal.evaluation.heads.base import Head, Pooled
-from nonverbal.evaluation.heads.by_name import full_name, head_named, reads_frames
+from nonverbal.evaluation.encoders import check_encoder, learned, load_encoder
+from nonverbal.evaluation.encoders.finetuned import is_finetuned, open_run
+from nonverbal.evaluation.features import Features, features_of
+from nonverbal.evaluation.heads.base import Head
+from nonverbal.evaluation.heads.by_name import full_name, head_named
 from nonverbal.evaluation.nulls import label_null
 from nonverbal.public_checkpoints import heard
-from nonverbal.tasks.contamination import HELD_OUT, by_authors, by_manifests
+from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, by_authors, by_manifests
+from nonverbal.tasks.labels_seen import seen_by
 from nonverbal.tasks.predictions import write_predictions
 from nonverbal.tasks.scores import Score, write_scores
 from nonverbal.tasks.task import Task
-from nonverbal.text import one_line, slug
+from nonverbal.text import one_line
 
 
 def compare(
@@ -32,27 +33,35 @@ def compare(
     names: Sequence[str] = (),
     head: str = "logistic",
     null: int = 0,
+    allow_seen: bool = False,
 ) -> list[Score]:
     """Probe each encoder on the same folds; write ``scores.jsonl`` and ``predictions/`` to ``out`` as each is done.
 
     Args:
         task: clips and folds.
         encoders: see ``load_encoder``. ``initialised:`` draws its weights by the first seed of the task.
+            ``finetuned:RUN`` embeds the clips of each fold by the weights that were fine-tuned in it.
         pretraining: manifests on which the encoders were pretrained; empty where that is not known.
         cache: folder of kept embeddings.
         out: folder of the results.
         names: what the encoders are called in the scores; as in ``encoders`` where empty.
         head: what is trained on the embeddings, see ``head_named``.
         null: how often labels are permuted at most, for the first seed (see ``label_null``); 0 for no null.
+        allow_seen: whether encoders are scored that have seen labels of the clips, which the scores say.
+
+    Raises:
+        UserError: an encoder is not there, has seen labels, or is a run that was divided otherwise; before anything is
+            computed.
     """
     head = full_name(head)
-    for source in encoders:
-        check_encoder(source)
+    check_encoders([task], encoders, null)
     statuses = leak_statuses(task.clips, encoders, pretraining)
+    if not allow_seen:
+        refuse_seen(encoders, statuses)
     scores: list[Score] = []
     for name, source, status in zip(names or encoders, encoders, statuses, strict=True):
-        encoder = load_encoder(source, next(iter(task.folds)))
-        subject = Subject(name, encoder.key, status, *_features(task, encoder, cache, head))
+        encoder = open_run(source) if is_finetuned(source) else load_encoder(source, next(iter(task.folds)))
+        subject = Subject(name, encoder.key, status, *features_of(task, encoder, cache, head))
         scores += score_subject(task, subject, head, head_named(head), out, null)
     return scores
 
@@ -66,7 +75,7 @@ class Subject:
     """Of the encoder: see ``Score.model_key``."""
     status: str
     """Whether it has heard the clips."""
-    features: Pooled | FrameRows
+    features: Features
     """What a head reads of all clips."""
     one_frame: bool
     """Whether a clip is one frame."""
@@ -96,32 +105,74 @@ def score_subject(task: Task, subject: Subject, probe: str, head: Head[Any], out
     return scores
 
 
+def check_encoders(tasks: Sequence[Task], encoders: Sequence[str], null: int) -> None:
+    """Refuse encoders that are not there or cannot be scored, before anything is computed.
+
+    Args:
+        tasks: all that are to be scored.
+        encoders: as of ``compare``.
+        null: as of ``compare``.
+
+    Raises:
+        UserError: an encoder is not there, or is a fine-tuned run and one of the tasks is not divided as that was.
+    """
+    for source in encoders:
+        check_encoder(source)
+        if not is_finetuned(source):
+            continue
+        for task in tasks:
+            open_run(source).check(task)
+        if null:
+            raise UserError(
+                f"{source} has learned from the labels as they are, so a null by permuted labels would say nothing of "
+                "it: leave --null out, or the encoder"
+            )
+
+
+def refuse_seen(encoders: Sequence[str], statuses: Sequence[str]) -> None:
+    """Refuse encoders that have seen labels of the clips.
+
+    Raises:
+        UserError: there is one.
+    """
+    for source, status in zip(encoders, statuses, strict=True):
+        if status == LABELS_SEEN:
+            raise UserError(
+                f"{source} was fine-tuned with labels of these clips, so that what it makes of them says nothing of "
+                "others: take finetuned:RUN, under the folds of its run, or clips whose labels it has not seen; with "
+                "--allow-seen it is taken all the same, and what is written says so"
+            )
+
+
 def leak_statuses(clips: Sequence[Clip], encoders: Sequence[str], manifests: Sequence[Path]) -> list[str]:
     """Return for each encoder whether it has heard the clips.
 
     What has no weights, or random ones, has heard nothing. Of a public checkpoint counts what its authors say of it;
-    the manifests count for all other encoders.
+    the manifests count for all other encoders. One that was fine-tuned may have seen labels; if it has seen none of
+    these, as no fold of ``finetuned:RUN`` has of those that it tests, what it began from counts.
     """
     ours = by_manifests(clips, manifests)
     return [_leak_status(clips, source, ours) for source in encoders]
 
 
-def _leak_status(clips: Sequence[Clip], source: str, ours: str) -> str:
+def _leak_status(clips: Sequence[Clip], source: str, ours: str, later: frozenset[str] = frozenset()) -> str:
+    """The status of an encoder from which those of ``later`` began."""
     if not learned(source):
         return HELD_OUT
+    if source in later:
+        # Files that were written by hand may lead in a circle.
+        return ours
+    later |= {source}
+    if is_finetuned(source):
+        return _leak_status(clips, open_run(source).init, ours, later)
+    seen = seen_by(Path(source))
+    if seen is not None and any(map(seen.holds, clips)):
+        return LABELS_SEEN
+    if seen is not None and seen.init is not None:
+        return _leak_status(clips, seen.init, ours, later)
     # A folder here may have the name of a checkpoint of the Hub.
     known = None if Path(source).exists() else heard(source)
     return ours if known is None else by_authors(clips, known)
-
-
-def _features(task: Task, encoder: Encoder, cache: Path, head: str) -> tuple[Pooled | FrameRows, bool]:
-    """What a head reads of all clips, and whether a clip is one frame."""
-    one_frame = isinstance(encoder, ManifestEncoder) or encoder.one_frame
-    if reads_frames(head) and not isinstance(encoder, ManifestEncoder) and not one_frame:
-        return FrameRows(embed_frames(encoder, task.shards, task.rows, cache), task.rows), False
-    embeddings = embed(encoder, task.shards, task.rows, cache)
-    # (clips, layers, dim) -> (clips, layers, 1, dim)
-    return (embeddings[:, :, None] if reads_frames(head) else embeddings), one_frame
 
 
 def _probe(task: Task, subject: Subject, seed: int, head: Head[Any]) -> list[FoldResult]:
@@ -165,7 +216,7 @@ def _scores(task: Task, subject: Subject, results: list[FoldResult], seed: int, 
             test_clips=len(result.test),
             test_classes=len({task.labels[i] for i in result.test}),
             pretraining=subject.status,
-            predictions=_predictions_file(task, subject.name, seed, head),
+            predictions=task.predictions_file(subject.name, seed, head),
             inner_uar=result.inner_uar,
             merged=task.merged,
             details=result.details,
@@ -175,23 +226,8 @@ def _scores(task: Task, subject: Subject, results: list[FoldResult], seed: int, 
     ]
 
 
-def _predictions_file(task: Task, name: str, seed: int, head: str) -> str:
-    # Names of encoders may be long paths that differ in their beginning alone: the digest tells them apart.
-    measured = "|".join([name, task.shards.sha256, task.protocol, *task.classes, str(task.merged), str(seed), head])
-    digest = hashlib.sha256(measured.encode()).hexdigest()[:8]
-    return f"predictions/{slug(name)[-60:]}-{slug(task.protocol)}-seed-{seed}-{digest}.jsonl"
-
-
 def _predictions(task: Task, results: list[FoldResult], gives: str) -> Iterable[dict[str, Any]]:
     for result in results:
         for row, predicted, values in zip(result.test, result.predicted, result.values, strict=True):
-            yield {
-                "clip": task.clips[row].id,
-                "label": task.labels[row],
-                "predicted": predicted,
-                "group": task.groups[row],
-                "fold": result.fold,
-                "speaker": task.clips[row].speaker,
-                "recording": task.clips[row].recording,
-                gives: dict(zip(result.classes, values.tolist(), strict=True)),
-            }
+            decided = {"predicted": predicted, gives: dict(zip(result.classes, values.tolist(), strict=True))}
+            yield task.prediction(row, result.fold) | decided

@@ -10,9 +10,14 @@ from nonverbal.tasks.statistics.comparisons import Comparison
 from nonverbal.tasks.statistics.probabilities import CALIBRATION_BINS
 
 
-def csv_rows(tasks: Sequence[TaskResult]) -> list[dict[str, Any]]:
-    """Return one flat row a model, task and protocol; all have the same columns, and None where there is no number."""
-    rows = [_flat(task, model) for task in tasks for model in task.models]
+def csv_rows(tasks: Sequence[TaskResult], texts: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Return one flat row a model, task and protocol; all have the same columns, and None where there is no number.
+
+    Args:
+        tasks: the results of classes.
+        texts: rows of those of texts.
+    """
+    rows = [*(_flat(task, model) for task in tasks for model in task.models), *texts]
     columns = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in columns} for row in rows]
 

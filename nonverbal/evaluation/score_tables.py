@@ -5,7 +5,8 @@ from pathlib import Path
 
 from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, recalls, results
 from nonverbal.evaluation.tables import Table, short, show, signed
-from nonverbal.tasks.measurements import measurements_of
+from nonverbal.evaluation.text_results import text_results, text_table
+from nonverbal.tasks.measurements import measurements_of, text_measurements_of
 from nonverbal.tasks.scores import Score
 from nonverbal.tasks.statistics.comparisons import ALPHA, EXACT_GROUPS, Comparison, is_testable
 from nonverbal.tasks.statistics.probabilities import CALIBRATION_BINS
@@ -18,13 +19,15 @@ CAUTION = (
 
 
 def print_scores(scores: Sequence[Score], file: Path) -> None:
-    """Print a table for each task and protocol of scores, a row a model.
+    """Print a table for each task and protocol of scores, of classes or of texts, a row a model.
 
     Args:
         scores: all folds of each model, head and seed that has any.
         file: where they are kept; their predictions lie beside it.
     """
-    show([scores_table(task) for task in results(measurements_of(scores, file))])
+    classes, texts = ([score for score in scores if bool(score.classes) is told] for told in (True, False))
+    of_texts = text_results(text_measurements_of(texts, file))
+    show([*map(scores_table, results(measurements_of(classes, file))), *map(text_table, of_texts)])
 
 
 def scores_table(task: TaskResult, percentile: bool = False) -> Table:

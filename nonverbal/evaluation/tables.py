@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nonverbal.tasks.contamination import TRANSDUCTIVE
+from nonverbal.tasks.contamination import LABELS_SEEN, TRANSDUCTIVE
 from nonverbal.text import one_line
 
 WIDTH = 160
@@ -82,7 +82,7 @@ def _marked(cell: str) -> str:
     from rich.markup import escape
 
     text = escape(one_line(cell))
-    return f"[yellow]{text}[/]" if cell.startswith(TRANSDUCTIVE) else text
+    return f"[yellow]{text}[/]" if cell.startswith((TRANSDUCTIVE, LABELS_SEEN)) else text
 
 
 def _environment(table: Table) -> str:

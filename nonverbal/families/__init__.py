@@ -3,7 +3,6 @@
 Whoever adds one adds a file here and a line to ``FAMILIES`` (docs/add-a-family.md).
 """
 
-import mmap
 from pathlib import Path
 
 from nonverbal.families import hubert, ssam, wav2vec2
@@ -11,6 +10,7 @@ from nonverbal.families.base import Encoders, Family
 from nonverbal.models.checkpoints.base import Checkpoint
 from nonverbal.models.checkpoints.hugging_face import place_of, read_config
 from nonverbal.models.checkpoints.quiet import quiet
+from nonverbal.models.checkpoints.weight_files import holds_any
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (wav2vec2.FAMILY, hubert.FAMILY, ssam.FAMILY)}
 """By their names in recipes."""
@@ -73,10 +73,4 @@ def _by_model_type(model_type: str) -> Encoders | None:
 
 def _by_names(path: Path) -> Encoders | None:
     """Look for names of weights, which stand in files of every format as they are."""
-    if not path.stat().st_size:
-        return None
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for kind in kinds():
-            if any(content.find(name.encode()) >= 0 for name in kind.weight_names):
-                return kind
-    return None
+    return next((kind for kind in kinds() if holds_any(path, kind.weight_names)), None)

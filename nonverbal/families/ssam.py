@@ -12,8 +12,8 @@ from nonverbal.families.base import Encoders, Family, Format, Pretraining
 from nonverbal.models import ssam
 from nonverbal.models.audio_mamba import AudioMambaConfig
 from nonverbal.models.checkpoints.audio_mamba import (
-    FIRST,
     FUNCTION,
+    IN_EVERY_MAMBA,
     READING,
     RELEASED,
     read_alike,
@@ -70,7 +70,7 @@ def use_scan(objective: Objective, settings: SsamSettings, device: torch.device)
 ENCODERS = Encoders(
     called="an Audio Mamba",
     model_types=(AudioMambaConfig.model_type,),
-    weight_names=(FIRST.removeprefix("blocks.0"),),
+    weight_names=(IN_EVERY_MAMBA,),
     read=lambda source, _: read_checkpoint(source),
     encoder=encoder,
     write=write,

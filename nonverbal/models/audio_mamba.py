@@ -413,41 +413,68 @@ class AudioMambaModel(AudioMambaPreTrainedModel):
         Raises:
             ValueError: what is given has another shape, or a row has no samples of its own, or not from its start on.
         """
-        mel, frames = log_mel(input_values, own_samples(input_values, attention_mask))
-        mel = standardise(mel, frames, correction=int(self.config.standardisation == "official"))
-        official = self.config.padding == "official"
-        times = (frames // PATCH_FRAMES).clamp(min=1)
-        windows = int(frames.max()) // FRAMES + 1 if official else -(-int(times.max()) // TIMES)
-        mel = F.pad(mel, (0, 0, 0, max(windows * FRAMES - mel.shape[1], 0)))[:, : windows * FRAMES]
-        # A single window ends with the longest row.
-        length = FRAMES if official or windows > 1 else int(times.max()) * PATCH_FRAMES
-        # (N, W x 200, 80) -> (N x W, 200, 80)
-        cut = patches(mel.reshape(len(mel) * windows, -1, MEL_BINS)[:, :length])
+        lengths = own_samples(input_values, attention_mask)
+        cut, times, count = self.cut(input_values, lengths, int(lengths.max()))
         layers = self.encode(self.embed(cut))
-        own = torch.full_like(times, windows * TIMES) if official else times
-        count = self._count(frames, times, official)
         read = [
-            self._frames(hidden, own)[:, : int(count.max())]
+            self.as_frames(hidden, times)[:, : int(count.max())]
             for hidden in (layers if self._wants(output_hidden_states) else layers[-1:])
         ]
-        mask = torch.arange(read[-1].shape[1], device=mel.device) < count[:, None]
+        mask = torch.arange(read[-1].shape[1], device=cut.device) < count[:, None]
         output = AudioMambaOutput(read[-1], tuple(read) if len(read) > 1 else None, mask)
         return output if return_dict is not False else output.to_tuple()
 
+    def cut(self, waveforms: Tensor, lengths: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Cut waveforms into patches of windows.
+
+        Args:
+            waveforms: ``(N, T)`` at 16 kHz.
+            lengths: ``(N,)`` samples, at least one.
+            longest: the most of them, which the host knows.
+
+        Returns:
+            patches ``(N x W, tokens, 64)``; how many times of its windows a row's tokens hold, ``(N,)``; and how many
+            frames are a row's own, ``(N,)``.
+        """
+        mel, frames = log_mel(waveforms, lengths)
+        mel = standardise(mel, frames, correction=int(self.config.standardisation == "official"))
+        official = self.config.padding == "official"
+        most = max(longest, N_FFT // 2 + 1) // HOP + 1
+        times = (frames // PATCH_FRAMES).clamp(min=1)
+        windows = most // FRAMES + 1 if official else -(-max(most // PATCH_FRAMES, 1) // TIMES)
+        mel = F.pad(mel, (0, 0, 0, max(windows * FRAMES - mel.shape[1], 0)))[:, : windows * FRAMES]
+        # A single window ends with the longest row.
+        length = FRAMES if official or windows > 1 else max(most // PATCH_FRAMES, 1) * PATCH_FRAMES
+        # (N, W x 200, 80) -> (N x W, 200, 80)
+        cut = patches(mel.reshape(len(mel) * windows, -1, MEL_BINS)[:, :length])
+        held = torch.full_like(times, windows * TIMES) if official else times
+        return cut, held, self._count(frames, times, official)
+
     def embed(self, cut: Tensor) -> Tensor:
         """Return ``(N, tokens, M)`` of patches ``(N, tokens, 64)``, with their positions."""
-        embedded: Tensor = self.patch_embed(cut)
-        return embedded + positions(TIMES, self.config.hidden_size, cut.device)[: cut.shape[1]]
+        return self.placed(self.patch_embed(cut))
+
+    def placed(self, embedded: Tensor) -> Tensor:
+        """Return ``(N, tokens, M)`` with their positions."""
+        return embedded + positions(TIMES, self.config.hidden_size, embedded.device)[: embedded.shape[1]]
 
     def encode(self, tokens: Tensor) -> list[Tensor]:
         """Return ``(N, tokens, M)`` of the input, of each block but the last, and of the last after the LayerNorm."""
-        residual = torch.cat([self.cls_token.expand(len(tokens), -1, -1).float(), tokens.float()], 1)
+        residual = self.begun(tokens)
         states = [residual]
         for block in self.blocks:
             residual = block(residual)
             states.append(residual)
-        states[-1] = self.encoder_norm(residual.to(self.encoder_norm.weight.dtype))
-        return [state[:, 1:] for state in states]
+        return self.ended(states)
+
+    def begun(self, tokens: Tensor) -> Tensor:
+        """Return what enters the first block, ``(N, 1 + tokens, M)`` float32: the class token comes first."""
+        return torch.cat([self.cls_token.expand(len(tokens), -1, -1).float(), tokens.float()], 1)
+
+    def ended(self, states: list[Tensor]) -> list[Tensor]:
+        """Return the states without the class token, the last of them after the LayerNorm."""
+        last = self.encoder_norm(states[-1].to(self.encoder_norm.weight.dtype))
+        return [state[:, 1:] for state in (*states[:-1], last)]
 
     def _wants(self, asked: bool | None) -> bool:
         return bool(self.config.output_hidden_states if asked is None else asked)
@@ -459,7 +486,7 @@ class AudioMambaModel(AudioMambaPreTrainedModel):
         padding = FRAMES - frames % FRAMES
         return (frames // FRAMES + 1) * TIMES - TIMES * padding // FRAMES
 
-    def _frames(self, tokens: Tensor, own: Tensor) -> Tensor:
+    def as_frames(self, tokens: Tensor, own: Tensor) -> Tensor:
         """Turn ``(N x W, P x B, M)`` into frames ``(N, W x P, B x M)``; ``own`` ``(N,)`` are a row's times."""
         windows, count, width = tokens.shape
         times = count // BANDS

@@ -53,11 +53,20 @@ def waveform_conv1d(waveforms: Tensor, weight: Tensor, bias: Tensor, stride: int
     return _windows_product(windows(waveforms[..., None].contiguous(), weight.shape[2], stride), folded)
 
 
-def conv1d_group_norm(waveforms: Tensor, weight: Tensor, stride: int, norm: torch.nn.GroupNorm) -> Tensor:
+def conv1d_group_norm(
+    waveforms: Tensor, weight: Tensor, stride: int, norm: torch.nn.GroupNorm, steps: Tensor | None = None
+) -> Tensor:
     """Convolve waveforms ``(N, T)`` and normalise each channel of each row over time, as ``norm`` does.
 
     A convolution's mean and variance over time follow from the mean and covariance of its input's windows. So the norm
     is folded into weights and biases of each row, and the convolution's own output never exists.
+
+    Args:
+        waveforms: ``(N, T)``.
+        weight: ``(C', 1, kernel)``.
+        stride: step along T.
+        norm: one group a channel.
+        steps: ``(N,)``, how many of the T' are a row's own, over which mean and variance are taken; all where None.
 
     Returns:
         ``(N, T', C')``, in the type of ``waveforms``.
@@ -66,15 +75,50 @@ def conv1d_group_norm(waveforms: Tensor, weight: Tensor, stride: int, norm: torc
     flat = weight[:, 0].T.double()
     # (N, T) -> (N, T', kernel)
     seen = windows(waveforms[..., None].contiguous(), len(flat), stride)
-    wide = seen.double()
-    mean = wide.mean(1)
-    centred = wide - mean[:, None]
-    covariance = centred.transpose(1, 2) @ centred / wide.shape[1]
+    mean, covariance = _moments(seen.double(), steps)
     variance = torch.einsum("kc,nkl,lc->nc", flat, covariance, flat)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     bias = norm.bias - (mean @ flat) * scale
     # (N, kernel, C'), (N, 1, C') -> (N, kernel + 1, C')
     return _windows_product(seen, torch.cat([flat * scale[:, None], bias[:, None]], 1))
+
+
+def _moments(seen: Tensor, steps: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return mean ``(N, kernel)`` and covariance ``(N, kernel, kernel)`` of windows, ``(N, T', kernel)``."""
+    if steps is None:
+        mean = seen.mean(1)
+        centred = seen - mean[:, None]
+        return mean, centred.transpose(1, 2) @ centred / seen.shape[1]
+    own = torch.arange(seen.shape[1], device=seen.device) < steps[:, None]
+    mean = (seen * own[..., None]).sum(1) / steps[:, None]
+    centred = (seen - mean[:, None]) * own[..., None]
+    return mean, centred.transpose(1, 2) @ centred / steps[:, None, None]
+
+
+def own_group_norm(norm: torch.nn.GroupNorm, hidden: Tensor, steps: Sequence[int]) -> Tensor:
+    """Normalise each row of ``(N, C, T)`` over its first ``steps`` alone, as if there were no others; zeros beyond."""
+    result = torch.zeros_like(hidden)
+    for row, count in enumerate(steps):
+        own = hidden[row : row + 1, :, :count]
+        result[row : row + 1, :, :count] = F.group_norm(own, norm.num_groups, norm.weight, norm.bias, norm.eps)
+    return result
+
+
+def plain_conv_features(layers: Any, waveforms: Tensor, steps: Tensor | None) -> Tensor:
+    """Return what transformers' convolutions make of waveforms ``(N, T)`` by their own code, ``(N, S, C)``.
+
+    Args:
+        layers: the modules, of whatever activation.
+        waveforms: ``(N, T)``.
+        steps: ``(N,)``, how many steps of the first convolution are a row's own, for its group norm; all where None.
+    """
+    hidden, first = waveforms[:, None], layers[0]
+    if steps is not None and isinstance(norm := getattr(first, "layer_norm", None), torch.nn.GroupNorm):
+        hidden = first.activation(own_group_norm(norm, first.conv(hidden), steps.tolist()))
+        layers = layers[1:]
+    for layer in layers:
+        hidden = layer(hidden)
+    return hidden.transpose(1, 2)
 
 
 def same_conv1d(x: Tensor, conv: torch.nn.Conv1d) -> Tensor:

@@ -68,6 +68,16 @@ def attention(query: Tensor, key: Tensor, value: Tensor, attended: Tensor | None
     return cast(Tensor, context.view(rows, heads, frames, width))
 
 
+def in_heads(x: Tensor, heads: int) -> Tensor:
+    """Return ``(N, S, H x D)`` as ``(N, H, S, D)``."""
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+
+def joined(context: Tensor) -> Tensor:
+    """Return ``(N, H, S, D)`` as ``(N, S, H x D)``."""
+    return context.transpose(1, 2).flatten(2)
+
+
 class _Draws:
     """Draws which values to drop. Seeded by torch's generator, and faster than it."""
 
@@ -91,16 +101,20 @@ def _with_signs(values: Tensor, marks: Tensor) -> Tensor:
 
 
 class _Dropout(torch.autograd.Function):
+    """What is kept is a byte a value, until the backward pass."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        kept = (_Draws().marks(x, p) >= 0).to(x.dtype).mul_(1 / (1 - p))
+        # As numbers: a product with booleans is many times slower.
+        kept = (_Draws().marks(x, p) >= 0).view(torch.uint8)
         ctx.save_for_backward(kept)
-        return x * kept
+        ctx.scale = 1 / (1 - p)
+        return kept.to(x.dtype).mul_(x).mul_(ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (kept,) = ctx.saved_tensors
-        return gradient * kept, None
+        return kept.to(gradient.dtype).mul_(gradient).mul_(ctx.scale), None
 
 
 class _Attention(torch.autograd.Function):

@@ -3,8 +3,10 @@
 Shapes: N rows, T samples, S frames, C channels of the convolutions, M width of the transformer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
@@ -14,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
     HubertModel,
+    PretrainedConfig,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
@@ -21,14 +24,24 @@ from transformers import (
 )
 
 from nonverbal.errors import UserError
-from nonverbal.models.convolutions import conv1d_group_norm, gelu_conv1d, same_conv1d, waveform_conv1d
-from nonverbal.models.functional import attention, compute_dtype, dropout
+from nonverbal.models.blocks import through
+from nonverbal.models.convolutions import (
+    conv1d_group_norm,
+    gelu_conv1d,
+    plain_conv_features,
+    same_conv1d,
+    waveform_conv1d,
+)
+from nonverbal.models.functional import attention, compute_dtype, dropout, in_heads, joined
 from nonverbal.seeding import Stream, torch_seed
 
 Counts = TypeVar("Counts", int, np.ndarray, Tensor)
 
 Encoder: TypeAlias = Wav2Vec2Model | HubertModel
 """Convolutions and transformer: the same modules by the same names in both."""
+
+Attend: TypeAlias = Callable[[Any, Tensor], Tensor]
+"""What the attention of a block, a module, makes of ``(N, S, M)``."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +158,7 @@ def save_extractor(config: Any, normalise: bool, folder: Path) -> None:
         sampling_rate=16_000,
         do_normalize=normalise,
         # Group norm takes its statistics over padding too; such models were trained without an attention mask.
-        return_attention_mask=config.feat_extract_norm == "layer",
+        return_attention_mask=getattr(config, "feat_extract_norm", "layer") == "layer",
     ).save_pretrained(folder)
 
 
@@ -177,24 +190,30 @@ def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
     return centred / torch.sqrt(variance + 1e-7)
 
 
-def conv_features(encoder: Encoder, waveforms: Tensor) -> Tensor:
-    """Return ``(N, S, C)`` of waveforms ``(N, T)``: the convolutions' output, before its LayerNorm."""
+def conv_features(encoder: Encoder, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return ``(N, S, C)`` of waveforms ``(N, T)``: the convolutions' output, before its LayerNorm.
+
+    Args:
+        encoder: whose convolutions are run.
+        waveforms: ``(N, T)``.
+        lengths: ``(N,)`` samples, over whose steps a group norm is taken, as if each row were alone; over all where
+            None.
+    """
     layers = encoder.feature_extractor.conv_layers
-    if encoder.config.feat_extract_activation != "gelu":
-        hidden = waveforms[:, None]
-        for layer in layers:
-            hidden = layer(hidden)
-        return hidden.transpose(1, 2)
+    config, first = encoder.config, layers[0].conv
+    stride, norm = first.stride[0], getattr(layers[0], "layer_norm", None)
+    steps = None if lengths is None else frames_of(lengths, config.conv_kernel[:1], config.conv_stride[:1])
+    if config.feat_extract_activation != "gelu":
+        return plain_conv_features(layers, waveforms, steps)
     waveforms = waveforms.to(compute_dtype(waveforms))
-    first, stride = layers[0].conv, layers[0].conv.stride[0]
-    if encoder.config.feat_extract_norm == "group":
-        hidden = conv1d_group_norm(waveforms, first.weight, stride, layers[0].layer_norm)
+    if isinstance(norm, nn.GroupNorm):
+        hidden = conv1d_group_norm(waveforms, first.weight, stride, norm, steps)
     else:
         bias = first.weight.new_zeros(len(first.weight)) if first.bias is None else first.bias
         hidden = layers[0].layer_norm(waveform_conv1d(waveforms, first.weight, bias, stride))
     for layer in layers[1:]:
         hidden = gelu_conv1d(hidden, layer.conv.weight, layer.conv.bias, layer.conv.stride[0])
-        if encoder.config.feat_extract_norm == "layer":
+        if hasattr(layer, "layer_norm"):
             hidden = layer.layer_norm(hidden)
     return F.gelu(hidden)
 
@@ -208,7 +227,23 @@ def projected_features(encoder: Encoder, conv: Tensor) -> Tensor:
 def transformer(
     model: Encoder, hidden: Tensor, valid: Tensor | None, kept: Sequence[bool], dropouts: EncoderDropouts
 ) -> Tensor:
-    """Return the context ``(N, S, M)``.
+    """Return the context ``(N, S, M)``; see ``layer_states``."""
+    for state in layer_states(model, hidden, valid, kept, dropouts):  # noqa: B007
+        # One layer after another is let go of.
+        pass
+    return state
+
+
+def layer_states(
+    model: Encoder,
+    hidden: Tensor,
+    valid: Tensor | None,
+    kept: Sequence[bool],
+    dropouts: EncoderDropouts,
+    recompute: bool = False,
+    attend: Attend | None = None,
+) -> Iterator[Tensor]:
+    """Yield ``(N, S, M)`` as it enters the first block, and as it leaves each: the last is the context.
 
     Args:
         model: whose transformer is run.
@@ -216,66 +251,68 @@ def transformer(
         valid: ``(N, S)`` bool, False beyond a row's frames; None where there is no padding.
         kept: of each block, whether it is run or passed by.
         dropouts: used where the model is in training mode.
+        recompute: see ``blocks.through``.
+        attend: what the attention of a block is, where it is another: of its module and ``(N, S, M)``.
     """
-    encoder = model.encoder
-    pre_norm = model.config.do_stable_layer_norm
+    encoder, pre_norm = model.encoder, is_pre_norm(model.config)
     dropouts = dropouts if model.training else NO_DROPOUT
-    if valid is not None:
-        hidden = hidden * valid[..., None]
-    hidden = hidden + _positions(encoder.pos_conv_embed, hidden)
+    hidden = _own(hidden, valid)
+    hidden = hidden + _positions(encoder.pos_conv_embed, hidden, valid)
     if not pre_norm:
         hidden = encoder.layer_norm(hidden)
     hidden = dropout(hidden, dropouts.hidden)
     # (N, S) -> (N, 1, 1, S): every frame attends to the valid ones
     attended = None if valid is None else valid[:, None, None, :]
-    block = _pre_norm if pre_norm else _post_norm
-    for layer, keep in zip(encoder.layers, kept, strict=True):
-        hidden = block(layer, hidden, attended, dropouts) if keep else _passed_by(layer, hidden)
-    return cast(Tensor, encoder.layer_norm(hidden) if pre_norm else hidden)
+    attend = attend or partial(_attention, attended=attended, dropouts=dropouts)
+    run = partial(_pre_norm if pre_norm else _post_norm, attend=attend, dropouts=dropouts)
+    states = through(encoder.layers, run, hidden, kept, recompute)
+    yield from islice(states, len(encoder.layers))
+    yield cast(Tensor, encoder.layer_norm(next(states)) if pre_norm else next(states))
 
 
-def _positions(module: Any, hidden: Tensor) -> Tensor:
+def is_pre_norm(config: PretrainedConfig) -> bool:
+    """Whether LayerNorm comes before the parts of a block, and once after the blocks; data2vec has it behind."""
+    return bool(getattr(config, "do_stable_layer_norm", False))
+
+
+def _own(hidden: Tensor, valid: Tensor | None) -> Tensor:
+    """Return ``(N, S, M)`` with zeros beyond the rows' frames."""
+    return hidden if valid is None else hidden * valid[..., None]
+
+
+def _positions(module: Any, hidden: Tensor, valid: Tensor | None) -> Tensor:
+    if not hasattr(module, "layers"):
+        return _convolved(module, hidden)
+    # data2vec's stack of convolutions, each of which reads zeros beyond a row.
+    for layer in module.layers:
+        hidden = _own(_convolved(layer, hidden), valid)
+    return hidden
+
+
+def _convolved(module: Any, hidden: Tensor) -> Tensor:
     # A kernel of even width gives one frame too many.
-    convolved = same_conv1d(hidden, module.conv)[:, : hidden.shape[1]]
-    return cast(Tensor, module.activation(convolved))
+    hidden = same_conv1d(hidden, module.conv)[:, : hidden.shape[1]]
+    norm = getattr(module, "layer_norm", None)
+    return cast(Tensor, module.activation(hidden if norm is None else norm(hidden)))
 
 
-def _passed_by(layer: Any, hidden: Tensor) -> Tensor:
-    """Return ``hidden``, whose backward pass gives the weights of ``layer`` gradients of zero.
-
-    Processes that add up their gradients wait for those of all weights. Each of the layer's maps is called, with no
-    rows, because ZeRO 3 has weights in one place only while the module that they belong to is at work.
-    """
-    nothing = []
-    for module in layer.modules():
-        if isinstance(module, nn.Linear):
-            nothing.append(module(hidden.new_empty(0, module.in_features)))
-        elif isinstance(module, nn.LayerNorm):
-            nothing.append(module(hidden.new_empty(0, *module.normalized_shape)))
-    return hidden + torch.cat([x.flatten() for x in nothing]).sum()
-
-
-def _post_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: EncoderDropouts) -> Tensor:
-    hidden = layer.layer_norm(hidden + _attention(layer.attention, hidden, attended, dropouts))
+def _post_norm(layer: Any, hidden: Tensor, attend: Attend, dropouts: EncoderDropouts) -> Tensor:
+    attended = dropout(attend(layer.attention, hidden), dropouts.hidden)
+    hidden = layer.layer_norm(hidden + attended)
     return cast(Tensor, layer.final_layer_norm(hidden + _feed_forward(layer.feed_forward, hidden, dropouts)))
 
 
-def _pre_norm(layer: Any, hidden: Tensor, attended: Tensor | None, dropouts: EncoderDropouts) -> Tensor:
-    hidden = hidden + _attention(layer.attention, layer.layer_norm(hidden), attended, dropouts)
+def _pre_norm(layer: Any, hidden: Tensor, attend: Attend, dropouts: EncoderDropouts) -> Tensor:
+    hidden = hidden + dropout(attend(layer.attention, layer.layer_norm(hidden)), dropouts.hidden)
     return hidden + _feed_forward(layer.feed_forward, layer.final_layer_norm(hidden), dropouts)
 
 
 def _attention(module: Any, hidden: Tensor, attended: Tensor | None, dropouts: EncoderDropouts) -> Tensor:
-    rows, frames, width = hidden.shape
-    # (N, S, M) -> (N, heads, S, M / heads)
     query, key, value = (
-        projection(hidden).view(rows, frames, module.num_heads, width // module.num_heads).transpose(1, 2)
-        for projection in (module.q_proj, module.k_proj, module.v_proj)
+        in_heads(projection(hidden), module.num_heads) for projection in (module.q_proj, module.k_proj, module.v_proj)
     )
     context = attention(query, key, value, attended, dropouts.attention)
-    # (N, heads, S, M / heads) -> (N, S, M)
-    context = context.transpose(1, 2).reshape(rows, frames, width)
-    return dropout(module.out_proj(context), dropouts.hidden)
+    return cast(Tensor, module.out_proj(joined(context)))
 
 
 def _feed_forward(module: Any, hidden: Tensor, dropouts: EncoderDropouts) -> Tensor:

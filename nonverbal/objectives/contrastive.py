@@ -23,10 +23,10 @@ from nonverbal.errors import UserError
 from nonverbal.models import wav2vec2
 from nonverbal.models.checkpoints.starting import start_from
 from nonverbal.models.functional import dropout
-from nonverbal.models.parts import Part
+from nonverbal.models.parts import Part, encoder_part
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.base import Objective, Symptom
-from nonverbal.objectives.encoding import encode, encoder_part, masked_frames
+from nonverbal.objectives.encoding import encode, masked_frames
 from nonverbal.objectives.masking import draw_negatives, frame_tensors, span_mask
 from nonverbal.paths import PathOrName
 

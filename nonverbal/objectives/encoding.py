@@ -3,7 +3,6 @@
 Shapes: N rows, S frames, C convolution channels, M width of the transformer.
 """
 
-import re
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from nonverbal.batch import Batch
 from nonverbal.models import wav2vec2
+from nonverbal.models.blocks import kept_layers
 from nonverbal.models.functional import dropout
-from nonverbal.models.parts import Part
 from nonverbal.models.wav2vec2 import NO_DROPOUT, Encoder, EncoderDropouts
-from nonverbal.seeding import Stream, generator
 
 
 @dataclass(frozen=True)
@@ -75,28 +73,6 @@ def _valid(encoder: Encoder, batch: Batch, longest: int) -> Tensor | None:
         return None
     frames = wav2vec2.frames_of(batch.lengths, encoder.config.conv_kernel, encoder.config.conv_stride)
     return torch.arange(longest, device=frames.device) < frames[:, None]
-
-
-def encoder_part(name: str, layers: int, pre_norm: bool) -> Part:
-    """Return the part of a parameter of transformers' wav2vec 2.0 or HuBERT, whatever stands before its name."""
-    if name.endswith("masked_spec_embed"):
-        return Part("head", 0)
-    if "feature_extractor." in name:
-        return Part("conv", layers)
-    if found := re.search(r"\bencoder\.layers\.(\d+)\.", name):
-        return Part("transformer", layers - 1 - int(found[1]))
-    if re.search(r"\bencoder\.layer_norm\.", name):
-        # After the blocks where LayerNorm comes before their parts, and before the blocks where it comes after.
-        return Part("transformer", 0 if pre_norm else layers)
-    if re.search(r"\b(encoder|feature_projection)\.", name):
-        return Part("transformer", layers)
-    return Part("head", 0)
-
-
-def kept_layers(batch: Batch, layers: int, share: float) -> list[bool]:
-    """Draw the blocks that run: by step alone, so that all micro-batches and processes drop the same."""
-    draws = generator(batch.seed, Stream.LAYER_DROP, batch.step).random(layers)
-    return [draw >= share for draw in draws.tolist()]
 
 
 class _ScaledGradient(torch.autograd.Function):

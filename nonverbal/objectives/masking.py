@@ -36,15 +36,36 @@ def span_mask(frames: np.ndarray, probability: float, length: int, random: np.ra
             f"but is {length} instead; raise batches.min_seconds"
         )
     mask = np.zeros((len(frames), int(frames.max())), dtype=bool)
-    for row, count in zip(mask, frames, strict=True):
-        spans = max(MIN_SPANS, int(probability * count / length + random.random()))
-        starts = random.choice(int(count) - length, min(spans, int(count) - length), replace=False)
-        row[(starts[:, None] + np.arange(length)).ravel()] = True
+    for row, count in zip(mask, frames.tolist(), strict=True):
+        _mask_spans(row, count, probability, length, MIN_SPANS, random)
     fewest = int(mask.sum(axis=1).min())
     for row in mask:
         masked = np.flatnonzero(row)
         row[random.choice(masked, len(masked) - fewest, replace=False)] = False
     return mask
+
+
+def loose_mask(frames: np.ndarray, probability: float, length: int, random: np.random.Generator) -> np.ndarray:
+    """Mask spans of each row on its own, as SpecAugment does (Park et al., 2019) for wav2vec 2.0's fine-tuning.
+
+    A row of T frames gets floor(``probability`` x T / ``length`` + u) spans, u uniform in [0, 1): perhaps none, and
+    none where T is at most ``length``. Arguments and result are those of ``span_mask``, which leaves all rows with the
+    same number of masked frames.
+    """
+    mask = np.zeros((len(frames), int(frames.max())), dtype=bool)
+    for row, count in zip(mask, frames.tolist(), strict=True):
+        if count > length:
+            _mask_spans(row, count, probability, length, 0, random)
+    return mask
+
+
+def _mask_spans(
+    row: np.ndarray, count: int, probability: float, length: int, fewest: int, random: np.random.Generator
+) -> None:
+    """Set spans of the first ``count`` values of a row."""
+    spans = max(fewest, int(probability * count / length + random.random()))
+    starts = random.choice(count - length, min(spans, count - length), replace=False)
+    row[(starts[:, None] + np.arange(length)).ravel()] = True
 
 
 def frame_tensors(mask: np.ndarray, frames: np.ndarray) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ positions, are settings of ``nonverbal.models.audio_mamba.AudioMambaConfig``.
 Shapes: N rows of 200 frames, P patches a row (250).
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ from nonverbal.models.audio_mamba import (
     log_mel_of_windows,
     standardise,
 )
-from nonverbal.models.parts import Part
+from nonverbal.models.parts import Part, mamba_part
 from nonverbal.models.scan_choice import Scan
 from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.base import Objective, Symptom
@@ -162,15 +161,6 @@ class ReconstructionObjective(Objective):
         by_band, where = (seen * mask).view(-1, BANDS).sum(0), mask.view(-1, BANDS).sum(0).float()
         metrics |= {f"masked_error.band{band}": (by_band[band], where[band]) for band in range(BANDS)}
         return Loss(total, metrics)
-
-
-def mamba_part(name: str, layers: int) -> Part:
-    """Return the part of a parameter of an Audio Mamba with a head; what maps the patches counts as convolutions."""
-    if "audio_mamba." not in name:
-        return Part("head", 0)
-    if found := re.search(r"\.blocks\.(\d+)\.", name):
-        return Part("transformer", layers - 1 - int(found[1]))
-    return Part("transformer", 0) if ".encoder_norm." in name else Part("conv", layers)
 
 
 SYMPTOMS = (

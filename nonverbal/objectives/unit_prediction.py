@@ -23,10 +23,10 @@ from nonverbal.errors import UserError
 from nonverbal.models import hubert, wav2vec2
 from nonverbal.models.checkpoints.starting import hubert_from
 from nonverbal.models.hubert import Architecture
-from nonverbal.models.parts import Part
+from nonverbal.models.parts import Part, encoder_part
 from nonverbal.models.wav2vec2 import EncoderDropouts
 from nonverbal.objectives.base import Objective, Symptom
-from nonverbal.objectives.encoding import encode, encoder_part, masked_frames
+from nonverbal.objectives.encoding import encode, masked_frames
 from nonverbal.objectives.masking import frame_tensors, span_mask
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, torch_seed

@@ -9,11 +9,14 @@ from nonverbal.public_checkpoints import DRAWN_FROM, Heard
 HELD_OUT, TRANSDUCTIVE, UNKNOWN = "held out", "transductive", "unknown"
 """None of the clips was heard in pretraining; some were, without their labels; nobody can say."""
 
+LABELS_SEEN = "labels seen"
+"""The model was fine-tuned with labels of these clips, or of their recordings (``nonverbal.tasks.labels_seen``)."""
+
 BY_AUTHORS = " (by its authors)"
 """After a status that rests on what a model's authors say they trained it on, with or without labels, and not on a
 manifest. Corpora are compared then, and not clips."""
 
-_WORST_FIRST = (TRANSDUCTIVE, TRANSDUCTIVE + BY_AUTHORS, UNKNOWN, HELD_OUT + BY_AUTHORS, HELD_OUT)
+_WORST_FIRST = (LABELS_SEEN, TRANSDUCTIVE, TRANSDUCTIVE + BY_AUTHORS, UNKNOWN, HELD_OUT + BY_AUTHORS, HELD_OUT)
 
 
 def worst(statuses: Iterable[str]) -> str:

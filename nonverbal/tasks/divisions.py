@@ -1,7 +1,7 @@
 """Clips divided by a protocol: folds, what is fitted in each, and what the division lets through."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import get_args
 
@@ -12,6 +12,7 @@ from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
 from nonverbal.tasks.folds import (
     INNER_FOLDS,
+    WITHOUT_CLASSES,
     Fold,
     Group,
     check_trainable,
@@ -99,7 +100,7 @@ def divide(protocol: Protocol, labels: Sequence[str], clips: Sequence[Clip]) -> 
 
     Args:
         protocol: how.
-        labels: each clip's class.
+        labels: each clip's class; ``WITHOUT_CLASSES`` for all where none are told apart.
         clips: at least one.
 
     Raises:
@@ -203,13 +204,17 @@ def _shares(fold: Fold, labels: Sequence[str], groups: Sequence[str], seed: str)
     sides = (np.setdiff1d(fold.train, validation), validation, fold.test)
     total = sum(len(side) for side in sides)
     said = [
-        f"{name} {len(side) / total:.1%} ({len(side)} clips of {len({groups[row] for row in side})} groups, "
-        f"{len({labels[row] for row in side})} classes)"
+        f"{name} {len(side) / total:.1%} ({len(side)} clips of {len({groups[row] for row in side})} groups"
+        f"{_classes({labels[row] for row in side})})"
         for name, side in zip(SIDES, sides, strict=True)
         if len(side)
     ]
     left = len(labels) - total
     return [seed + ", ".join(said) + (f"; {left} clips are on no side" if left else "")]
+
+
+def _classes(labels: Set[str]) -> str:
+    return "" if labels == {WITHOUT_CLASSES} else f", {len(labels)} classes"
 
 
 def cut(fold: Fold, labels: Sequence[str], groups: Sequence[str], clips: int, seed: int, number: int) -> Fold:

@@ -1,7 +1,7 @@
 """Folds, their training sides divided again, and the groups of clips that neither splits."""
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,9 @@ from nonverbal.seeding import Stream, generator
 from nonverbal.tasks.groups import connected
 
 Group = Literal["speaker", "session", "recording", "none"]
+
+WITHOUT_CLASSES = ""
+"""The label of every clip of a task that tells no classes apart, such as one of texts. No corpus has such a label."""
 
 INNER_FOLDS = 3
 """Folds within a training side, between which settings are chosen."""
@@ -127,8 +130,7 @@ def random_folds(labels: Sequence[str], folds: int, seed: int, stratified: bool)
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
-    if len(set(labels)) < 2:
-        raise UserError(f"a task needs at least two classes, but the clips have {sorted(set(labels)) or 'none'}")
+    check_classes(set(labels))
     return _split(StratifiedKFold if stratified else KFold, labels, range(len(labels)), folds, seed)
 
 
@@ -161,6 +163,16 @@ def leave_one_group_out(labels: Sequence[str], groups: Sequence[str]) -> list[Fo
     return checked(folds, labels, groups)
 
 
+def check_classes(classes: Set[str]) -> None:
+    """Refuse fewer than two classes, in a task that tells some apart.
+
+    Raises:
+        UserError: says what there is.
+    """
+    if len(classes) < 2 and classes != {WITHOUT_CLASSES}:
+        raise UserError(f"a task needs at least two classes, but the clips have {sorted(classes) or 'none'}")
+
+
 def check_trainable(labels: Sequence[str], groups: Sequence[str]) -> None:
     """Refuse fewer than two classes, and a class that one group alone has.
 
@@ -172,12 +184,14 @@ def check_trainable(labels: Sequence[str], groups: Sequence[str]) -> None:
     where: dict[str, set[str]] = {}
     for label, group in zip(labels, groups, strict=True):
         where.setdefault(label, set()).add(group)
-    if len(where) < 2:
-        raise UserError(f"a task needs at least two classes, but the clips have {sorted(where) or 'none'}")
+    check_classes(where.keys())
     for label, found in sorted(where.items()):
         if len(found) < 2:
+            group = next(iter(found))
+            if label == WITHOUT_CLASSES:
+                raise UserError(f"all clips are in one group ({group}); group otherwise (--group)")
             raise UserError(
-                f"all clips of class {label!r} are in one group ({next(iter(found))}): it cannot be both trained on "
+                f"all clips of class {label!r} are in one group ({group}): it cannot be both trained on "
                 "and tested; leave the class out (--labels), or group otherwise (--group)"
             )
 

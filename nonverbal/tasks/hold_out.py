@@ -7,7 +7,7 @@ import numpy as np
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
-from nonverbal.tasks.folds import Fold, check_trainable
+from nonverbal.tasks.folds import WITHOUT_CLASSES, Fold, check_trainable
 from nonverbal.text import shown
 
 DRAWS = 200
@@ -136,7 +136,7 @@ def _trained(fold: Fold, labels: Sequence[str], what: str) -> Fold:
         raise UserError(
             f"{what}: {', '.join(map(shown, missing))} is not on the train side; drop it (--labels.{missing[0]} null)"
         )
-    if len(trained) < 2:
+    if len(trained) < 2 and trained != {WITHOUT_CLASSES}:
         raise UserError(f"{what}: a task needs at least two classes, but {sorted(trained)} alone is trained")
     return fold
 

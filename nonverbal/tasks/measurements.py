@@ -1,4 +1,7 @@
-"""Measurements: the scores of one model, head and seed under one protocol, and the predictions they are of."""
+"""Measurements: the scores of one model, head and seed under one protocol, and the predictions they are of.
+
+Scores without classes are of texts: their predictions are transcriptions.
+"""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -9,17 +12,18 @@ import numpy as np
 from nonverbal.errors import UserError
 from nonverbal.tasks.predictions import AGAIN, Predictions, read_predictions
 from nonverbal.tasks.scores import Score, read_scores
+from nonverbal.tasks.transcriptions import Transcriptions, read_transcriptions
 
 SCORES = "scores.jsonl"
+_INDEFINITE = {"accuracy": "an accuracy", "wer": "a word error rate"}
 
 
 @dataclass(frozen=True)
-class Measurement:
+class ScoredFolds:
     """All folds of one model, head and seed."""
 
     scores: list[Score]
     """One a fold."""
-    predictions: Predictions
 
     @property
     def table(self) -> tuple[Hashable, ...]:
@@ -32,8 +36,22 @@ class Measurement:
         return self.scores[0].model, self.scores[0].probe
 
 
+@dataclass(frozen=True)
+class Measurement(ScoredFolds):
+    """With decisions for classes."""
+
+    predictions: Predictions
+
+
+@dataclass(frozen=True)
+class TextMeasurement(ScoredFolds):
+    """With transcriptions."""
+
+    transcriptions: Transcriptions
+
+
 def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
-    """Read score files with the predictions beside them.
+    """Read score files with the predictions beside them; scores of texts are left out.
 
     Args:
         paths: files of scores, or folders, which stand for every ``scores.jsonl`` in them. What two files hold alike
@@ -43,6 +61,34 @@ def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
         UserError: a file is missing or damaged, predictions do not belong to their scores, or two files hold different
             scores of the same model, head, protocol and seed.
     """
+    return [_measurement(rows, file) for rows, file in _read(paths) if rows[0].classes]
+
+
+def read_text_measurements(paths: Sequence[Path]) -> list[TextMeasurement]:
+    """Read what ``read_measurements`` leaves out, in the same way."""
+    return [_text_measurement(rows, file) for rows, file in _read(paths) if not rows[0].classes]
+
+
+def measurements_of(scores: Sequence[Score], file: Path) -> list[Measurement]:
+    """Return the measurements that scores of classes make, in their order.
+
+    Args:
+        scores: all folds of each model, head and seed that has any.
+        file: where they are kept; their predictions lie beside it.
+
+    Raises:
+        UserError: predictions are missing or damaged, or do not belong to the scores.
+    """
+    return [_measurement(rows, file) for rows in _by_measurement(scores).values()]
+
+
+def text_measurements_of(scores: Sequence[Score], file: Path) -> list[TextMeasurement]:
+    """Return the measurements that scores of texts make, as ``measurements_of``."""
+    return [_text_measurement(rows, file) for rows in _by_measurement(scores).values()]
+
+
+def _read(paths: Sequence[Path]) -> list[tuple[list[Score], Path]]:
+    """Return the scores of each model, head, protocol and seed, and the file that has them."""
     found: dict[tuple[Hashable, ...], tuple[list[Score], Path]] = {}
     for file in _files(paths):
         for key, rows in _by_measurement(read_scores(file)).items():
@@ -55,20 +101,7 @@ def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
             found.setdefault(key, (rows, file))
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: no scores in it; run nonverbal probe again")
-    return [_measurement(rows, file) for rows, file in found.values()]
-
-
-def measurements_of(scores: Sequence[Score], file: Path) -> list[Measurement]:
-    """Return the measurements that scores make, in their order.
-
-    Args:
-        scores: all folds of each model, head and seed that has any.
-        file: where they are kept; their predictions lie beside it.
-
-    Raises:
-        UserError: predictions are missing or damaged, or do not belong to the scores.
-    """
-    return [_measurement(rows, file) for rows in _by_measurement(scores).values()]
+    return list(found.values())
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -95,19 +128,45 @@ def _by_measurement(scores: Sequence[Score]) -> dict[tuple[Hashable, ...], list[
 
 def _measurement(scores: list[Score], file: Path) -> Measurement:
     predictions = read_predictions(file.parent / scores[0].predictions, scores[0].classes)
-    names, where = np.unique(predictions.folds, return_inverse=True)
-    right = np.bincount(where, predictions.labels == predictions.predicted, len(names))
-    clips = np.bincount(where, minlength=len(names))
-    there = {name: (int(count), hits / count) for name, count, hits in zip(names.tolist(), clips, right, strict=True)}
+    right = (predictions.labels == predictions.predicted).astype(np.int64)
+    _check_folds(scores, file, predictions.path, predictions.folds, "accuracy", (right, np.ones_like(right)))
+    return Measurement(scores, predictions)
+
+
+def _text_measurement(scores: list[Score], file: Path) -> TextMeasurement:
+    own = read_transcriptions(file.parent / scores[0].predictions)
+    _check_folds(scores, file, own.path, own.folds, "wer", (own.edits.word_errors, own.edits.words))
+    return TextMeasurement(scores, own)
+
+
+def _check_folds(
+    scores: list[Score],
+    file: Path,
+    path: Path,
+    folds: np.ndarray,
+    metric: str,
+    parts: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Refuse predictions of other clips or decisions than their scores.
+
+    Args:
+        scores: of each fold.
+        file: where they are kept.
+        path: of the predictions.
+        folds: of each clip, by name, ``(clips,)``.
+        metric: by which the two are compared.
+        parts: of each clip; the metric is the sum of the first over that of the second.
+    """
+    names, where = np.unique(folds, return_inverse=True)
+    clips, one, other = (np.bincount(where, weights, len(names)) for weights in (None, *parts))
+    there = {name: (int(count), a / b) for name, count, a, b in zip(names.tolist(), clips, one, other, strict=True)}
     for score in scores:
-        count, accuracy = there.pop(score.fold, (0, 0.0))
-        if count != score.test_clips or abs(accuracy - score.metrics["accuracy"]) > 1e-9:
+        count, value = there.pop(score.fold, (0, 0.0))
+        if count != score.test_clips or abs(value - score.metrics[metric]) > 1e-9:
             raise UserError(
-                f"{predictions.path} does not belong to the scores in {file}: in fold {score.fold} it has {count} "
-                f"clips and an accuracy of {accuracy:.4f}, the scores have {score.test_clips} and "
-                f"{score.metrics['accuracy']:.4f}; {AGAIN}"
+                f"{path} does not belong to the scores in {file}: in fold {score.fold} it has {count} clips and "
+                f"{_INDEFINITE[metric]} of {value:.4f}, the scores have {score.test_clips} and "
+                f"{score.metrics[metric]:.4f}; {AGAIN}"
             )
     if there:
-        folds = ", ".join(there)
-        raise UserError(f"{predictions.path} has clips of folds {folds}, of which {file} has no scores; {AGAIN}")
-    return Measurement(scores, predictions)
+        raise UserError(f"{path} has clips of folds {', '.join(there)}, of which {file} has no scores; {AGAIN}")

@@ -79,24 +79,12 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
         UserError: the file is not there, or a row is not of these classes, torn, or of a clip that another row has;
             names the file and the line.
     """
-    try:
-        rows = [row for _, row in json_lines(path)]
-    except OSError as error:
-        raise UserError(f"cannot read the predictions {path}: {error.strerror}; {AGAIN}") from error
-    if not _are_predictions(rows):
-        number = next(number for number, row in enumerate(rows, 1) if not _are_predictions([row]))
-        texts = ", ".join(_REQUIRED)
-        raise UserError(f"{path}, line {number}: not a prediction, which holds {texts} as texts; {AGAIN}")
-    rows.sort(key=itemgetter("clip"))
-    clips = [row["clip"] for row in rows]
-    for clip, following in pairwise(clips):
-        if clip == following:
-            raise UserError(f"{path}: clip {clip} has two rows; {AGAIN}")
+    rows = rows_by_clip(path, _REQUIRED)
     places = {name: number for number, name in enumerate(classes)}
     gives = _gives(rows[0]) if rows else None
     return Predictions(
         path,
-        clips,
+        [row["clip"] for row in rows],
         _places(path, rows, "label", places),
         _places(path, rows, "predicted", places),
         np.array([row["fold"] for row in rows]),
@@ -108,11 +96,36 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
     )
 
 
-def _are_predictions(rows: Sequence[Any]) -> bool:
+def rows_by_clip(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
+    """Read the rows of a file of predictions, in the order of their ``clip``.
+
+    Args:
+        path: the file.
+        required: names of what each row holds as a text, ``clip`` among them.
+
+    Raises:
+        UserError: the file is not there, or a row is torn, lacks something, or is of a clip that another row has.
+    """
+    try:
+        rows = [row for _, row in json_lines(path)]
+    except OSError as error:
+        raise UserError(f"cannot read the predictions {path}: {error.strerror}; {AGAIN}") from error
+    if not _hold_texts(rows, required):
+        number = next(number for number, row in enumerate(rows, 1) if not _hold_texts([row], required))
+        texts = ", ".join(required)
+        raise UserError(f"{path}, line {number}: not a prediction, which holds {texts} as texts; {AGAIN}")
+    rows.sort(key=itemgetter("clip"))
+    for one, following in pairwise(rows):
+        if one["clip"] == following["clip"]:
+            raise UserError(f"{path}: clip {one['clip']} has two rows; {AGAIN}")
+    return rows
+
+
+def _hold_texts(rows: Sequence[Any], required: Sequence[str]) -> bool:
     """Whether all rows have the fields that none may lack."""
     if not set(map(type, rows)) <= {dict}:
         return False
-    return all(set(map(type, (row.get(name) for row in rows))) <= {str} for name in _REQUIRED)
+    return all(set(map(type, (row.get(name) for row in rows))) <= {str} for name in required)
 
 
 def _places(path: Path, rows: Sequence[dict[str, Any]], field: str, places: dict[str, int]) -> np.ndarray:

@@ -28,7 +28,7 @@ class Score:
     data_sha256: str
     """Of the index of the shards that hold them."""
     classes: list[str]
-    """The classes told apart."""
+    """The classes told apart; none where texts were written."""
     protocol: str
     """How clips were divided, such as ``speaker-disjoint 5-fold, stratified``."""
     probe: str
@@ -37,7 +37,7 @@ class Score:
     """Of the folds."""
     fold: str
     metrics: dict[str, float]
-    """``uar``, ``accuracy``, ``f1``, in [0, 1]."""
+    """``uar``, ``accuracy``, ``f1``, in [0, 1]; of texts ``wer`` and ``cer``, which may be above 1."""
     chosen: dict[str, float | str]
     """What was chosen inside the training side, such as ``layer`` and ``C``; tables show the first."""
     train_clips: int

@@ -4,27 +4,28 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.data.manifest import Clip
+from nonverbal.data.transcripts import spoken
 from nonverbal.errors import UserError
 from nonverbal.tasks.divisions import Division, divide
-from nonverbal.tasks.folds import Fold, Group
+from nonverbal.tasks.folds import WITHOUT_CLASSES, Fold, Group
 from nonverbal.tasks.label_maps import Labels, label_map
 from nonverbal.tasks.protocols import Protocol
 from nonverbal.text import slug
 
-Kind = Literal["classes", "several", "numbers"]
-"""What a clip is to be given: one of several classes, any number of them at once, or numbers. Folds, heads and
-metrics know ``classes``."""
+Kind = Literal["classes", "texts", "several", "numbers"]
+"""What a clip is to be given: one of several classes, a text, any number of classes at once, or numbers. Folds know the
+first two; heads on embeddings know ``classes``."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Clips whose classes are to be told apart, and how they are divided."""
+    """Clips whose classes are to be told apart, or whose texts to be written, and how they are divided."""
 
     shards: ShardFolder
     rows: np.ndarray
@@ -32,15 +33,17 @@ class Task:
     clips: list[Clip]
     """With the labels of their corpora."""
     labels: list[str]
-    """Each clip's class, merged and dropped as was asked for."""
+    """Each clip's class, merged and dropped as was asked for; ``WITHOUT_CLASSES`` for all in a task of texts."""
     division: Division
     """How the protocol divides the clips."""
     kind: Kind = "classes"
 
     def __post_init__(self) -> None:
         """Refuse a kind that cannot be scored."""
-        if self.kind != "classes":
-            raise UserError(f"a task must be of kind classes, one label a clip, to be scored, but is {self.kind!r}")
+        if self.kind not in ("classes", "texts"):
+            raise UserError(
+                f"a task must be of kind classes, one label a clip, or texts to be scored, but is {self.kind!r}"
+            )
 
     @property
     def groups(self) -> list[str]:
@@ -59,14 +62,21 @@ class Task:
 
     @property
     def classes(self) -> list[str]:
-        """The classes, sorted."""
-        return sorted(set(self.labels))
+        """The classes, sorted; none in a task of texts."""
+        return sorted(set(self.labels) - {WITHOUT_CLASSES})
+
+    @property
+    def texts(self) -> list[str]:
+        """What is said in each clip (``nonverbal.data.transcripts.spoken``), in a task of texts."""
+        assert self.kind == "texts", "only a task of texts has some"
+        return [spoken(clip.text or "") for clip in self.clips]
 
     @property
     def merged(self) -> dict[str, str]:
         """Labels of corpora whose class has another name here, and that class."""
         pairs = zip(self.clips, self.labels, strict=True)
-        return dict(sorted({(str(clip.label), label) for clip, label in pairs if clip.label != label}))
+        renamed = {(str(clip.label), label) for clip, label in pairs if label not in (clip.label, WITHOUT_CLASSES)}
+        return dict(sorted(renamed))
 
     @property
     def corpus(self) -> str:
@@ -78,7 +88,29 @@ class Task:
         """Corpora, protocol and classes, as they may stand in a file's name."""
         # Maps of labels may come to equally many classes.
         merged = hashlib.sha256(repr(sorted(self.merged.items())).encode()).hexdigest()[:6] if self.merged else ""
-        return f"{slug(self.corpus)}-{slug(self.protocol)}-{len(self.classes)}-classes{merged and f'-{merged}'}"
+        what = "texts" if self.kind == "texts" else f"{len(self.classes)}-classes{merged and f'-{merged}'}"
+        return f"{slug(self.corpus)}-{slug(self.protocol)}-{what}"
+
+    def predictions_file(self, model: str, seed: int, probe: str) -> str:
+        """Return where the decisions of a model go under a seed, relative to the file of its scores."""
+        # Names of encoders may be long paths that differ in their beginning alone: the digest tells them apart.
+        merged = str(self.merged)
+        measured = "|".join([model, self.shards.sha256, self.protocol, *self.classes, merged, str(seed), probe])
+        digest = hashlib.sha256(measured.encode()).hexdigest()[:8]
+        return f"predictions/{slug(model)[-60:]}-{slug(self.protocol)}-seed-{seed}-{digest}.jsonl"
+
+    def prediction(self, row: int, fold: str) -> dict[str, Any]:
+        """Return what a row of predictions says of the clip at position ``row``, apart from the decision."""
+        clip = self.clips[row]
+        answer = {"text": spoken(clip.text or "")} if self.kind == "texts" else {"label": self.labels[row]}
+        return {
+            "clip": clip.id,
+            **answer,
+            "group": self.groups[row],
+            "fold": fold,
+            "speaker": clip.speaker,
+            "recording": clip.recording,
+        }
 
 
 def make_task(
@@ -96,13 +128,14 @@ def make_task(
 
 
 def task_of(shards: ShardFolder, labels: Labels, protocol: Protocol, kind: Kind = "classes") -> Task:
-    """Select the labelled clips of a folder of shards, train and validation alike, and divide them.
+    """Select the labelled clips of a folder of shards, train and validation alike, and divide them; or those with text.
 
     Args:
         shards: holds the clips.
-        labels: which labels are kept, merged and dropped. Clips without a label are in no task.
+        labels: which labels are kept, merged and dropped. Clips without a label are in no task of classes.
         protocol: how they are divided. A transfer has the clips of its corpora alone.
-        kind: ``classes``.
+        kind: ``classes``; or ``texts``, whose clips are divided by groups alone: there is nothing to stratify, and no
+            class to count. Clips without text are in no such task, which its notes say.
 
     Raises:
         UserError: a label that no clip has, another kind, or no such division (see ``divide``).
@@ -114,11 +147,10 @@ def task_of(shards: ShardFolder, labels: Labels, protocol: Protocol, kind: Kind 
             f"no clip in {shards.folder} is of the corpus {unknown[0]!r}; "
             f"there are: {', '.join(sorted({clip.corpus for clip in manifest}))}"
         )
-    labelled = [
-        (row, clip, clip.label)
-        for row, clip in enumerate(manifest)
-        if clip.label is not None and (not wanted or clip.corpus in wanted)
-    ]
+    there = [(row, clip) for row, clip in enumerate(manifest) if not wanted or clip.corpus in wanted]
+    if kind == "texts":
+        return _of_texts(shards, labels, protocol, there)
+    labelled = [(row, clip, clip.label) for row, clip in there if clip.label is not None]
     if not labelled:
         raise UserError(f"no clip in {shards.folder} has a label, so there is nothing to tell apart")
     becomes = label_map(labels, list(Counter(label for _, _, label in labelled)), str(shards.folder))
@@ -127,6 +159,26 @@ def task_of(shards: ShardFolder, labels: Labels, protocol: Protocol, kind: Kind 
         raise UserError(f"no clip in {shards.folder} is left: all labels are dropped; drop fewer (--labels)")
     rows, clips, names = map(list, zip(*chosen, strict=True))
     return Task(shards, np.array(rows), clips, names, divide(protocol, names, clips), kind)
+
+
+def _of_texts(shards: ShardFolder, labels: Labels, protocol: Protocol, there: Sequence[tuple[int, Clip]]) -> Task:
+    if labels:
+        raise UserError("labels are of tasks that tell classes apart; leave them out (--labels), or choose such a task")
+    said = [(row, clip) for row, clip in there if spoken(clip.text or "")]
+    if not said:
+        raise UserError(
+            f"no clip in {shards.folder} has a text with words, so there is nothing to recognise; prepare the corpus "
+            "with a column, a group or a map of texts (docs/prepare.md)"
+        )
+    rows, clips = map(list, zip(*said, strict=True))
+    names = [WITHOUT_CLASSES] * len(clips)
+    division = divide(replace(protocol, stratified=False, counting="nonverbal"), names, clips)
+    if silent := [clip.id for _, clip in there if not spoken(clip.text or "")]:
+        note = (
+            f"{len(silent)} of {len(there)} clips have no text with words, and are left out; the first is {silent[0]}"
+        )
+        division = replace(division, notes=[note, *division.notes])
+    return Task(shards, np.array(rows), clips, names, division, "texts")
 
 
 def divided_again(task: Task, protocol: Protocol) -> Task:

@@ -14,6 +14,8 @@ class TrainerSettings:
 
     steps: int = 400_000
     """Optimizer steps of the whole run."""
+    stop_after: int | None = None
+    """Steps after which the run ends, its learning rate being that of a run of `steps`. Unset: after all of them."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """bf16 runs matrix products in bfloat16 (autocast); weights, optimizer and losses stay float32. auto: bf16 on a GPU
     or processor that has units for it, else fp32; the run's recipe.yaml says which, and the run keeps it."""
@@ -48,6 +50,8 @@ class TrainerSettings:
         for name in ("steps", "validate_every", "checkpoint_every", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"trainer.{name} must be at least 1, but is {getattr(self, name)}")
+        if self.stop_after is not None and not 1 <= self.stop_after <= self.steps:
+            raise UserError(f"trainer.stop_after must be 1 to {self.steps}, the steps, but is {self.stop_after}")
         if self.processes is not None and self.processes < 1:
             raise UserError(f"trainer.processes must be at least 1, but is {self.processes}")
         if self.patience is not None and self.patience < 1:
@@ -61,11 +65,17 @@ class TrainerSettings:
         if self.workers < 0:
             raise UserError(f"trainer.workers must be at least 0, but is {self.workers}")
 
+    @property
+    def last(self) -> int:
+        """The step with which the run ends, where it does not end earlier for want of patience."""
+        return self.steps if self.stop_after is None else self.stop_after
+
 
 FREE_SETTINGS = {
     f"trainer.{name}"
     for name in (
         "patience",
+        "stop_after",
         "checkpoint_every",
         "keep_checkpoints",
         "log_every",

@@ -146,6 +146,8 @@ class Divided:
         deepspeed = _deepspeed()
         self.stage = stage
         self.module, self.parameters = start.model.objective, trained(start.model.objective)
+        # Stage 3 divides what is not trained too, and has no whole copy of it. It never changes.
+        self.frozen = _frozen(self.module) if stage == 3 else {}
         with _quiet():
             self.engine, *_ = deepspeed.initialize(
                 model=start.model,
@@ -176,7 +178,7 @@ class Divided:
         from deepspeed.utils import safe_get_full_fp32_param
 
         whole = ((name, safe_get_full_fp32_param(parameter)) for name, parameter in self.parameters.items())
-        return _kept(wanted, itertools.chain(self.module.state_dict().items(), whole))
+        return _kept(wanted, itertools.chain(self.module.state_dict().items(), self.frozen.items(), whole))
 
     def moments(self, wanted: bool = True) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_optimizer_state
@@ -210,6 +212,15 @@ class Divided:
             for moment in MOMENTS:
                 if f"{moment}.{name}" in moments:
                     safe_set_full_optimizer_state(parameter, moments[f"{moment}.{name}"], moment)
+
+
+def _frozen(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the parameters that are not trained, in main memory."""
+    return {
+        name: value.detach().to("cpu", copy=True)
+        for name, value in module.named_parameters()
+        if not value.requires_grad
+    }
 
 
 def spread(

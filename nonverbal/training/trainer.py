@@ -102,7 +102,7 @@ class Trainer:
         self.optimizer = build_optimizer(objective, settings.steps, settings.optimizer)
         self.watchdog = Watchdog(settings.watchdog, objective.symptoms, settings.optimizer.warmup_steps, settings.steps)
         self.position = Position()
-        self.report = Reporter(settings.steps, objective.shown, quiet or not self.processes.is_first)
+        self.report = Reporter(settings.last, objective.shown, quiet or not self.processes.is_first)
         self.saved: int | None = None
         """The step of the last checkpoint that was written."""
         if self.processes.device.type == "cpu":
@@ -118,7 +118,7 @@ class Trainer:
         """Whether the run has come to its end: its last step, or that of its patience."""
         patience = self.settings.patience
         out_of_patience = patience is not None and self.position.without_improvement >= patience
-        return out_of_patience or self.position.step >= self.settings.steps
+        return out_of_patience or self.position.step >= self.settings.last
 
     def train(self) -> None:
         """Run to the end, from the last checkpoint on.
@@ -174,7 +174,7 @@ class Trainer:
 
     def _steps(self, signals: Signals | None) -> Generator[Step]:
         position = self.position
-        steps = range(position.step, position.step if self.finished else self.settings.steps)
+        steps = range(position.step, position.step if self.finished else self.settings.last)
         batches = self.data.training(steps, position.epoch, position.batch, self.rank, self.world)
         # All have seen how much shared memory is free before anyone's workers, which `next` starts, take of it. They
         # end with the iterator, which goes with this frame; after an error `workers_watched` ends them: one may hang.
@@ -204,12 +204,12 @@ class Trainer:
                 yield Step(step + 1, seconds, waited, max(batch.waveforms.numel() for batch in local))
                 if self.finished:
                     break
-        if position.step < self.settings.steps:
+        if position.step < self.settings.last:
             than = "not finite, or of a collapsed model"
             if position.best_step is not None:
                 than = f"no better than that of step {position.best_step}"
             self.report.say(
-                f"ended at step {position.step} of {self.settings.steps}: {position.without_improvement} validations "
+                f"ended at step {position.step} of {self.settings.last}: {position.without_improvement} validations "
                 f"in a row {than} (trainer.patience)"
             )
 
@@ -234,7 +234,7 @@ class Trainer:
 
     def _is_row(self, step: int) -> bool:
         """Whether a row of metrics is written when ``step`` steps are done."""
-        return step % self.settings.log_every == 0 or step in (1, self.settings.steps)
+        return step % self.settings.log_every == 0 or step in (1, self.settings.last)
 
     def _after_step(self, batch: Batch) -> None:
         settings, step = self.settings, self.position.step
@@ -242,7 +242,7 @@ class Trainer:
             self._write_row()
         self.report.step(step)
         improved = False
-        if step % settings.validate_every == 0 or step == settings.steps:
+        if step % settings.validate_every == 0 or step == settings.last:
             improved = self._validate(batch)
         if self.finished and not self._is_row(step):
             # Patience may end a run between two rows.

@@ -50,7 +50,7 @@ def test_the_price_is_what_speakers_and_choices_add(
     people = 3 * random.standard_normal((16, 3, 40))
     features = np.stack([people[int(str(clip.speaker)[1:])] for clip in task.clips])
     features += 0.3 * random.standard_normal(features.shape)
-    monkeypatch.setattr("nonverbal.evaluation.probing.embed", lambda *_: features.astype(np.float32))
+    monkeypatch.setattr("nonverbal.evaluation.features.embed", lambda *_: features.astype(np.float32))
     out = tmp_path / "out"
 
     def score(task: Task) -> list[Score]:

@@ -100,8 +100,29 @@ def test_nan_and_any_difference_of_a_silent_layer_count() -> None:
     assert difference(one, one) == 0
     assert difference(one, one + np.array([[0.5, 0], [0, 0]])) == 0.5
     assert difference(one, one + np.array([[0, 0], [1e-9, 0]])) == np.inf
-    found = Exactness("x", 1, float("nan"), 2e-5, None, 1.0, 1.0, 1)
+    found = Exactness("x", "layer", 1, float("nan"), 2e-5, None, 1.0, 1.0, 1)
     assert found.faults == ["run", "neighbours"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_small_value_beside_large_ones_is_measured_by_its_own_size(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = np.array([[[1e6, 1e-3]], [[-1e6, 1e-3]]])
+    other = one + np.array([0, 1e-4])
+    assert difference(one, other) <= EXACT
+    assert difference(one, other, "value") == pytest.approx(0.1)
+    heard, calls = LogMel.frames, iter(range(10**6))
+
+    def drifting(self: LogMel, waveform: np.ndarray) -> np.ndarray:
+        frames = 1e6 + heard(self, waveform)
+        frames[..., 0] = 1 + 1e-3 * next(calls)
+        return frames
+
+    monkeypatch.setattr(LogMel, "frames", drifting)
+    with pytest.raises(SystemExit):
+        main(["check", "logmel"])
+    assert "over the RMS of each value" in capsys.readouterr().out
 
 
 def test_the_shortest_clip_is_found_by_trying() -> None:

@@ -15,6 +15,7 @@ from nonverbal.evaluation.encoders import KINDS, load_encoder
 from nonverbal.evaluation.fusing import Member, fuse, fused, head_name, head_of, sets_of
 from nonverbal.evaluation.heads.fusion import FusionSettings
 from nonverbal.tasks.contamination import worst
+from nonverbal.tasks.labels_seen import write_labels_seen
 from nonverbal.tasks.scores import read_scores
 from nonverbal.tasks.task import make_task
 
@@ -35,6 +36,9 @@ def test_all_sets_of_a_size_with_the_same_of_random_weights(encoder_folder: Path
             sets_of(*wrong)
     with pytest.raises(UserError, match="there is no file or folder"):
         sets_of(["logmel", "runs/nothing/encoder"], 2)
+    for own in ("boaw is made fold by fold", "finetuned:runs/cries is an encoder a fold"):
+        with pytest.raises(UserError, match=own):
+            sets_of(["logmel", own.split()[0]], 2)
 
 
 def test_renos_pairs_are_the_18_of_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +63,8 @@ def test_a_set_has_the_values_of_all_and_the_worst_status() -> None:
     assert (subject.name, subject.key, subject.status, widths) == ("a + b", "k + l", "unknown", (2, 4))
     assert np.asarray(subject.features).tolist() == [[[1, 1, 0, 0, 0, 0]]] * 3
     statuses = ["held out", "held out (by its authors)", "unknown", "transductive (by its authors)", "transductive"]
-    assert [worst(statuses[: end + 1]) for end in range(5)] == statuses
+    statuses += ["labels seen"]
+    assert [worst(statuses[: end + 1]) for end in range(6)] == statuses
 
 
 def test_a_head_is_named_by_what_differs_and_has_a_meaning() -> None:
@@ -93,6 +98,16 @@ def test_sets_are_scored_beside_each_other(labelled_shards: Make, encoder_folder
     assert {row["clip"] for row in rows} == {clip.id for clip in shards.clips() if clip.label}
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
     assert fuse(task, sets, methods, QUICK, [], tmp_path / "cache", out) == scores
+
+
+def test_labels_that_were_seen_are_refused_or_said(labelled_shards: Make, encoder_folder: Path, tmp_path: Path) -> None:
+    task = make_task(labelled_shards(tones()), [], "speaker", 3, [0])
+    write_labels_seen(encoder_folder, task.clips[:1], "initialised:x")
+    given = task, [("mfcc", str(encoder_folder))], ["concat"], QUICK, [], tmp_path / "cache", tmp_path / "out"
+    with pytest.raises(UserError, match="was fine-tuned with labels of these clips.*allow-seen"):
+        fuse(*given)
+    assert not (tmp_path / "cache").exists()
+    assert {score.pretraining for score in fuse(*given, allow_seen=True)} == {"labels seen"}
 
 
 def test_what_is_fused_is_the_mean_of_the_last_layer(

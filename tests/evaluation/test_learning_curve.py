@@ -21,7 +21,7 @@ def test_more_clips_teach_more(
     random = np.random.default_rng(0)
     features = random.standard_normal((len(task.clips), 2, 12))
     features[:, 1, 0] += 2.0 * np.array([label == "high" for label in task.labels])
-    monkeypatch.setattr("nonverbal.evaluation.probing.embed", lambda *_: features.astype(np.float32))
+    monkeypatch.setattr("nonverbal.evaluation.features.embed", lambda *_: features.astype(np.float32))
     out = tmp_path / "out"
     file = out / "scores.jsonl"
 

@@ -54,7 +54,7 @@ def test_an_encoder_that_is_not_there_stops_before_any_work(
     labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = make_task(labelled_shards(tones()), [], "speaker", 3, [0])
-    monkeypatch.setattr("nonverbal.evaluation.probing.embed", lambda *_: pytest.fail("began to embed"))
+    monkeypatch.setattr("nonverbal.evaluation.features.embed", lambda *_: pytest.fail("began to embed"))
     with pytest.raises(UserError, match="there is no file or folder"):
         compare(task, ["logmel", f"initialised:{tmp_path}/nothing"], [], tmp_path / "cache", tmp_path / "out")
 

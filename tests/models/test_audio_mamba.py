@@ -197,11 +197,11 @@ def test_official_frames_mix_times():
     tokens = torch.arange(250.0).view(1, 250, 1)
     model = model_of(AudioMambaModel)
     own = torch.tensor([50])
-    assert model._frames(tokens, own)[0, 1].tolist() == [5, 6, 7, 8, 9]
+    assert model.as_frames(tokens, own)[0, 1].tolist() == [5, 6, 7, 8, 9]
     model.config.frame_order = "official"
-    assert model._frames(tokens, own)[0, 1].tolist() == [1, 51, 101, 151, 201]
+    assert model.as_frames(tokens, own)[0, 1].tolist() == [1, 51, 101, 151, 201]
     # Of a row of 20 times its own 100 tokens alone.
-    assert model._frames(tokens, torch.tensor([20]))[0, 19].tolist() == [19, 39, 59, 79, 99]
+    assert model.as_frames(tokens, torch.tensor([20]))[0, 19].tolist() == [19, 39, 59, 79, 99]
 
 
 @pytest.mark.parametrize(

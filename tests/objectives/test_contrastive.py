@@ -9,6 +9,7 @@ from transformers.models.wav2vec2 import modeling_wav2vec2
 
 from nonverbal.batch import Batch, Rows
 from nonverbal.errors import UserError
+from nonverbal.models.blocks import kept_layers
 from nonverbal.models.wav2vec2 import NO_DROPOUT, Architecture, Dropouts
 from nonverbal.objectives import contrastive
 from nonverbal.objectives.contrastive import (
@@ -18,7 +19,6 @@ from nonverbal.objectives.contrastive import (
     build_objective,
     chance,
 )
-from nonverbal.objectives.encoding import kept_layers
 from nonverbal.objectives.masking import frame_tensors
 
 TINY = Architecture(

@@ -6,6 +6,7 @@ import pytest
 import test_contrastive
 import test_reconstruction
 import test_unit_prediction
+import tiny_classifiers
 
 from nonverbal.training.log import PANELS, SHOWN
 
@@ -20,6 +21,9 @@ def measured(family):
     elif family == "unit_prediction":
         objective = test_unit_prediction.tiny()
         batch = test_unit_prediction.labelled(objective, ROWS)
+    elif family == "classification":
+        objective = tiny_classifiers.objective_of()
+        batch = tiny_classifiers.batch_for(objective, (0.3, 0.3, 0.2))
     else:
         objective = test_reconstruction.objective_of()
         batch = test_reconstruction.batch_of(objective, ROWS)
@@ -27,7 +31,7 @@ def measured(family):
     return objective, objective.finish({name: float(value / weight) for name, (value, weight) in sums.items()})
 
 
-@pytest.mark.parametrize("family", ["contrastive", "unit_prediction", "reconstruction"])
+@pytest.mark.parametrize("family", ["contrastive", "unit_prediction", "reconstruction", "classification"])
 def test_names_of_metrics_are_those_of_rows(family):
     """A name that no row has is left out of the terminal and of the figure, so that nobody would miss it."""
     objective, row = measured(family)

@@ -17,6 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from nonverbal.data.preparing.prepare import prepare
+from nonverbal.data.preparing.settings import PrepareConfig, Source
+from nonverbal.data.synthetic import write_corpus
+
 ROOT = Path(__file__).parents[2]
 
 # cred_expire is also how many seconds a requeued job waits. Each node claims more cores than this machine has, and
@@ -65,7 +69,7 @@ class Cluster:
     def run(self, *command: object) -> str:
         """Run a command and return what it prints."""
         arguments = [str(part) for part in command]
-        result = subprocess.run(arguments, capture_output=True, text=True, env=self.environment, timeout=120)
+        result = subprocess.run(arguments, capture_output=True, text=True, env=self.environment, timeout=600)
         assert result.returncode == 0, f"{arguments}: {result.stdout}{result.stderr}"
         return result.stdout
 
@@ -77,7 +81,7 @@ class Cluster:
         """Return what Slurm says of a job."""
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "show", "job", number)))
 
-    def wait(self, number: str, until: Callable[[dict[str, str]], bool], seconds: float = 120) -> dict[str, str]:
+    def wait(self, number: str, until: Callable[[dict[str, str]], bool], seconds: float = 300) -> dict[str, str]:
         """Wait until a condition holds for a job, which it then returns."""
         end = time.monotonic() + seconds
         while not until(job := self.job(number)):
@@ -85,7 +89,7 @@ class Cluster:
             time.sleep(0.5)
         return job
 
-    def ended(self, number: str, seconds: float = 120) -> dict[str, str]:
+    def ended(self, number: str, seconds: float = 300) -> dict[str, str]:
         """Wait until a job has ended for good."""
         return self.wait(number, lambda job: job["JobState"] not in ("PENDING", "RUNNING", "COMPLETING"), seconds)
 
@@ -116,6 +120,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         running.callback(stop_jobs, cluster)
         wait_for(lambda: cluster.run("sinfo", "-h", "-N", "-p", "normal", "-o", "%T").split() == ["idle"] * 2, "slurmd")
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return synthetic sounds of six classes, by 12 speakers."""
+    work = tmp_path_factory.mktemp("sounds")
+    write_corpus(work / "corpus", range(12), 2, seed=0)
+    source = Source(folder=work / "corpus", pattern=r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav")
+    return prepare(PrepareConfig(corpora={"synthetic": source}, out=work / "shards")).folder
 
 
 def write_configuration(folder: Path) -> None:

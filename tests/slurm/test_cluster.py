@@ -7,16 +7,12 @@ import shutil
 import signal
 import sys
 import sysconfig
-import time
 import venv
 from pathlib import Path
 
 import pytest
 import yaml
-
-from nonverbal.data.preparing.prepare import prepare
-from nonverbal.data.preparing.settings import PrepareConfig, Source
-from nonverbal.data.synthetic import write_corpus
+from on_slurm import hold, launches, preempt, process, step
 
 pytestmark = pytest.mark.slurm
 
@@ -65,13 +61,6 @@ def recipe(work):
 
 
 @pytest.fixture(scope="module")
-def shards(work):
-    write_corpus(work / "corpus", range(12), 2, seed=0)
-    source = Source(folder=work / "corpus", pattern=r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav")
-    return prepare(PrepareConfig(corpora={"synthetic": source}, out=work / "shards")).folder
-
-
-@pytest.fixture(scope="module")
 def alone(work, recipe, shards, cluster):
     """The run on one process, without Slurm."""
     cluster.nonverbal("pretrain", recipe, "--data", shards, "--out", work / "alone")
@@ -107,47 +96,14 @@ def assert_same_run(run, other):
         assert loss == pytest.approx(other_loss, rel=1e-3), f"step {number}"
 
 
-def launches(run):
-    return [launch["processes"] for launch in json.loads((run / "environment.json").read_text())]
-
-
-def step(run):
-    """The last step in the metrics, 0 where there are none."""
-    lines = (run / "metrics.jsonl").read_text().splitlines() if (run / "metrics.jsonl").exists() else []
-    return max((int(found[1]) for line in lines if (found := re.search(r'"step": (\d+)', line))), default=0)
-
-
 def checked(run, job):
     """What launch-check found."""
     return json.loads((run / f"slurm/launch-check-{job}.json").read_text())
 
 
-def preempt(cluster):
-    """Take both nodes for a moment."""
-    cluster.run("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
-
-
-def process(run, rank):
-    """The process of a rank of a run."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            environment = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if f"--out\0{run}\0".encode() in command and f"RANK={rank}".encode() in environment:
-            return int(folder.name)
-    raise AssertionError(f"no rank {rank} of {run}")
-
-
 def held(cluster, job, run, after):
-    """Wait until a run is past a step, and hold its two processes there, so that it cannot end before its signal."""
-    end = time.monotonic() + 120
-    while step(run) <= after:
-        assert time.monotonic() < end, cluster.log(job)
-        time.sleep(0.1)
-    for number in [process(run, rank) for rank in (0, 1)]:
-        os.kill(number, signal.SIGSTOP)
+    """Hold the two processes of a run that is past a step."""
+    hold(cluster, job, run, after, [0, 1], "--out", run)
     assert step(run) < STEPS
 
 
@@ -240,8 +196,8 @@ def test_a_process_that_dies_ends_the_job_even_where_it_was_preempted_before(sub
     preempt(cluster)
     cluster.wait(job, lambda now: now["Restarts"] == "1")
     held(cluster, job, run, after=step(run))
-    os.kill(process(run, rank=1), signal.SIGKILL)
-    os.kill(process(run, rank=0), signal.SIGCONT)
+    os.kill(process(1, "--out", run), signal.SIGKILL)
+    os.kill(process(0, "--out", run), signal.SIGCONT)
     ended = cluster.ended(job, 60)
     assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "1"), cluster.log(job)
     assert cluster.ended(probe)["JobState"] == "CANCELLED"

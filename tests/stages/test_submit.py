@@ -6,83 +6,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fake_slurm import Fakes
 
 from nonverbal.errors import UserError
-from nonverbal.shipped import find_file
-from nonverbal.stages import slurm
-from nonverbal.stages.slurm import SubmitConfig
+from nonverbal.shipped import find_file, find_shipped
+from nonverbal.stages.slurm import checks, sbatch, scripts
+from nonverbal.stages.slurm.bash import quote_but_variables
+from nonverbal.stages.slurm.settings import SubmitConfig, split
 from nonverbal.training.launching.facts import staged_name
 
 ODD = "it's $(touch broken) `touch broken` ; touch broken # & * 5%j"
 
-# Notes how it was called, does as a run would, and ends as it is told.
-PYTHON = """#!/bin/bash
-printf '%s\\0' "$@" > "$NOTES/arguments"
-env > "$NOTES/environment"
-if [ "$3" = prepare ]; then echo "$5" >> "$NOTES/verified"; exit "${VERIFY:-0}"; fi
-if [ "$3" = launch-check ]; then
-    echo "$LOCAL_RANK $*" >> "$NOTES/checked"
-    if [ -n "${FINDINGS-}" ]; then touch "$FINDINGS"; fi
-    exit "${CHECK:-0}"
-fi
-if [ -n "${STEP-}" ]; then echo '{"cause": "SIGUSR1", "step": '"$STEP"'}' > "$OUT/interrupted.json"; fi
-exit "${STATUS:-0}"
-"""
-SRUN = """#!/bin/bash
-while [[ $1 == --* ]]; do echo "$1" >> "$NOTES/srun"; shift; done
-SLURM_PROCID=5 SLURM_LOCALID=1 exec "$@"
-"""
-SCONTROL = """#!/bin/bash
-if [ "$1" = show ]; then echo "JobId=7 PreemptTime=${PREEMPTED:-None}"; else echo "$@" >> "$NOTES/scontrol"; fi
-"""
-SBATCH = """#!/bin/bash
-echo "$@" >> "$NOTES/sbatch"
-if [ -n "${REFUSE-}" ]; then echo "sbatch: error: $REFUSE" >&2; exit 1; fi
-echo "$((100 + $(wc -l < "$NOTES/sbatch")));first"
-"""
-
-
-class Fakes:
-    """Slurm's commands and a Python that only note how they are called."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        for name, text in (("python", PYTHON), ("srun", SRUN), ("scontrol", SCONTROL), ("sbatch", SBATCH)):
-            path = folder / "bin" / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-            path.chmod(0o755)
-        self.python = str(folder / "bin" / "python")
-        self.path = f"{folder / 'bin'}:{os.environ['PATH']}"
-
-    def run(self, script, out, **environment):
-        """Run a script as Slurm would, and return its exit status."""
-        job = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_NTASKS": "8", "SLURM_CPUS_PER_TASK": "4"}
-        job["SLURM_TASKS_PER_NODE"] = "2(x4)"
-        names = {**os.environ, **job, "SLURM_JOB_USER": "me", "NOTES": str(self.folder), "OUT": str(out)}
-        names |= {"PATH": self.path, **{name: str(value) for name, value in environment.items()}}
-        syntax = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
-        assert syntax.returncode == 0, syntax.stderr
-        return subprocess.run(["bash", script], env=names, cwd=self.folder, capture_output=True, text=True)
-
-    def notes(self, name):
-        path = self.folder / name
-        return path.read_text().splitlines() if path.exists() else []
-
-    def arguments(self):
-        return (self.folder / "arguments").read_text().split("\0")[:-1]
-
-
-@pytest.fixture
-def fakes(tmp_path, monkeypatch):
-    fakes = Fakes(tmp_path)
-    monkeypatch.setattr(sys, "executable", fakes.python)
-    monkeypatch.setenv("NOTES", str(tmp_path))
-    return fakes
-
 
 def written(passed=(), **settings):
-    return slurm.write_scripts(SubmitConfig(**{"staging": None, **settings}), list(passed))
+    return scripts.write_scripts(SubmitConfig(**{"staging": None, **settings}), list(passed))
 
 
 def test_the_script_says_what_was_asked_for(tmp_path):
@@ -98,7 +35,7 @@ def test_the_script_says_what_was_asked_for(tmp_path):
         account="me",
         setup="module load cuda\nulimit -n 4096",
     )
-    lines = slurm.write_scripts(asked, ["--trainer.steps", "10"])[0].read_text().splitlines()
+    lines = scripts.write_scripts(asked, ["--trainer.steps", "10"])[0].read_text().splitlines()
     for line in (
         "#SBATCH --job-name=my-run-pretrain",
         "#SBATCH --nodes=2",
@@ -123,9 +60,11 @@ def test_the_script_says_what_was_asked_for(tmp_path):
         "check=true",
     ):
         assert line in lines, line
-    # All but the upper part is the shipped script.
-    shipped = find_file("slurm/pretrain.sh").read_text()
-    assert "\n".join(lines).split("# What follows")[1] == shipped.rstrip("\n").split("# What follows")[1]
+    # All but the upper part is the shipped script, and what it has in common with others.
+    shipped, common = (find_file(f"slurm/{name}.sh").read_text() for name in ("pretrain", "common"))
+    lower = shipped.replace("source slurm/common.sh\n", common).split("# What follows")[1]
+    assert "\n".join(lines).split("# What follows")[1] == lower.rstrip("\n")
+    assert "source" not in lower
 
 
 def test_on_cpus_no_gpu_is_asked_for(tmp_path):
@@ -135,13 +74,16 @@ def test_on_cpus_no_gpu_is_asked_for(tmp_path):
     assert "##SBATCH --gpus-per-node=1\n" in probe.read_text()
 
 
-@pytest.mark.parametrize("name", ["pretrain", "probe"])
+@pytest.mark.parametrize("name", ["pretrain", "finetune", "probe"])
 def test_a_shipped_script_can_be_run_as_it_is(fakes, tmp_path, name):
     script = tmp_path / "script.sh"
+    (tmp_path / "slurm").symlink_to(find_shipped("slurm"))
     script.write_text(find_file(f"slurm/{name}.sh").read_text().replace(".venv/bin/python", fakes.python))
-    (tmp_path / "shards/voc125").mkdir(parents=True)
-    (tmp_path / "shards/voc125/index.json").touch()
-    result = fakes.run(script, tmp_path / "runs/voc2vec", TMPDIR=tmp_path)
+    for shards in ("voc125", "cries"):
+        (tmp_path / "shards" / shards).mkdir(parents=True)
+        (tmp_path / "shards" / shards / "index.json").touch()
+    array = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0"}
+    result = fakes.run(script, tmp_path / "runs/voc2vec", TMPDIR=tmp_path, **array)
     assert result.returncode == 0, result.stderr
     assert fakes.arguments()[:3] == ["-m", "nonverbal", name]
 
@@ -320,8 +262,8 @@ def test_python_may_be_in_a_container(fakes, tmp_path):
 def test_cores_that_do_not_train_read_audio(tmp_path, recipe, passed, settings, workers):
     (tmp_path / "mine.yaml").write_text(recipe)
     asked = SubmitConfig(data=[], out=tmp_path / "run", **settings)
-    assert slurm.workers(asked, [str(tmp_path / "mine.yaml"), *passed]) == workers
-    (script,) = slurm.write_scripts(asked, [str(tmp_path / "mine.yaml"), *passed])
+    assert scripts.workers(asked, [str(tmp_path / "mine.yaml"), *passed]) == workers
+    (script,) = scripts.write_scripts(asked, [str(tmp_path / "mine.yaml"), *passed])
     shown = shlex.join([f"{tmp_path}/run/slurm/mine.yaml", *passed, *workers])
     assert f"settings=({shown})\n" in script.read_text()
 
@@ -392,9 +334,7 @@ def test_shards_are_copied_once_and_verified(fakes, tmp_path):
     "text", ["", "/a b", "$HOME", "/x/${HOME}'s", ODD, "$(echo $HOME)", '"$HOME"', "$1 $$ \\$HOME"]
 )
 def test_only_variables_are_what_they_are_in_the_job(text):
-    printed = subprocess.run(
-        ["bash", "-uc", f"printf %s {slurm.quote_but_variables(text)}"], capture_output=True, text=True
-    )
+    printed = subprocess.run(["bash", "-uc", f"printf %s {quote_but_variables(text)}"], capture_output=True, text=True)
     assert printed.stdout == text.replace("${HOME}", "$HOME").replace("$HOME", os.environ["HOME"])
 
 
@@ -433,7 +373,7 @@ def test_the_command_line_is_divided():
         "--batches.weights.x",
         "1",
     ]
-    own, passed = slurm.split(argv)
+    own, passed = split(argv)
     assert own == ["--data", "a", "b", "--nodes", "2"]
     assert passed == ["tiny.yaml", "--trainer.steps", "5", "--seed=3", "--batches.weights.x", "1"]
 
@@ -468,11 +408,11 @@ def test_a_recipe_with_a_base_is_copied_as_one(tmp_path):
 def test_what_would_fail_after_the_queue_is_refused_before_it(make_shards, monkeypatch, resolved, settings, message):
     defaults = {"trainer": {"processes": None}, "batches": {"batches_per_step": 4}}
     shards = make_shards([("a", 1.0, "train")]).folder
-    monkeypatch.setattr(slurm, "resolve", lambda *_: defaults)
-    slurm.check_settings(SubmitConfig(data=[shards], out=Path("run")), [])
-    monkeypatch.setattr(slurm, "resolve", lambda *_: defaults | resolved)
+    monkeypatch.setattr(checks, "resolve", lambda *_: defaults)
+    checks.check_settings(SubmitConfig(data=[shards], out=Path("run")), [])
+    monkeypatch.setattr(checks, "resolve", lambda *_: defaults | resolved)
     with pytest.raises(UserError, match=message):
-        slurm.check_settings(SubmitConfig(data=[shards], out=Path("run"), **settings), [])
+        checks.check_settings(SubmitConfig(data=[shards], out=Path("run"), **settings), [])
 
 
 def submit(*arguments, **environment):
@@ -513,20 +453,20 @@ def test_both_scripts_are_submitted_the_probe_after_the_pretraining(command, tmp
 def test_how_to_submit_is_said(command, tmp_path):
     fakes = Fakes(tmp_path)
     scripts = [tmp_path / "it's/pretrain.sh", tmp_path / "it's/probe.sh"]
-    line = slurm.submit_command(scripts)
+    line = sbatch.submit_command(scripts, "afterok")
     subprocess.run(["bash", "-euc", line], env={**os.environ, "PATH": fakes.path, "NOTES": str(tmp_path)}, check=True)
     assert fakes.notes("sbatch") == [f"--parsable {scripts[0]}", f"--dependency=afterok:101;first {scripts[1]}"]
-    assert slurm.submit_command(scripts[:1]) == f"sbatch {shlex.quote(str(scripts[0]))}"
+    assert sbatch.submit_command(scripts[:1], "afterok") == f"sbatch {shlex.quote(str(scripts[0]))}"
 
 
 def test_what_sbatch_says_is_said(fakes, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", fakes.path)
     monkeypatch.setenv("REFUSE", "invalid partition specified: long")
     with pytest.raises(UserError, match="sbatch refused run.sh: sbatch: error: invalid partition specified: long"):
-        slurm.submit(Path("run.sh"))
+        sbatch.submit(Path("run.sh"))
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="sbatch is not on the PATH; run.sh is written: submit it on a machine"):
-        slurm.submit(Path("run.sh"))
+        sbatch.submit(Path("run.sh"))
 
 
 def test_a_setting_that_pretraining_does_not_know_is_refused(command, tmp_path):

@@ -1,11 +1,16 @@
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from labelled_tones import Sound, tones
 
 from nonverbal.data.index import ShardFolder
+from nonverbal.data.manifest import write_manifest
 from nonverbal.errors import UserError
-from nonverbal.tasks.task import make_task
+from nonverbal.tasks.divisions import plan
+from nonverbal.tasks.protocols import Protocol
+from nonverbal.tasks.task import make_task, task_of
 
 Make = Callable[..., ShardFolder]
 
@@ -53,3 +58,62 @@ def test_labels_are_merged_and_dropped(labelled_shards: Make) -> None:
 def test_a_kind_that_cannot_be_scored_is_refused(labelled_shards: Make, kind: str) -> None:
     with pytest.raises(UserError, match=f"a task must be of kind classes.* but is '{kind}'"):
         make_task(labelled_shards(tones()), [], "speaker", 3, [0], kind)  # type: ignore[arg-type]
+
+
+def with_texts(shards: ShardFolder, texts: list[str | None]) -> ShardFolder:
+    """Give the clips of shards texts, in the order of the manifest."""
+    write_manifest(
+        shards.folder / "manifest.jsonl",
+        [replace(clip, text=text) for clip, text in zip(shards.clips(), texts, strict=True)],
+    )
+    return shards
+
+
+def test_a_task_of_texts_is_divided_by_groups_alone(labelled_shards: Make) -> None:
+    """Labels play no part: the clip without one counts, and clips without words do not."""
+    shards = with_texts(labelled_shards(tones()), ["One two!", None, " - ", *["three"] * 22])
+    task = task_of(shards, [], Protocol(3), "texts")
+    assert task.texts == ["ONE TWO", *["THREE"] * 22]
+    assert (task.classes, task.merged, set(task.labels)) == ([], {}, {""})
+    assert task.clips[-1].label is None
+    assert task.protocol == "speaker-disjoint 3-fold"
+    assert task.slug == "made-speaker-disjoint-3-fold-texts"
+    assert task.division.notes == ["2 of 25 clips have no text with words, and are left out; the first is made/1.wav"]
+    for fold in task.folds[0]:
+        assert not {task.groups[row] for row in fold.train} & {task.groups[row] for row in fold.test}
+        own = plan(task.division.protocol, fold, task.labels, task.groups, 0)
+        assert all(len(inner.test) for inner in own.inner)
+    assert sorted(row for fold in task.folds[0] for row in fold.test) == list(range(23))
+    assert task.prediction(0, "1") == {
+        "clip": "made/0.wav",
+        "text": "ONE TWO",
+        "group": "s0",
+        "fold": "1",
+        "speaker": "s0",
+        "recording": "s0-high-0",
+    }
+
+
+@pytest.mark.parametrize("protocol", ["hold-out", "leave-one-out", "official", "none"])
+def test_texts_are_divided_by_every_protocol(labelled_shards: Make, protocol: Any) -> None:
+    shards = with_texts(labelled_shards(tones()), ["text"] * 25)
+    if protocol == "official":
+        sides = [replace(clip, split="train" if number % 2 else "test") for number, clip in enumerate(shards.clips())]
+        write_manifest(shards.folder / "manifest.jsonl", sides)
+    asked = Protocol(3, "none", counting="voc2vec") if protocol == "none" else Protocol(protocol)
+    task = task_of(shards, [], asked, "texts")
+    assert {"hold-out": 1, "leave-one-out": 6, "official": 1, "none": 3}[protocol] == len(task.folds[0])
+    assert not any("class" in note for note in task.division.notes)
+    assert "stratified" not in task.protocol.replace("not stratified", "")
+
+
+def test_a_task_of_texts_that_cannot_be_is_refused(labelled_shards: Make) -> None:
+    shards = labelled_shards(tones())
+    with pytest.raises(UserError, match="no clip in .* has a text with words, so there is nothing to recognise; prep"):
+        task_of(shards, [], Protocol(3), "texts")
+    with_texts(shards, ["one"] * 25)
+    with pytest.raises(UserError, match="labels are of tasks that tell classes apart; leave them out"):
+        task_of(shards, ["high"], Protocol(3), "texts")
+    with_texts(shards, [*["one"] * 4, *[None] * 21])
+    with pytest.raises(UserError, match=r"all clips are in one group \(s0\); group otherwise \(--group\)"):
+        task_of(shards, [], Protocol(3), "texts")

@@ -11,10 +11,9 @@ from tiny_runs import CLIPS, assert_same_run, pretrain
 from toy import ToyObjective
 
 from nonverbal.errors import UserError
-from nonverbal.models.parts import Part
+from nonverbal.models.parts import Part, encoder_part
 from nonverbal.models.wav2vec2 import Architecture
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
-from nonverbal.objectives.encoding import encoder_part
 from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, rate_factor, set_rate
 
 TINY = Architecture(hidden_size=32, layers=3, heads=4, ffn_size=48, conv_channels=16, position_groups=4, codes=16)

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nonverbal.batch import Batch, Rows
-from nonverbal.models import selective_scan, ssam, wav2vec2
+from nonverbal.models import blocks, selective_scan, ssam, wav2vec2
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives import contrastive, encoding, reconstruction
 from nonverbal.objectives import unit_prediction as clusters
@@ -215,7 +215,7 @@ def test_what_waits_is_noticed(wait):
 def test_a_dropped_layer_has_gradients_of_zero(build, layout):
     objective = build(layout).train()
     batch = Drawn(objective, padded=True).batch(DROPPED, 0)
-    assert encoding.kept_layers(batch, 3, 0.3) == [True, False, False]
+    assert blocks.kept_layers(batch, 3, 0.3) == [True, False, False]
     objective(batch).sum.backward()
     for name, parameter in objective.named_parameters():
         assert parameter.grad is not None, name

@@ -112,9 +112,7 @@ def fingerprint_folder(folder: ShardFolder, processes: int) -> Fingerprints:
     Raises:
         UserError: a shard cannot be read, or a process was ended from outside.
     """
-    by_clip = np.lexsort((folder.table["part"], folder.table["clip"]))
-    _, first = np.unique(folder.table["clip"][by_clip], return_index=True)
-    rows = np.split(by_clip, first[1:])
+    rows = folder.parts(np.unique(folder.table["clip"]))
     # In the order in which they lie on the disk.
     order = sorted(range(len(rows)), key=lambda clip: int(rows[clip].min()))
     chunks = [[rows[clip] for clip in order[start : start + CHUNK]] for start in range(0, len(order), CHUNK)]

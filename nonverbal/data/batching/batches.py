@@ -1,18 +1,17 @@
 """From requests to batches: what each holds, read ahead."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
 from nonverbal.batch import Batch, TargetSampler
-from nonverbal.data.batching.epochs import BatchSettings, ClipTable, clip_table, share, training_epoch
-from nonverbal.data.batching.micro_batches import MicroBatch
-from nonverbal.data.batching.read_ahead import LEAST_AHEAD, check_shared_memory, micro_batches_ahead, read_ahead
-from nonverbal.data.batching.requests import Request, TrainingRequests, validation_requests
-from nonverbal.data.batching.rows import row_samples, rows_of
+from nonverbal.data.batching.epochs import BatchSettings, ClipTable, clip_table, share, training_epoch, validation_epoch
+from nonverbal.data.batching.micro_batches import Epoch, MicroBatch
+from nonverbal.data.batching.planned import PlannedData
+from nonverbal.data.batching.requests import Request
+from nonverbal.data.batching.rows import row_id, row_samples, rows_of
 from nonverbal.data.index import SAMPLE_RATE, ShardFolder
 from nonverbal.data.manifest import read_manifest
 from nonverbal.errors import UserError
@@ -25,7 +24,7 @@ class ShardDataset(Dataset[Batch]):
     def __init__(self, folders: list[ShardFolder], table: ClipTable, sampler: TargetSampler, seed: int) -> None:
         self.folders, self.table, self.sampler, self.seed = folders, table, sampler, seed
 
-    def __getitem__(self, request: Request) -> Batch:
+    def __getitem__(self, request: Request[MicroBatch]) -> Batch:
         """Return the batch of a request; a function of the request, the seed and the shards."""
         place = (request.step, request.position)
         crops = generator(self.seed, Stream.CROP, *place).random(len(request.micro_batch.clips))
@@ -42,19 +41,8 @@ class ShardDataset(Dataset[Batch]):
                 row = np.pad(row, reflected, "reflect")
             waveforms[i, : len(row)] = row
             real += min(length, sum(piece.stop - piece.start for piece in pieces))
-        return Batch(
-            waveforms=torch.from_numpy(waveforms),
-            lengths=torch.from_numpy(rows.lengths),
-            ids=["+".join(f"{self.folders[p.folder].folder.name}:{p.part}" for p in pieces) for pieces in rows.pieces],
-            targets=targets,
-            seed=self.seed,
-            step=request.step,
-            position=request.position,
-            padded=bool((rows.lengths < waveforms.shape[1]).any()),
-            real_samples=real,
-            corpus=request.corpus,
-            after=request.after,
-        )
+        ids = [row_id(self.folders, pieces) for pieces in rows.pieces]
+        return request.batch(waveforms, rows.lengths, ids, targets, self.seed, real)
 
     def size(self, lengths: np.ndarray) -> int:
         """Return the bytes of a batch of rows of ``lengths`` samples: waveforms, int64 lengths and targets.
@@ -69,7 +57,7 @@ class ShardDataset(Dataset[Batch]):
         return len(lengths) * of_a_row + sum(tensor.nbytes for tensor in targets.tensors.values())
 
 
-class ShardData:
+class ShardData(PlannedData[MicroBatch]):
     """The batches of one or several shard folders, for a trainer.
 
     Args:
@@ -106,11 +94,11 @@ class ShardData:
         self.contents = {str(folder.folder): folder.sha256 for folder in folders} | dict(contents)
         self.note = note
         self.table, self.validation_table = tables(folders)
-        self.settings, self.seed, self.workers, self.timeout = settings, seed, workers, timeout
-        self.batches_per_step = settings.batches_per_step
+        self.settings, self.seed = settings, seed
         self.dataset = ShardDataset(folders, self.table, sampler, seed)
-        self.validation_dataset = ShardDataset(folders, self.validation_table, sampler, seed)
-        self.validation_requests = validation_requests(self.validation_table, settings, seed)
+        validation = validation_requests(self.validation_table, settings, seed)
+        of_validation = ShardDataset(folders, self.validation_table, sampler, seed)
+        super().__init__(self.dataset, of_validation, validation, settings.batches_per_step, workers, timeout)
 
     def describe(self) -> str:
         """Return what a pass over the data holds, as text: clips, hours, and what becomes of them."""
@@ -126,30 +114,11 @@ class ShardData:
             + (f"\n{self.note}" if self.note else "")
         )
 
-    def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> Iterator[Batch]:
-        """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on.
+    def plan(self, epoch: int) -> Epoch:
+        """Return the micro-batches of an epoch."""
+        return training_epoch(self.table, self.settings, self.seed, epoch)
 
-        Workers start when the first batch is asked for.
-
-        Raises:
-            UserError: what is read ahead does not fit in shared memory.
-        """
-        requests = TrainingRequests(self.table, self.settings, self.seed, steps, epoch, batch, rank, world)
-        of_a_step, ahead = len(range(rank, self.batches_per_step, world)), LEAST_AHEAD
-        if self.workers:
-            ahead = micro_batches_ahead(of_a_step, self.workers)
-            # Besides: validation's, which also reads ahead; and, unless they are copied to pinned memory, those of a
-            # step while the next ones are taken, or in validation one and the next.
-            held = 0 if torch.cuda.is_available() else of_a_step + max(of_a_step, 2)
-            in_workers = self.workers * (ahead + LEAST_AHEAD)
-            check_shared_memory((in_workers + held) * self._largest())
-        return read_ahead(self.dataset, requests, self.workers, self.timeout, ahead)
-
-    def validation(self, rank: int, world: int) -> Iterable[Batch]:
-        """Return process ``rank``'s batches of a validation pass."""
-        return read_ahead(self.validation_dataset, self.validation_requests[rank::world], self.workers, self.timeout)
-
-    def _largest(self) -> int:
+    def largest(self) -> int:
         """Return the bytes of the largest micro-batch that the settings allow: many short rows, or few long ones."""
         budget = self.settings.batch_seconds * SAMPLE_RATE
         sizes = []
@@ -158,6 +127,12 @@ class ShardData:
             rows = min(int(budget) // length, self.settings.batch_rows or int(budget))
             sizes.append(self.dataset.size(np.full(rows, length)))
         return max(sizes)
+
+
+def validation_requests(table: ClipTable, settings: BatchSettings, seed: int) -> list[Request[MicroBatch]]:
+    """Return the requests of a validation pass, always the same: fixed crops, fixed targets."""
+    batches = validation_epoch(table, settings, seed)
+    return [Request(batch, 0, number, corpus) for number, (corpus, batch) in enumerate(batches)]
 
 
 def tables(folders: list[ShardFolder]) -> tuple[ClipTable, ClipTable]:

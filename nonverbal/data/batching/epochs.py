@@ -149,17 +149,6 @@ def validation_epoch(table: ClipTable, settings: BatchSettings, seed: int) -> li
     return batches
 
 
-def stream(
-    table: ClipTable, settings: BatchSettings, seed: int, epoch: int, batch: int
-) -> Iterator[tuple[int, int, MicroBatch]]:
-    """Yield (epoch, number in the epoch, micro-batch) from a position on, for ever: epochs follow without a gap."""
-    while True:
-        batches = training_epoch(table, settings, seed, epoch)
-        for number in range(batch, len(batches)):
-            yield epoch, number, batches[number]
-        epoch, batch = epoch + 1, 0
-
-
 def share(epoch: Epoch, table: ClipTable) -> Share:
     """Measure how much of the audio a plan crops away, repeats and pads."""
     rows = epoch.rows
@@ -260,21 +249,28 @@ def _cut(rows: EpochRows, settings: BatchSettings) -> Epoch:
     if settings.fit == "crop":
         stops = _chain(np.minimum(after, np.arange(len(lengths)) + budget // lengths))
     else:
-        stops = _padded_stops(lengths, after, budget)
+        stops = padded_stops(lengths, np.ones_like(lengths), after, budget)
     starts = np.append(0, stops)[:-1]
     if settings.fit == "crop":
         lengths = np.repeat(lengths[starts], stops - starts)
     return Epoch(rows.take(order, lengths), starts, stops)
 
 
-def _padded_stops(lengths: np.ndarray, after: np.ndarray, budget: int) -> np.ndarray:
-    """Return where micro-batches end whose rows x longest row are at most ``budget``."""
+def padded_stops(lengths: np.ndarray, rows: np.ndarray, after: np.ndarray, budget: int) -> np.ndarray:
+    """Return where micro-batches end whose rows x longest row are at most ``budget``, or that are one item alone.
+
+    Args:
+        lengths: ``(items,)`` of each item's rows, from short to long.
+        rows: ``(items,)``, at least 1 each, that stay together.
+        after: ``(items,)``: where a micro-batch that begins with an item ends at the latest.
+        budget: in samples.
+    """
     stops, start = [], 0
     while start < len(lengths):
-        # The rows that would fit if all were as short as the first.
+        # The items that would fit if all were as short as the first, and of one row.
         stop = min(int(after[start]), start + budget // int(lengths[start]))
-        sizes = lengths[start:stop] * np.arange(1, stop - start + 1)
-        start += int(np.searchsorted(sizes, budget, side="right"))
+        sizes = lengths[start:stop] * np.cumsum(rows[start:stop])
+        start += max(int(np.searchsorted(sizes, budget, side="right")), 1)
         stops.append(start)
     return np.array(stops, dtype=np.int64)
 

@@ -23,6 +23,9 @@ SHARED_MEMORY_FOLDER = Path("/dev/shm")
 LEAST_AHEAD = 2
 """Micro-batches that each worker reads ahead at least: one that it reads, one that is ready."""
 
+SMALLER = "batches.batch_seconds (batches.batch_clips, where clips are counted)"
+"""The settings that make micro-batches smaller: one of the two, as the run is of one kind or the other."""
+
 _reading: weakref.WeakKeyDictionary[Any, list[BaseProcess]] = weakref.WeakKeyDictionary()
 """torch's iterators that are in use, and this process's children when they began: their workers among them."""
 
@@ -66,7 +69,7 @@ def check_shared_memory(needed: int) -> None:
         raise UserError(
             f"{SHARED_MEMORY_FOLDER} has {free / 1e6:.0f} MB free, but the micro-batches that are read ahead may take "
             f"{needed * here / 1e6:.0f} MB there; start the container with a larger one (--shm-size), or lower "
-            "trainer.workers or batches.batch_seconds; with trainer.workers 0 nothing is read ahead"
+            f"trainer.workers or {SMALLER}; with trainer.workers 0 nothing is read ahead"
         )
 
 
@@ -121,13 +124,13 @@ def workers_watched() -> Iterator[None]:
 
 def _told(what: str, full: bool) -> str:
     remedy = (
-        "if memory ran out, lower trainer.workers or batches.batch_seconds; if the shards' disk does not answer, copy "
-        "them to another"
+        f"if memory ran out, lower trainer.workers or {SMALLER}; if the shards' disk does not answer, copy them to "
+        "another"
     )
     if full:
         remedy = (
             f"it found no room in {SHARED_MEMORY_FOLDER} (SIGBUS): start the container with a larger one (--shm-size), "
-            "or lower trainer.workers or batches.batch_seconds"
+            f"or lower trainer.workers or {SMALLER}"
         )
     return (
         f"a process that reads audio ahead has died or hangs ({what}); {remedy}; run the same command again to "

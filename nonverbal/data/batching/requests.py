@@ -1,55 +1,98 @@
 """Which micro-batches a process asks of its data workers, and in which order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from nonverbal.data.batching.epochs import BatchSettings, ClipTable, stream, validation_epoch
-from nonverbal.data.batching.micro_batches import MicroBatch
+import numpy as np
+import torch
+
+from nonverbal.batch import Batch, Targets
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Plan(Protocol[T_co]):
+    """The micro-batches of an epoch, in order."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, number: int, /) -> T_co:
+        """One of them."""
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Generic[T]):
     """One micro-batch to be read: what the sampler hands to the data workers."""
 
-    micro_batch: MicroBatch
+    micro_batch: T
+    """As the plan has it."""
     step: int
     position: int
     """Number of the micro-batch in its step."""
     corpus: str | None = None
-    """In validation, the corpus of the batch; crops are then central, not random."""
+    """In validation, the corpus of the batch; nothing is then drawn at random of its audio."""
     after: tuple[int, int] = (0, 0)
     """In training, the (epoch, micro-batch) at which the stream goes on after the step."""
 
+    def batch(
+        self, waveforms: np.ndarray, lengths: np.ndarray, ids: list[str], targets: Targets, seed: int, real: int
+    ) -> Batch:
+        """Return what is asked for.
 
-class TrainingRequests:
+        Args:
+            waveforms: ``(N, T)`` int16 or float32.
+            lengths: ``(N,)`` int64.
+            ids: of the rows.
+            targets: of them.
+            seed: of the run.
+            real: samples of distinct audio.
+        """
+        return Batch(
+            waveforms=torch.from_numpy(waveforms),
+            lengths=torch.from_numpy(lengths),
+            ids=ids,
+            targets=targets,
+            seed=seed,
+            step=self.step,
+            position=self.position,
+            padded=bool((lengths < waveforms.shape[1]).any()),
+            real_samples=real,
+            corpus=self.corpus,
+            after=self.after,
+        )
+
+
+class TrainingRequests(Generic[T]):
     """The sampler: the endless stream of this process's micro-batches, from a position on.
 
-    Step s takes the next ``batches_per_step`` micro-batches of the stream, whatever the number of processes;
+    Step s takes the next ``per_step`` micro-batches of the stream, whatever the number of processes;
     process r of n takes those whose position in the step is r, r + n, r + 2n, ...
     """
 
     def __init__(
         self,
-        table: ClipTable,
-        settings: BatchSettings,
-        seed: int,
+        plan: Callable[[int], Plan[T]],
+        per_step: int,
         steps: range,
         epoch: int,
         batch: int,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.arguments = (table, settings, seed, epoch, batch)
+        self.plan, self.epoch, self.batch = plan, epoch, batch
         self.steps = steps
-        self.per_step = settings.batches_per_step
+        self.per_step = per_step
         self.rank = rank
         self.world = world
 
     def __len__(self) -> int:
         return len(self.steps) * len(range(self.rank, self.per_step, self.world))
 
-    def __iter__(self) -> Iterator[Request]:
-        batches = stream(*self.arguments)
+    def __iter__(self) -> Iterator[Request[T]]:
+        batches = stream(self.plan, self.epoch, self.batch)
         for step in self.steps:
             step_batches = [next(batches) for _ in range(self.per_step)]
             epoch, number, _ = step_batches[-1]
@@ -57,7 +100,10 @@ class TrainingRequests:
                 yield Request(step_batches[position][2], step, position, after=(epoch, number + 1))
 
 
-def validation_requests(table: ClipTable, settings: BatchSettings, seed: int) -> list[Request]:
-    """Return the requests of a validation pass, always the same: fixed crops, fixed targets."""
-    batches = validation_epoch(table, settings, seed)
-    return [Request(batch, 0, number, corpus) for number, (corpus, batch) in enumerate(batches)]
+def stream(plan: Callable[[int], Plan[T]], epoch: int, batch: int) -> Iterator[tuple[int, int, T]]:
+    """Yield (epoch, number in the epoch, micro-batch) from a position on, for ever: epochs follow without a gap."""
+    while True:
+        batches = plan(epoch)
+        for number in range(batch, len(batches)):
+            yield epoch, number, batches[number]
+        epoch, batch = epoch + 1, 0

@@ -23,6 +23,27 @@ def rows_of(micro_batch: MicroBatch, table: ClipTable, crops: np.ndarray) -> Row
     return Rows(lengths, [_cropped(table, clips, length, crop) for clips, length, crop in of_each])
 
 
+def first_sample(samples: int, length: int, crop: float) -> int:
+    """Return where a crop to ``length`` begins; ``crop`` in [0, 1) is the share of what is too much before it."""
+    return int(crop * (max(samples - length, 0) + 1))
+
+
+def stretch(pieces: Sequence[Piece], first: int, last: int) -> list[Piece]:
+    """Return what samples ``first`` to ``last`` of pieces that are joined leave of each: empty ones stay."""
+    left, begin = [], 0
+    for piece in pieces:
+        own = piece.stop - piece.start
+        start, stop = (piece.start + min(max(place - begin, 0), own) for place in (first, last))
+        left.append(piece._replace(start=start, stop=stop))
+        begin += own
+    return left
+
+
+def row_id(folders: Sequence[ShardFolder], pieces: Sequence[Piece]) -> str:
+    """Return what a row is made of, as ``Batch.ids`` has it."""
+    return "+".join(f"{folders[piece.folder].folder.name}:{piece.part}" for piece in pieces)
+
+
 def row_samples(folders: list[ShardFolder], pieces: Sequence[Piece], length: int, part: slice) -> np.ndarray:
     """Return samples ``part`` of a row of ``length``, int16: pieces joined, and repeated where they are shorter."""
     held = sum(piece.stop - piece.start for piece in pieces)
@@ -33,14 +54,10 @@ def row_samples(folders: list[ShardFolder], pieces: Sequence[Piece], length: int
 
 def _cropped(table: ClipTable, clips: np.ndarray, length: int, crop: float) -> list[Piece]:
     samples = table.samples[clips]
-    first = int(crop * (max(int(samples.sum()) - length, 0) + 1))
-    pieces, begin = [], 0
     columns = (column.tolist() for column in (table.folder[clips], table.row[clips], samples))
-    for folder, part, own in zip(*columns, strict=True):
-        start, stop = (min(max(place - begin, 0), own) for place in (first, first + length))
-        pieces.append(Piece(folder, part, start, stop))
-        begin += own
-    return pieces
+    whole = [Piece(folder, part, 0, own) for folder, part, own in zip(*columns, strict=True)]
+    first = first_sample(int(samples.sum()), length, crop)
+    return stretch(whole, first, first + length)
 
 
 def _joined(folders: list[ShardFolder], pieces: Sequence[Piece], part: slice) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from nonverbal.data.manifest import LONGEST_TEXT, Value
 from nonverbal.data.reading.audio import EXTENSIONS
 from nonverbal.errors import UserError
 from nonverbal.licences import Terms
+from nonverbal.text import shown
 
 Purpose = Literal["pretraining", "evaluation", "emotion", "recognition"]
 """Voc125; the sets of non-verbal sounds that encoders are compared on; emotion in speech; speech recognition."""
@@ -117,6 +118,29 @@ def clip(corpus: str, path: str, attributes: Mapping[str, object] | None = None,
         if key in values:
             values[key] = f"{corpus}:{values[key]}"
     return Found(path, **values, attributes=attributes_of(attributes or {}))
+
+
+def with_texts(corpus: str, reading: Reading, texts: Mapping[str, str]) -> Reading:
+    """Give clips without a text that of their label.
+
+    Args:
+        corpus: its name, for messages.
+        reading: its files.
+        texts: label to what is said in its clips.
+
+    Raises:
+        UserError: no clip has one of the labels.
+    """
+    met: set[str | None] = set()
+    for file in reading:
+        if isinstance(file, Found):
+            met.add(file.label)
+            if file.text is None and file.label is not None and file.label in texts:
+                file = replace(file, text=texts[file.label])
+        yield file
+    if unknown := sorted(texts.keys() - met):
+        there = ", ".join(sorted(shown(label) for label in met if label is not None)[:12])
+        raise UserError(f"{corpus}: texts are given for the label {unknown[0]!r}, which no clip has; there are {there}")
 
 
 def from_names(

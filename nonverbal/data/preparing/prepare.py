@@ -13,7 +13,7 @@ from typing import Any
 from nonverbal.config import differences, dump
 from nonverbal.data.corpora import CATALOG, VOC125, choose_reader, read
 from nonverbal.data.corpora.account import account
-from nonverbal.data.corpora.base import Found, Skipped
+from nonverbal.data.corpora.base import Found, Skipped, with_texts
 from nonverbal.data.corpora.huggingface import Origin, copy_dataset
 from nonverbal.data.corpora.listing import leaves, there
 from nonverbal.data.corpora.webdataset import named_tars
@@ -123,7 +123,7 @@ def _files(name: str, source: Source, reader: str, notes: list[str]) -> list[Fou
     # Those of a dataset were read when it was copied.
     columns = {} if source.dataset else source.columns
     reading = read(name, source.folder, reader, source.pattern, lambda text: notes.append(f"{name}: {text}"), columns)
-    files = sorted(reading, key=lambda file: file.path)
+    files = sorted(with_texts(name, reading, source.texts), key=lambda file: file.path)
     notes += account(name, files)
     return files
 

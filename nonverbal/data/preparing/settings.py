@@ -28,6 +28,9 @@ class Source:
     """For the reader folder: a regular expression searched in each path relative to the folder; its named groups among
     label, speaker, session, recording, language and text say what a clip is. A file without a match is not a clip. For
     the reader webdataset: the tars, relative to the folder, with braces."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """What is said in the clips of a label, by label, {"0": zero, "1": one}: the text of those of which nothing else
+    says it."""
     licence: str | None = None
     """Licence of the clips, by its SPDX name where it has one. Unset: the catalog's, or unknown."""
     dataset: PathOrName | None = None
@@ -53,8 +56,8 @@ class PrepareConfig:
     """Folder of the shards. The same command again continues, or finds them finished."""
     corpora: dict[str, Source] = field(default_factory=dict)
     """Name to folder, or to WebDataset tars in one. On the command line NAME=FOLDER, NAME='FOLDER/{000..127}.tar'; in a
-    recipe, or as --corpora.NAME.KEY, also reader, pattern, licence, columns; dataset and subset of a Hugging Face
-    dataset."""
+    recipe, or as --corpora.NAME.KEY, also reader, pattern, texts, licence, columns; dataset and subset of a Hugging
+    Face dataset."""
     seed: int = 0
     """Of the split and of the order in the shards."""
     validation_share: float = 0.05

@@ -11,8 +11,10 @@ from typing import Any
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import (
     audio_mamba,
+    audio_words,
     confounds,
     data2vec_audio,
+    emotion2vec,
     functionals,
     hubert,
     logmel,
@@ -25,14 +27,15 @@ from nonverbal.evaluation.encoders import (
     whisper,
 )
 from nonverbal.evaluation.encoders.base import INITIALISED, Encoder, FrameEncoder, Kind, ManifestEncoder, Named
+from nonverbal.evaluation.encoders.finetuned import FINETUNED, is_finetuned, open_run
 from nonverbal.evaluation.encoders.models import place
 from nonverbal.models.checkpoints.quiet import quiet
 
 __all__ = ["INITIALISED", "KINDS", "Encoder", "FrameEncoder", "Kind", "ManifestEncoder"]
 
 MODULES = (
-    logmel, mfcc, functionals, confounds,
-    wav2vec2, hubert, wavlm, unispeech_sat, data2vec_audio, audio_mamba, whisper, spectrogram_transformer,
+    logmel, mfcc, functionals, audio_words, confounds,
+    wav2vec2, hubert, wavlm, unispeech_sat, data2vec_audio, emotion2vec, audio_mamba, whisper, spectrogram_transformer,
 )  # fmt: skip
 """In the order of the list: what is computed, then what is learned."""
 
@@ -45,8 +48,8 @@ def load_encoder(name: str, seed: int = 0) -> Encoder:
 
     Args:
         name: a name of ``KINDS`` that needs no checkpoint, such as ``logmel``; a folder or Hub id in Hugging Face
-            format (safetensors only, no code of the model's own); or ``initialised:`` before either of the latter, for
-            the same configuration with random weights.
+            format (safetensors only, no code of the model's own); a folder of FunASR's emotion2vec; or
+            ``initialised:`` before any of these but the first, for the same configuration with random weights.
         seed: draws the weights of ``initialised:``; nothing else depends on it.
 
     Raises:
@@ -69,9 +72,22 @@ def load_frame_encoder(name: str, seed: int = 0) -> FrameEncoder:
 
 
 def check_encoder(name: str) -> None:
-    """Raise the ``UserError`` of an encoder that is not there or reads another sample rate, before it is needed."""
-    kind, named = _found(name)
-    kind.check(named)
+    """Raise the ``UserError`` of an encoder that is not there or reads another sample rate, before it is needed.
+
+    Of a fine-tuned run, of the encoder of each fold.
+    """
+    for source in encoders_in(name):
+        kind, named = _found(source)
+        kind.check(named)
+
+
+def encoders_in(name: str) -> list[str]:
+    """Return the encoders that a name asks for: of ``finetuned:RUN`` that of each fold, else itself.
+
+    Raises:
+        UserError: there is no such run, or one of its folds is not done.
+    """
+    return open_run(name).encoders if is_finetuned(name) else [name]
 
 
 def kind_of(name: str) -> Kind:
@@ -91,11 +107,19 @@ def learned(name: str) -> bool:
 def _found(name: str, seed: int = 0) -> tuple[Kind, Named]:
     source = name.removeprefix(INITIALISED)
     initialised = source != name
+    if is_finetuned(source):
+        raise UserError(
+            f"{source} is an encoder a fold, which nonverbal probe and nonverbal embed read"
+            + (f"; {INITIALISED} takes what the run began from, its recipe's init" if initialised else "")
+            + f"; elsewhere give the folder of one, such as {source.removeprefix(FINETUNED)}/model"
+        )
     if source in KINDS and not KINDS[source].learned:
         if initialised:
             raise UserError(f"{source} has no weights that could be drawn at random: give it without {INITIALISED}")
         return KINDS[source], Named(name, source, False, seed)
     own = [kind.name for kind in KINDS.values() if not kind.learned]
+    if emotion2vec.is_of_this_kind(source):
+        return KINDS["emotion2vec"], Named(name, source, initialised, seed)
     # Nobody publishes an encoder without an owner under such a name, and to ask the Hub takes time.
     if not Path(source).exists() and "/" not in source and (near := difflib.get_close_matches(source, own, 1)):
         raise UserError(f"there is no encoder {source!r}, and no folder of this name; did you mean {near[0]!r}?")

@@ -52,25 +52,46 @@ class Functionals:
             UserError: opensmile is not installed.
         """
         refuse_missing(name)
-        import opensmile
-
         of_opensmile, self.dimensions = SETS[name]
         self.name = self.kind = name
-        self.smile: Any = opensmile.Smile(
-            opensmile.FeatureSet[of_opensmile], opensmile.FeatureLevel.Functionals, num_workers=1
-        )
-        self.key = f"opensmile-{opensmile.__version__}-{of_opensmile}-functionals"
+        self.smile = Smile(of_opensmile, "Functionals")
+        self.key = f"{self.smile.key}-functionals"
 
     def frames(self, waveform: np.ndarray) -> np.ndarray:
         """Return ``(1, 1, values)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz."""
         refuse_short(self.name, len(waveform), self.shortest)
+        return self.smile(waveform)[None]
+
+
+class Smile:
+    """One of openSMILE's sets at one of its levels."""
+
+    def __init__(self, features: str, level: str) -> None:
+        """Take both by openSMILE's names."""
+        import opensmile
+
+        found = opensmile.FeatureSet[features], opensmile.FeatureLevel[level]
+        self.smile: Any = opensmile.Smile(*found, num_workers=1)
+        self.key = f"opensmile-{opensmile.__version__}-{features}"
+
+    @property
+    def names(self) -> list[str]:
+        """openSMILE's names of the values."""
+        return list(self.smile.feature_names)
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        """Return ``(S, values)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz.
+
+        Raises:
+            UserError: openSMILE gives NaN or infinity.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            values = self.smile.process_signal(waveform.clip(-1, LOUDEST), SAMPLE_RATE).to_numpy()
-        if not np.isfinite(values).all():
+            found = self.smile.process_signal(waveform.clip(-1, LOUDEST), SAMPLE_RATE).to_numpy()
+        if not np.isfinite(found).all():
             raise UserError(f"openSMILE gave NaN or infinite values of {len(waveform)} samples; leave such clips out")
-        frames: np.ndarray = values.astype(np.float32)[None]
-        return frames
+        values: np.ndarray = found.astype(np.float32)
+        return values
 
 
 def refuse_missing(name: str) -> None:

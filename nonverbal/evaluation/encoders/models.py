@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -14,9 +13,6 @@ from nonverbal.evaluation.encoders.base import Batching, Named, refuse_short
 from nonverbal.models.checkpoints.quiet import quiet
 from nonverbal.seeding import Stream, torch_seed
 from nonverbal.system import set_up_gpus
-
-PART = re.compile(r"\b(layers|blocks|conv_layers)\.\d+\.|(^|\.)(encoder|feature_extractor|feature_projection)\.")
-"""In the names of an encoder's own weights."""
 
 WINDOW = 30.0
 """Seconds: ``max_seconds`` of models that take waveforms of any length. As Whisper's: attention grows as its square."""
@@ -153,17 +149,10 @@ def device() -> str:
 
 
 def _pretrained(named: Named, spare: tuple[str, ...]) -> Any:
-    from nonverbal.models.checkpoints.hugging_face import check_whole, load, refuse_not_finite
+    from nonverbal.models.checkpoints.hugging_face import load_whole
 
-    source = named.source
-    loaded = load(source, named.folder)
-    # transformers draws missing weights at random; the mask embedding alone plays no part in a frozen encoder.
-    missing = [key for key in loaded.missing if not key.endswith("masked_spec_embed") and not key.startswith(spare)]
-    # Heads of other tasks are left over rightly; parts of the encoder are not.
-    parts = [key for key in loaded.unexpected if PART.search(key)]
-    check_whole(source, missing, parts, loaded.mismatched, "the weights of the model that its config.json describes")
-    refuse_not_finite(source, loaded.model.state_dict())
-    return loaded.model
+    # The mask embedding alone may be drawn: it plays no part in a frozen encoder.
+    return load_whole(named.source, named.folder, spare).model
 
 
 def _initialised(named: Named) -> Any:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nonverbal.evaluation.encoders.base import Batching
 from nonverbal.families.hidden_states import layers_of
+from nonverbal.models.convolutions import own_group_norm
 from nonverbal.models.wav2vec2 import frames_of
 
 PADDED = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio")
@@ -69,17 +70,6 @@ def each_row_alone(model: Any, lengths: Tensor) -> Iterator[None]:
         for layer in getattr(positions, "layers", ()):
             stack.callback(layer.register_forward_hook(partial(_zeros_beyond, _frames(model, lengths))).remove)
         yield
-
-
-def own_group_norm(norm: nn.GroupNorm, hidden: Tensor, steps: Sequence[int]) -> Tensor:
-    """Normalise each row of ``(N, C, T)`` over its first ``steps`` alone, as if there were no others; zeros beyond."""
-    result = torch.zeros_like(hidden)
-    for row, count in enumerate(steps):
-        own = hidden[row : row + 1, :, :count]
-        result[row : row + 1, :, :count] = nn.functional.group_norm(
-            own, norm.num_groups, norm.weight, norm.bias, norm.eps
-        )
-    return result
 
 
 def _group_norms(model: Any) -> Iterator[nn.GroupNorm]:

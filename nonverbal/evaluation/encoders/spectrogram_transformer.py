@@ -18,7 +18,6 @@ from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders.base import Kind, Named, Size
 from nonverbal.evaluation.encoders.models import ModelEncoder, model_of
-from nonverbal.evaluation.encoders.spectrograms import extractor_of
 
 WINDOW, HOP = 400, 160
 """Samples of a frame of the spectrogram, and from one to the next."""
@@ -41,12 +40,10 @@ class SpectrogramTransformer(ModelEncoder):
         self.extractor = _extractor(named)
         model = model_of(named)
         config, extractor = model.config, self.extractor
-        expected = (config.num_mel_bins, config.max_length)
-        if (extractor.num_mel_bins, extractor.max_length) != expected:
-            raise UserError(
-                f"{named.source}: its preprocessor_config.json makes {extractor.num_mel_bins} bands of "
-                f"{extractor.max_length} frames, but its model reads {expected[0]} of {expected[1]}; export it again"
-            )
+        from nonverbal.models.checkpoints.feature_extractors import check_spectrogram
+
+        made = (extractor.num_mel_bins, extractor.max_length)
+        check_spectrogram(named.source, made, (config.num_mel_bins, config.max_length))
         self.max_seconds = config.max_length * HOP / SAMPLE_RATE
         scale = {"mean": extractor.mean, "std": extractor.std} if extractor.do_normalize else {}
         super().__init__(named, config.model_type, model, f"log-mel {json.dumps(scale)} mean over bands")
@@ -69,9 +66,9 @@ class SpectrogramTransformer(ModelEncoder):
 
 
 def _extractor(named: Named) -> Any:
-    from transformers import ASTFeatureExtractor
+    from nonverbal.models.checkpoints.feature_extractors import ast_extractor
 
-    return extractor_of(named, ASTFeatureExtractor, {"padding_value": 0.0})
+    return ast_extractor(named.source, named.folder)
 
 
 def check(named: Named) -> None:

@@ -17,7 +17,6 @@ from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders.base import Kind, Named, Size
 from nonverbal.evaluation.encoders.models import ModelEncoder, model_of
-from nonverbal.evaluation.encoders.spectrograms import extractor_of
 
 FRAME = 320
 """Samples from frame to frame: two hops of the spectrogram."""
@@ -35,12 +34,10 @@ class Whisper(ModelEncoder):
         self.extractor = _extractor(named)
         model = model_of(named, ("decoder.",)).encoder
         config, extractor = model.config, self.extractor
-        expected = (config.num_mel_bins, 2 * config.max_source_positions)
-        if (extractor.feature_size, extractor.nb_max_frames) != expected:
-            raise UserError(
-                f"{named.source}: its preprocessor_config.json makes {extractor.feature_size} bands of "
-                f"{extractor.nb_max_frames} frames, but its model reads {expected[0]} of {expected[1]}; export it again"
-            )
+        from nonverbal.models.checkpoints.feature_extractors import check_spectrogram
+
+        made = (extractor.feature_size, extractor.nb_max_frames)
+        check_spectrogram(named.source, made, (config.num_mel_bins, 2 * config.max_source_positions))
         self.max_seconds = float(extractor.chunk_length)
         reading = {"n_fft": extractor.n_fft, "hop": extractor.hop_length, "bands": extractor.feature_size}
         super().__init__(named, "whisper", model, f"log-mel {json.dumps(reading)}")
@@ -60,10 +57,9 @@ class Whisper(ModelEncoder):
 
 
 def _extractor(named: Named) -> Any:
-    from transformers import WhisperFeatureExtractor
+    from nonverbal.models.checkpoints.feature_extractors import whisper_extractor
 
-    only = {"hop_length": 160, "n_fft": 400, "padding_value": 0.0, "dither": 0.0, "do_normalize": False}
-    return extractor_of(named, WhisperFeatureExtractor, only)
+    return whisper_extractor(named.source, named.folder)
 
 
 def check(named: Named) -> None:

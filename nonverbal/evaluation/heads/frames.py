@@ -27,6 +27,11 @@ class FrameClips:
         clip: np.ndarray = self.frames[row][self.layers].astype(np.float32)
         return clip
 
+    @property
+    def counts(self) -> np.ndarray:
+        """Frames of each clip, ``(clips,)``."""
+        return self._moments[0]
+
     @cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Frames of each clip ``(clips,)``, and their means and variances, ``(clips, layers, dim)``."""

@@ -53,4 +53,5 @@ class MeanHead(NeuralHead[Pooled]):
 
     def gather(self, features: Sequence[Tensor], rows: Sequence[np.ndarray]) -> tuple[Tensor]:
         """Return ``(networks, rows, dim)``."""
-        return (torch.stack([own[torch.from_numpy(chosen)] for own, chosen in zip(features, rows, strict=True)]),)
+        taken = [own[torch.from_numpy(chosen)] for own, chosen in zip(features, rows, strict=True)]
+        return (taken[0][None] if len(taken) == 1 else torch.stack(taken),)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nonverbal.evaluation.heads.base import Job
 from nonverbal.evaluation.heads.settings import NeuralSettings
-from nonverbal.evaluation.heads.training import Gather, Network, Unit, build, together, train
+from nonverbal.evaluation.heads.training import Gather, Network, Unit, at_a_time, build, together, train
 from nonverbal.tasks.metrics import uar
 
 G = TypeVar("G")
@@ -111,17 +111,17 @@ class NeuralHead(NeuralSettings, Generic[G]):
 
     def _details(self, unit: Unit, units: int) -> dict[str, Any]:
         parameters = count(unit.network)
-        computed = min(units, together(parameters, DEVICE))
+        computed = at_a_time(units, parameters, DEVICE)
         details: dict[str, Any] = {"parameters": parameters, "together": computed, "device": DEVICE.type}
         if self.stated:
             details["stated"] = self.stated
         return details | unit.network.details()
 
     def _train(self, units: Sequence[Unit]) -> Iterator[Unit]:
-        """Train units, in as many computations as ``together`` says, which take turns epoch by epoch."""
+        """Train units, in as many computations as ``at_a_time`` says, which take turns epoch by epoch."""
         if not units:
             return
-        size = together(count(units[0].network), DEVICE)
+        size = at_a_time(len(units), count(units[0].network), DEVICE)
         parts = [units[start : start + size] for start in range(0, len(units), size)]
         running = [train(part, self.gather, self, DEVICE) for part in parts]
         while running:

@@ -3,24 +3,30 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch.func import stack_module_state
 from torch.nn.functional import cross_entropy
 from torch.optim.adam import adam
 
 from nonverbal.evaluation.heads.settings import NeuralSettings
+from nonverbal.evaluation.heads.stacks import called, filled, only, stacked
 from nonverbal.seeding import Stream, generator, torch_seed
 
 INITIAL, ORDER, DROPOUT = range(3)
 """What is drawn: first weights; the order of clips, by epoch; what is dropped, by step."""
 
 CACHE_BYTES, GPU_BYTES = 2**24, 2**32
-"""Weights, gradients and moments of all networks of one computation, at most: what a CPU's cache holds, beyond which
-one network after another is faster, and what a GPU has to spare."""
+"""Weights, gradients and moments of all networks of one computation, at most: half of a CPU's cache, beyond which one
+network after another is faster, and what a GPU has to spare."""
+
+FEWEST = 8
+"""Networks of one computation on a CPU, at least: fewer are trained one after another, as plain modules, which then is
+faster."""
 
 Gather = Callable[[Sequence[Any], Sequence[np.ndarray]], tuple[Tensor, ...]]
 """Takes the features of the job of each of several networks, and equally many rows of each; returns what the networks
@@ -99,6 +105,14 @@ class Unit:
     """Set to have the weights of the epoch kept while it is yielded; unset when they are."""
     weights: dict[str, Tensor] = field(default_factory=dict)
     """Those that were wanted last."""
+    _order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+    """The last epoch of which a batch was asked for, and the order of its rows."""
+
+    @cached_property
+    def balance(self) -> np.ndarray:
+        """How much a clip of each class counts where all classes weigh alike, ``(classes,)``."""
+        weights: np.ndarray = 1 / np.bincount(self.labels[self.train])
+        return weights
 
     def steps(self, batch: int) -> int:
         """Return the steps of an epoch."""
@@ -107,8 +121,10 @@ class Unit:
     def batch(self, step: int, size: int) -> np.ndarray:
         """Return the rows of a step, at most ``size``."""
         epoch, place = divmod(step, self.steps(size))
-        order = generator(self.seed, Stream.HEAD, ORDER, epoch).permutation(len(self.train))
-        return self.train[order[place * size : (place + 1) * size]]
+        if epoch != self._order[0]:
+            drawn = generator(self.seed, Stream.HEAD, ORDER, epoch).permutation(len(self.train))
+            self._order = epoch, self.train[drawn]
+        return self._order[1][place * size : (place + 1) * size]
 
 
 def build(make: Callable[[], Network], seed: int) -> Network:
@@ -119,8 +135,16 @@ def build(make: Callable[[], Network], seed: int) -> Network:
 
 
 def together(parameters: int, device: torch.device) -> int:
-    """Return how many networks of so many parameters are trained in one computation, where that is fastest."""
-    return max(1, (CACHE_BYTES if device.type == "cpu" else GPU_BYTES) // (16 * parameters))
+    """Return how many networks of so many parameters are trained in one computation, where there are enough."""
+    if device.type != "cpu":
+        return max(1, GPU_BYTES // (16 * parameters))
+    fitting = CACHE_BYTES // (16 * parameters)
+    return fitting if fitting >= FEWEST else 1
+
+
+def at_a_time(units: int, parameters: int, device: torch.device) -> int:
+    """Return how many of so many networks are trained in one computation: of a few on a CPU, one."""
+    return 1 if device.type == "cpu" and units < FEWEST else min(units, together(parameters, device))
 
 
 def train(units: Sequence[Unit], gather: Gather, settings: NeuralSettings, device: torch.device) -> Iterator[Unit]:
@@ -151,34 +175,28 @@ class _Stack:
 
     def __init__(self, units: Sequence[Unit], gather: Gather, settings: NeuralSettings, device: torch.device) -> None:
         self.units, self.gather, self.settings, self.device = list(units), gather, settings, device
-        self.network = copy.deepcopy(units[0].network).to("meta")
-        self.losses = _Losses(self.network)
+        self.network = units[0].network if len(units) == 1 else copy.deepcopy(units[0].network).to("meta")
         parameters, buffers = stack_module_state([unit.network for unit in units])
         self.parameters = {name: value.detach().to(device) for name, value in parameters.items()}
         self.buffers = {name: value.to(device) for name, value in buffers.items()}
         self.means = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
         self.squares = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
+        self._share()
 
     def learn(self, step: int) -> None:
         """Take one step with each unit."""
         rows = [unit.batch(step, self.settings.batch) for unit in self.units]
         longest = max(map(len, rows))
         # Rows beyond a unit's own repeat its first, and weigh nothing.
-        padded = [np.pad(own, (0, longest - len(own)), constant_values=own[0]) for own in rows]
+        padded = [filled(own, longest, own[0]) for own in rows]
         inputs = self.gather([unit.features for unit in self.units], padded)
-        answers = np.stack([unit.labels[own] for unit, own in zip(self.units, padded, strict=True)])
-        weights = np.stack([self._weights(unit, own, longest) for unit, own in zip(self.units, rows, strict=True)])
-        for value in self.parameters.values():
-            value.requires_grad_()
-        state = {f"network.{name}": value for name, value in (self.parameters | self.buffers).items()}
-        targets = torch.from_numpy(answers).to(self.device)
-        losses = _called(self.losses, state, inputs, self._kept(step, inputs, longest), targets)
+        answers = stacked([unit.labels[own] for unit, own in zip(self.units, padded, strict=True)])
+        weights = stacked([self._weights(unit, own, longest) for unit, own in zip(self.units, rows, strict=True)])
+        losses = self._losses(inputs, self._kept(step, inputs, longest), torch.from_numpy(answers).to(self.device))
         loss = losses.flatten() @ torch.from_numpy(weights).to(self.device).flatten()
         # The fused Adam takes it for granted that gradients lie in memory as weights do.
-        gradients = [value.contiguous() for value in torch.autograd.grad(loss, list(self.parameters.values()))]
-        for value in self.parameters.values():
-            value.requires_grad_(False)
-        self._update(step, gradients)
+        found = [value.contiguous() for value in torch.autograd.grad(loss, list(self.leaves.values()))]
+        self._update(step, found if self.plain is None else [value[None] for value in found])
 
     def decide(self, numbers: Sequence[int]) -> None:
         """Add to the units of these numbers their decisions on their test rows."""
@@ -186,7 +204,7 @@ class _Stack:
             return
         units = [self.units[number] for number in numbers]
         longest = max(len(unit.test) for unit in units)
-        padded = [np.pad(unit.test, (0, longest - len(unit.test)), mode="edge") for unit in units]
+        padded = [filled(unit.test, longest, unit.test[-1]) for unit in units]
         parts = []
         for start in range(0, longest, self.network.decide_rows):
             own = [rows[start : start + self.network.decide_rows] for rows in padded]
@@ -208,11 +226,26 @@ class _Stack:
         if not numbers:
             return
         for number in numbers:
-            self.units[number].network.load_state_dict(self._of(number))
+            self.units[number].network.to("cpu").load_state_dict(self._of(number))
         rest = [number for number in range(len(self.units)) if number not in numbers]
         self.units = [self.units[number] for number in rest]
         for tensors in (self.parameters, self.buffers, self.means, self.squares):
             tensors.update({name: value[rest] for name, value in tensors.items()})
+        self._share()
+
+    def _share(self) -> None:
+        """Make what gradients are taken of, ``leaves``, which lies where ``parameters`` lie.
+
+        Of a lone unit they are those of its network, as it is: half the time of the same under ``functional_call``.
+        """
+        self.plain: Network | None = None
+        if len(self.units) == 1:
+            self.plain = self.units[0].network.to(self.device)
+            self.plain.load_state_dict({name: value[0] for name, value in (self.parameters | self.buffers).items()})
+            self.leaves = dict(self.plain.named_parameters())
+            self.parameters = {name: value.detach()[None] for name, value in self.leaves.items()}
+        else:
+            self.leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
 
     def _of(self, number: int) -> dict[str, Tensor]:
         """What ``state_dict`` of a unit's network holds."""
@@ -220,10 +253,8 @@ class _Stack:
 
     def _weights(self, unit: Unit, rows: np.ndarray, longest: int) -> np.ndarray:
         """How much each row counts in the loss, a mean over its weights."""
-        weights = np.ones(len(rows))
-        if self.settings.weigh_classes:
-            weights = 1 / np.bincount(unit.labels[unit.train])[unit.labels[rows]]
-        return np.pad(weights / weights.sum(), (0, longest - len(rows))).astype(np.float32)
+        weights = unit.balance[unit.labels[rows]] if self.settings.weigh_classes else np.ones(len(rows))
+        return filled((weights / weights.sum()).astype(np.float32), longest, 0)
 
     def _kept(self, step: int, inputs: tuple[Tensor, ...], rows: int) -> list[Tensor] | None:
         """The factors of dropout, ``(units, rows, ...)`` for each layer."""
@@ -247,12 +278,22 @@ class _Stack:
             factors.append(kept if frames else kept[:, 0])
         return factors
 
+    def _losses(self, inputs: tuple[Tensor, ...], kept: list[Tensor] | None, answers: Tensor) -> Tensor:
+        """Losses ``(units, rows)`` of all units."""
+        if self.plain is not None:
+            return self.plain.losses(only(inputs), kept and only(kept), answers[0])[None]
+        state = {f"network.{name}": value for name, value in (self.leaves | self.buffers).items()}
+        return called(_Losses(self.network), state, inputs, kept, answers)
+
     def _logits(self, inputs: tuple[Tensor, ...], numbers: Sequence[int]) -> Tensor:
         """Logits ``(units, rows, classes)`` of the units of these numbers, without dropout."""
-        state = self.parameters | self.buffers
+        if self.plain is not None:
+            own: Tensor = self.plain(only(inputs), None)
+            return own[None]
+        state = self.leaves | self.buffers
         if len(numbers) < len(self.units):
             state = {name: value[list(numbers)] for name, value in state.items()}
-        return _called(self.network, state, inputs, None)
+        return called(self.network, state, inputs, None)
 
     def _update(self, step: int, gradients: Sequence[Tensor]) -> None:
         """Take a step of Adam: of all units at once if they have one learning rate, else of one after another."""
@@ -281,7 +322,7 @@ class _Stack:
             means,
             squares,
             [],
-            [torch.tensor(float(step), device=self.device) for _ in weights],
+            list(torch.full((len(weights),), float(step), device=self.device).unbind()),
             fused=True,
             amsgrad=False,
             beta1=self.settings.betas[0],
@@ -291,28 +332,3 @@ class _Stack:
             eps=self.settings.eps,
             maximize=False,
         )
-
-
-def _called(
-    module: nn.Module,
-    state: dict[str, Tensor],
-    inputs: tuple[Tensor, ...],
-    kept: list[Tensor] | None,
-    *targets: Tensor,
-) -> Tensor:
-    """What a module returns for several networks, ``(networks, ...)``, as all that it is given has them."""
-
-    def alone(
-        state: dict[str, Tensor], inputs: tuple[Tensor, ...], kept: list[Tensor] | None, *targets: Tensor
-    ) -> Tensor:
-        returned: Tensor = functional_call(module, state, (inputs, kept, *targets))
-        return returned
-
-    if len(inputs[0]) == 1:
-        # A plain module: half the time of the same under vmap.
-        own = {name: value[0] for name, value in state.items()}
-        factors = kept and [value[0] for value in kept]
-        return alone(own, tuple(value[0] for value in inputs), factors, *(value[0] for value in targets))[None]
-    by_network = (0, 0, None if kept is None else 0, *(0 for _ in targets))
-    returned: Tensor = vmap(alone, in_dims=by_network)(state, inputs, kept, *targets)
-    return returned

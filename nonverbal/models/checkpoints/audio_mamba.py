@@ -43,6 +43,9 @@ CLASSIFIER = "classifier."
 FIRST = "blocks.0.mixer.A_log"
 """A weight of every encoder."""
 
+IN_EVERY_MAMBA = FIRST.removeprefix("blocks.0")
+"""End of names of weights, by which files are told."""
+
 HALF_PRECISION = 8e-3
 """The most by which a sine in half precision is beside its value."""
 
@@ -84,6 +87,20 @@ def read_checkpoint(source: str) -> Checkpoint:
         except FileNotFoundError as error:
             raise unloadable(source, path, error) from error
         return _beside_a_config(source, config, held, path)
+
+
+def read_shape(source: str) -> AudioMambaConfig:
+    """Return the configuration of an encoder, whose folder may hold no weights.
+
+    Raises:
+        UserError: it cannot be read, or asks for what is not computed here.
+    """
+    path = place_of(source)
+    if path is not None and path.is_file():
+        config: AudioMambaConfig = read_checkpoint(source).config
+        return config
+    with quiet():
+        return _read_config(source, path)
 
 
 def encoders(names: Iterable[str]) -> list[str]:

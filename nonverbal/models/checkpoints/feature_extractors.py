@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import Wav2Vec2FeatureExtractor
+from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from nonverbal.errors import UserError
 from nonverbal.models.checkpoints.hugging_face import unloadable
-from nonverbal.models.checkpoints.quiet import LOADING_ERRORS
+from nonverbal.models.checkpoints.quiet import LOADING_ERRORS, quiet
 
 SAMPLE_RATE = 16_000
 """Hz, of all waveforms here."""
@@ -76,3 +76,60 @@ def _checked(where: str, settings: Any) -> bool:
     if said["do_normalize"] not in (False, True):
         raise UserError(f"{where} says do_normalize: {said['do_normalize']!r}, which is neither true nor false")
     return bool(said["do_normalize"])
+
+
+def whisper_extractor(source: str, folder: Path | None) -> WhisperFeatureExtractor:
+    """Return a Whisper's feature extractor; see ``_spectral``."""
+    only = {"hop_length": 160, "n_fft": 400, "padding_value": 0.0, "dither": 0.0, "do_normalize": False}
+    return _spectral(source, folder, WhisperFeatureExtractor, only)
+
+
+def ast_extractor(source: str, folder: Path | None) -> ASTFeatureExtractor:
+    """Return an AST's feature extractor; see ``_spectral``."""
+    return _spectral(source, folder, ASTFeatureExtractor, {"padding_value": 0.0})
+
+
+def check_spectrogram(source: str, made: tuple[int, int], read: tuple[int, int]) -> None:
+    """Refuse bands and frames that a feature extractor makes, where its model reads others.
+
+    Raises:
+        UserError: they differ.
+    """
+    if made != read:
+        raise UserError(
+            f"{source}: its {ALONE} makes {made[0]} bands of {made[1]} frames, but its model reads {read[0]} of "
+            f"{read[1]}; export it again"
+        )
+
+
+def _spectral(source: str, folder: Path | None, kind: Any, only: Mapping[str, Any]) -> Any:
+    """Return a feature extractor that makes spectrograms.
+
+    Args:
+        source: as the user gave it; a name of the Hub where there is no folder.
+        folder: in Hugging Face format.
+        kind: its class.
+        only: settings that must be these, besides 16 kHz.
+
+    Raises:
+        UserError: there is none, it cannot be read, is of another kind, or reads otherwise.
+    """
+    where = f"{ALONE} in {source}"
+    if folder is not None and not (folder / ALONE).is_file():
+        raise UserError(
+            f"there is no {where}, so nothing says what spectrogram the model reads; download or export it again"
+        )
+    try:
+        with quiet():
+            given = dict(kind.get_feature_extractor_dict(str(folder or source))[0])
+            found = given.get("feature_extractor_type") or kind.__name__
+            if found != kind.__name__:
+                raise UserError(f"the {where} asks for {found}, where the model reads {kind.__name__}; export it again")
+            extractor = kind.from_dict(given)
+    except LOADING_ERRORS as error:
+        raise unloadable(source, folder, error) from error
+    for key, value in {"sampling_rate": SAMPLE_RATE, **only}.items():
+        # What an extractor does not know it does as transformers always did.
+        if getattr(extractor, key, value) != value:
+            raise UserError(f"the {where} says {key}: {getattr(extractor, key)!r}, but {value!r} is read here")
+    return extractor

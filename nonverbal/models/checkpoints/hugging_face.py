@@ -3,6 +3,7 @@
 No code that lies beside a checkpoint is ever run.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from nonverbal.models.checkpoints.quiet import LOADING_ERRORS
 from nonverbal.models.checkpoints.weight_files import ENDINGS
 
 Config = TypeVar("Config", bound=PretrainedConfig)
+
+PART = re.compile(r"\b(layers|blocks|conv_layers)\.\d+\.|(^|\.)(encoder|feature_extractor|feature_projection)\.")
+"""In the names of an encoder's own weights."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,11 @@ def place_of(source: str) -> Path | None:
     if ((path.parent if path.is_file() else path) / "state.json").is_file():
         raise UserError(
             f"{source} is a checkpoint that continues its own run; give the run's folder, whose encoder/ is its best"
+        )
+    if (path / "folds.json").is_file():
+        raise UserError(
+            f"{path} is a run of nonverbal finetune, which has an encoder a fold: probe finetuned:{path}, under its "
+            f"own folds, or give one of its models, such as {path / 'model'}"
         )
     if (path / "recipe.yaml").is_file():
         if not (path / "encoder").is_dir():
@@ -131,6 +140,35 @@ def load(
         raise unloadable(source, folder, error) from error
     found = (info["missing_keys"], info["unexpected_keys"], (_named(key) for key in info["mismatched_keys"]))
     return Loaded(model, *(tuple(sorted(names)) for names in found))
+
+
+def load_whole(
+    source: str,
+    folder: Path | None,
+    spare: tuple[str, ...] = (),
+    kind: Any = AutoModel,
+    config: PretrainedConfig | None = None,
+) -> Loaded:
+    """Load an encoder, as ``load``, of which nothing may be missing but its mask embedding.
+
+    Heads of other tasks are left over rightly; parts of the encoder are not.
+
+    Args:
+        source: as the user gave it.
+        folder: in Hugging Face format.
+        spare: beginnings of the names of weights that are not of the encoder, and may be missing.
+        kind: class of the model.
+        config: the model's own configuration.
+
+    Raises:
+        UserError: it cannot be loaded whole, or has values that are not finite.
+    """
+    loaded = load(source, folder, kind, config)
+    missing = [key for key in loaded.missing if not key.endswith("masked_spec_embed") and not key.startswith(spare)]
+    parts = [key for key in loaded.unexpected if PART.search(key)]
+    check_whole(source, missing, parts, loaded.mismatched, "the weights of the model that its config.json describes")
+    refuse_not_finite(source, loaded.model.state_dict())
+    return loaded
 
 
 def new_model(source: str, folder: Path | None = None) -> Any:

@@ -82,6 +82,25 @@ def read_checkpoint(source: str, heads: int | None = None, kind: Kind = "wav2vec
     return _checked(source, kind, found, path)
 
 
+def read_shape(source: str, path: Path | None, kind: Kind) -> tuple[PretrainedConfig, bool, tuple[str, ...]]:
+    """Return an encoder's configuration, whether its waveforms are normalised, and what was inferred of that.
+
+    Args:
+        source: as the user gave it.
+        path: its folder in Hugging Face format, which may hold no weights, or its file; None for a name of the Hub.
+        kind: whose configuration is wanted.
+
+    Raises:
+        UserError: it cannot be read, or asks for what is not computed here.
+    """
+    if path is not None and path.is_file():
+        checkpoint = read_checkpoint(source, kind=kind)
+        return checkpoint.config, checkpoint.normalise, checkpoint.notes
+    with quiet():
+        config = shared_config(_read_config(source, path, kind), kind)
+        return config, *_extractor(path, source, config)
+
+
 def _on_the_hub(source: str, kind: Kind) -> _Found:
     config = _read_config(source, None, kind)
     loaded = load(source, None, _MODELS[config.model_type], with_mask(config))

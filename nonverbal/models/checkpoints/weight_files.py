@@ -1,6 +1,7 @@
 """Weights out of a file: in parts or whole, whatever was wrapped around the model, and the encoder that is meant."""
 
 import json
+import mmap
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -80,6 +81,14 @@ def file_in(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"{folder} has no model.safetensors")
+
+
+def holds_any(path: Path, names: Iterable[str]) -> bool:
+    """Whether a file holds one of these names of weights, which stand in files of every format as they are."""
+    if not path.stat().st_size:
+        return False
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(name.encode()) >= 0 for name in names)
 
 
 def _where(place: str, encoder: Any) -> str:

@@ -140,12 +140,21 @@ def by_group(counts: np.ndarray) -> np.ndarray:
         )
     mean = counts.mean(0) if counts.ndim == 4 else counts.astype(np.float64)
     mean = mean[mean.sum((-2, -1)) > 0]
-    if len(mean) < 2:
+    check_groups(len(mean))
+    return np.asarray(mean)
+
+
+def check_groups(groups: int) -> None:
+    """Refuse fewer than two groups with clips, over which nothing varies.
+
+    Raises:
+        UserError: says how many there are.
+    """
+    if groups < 2:
         raise UserError(
-            f"an interval or a comparison needs clips of at least 2 groups, but has those of {len(mean)}; "
+            f"an interval or a comparison needs clips of at least 2 groups, but has those of {groups}; "
             "group by something smaller, such as recordings"
         )
-    return np.asarray(mean)
 
 
 def _codes(name: str, values: Sequence[object] | np.ndarray, classes: Sequence[object] | np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nonverbal.seeding import Stream, generator
-from nonverbal.tasks.statistics.confusions import UAR, Metric, by_group
+from nonverbal.tasks.statistics.confusions import UAR, Metric, by_group, check_groups
 
 RESAMPLES = 10_000
 
@@ -93,6 +93,34 @@ def difference_t(first: np.ndarray, second: np.ndarray, metric: Metric = UAR, le
     deleted = metric(one.sum(0) - one) - metric(other.sum(0) - other)
     reach = _student(level, len(one)) * _standard_error(deleted)
     return Interval(value, max(-1.0, value - reach), min(1.0, value + reach), len(one))
+
+
+def rate_t(errors: np.ndarray, totals: np.ndarray, level: float = 0.95) -> Interval:
+    """Return the interval of a rate that is no share, as of word errors, by deleting one group at a time.
+
+    As ``jackknife_t``, on the log scale: errors over words have no upper bound. Where one group alone has all errors,
+    the log of the rate without it is infinite, so the error on the plain scale is divided by the rate. Where no group
+    has errors, nothing is known of the rate but that: ``high`` is infinite. A nominal .95 held the true rate .93 to .95
+    of the time with 5 to 40 groups of 50 to 400 words whose own rates varied by half (gamma), and .92 to .96 on the
+    plain scale.
+
+    Args:
+        errors: of each group, ``(groups,)``; at least 0.
+        totals: what the errors are of, ``(groups,)``. Groups without any are left out.
+        level: nominal coverage, in (0, 1).
+
+    Raises:
+        UserError: fewer than 2 groups have any.
+    """
+    errors, totals = errors[totals > 0].astype(np.float64), totals[totals > 0].astype(np.float64)
+    check_groups(len(totals))
+    value = float(errors.sum() / totals.sum())
+    if value == 0:
+        return Interval(value, 0.0, np.inf, len(totals))
+    deleted = (errors.sum() - errors) / (totals.sum() - totals)
+    error = _standard_error(np.log(deleted)) if (deleted > 0).all() else _standard_error(deleted) / value
+    reach = _student(level, len(totals)) * error
+    return Interval(value, float(value * np.exp(-reach)), float(value * np.exp(reach)), len(totals))
 
 
 def bootstrap(

@@ -142,16 +142,16 @@ def estimate(
     if gigabits is not None:
         told = communication(measured.parameters, settings.zero, gpus, shares.rounds, gigabits)
     seconds = computing + (told.seconds if told is not None else 0.0)
-    validations = math.ceil(settings.steps / settings.validate_every)
+    validations = math.ceil(settings.last / settings.validate_every)
     per_validation = computing * VALIDATION_COST * audio.validation_seconds / audio.seconds_per_update
     count = settings.keep_checkpoints + 2
     return Estimate(
-        updates=settings.steps,
+        updates=settings.last,
         gpus=gpus,
         shares=shares,
         communication=told,
         seconds_per_update=seconds,
-        training_hours=settings.steps * seconds / 3600,
+        training_hours=settings.last * seconds / 3600,
         validation_hours=validations * per_validation / 3600,
         checkpoint_count=count,
         # A new encoder lies beside the old one for a moment.

@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +13,11 @@ from nonverbal.data.batching.epochs import (
     ClipTable,
     corpus_weights,
     share,
-    stream,
     training_epoch,
     validation_epoch,
 )
-from nonverbal.data.batching.micro_batches import MicroBatch
-from nonverbal.data.batching.requests import TrainingRequests
+from nonverbal.data.batching.micro_batches import Epoch, MicroBatch
+from nonverbal.data.batching.requests import TrainingRequests, stream
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
 
@@ -48,6 +48,10 @@ batch_settings = st.builds(
     fit=st.sampled_from(["crop", "pad"]),
     max_ratio=st.floats(1.0, 2.0),
 )
+
+
+def planned(table: ClipTable, settings: BatchSettings, seed: int = 0) -> Callable[[int], Epoch]:
+    return lambda epoch: training_epoch(table, settings, seed, epoch)
 
 
 def flat(batches: list[MicroBatch]) -> list[int]:
@@ -153,10 +157,8 @@ def test_same_arguments_same_plan_and_another_epoch_another_order(table, setting
 
 @given(tables, batch_settings, st.integers(1, 7), st.integers(1, 4))
 def test_processes_share_out_the_same_steps(table, settings, per_step, world):
-    settings = BatchSettings(**{**settings.__dict__, "batches_per_step": per_step})
-
     def requests(rank, world):
-        return TrainingRequests(table, settings, 7, range(5), 0, 0, rank, world)
+        return TrainingRequests(planned(table, settings, 7), per_step, range(5), 0, 0, rank, world)
 
     alone = {(r.step, r.position): flat([r.micro_batch]) for r in requests(0, 1)}
     shared = {(r.step, r.position): flat([r.micro_batch]) for rank in range(world) for r in requests(rank, world)}
@@ -166,21 +168,20 @@ def test_processes_share_out_the_same_steps(table, settings, per_step, world):
 
 @given(tables, batch_settings, st.integers(1, 7), st.integers(0, 4))
 def test_the_stream_goes_on_where_a_step_left_it(table, settings, per_step, stop):
-    settings = BatchSettings(**{**settings.__dict__, "batches_per_step": per_step})
-    whole = TrainingRequests(table, settings, 7, range(6), 0, 0)
+    whole = TrainingRequests(planned(table, settings, 7), per_step, range(6), 0, 0)
     all_batches = [flat([r.micro_batch]) for r in whole]
     ((epoch, batch),) = {r.after for r in whole if r.step == stop}
-    rest = TrainingRequests(table, settings, 7, range(stop + 1, 6), epoch, batch)
+    rest = TrainingRequests(planned(table, settings, 7), per_step, range(stop + 1, 6), epoch, batch)
     assert [flat([r.micro_batch]) for r in rest] == all_batches[(stop + 1) * per_step :]
 
 
 def test_what_an_epoch_leaves_over_begins_the_next():
     table = table_of([3.0] * 7)
     settings = BatchSettings(batch_seconds=10, max_seconds=3, batches_per_step=2)
-    positions = [(epoch, number) for epoch, number, _ in itertools.islice(stream(table, settings, 0, 0, 0), 6)]
+    positions = [(epoch, number) for epoch, number, _ in itertools.islice(stream(planned(table, settings), 0, 0), 6)]
     # 7 clips of 3 s in batches of at most 10 s: 3 batches an epoch, so the second step spans two epochs.
     assert positions == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
-    requests = TrainingRequests(table, settings, 0, range(3), 0, 0)
+    requests = TrainingRequests(planned(table, settings), 2, range(3), 0, 0)
     assert [request.after for request in requests] == [(0, 2), (0, 2), (1, 1), (1, 1), (1, 3), (1, 3)]
 
 

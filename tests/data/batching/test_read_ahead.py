@@ -95,7 +95,7 @@ def test_a_process_with_one_micro_batch_of_a_step_holds_three_in_validation_unle
 ):
     """The step's one, the one that was validated on, and the one that is taken."""
     said = []
-    monkeypatch.setattr("nonverbal.data.batching.batches.check_shared_memory", said.append)
+    monkeypatch.setattr("nonverbal.data.batching.planned.check_shared_memory", said.append)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
     data = ShardData([shards], BatchSettings(batch_seconds=10, batches_per_step=8), count_frames, 0, workers=3)
     data.training(range(9), 0, 0, 2, 8)

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import webdataset
 
+from nonverbal.config import load
 from nonverbal.data.corpora import CATALOG
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.manifest import as_row, read_manifest, write_manifest
@@ -107,3 +108,18 @@ def test_checking_a_corpus_counts_its_attributes(tmp_path):
     folder = sounds(tmp_path / "in", "S04_surprise_peak_10.wav", "S01_fear_low_01.wav")
     counted = check(CATALOG["vivae"], folder, 1).attributes
     assert counted == {"intensity": {"low": 1, "peak": 1}}
+
+
+def test_texts_of_labels_are_those_of_clips_without_one(tmp_path):
+    folder = sounds(tmp_path / "in", "0_a.wav", "1_a.wav", "2_a.wav")
+    (folder / "metadata.csv").write_text("file_name,label,text\n0_a.wav,0,\n1_a.wav,1,won\n2_a.wav,,\n")
+    shards = prepared(folder, tmp_path / "out", texts={"0": "zero", "1": "one"})
+    assert [clip.text for clip in shards.clips()] == ["zero", "won", None]
+    with pytest.raises(UserError, match="c: texts are given for the label '7', which no clip has; there are 0, 1"):
+        prepared(folder, tmp_path / "other", texts={"0": "zero", "7": "seven"})
+
+
+def test_the_recipe_of_open_corpora_says_what_digits_are():
+    source = load(PrepareConfig, ["recipes/data/open.yaml", "--out", "x"], "prepare", "").corpora["digits"]
+    assert source.texts["7"] == "seven"
+    assert len(source.texts) == 10

@@ -17,8 +17,7 @@ PAGE = (Path(__file__).parents[3] / "docs/encoders.md").read_text(encoding="utf-
 
 def test_every_public_checkpoint_is_listed_under_the_kind_that_it_is_of() -> None:
     listed = {entry.name: entry for entry in entries() if entry.checkpoint}
-    # FunASR's, which nothing here reads.
-    assert CHECKPOINTS.keys() - listed.keys() == {"emotion2vec/emotion2vec_plus_base"}
+    assert CHECKPOINTS.keys() == listed.keys()
     for name, entry in listed.items():
         assert CHECKPOINTS[name].family == entry.kind.name
         assert entry.kind.learned

@@ -67,7 +67,10 @@ def test_frames_are_those_of_transformers(saved: tuple[str, str], samples: int) 
 
 
 def test_every_kind_with_weights_is_tried_here() -> None:
-    assert {name.split()[0] for name in SAVED} == {kind.name for kind in KINDS.values() if kind.learned}
+    # emotion2vec, FunASR's, has a file of tests of its own.
+    assert {name.split()[0] for name in SAVED} | {"emotion2vec"} == {
+        kind.name for kind in KINDS.values() if kind.learned
+    }
 
 
 def test_frames_are_the_same_each_time_whatever_was_heard_between(saved: tuple[str, str]) -> None:

@@ -209,6 +209,22 @@ def test_under_renos_protocol_training_stops_on_the_test_fold_and_nothing_is_tra
     assert torch.equal(kept, weights(again.network))
 
 
+def test_weights_that_are_wanted_are_those_of_the_epoch_among_others_and_alone() -> None:
+    """Of the first while both are trained, of the second once it alone is."""
+    head = Fusion(widths=WIDTHS, length=2)
+    ended, wanted = (1, 3), (1, 2)
+    company = [unit(head, np.arange(70), epochs) for epochs in ended]
+    for one in train(company, head.gather, head, CPU):
+        one.wanted = len(one.decided) == wanted[company.index(one)]
+    for one, epochs in zip(company, wanted, strict=True):
+        expected = unit(head, np.arange(70), epochs)
+        for _ in train([expected], head.gather, head, CPU):
+            pass
+        assert not one.wanted
+        kept = torch.cat([one.weights[name].flatten() for name, _ in one.network.named_parameters()])
+        torch.testing.assert_close(kept, weights(expected.network), atol=1e-4, rtol=0)
+
+
 def test_as_printed_trains_the_same_network() -> None:
     networks = []
     for form in ("normalised", "as_printed"):

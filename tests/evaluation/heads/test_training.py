@@ -12,7 +12,7 @@ from nonverbal.evaluation.heads.linear import Linear
 from nonverbal.evaluation.heads.mlp import Mlp
 from nonverbal.evaluation.heads.neural import NeuralHead
 from nonverbal.evaluation.heads.settings import NeuralSettings
-from nonverbal.evaluation.heads.training import DROPOUT, Network, Unit, build, together, train
+from nonverbal.evaluation.heads.training import DROPOUT, Network, Unit, at_a_time, build, together, train
 from nonverbal.seeding import Stream, torch_seed
 
 CPU = torch.device("cpu")
@@ -165,10 +165,15 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
     assert [NeuralSettings(rate=0.5).rate_of(step, 12) for step in (0, 11)] == [0.5, 0.5]
 
 
-def test_as_many_are_trained_together_as_the_cache_holds() -> None:
-    assert together(198_406, CPU) == 5
-    assert together(10**8, CPU) == 1
-    assert together(198_406, torch.device("cuda")) > 1000
+def test_as_many_are_trained_together_as_are_faster_so() -> None:
+    gpu = torch.device("cuda")
+    assert together(6_296, CPU) == 166
+    assert together(131_072, CPU) == 8
+    assert together(131_073, CPU) == together(10**8, CPU) == 1
+    assert together(198_406, gpu) > 1000
+    assert [at_a_time(units, 6_296, CPU) for units in (1, 7, 8, 500)] == [1, 1, 8, 166]
+    assert at_a_time(15, 198_406, CPU) == 1
+    assert at_a_time(3, 198_406, gpu) == 3
 
 
 @pytest.mark.parametrize(

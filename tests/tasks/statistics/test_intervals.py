@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
 from nonverbal.tasks.statistics.confusions import ACCURACY, F1_TRUE, UAR, confusion_counts, only_class
-from nonverbal.tasks.statistics.intervals import Interval, bootstrap, difference_t, jackknife_t
+from nonverbal.tasks.statistics.intervals import Interval, bootstrap, difference_t, jackknife_t, rate_t
 
 
 def _ends(interval: Interval) -> tuple[float, float]:
@@ -145,3 +145,23 @@ def test_what_has_no_interval_is_refused() -> None:
     other = confusion_counts(1 - labels, predicted, groups, range(2))
     with pytest.raises(ValueError, match="same clips in the same groups"):
         difference_t(counts, other)
+
+
+def test_a_rate_of_equal_groups_is_the_t_interval_of_its_logarithms() -> None:
+    """Two groups of 10 words, with 1 and 4 errors: deleting one leaves the rate of the other."""
+    found = rate_t(np.array([1, 4, 0]), np.array([10, 10, 0]))
+    error = abs(np.log(0.4) - np.log(0.1)) / 2
+    reach = 12.706204736 * error
+    assert (found.value, found.groups) == (0.25, 2)
+    assert found.low == pytest.approx(0.25 * np.exp(-reach))
+    assert found.high == pytest.approx(0.25 * np.exp(reach))
+
+
+def test_a_rate_of_which_one_group_has_all_errors_or_none_has_any() -> None:
+    """By the plain scale over the rate: without the second group the rate is 0, without another 3/20."""
+    found = rate_t(np.array([0, 3, 0]), np.array([10, 10, 10]))
+    error = np.sqrt(2 / 3 * (2 * 0.05**2 + 0.1**2)) / 0.1
+    assert found.high == pytest.approx(0.1 * np.exp(4.302652730 * error))
+    assert rate_t(np.zeros(3), np.full(3, 10)).high == np.inf
+    with pytest.raises(UserError, match="clips of at least 2 groups, but has those of 1"):
+        rate_t(np.array([1, 0]), np.array([10, 0]))

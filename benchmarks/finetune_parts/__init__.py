@@ -1,0 +1,1 @@
+"""The parts of ``finetune.py``: what is trained on, and both sides."""

@@ -1,0 +1,327 @@
+"""Batches of whole clips with their labels, for fine-tuning: each clip by itself, once an epoch."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from nonverbal.batch import Batch, Piece, Rows, Targets
+from nonverbal.data.batching.augmentation import Augmentation
+from nonverbal.data.batching.clip_plans import padding, training_plan, whole_plan
+from nonverbal.data.batching.clip_rows import ClipRow, RowLimits, samples_of, sped_samples, whole_pieces
+from nonverbal.data.batching.planned import PlannedData
+from nonverbal.data.batching.read_ahead import read_ahead
+from nonverbal.data.batching.requests import Request
+from nonverbal.data.batching.rows import row_id, row_samples
+from nonverbal.data.index import SAMPLE_RATE, ShardFolder
+from nonverbal.errors import UserError
+from nonverbal.seeding import Stream, generator
+
+
+@dataclass(frozen=True)
+class ClipBatches:
+    """How clips become micro-batches, and micro-batches steps."""
+
+    batch_clips: int = 16
+    """Clips of a step. voc2vec: 16."""
+    batches_per_step: int = 1
+    """Micro-batches that share out the clips of a step, whatever the number of processes."""
+    max_seconds: float = 10.0
+    """Longer clips: a random stretch of so many seconds in training, equal windows that are averaged in validation and
+    testing."""
+    by_length: bool = True
+    """Clips of similar lengths go together, drawn anew each epoch, so that little is padded; otherwise any do, as in
+    papers: length and class may go together."""
+    pad_to: float | None = None
+    """Seconds: every clip is filled with zeros to this length, which count as sound, and of longer ones the beginning
+    is taken, in testing too, as voc2vec's code does (7); `max_seconds` is then not used. Unset: padding is masked."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings under which no plan exists."""
+        if self.batches_per_step < 1:
+            raise UserError(f"batches.batches_per_step must be at least 1, but is {self.batches_per_step}")
+        if self.batch_clips < self.batches_per_step:
+            raise UserError(
+                f"batches.batch_clips must be at least batches.batches_per_step ({self.batches_per_step}), whose "
+                f"micro-batches share them out, but is {self.batch_clips}"
+            )
+        for name, seconds in (("max_seconds", self.max_seconds), ("pad_to", self.pad_to)):
+            if seconds is not None and not (0 < seconds < math.inf):
+                raise UserError(f"batches.{name} must be a number of seconds above 0, but is {seconds}")
+
+    def limits(self, shortest: int, longest: float) -> RowLimits:
+        """Return what lengths rows may have.
+
+        Args:
+            shortest: samples that the encoder needs.
+            longest: seconds that it takes at once.
+
+        Raises:
+            UserError: it cannot take rows of these settings.
+        """
+        name, asked = ("pad_to", self.pad_to) if self.pad_to is not None else ("max_seconds", self.max_seconds)
+        if self.pad_to is not None and asked > longest:
+            raise UserError(f"batches.pad_to is {asked:g} s, but the encoder takes at most {longest:g} s; lower it")
+        samples = round(asked * SAMPLE_RATE)
+        if longest < asked:
+            samples = math.floor(longest * SAMPLE_RATE)
+        if samples < shortest:
+            raise UserError(
+                f"batches.{name} is {asked:g} s, but the encoder needs {shortest / SAMPLE_RATE:g} s for its first "
+                "frame; raise it"
+            )
+        return RowLimits(shortest if self.pad_to is None else samples, samples, first=self.pad_to is not None)
+
+    def steps(self, clips: int) -> int:
+        """Return the steps of an epoch of so many clips.
+
+        Raises:
+            UserError: fewer clips than micro-batches.
+        """
+        steps = -(-clips // self.batch_clips)
+        if clips < steps * self.batches_per_step:
+            raise UserError(
+                f"{clips} clips to train on are fewer than the {steps} x {self.batches_per_step} micro-batches of an "
+                "epoch; lower batches.batches_per_step, or raise batches.batch_clips to a multiple of it"
+            )
+        return steps
+
+
+class ClipTargets(ABC):
+    """What is to be predicted of clips. Holds numbers and arrays only, so that it travels to data workers."""
+
+    @abstractmethod
+    def __call__(self, clips: np.ndarray, rows: Rows, clip: np.ndarray, random: np.random.Generator | None) -> Targets:
+        """Draw for a micro-batch.
+
+        Args:
+            clips: ``(C,)`` int64, positions in the data's clips.
+            rows: ``(N,)`` lengths; without pieces.
+            clip: ``(N,)`` int64, which of ``clips`` each row is of; in training each has one row, in the same order.
+            random: of the seed and the micro-batch; None in validation and testing, where nothing may be drawn.
+
+        Returns:
+            Targets whose tensors' sizes depend on C and on lengths alone; ``clip`` and ``places`` are added to them.
+        """
+
+
+class ClipDataset(Dataset[Batch]):
+    """Reads the clips of a ``Request``, whose micro-batch is positions ``(C,)`` in the data's clips."""
+
+    def __init__(
+        self,
+        shards: ShardFolder,
+        pieces: list[list[Piece]],
+        limits: RowLimits,
+        targets: ClipTargets,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        """Args: as ``ClipData`` has them, and of each clip the pieces that it consists of."""
+        self.shards, self.pieces, self.limits, self.targets = shards, pieces, limits, targets
+        self.augmentation, self.seed = augmentation, seed
+
+    def __getitem__(self, request: Request[np.ndarray]) -> Batch:
+        """Return the batch of a request; a function of the request, the seed and the shards."""
+        if request.corpus is not None:
+            return self._whole(request)
+        place, clips = (request.step, request.position), request.micro_batch
+        random = generator(self.seed, Stream.AUGMENT, *place)
+        changes = self.augmentation.draw(len(clips), random)
+        crops = generator(self.seed, Stream.CROP, *place).random(len(clips))
+        rows = [
+            self.limits.row(self.pieces[clip], change.speed, crop)
+            for clip, change, crop in zip(clips.tolist(), changes, crops.tolist(), strict=True)
+        ]
+        if not self.augmentation.is_on:
+            return self._batch(request, rows, np.arange(len(rows)), [self._read(row) for row in rows])
+        waveforms = [
+            self.augmentation.changed(self._read(row), row.held, change, random)
+            for row, change in zip(rows, changes, strict=True)
+        ]
+        return self._batch(request, rows, np.arange(len(rows)), waveforms)
+
+    def size(self, lengths: np.ndarray) -> int:
+        """Return the bytes of a batch in training of rows of ``lengths`` samples, one a clip. No audio is read."""
+        clips = np.zeros(len(lengths), dtype=np.int64)
+        random = generator(self.seed, Stream.TARGETS, 0, 0)
+        targets = self._targets(random, clips, lengths, np.arange(len(lengths)))
+        a_sample = 4 if self.augmentation.is_on else 2
+        of_a_row = a_sample * int(lengths.max()) + 8
+        return len(lengths) * of_a_row + sum(tensor.nbytes for tensor in targets.tensors.values())
+
+    def _whole(self, request: Request[np.ndarray]) -> Batch:
+        windows = [self.limits.windows(self.pieces[clip]) for clip in request.micro_batch.tolist()]
+        clip = np.repeat(np.arange(len(windows)), [len(own) for own in windows])
+        rows = [row for own in windows for row in own]
+        return self._batch(request, rows, clip, [self._read(row) for row in rows])
+
+    def _batch(
+        self, request: Request[np.ndarray], rows: list[ClipRow], clip: np.ndarray, waveforms: list[np.ndarray]
+    ) -> Batch:
+        lengths = np.array([row.length for row in rows], dtype=np.int64)
+        padded = np.zeros((len(rows), int(lengths.max())), dtype=waveforms[0].dtype)
+        for row, waveform in zip(padded, waveforms, strict=True):
+            row[: len(waveform)] = waveform
+        in_training = request.corpus is None
+        random = generator(self.seed, Stream.TARGETS, request.step, request.position) if in_training else None
+        targets = self._targets(random, request.micro_batch, lengths, clip)
+        ids = [row_id([self.shards], row.pieces) for row in rows]
+        return request.batch(padded, lengths, ids, targets, self.seed, sum(row.held for row in rows))
+
+    def _targets(
+        self, random: np.random.Generator | None, clips: np.ndarray, lengths: np.ndarray, clip: np.ndarray
+    ) -> Targets:
+        targets = self.targets(clips, Rows(lengths), clip, random)
+        own: dict[str, Tensor] = {"clip": torch.from_numpy(clip), "places": torch.from_numpy(clips)}
+        return replace(targets, tensors=targets.tensors | own)
+
+    def _read(self, row: ClipRow) -> np.ndarray:
+        count = samples_of(row.pieces)
+        return row_samples([self.shards], row.pieces, count, slice(0, count))
+
+
+class ClipData(PlannedData[np.ndarray]):
+    """The batches of the clips of a task, for a trainer, and for testing what it has trained.
+
+    A batch has tensors ``clip`` ``(N,)`` int64, which of its clips each row is a window of, and ``places`` ``(C,)``
+    int64, where in ``clips`` its clips are, besides those of the targets. Its ``count`` is that of the targets.
+
+    Args:
+        shards: that hold them.
+        clips: ``(clips,)`` rows of the manifest.
+        train: positions in ``clips`` that are trained on.
+        validation: those that are validated on; none of ``train``.
+        targets: what is predicted.
+        settings: how clips become micro-batches.
+        augmentation: what is changed in training.
+        seed: of the run.
+        shortest: samples that the encoder needs for its first frame; shorter clips are filled with zeros to it.
+        longest: seconds that it takes at once.
+        workers: processes that read ahead; 0 to read in this one.
+        timeout: seconds to wait for a batch.
+
+    Raises:
+        UserError: fewer clips than micro-batches, or rows that the encoder cannot take.
+    """
+
+    def __init__(
+        self,
+        shards: ShardFolder,
+        clips: np.ndarray,
+        train: np.ndarray,
+        validation: np.ndarray,
+        targets: ClipTargets,
+        settings: ClipBatches,
+        augmentation: Augmentation,
+        seed: int,
+        shortest: int,
+        longest: float,
+        workers: int,
+        timeout: float = 600.0,
+    ) -> None:
+        assert not np.intersect1d(train, validation).size, "clips that are trained and validated on"
+        # The folder to the SHA-256 of its index: names what the batches hold.
+        self.contents = {str(shards.folder): shards.sha256}
+        self.shards, self.settings, self.seed = shards, settings, seed
+        self.train, self.held_out = np.sort(train).astype(np.int64), np.sort(validation).astype(np.int64)
+        self.limits = settings.limits(shortest, longest)
+        self.steps_per_epoch = settings.steps(len(train))
+        pieces = whole_pieces(shards, clips)
+        assert all(pieces), "a clip of which the shards hold nothing"
+        self.samples = np.array([samples_of(own) for own in pieces], dtype=np.int64)
+        self.corpus = np.array([shards.table["corpus"][own[0].part] for own in pieces], dtype=np.int64)
+        self.dataset = ClipDataset(shards, pieces, self.limits, targets, augmentation, seed)
+        validation_requests = self.requests(self.held_out)
+        per_step = settings.batches_per_step
+        super().__init__(self.dataset, self.dataset, validation_requests, per_step, workers, timeout)
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Return the micro-batches of an epoch, each positions ``(C,)`` in ``clips``: every training clip once.
+
+        They are ``steps_per_epoch`` times ``batches_per_step``.
+        """
+        assert len(self.train), "nothing to train on"
+        random = generator(self.seed, Stream.PLAN, epoch)
+        lengths = self.limits.lengths(self.samples[self.train])
+        per_step = self.settings.batches_per_step
+        cut = training_plan(lengths, self.steps_per_epoch, per_step, self.settings.by_length, random)
+        return [self.train[clips] for clips in cut]
+
+    def requests(self, clips: np.ndarray) -> list[Request[np.ndarray]]:
+        """Return the requests of whole clips, ``(clips,)`` positions: each once, all its windows in one batch.
+
+        Batches are of one corpus each, and hold about as many samples as one of training at most, or one clip.
+        """
+        budget = self._micro_clips * self.limits.longest
+        found: list[Request[np.ndarray]] = []
+        for number in np.unique(self.corpus[clips]).tolist():
+            own = np.asarray(clips, dtype=np.int64)[self.corpus[clips] == number]
+            lengths, rows = self._windows(own)
+            for batch in whole_plan(lengths, rows, budget):
+                found.append(Request(own[batch], 0, len(found), self.shards.corpora[number]))
+        return found
+
+    def batches(self, clips: np.ndarray, rank: int = 0, world: int = 1) -> Iterable[Batch]:
+        """Return process ``rank``'s batches of whole clips, ``(clips,)`` positions, for testing; none is changed."""
+        return read_ahead(self.dataset, self.requests(clips)[rank::world], self.workers, self.timeout)
+
+    def largest(self) -> int:
+        """Return the bytes of the largest micro-batch, of training or of validation."""
+        sizes = [0]
+        if len(self.train):
+            slowest = sped_samples(int(self.samples[self.train].max()), self.dataset.augmentation.slowest)
+            longest = int(self.limits.lengths(np.array(slowest)))
+            sizes.append(self.dataset.size(np.full(self._micro_clips, longest)))
+        for request in self.validation_requests:
+            lengths, rows = self._windows(request.micro_batch)
+            sizes.append(self.dataset.size(np.repeat(lengths, rows)))
+        return max(sizes)
+
+    def describe(self) -> str:
+        """Return what an epoch holds, as text: clips, hours, steps, padding, and what is cut and filled."""
+        samples = self.samples[self.train]
+        places = [np.searchsorted(self.train, clips) for clips in self.plan(0)] if len(samples) else []
+        share = padding(self.limits.lengths(samples), places) if places else 0.0
+        return (
+            f"train: {self._told(self.train)}; {self.steps_per_epoch} steps an epoch of "
+            f"{self.settings.batches_per_step} x at most {self._micro_clips} clips, {share:.1%} of it padding; "
+            f"{self._cut_and_filled(samples)}\n"
+            f"validation: {self._told(self.held_out)}; in {int(self._windows(self.held_out)[1].sum())} windows"
+        )
+
+    def _cut_and_filled(self, samples: np.ndarray) -> str:
+        shortest, longest = self.limits.shortest, self.limits.longest
+        over, under = samples[samples > longest], int((samples < shortest).sum())
+        told = []
+        if len(over):
+            left_out = (int(over.sum()) - longest * len(over)) / SAMPLE_RATE
+            what = "the beginning" if self.limits.first else "a random stretch"
+            told.append(
+                f"of {len(over)} clips over {longest / SAMPLE_RATE:g} s {what} is taken, {left_out:.1f} s of audio "
+                "are left out of an epoch"
+            )
+        if under:
+            told.append(f"{under} clips are filled with zeros to {shortest / SAMPLE_RATE:g} s, which count as sound")
+        return "; ".join(told) or "no clip is cut or filled"
+
+    @property
+    def _micro_clips(self) -> int:
+        """Clips of a micro-batch at most."""
+        return -(-self.settings.batch_clips // self.settings.batches_per_step)
+
+    def _told(self, clips: np.ndarray) -> str:
+        names = ", ".join(self.shards.corpora[number] for number in np.unique(self.corpus[clips]))
+        hours = self.samples[clips].sum() / SAMPLE_RATE / 3600
+        return f"{len(clips)} clips, {hours:.2f} h" + (f" of {names}" if names else "")
+
+    def _windows(self, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return of each clip the samples of its longest window's row, and the number of its windows."""
+        cuts = [self.limits.cuts(samples) for samples in self.samples[clips].tolist()]
+        lengths = [max(own[0].stop, self.limits.shortest) for own in cuts]
+        return np.array(lengths, dtype=np.int64), np.array([len(own) for own in cuts], dtype=np.int64)

@@ -1,0 +1,71 @@
+"""Bag of audio words: how often a clip's moments resemble each of 500 moments of the training side, and their changes.
+
+Paper: openXBOW (Schmitt and Schuller, 2017). An encoder that is frozen cannot make it: the codebook belongs to the
+training side of a fold, since a codebook of all clips has heard the test side. What is made here of a clip are frames,
+ComParE_2016's 65 low-level descriptors and their deltas (regressions over two frames to either side) every 10 ms;
+nonverbal probe makes of them, fold by fold, two codebooks of 500 words, and of each clip 500 + 500 counts.
+
+The spectral variance is in kHz squared, and what is beyond the range of 16 bits is held to it, since frames are kept in
+them. openSMILE is under audEERING's research licence: not for products.
+"""
+
+import math
+
+import numpy as np
+
+from nonverbal.evaluation.encoders.base import Kind, Size, refuse_short
+from nonverbal.evaluation.encoders.functionals import TERMS, Functionals, Smile, refuse_missing
+
+NAME = "boaw"
+
+DESCRIPTORS = 65
+"""Low-level descriptors of ComParE_2016; there are as many deltas."""
+
+LARGEST = 65504.0
+"""Of 16 bits. Only deltas of a pure tone's kurtosis come near it; a moment beyond is the same word."""
+
+
+class AudioWords:
+    """The frames of which bags are made."""
+
+    name = kind = NAME
+    layers, dimensions = 1, 2 * DESCRIPTORS
+    max_seconds = math.inf
+    one_frame = False
+    shortest = Functionals.shortest
+
+    def __init__(self) -> None:
+        """Begin.
+
+        Raises:
+            UserError: opensmile is not installed.
+        """
+        refuse_missing(NAME)
+        self.smiles = [Smile("ComParE_2016", level) for level in ("LowLevelDescriptors", "LowLevelDescriptors_Deltas")]
+        self.key = f"{self.smiles[0].key}-descriptors-and-deltas"
+        units = [np.where(["spectralVariance" in name for name in one.names], 1e-6, 1) for one in self.smiles]
+        self.units = np.concatenate(units).astype(np.float32)
+
+    def frames(self, waveform: np.ndarray) -> np.ndarray:
+        """Return ``(1, S, 130)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz: descriptors, deltas."""
+        refuse_short(self.name, len(waveform), self.shortest)
+        descriptors, deltas = (smile(waveform) for smile in self.smiles)
+        # openSMILE's last deltas lie beyond the last descriptors.
+        values = np.concatenate([descriptors, deltas[: len(descriptors)]], axis=1) * self.units
+        frames: np.ndarray = values.clip(-LARGEST, LARGEST)[None]
+        return frames
+
+
+KINDS = (
+    Kind(
+        NAME,
+        "bag of audio words over ComParE_2016: 500 of descriptors, 500 of deltas, from each training side",
+        lambda _: AudioWords(),
+        lambda _: refuse_missing(NAME),
+        shortest=Functionals.shortest,
+        size=Size(2 * DESCRIPTORS, 1),
+        terms=TERMS,
+        needs="opensmile",
+        notes=__doc__ or "",
+    ),
+)

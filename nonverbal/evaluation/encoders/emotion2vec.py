@@ -1,0 +1,101 @@
+"""emotion2vec (Ma et al., 2023): data2vec 2.0 that went on to learn from emotional speech.
+
+Paper: voc2vec (its features through two linear layers). Home: FunASR, which distributes weights on ModelScope and on
+the Hugging Face Hub as folders with config.yaml and a pickle. Download one whole, and give the folder. FunASR's own
+class computes it; its pickle is read without running what is in it, and no text of its configuration is evaluated.
+
+Frames are of 20 ms, of all blocks: emotion2vec base has four before FunASR's own count begins, and eight that it
+counts. Extra tokens are left out. Waveforms have zero mean and unit variance where the configuration says normalize. A
+clip is never padded: the convolutions of its positions would read the padding.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders.base import Batching, Kind, Named, Size
+from nonverbal.evaluation.encoders.models import WINDOW, ModelEncoder
+from nonverbal.evaluation.encoders.waveforms import SHORTEST
+from nonverbal.models.checkpoints.quiet import quiet
+from nonverbal.seeding import Stream, torch_seed
+
+PUBLISHED = {"emotion2vec/emotion2vec_plus_base": Size(768, 13)}
+
+
+class Emotion2vecEncoder(ModelEncoder):
+    """A model of FunASR's."""
+
+    batching: Batching = "equal"
+    shortest = SHORTEST
+
+    def __init__(self, named: Named) -> None:
+        """Load it, or draw it.
+
+        Raises:
+            UserError: FunASR is not installed, or it cannot be loaded whole.
+        """
+        check(named)
+        from nonverbal.models.checkpoints.emotion2vec import new_emotion2vec, read_emotion2vec
+
+        folder = Path(named.source)
+        with quiet():
+            seed = torch_seed(named.seed, Stream.INIT)
+            model = new_emotion2vec(folder, seed) if named.initialised else read_emotion2vec(folder)
+        self.normalise = bool(model.config.model_conf["normalize"])
+        super().__init__(named, "emotion2vec", model, "layer-normalised" if self.normalise else "as it is")
+
+    def inputs(self, waveform: np.ndarray) -> Any:
+        """Return ``(T,)``, of zero mean and unit variance where the checkpoint asks for that."""
+        import torch
+
+        samples = torch.from_numpy(waveform).to(self.device)
+        return torch.nn.functional.layer_norm(samples, samples.shape) if self.normalise else samples
+
+    def states(self, inputs: Any) -> list[Any]:
+        """Return the hidden states ``(N, S, M)`` of each layer, of waveforms ``(N, T)``."""
+        import torch
+
+        with torch.inference_mode():
+            states: list[Any] = self.model(inputs)
+        return states
+
+
+def is_of_this_kind(source: str) -> bool:
+    """Whether an encoder's name is that of a checkpoint of FunASR."""
+    from nonverbal.models.checkpoints.emotion2vec import is_emotion2vec
+
+    return source in PUBLISHED or is_emotion2vec(Path(source))
+
+
+def check(named: Named) -> None:
+    """Raise the ``UserError`` of a package or folder that is not there."""
+    if importlib.util.find_spec("funasr") is None:
+        raise UserError(
+            f"{named.name} is computed by FunASR, which is not installed: pip install 'nonverbal[emotion2vec]'"
+        )
+    if not Path(named.source).is_dir():
+        raise UserError(
+            f"{named.source} is not read from the Hub, which has it as a pickle: download it whole (hf download "
+            f"{named.source} --local-dir FOLDER), and give the folder"
+        )
+    from nonverbal.models.checkpoints.emotion2vec import read_settings
+
+    read_settings(Path(named.source))
+
+
+KINDS = (
+    Kind(
+        "emotion2vec",
+        "emotion2vec, by FunASR",
+        Emotion2vecEncoder,
+        check,
+        SHORTEST,
+        WINDOW,
+        published=PUBLISHED,
+        needs="emotion2vec",
+        notes=__doc__ or "",
+    ),
+)

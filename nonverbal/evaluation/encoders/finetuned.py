@@ -1,0 +1,159 @@
+"""Fine-tuned runs as encoders: ``finetuned:RUN``, under the folds of the run alone.
+
+The weights of a fold have seen the labels of its training side, as a head has, and none of its test side. So all clips
+of a fold, fitted and tested, are embedded by that fold's weights. Vectors of two folds are of two encoders: what is
+pooled over folds are decisions, clip by clip.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from nonverbal.errors import UserError
+from nonverbal.tasks.task import Task
+
+FINETUNED = "finetuned:"
+"""Before the folder of a run of ``nonverbal finetune``."""
+
+DONE = "fold.json"
+"""Is in the folder of a fold that is done."""
+
+
+@dataclass(frozen=True)
+class TunedFold:
+    """A fold of a run."""
+
+    folder: Path
+    test: frozenset[str]
+    """Ids of the clips that it tests."""
+    fitted: frozenset[str]
+    """Ids of those whose labels its weights depend on: of its training side, and of those that it chose on."""
+
+    @property
+    def encoder(self) -> Path:
+        """The folder of its weights, in Hugging Face format."""
+        return self.folder / "encoder"
+
+
+@dataclass(frozen=True)
+class FinetunedRun:
+    """A run of which every fold is done."""
+
+    name: str
+    """As the user gave it."""
+    folder: Path
+    data_sha256: str
+    """Of the shards that were divided."""
+    protocol: str
+    classes: Sequence[str]
+    """What it tells apart; none where it recognises speech, whose texts are no labels of classes."""
+    merged: dict[str, str]
+    """Labels that count as a class of another name."""
+    init: str
+    """The encoder that every fold began from."""
+    folds: dict[tuple[int, str], TunedFold]
+    """By seed and name."""
+
+    @cached_property
+    def key(self) -> str:
+        """Names the weights of all folds."""
+        found = hashlib.sha256()
+        for (seed, fold), tuned in self.folds.items():
+            found.update(f"{seed} {fold}".encode())
+            for path in sorted([*tuned.encoder.glob("*.safetensors"), *tuned.encoder.glob("*.json")]):
+                found.update(hashlib.sha256(path.read_bytes()).digest())
+        return found.hexdigest()
+
+    @property
+    def encoders(self) -> list[str]:
+        """The folders of the folds' weights."""
+        return [str(tuned.encoder) for tuned in self.folds.values()]
+
+    def check_data(self, sha256: str) -> None:
+        """Refuse other shards than those of the run.
+
+        Raises:
+            UserError: they are other ones.
+        """
+        if sha256 != self.data_sha256:
+            raise self._other("these are other shards")
+
+    def check(self, task: Task) -> None:
+        """Refuse a task that is not divided as the run was.
+
+        Protocols may differ in what they do within a training side, as refitting.
+
+        Raises:
+            UserError: says what differs.
+        """
+        self.check_data(task.shards.sha256)
+        if self.classes and (list(self.classes), self.merged) != (task.classes, task.merged):
+            raise self._other(f"its classes are {', '.join(self.classes)}, here they are {', '.join(task.classes)}")
+        protocols = f"; its protocol is {self.protocol!r}, here it is {task.protocol!r}"
+        for seed, folds in task.folds.items():
+            for fold in folds:
+                own = self.folds.get((seed, fold.name))
+                if own is None:
+                    raise self._other(f"it has no fold {fold.name} of seed {seed}{protocols}")
+                test, known = ({task.clips[row].id for row in side} for side in (fold.test, fold.train))
+                if task.division.protocol.select == "test":
+                    known |= test
+                if own.test != test or not own.fitted <= known:
+                    raise self._other(f"fold {fold.name} of seed {seed} has other clips on its sides{protocols}")
+
+    def _other(self, what: str) -> UserError:
+        return UserError(
+            f"{self.name} is an encoder under its own folds alone, where the weights of a fold have not seen the "
+            f"labels that it tests: {what}; give --data, --labels and the protocol as {self.folder / 'recipe.yaml'} "
+            "has them, or one of its models by its folder, with --allow-seen"
+        )
+
+
+def is_finetuned(name: str) -> bool:
+    """Whether a name asks for a run, of which each fold has its encoder."""
+    return name.startswith(FINETUNED)
+
+
+def open_run(name: str) -> FinetunedRun:
+    """Open a run by ``finetuned:RUN``.
+
+    Raises:
+        UserError: there is none, its files cannot be read, or a fold is not done.
+    """
+    folder = Path(name.removeprefix(FINETUNED))
+    path = folder / "folds.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} is no run of nonverbal finetune: {path.name} is missing; give the folder that was its --out"
+        )
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        sha256, protocol, init = str(said["data_sha256"]), str(said["protocol"]), str(recipe["init"])
+        classes, merged = [str(label) for label in said["classes"]], {str(k): str(v) for k, v in said["merged"].items()}
+        folds = {(int(row["seed"]), str(row["fold"])): _fold(folder, row) for row in said["folds"]}
+        run = FinetunedRun(name, folder, sha256, protocol, classes, merged, init, folds)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{path} and recipe.yaml cannot be read ({type(error).__name__}: {error}); run nonverbal finetune again"
+        ) from error
+    for (seed, fold), tuned in folds.items():
+        if not (tuned.folder / DONE).is_file() or not tuned.encoder.is_dir():
+            raise UserError(
+                f"fold {fold} of seed {seed} of {folder} is not done, so its clips have no encoder; run nonverbal "
+                "finetune again, which continues"
+            )
+    return run
+
+
+def _fold(run: Path, row: Any) -> TunedFold:
+    inside = PurePosixPath(row["folder"])
+    if inside.is_absolute() or ".." in inside.parts:
+        raise ValueError(f"the folder {row['folder']!r} is not in the run")
+    return TunedFold(run / inside, frozenset(map(str, row["test"])), frozenset(map(str, row["fitted"])))

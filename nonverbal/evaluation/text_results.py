@@ -1,0 +1,206 @@
+"""What transcriptions come to: word and character error rates with intervals, by corpus and protocol."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nonverbal.data.transcripts import Edits
+from nonverbal.errors import UserError
+from nonverbal.evaluation.results import Estimate
+from nonverbal.evaluation.tables import Table, short
+from nonverbal.tasks.groups import units
+from nonverbal.tasks.measurements import TextMeasurement
+from nonverbal.tasks.predictions import AGAIN
+from nonverbal.tasks.scores import Score, summarise
+from nonverbal.tasks.statistics.intervals import rate_t
+
+RATES = {"wer": "WER", "cer": "CER"}
+"""Name in a score to what tables call it."""
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """One model, over all seeds."""
+
+    model: str
+    head: str
+    pretraining: str
+    """Leak status."""
+    pooled: dict[str, Estimate]
+    """``wer`` and ``cer`` of all folds together."""
+    fold_mean: dict[str, float]
+    """Their means over folds and seeds."""
+    fold_std: dict[str, float]
+    """Their population standard deviations."""
+    scores: list[Score]
+    """One a fold and seed."""
+
+
+@dataclass(frozen=True)
+class TextResult:
+    """Recognisers on the same clips under one protocol."""
+
+    corpus: str
+    data_sha256: str
+    protocol: str
+    clips: int
+    words: int
+    """Of the clips, each counted once."""
+    characters: int
+    units: int
+    unit: str
+    """What units are: ``speakers``, ``recordings``, ``clips``, or ``groups`` of the folds."""
+    models: list[Recogniser]
+
+
+def text_results(measurements: Sequence[TextMeasurement]) -> list[TextResult]:
+    """Return what transcriptions come to, a result for each corpus and protocol, in their order.
+
+    Raises:
+        UserError: models of one corpus and protocol were tested on different clips or texts.
+    """
+    tables: dict[tuple[Hashable, ...], list[TextMeasurement]] = {}
+    for measurement in measurements:
+        tables.setdefault(measurement.table, []).append(measurement)
+    return [_result(table) for table in tables.values()]
+
+
+def text_table(result: TextResult) -> Table:
+    """Return the table of recognisers, a row each."""
+    rows = [
+        [
+            model.model,
+            model.head,
+            *(cell for name in RATES for cell in _with_interval(model.pooled[name])),
+            f"{short(model.fold_mean['wer'])}±{short(model.fold_std['wer'])}",
+            model.pretraining,
+        ]
+        for model in result.models
+    ]
+    through = dict.fromkeys(text for model in result.models for score in model.scores for text in score.lets_through)
+    notes = [
+        f"{result.clips} clips of {result.units} {result.unit}, {result.words} words, {result.characters} characters; "
+        "WER, CER: words, characters to substitute, delete and insert over those that are said, in all folds together; "
+        "upper case, without punctuation; the most likely token of each frame, no language model",
+        f"interval: .95 over {result.unit} (jackknife t, log scale), of these trained models; none where no word is "
+        "wrong, or all clips are of one",
+        "by fold: mean ± population std over folds; it is no interval",
+        *([f"the protocol lets through: {'; '.join(through)}"] if through else []),
+    ]
+    columns = ["model", "head", "WER", "interval", "CER", "interval", "WER by fold", "pretraining"]
+    return Table(f"{result.corpus}: texts, {result.protocol}", columns, rows, notes, 2)
+
+
+def text_rows(results: Sequence[TextResult]) -> list[dict[str, Any]]:
+    """Return one flat row a model, corpus and protocol, not rounded."""
+    rows = []
+    for result in results:
+        for model in result.models:
+            row: dict[str, Any] = {
+                "corpus": result.corpus,
+                "classes": 0,
+                "protocol": result.protocol,
+                "model": model.model,
+                "head": model.head,
+                "pretraining": model.pretraining,
+                "clips": result.clips,
+                "words": result.words,
+                "characters": result.characters,
+                "units": result.units,
+                "unit": result.unit,
+                "folds": len(model.scores),
+            }
+            for name in RATES:
+                value, low, high = model.pooled[name]
+                row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+                row |= {f"{name}_fold_mean": model.fold_mean[name], f"{name}_fold_std": model.fold_std[name]}
+            rows.append(row)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Clips:
+    """The clips of a table."""
+
+    texts: dict[str, str]
+    """Id to what is said."""
+    units: dict[str, int]
+    """Id to number of its unit."""
+    unit: str
+
+
+def _result(measurements: Sequence[TextMeasurement]) -> TextResult:
+    rows: dict[tuple[str, str], list[TextMeasurement]] = {}
+    for measurement in measurements:
+        rows.setdefault(measurement.row, []).append(measurement)
+    clips, score = _clips(measurements), measurements[0].scores[0]
+    sums = [_sums(seeds, clips) for seeds in rows.values()]
+    for seeds, own in zip(rows.values(), sums, strict=True):
+        if not np.array_equal(own.words, sums[0].words) or not np.array_equal(own.characters, sums[0].characters):
+            raise UserError(
+                f"{seeds[0].transcriptions.path} and {measurements[0].transcriptions.path} are of one corpus and "
+                "protocol, but of different clips, so their numbers share no table; test both with the same folds and "
+                "seeds"
+            )
+    found = list(clips.texts.values())
+    return TextResult(
+        score.corpus,
+        score.data_sha256,
+        score.protocol,
+        len(found),
+        sum(len(text.split()) for text in found),
+        sum(map(len, found)),
+        len(set(clips.units.values())),
+        clips.unit,
+        [_recogniser(seeds, own) for seeds, own in zip(rows.values(), sums, strict=True)],
+    )
+
+
+def _clips(measurements: Sequence[TextMeasurement]) -> _Clips:
+    texts: dict[str, str] = {}
+    known: dict[str, tuple[str, str | None, str | None]] = {}
+    for measurement in measurements:
+        own = measurement.transcriptions
+        for clip, text in zip(own.clips, own.texts, strict=True):
+            if texts.setdefault(clip, text) != text:
+                raise UserError(f"{own.path}: clip {clip} has another text than with the other models; {AGAIN}")
+        known |= zip(own.clips, zip(own.groups, own.speakers, own.recordings, strict=True), strict=True)
+    groups, speakers, recordings = map(list, zip(*known.values(), strict=True))
+    numbers, unit = units(groups, speakers, recordings)
+    return _Clips(texts, dict(zip(known, numbers.tolist(), strict=True)), unit)
+
+
+def _sums(seeds: Sequence[TextMeasurement], clips: _Clips) -> Edits:
+    """Return the edits of each unit, ``(units,)`` float64 each, averaged over seeds."""
+    count = max(clips.units.values()) + 1
+    of_seeds = []
+    for measurement in seeds:
+        own = measurement.transcriptions
+        unit = np.array([clips.units[clip] for clip in own.clips], dtype=np.int64)
+        of_seeds.append([np.bincount(unit, column, count) for column in own.edits])
+    return Edits(*np.mean(of_seeds, axis=0))
+
+
+def _recogniser(seeds: Sequence[TextMeasurement], sums: Edits) -> Recogniser:
+    scores = [score for measurement in seeds for score in measurement.scores]
+    summary = summarise(scores)[0]
+    pooled = {
+        "wer": _estimate(sums.word_errors, sums.words),
+        "cer": _estimate(sums.character_errors, sums.characters),
+    }
+    return Recogniser(scores[0].model, scores[0].probe, summary.pretraining, pooled, summary.mean, summary.std, scores)
+
+
+def _estimate(errors: np.ndarray, totals: np.ndarray) -> Estimate:
+    value = float(errors.sum() / totals.sum())
+    if (totals > 0).sum() < 2 or value == 0:
+        return Estimate(value, None, None)
+    interval = rate_t(errors, totals)
+    return Estimate(value, interval.low, interval.high)
+
+
+def _with_interval(estimate: Estimate) -> list[str]:
+    low, high = estimate.low, estimate.high
+    return [short(estimate.value), "-" if low is None or high is None else f"[{short(low)}, {short(high)}]"]

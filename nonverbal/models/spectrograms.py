@@ -1,0 +1,101 @@
+"""Log-mel spectrograms as Whisper and AST read them, of whole batches, where the waveforms lie.
+
+transformers' feature extractors make the same of one waveform after another, on the CPU.
+
+Shapes: N rows, T samples, F frames, B bands.
+"""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchaudio.compliance.kaldi import get_mel_banks
+from transformers.audio_utils import mel_filter_bank
+
+WINDOW, HOP = 400, 160
+"""Samples of a frame of both spectrograms, 25 ms, and from one to the next."""
+
+SAMPLE_RATE = 16_000
+"""Hz."""
+
+
+def whisper_log_mel(waveforms: Tensor, lengths: Tensor, bands: int, samples: int) -> Tensor:
+    """Return ``(N, B, samples / 160)`` of waveforms, each followed by silence.
+
+    As transformers' ``WhisperFeatureExtractor``: what is 80 dB below a row's loudest is held there.
+
+    Args:
+        waveforms: ``(N, T)``, T at most ``samples``.
+        lengths: ``(N,)`` samples.
+        bands: B.
+        samples: of the model's window.
+    """
+    with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
+        own = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
+        waveforms = F.pad(waveforms.float() * own, (0, samples - waveforms.shape[1]))
+        window = torch.hann_window(WINDOW, device=waveforms.device)
+        spectrum = torch.stft(waveforms, WINDOW, HOP, window=window, return_complex=True)
+        power = spectrum[..., :-1].abs().square()
+        mel = _slaney_banks(bands, power.device) @ power
+        log = mel.clamp(min=1e-10).log10()
+        log = torch.maximum(log, log.amax((1, 2), keepdim=True) - 8.0)
+        return (log + 4.0) / 4.0
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def _slaney_banks(bands: int, device: torch.device) -> Tensor:
+    """Return triangular filters ``(B, 201)`` float32 of equal area, from 0 to 8000 Hz, as Whisper's extractor has."""
+    banks = mel_filter_bank(WINDOW // 2 + 1, bands, 0.0, 8000.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
+    return torch.from_numpy(banks).T.float().contiguous().to(device)
+
+
+def ast_log_mel(waveforms: Tensor, lengths: Tensor, extractor: Any) -> Tensor:
+    """Return ``(N, frames of the model, B)`` of waveforms, zeros behind a row's own frames before they are normalised.
+
+    As transformers' ``ASTFeatureExtractor``, which is Kaldi's fbank.
+
+    Args:
+        waveforms: ``(N, T)``, T at least 400.
+        lengths: ``(N,)`` samples.
+        extractor: the ``ASTFeatureExtractor``.
+    """
+    with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
+        log = kaldi_fbank(waveforms.float(), extractor.num_mel_bins)
+        own = torch.arange(log.shape[1], device=log.device) < spectral_frames(lengths)[:, None]
+        log = F.pad(log * own[..., None], (0, 0, 0, extractor.max_length - log.shape[1]))
+        return (log - extractor.mean) / (2 * extractor.std) if extractor.do_normalize else log
+
+
+def spectral_frames(lengths: Any) -> Any:
+    """Return how many frames lie wholly within so many samples, at least 400."""
+    return 1 + (lengths - WINDOW) // HOP
+
+
+def kaldi_fbank(waveforms: Tensor, bands: int) -> Tensor:
+    """Return ``(N, F, B)``, the logarithm of mel energies, of ``(N, T)``, by Kaldi's custom.
+
+    Each frame without its mean, pre-emphasised by 0.97, in a Hann window; power of a transform over 512 samples; bands
+    of equal width in mel from 20 Hz to half the sample rate.
+    """
+    # (N, T) -> (N, F, 400)
+    frames = waveforms.unfold(1, WINDOW, HOP)
+    frames = frames - frames.mean(2, keepdim=True)
+    before = torch.cat([frames[..., :1], frames[..., :-1]], 2)
+    frames = (frames - 0.97 * before) * torch.hann_window(WINDOW, periodic=False, device=waveforms.device)
+    size = 2 ** math.ceil(math.log2(WINDOW))
+    power = torch.fft.rfft(frames, size).abs().square()
+    # (N, F, 257) x (257, B)
+    mel: Tensor = power @ _mel_banks(bands, size, power.device)
+    return mel.clamp(min=torch.finfo(torch.float32).eps).log()
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def _mel_banks(bands: int, size: int, device: torch.device) -> Tensor:
+    """Return triangular filters ``(size / 2 + 1, B)`` float32; the highest frequency counts for nothing."""
+    banks, _ = get_mel_banks(bands, size, float(SAMPLE_RATE), 20.0, 0.0, 100.0, -500.0, 1.0)
+    return F.pad(banks, (0, 1)).T.float().contiguous().to(device)

@@ -1,0 +1,169 @@
+"""Classifiers out of folders: those that are written here, and models of transformers that compute the same."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForAudioClassification
+
+from nonverbal.errors import UserError
+from nonverbal.models.checkpoints.hugging_face import load, misshapen, place_of, refuse_not_finite
+from nonverbal.models.checkpoints.quiet import quiet
+from nonverbal.models.classifier_heads import ClassifierHead, HeadShape
+from nonverbal.models.tuned.base import TunedEncoder
+from nonverbal.models.tuned.opening import open_tuned
+from nonverbal.models.tuned.settings import TunedSettings
+from nonverbal.objectives.classification import ClassificationObjective, ClassifierSettings
+from nonverbal.objectives.classifier_files import HEAD_FILE, HEAD_WEIGHTS, misfit
+
+REMEDY = "nonverbal finetune writes a classifier to RUN/model with --final"
+
+LARGEST = 1 << 20
+"""Values that a layer of a head may have."""
+
+
+class Head(NamedTuple):
+    """A head as it was found."""
+
+    classes: list[str]
+    shape: HeadShape
+    weights: dict[str, Tensor]
+    """By the names of ``ClassifierHead``."""
+
+
+def open_classifier(source: str) -> ClassificationObjective:
+    """Return a classifier that is to be used: in float32, on the CPU, nothing of it trained or dropped.
+
+    Args:
+        source: a folder that ``ClassificationObjective.export`` wrote; or a folder or name of the Hub of a model of
+            transformers for audio classification which computes what ours do.
+
+    Raises:
+        UserError: it cannot be read, or is not such a model.
+    """
+    with quiet():
+        folder = place_of(source)
+        if folder is not None and folder.is_file():
+            raise UserError(f"{source} is a file, but a classifier is a folder in Hugging Face format; {REMEDY}")
+        encoder = open_tuned(source, TunedSettings(train="head"), seed=0)
+        beside = folder is not None and (folder / HEAD_FILE).is_file()
+        head = _beside(folder) if folder is not None and beside else _of_transformers(source, folder, encoder)
+    _check(source, head, encoder)
+    objective = ClassificationObjective(encoder, head.classes, _settings(head.shape), seed=0)
+    objective.head.load_state_dict(head.weights)
+    return objective.eval()
+
+
+def _settings(shape: HeadShape) -> ClassifierSettings:
+    return ClassifierSettings(
+        pooling="attentive" if shape.attentive else "mean",
+        layers="weighted" if shape.states else "last",
+        projection=shape.projection,
+        hidden=list(shape.hidden),
+        dropout=shape.dropout,
+    )
+
+
+def _check(source: str, head: Head, encoder: TunedEncoder) -> None:
+    """Refuse a head that does not fit the encoder, or whose weights are not those of its shape."""
+    shape = head.shape
+    if shape.width != encoder.width or shape.states not in (0, encoder.layers + 1):
+        raise UserError(
+            f"{source}: its head reads {shape.width} values of each frame and {shape.states or 1} layers, but its "
+            f"encoder has {encoder.width} values and {encoder.layers + 1} layers; export or copy it again"
+        )
+    with torch.device("meta"):
+        expected = {name: value.shape for name, value in ClassifierHead(shape).state_dict().items()}
+    if head.weights.keys() != expected.keys() or misshapen(head.weights, expected):
+        wrong = sorted(head.weights.keys() ^ expected.keys()) or misshapen(head.weights, expected)
+        raise UserError(
+            f"{source}: the weights of its head are not those of its shape: {', '.join(wrong[:4])}; {REMEDY}"
+        )
+    refuse_not_finite(source, head.weights)
+
+
+def _beside(folder: Path) -> Head:
+    """Read ``head.json`` and ``head.safetensors``."""
+    path = folder / HEAD_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        classes, shape = _read_content(content)
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path} is not the description of a head ({' '.join(str(error).split())}); {REMEDY}"
+        ) from error
+    try:
+        weights = load_file(folder / HEAD_WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder / HEAD_WEIGHTS} cannot be read ({error}); export or copy it again") from error
+    if len(shape.hidden) > len(weights):
+        raise UserError(f"{path} names {len(shape.hidden)} hidden layers, which {HEAD_WEIGHTS} does not hold; {REMEDY}")
+    return Head(classes, shape, weights)
+
+
+def _read_content(content: Any) -> tuple[list[str], HeadShape]:
+    """Return the classes and the shape that ``head.json`` holds.
+
+    Raises:
+        ValueError: something is missing, of another kind, or has no meaning.
+    """
+    if not isinstance(content, dict) or content.keys() != {"classes", "shape"}:
+        raise ValueError("it is not an object of classes and shape")
+    given, usual = content["shape"], asdict(HeadShape(width=1, classes=2))
+    if not isinstance(given, dict) or given.keys() != usual.keys():
+        raise ValueError(f"its shape is not an object of {', '.join(usual)}")
+    given = given | {"hidden": tuple(given["hidden"]) if isinstance(given["hidden"], list) else given["hidden"]}
+    for name, value in given.items():
+        if type(value) is not type(usual[name]):
+            raise ValueError(f"{name} is {value!r}")
+    shape = HeadShape(**given)
+    sizes = [(shape.width, 1), (shape.states, 0), (shape.projection, 0), *((size, 1) for size in shape.hidden)]
+    fit = all(type(size) is int and least <= size <= LARGEST for size, least in sizes)
+    if not fit or not 0 <= shape.dropout < 1:
+        raise ValueError(f"its shape is {shape}")
+    return _classes(content["classes"], shape.classes), shape
+
+
+def _classes(names: Any, count: int) -> list[str]:
+    """Return the names of so many classes.
+
+    Raises:
+        ValueError: they are fewer than two, or are not so many different texts.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("the names of its classes are not a list of texts")
+    if count < 2 or len(names) != count or len(set(names)) != count:
+        raise ValueError(f"it tells {count} classes apart and names {len(names)}, {len(set(names))} of them different")
+    return names
+
+
+def _of_transformers(source: str, folder: Path | None, encoder: TunedEncoder) -> Head:
+    """Read the head of a model of transformers that computes what a head of ours does."""
+    loaded = load(source, folder, AutoModelForAudioClassification)
+    config, prefix = loaded.model.config, f"{loaded.model.base_model_prefix}."
+    if lacking := [name for name in loaded.missing if not name.startswith(prefix)]:
+        raise UserError(
+            f"{source} is not a classifier, since it has no {', '.join(lacking[:3])}; fine-tune it: nonverbal finetune "
+            f"--init {source} --final writes a classifier to RUN/model"
+        )
+    shape = HeadShape(
+        encoder.width,
+        config.num_labels,
+        states=encoder.layers + 1 if getattr(config, "use_weighted_layer_sum", False) else 0,
+        projection=getattr(config, "classifier_proj_size", 0),
+    )
+    if why := misfit(encoder, shape):
+        raise UserError(f"{source} does not compute what a classifier here does: {why}; {REMEDY}")
+    if config.problem_type not in (None, "single_label_classification"):
+        raise UserError(f"{source}: its configuration says problem_type: {config.problem_type!r}, not one class a clip")
+    try:
+        classes = _classes([config.id2label.get(number) for number in range(config.num_labels)], config.num_labels)
+    except ValueError as error:
+        raise UserError(f"{source}: the id2label of its configuration cannot be read: {error}") from error
+    state = loaded.model.state_dict()
+    return Head(classes, shape, {name: value for name, value in state.items() if not name.startswith(prefix)})

@@ -1,0 +1,212 @@
+"""All runs of a fine-tuning: which are done, which are to be trained, and the final model after them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nonverbal.data.index import open_shards
+from nonverbal.errors import UserError
+from nonverbal.evaluation.probing import leak_statuses, refuse_seen
+from nonverbal.evaluation.results import results
+from nonverbal.files import locked, write_atomically
+from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
+from nonverbal.stages.finetuning.jobs import Jobs
+from nonverbal.stages.finetuning.kept import Chosen, is_done, keep_folds, keep_scores
+from nonverbal.stages.finetuning.learner import Classes, Learner
+from nonverbal.stages.finetuning.model_page import write_page
+from nonverbal.stages.finetuning.runs import MODEL, clear, median, run_final, run_fold
+from nonverbal.stages.finetuning.settings import FREE, FinetuneConfig, trainer_for
+from nonverbal.stages.finetuning.texts import Texts
+from nonverbal.tasks.measurements import measurements_of
+from nonverbal.tasks.scores import Score
+from nonverbal.tasks.task import Kind, Task, task_of
+from nonverbal.training.precision import choose_precision
+from nonverbal.training.processes import Processes
+from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.settings import FREE_SETTINGS
+
+
+def task_for(settings: FinetuneConfig) -> Task:
+    """Return the clips that are learned from, divided.
+
+    Raises:
+        UserError: as ``task_of``.
+    """
+    kind: Kind = "texts" if settings.task == "ctc" else "classes"
+    return task_of(open_shards(settings.data), settings.labels, settings.resolved(), kind)
+
+
+def learner_for(settings: FinetuneConfig, task: Task) -> Learner[Any]:
+    """Return what is learned of a task."""
+    return Texts(settings, task) if task.kind == "texts" else Classes(settings, task)
+
+
+def check_start(learner: Learner[Any], folds: list[FoldRun]) -> None:
+    """Build the objective of the first fold, for what is wrong with it, and plan the steps of all.
+
+    Raises:
+        UserError: the encoder cannot be read or trained as is asked, a fold has too few clips or steps, or the final
+            model could not be written.
+    """
+    settings = learner.settings
+    for fold in folds:
+        trainer_for(settings, settings.batches.steps(len(fold.train)), None, chooses=True)
+    objective = learner.build(folds[0].seed)
+    learner.targets(objective, folds[0].train)
+    if (settings.final or settings.only == FINAL) and (why := learner.inexpressible(objective)):
+        raise UserError(
+            f"--final writes a model that plain transformers loads, but {why}; leave --final out: each fold's "
+            "weights are kept all the same"
+        )
+
+
+class Campaign:
+    """The folds of a fine-tuning, and its final model."""
+
+    def __init__(self, settings: FinetuneConfig) -> None:
+        """Divide the clips, and refuse what cannot be trained, before anything is.
+
+        Raises:
+            UserError: clips cannot be divided, the encoder cannot be read, the folder holds another fine-tuning, or
+                the final model could not be written.
+        """
+        self.task = task_for(settings)
+        self.folds = fold_runs(self.task)
+        self.chosen = selected(self.folds, settings.only)
+        trainer = settings.trainer
+        self.processes = Processes(trainer.processes, trainer.timeout_minutes, settings.out)
+        run = RunFolder(settings.out)
+        with self.processes.in_contact():
+            # All folds are computed alike, on whichever machine each is continued.
+            precision = choose_precision(trainer.precision, run.precision(), self.processes)
+        self.settings = replace(settings, trainer=replace(trainer, precision=precision.value))
+        self.learner = learner_for(self.settings, self.task)
+        self.model = settings.out / MODEL
+        statuses = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)
+        if not settings.allow_seen:
+            refuse_seen([str(settings.init)], statuses)
+        self.status = statuses[0]
+        check_start(self.learner, self.folds)
+        with self.processes.first_before_others() as is_first:
+            if is_first:
+                self._claim(run)
+
+    def _claim(self, run: RunFolder) -> None:
+        with locked(run.folder, wait=True):
+            open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
+            # In pretraining patience ends a run earlier or later; here it chooses the weights that are tested.
+            free = {*FREE_SETTINGS, *FREE, "data", "out", *open_choice} - {"trainer.patience"}
+            run.check_recipe(self.settings, free)
+            run.check_data({str(self.settings.data): self.task.shards.sha256})
+            self._check_init(run.folder / "init.json")
+            keep_folds(run.folder / "folds.json", self.task, self.folds)
+
+    def _check_init(self, path: Path) -> None:
+        """Write which weights the folds start from, or compare: under one name there may be others by now.
+
+        Raises:
+            UserError: they are others than at first.
+        """
+        key = self.learner.keys[self.folds[0].seed]
+        if path.is_file() and path.read_text(encoding="utf-8").strip() != json.dumps(key):
+            raise UserError(
+                f"{self.settings.out} holds folds that started from other weights than {self.settings.init} has now; "
+                "put those back, or give another --out to start anew"
+            )
+        write_atomically(path, json.dumps(key) + "\n")
+
+    def folder(self, fold: FoldRun) -> Path:
+        """Return the folder of a fold."""
+        return self.settings.out / fold.name
+
+    def run(self) -> None:
+        """Train and test what is not done.
+
+        Raises:
+            UserError: folds failed, which are named; the others are kept.
+            Interrupted: the fold at work is saved.
+        """
+        left = [fold for fold in self.chosen if not self._is_done(fold)]
+        if left and len(left) < len(self.chosen) and self.processes.is_first:
+            print(f"{len(self.chosen) - len(left)} of {len(self.chosen)} folds are done already", flush=True)
+        failed = self._side_by_side(left) if self.settings.jobs > 1 else self._one_by_one(left)
+        if failed:
+            raise UserError(
+                f"{len(failed)} of {len(self.chosen)} folds failed: {'; '.join(failed)}; the others are kept, and the "
+                "same command again trains these alone"
+            )
+        if self.settings.only == FINAL or (self.settings.final and self.settings.only is None):
+            self._final()
+
+    def _side_by_side(self, left: list[FoldRun]) -> list[str]:
+        return Jobs(self.settings.jobs).run([fold.name for fold in left])
+
+    def _one_by_one(self, left: list[FoldRun]) -> list[str]:
+        failed = []
+        for fold in left:
+            # By another command, which was at work beside this one.
+            if self._is_done(fold):
+                continue
+            if problem := self._attempt(lambda fold=fold: self._fold(fold)):  # type: ignore[misc]
+                failed.append(f"{fold.name} ({problem})")
+        return failed
+
+    def _is_done(self, fold: FoldRun) -> bool:
+        """Whether the first process finds a fold done: others may look a moment later, and go another way."""
+        with self.processes.in_contact():
+            return self.processes.of_first(is_done(self.folder(fold)))
+
+    def _fold(self, fold: FoldRun) -> None:
+        folder = self.folder(fold)
+        if self.processes.is_first:
+            place = self.folds.index(fold) + 1
+            print(f"{fold.name}, {place} of {len(self.folds)} folds: tested on {fold.fold}", flush=True)
+        run_fold(self.learner, fold, folder, self.status)
+
+    def _attempt(self, work: Callable[[], None]) -> str | None:
+        """Return why work has failed; None where it is done. Among several processes a failure ends all of them."""
+        try:
+            work()
+        except (UserError, MemoryError, torch.cuda.OutOfMemoryError) as error:
+            if self.processes.world > 1:
+                raise
+            problem = str(error) if isinstance(error, UserError) else "memory ran out: lower batches.batch_clips"
+            print(f"nonverbal: {problem}", flush=True)
+            return problem
+        return None
+
+    def _final(self) -> None:
+        missing = [fold.name for fold in self.folds if not is_done(self.folder(fold))]
+        if missing:
+            raise UserError(
+                f"the final model is trained for as long as the folds chose, but {', '.join(missing)} are not done; "
+                "run the command without --only first"
+            )
+        if self.model.is_dir():
+            return
+        scores = self.scores() if self.processes.is_first else []
+        chosen = [Chosen(float(score.chosen["epoch"]), float(score.details["share"])) for score in scores]
+        epochs, share = self.processes.of_first(median(chosen) if chosen else Chosen(0.0, 0.0))
+        if self.processes.is_first:
+            print(f"final model: all {len(self.task.clips)} clips, {epochs:g} epochs (the median of the folds)")
+
+        def describe(folder: Path) -> None:
+            if self.task.kind == "classes":
+                (result,) = results(measurements_of(scores, self.settings.out / "scores.jsonl"))
+                write_page(folder, self.task, self.settings, epochs, result.models[0])
+
+        run_final(self.learner, self.settings.out, self.folds[0].seed, share, describe)
+
+    def scores(self) -> list[Score]:
+        """Write the scores of all folds, and return them; none as long as a fold is not done."""
+        if not all(is_done(self.folder(fold)) for fold in self.folds):
+            return []
+        for fold in self.folds:
+            # Of a fold that was ended after it was tested.
+            clear(self.folder(fold), self.folder(fold) / "inner")
+        with locked(self.settings.out, wait=True):
+            return keep_scores(self.settings.out, self.folds)

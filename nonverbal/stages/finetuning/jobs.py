@@ -1,0 +1,86 @@
+"""Folds side by side: each in a process of its own, which runs this very command for that fold alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from types import FrameType
+
+import torch
+
+from nonverbal.system import ENDING, end_with_parent
+from nonverbal.training.signals import Interrupted
+
+
+class Jobs:
+    """Runs commands, at most so many at once; a signal goes to all of them, and they save themselves."""
+
+    def __init__(self, at_once: int) -> None:
+        self.at_once = at_once
+        self.running: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}
+        """Of each fold: the place that it takes, and its process."""
+        self.came = 0
+        """Number of the signal that ends all; 0 before there is one."""
+
+    def run(self, names: Sequence[str]) -> list[str]:
+        """Run each of the folds of these names, and return those that failed.
+
+        Raises:
+            Interrupted: a signal came; the folds at work have saved themselves.
+        """
+        before = {number: signal.signal(number, self._pass_on) for number in ENDING}
+        waiting, failed = list(names), []
+        try:
+            while waiting or self.running:
+                while waiting and len(self.running) < self.at_once and not self.came:
+                    self._start(waiting.pop(0))
+                failed += self._ended()
+                if self.came and not self.running:
+                    break
+                time.sleep(0.05)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.came:
+            text = f"{signal.Signals(self.came).name}: saved; run the same command again to continue"
+            raise Interrupted(self.came, text)
+        return failed
+
+    def _start(self, name: str) -> None:
+        taken = {place for place, _ in self.running.values()}
+        place = min(set(range(self.at_once)) - taken)
+        child = subprocess.Popen(
+            [sys.executable, *sys.argv, "--only", name, "--jobs", "1"],
+            env={**os.environ, **_share(place, self.at_once)},
+            # A Ctrl-C comes to this process alone, which passes it on once.
+            start_new_session=True,
+            preexec_fn=partial(end_with_parent, signal.SIGTERM),
+        )
+        self.running[name] = place, child
+        if self.came:
+            # The signal came while the process was being started, and has passed it by.
+            child.send_signal(self.came)
+
+    def _ended(self) -> list[str]:
+        """Forget those that have ended, and return the names of those that failed."""
+        ended = {name: child for name, (_, child) in self.running.items() if child.poll() is not None}
+        for name in ended:
+            del self.running[name]
+        return [name for name, child in ended.items() if child.returncode]
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self.came = number
+        for name in self.running:
+            self.running[name][1].send_signal(number)
+
+
+def _share(place: int, at_once: int) -> dict[str, str]:
+    """Return what a process is told, so that it takes its GPU, or its share of the cores."""
+    if gpus := torch.cuda.device_count():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        return {"CUDA_VISIBLE_DEVICES": visible[place % gpus]}
+    threads = os.environ.get("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // at_once, 1)))
+    return {"OMP_NUM_THREADS": threads}

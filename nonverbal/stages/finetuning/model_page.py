@@ -1,0 +1,158 @@
+"""The page of a model to use: what it tells apart, what its folds scored, and what padding does in transformers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nonverbal.batch import Batch, Targets
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.evaluation.results import ModelResult
+from nonverbal.models.checkpoints.quiet import quiet
+from nonverbal.objectives.opening_classifiers import open_classifier
+from nonverbal.seeding import Stream, generator
+from nonverbal.stages.finetuning.settings import FinetuneConfig
+from nonverbal.tasks.task import Task
+from nonverbal.text import one_line
+
+CLIPS = 32
+"""Clips that are compared, drawn from those of the task."""
+
+ROWS = 8
+"""Clips of transformers' padded batches."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How far transformers' probabilities of the same clips are from ours, at most."""
+
+    clips: int
+    alone: float
+    """Where it is given one clip at a time."""
+    padded: float
+    """Where it is given batches of ``ROWS`` clips, filled up to the longest as its feature extractor does."""
+    decisions: int
+    """Clips that it then decides otherwise."""
+
+
+def compared(folder: Path, waveforms: Sequence[np.ndarray]) -> Compared:
+    """Give clips to a model by our path and by transformers', alone and in padded batches.
+
+    Args:
+        folder: of the model in Hugging Face format.
+        waveforms: ``(T,)`` float32 in [-1, 1], 16 kHz, at least one.
+    """
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+    ours = _ours(folder, waveforms)
+    with quiet():
+        model = AutoModelForAudioClassification.from_pretrained(folder).eval()
+        extractor = AutoFeatureExtractor.from_pretrained(folder)
+
+    def theirs(rows: int) -> Tensor:
+        batches = [waveforms[start : start + rows] for start in range(0, len(waveforms), rows)]
+        return torch.cat([_theirs(model, extractor, batch) for batch in batches])
+
+    alone, padded = theirs(1), theirs(ROWS)
+    decisions = int((padded.argmax(1) != ours.argmax(1)).sum())
+    return Compared(len(waveforms), float((alone - ours).abs().max()), float((padded - ours).abs().max()), decisions)
+
+
+def _ours(folder: Path, waveforms: Sequence[np.ndarray]) -> Tensor:
+    """Return ``(clips, classes)`` probabilities, each clip alone."""
+    classifier, found = open_classifier(str(folder)), []
+    for waveform in waveforms:
+        one = torch.zeros(1, dtype=torch.int64)
+        batch = Batch(
+            waveforms=torch.from_numpy(waveform)[None],
+            lengths=torch.tensor([len(waveform)]),
+            ids=[""],
+            targets=Targets(1, {"clip": one, "places": one}),
+            seed=0,
+            step=0,
+            position=0,
+            padded=False,
+        )
+        with torch.inference_mode():
+            found.append(classifier.logits(batch).softmax(-1))
+    return torch.cat(found)
+
+
+def _theirs(model: Any, extractor: Any, waveforms: Sequence[np.ndarray]) -> Tensor:
+    inputs = extractor(list(waveforms), sampling_rate=SAMPLE_RATE, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        logits: Tensor = model(**inputs).logits
+    return logits.softmax(-1)
+
+
+def clips_of(task: Task, max_seconds: float) -> list[np.ndarray]:
+    """Return the beginnings of some clips of a task, ``(T,)`` float32, of different lengths where it has such."""
+    chosen = generator(0, Stream.RESAMPLE).permutation(len(task.rows))[:CLIPS]
+    longest = int(max_seconds * SAMPLE_RATE)
+    return [
+        np.concatenate([task.shards.read(part) for part in parts.tolist()])[:longest]
+        for parts in task.shards.parts(task.rows[np.sort(chosen)])
+    ]
+
+
+def write_page(folder: Path, task: Task, settings: FinetuneConfig, epochs: float, result: ModelResult) -> None:
+    """Write the model's ``README.md``.
+
+    Args:
+        folder: of the model.
+        task: what it was trained on.
+        settings: how.
+        epochs: for how many.
+        result: what the models of the folds scored.
+    """
+    found = compared(folder, clips_of(task, settings.batches.max_seconds))
+    (folder / "README.md").write_text(page(task, settings, epochs, result, found), encoding="utf-8")
+
+
+def page(task: Task, settings: FinetuneConfig, epochs: float, result: ModelResult, found: Compared) -> str:
+    """Return the text of the page."""
+    uar = result.pooled["uar"]
+    interval = "" if uar.low is None or uar.high is None else f" [{uar.low:.3f}, {uar.high:.3f}]"
+    classes = ", ".join(f"`{one_line(name)}`" for name in task.classes)
+    through = "; ".join(task.division.lets_through)
+    return f"""---
+library_name: transformers
+pipeline_tag: audio-classification
+tags:
+- audio-classification
+- nonverbal
+---
+
+# A classifier of vocal sounds
+
+It tells {len(task.classes)} classes apart: {classes}. Each sound is given one of them, whatever it is.
+
+It is `{one_line(Path(str(settings.init)).name)}`, fine-tuned on {len(task.clips)} clips of {one_line(task.corpus)} for
+{epochs:g} epochs, as many as the folds chose (the median).
+
+```python
+from transformers import pipeline
+
+tell = pipeline("audio-classification", model="FOLDER")
+tell("sound.wav")
+```
+
+## How good it is
+
+This model was trained on all clips, so nothing is left to test it on. Of the models of the folds, trained in the same
+way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). What that protocol
+lets through: {through}.
+
+## Padding
+
+On {found.clips} clips, one at a time, transformers gives the probabilities of `nonverbal predict` to within
+{found.alone:.1e}. In batches of {ROWS}, filled up to the longest clip as its feature extractor does, they differ by up
+to {found.padded:.1e}, and {found.decisions} of {found.clips} clips are decided otherwise. `nonverbal predict` hears
+each file as if it were alone.
+
+Clips were shown to it in stretches of at most {settings.batches.max_seconds:g} s.
+"""

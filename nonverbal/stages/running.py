@@ -1,0 +1,62 @@
+"""What the commands that train have in common: a run's folder, what is said of its start, and its end."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from nonverbal.data.batching.read_ahead import workers_watched
+from nonverbal.files import room_for
+from nonverbal.models.checkpoints.base import Account
+from nonverbal.training.processes import Processes
+from nonverbal.training.progress import Reporter
+from nonverbal.training.run_folder import RunFolder
+from nonverbal.training.settings import FREE_SETTINGS
+from nonverbal.training.signals import ignore_schedulers
+from nonverbal.training.trainer import Trainer
+
+
+@contextlib.contextmanager
+def run_held(
+    trainer: Trainer, settings: Any, free: set[str], contents: Mapping[str, str], scan: str | None = None
+) -> Iterator[None]:
+    """Hold a run's folder for its processes, as the run that is there already, or as a new one.
+
+    Args:
+        trainer: trains the run.
+        settings: what its ``recipe.yaml`` says, with the precision as resolved.
+        free: settings that may be others when a run is continued, besides those that are free in any run.
+        contents: name to SHA-256 of what is read.
+        scan: what computes selective scans, for ``environment.json``; None where there are none.
+
+    Raises:
+        UserError: the folder is in use, or holds a run of another recipe or on other data.
+    """
+    run: RunFolder = trainer.run
+    with room_for(run.folder), workers_watched(), ExitStack() as held:
+        with trainer.processes.first_before_others() as is_first:
+            if is_first:
+                held.enter_context(run.locked())
+                # A recipe that a person has written may leave the choice open.
+                open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
+                run.check_recipe(settings, free={*FREE_SETTINGS, *free, "data", "out", *open_choice})
+                run.check_data(dict(contents))
+                run.write_environment(processes=trainer.world, precision=vars(trainer.precision), scan=scan)
+        yield
+
+
+def part(processes: Processes) -> None:
+    """Leave the other processes, when nothing is left to save."""
+    ignore_schedulers()
+    processes.leave()
+
+
+def say_start(account: Account | None, report: Reporter) -> None:
+    """Say what was taken from the checkpoint that the run starts from, if there is one."""
+    if account is None:
+        return
+    report.console.print(account.table())
+    for note in account.notes:
+        report.say(f"note: {note}")
+    if account.warning is not None:
+        report.say(account.warning, style="bold yellow")

@@ -1,0 +1,1 @@
+"""Slurm: the scripts of ``slurm/`` filled in for one run, and handed to ``sbatch``."""

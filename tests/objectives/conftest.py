@@ -1,0 +1,1 @@
+from recognisers import objective_from  # noqa: F401

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nonverbal import cli, config
+from nonverbal.stages.finetuning.settings import FinetuneConfig
 from nonverbal.stages.pretraining import PretrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +53,11 @@ def test_a_command_is_understood(page, line):
     # Programs whose first arguments stand without their keys.
     if command == "submit":
         own, passed = module.split(argv)
-        config.load(PretrainConfig, [*passed, "--out", "runs/x"], "nonverbal pretrain", "")
+        if "--finetune" in own:
+            recipe = own[own.index("--finetune") + 1]
+            config.load(FinetuneConfig, [recipe, *passed, "--out=x", "--data=x"], "nonverbal finetune", "")
+        else:
+            config.load(PretrainConfig, [*passed, "--out", "runs/x"], "nonverbal pretrain", "")
         argv = module.with_cluster(own)
     keyed = {"prepare": "with_corpora", "convert": "with_source", "compare": "with_encoders", "audit": "with_folders"}
     keyed |= {"scores": "with_paths", "predict": "with_model"}

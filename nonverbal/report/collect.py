@@ -1,0 +1,59 @@
+"""From paths to a page: which score files and runs they stand for, and what is shown of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.results import check_against, rankings, results
+from nonverbal.evaluation.score_tables import ranking_table
+from nonverbal.report.page import Page
+from nonverbal.report.runs import is_run, run_section
+from nonverbal.report.sections import task_sections, text_sections
+from nonverbal.tasks.measurements import SCORES, read_measurements, read_text_measurements
+
+
+def collect(paths: Sequence[Path], title: str, command: str, against: str | None = None) -> Page:
+    """Read what paths stand for.
+
+    Args:
+        paths: score files, run folders, or folders that hold some.
+        title: of the page.
+        command: that asked for it.
+        against: a model's name, with which all others of its tables are compared; None for all pairs.
+
+    Raises:
+        UserError: there is nothing in a path, something is damaged, or no table has the model ``against``.
+    """
+    files, runs = found(paths)
+    measurements = read_measurements(files) if files else []
+    texts = read_text_measurements(files) if files else []
+    tasks = results(measurements)
+    check_against(against, tasks)
+    return Page(
+        title,
+        [*task_sections(measurements, files, against), *text_sections(texts, files)],
+        [run_section(number, folder) for number, folder in enumerate(runs)],
+        [ranking_table(ranking) for ranking in rankings(tasks)],
+        command,
+    )
+
+
+def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the score files and the run folders that paths stand for, each once.
+
+    Raises:
+        UserError: a path is not there, or stands for nothing.
+    """
+    files: list[Path] = []
+    runs: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"there is no {path}; give score files, run folders, or folders that hold some")
+        inside = sorted(path.rglob(SCORES)) if path.is_dir() else [path]
+        folders = sorted({file.parent for file in path.rglob("metrics.jsonl")}) if path.is_dir() else []
+        own = [folder for folder in folders if is_run(folder)]
+        if not inside and not own:
+            raise UserError(f"{path} holds neither {SCORES} nor a pretraining run; give what was --out of a command")
+        files += inside
+        runs += own
+    return list(dict.fromkeys(files)), list(dict.fromkeys(runs))

@@ -5,7 +5,7 @@ hold some; predictions beside scores are read too. The page needs no other file 
 """
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nonverbal import cli
@@ -29,6 +29,11 @@ class ReportConfig:
     """Heading of the page."""
     against: str | None = None
     """A model with which all others are compared. Unset: all pairs, which leaves each less chance to be significant."""
+    data: list[Path] = field(default_factory=list)
+    """Folders of shards that hold the clips that were scored: lists of clips get players. Corpora that must not be
+    passed on stay silent."""
+    sounds: int = 300
+    """Clips that can be heard, at most: a page of so many is some 5 to 12 MB."""
     markdown: Path | None = None
     """File for the tables as Markdown."""
     latex: Path | None = None
@@ -46,8 +51,10 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--{name}: there is no folder {path.parent}; make it first")
     if settings.out.is_dir():
         raise UserError(f"--out must be a file, such as {settings.out / 'report.html'}, but {settings.out} is a folder")
+    if settings.sounds < 0:
+        raise UserError(f"--sounds must be at least 0, but is {settings.sounds}")
     command = shlex.join(["nonverbal", "report", *argv])
-    page = collect(settings.paths, settings.title, command, settings.against)
+    page = collect(settings.paths, settings.title, command, settings.against, settings.data, settings.sounds)
     write_tables(page, settings.markdown, settings.latex)
     if settings.figures is not None:
         write_figures(page, settings.figures)

@@ -9,10 +9,18 @@ from nonverbal.evaluation.score_tables import ranking_table
 from nonverbal.report.page import Page
 from nonverbal.report.runs import is_run, run_section
 from nonverbal.report.sections import task_sections, text_sections
+from nonverbal.report.sounds import sounds_of
 from nonverbal.tasks.measurements import SCORES, read_measurements, read_text_measurements
 
 
-def collect(paths: Sequence[Path], title: str, command: str, against: str | None = None) -> Page:
+def collect(
+    paths: Sequence[Path],
+    title: str,
+    command: str,
+    against: str | None = None,
+    data: Sequence[Path] = (),
+    sounds: int = 300,
+) -> Page:
     """Read what paths stand for.
 
     Args:
@@ -20,6 +28,8 @@ def collect(paths: Sequence[Path], title: str, command: str, against: str | None
         title: of the page.
         command: that asked for it.
         against: a model's name, with which all others of its tables are compared; None for all pairs.
+        data: folders of shards with the clips that are listed, so that they can be heard.
+        sounds: at most so many.
 
     Raises:
         UserError: there is nothing in a path, something is damaged, or no table has the model ``against``.
@@ -29,12 +39,15 @@ def collect(paths: Sequence[Path], title: str, command: str, against: str | None
     texts = read_text_measurements(files) if files else []
     tasks = results(measurements)
     check_against(against, tasks)
+    sections = [*task_sections(measurements, files, against), *text_sections(texts, files)]
+    lists = [[clip.id for clip in part.clips] for section in sections for part in section.parts if part.clips]
     return Page(
         title,
-        [*task_sections(measurements, files, against), *text_sections(texts, files)],
+        sections,
         [run_section(number, folder) for number, folder in enumerate(runs)],
         [ranking_table(ranking) for ranking in rankings(tasks)],
         command,
+        sounds_of(lists, data, sounds),
     )
 
 

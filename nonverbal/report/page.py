@@ -3,8 +3,8 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,6 +14,7 @@ from nonverbal.evaluation.tables import Table, is_numeric
 from nonverbal.report.drawing import LIGHT, Drawing, svg
 from nonverbal.report.runs import RunSection
 from nonverbal.report.sections import Section
+from nonverbal.report.sounds import Sounds
 from nonverbal.system import version_of
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE
 
@@ -30,8 +31,8 @@ class Page:
     rankings: list[Table]
     command: str
     """That made the page."""
-    sounds: Mapping[str, str] = field(default_factory=dict)
-    """Id of a clip to its sound, as a ``data:`` address."""
+    sounds: Sounds
+    """Of the clips that are listed."""
 
     @property
     def tables(self) -> list[Table]:
@@ -63,7 +64,7 @@ def render(page: Page) -> str:
         style=Markup(style),
         script=Markup(script),
         script_hash=Markup(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
-        sounds=Markup(in_script(page.sounds)),
+        sounds=Markup(in_script(page.sounds.by_clip)),
         roles=list(LIGHT),
     )
 

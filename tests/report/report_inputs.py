@@ -56,3 +56,10 @@ def write_run(folder: Path, shards: Path, steps: int = 40, **recipe: Any) -> Pat
     write_lines(folder / "metrics.jsonl", rows)
     write_panels(folder, [Panel("loss", "loss per target"), Panel("never", "not measured")])
     return folder
+
+
+def rename_clips(folder: Path, corpus: str) -> None:
+    """Give the clips of predictions the ids that ``conftest.write_shards`` gives to those of a corpus."""
+    for file in (folder / "predictions").iterdir():
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        write_lines(file, [row | {"clip": f"{corpus}/{row['clip'][1:]}.wav"} for row in rows])

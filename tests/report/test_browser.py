@@ -1,13 +1,14 @@
 """The page in Chromium: run by ``make test-browser``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from chromium import PROGRAM, Tab, browser
-from report_inputs import HOSTILE, write_run, write_tables
+from report_inputs import HOSTILE, rename_clips, write_run, write_tables
 
 from evaluate import report
+from nonverbal.data.index import ShardFolder
 
 pytestmark = pytest.mark.browser
 
@@ -70,9 +71,8 @@ def test_nothing_is_wider_than_the_window(tab: Tab, page: Path, width: int) -> N
     tab.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
     assert tab.run("document.documentElement.scrollWidth") <= width
     # Texts in drawings are at least 8 pixels high.
-    scales = tab.run(
-        "[...document.querySelectorAll('svg')].map((svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)"
-    )
+    scale = "(svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width"
+    scales = tab.run(f"[...document.querySelectorAll('svg')].map({scale})")
     assert min(scales) * 11 >= 8
 
 
@@ -105,3 +105,27 @@ def test_what_is_folded_is_printed(tab: Tab, page: Path) -> None:
     assert tab.run("document.querySelectorAll('details:not([open])').length") == 0
     tab.run("dispatchEvent(new Event('afterprint'))")
     assert tab.run("document.querySelectorAll('details[open]').length") == 0
+
+
+def test_a_clip_that_is_pressed_plays_to_its_end(
+    tab: Tab, tmp_path: Path, make_shards: Callable[..., ShardFolder]
+) -> None:
+    write_tables(tmp_path / "scores")
+    rename_clips(tmp_path / "scores", "mine")
+    shards = make_shards([("mine", 0.3, "train")] * 24)
+    page = tmp_path / "report.html"
+    report.main([str(tmp_path / "scores"), "--out", str(page), "--data", str(shards.folder)])
+    # The page keeps its player to itself: every Audio that is made tells when it has ended.
+    told = "this.addEventListener('ended', () => heard.push(this.duration))"
+    script = f"window.heard = []; window.Audio = class extends Audio {{ constructor() {{ super(); {told}; }} }};"
+    tab.send("Page.addScriptToEvaluateOnNewDocument", source=script)
+    tab.open(page)
+    tab.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    button = "document.querySelector('[data-clip]')"
+    tab.run(f"{button}.focus()")
+    tab.press("Enter", 13)
+    assert tab.run(f"{button}.getAttribute('aria-pressed')") == "true"
+    wait = "new Promise((done) => { const look = () => heard.length ? done(heard[0]) : setTimeout(look, 50); look(); })"
+    assert tab.run(wait) == pytest.approx(0.3, abs=0.05)
+    assert tab.run(f"{button}.getAttribute('aria-pressed')") == "false"
+    assert tab.complaints == []

@@ -21,8 +21,8 @@ class ReportConfig:
     """What is reported, and where to."""
 
     paths: list[Path]
-    """Files of scores, pretraining runs, or folders, which stand for all of both in them; they may stand first, without
-    `--paths`."""
+    """Files of scores, maps of sounds, pretraining runs, or folders, which stand for all of these in them; they may
+    stand first, without `--paths`."""
     out: Path
     """The page, an HTML file."""
     title: str = "Scores and runs"

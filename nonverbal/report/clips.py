@@ -21,6 +21,23 @@ class ListedClip:
     """Model, class, whether it is right."""
 
 
+@dataclass(frozen=True)
+class Rivals:
+    """Two models, and on which clips they decide differently."""
+
+    first: str
+    second: str
+    differ: dict[str, bool]
+    """By id of the clip."""
+
+
+def rivals(models: Mapping[str, Predictions]) -> Rivals:
+    """Return what two models, name to decisions on the same clips, differ in."""
+    clips = _common(models)
+    (first, one), (second, other) = models.items()
+    return Rivals(first, second, dict(zip(clips, (one.predicted != other.predicted).tolist(), strict=True)))
+
+
 def wrong_for_all(models: Mapping[str, Predictions], classes: Sequence[str]) -> tuple[list[ListedClip], str]:
     """Return clips for which no model is right, the surest errors first, and what the list is, in words.
 

@@ -62,6 +62,8 @@ class Dot:
     opacity: float = 1.0
     title: str = ""
     """Shown where a pointer rests."""
+    clip: str = ""
+    """Id of the clip that it plays on a page."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,9 @@ def svg(drawing: Drawing, alone: bool = False) -> str:
         alone: as a file of its own, with colours and a white ground; else the page gives them to its classes.
     """
     size = f"{drawing.width:g} {drawing.height:g}"
-    attributes = f'viewBox="0 0 {size}" role="img" aria-label={quoteattr(_clean(drawing.description))}'
+    # The marks of an image cannot be reached one by one; those of a group can.
+    role = "group" if any(isinstance(mark, Dot) and mark.clip for mark in drawing.marks) else "img"
+    attributes = f'viewBox="0 0 {size}" role="{role}" aria-label={quoteattr(_clean(drawing.description))}'
     ground = style = ""
     if alone:
         attributes = (
@@ -152,6 +156,7 @@ def _element(mark: Mark) -> str:
         return f'<polygon class="f-{mark.role}"{_opacity(mark.opacity)} points="{_points(mark.points)}"/>'
     if isinstance(mark, Dot):
         place = f'cx="{_number(mark.x)}" cy="{_number(mark.y)}" r="{_number(mark.radius)}"'
+        place += f" data-clip={quoteattr(_clean(mark.clip))}" if mark.clip else ""
         return f'<circle class="f-{mark.role}"{_opacity(mark.opacity)} {place}{_closed("circle", mark.title)}'
     if isinstance(mark, Box):
         place = f'x="{_number(mark.x)}" y="{_number(mark.y)}"'

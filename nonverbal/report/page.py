@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from nonverbal.evaluation.tables import Table, is_numeric
 from nonverbal.report.drawing import LIGHT, Drawing, svg
+from nonverbal.report.maps import MapSection
 from nonverbal.report.runs import RunSection
 from nonverbal.report.sections import Section
 from nonverbal.report.sounds import Sounds
@@ -28,6 +29,7 @@ class Page:
     title: str
     sections: list[Section]
     runs: list[RunSection]
+    maps: list[MapSection]
     rankings: list[Table]
     command: str
     """That made the page."""
@@ -44,7 +46,8 @@ class Page:
     def drawings(self) -> list[Drawing]:
         """All drawings, in their order."""
         of_parts = [drawing for section in self.sections for part in section.parts for drawing in part.drawings]
-        return [*of_parts, *(drawing for run in self.runs for drawing in run.drawings)]
+        of_maps = [drawing for section in self.maps for drawing in section.drawings]
+        return [*of_parts, *of_maps, *(drawing for run in self.runs for drawing in run.drawings)]
 
 
 def render(page: Page) -> str:

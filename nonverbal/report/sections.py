@@ -16,7 +16,7 @@ from nonverbal.evaluation.score_tables import (
 from nonverbal.evaluation.tables import Table
 from nonverbal.evaluation.text_results import RATES, TextResult, text_results, text_table
 from nonverbal.report import task_charts as charts
-from nonverbal.report.clips import ListedClip, disputed, wrong_for_all
+from nonverbal.report.clips import ListedClip, Rivals, disputed, rivals, wrong_for_all
 from nonverbal.report.drawing import Drawing
 from nonverbal.report.origins import Origin, origins
 from nonverbal.report.score_charts import Lane, folds_chart
@@ -51,6 +51,8 @@ class Section:
     lets_through: list[str]
     parts: list[Part]
     origins: list[Origin]
+    rivals: Rivals | None = None
+    """The two models of highest UAR; None where there are fewer, or texts were written."""
 
 
 def task_sections(measurements: Sequence[Measurement], files: Sequence[Path], against: str | None) -> list[Section]:
@@ -96,7 +98,7 @@ def _of_classes(
         Part("Class probabilities", tables=[probabilities] if probabilities else []),
         Part("Calibration", CALIBRATION, drawings=charts.calibrations(anchor, task, own), folded=many),
     ]
-    parts = [part for part in parts if part.tables or part.drawings] + _listed(task, own)
+    listed, best = _listed(task, own)
     units = f"{sum(task.clips.values())} clips, {task.units} {task.unit}"
     return Section(
         anchor,
@@ -104,8 +106,9 @@ def _of_classes(
         task.protocol,
         f"{units}; classes: {', '.join(f'{name} ({clips})' for name, clips in task.clips.items())}",
         list(dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)),
-        parts,
+        [part for part in parts if part.tables or part.drawings] + listed,
         origins(own, files),
+        best,
     )
 
 
@@ -126,19 +129,20 @@ CALIBRATION = (
 )
 
 
-def _listed(task: TaskResult, own: Sequence[Measurement]) -> list[Part]:
-    """Return the lists of clips, of each model's first seed; none where there is one model."""
+def _listed(task: TaskResult, own: Sequence[Measurement]) -> tuple[list[Part], Rivals | None]:
+    """Return the lists of clips, of each model's first seed, and the two best; none where there is one model."""
     first: dict[tuple[str, str], Measurement] = {}
     for measurement in own:
         first.setdefault(measurement.row, measurement)
     models = {task.name(model): first[model.model, model.head].predictions for model in task.models}
     if len(models) < 2:
-        return []
+        return [], None
     wrong, text = wrong_for_all(models, task.classes)
     parts = [Part("Clips that all models get wrong", text, clips=wrong, folded=True)]
     best = sorted(task.models, key=lambda model: -model.pooled["uar"].value)[:2]
-    apart, text = disputed({name: models[name] for name in map(task.name, best)}, task.classes)
-    return [*parts, Part("Clips on which two models disagree", text, clips=apart, folded=True)]
+    two = {name: models[name] for name in map(task.name, best)}
+    apart, text = disputed(two, task.classes)
+    return [*parts, Part("Clips on which two models disagree", text, clips=apart, folded=True)], rivals(two)
 
 
 def _of_texts(anchor: str, result: TextResult, own: Sequence[TextMeasurement], files: Sequence[Path]) -> Section:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from chromium import PROGRAM, Tab, browser
-from report_inputs import HOSTILE, rename_clips, write_run, write_tables
+from report_inputs import HOSTILE, rename_clips, write_map_of, write_run, write_tables
 
 from evaluate import report
 from nonverbal.data.index import ShardFolder
@@ -107,6 +107,42 @@ def test_what_is_folded_is_printed(tab: Tab, page: Path) -> None:
     assert tab.run("document.querySelectorAll('details[open]').length") == 0
 
 
+def test_a_point_of_a_map_plays(tab: Tab, tmp_path: Path, make_shards: Callable[..., ShardFolder]) -> None:
+    shards = make_shards([("mine", 0.3, "train")] * 24)
+    page = tmp_path / "report.html"
+    write_map_of(tmp_path / "x.map.json", 24)
+    report.main([str(tmp_path / "x.map.json"), "--out", str(page), "--data", str(shards.folder), "--sounds", "5"])
+    hear(tab)
+    tab.open(page)
+    points = "[...document.querySelectorAll('svg')][0].querySelectorAll('[role=button]')"
+    assert tab.run(f"{points}.length") == 5
+    place = tab.run(f"(({{x, y, width}}) => [x + width / 2, y + width / 2])({points}[2].getBoundingClientRect())")
+    at = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+    tab.run("scrollTo(0, 0)")
+    for kind in ("mousePressed", "mouseReleased"):
+        tab.send("Input.dispatchMouseEvent", type=kind, **at)
+    assert tab.run(f"{points}[2].getAttribute('aria-pressed')") == "true"
+    assert tab.run(ENDED) == pytest.approx(0.3, abs=0.05)
+    # By keyboard: one point is reached, the next by an arrow.
+    tab.run(f"{points}[0].focus()")
+    tab.press("ArrowRight", 39)
+    tab.press("Enter", 13)
+    assert tab.run(f"document.activeElement === {points}[1]") is True
+    assert tab.run(f"{points}[1].getAttribute('aria-pressed')") == "true"
+    assert tab.complaints == []
+
+
+def hear(tab: Tab) -> None:
+    """Let every Audio that a page makes tell when it has ended: the page keeps its player to itself."""
+    told = "this.addEventListener('ended', () => heard.push(this.duration))"
+    script = f"window.heard = []; window.Audio = class extends Audio {{ constructor() {{ super(); {told}; }} }};"
+    tab.send("Page.addScriptToEvaluateOnNewDocument", source=script)
+
+
+ENDED = "new Promise((done) => { const look = () => heard.length ? done(heard[0]) : setTimeout(look, 50); look(); })"
+"""Comes to the seconds of the first sound that has ended."""
+
+
 def test_a_clip_that_is_pressed_plays_to_its_end(
     tab: Tab, tmp_path: Path, make_shards: Callable[..., ShardFolder]
 ) -> None:
@@ -115,17 +151,13 @@ def test_a_clip_that_is_pressed_plays_to_its_end(
     shards = make_shards([("mine", 0.3, "train")] * 24)
     page = tmp_path / "report.html"
     report.main([str(tmp_path / "scores"), "--out", str(page), "--data", str(shards.folder)])
-    # The page keeps its player to itself: every Audio that is made tells when it has ended.
-    told = "this.addEventListener('ended', () => heard.push(this.duration))"
-    script = f"window.heard = []; window.Audio = class extends Audio {{ constructor() {{ super(); {told}; }} }};"
-    tab.send("Page.addScriptToEvaluateOnNewDocument", source=script)
+    hear(tab)
     tab.open(page)
     tab.run("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
     button = "document.querySelector('[data-clip]')"
     tab.run(f"{button}.focus()")
     tab.press("Enter", 13)
     assert tab.run(f"{button}.getAttribute('aria-pressed')") == "true"
-    wait = "new Promise((done) => { const look = () => heard.length ? done(heard[0]) : setTimeout(look, 50); look(); })"
-    assert tab.run(wait) == pytest.approx(0.3, abs=0.05)
+    assert tab.run(ENDED) == pytest.approx(0.3, abs=0.05)
     assert tab.run(f"{button}.getAttribute('aria-pressed')") == "false"
     assert tab.complaints == []

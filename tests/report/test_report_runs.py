@@ -62,7 +62,7 @@ def test_folders_of_runs_and_scores_are_told_apart(tmp_path: Path) -> None:
     fold.mkdir(parents=True)
     (fold / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes())
     (fold / "recipe.yaml").write_text("data: []\nlabels: null\n")
-    assert found([tmp_path, run, scores]) == ([scores], [run])
+    assert found([tmp_path, run, scores]) == ([scores], [run], [])
 
 
 @pytest.mark.parametrize(

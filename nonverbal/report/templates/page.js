@@ -28,6 +28,21 @@
   const holder = document.getElementById("sounds");
   if (!holder) return;
   const sounds = JSON.parse(holder.textContent);
+  // Points of a map that can be heard: one of them is reached by Tab, the others from it by the arrow keys.
+  document.querySelectorAll("svg").forEach((map) => {
+    const points = [...map.querySelectorAll("[data-clip]")].filter((point) => point.dataset.clip in sounds);
+    points.forEach((point, place) => {
+      point.setAttribute("role", "button");
+      point.setAttribute("aria-label", point.textContent);
+      point.setAttribute("tabindex", place ? "-1" : "0");
+      point.addEventListener("keydown", (event) => {
+        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        if (step) points[(place + step + points.length) % points.length].focus();
+        if (event.key === "Enter" || event.key === " ") point.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        if (step || event.key === " ") event.preventDefault();
+      });
+    });
+  });
   const player = new Audio();
   let playing = null;
   const stop = () => {

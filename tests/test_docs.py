@@ -28,6 +28,8 @@ CONFIGS = {
     "predict": "PredictConfig",
     "probe": "ProbeConfig",
     "scores": "ScoresConfig",
+    "report": "ReportConfig",
+    "analyze": "MapConfig",
     "demo": "DemoConfig",
 }
 
@@ -60,7 +62,7 @@ def test_a_command_is_understood(page, line):
             config.load(PretrainConfig, [*passed, "--out", "runs/x"], "nonverbal pretrain", "")
         argv = module.with_cluster(own)
     keyed = {"prepare": "with_corpora", "convert": "with_source", "compare": "with_encoders", "audit": "with_folders"}
-    keyed |= {"scores": "with_paths", "predict": "with_model"}
+    keyed |= {"scores": "with_paths", "report": "with_paths", "analyze": "without_map", "predict": "with_model"}
     argv = getattr(module, keyed[command])(argv) if command in keyed else argv
     config.load(getattr(module, CONFIGS[command]), argv, f"nonverbal {command}", "")
 

@@ -9,7 +9,7 @@ ALONE := unshare --pid --fork --mount-proc --kill-child
 INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge; }
 
-.PHONY: demo test check test-slow chaos test-gpu test-slurm test-latest format clean
+.PHONY: demo test check test-slow chaos test-gpu test-slurm test-browser test-latest format clean
 
 demo: $(INSTALLED)
 	$(BIN)/nonverbal demo $(if $(filter-out wav2vec2,$(MODEL)),--pretraining recipes/demo_$(MODEL).yaml --out runs/demo-$(MODEL))
@@ -38,6 +38,13 @@ test-slurm: $(INSTALLED)
 		test -z "$$missing" || $(INSTALL_SLURM) || { echo "Slurm is missing: apt-get install slurm-wlm munge;" \
 		"in a Debian or Ubuntu container, as root, this target does so itself"; exit 2; }
 	$$($(ALONE) true 2>/dev/null && echo $(ALONE)) $(BIN)/python -m pytest -m slurm
+
+# The report in Debian's Chromium, without a window.
+test-browser: $(INSTALLED)
+	@command -v chromium >/dev/null || { test $$(id -u) = 0 && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; } || \
+		{ echo "Chromium is missing: apt-get install chromium; in a Debian container, as root, this target does so itself"; exit 2; }
+	$(BIN)/python -m pytest -m browser tests/report
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

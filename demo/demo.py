@@ -85,6 +85,7 @@ def main(argv: list[str]) -> None:
     tuned = finetune_encoder(settings.finetuning, out / "run" / "encoder", heard, probed, out)
     write_summary(out, scores, tuned, time.monotonic() - started)
     print_scores(scores, out / "probe" / "scores.jsonl")
+    write_report(out, probed)
     print_places(out)
 
 
@@ -173,6 +174,12 @@ def write_summary(out: Path, scores: list[Score], tuned: dict[str, list[Score]],
     write_atomically(out / "summary.json", json.dumps(uar | measured, indent=1) + "\n")
 
 
+def write_report(out: Path, probed: ShardFolder) -> None:
+    """Write the page that shows all of it, sounds included."""
+    page = ["--out", str(out / "report.html"), "--title", "Demo: synthetic vocal sounds"]
+    run_command("report", str(out), "--data", str(probed.folder), *page)
+
+
 def print_places(out: Path) -> None:
     """Say where every file went."""
     places = {
@@ -187,9 +194,11 @@ def print_places(out: Path) -> None:
         "training.png": "training curves",
         "probe.png": "what the probes found",
         "summary.json": "the figures above",
+        "report.html": "all of this in one page",
     }
     for place, what in places.items():
         print(f"  {out / place}: {what}")
+    print(f"open the page in a browser: {(out / 'report.html').resolve().as_uri()}")
 
 
 def step(text: str) -> None:

@@ -10,11 +10,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from nonverbal import cli, config
+from nonverbal import cli
+from nonverbal.config import load, with_paths
 from nonverbal.errors import UserError
 from nonverbal.evaluation import score_tables
 from nonverbal.evaluation.published import published_table
-from nonverbal.evaluation.results import TaskResult, comparisons, rankings, results
+from nonverbal.evaluation.results import check_against, comparisons, rankings, results
 from nonverbal.evaluation.score_rows import as_dict, csv_rows
 from nonverbal.evaluation.tables import Table, latex, show
 from nonverbal.evaluation.text_results import text_results, text_rows, text_table
@@ -47,7 +48,7 @@ class ScoresConfig:
 
 def main(argv: list[str]) -> None:
     """Read, show, and write."""
-    settings = config.load(ScoresConfig, with_paths(argv), prog="nonverbal scores", description=__doc__)
+    settings = load(ScoresConfig, with_paths(argv), prog="nonverbal scores", description=__doc__)
     for name in ("latex", "csv", "json"):
         path = getattr(settings, name)
         if path is not None and not path.parent.is_dir():
@@ -79,19 +80,6 @@ def main(argv: list[str]) -> None:
     if settings.json is not None:
         everything = as_dict(tasks, families, ranked, settings.bootstrap) | {"texts": text_rows(texts)}
         write(settings.json, json.dumps(everything, indent=1, ensure_ascii=False) + "\n")
-
-
-def with_paths(argv: list[str]) -> list[str]:
-    """Turn leading paths into ``--paths PATHS``."""
-    leading = next((place for place, argument in enumerate(argv) if argument.startswith("-")), len(argv))
-    return [*(["--paths", *argv[:leading]] if leading else []), *argv[leading:]]
-
-
-def check_against(against: str | None, tasks: list[TaskResult]) -> None:
-    """Refuse a model that no table has."""
-    names = sorted({name for task in tasks for model in task.models for name in (model.model, task.name(model))})
-    if against is not None and against not in names:
-        raise UserError(f"--against must be one of the models {', '.join(names)}, but is {against!r}")
 
 
 def write(path: Path, text: str) -> None:

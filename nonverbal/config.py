@@ -58,6 +58,12 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     return cls(**{key: _expanded(value, key) for key, value in values.items()})
 
 
+def with_paths(argv: list[str]) -> list[str]:
+    """Turn leading paths into ``--paths PATHS``, for programs whose first arguments they are."""
+    leading = next((place for place, argument in enumerate(argv) if argument.startswith("-")), len(argv))
+    return [*(["--paths", *argv[:leading]] if leading else []), *argv[leading:]]
+
+
 def dump(config: Any) -> str:
     """Return a configuration as YAML that ``load`` reads back."""
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)

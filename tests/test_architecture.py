@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "tasks": {GROUND, "data"},
     "training": {GROUND, "data", "models", "objectives"},
     "evaluation": {GROUND, "data", "models", "families", "tasks"},
-    "stages": {GROUND, "data", "models", "objectives", "families", "tasks", "training", "evaluation"},
+    "report": {GROUND, "data", "tasks", "evaluation"},
+    "stages": {GROUND, "data", "models", "objectives", "families", "tasks", "training", "evaluation", "report"},
 }
 """The floors, from the bottom up: folder to the folders that it may import, itself aside."""
 

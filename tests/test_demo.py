@@ -45,6 +45,7 @@ finetuned_initialised/scores.jsonl
 training.png
 probe.png
 summary.json
+report.html
 """
 
 
@@ -58,7 +59,14 @@ def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, mon
     out = Path("demo")
     assert all((out / name).exists() for name in FILES.split())
     said = capfd.readouterr().out
-    assert all(f"demo/{name}: " in said for name in ("run/encoder", "training.png", "probe.png", "summary.json"))
+    assert all(
+        f"demo/{name}: " in said for name in ("run/encoder", "training.png", "probe.png", "summary.json", "report.html")
+    )
+    assert f"open the page in a browser: file://{(tmp_path / 'demo' / 'report.html').resolve()}" in said
+    page = (out / "report.html").read_text(encoding="utf-8")
+    # The probes, the fine-tunings, and the pretraining run alone: a fold of a fine-tuning is none.
+    assert "2 tables of scores" in " ".join(page.split())
+    assert "1 pretraining run" in " ".join(page.split())
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary) == [
         "logmel",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nonverbal import cli, config
+from nonverbal.stages.finetuning.settings import FinetuneConfig
 from nonverbal.stages.pretraining import PretrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +29,8 @@ CONFIGS = {
     "probe": "ProbeConfig",
     "fuse": "FuseConfig",
     "scores": "ScoresConfig",
+    "report": "ReportConfig",
+    "analyze": "MapConfig",
     "demo": "DemoConfig",
 }
 
@@ -53,10 +56,14 @@ def test_a_command_is_understood(page, line):
     # Programs whose first arguments stand without their keys.
     if command == "submit":
         own, passed = module.split(argv)
-        config.load(PretrainConfig, [*passed, "--out", "runs/x"], "nonverbal pretrain", "")
+        if "--finetune" in own:
+            recipe = own[own.index("--finetune") + 1]
+            config.load(FinetuneConfig, [recipe, *passed, "--out=x", "--data=x"], "nonverbal finetune", "")
+        else:
+            config.load(PretrainConfig, [*passed, "--out", "runs/x"], "nonverbal pretrain", "")
         argv = module.with_cluster(own)
     keyed = {"prepare": "with_corpora", "convert": "with_source", "compare": "with_encoders", "audit": "with_folders"}
-    keyed |= {"scores": "with_paths", "predict": "with_model"}
+    keyed |= {"scores": "with_paths", "report": "with_paths", "analyze": "without_map", "predict": "with_model"}
     argv = getattr(module, keyed[command])(argv) if command in keyed else argv
     config.load(getattr(module, CONFIGS[command]), argv, f"nonverbal {command}", "")
 

@@ -35,7 +35,9 @@ class Share(ClipData):
         self.train_phase = Phase(sum(sizes), int(self.samples.sum()), sum(sizes[number] for number in chosen))
         requests = self.requests(self.train)
         sizes = [self._through(request.micro_batch) for request in requests]
-        chosen = picked(sizes, share_of(len(requests), share))
+        # These hold about as many samples each: long clips are spread over them by their lengths.
+        longest = [int(self.samples[request.micro_batch].max()) for request in requests]
+        chosen = picked(longest, max(share_of(len(requests), share), 4))
         self.validation_requests = [requests[number] for number in chosen]
         self.test_phase = Phase(sum(sizes), int(self.samples.sum()), sum(sizes[number] for number in chosen))
 

@@ -23,8 +23,8 @@ def plot_training(metrics: Path, figure: Path) -> None:
 
     rows = read_metrics(metrics)
     known = read_panels(metrics.parent)
-    panels = _every_metric(rows) if known is None else known
-    panels = [panel for panel in panels if any(_is_number(row.get(panel.metric)) for row in rows)]
+    panels = every_metric(rows) if known is None else known
+    panels = [panel for panel in panels if any(is_number(row.get(panel.metric)) for row in rows)]
     if not panels:
         what = "besides its step" if known is None else f"of what {metrics.parent / NAME} names"
         raise UserError(f"{metrics} has nothing to draw: no row has a number {what}, as where all steps were skipped")
@@ -60,17 +60,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise UserError(f"cannot read the metrics {path}: {error.strerror}; give the file of a run folder") from error
     for number, row in rows.items():
-        if not isinstance(row, dict) or not _is_number(row.get("step")):
+        if not isinstance(row, dict) or not is_number(row.get("step")):
             raise UserError(f"{path}, line {number}: not a row of metrics: expected a JSON object with a step")
     if not any(row.get("kind") == "train" for row in rows.values()):
         raise UserError(f"{path} holds no row of training yet")
     return list(rows.values())
 
 
-def _every_metric(rows: list[dict[str, Any]]) -> list[Panel]:
+def every_metric(rows: list[dict[str, Any]]) -> list[Panel]:
     """Return a panel for each metric of training and validation as a whole, in the order in which they are written."""
     # Names with a dot are of a part: a corpus, a band.
-    names = dict.fromkeys(name for row in rows for name, value in row.items() if "." not in name and _is_number(value))
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if "." not in name and is_number(value))
     return [Panel(name, name, from_zero=False) for name in names if name != "step"]
 
 
@@ -89,10 +89,11 @@ def _curves(axes: Any, rows: list[dict[str, Any]], panel: Panel) -> None:
 
 def _column(rows: list[dict[str, Any]], name: str) -> list[float]:
     # A loss that was not finite is None or nan in the file; both leave a gap in the curve.
-    return [float(row[name]) if _is_number(row[name]) else float("nan") for row in rows]
+    return [float(row[name]) if is_number(row[name]) else float("nan") for row in rows]
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value of JSON is a number that floating point can hold; nan counts, infinities do not."""
     # JSON has whole numbers beyond those of floating point.
     return isinstance(value, int | float) and not isinstance(value, bool) and (value != value or abs(value) < 1e300)
 

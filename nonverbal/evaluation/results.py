@@ -149,6 +149,17 @@ def comparisons(task: TaskResult, against: str | None = None) -> list[Comparison
     return compare(models, pairs=None if against is None else pairs)
 
 
+def check_against(against: str | None, tasks: Sequence[TaskResult]) -> None:
+    """Refuse a model, given as ``--against``, that no table has.
+
+    Raises:
+        UserError: no task has it; names those that there are.
+    """
+    names = sorted({name for task in tasks for model in task.models for name in (model.model, task.name(model))})
+    if against is not None and against not in names:
+        raise UserError(f"--against must be one of the models {', '.join(names)}, but is {against!r}")
+
+
 def rankings(tasks: Sequence[TaskResult]) -> list[Ranking]:
     """Rank by UAR the models that were tested on several corpora under one protocol, on each of these.
 

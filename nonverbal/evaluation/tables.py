@@ -1,4 +1,4 @@
-"""Tables of texts: at the terminal, and as LaTeX."""
+"""Tables of texts: at the terminal, as LaTeX, and as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,9 +41,9 @@ def show(tables: Sequence[Table]) -> None:
             words = place < table.texts
             shown.add_column(
                 escape(one_line(name)),
-                justify="left" if words or not _numbers(table, place) else "right",
+                justify="left" if words or not is_numeric(table, place) else "right",
                 overflow="fold",
-                no_wrap=not words and _numbers(table, place),
+                no_wrap=not words and is_numeric(table, place),
                 min_width=16 if place == 0 else None,
             )
         for row in table.rows:
@@ -61,6 +61,11 @@ def latex(tables: Sequence[Table]) -> str:
     return "% needs \\usepackage{booktabs}\n" + "\n".join(_environment(table) for table in tables if table.rows)
 
 
+def markdown(tables: Sequence[Table]) -> str:
+    """Return tables as Markdown, each with its title as a heading and its notes as a list."""
+    return "\n".join(map(_in_markdown, tables))
+
+
 def short(value: float) -> str:
     """Return a number with three decimals and without a leading zero, as tables of scores are set."""
     text = f"{round(value, 3) + 0.0:.3f}"  # adding 0 makes -0 positive
@@ -73,7 +78,7 @@ def signed(value: float) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-def _numbers(table: Table, place: int) -> bool:
+def is_numeric(table: Table, place: int) -> bool:
     """Whether a column's cells are numbers, which begin with a digit, a point, a sign or a bracket, or are empty."""
     return all(row[place][:1] in "0123456789.+-[<" for row in table.rows)
 
@@ -85,9 +90,26 @@ def _marked(cell: str) -> str:
     return f"[yellow]{text}[/]" if cell.startswith((TRANSDUCTIVE, LABELS_SEEN)) else text
 
 
+def _in_markdown(table: Table) -> str:
+    ends = [
+        "--:" if place >= table.texts and is_numeric(table, place) else "---" for place in range(len(table.columns))
+    ]
+    rows = [[*map(_md, table.columns)], ends, *([*map(_md, row)] for row in table.rows)] if table.rows else []
+    lines = [f"### {_md(table.title)}", "", *(f"| {' | '.join(row)} |" for row in rows), *([""] if rows else [])]
+    return "\n".join([*lines, *(f"- {_md(note)}" for note in table.notes), ""])
+
+
+_MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>#|~$"} | {"&": "&amp;"})
+
+
+def _md(text: str) -> str:
+    """A text in which nothing is markup, or ends a cell."""
+    return one_line(text).translate(_MARKUP)
+
+
 def _environment(table: Table) -> str:
     columns = "".join(
-        "r" if place >= table.texts and _numbers(table, place) else "l" for place in range(len(table.columns))
+        "r" if place >= table.texts and is_numeric(table, place) else "l" for place in range(len(table.columns))
     )
     rows = [" & ".join(map(_tex, row)) + r" \\" for row in [table.columns, *table.rows]]
     notes = " ".join(f"{_tex(note)}." for note in table.notes)

@@ -64,7 +64,7 @@ def keep_fold(
         predictions=task.predictions_file(str(settings.init), fold.seed, settings.name),
         merged=task.merged,
         lets_through=task.division.lets_through,
-        details={"parameters": parameters, "run": fold.name, **tested.details},
+        details={"parameters": parameters, "run": fold.name, "share": chosen.share, **tested.details},
     )
     rows = (task.prediction(place, fold.fold) | row for place, row in zip(fold.test.tolist(), tested.rows, strict=True))
     write_predictions(folder / PREDICTIONS, rows)
@@ -134,9 +134,9 @@ def keep_reading(encoder: Path, learner: Learner[Any], clips: np.ndarray) -> Non
     """
     settings, init = learner.settings, str(learner.settings.init)
     # Of a folder here its name alone: where it lies is nobody's business who gets the weights.
-    name = Path(init).name if Path(init).exists() else init
+    before, source = INITIALISED if init.startswith(INITIALISED) else "", init.removeprefix(INITIALISED)
+    name = before + (Path(source).name if Path(source).exists() else source)
     seen = [learner.task.clips[place] for place in clips]
     # Random weights have seen nothing, whatever the labels that those beside their configuration have seen.
-    before = None if init.startswith(INITIALISED) else seen_by(Path(init))
-    write_labels_seen(encoder, seen, name, before)
+    write_labels_seen(encoder, seen, name, None if before else seen_by(Path(init)))
     write_limits(encoder, settings.batches)

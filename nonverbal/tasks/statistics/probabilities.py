@@ -49,12 +49,34 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
     Raises:
         ValueError: ``labels`` or ``probabilities`` are not like this.
     """
+    _, confidence, right = _binned(labels, probabilities, bins)
+    return float(np.abs(confidence - right).sum())
+
+
+def calibration_bins(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what ``calibration_error`` is the error of, for a figure: the bins that have clips, from the lowest.
+
+    Arguments and errors as for ``calibration_error``.
+
+    Returns:
+        each bin's share of the weight, its mean confidence, and its accuracy, ``(bins,)`` each.
+    """
+    weight, confidence, right = _binned(labels, probabilities, bins)
+    some = weight > 0
+    return weight[some], confidence[some] / weight[some], right[some] / weight[some]
+
+
+def _binned(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the weight of each bin's clips, ``(bins,)``, and with it the sums of confidence and of right decisions."""
     _check(labels, probabilities)
     counts = np.bincount(labels)
     weights = 1 / (counts[labels] * np.count_nonzero(counts))
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     where = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
-    return float(np.abs(np.bincount(where, weights * (confidence - right))).sum())
+    weight, said, true = (np.bincount(where, w, bins) for w in (weights, weights * confidence, weights * right))
+    return weight, said, true
 
 
 def brier_score(labels: np.ndarray, probabilities: np.ndarray) -> float:

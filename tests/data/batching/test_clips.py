@@ -27,12 +27,12 @@ ORDER = [0, 0, 0, 0, 1, 1, 0, 2, 0, 1, 0, 0]
 
 @dataclass(frozen=True)
 class Labels(ClipTargets):
-    """A label a clip, and a number drawn a row, so that the seed shows."""
+    """A label a clip, and a number drawn a row, so that the seed shows; zero where nothing may be drawn."""
 
     labels: np.ndarray
 
     def __call__(self, clips, rows, clip, random):
-        drawn = random.random(len(rows.lengths))
+        drawn = np.zeros(len(rows.lengths)) if random is None else random.random(len(rows.lengths))
         tensors = {"labels": torch.from_numpy(self.labels[clips]), "drawn": torch.from_numpy(drawn)}
         return Targets(len(clips) / 2, tensors)
 

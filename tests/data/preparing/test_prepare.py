@@ -577,7 +577,7 @@ def test_corpora_on_the_command_line_and_in_a_recipe(tmp_path):
     moved = load(recipe, "digits=elsewhere", "more=there", "--out", "shards", "--corpora.laughs.licence", "MIT")
     pattern = "(?P<speaker>[a-z]+)_.*"
     assert moved.corpora == {
-        "digits": Source(Path("elsewhere"), "folder", pattern, "CC-BY-SA-4.0"),
+        "digits": Source(Path("elsewhere"), "folder", pattern, licence="CC-BY-SA-4.0"),
         "laughs": Source(Path("corpora/laughs"), licence="MIT"),
         "more": Source(Path("there")),
     }

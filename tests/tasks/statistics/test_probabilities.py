@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from nonverbal.tasks.statistics.probabilities import CALIBRATION_BINS, area_under_roc, brier_score, calibration_error
+from nonverbal.tasks.statistics.probabilities import (
+    CALIBRATION_BINS,
+    area_under_roc,
+    brier_score,
+    calibration_bins,
+    calibration_error,
+)
 
 
 def _drawn(seed: int, clips: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,3 +79,15 @@ def test_what_is_no_probability_is_refused() -> None:
             measure(np.array([], dtype=int), np.empty((0, 2)))
     with pytest.raises(ValueError, match=r"classes 0 and 1 .* there are classes \[0\]"):
         area_under_roc(np.array([0, 0]), np.array([[0.5, 0.5], [0.5, 0.5]]))
+
+
+def test_bins_of_a_figure_are_those_of_the_error():
+    labels = np.array([0, 0, 0, 1])
+    probabilities = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.3, 0.7]])
+    weight, confidence, right = calibration_bins(labels, probabilities, bins=4)
+    # Clips of class 0 weigh 1/6 each, the one of class 1 1/2; bins are (.5, .75] and (.75, 1].
+    np.testing.assert_allclose(weight, [1 / 6 + 1 / 2, 2 / 6])
+    np.testing.assert_allclose(confidence, [(0.6 / 6 + 0.7 / 2) / (4 / 6), (0.9 + 0.95) / 2])
+    np.testing.assert_allclose(right, [(1 / 2) / (4 / 6), 1])
+    error = (weight * np.abs(confidence - right)).sum()
+    assert calibration_error(labels, probabilities, bins=4) == pytest.approx(error)

@@ -1,0 +1,66 @@
+"""Everything measured in one page: ``nonverbal report PATHS --out report.html``.
+
+By path: ``python evaluate/report.py PATHS --out report.html``. PATHS are score files, pretraining runs, or folders that
+hold some; predictions beside scores are read too. The page needs no other file and no network.
+"""
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nonverbal import cli
+from nonverbal.config import load, with_paths
+from nonverbal.errors import UserError
+from nonverbal.report.collect import collect
+from nonverbal.report.page import render
+from nonverbal.report.write import write_figures, write_tables
+
+
+@dataclass
+class ReportConfig:
+    """What is reported, and where to."""
+
+    paths: list[Path]
+    """Files of scores, maps of sounds, pretraining runs, or folders, which stand for all of these in them; they may
+    stand first, without `--paths`."""
+    out: Path
+    """The page, an HTML file."""
+    title: str = "Scores and runs"
+    """Heading of the page."""
+    against: str | None = None
+    """A model with which all others are compared. Unset: all pairs, which leaves each less chance to be significant."""
+    data: list[Path] = field(default_factory=list)
+    """Folders of shards that hold the clips that were scored: lists of clips get players. Corpora that must not be
+    passed on stay silent."""
+    sounds: int = 300
+    """Clips that can be heard, at most: a page of so many is some 5 to 12 MB."""
+    markdown: Path | None = None
+    """File for the tables as Markdown."""
+    latex: Path | None = None
+    """File for the tables as LaTeX."""
+    figures: Path | None = None
+    """Folder for each figure as SVG and PNG."""
+
+
+def main(argv: list[str]) -> None:
+    """Read, draw, and write."""
+    settings = load(ReportConfig, with_paths(argv), prog="nonverbal report", description=__doc__)
+    for name in ("out", "markdown", "latex"):
+        path = getattr(settings, name)
+        if path is not None and not path.parent.is_dir():
+            raise UserError(f"--{name}: there is no folder {path.parent}; make it first")
+    if settings.out.is_dir():
+        raise UserError(f"--out must be a file, such as {settings.out / 'report.html'}, but {settings.out} is a folder")
+    if settings.sounds < 0:
+        raise UserError(f"--sounds must be at least 0, but is {settings.sounds}")
+    command = shlex.join(["nonverbal", "report", *argv])
+    page = collect(settings.paths, settings.title, command, settings.against, settings.data, settings.sounds)
+    write_tables(page, settings.markdown, settings.latex)
+    if settings.figures is not None:
+        write_figures(page, settings.figures)
+    settings.out.write_text(render(page), encoding="utf-8")
+    print(f"wrote {settings.out}: open it in any browser")
+
+
+if __name__ == "__main__":
+    cli.run(main)

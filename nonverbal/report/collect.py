@@ -1,0 +1,83 @@
+"""From paths to a page: which score files and runs they stand for, and what is shown of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.results import check_against, rankings, results
+from nonverbal.evaluation.score_tables import ranking_table
+from nonverbal.evaluation.sound_maps import END
+from nonverbal.report.maps import map_section
+from nonverbal.report.page import Page
+from nonverbal.report.runs import is_run, run_section
+from nonverbal.report.sections import task_sections, text_sections
+from nonverbal.report.sounds import sounds_of
+from nonverbal.tasks.measurements import SCORES, read_measurements, read_text_measurements
+
+
+def collect(
+    paths: Sequence[Path],
+    title: str,
+    command: str,
+    against: str | None = None,
+    data: Sequence[Path] = (),
+    sounds: int = 300,
+) -> Page:
+    """Read what paths stand for.
+
+    Args:
+        paths: score files, run folders, or folders that hold some.
+        title: of the page.
+        command: that asked for it.
+        against: a model's name, with which all others of its tables are compared; None for all pairs.
+        data: folders of shards with the clips that are listed, so that they can be heard.
+        sounds: at most so many.
+
+    Raises:
+        UserError: there is nothing in a path, something is damaged, or no table has the model ``against``.
+    """
+    files, runs, maps = found(paths)
+    measurements = read_measurements(files) if files else []
+    texts = read_text_measurements(files) if files else []
+    tasks = results(measurements)
+    check_against(against, tasks)
+    sections = [*task_sections(measurements, files, against), *text_sections(texts, files)]
+    known = [section.rivals for section in sections if section.rivals is not None]
+    drawn = [map_section(number, path, known) for number, path in enumerate(maps)]
+    lists = [[clip.id for clip in part.clips] for section in sections for part in section.parts if part.clips]
+    lists += [section.clips for section in drawn]
+    return Page(
+        title,
+        sections,
+        [run_section(number, folder) for number, folder in enumerate(runs)],
+        drawn,
+        [ranking_table(ranking) for ranking in rankings(tasks)],
+        command,
+        sounds_of(lists, data, sounds),
+    )
+
+
+def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return the score files, the run folders and the maps that paths stand for, each once.
+
+    Raises:
+        UserError: a path is not there, or stands for nothing.
+    """
+    files: list[Path] = []
+    runs: list[Path] = []
+    maps: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"there is no {path}; give score files, run folders, or folders that hold some")
+        drawn = sorted(path.rglob(f"*{END}")) if path.is_dir() else [path] if path.name.endswith(END) else []
+        inside = sorted(path.rglob(SCORES)) if path.is_dir() else [path] if not drawn else []
+        folders = sorted({file.parent for file in path.rglob("metrics.jsonl")}) if path.is_dir() else []
+        own = [folder for folder in folders if is_run(folder)]
+        if not inside and not own and not drawn:
+            raise UserError(
+                f"{path} holds neither {SCORES} nor a pretraining run nor a map; give what was --out of a command"
+            )
+        files += inside
+        runs += own
+        maps += drawn
+    return list(dict.fromkeys(files)), list(dict.fromkeys(runs)), list(dict.fromkeys(maps))

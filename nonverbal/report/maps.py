@@ -1,0 +1,90 @@
+"""Maps of sounds on a page: a point a clip, coloured by class, speaker, or whether two models disagree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nonverbal.evaluation.sound_maps import SoundMap, read_map
+from nonverbal.evaluation.tables import short
+from nonverbal.report.axes import Scale, around
+from nonverbal.report.clips import Rivals
+from nonverbal.report.drawing import SERIES, Dot, Drawing, Mark, Words, shortened
+from nonverbal.report.origins import sha256_of
+from nonverbal.text import slug
+
+
+@dataclass(frozen=True)
+class MapSection:
+    """A map."""
+
+    anchor: str
+    heading: str
+    summary: str
+    drawings: list[Drawing]
+    clips: list[str]
+    """In an order in which they may be heard: of each class in turn."""
+    origin: tuple[str, str]
+    """The file and its SHA-256."""
+
+
+def map_section(number: int, path: Path, known: Sequence[Rivals]) -> MapSection:
+    """Return the section of a map.
+
+    Args:
+        number: of the section.
+        path: of the map.
+        known: two models of each task; the first that has decided on clips of the map colours it.
+    """
+    made = read_map(path)
+    anchor = slug(f"map-{number}-{path.name}")
+    kinds: dict[str, Sequence[str | None]] = {"class": made.labels, "speaker": made.speakers}
+    two = next((one for one in known if one.differ.keys() & set(made.clips)), None)
+    if two is not None:
+        words = {True: "they disagree", False: "they agree"}
+        told = [words[two.differ[clip]] if clip in two.differ else None for clip in made.clips]
+        kinds[f"whether {shortened(two.first, 18)} and {shortened(two.second, 18)} disagree"] = told
+    drawings = [
+        map_chart(f"{anchor}-{place}", f"By {kind}", made, values)
+        for place, (kind, values) in enumerate(kinds.items())
+        if len(set(values) - {None}) > 1
+    ]
+    chance = f"{made.kept_by_chance:.0%} by chance"
+    same = "" if made.same_class is None else f"; {made.same_class:.0%} of them have its class"
+    summary = (
+        f"{len(made.clips)} clips by layer {made.layer}; {made.held_out}. How a map looks is no evidence: of a clip’s "
+        f"{made.neighbours} nearest in the original space {made.kept:.0%} are among its nearest here ({chance}){same}."
+    )
+    heading = f"Map of the sounds: {made.model}"
+    return MapSection(anchor, heading, summary, drawings, in_turn(made), (str(path), sha256_of(path)))
+
+
+def map_chart(name: str, title: str, made: SoundMap, values: Sequence[str | None]) -> Drawing:
+    """Draw a map; the seven most frequent values have colours of their own, all others grey."""
+    counts = {value: values.count(value) for value in dict.fromkeys(values) if value is not None}
+    frequent = sorted(counts, key=lambda value: -counts[value])[: len(SERIES) - 1]
+    roles = {value: f"series{place}" for place, value in enumerate(frequent)}
+    width, size = 410.0, 380.0
+    x, y = Scale(*around(made.x), 8, width - 8), Scale(*around(made.y), size, 30)
+    marks: list[Mark] = [Words(8, 12, title, "ink", 12.5, bold=True)]
+    for clip, value, a, b in zip(made.clips, values, made.x, made.y, strict=True):
+        marks.append(Dot(x(a), y(b), 3.4, roles.get(value or "", "muted"), 0.75, f"{clip}: {value or 'unknown'}", clip))
+    rest = len(values) - sum(counts[value] for value in frequent)
+    legend = [(value, roles[value], counts[value]) for value in frequent]
+    legend += [("others", "muted", rest)] if rest else []
+    for place, (text, role, count) in enumerate(legend):
+        left, top = 8 + (place % 2) * width / 2, size + 18 + 18 * (place // 2)
+        marks.append(Dot(left + 5, top, 4.5, role))
+        marks.append(Words(left + 16, top, f"{shortened(text, 24)} ({count})", "ink", 11, title=text))
+    said = ", ".join(f"{text} {count}" for text, _, count in legend)
+    described = f"Map of {len(made.clips)} clips by {made.model}. {title}: {said}. Neighbours kept {short(made.kept)}."
+    return Drawing(name, title, described, width, size + 18 * (-(-len(legend) // 2)) + 18, marks)
+
+
+def in_turn(made: SoundMap) -> list[str]:
+    """Return the clips, one of each class in turn, so that the first of them are of all classes."""
+    seen: dict[str | None, int] = {}
+    order = []
+    for clip, label in zip(made.clips, made.labels, strict=True):
+        seen[label] = seen.get(label, 0) + 1
+        order.append((seen[label], clip))
+    return [clip for _, clip in sorted(order)]

@@ -1,0 +1,91 @@
+"""One HTML file of sections: it needs no other file and no network, and every text in it is escaped."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from nonverbal.evaluation.tables import Table, is_numeric
+from nonverbal.report.drawing import LIGHT, Drawing, svg
+from nonverbal.report.maps import MapSection
+from nonverbal.report.runs import RunSection
+from nonverbal.report.sections import Section
+from nonverbal.report.sounds import Sounds
+from nonverbal.system import version_of
+from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a report shows."""
+
+    title: str
+    sections: list[Section]
+    runs: list[RunSection]
+    maps: list[MapSection]
+    rankings: list[Table]
+    command: str
+    """That made the page."""
+    sounds: Sounds
+    """Of the clips that are listed."""
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables, in their order."""
+        of_parts = [table for section in self.sections for part in section.parts for table in part.tables]
+        return [*self.rankings, *of_parts, *(table for run in self.runs for table in run.ledgers)]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """All drawings, in their order."""
+        of_parts = [drawing for section in self.sections for part in section.parts for drawing in part.drawings]
+        of_maps = [drawing for section in self.maps for drawing in section.drawings]
+        return [*of_parts, *of_maps, *(drawing for run in self.runs for drawing in run.drawings)]
+
+
+def render(page: Page) -> str:
+    """Return a page as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"svg": lambda drawing: Markup(svg(drawing)), "status": status, "numeric": numeric}
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return environment.get_template("page.html.j2").render(
+        page=page,
+        version=version_of("nonverbal"),
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=Markup(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()),
+        sounds=Markup(in_script(page.sounds.by_clip)),
+        roles=list(LIGHT),
+    )
+
+
+def status(column: str, cell: str) -> str:
+    """Return the class of a cell that says whether a model has heard the clips; empty for other cells."""
+    if column != "pretraining":
+        return ""
+    if cell.startswith((TRANSDUCTIVE, LABELS_SEEN)):
+        return "heard"
+    return "unheard" if cell.startswith(HELD_OUT) else "unknown"
+
+
+def numeric(table: Table) -> Sequence[bool]:
+    """Return of each column of a table whether it is set as numbers."""
+    return [place >= table.texts and is_numeric(table, place) for place in range(len(table.columns))]
+
+
+def in_script(content: object) -> str:
+    """Return JSON that a ``<script type="application/json">`` can hold: nothing in it ends the element."""
+    return json.dumps(content).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

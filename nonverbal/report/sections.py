@@ -1,0 +1,163 @@
+"""What a page has of a task: its tables, its drawings, and where every number comes from."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from nonverbal.evaluation.published import published_table
+from nonverbal.evaluation.results import TaskResult, comparisons, results
+from nonverbal.evaluation.score_tables import (
+    classes_table,
+    comparisons_table,
+    probabilities_table,
+    scores_table,
+)
+from nonverbal.evaluation.tables import Table
+from nonverbal.evaluation.text_results import RATES, TextResult, text_results, text_table
+from nonverbal.report import task_charts as charts
+from nonverbal.report.clips import ListedClip, Rivals, disputed, rivals, wrong_for_all
+from nonverbal.report.drawing import Drawing
+from nonverbal.report.origins import Origin, origins
+from nonverbal.report.score_charts import Lane, folds_chart
+from nonverbal.tasks.measurements import Measurement, ScoredFolds, TextMeasurement
+from nonverbal.text import slug
+
+M = TypeVar("M", bound=ScoredFolds)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a section: a heading, what is to be known, and tables or drawings."""
+
+    heading: str
+    text: str = ""
+    tables: list[Table] = field(default_factory=list)
+    drawings: list[Drawing] = field(default_factory=list)
+    clips: list[ListedClip] = field(default_factory=list)
+    folded: bool = False
+    """Whether it is closed at first."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A task under a protocol."""
+
+    anchor: str
+    heading: str
+    protocol: str
+    summary: str
+    """Clips, units and models."""
+    lets_through: list[str]
+    parts: list[Part]
+    origins: list[Origin]
+    rivals: Rivals | None = None
+    """The two models of highest UAR; None where there are fewer, or texts were written."""
+
+
+def task_sections(measurements: Sequence[Measurement], files: Sequence[Path], against: str | None) -> list[Section]:
+    """Return a section for each task and protocol of measurements of classes, in their order.
+
+    Args:
+        measurements: of any tasks.
+        files: the score files that they were read from.
+        against: the model that all others are compared with; None for all pairs.
+    """
+    return [
+        _of_classes(number, results(own)[0], own, files, against) for number, own in enumerate(_by_table(measurements))
+    ]
+
+
+def text_sections(measurements: Sequence[TextMeasurement], files: Sequence[Path]) -> list[Section]:
+    """Return a section for each corpus and protocol of measurements of texts, in their order."""
+    return [_of_texts(f"texts-{n}", text_results(own)[0], own, files) for n, own in enumerate(_by_table(measurements))]
+
+
+def _by_table(measurements: Sequence[M]) -> Iterator[list[M]]:
+    tables: dict[tuple[Hashable, ...], list[M]] = {}
+    for measurement in measurements:
+        tables.setdefault(measurement.table, []).append(measurement)
+    yield from tables.values()
+
+
+def _of_classes(
+    number: int, task: TaskResult, own: Sequence[Measurement], files: Sequence[Path], against: str | None
+) -> Section:
+    anchor = slug(f"task-{number}-{task.corpus}")
+    family, many = comparisons(task, against), len(task.models) > 6
+    probabilities, published = probabilities_table(task), published_table(task)
+    parts = [
+        Part("Scores", tables=[scores_table(task)], drawings=[charts.folds(anchor, task)]),
+        Part("Published numbers", PUBLISHED, [published] if published else []),
+        Part("Comparisons", "", [comparisons_table(task, family)] if family else [], folded=len(family) > 12),
+        Part("Confusion matrices", CONFUSIONS, drawings=charts.confusions(anchor, task), folded=many),
+        Part("Recall of each class", drawings=[charts.recalls(anchor, task)]),
+        Part("Recall of each class, with intervals", tables=[classes_table(task)], folded=True),
+        Part("Layers", LAYERS, drawings=charts.layers(anchor, task)),
+        Part("Learned layer weights", WEIGHTS, drawings=charts.weights(anchor, task)),
+        Part("Class probabilities", tables=[probabilities] if probabilities else []),
+        Part("Calibration", CALIBRATION, drawings=charts.calibrations(anchor, task, own), folded=many),
+    ]
+    listed, best = _listed(task, own)
+    units = f"{sum(task.clips.values())} clips, {task.units} {task.unit}"
+    return Section(
+        anchor,
+        f"{task.corpus}, {len(task.classes)} classes",
+        task.protocol,
+        f"{units}; classes: {', '.join(f'{name} ({clips})' for name, clips in task.clips.items())}",
+        list(dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)),
+        [part for part in parts if part.tables or part.drawings] + listed,
+        origins(own, files),
+        best,
+    )
+
+
+PUBLISHED = (
+    "What papers printed stands in columns of its own. It was measured by others, with other code, and often on other "
+    "clips: no interval or test here is about it."
+)
+CONFUSIONS = "Rows are true classes, shades their shares, numbers clips (a mean over seeds), of all folds together."
+LAYERS = (
+    "UAR by layer inside the training sides, by which layers are chosen: mean and population standard deviation over "
+    "folds. These curves are of inner folds; what the chosen layers score on clips not used so is in the table above. "
+    "Dashed: chance."
+)
+WEIGHTS = "What heads that sum layers learned to weigh them by: bars are means over folds, dots single folds."
+CALIBRATION = (
+    "How often decisions are right, by how probable they were said to be; classes count alike. On the diagonal they "
+    "are calibrated. Larger dots hold more clips."
+)
+
+
+def _listed(task: TaskResult, own: Sequence[Measurement]) -> tuple[list[Part], Rivals | None]:
+    """Return the lists of clips, of each model's first seed, and the two best; none where there is one model."""
+    first: dict[tuple[str, str], Measurement] = {}
+    for measurement in own:
+        first.setdefault(measurement.row, measurement)
+    models = {task.name(model): first[model.model, model.head].predictions for model in task.models}
+    if len(models) < 2:
+        return [], None
+    wrong, text = wrong_for_all(models, task.classes)
+    parts = [Part("Clips that all models get wrong", text, clips=wrong, folded=True)]
+    best = sorted(task.models, key=lambda model: -model.pooled["uar"].value)[:2]
+    two = {name: models[name] for name in map(task.name, best)}
+    apart, text = disputed(two, task.classes)
+    return [*parts, Part("Clips on which two models disagree", text, clips=apart, folded=True)], rivals(two)
+
+
+def _of_texts(anchor: str, result: TextResult, own: Sequence[TextMeasurement], files: Sequence[Path]) -> Section:
+    drawings = []
+    for rate, name in RATES.items():
+        lanes = [
+            Lane(f"{m.model}, {m.head}", m.pooled[rate], [s.metrics[rate] for s in m.scores]) for m in result.models
+        ]
+        drawings.append(folds_chart(f"{anchor}-{rate}", name, lanes, None))
+    return Section(
+        anchor,
+        f"{result.corpus}, texts",
+        result.protocol,
+        f"{result.clips} clips, {result.units} {result.unit}, {result.words} words",
+        list(dict.fromkeys(text for model in result.models for score in model.scores for text in score.lets_through)),
+        [Part("Word and character error rates", tables=[text_table(result)], drawings=drawings)],
+        origins(own, files),
+    )

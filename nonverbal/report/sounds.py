@@ -1,0 +1,127 @@
+"""The sounds of listed clips, as Opus within the page; silent where a corpus must not be passed on."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from nonverbal.data.corpora import CATALOG
+from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
+from nonverbal.errors import UserError
+from nonverbal.report.origins import read_file
+
+BIT_RATE = 24_000
+"""Of Opus, in bits a second: enough for 16 kHz in mono."""
+
+SECONDS = 10.0
+"""Of a clip, at most: 300 such clips are 12 MB in the page."""
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """What can be heard on a page, and what is to be said of it."""
+
+    by_clip: dict[str, str]
+    """Id of a clip to its sound, a ``data:`` address."""
+    notes: list[str]
+
+
+def sounds_of(lists: Sequence[Sequence[str]], folders: Sequence[Path], most: int) -> Sounds:
+    """Return the sounds of listed clips.
+
+    Clips are taken from the lists in turn, from the beginning of each, so that every list has some.
+
+    Args:
+        lists: ids of clips, of each list on the page.
+        folders: of shards, which hold the clips; none for a silent page.
+        most: sounds, at most.
+
+    Raises:
+        UserError: a folder cannot be read, or none has any of the clips.
+    """
+    wanted = list(dict.fromkeys(clip for clip in chain(*zip_longest(*lists)) if clip is not None))
+    if not wanted or not folders:
+        return Sounds({}, ["without sounds: --data, with the shards that were scored, puts players here"])
+    places = {clip: place for folder in folders for clip, place in _places(open_shards(folder), set(wanted)).items()}
+    if not places:
+        raise UserError(f"--data: {', '.join(map(str, folders))} has none of the clips that the page lists")
+    corpora = list(dict.fromkeys(place.corpus for place in places.values()))
+    refused = {name: why for name in corpora if (why := silence(*name)) is not None}
+    audible = [clip for clip in wanted if clip in places and places[clip].corpus not in refused]
+    notes = [f"{name} is silent: {why}" for (name, _), why in refused.items()]
+    notes += [
+        f"{name} is not in the catalog: whether its sounds may be passed on, and with them this page, is yours to know"
+        for name, reader in corpora
+        if reader not in CATALOG
+    ]
+    notes += [f"{most} of {len(audible)} clips can be heard (--sounds)"] if len(audible) > most else []
+    notes.append(f"sounds are cut after {SECONDS:g} s")
+    return Sounds({clip: opus(places[clip].samples()) for clip in audible[:most]}, notes)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a clip is."""
+
+    corpus: tuple[str, str]
+    """Its name here, and the reader that it was read by: the name that the catalog has for it."""
+    shards: ShardFolder
+    row: int
+    """Of the manifest."""
+
+    def samples(self) -> np.ndarray:
+        """Return the clip's beginning, ``(samples,)`` float32 at 16 kHz."""
+        (parts,) = self.shards.parts(np.array([self.row]))
+        most = int(SECONDS * SAMPLE_RATE)
+        read: list[np.ndarray] = []
+        for part in parts:
+            read.append(self.shards.read(int(part)))
+            if sum(map(len, read)) >= most:
+                break
+        return np.concatenate(read)[:most]
+
+
+def _places(shards: ShardFolder, wanted: set[str]) -> dict[str, _Place]:
+    path = shards.folder / "ledger.json"
+    ledger = read_file(path, dict) if path.is_file() else {}
+    readers = {name: row.get("reader", name) for name, row in ledger.items() if isinstance(row, dict)}
+    return {
+        clip.id: _Place((clip.corpus, str(readers.get(clip.corpus, clip.corpus))), shards, row)
+        for row, clip in enumerate(shards.clips())
+        if clip.id in wanted
+    }
+
+
+def silence(name: str, reader: str) -> str | None:
+    """Say why a corpus must not be heard on a page that may be passed on; None where it may.
+
+    Args:
+        name: what it is called here.
+        reader: its name in the catalog; what the catalog does not have is the user's own.
+    """
+    if reader not in CATALOG or CATALOG[reader].terms.redistribution:
+        return None
+    corpus = CATALOG[reader]
+    if corpus.terms.redistribution is None:
+        return f"nobody says whether its sounds may be passed on ({corpus.licence}; {corpus.terms.source})"
+    return f"its licence does not allow its sounds to be passed on ({corpus.licence}; {corpus.terms.source})"
+
+
+def opus(samples: np.ndarray) -> str:
+    """Return samples, float32 at 16 kHz in mono, as a ``data:`` address of Opus in Ogg."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg") as container:
+        stream = container.add_stream("libopus", rate=SAMPLE_RATE)
+        stream.bit_rate, stream.layout = BIT_RATE, "mono"
+        whole = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(whole[None], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        for packet in chain(stream.encode(frame), stream.encode(None)):
+            container.mux(packet)
+    return f"data:audio/ogg;base64,{base64.b64encode(file.getvalue()).decode()}"

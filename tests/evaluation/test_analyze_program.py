@@ -1,0 +1,104 @@
+"""``nonverbal analyze map``: held-out embeddings of one space."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluate import analyze
+from nonverbal.data.index import ShardFolder
+from nonverbal.errors import UserError
+from nonverbal.evaluation.sound_maps import read_map
+
+Make = Callable[..., ShardFolder]
+
+
+@pytest.fixture
+def shards(labelled_shards: Make) -> ShardFolder:
+    """24 clips of two classes: noise that is loud, and noise that is low."""
+    random = np.random.default_rng(0)
+    sounds = []
+    for clip in range(24):
+        noise = 0.1 * random.standard_normal(4000).astype(np.float32)
+        low = np.convolve(noise, np.ones(40, dtype=np.float32) / 40, "same")
+        sounds.append((["noise", "low"][clip % 2], f"s{clip // 2}", f"r{clip}", [[noise, low][clip % 2]]))
+    return labelled_shards(sounds)
+
+
+def run(shards: ShardFolder, out: Path, *options: str) -> None:
+    places = ["--out", str(out), "--embeddings", str(out.parent / "embeddings")]
+    given = [] if "--encoder" in options else ["--encoder", "logmel"]
+    analyze.main(["map", "--data", str(shards.folder), *given, *places, *options])
+
+
+def test_a_map_is_kept_with_what_it_is_worth(
+    shards: ShardFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(shards, tmp_path / "x.map.json")
+    made = read_map(tmp_path / "x.map.json")
+    assert (made.model, made.layer, made.data_sha256) == ("logmel", 0, shards.sha256)
+    assert made.clips == [clip.id for clip in shards.clips()]
+    assert made.labels == ["noise", "low"] * 12
+    # Eleven others of its class are nearer than any of the other class.
+    assert made.same_class == 1
+    assert made.kept > made.kept_by_chance == 10 / 23
+    assert "no label of these clips seen" in made.held_out
+    assert f"{made.kept:.0%} of the 10 nearest" in capsys.readouterr().out
+
+
+def test_a_fold_maps_the_clips_that_it_tests_by_its_own_weights(
+    shards: ShardFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [clip.id for clip in shards.clips()]
+    sides = {"0": clips[::2], "1": clips[1::2]}
+    # logmel stands for the weights of either fold.
+    folds = {(0, name): Fold(frozenset(test), Path("logmel")) for name, test in sides.items()}
+    monkeypatch.setattr(analyze, "open_run", lambda name: Run(folds, shards.sha256))
+    run(shards, tmp_path / "x.map.json", "--encoder", "finetuned:somewhere", "--fold", "1")
+    made = read_map(tmp_path / "x.map.json")
+    assert made.clips == sides["1"]
+    assert made.held_out == "test clips of fold 1"
+    with pytest.raises(
+        UserError, match=r"--fold must be one of 0, 1 \(of --seed 0\): each fold has a space of its own"
+    ):
+        run(shards, tmp_path / "y.map.json", "--encoder", "finetuned:somewhere")
+
+
+@dataclass
+class Fold:
+    test: frozenset[str]
+    encoder: Path
+
+
+@dataclass
+class Run:
+    folds: dict[tuple[int, str], Fold]
+    sha256: str
+
+    def check_data(self, sha256: str) -> None:
+        assert sha256 == self.sha256
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--layer", "3"], "--layer must be from -1 to 0 with logmel, but is 3"),
+        (["--fold", "0"], "--fold is of finetuned:RUN alone"),
+        (["--corpora", "other"], "--corpora: .*shards holds made"),
+        (["--encoder", "rate"], "--encoder rate has no space of its own"),
+    ],
+)
+def test_what_cannot_be_mapped_is_refused(
+    shards: ShardFolder, tmp_path: Path, options: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(shards, tmp_path / "x.map.json", *options)
+
+
+def test_the_name_says_what_it_is(shards: ShardFolder, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--out must be a file NAME.map.json"):
+        run(shards, tmp_path / "x.json")
+    with pytest.raises(UserError, match="say what to make: nonverbal analyze map"):
+        analyze.main(["--data", str(shards.folder)])

@@ -1,0 +1,58 @@
+"""Maps of sounds on the page."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from report_inputs import HOSTILE, rename_clips, write_map_of, write_tables
+
+from nonverbal.report.collect import collect
+from nonverbal.report.drawing import Dot, svg
+from nonverbal.report.page import render
+
+
+def test_a_map_is_drawn_by_class_speaker_and_disagreement(tmp_path: Path) -> None:
+    write_tables(tmp_path)
+    rename_clips(tmp_path, "mine")
+    write_map_of(tmp_path / "x.map.json", 24)
+    page = collect([tmp_path], "t", "c")
+    (section,) = page.maps
+    by_class, by_speaker, disputed = section.drawings
+    assert by_class.description.startswith(f"Map of 24 clips by {HOSTILE}. By class: {HOSTILE} 12, b 12.")
+    # Seven of twelve speakers have colours; the others are grey.
+    roles = [mark.role for mark in by_speaker.marks if isinstance(mark, Dot) and mark.clip]
+    assert roles.count("muted") == 10
+    assert len(set(roles)) == 8
+    rivals = page.sections[0].rivals
+    assert rivals is not None
+    apart = sum(rivals.differ.values())
+    assert 0 < apart < 24
+    assert f"they disagree {apart}" in disputed.description
+    assert (
+        "of a clip’s 10 nearest in the original space 50% are among its nearest here (43% by chance)" in section.summary
+    )
+    assert "80% of them have its class" in section.summary
+    html = render(page)
+    assert HOSTILE not in html.replace(html[html.index("<style>") : html.index("</style>")], "")
+
+
+def test_points_are_where_the_map_has_them(tmp_path: Path) -> None:
+    file = write_map_of(tmp_path / "x.map.json", 24)
+    made = json.loads(file.read_text(encoding="utf-8"))
+    drawing = collect([file], "t", "c").maps[0].drawings[0]
+    dots = [mark for mark in drawing.marks if isinstance(mark, Dot) and mark.clip]
+    assert [dot.clip for dot in dots] == made["clips"]
+    assert np.corrcoef([dot.x for dot in dots], made["x"])[0, 1] > 0.9999
+    # Upwards on the page is downwards in its places.
+    assert np.corrcoef([dot.y for dot in dots], made["y"])[0, 1] < -0.9999
+    assert svg(drawing).count("data-clip=") == 24
+    assert 'role="group"' in svg(drawing)
+
+
+def test_the_first_sounds_are_of_all_classes(tmp_path: Path) -> None:
+    file = write_map_of(tmp_path / "x.map.json", 24)
+    made = json.loads(file.read_text(encoding="utf-8"))
+    labels = dict(zip(made["clips"], made["labels"], strict=True))
+    clips = collect([file], "t", "c").maps[0].clips
+    assert sorted(clips) == sorted(made["clips"])
+    assert [{labels[clip] for clip in clips[first : first + 2]} for first in (0, 2, 4)] == [{HOSTILE, "b"}] * 3

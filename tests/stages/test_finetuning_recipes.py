@@ -56,7 +56,7 @@ EXPECTED = {
         "epochs": 30,
     },
     "ctc": {"task": "ctc", "encoder.train": "no_convolutions", "trainer.optimizer.betas": [0.9, 0.98]},
-    "demo": {"epochs": 6, "encoder.train": "all", "protocol": "speaker-disjoint 5-fold, stratified, not refitted"},
+    "demo": {"epochs": 5, "encoder.train": "all", "protocol": "speaker-disjoint 5-fold, stratified, not refitted"},
 }
 
 

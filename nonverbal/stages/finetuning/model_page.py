@@ -131,8 +131,8 @@ tags:
 
 It tells {len(task.classes)} classes apart: {classes}. Each sound is given one of them, whatever it is.
 
-It is `{one_line(Path(str(settings.init)).name)}`, fine-tuned on {len(task.clips)} clips of {one_line(task.corpus)} for
-{epochs:g} epochs, as many as the folds chose (the median).
+It is `{one_line(Path(str(settings.init)).name)}`, fine-tuned on {len(task.clips)} clips of {one_line(task.corpus)}.
+Epochs: {epochs:g}, the median of what the folds chose.
 
 ```python
 from transformers import pipeline

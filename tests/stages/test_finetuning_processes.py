@@ -10,7 +10,9 @@ from tuned_runs import arguments, run, tiny_encoder, weights
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
-@pytest.mark.parametrize("more", [{}, {"encoder.train": "lora"}], ids=["all blocks", "LoRA"])
+@pytest.mark.parametrize(
+    "more", [{}, pytest.param({"encoder.train": "lora"}, marks=pytest.mark.slow)], ids=["all blocks", "LoRA"]
+)
 def test_two_processes_train_as_one(labelled_shards, tmp_path, more):  # noqa: F811
     # One class more frequent than the other, so that micro-batches differ in their weights.
     sounds = labelled_shards([sound for i, sound in enumerate(tones(speakers=6, takes=2)[:-1]) if i % 4 != 3]).folder

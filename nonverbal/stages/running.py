@@ -37,9 +37,7 @@ def run_held(
         with trainer.processes.first_before_others() as is_first:
             if is_first:
                 held.enter_context(run.locked())
-                # A recipe that a person has written may leave the choice open.
-                open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
-                run.check_recipe(settings, free={*FREE_SETTINGS, *free, "data", "out", *open_choice})
+                run.check_recipe(settings, free={*FREE_SETTINGS, *free, "data", "out", *run.open_choices()})
                 run.check_data(dict(contents))
                 run.write_environment(processes=trainer.world, precision=vars(trainer.precision), scan=scan)
         yield

@@ -27,7 +27,7 @@ class Wording:
     processes: str = "--trainer.processes"
     timeout: str = "trainer.timeout_minutes"
     again: str = "run the same command again to continue from the last checkpoint"
-    memory: str = "lower batches.batch_seconds or start fewer processes"
+    memory: str = "lower batches.batch_seconds (fine-tuning: batches.batch_clips) or start fewer processes"
 
 
 TRAINING = Wording()

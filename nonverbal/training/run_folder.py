@@ -87,6 +87,10 @@ class RunFolder:
         trainer = _read(path, dict).get("trainer") if path.exists() else None
         return trainer.get("precision") if isinstance(trainer, dict) else None
 
+    def open_choices(self) -> set[str]:
+        """Return the settings that the run's recipe leaves open: one that a person has written there may."""
+        return {"trainer.precision"} if self.precision() in (None, "auto") else set()
+
     def data(self) -> dict[str, str] | None:
         """Return what ``data.json`` says: the run's data by its beginning, None where it has not begun.
 

@@ -93,7 +93,7 @@ class Trainer:
         if self.world > data.batches_per_step:
             raise UserError(
                 f"{self.world} processes share the {data.batches_per_step} micro-batches of a step, so some would have "
-                "none; start fewer, or raise batches.batches_per_step and lower batches.batch_seconds"
+                "none; start fewer, or raise batches.batches_per_step (and lower batches.batch_seconds, of pretraining)"
             )
         check_zero(settings.zero, self.world, data.batches_per_step)
         check_buffers(objective)

@@ -97,9 +97,8 @@ class Campaign:
 
     def _claim(self, run: RunFolder) -> None:
         with locked(run.folder, wait=True):
-            open_choice = {"trainer.precision"} if run.precision() in (None, "auto") else set()
             # In pretraining patience ends a run earlier or later; here it chooses the weights that are tested.
-            free = {*FREE_SETTINGS, *FREE, "data", "out", *open_choice} - {"trainer.patience"}
+            free = {*FREE_SETTINGS, *FREE, "data", "out", *run.open_choices()} - {"trainer.patience"}
             run.check_recipe(self.settings, free)
             run.check_data({str(self.settings.data): self.task.shards.sha256})
             self._check_init(run.folder / "init.json")
@@ -180,13 +179,14 @@ class Campaign:
         return None
 
     def _final(self) -> None:
-        missing = [fold.name for fold in self.folds if not is_done(self.folder(fold))]
+        missing = [fold.name for fold in self.folds if not self._is_done(fold)]
         if missing:
             raise UserError(
                 f"the final model is trained for as long as the folds chose, but {', '.join(missing)} are not done; "
                 "run the command without --only first"
             )
-        if self.model.is_dir():
+        # The first process may put it there before the others look.
+        if self.processes.of_first(self.model.is_dir()):
             return
         scores = self.scores() if self.processes.is_first else []
         chosen = [Chosen(float(score.chosen["epoch"]), float(score.details["share"])) for score in scores]

@@ -97,14 +97,14 @@ class TunedEncoder(nn.Module):
         self.model.train()
 
     @property
-    @abstractmethod
     def layers(self) -> int:
         """Blocks."""
+        return int(self.config.num_hidden_layers)
 
     @property
-    @abstractmethod
     def width(self) -> int:
         """Values of a frame, as given."""
+        return int(self.config.hidden_size)
 
     @property
     @abstractmethod

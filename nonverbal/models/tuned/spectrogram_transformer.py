@@ -39,16 +39,6 @@ class TunedSpectrogramTransformer(TunedSpectralEncoder):
     shortest = WINDOW
 
     @property
-    def layers(self) -> int:
-        """Blocks."""
-        return int(self.config.num_hidden_layers)
-
-    @property
-    def width(self) -> int:
-        """Values of a frame."""
-        return int(self.config.hidden_size)
-
-    @property
     def longest(self) -> float:
         """Seconds of the window."""
         return float(self.config.max_length * HOP / SAMPLE_RATE)

@@ -45,16 +45,6 @@ class TunedWaveformEncoder(TunedEncoder):
     adaptable = ("q_proj", "v_proj")
 
     @property
-    def layers(self) -> int:
-        """Blocks."""
-        return int(self.config.num_hidden_layers)
-
-    @property
-    def width(self) -> int:
-        """Values of a frame."""
-        return int(self.config.hidden_size)
-
-    @property
     def shortest(self) -> int:
         """Samples of the first frame."""
         return frame_size(self.config.conv_kernel, self.config.conv_stride)[0]

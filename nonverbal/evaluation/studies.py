@@ -15,6 +15,7 @@ VERSION = 1
 
 Use = Literal["pretrain", "score"]
 Status = Literal["done", "to do", "left out", "failed"]
+"""Of a step: it is done, can be run, cannot since something is absent, or went wrong when it last ran."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,29 @@ class TableShape:
     """What it says, in our words."""
     steps: list[str] = field(default_factory=list)
     """Steps whose scores it holds, by name; each has columns of its own. Of the table of corpora: prepare."""
-    rows: str = "model"
-    """What a row is: model, corpus, or a word of the steps' loops."""
-    columns: str = "corpus"
-    """What a column is."""
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    """The same where there are several groups of columns, by their label: "the paper's protocol", "ours"."""
+    rows: str | list[str] = "model"
+    """What a row is: model, corpus, or a word of the steps' loops; a list where rows are nested."""
+    columns: str | list[str] = "corpus"
+    """What a column is; an empty list for none."""
     metrics: list[str] = field(default_factory=list)
     """Metrics of each cell, such as uar, accuracy, f1."""
+    mean: str | None = None
+    """What ``published.csv`` calls the mean over corpora."""
+    total: str | None = None
+    """What it calls the sum of corpora."""
+    heads: dict[str, str] = field(default_factory=dict)
+    """What the paper calls a head, to what our scores call it."""
+    names: dict[str, str] = field(default_factory=dict)
+    """What the rows of a step are called, as in "{model} -> SER", where that is not the model's name."""
     note: str | None = None
     """What a reader must know of it, such as what the paper leaves open."""
+
+    @property
+    def all_steps(self) -> list[str]:
+        """The steps that it holds, those of groups too."""
+        return [*self.steps, *(step for steps in self.groups.values() for step in steps)]
 
 
 @dataclass(frozen=True)
@@ -122,6 +138,8 @@ class StudyRecord:
     """Whose rows of ``published.csv`` are shown."""
     recipe: str
     """YAML, its bases resolved."""
+    notes: list[str]
+    """What a reader must know of the whole study."""
     corpora: list[StudyCorpus]
     models: list[StudyModel]
     steps: list[StudyStep]

@@ -10,12 +10,15 @@ from nonverbal.recipes import Recipe, read_recipe
 from nonverbal.records import read_record
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""Of steps, corpora and models: they are parts of file names, and dots stand between them."""
+"""Of steps, corpora and models: they are parts of file names, between dots."""
 
 USES = ("all", "pretrain", "score")
 """Words that stand for several corpora."""
 
-OWN = ("shards", "steps", "logs", "past", "plans", "prepare", "report")
+OTHERS = "*"
+"""What any other corpus is that ``--data`` names."""
+
+OWN = ("shards", "steps", "logs", "past", "plans", "locks", "prepare", "report")
 """What a study keeps in its folder, and the steps that it adds: no step has such a name."""
 
 
@@ -39,8 +42,9 @@ class Corpus:
 class Model:
     """A model that steps name; ``--models NAME=SOURCE`` takes another."""
 
-    source: str
-    """As probe and finetune take it. It may name a step: "{step:pretrain}/encoder"."""
+    source: str | None = None
+    """As probe and finetune take it. It may name a step: "{step:pretrain}/encoder". Left out: `--models` alone gives
+    it."""
     printed: str | None = None
     """The paper's name for it in published.csv."""
     note: str | None = None
@@ -84,6 +88,8 @@ class Study:
     """Tables in the paper's shape, by what the paper calls them."""
     figures: dict[str, FigureShape] = field(default_factory=dict)
     """Figures, by what the paper calls them."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader must know of the whole study."""
 
 
 def read_study_recipe(name: str) -> tuple[Study, Recipe]:
@@ -107,6 +113,8 @@ def _check_names(study: Study, where: str) -> None:
         ("model", study.models, ("all",)),
     ):
         for name in names:
+            if kind == "corpus" and name == OTHERS:
+                continue
             if not NAME.fullmatch(name):
                 raise UserError(f"the {kind} {name!r} {where} must be named in letters, digits, - and _")
             if name in taken:

@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.evaluation.analyses.base import Analysis
+from nonverbal.evaluation.analyses.confusion import Confusions
+from nonverbal.evaluation.analyses.decisions import Decisions
+from nonverbal.evaluation.analyses.distances import Distances
 from nonverbal.evaluation.analyses.kinds import read_analysis
 from nonverbal.evaluation.analyses.maps import SoundMap
 from nonverbal.evaluation.tables import Table
+from nonverbal.report.decision_charts import confusion_drawings, decision_drawings
+from nonverbal.report.distance_charts import distance_drawings
 from nonverbal.report.drawing import Drawing
 from nonverbal.report.maps import map_drawings
 from nonverbal.report.origins import sha256_of
@@ -16,6 +21,9 @@ from nonverbal.text import slug
 
 DRAW: dict[str, Callable[[Any, str], list[Drawing]]] = {
     SoundMap.NAME: map_drawings,
+    Confusions.NAME: confusion_drawings,
+    Decisions.NAME: decision_drawings,
+    Distances.NAME: distance_drawings,
 }
 """The drawings of an analysis by its name; what they are called begins with the second argument."""
 

@@ -113,14 +113,18 @@ def _by_content(value: Any) -> Any:
     return f"file {file_sha256(Path(value))}" if is_file else value
 
 
-@cache
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
+    """Return the SHA-256 of a file, which is read once as long as it does not change."""
+    stat = path.stat()
+    return _read(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _read(path: Path, *_: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@cache
 def tree_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, or of all that a folder holds."""
     if path.is_file():

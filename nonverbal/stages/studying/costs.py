@@ -112,8 +112,12 @@ def work_of(plan: Plan, step: Planned) -> float | None:
     folders = [plan.corpora[name].shards for name in step.corpora]
     if not all((folder / "index.json").is_file() for folder in folders):
         return None
-    seconds = sum(shard["seconds"] for folder in folders for shard in open_shards(folder).shards)
-    return float(seconds) * max(len(step.sources), 1)
+    return sum(map(seconds_of, folders)) * max(len(step.sources), 1)
+
+
+def seconds_of(folder: Path) -> float:
+    """Return the seconds of audio in a folder of shards."""
+    return float(sum(shard["seconds"] for shard in open_shards(folder).shards))
 
 
 def total(costs: Iterable[Cost]) -> tuple[float, float, int]:

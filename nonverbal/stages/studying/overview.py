@@ -79,12 +79,12 @@ def tables_of(plan: Plan, rows: Sequence[Row]) -> list[Table]:
 
 
 def _steps(plan: Plan, rows: Sequence[Row]) -> Table:
-    columns = ["step", "status", "hours", "disk", "shows", "remarks"]
+    columns = ["step", "status", "time", "disk", "shows", "remarks"]
     cells = [
         [
             row.step.name,
             row.status,
-            _hours(row.cost) if row.waits else "",
+            _time(row.cost) if row.waits else "",
             _disk(row.cost) if row.waits else "",
             ", ".join(plan.shows(row.step)),
             "; ".join(filter(None, [row.why, row.cost.by, row.step.template.note if row.waits else None])),
@@ -101,11 +101,11 @@ def summary(rows: Sequence[Row]) -> str:
     counts = {status: sum(row.status == status for row in rows) for status in ("done", "to do", "failed", "left out")}
     waiting = [row.cost for row in rows if row.waits]
     seconds, disk, unknown = total(waiting)
-    known = f"{seconds / 3600:.2g} hours and {size(disk)}"
+    known = f"{duration(seconds)} and {size(disk)}"
     if unknown == len(waiting):
-        known = "unknown hours and disk"
+        known = "nobody knows what they take"
     elif unknown:
-        known = f"{known} for {len(waiting) - unknown} of them, unknown for {unknown}"
+        known = f"{known} for {len(waiting) - unknown} of them, unknown for the others"
     counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     return f"{len(rows)} steps: {counted}" + (f"; to come: {known}" if waiting else "")
 
@@ -134,8 +134,15 @@ def _together(rows: Sequence[Row]) -> str:
     return there[0][0] if len(there) == 1 else ", ".join(f"{count} {status}" for status, count in there)
 
 
-def _hours(cost: Cost) -> str:
-    return "unknown" if cost.seconds is None else f"{cost.seconds / 3600:.2g}"
+def _time(cost: Cost) -> str:
+    return "unknown" if cost.seconds is None else duration(cost.seconds)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person reads it: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"
 
 
 def _disk(cost: Cost) -> str:

@@ -137,30 +137,35 @@ class Running:
             _say(f"{step.name} has changed: what is there goes to {self.kept.past(step, state.past)}")
         begun = self.kept.begin(step, state)
         _say(shown(command_of(step)))
-        begun = self._timed(step.name, command_of(step), begun)
+        begun, came = self._timed(step.name, command_of(step), begun)
         if not step.out.exists():
             self._fail(step.name, begun, f"ended well, but made no {step.out}")
         done = self._done(begun, command_of(step), step.out)
         self.kept.finish(step.name, done)
         self.costs.keep(self.plan, step, done.seconds, done.bytes)
+        self._end(came, f"interrupted after the step {step.name}")
 
     def _done(self, begun: Begun, command: list[str], out: Path) -> Done:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         took = round(begun.seconds, 3), size_of(out), self.costs.machine
         return Done(begun.key, nonverbal.__version__, ["nonverbal", *command], *took, now)
 
-    def _timed(self, name: str, command: list[str], begun: Begun) -> Begun:
-        """Run a step's command, and return what it has taken, all its runs together."""
+    def _timed(self, name: str, command: list[str], begun: Begun) -> tuple[Begun, int]:
+        """Run a step's command; return what it has taken, all its runs together, and the signal that came, if any."""
         started = time.monotonic()
         code, came = run_command(command, self.kept.log(name))
         begun = replace(begun, seconds=begun.seconds + time.monotonic() - started)
         self.kept.write_begun(name, begun)
-        if came and code:
-            self._write_record()
-            raise Interrupted(came, f"interrupted in the step {name}; run the same command again to go on")
         if code:
+            self._end(came, f"interrupted in the step {name}")
             self._fail(name, begun, _ended(code))
-        return begun
+        return begun, came
+
+    def _end(self, came: int, where: str) -> None:
+        """End the study where a signal came."""
+        if came:
+            self._write_record()
+            raise Interrupted(came, f"{where}; run the same command again to go on")
 
     def _fail(self, name: str, begun: Begun, how: str) -> None:
         log = self.kept.log(name)
@@ -179,8 +184,7 @@ class Running:
         command = arguments("plan", step.recipe, {**step.settings, "seconds": PLAN_SECONDS, "json": str(file)})
         _say(shown(command))
         code, came = run_command(command, log)
-        if came:
-            raise Interrupted(came, f"interrupted in planning {step.name}; run the same command again to go on")
+        self._end(came, f"interrupted in planning {step.name}")
         if code:
             raise StepFailed(f"planning {step.name} {_ended(code)}: {_last_line(log)} (log: {log})")
 
@@ -199,7 +203,7 @@ class Running:
         settings = {"title": self.plan.study.title, "out": str(page)} | ({"data": data} if data else {})
         command = [REPORT, str(self.kept.folder), *arguments(REPORT, None, settings)[1:]]
         _say(shown(command))
-        begun = self._timed(REPORT, command, Begun(key))
+        begun, _ = self._timed(REPORT, command, Begun(key))
         self.kept.finish(REPORT, self._done(begun, command, page))
 
 

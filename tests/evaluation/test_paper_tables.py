@@ -1,8 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from studied import TableShape, corpus, left_out, model, record, step, write_step
 
+from nonverbal.evaluation.analyses.base import write_analysis
+from nonverbal.evaluation.analyses.decisions import Decisions, Difference
+from nonverbal.evaluation.analyses.distances import Distance, Distances
+from nonverbal.evaluation.analyses.measured import Measured
 from nonverbal.evaluation.paper_tables import paper_tables
 from nonverbal.evaluation.printed_cells import Value, printed_table, spelled
 from nonverbal.evaluation.studies import StudyRecord
@@ -209,3 +215,56 @@ def test_every_printed_cell_has_its_place(
 def test_names_are_known_in_any_spelling() -> None:
     assert spelled("A(S)+W") == spelled("W + A (S)")
     assert spelled("wavlm") != spelled("wavlm-plus")
+
+
+def test_tables_of_analyses_stand_beside_those_of_the_paper(tmp_path: Path) -> None:
+    """Systems of fine-tuned runs are known by the steps that made them."""
+    run = f"finetuned:{tmp_path}/asr-ser.iemocap.ASR100"
+    differ = Measured(0.3, 0.2, 0.4, 10.0)
+    other = Difference(run, differ, 0.5, None, {"a": differ}, None, None, None, None, [[7.0, 0.0], [3.0, 0.0]])
+    decided = Decisions(
+        "first", [other], "iemocap", ["a", "b"], "by hand", "sha", {"a": 9, "b": 1}, 5, "speakers", [0], {}
+    )
+    write_analysis(tmp_path / "decisions.iemocap.decisions.json", decided)
+    far = Distance(run, [0.5] * 2, [1.0, 0.5], 0.75, Measured(0.9, None, None, 8.0), 0.02, None, None, 0.4, 0.9, 0.6)
+    distances = Distances(
+        "first", [far], "iemocap", [2, 2], "held out", "sha", 10, 0, 5, "speakers", [0.0, 1.0, 2.0], 0.6, 0.7, "svm"
+    )
+    write_analysis(tmp_path / "distances.iemocap.distances.json", distances)
+    steps = [
+        step(f"{name}.iemocap", "analyze", out=f"{name}.iemocap.{name}.json") for name in ("decisions", "distances")
+    ]
+    steps.append(step("asr-ser.iemocap.ASR100"))
+    names = {"asr-ser": "{model} -> SER"}
+    tables = {
+        "Table II": TableShape("Mismatch", steps=["decisions"], metrics=["mismatch_with_ser"], names=names),
+        "Table III": TableShape("Near", steps=["distances"], metrics=["data_within", "match"], names=names),
+        "text": TableShape("Away", steps=["distances"], metrics=["cosine_beyond_1"], names=names),
+    }
+    corpora = [corpus("iemocap", "IEMOCAP"), corpus("msp-improv", "MSP-IMPROV")]
+    made = record(corpora, [model("ASR100", "ASR100")], steps, tables, paper="recovery")
+    second, third, text = paper_tables(made, tmp_path)
+    assert column(second.tables[0], "IEMOCAP, here")["ASR100 -> SER"] == ".300"
+    assert column(second.tables[0], "IEMOCAP, printed")["ASR100 -> SER"] == ".276"
+    assert column(second.tables[0], "MSP-IMPROV, here")["ASR100 -> SER"] == "-"
+    assert [column(table, "IEMOCAP, here")["ASR100 -> SER"] for table in third.tables] == [".750", ".900"]
+    assert column(third.tables[1], "IEMOCAP, printed")["ASR960 -> SER"] == ".941"
+    assert column(text.tables[0], "IEMOCAP, here")["ASR100 -> SER"] == ".020"
+
+
+def test_corpora_stand_as_prepared_beside_as_printed(tmp_path: Path, make_shards: Any) -> None:
+    make_shards([("nnime", 2.0, "train"), ("nnime", 3.0, "validation")], "shards")
+    corpora = [
+        corpus("nnime", "NNIME", use="pretrain", shards="shards", note="mostly speech"),
+        corpus("recanvo", "ReCANVo", use="pretrain", present=False, why="not given"),
+    ]
+    shape = TableShape("Voc125", steps=["prepare"], rows="corpus", metrics=["hours", "clips", "mean_seconds"])
+    made = record(corpora, [], [], {"Table I": replace(shape, total="Voc125 (Total)")})
+    ((table,),) = [one.tables for one in paper_tables(made, tmp_path)]
+    assert table.columns[1:3] == ["hours, here", "hours, printed"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["NNIME"] == ["0.00", "3.55", "2", "5596", "2.50", "2.28"]
+    assert rows["ReCANVo"] == ["-", "2.46", "-", "7077", "-", "1.25"]
+    assert rows["Voc125 (Total)"] == ["0.00", "125.19", "2", "68067", "2.50", "6.67"]
+    assert len(rows) == 11
+    assert {"NNIME: mostly speech", "ReCANVo: not given", "Voc125 (Total), here: 1 of 10 corpora"} <= set(table.notes)

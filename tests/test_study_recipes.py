@@ -3,12 +3,18 @@
 from pathlib import Path
 
 import pytest
+from crowds import write_crowd
 
 from nonverbal.cli import PROGRAMS
 from nonverbal.data.corpora import CATALOG
 from nonverbal.evaluation.printed_cells import printed_table, spelled
 from nonverbal.evaluation.published import published_rows
 from nonverbal.shipped import find_shipped
+from nonverbal.stages.studying.costs import Costs
+from nonverbal.stages.studying.kept import Kept
+from nonverbal.stages.studying.overview import rows_of, tables_of
+from nonverbal.stages.studying.placing import placed, sources
+from nonverbal.stages.studying.planning import Plan
 from nonverbal.stages.studying.settings import Study, read_study_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -107,3 +113,31 @@ def test_where_a_paper_counts_other_clips_than_a_reader_finds_the_study_says_so(
         "asvp-esd-babies": ("1204", "1339"),
     }.items():
         assert all(number in notes[name] for number in numbers), name
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_with_every_corpus_and_model_no_step_table_or_figure_is_left_out(paper: str, tmp_path: Path) -> None:
+    """On the miniatures of all corpora, in their real layouts; models without an id of the Hub are folders."""
+    made, recipe = read_study_recipe(f"recipes/studies/{paper}.yaml")
+    data = [f"{name}={write_crowd(tmp_path / name, name)}" for name in made.corpora]
+    models = [f"{name}={tmp_path}" for name, own in made.models.items() if own.source is None]
+    corpora, out = placed(made, data, tmp_path / "out"), tmp_path / "out"
+    plan = Plan(made, corpora, sources(made, models), out, recipe.layers[0].path)
+    rows = rows_of(plan, Kept(out), Costs(tmp_path / "rates.jsonl", out / "plans"))
+    assert {(row.status, row.step.why) for row in rows} == {("to do", None)}
+    shown = {name for row in rows for name in plan.shows(row.step)}
+    assert shown == {*places(paper), *FIGURES[paper]}
+    every = tables_of(plan, rows)[-1]
+    assert [row[:2] for row in every.rows] == [[name, "to do"] for name in [*made.tables, *made.figures]]
+
+
+def test_what_nobody_has_is_left_out_of_a_paper_and_said(tmp_path: Path) -> None:
+    """VIVAE alone, and no checkpoint of Audio Mamba: RENO's three pairs of the others are still there."""
+    made, recipe = read_study_recipe("recipes/studies/reno.yaml")
+    corpora = placed(made, [f"vivae={write_crowd(tmp_path / 'vivae', 'vivae')}"], tmp_path / "out")
+    plan = Plan(made, corpora, sources(made, []), tmp_path / "out", recipe.layers[0].path)
+    there = {step.name for step in plan.steps if step.why is None}
+    assert {"prepare.vivae", "probe.vivae.fcn", "fuse.vivae", "map.vivae.W", "confusion.vivae"} <= there
+    assert not [name for name in there if "jnv" in name or ".A-" in name]
+    fused = plan.step("fuse.vivae").settings
+    assert fused["encoders"] == [made.models[name].source for name in ("W", "W2", "U", "H")]

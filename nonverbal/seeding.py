@@ -24,6 +24,7 @@ class Stream(IntEnum):
     HEAD = 14
     AUGMENT = 15
     WORDS = 17
+    OTHERS = 18
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -122,7 +122,10 @@ LAYERS = (
     "folds. These curves are of inner folds; what the chosen layers score on clips not used so is in the table above. "
     "Dashed: chance."
 )
-WEIGHTS = "What heads that sum layers learned to weigh them by: bars are means over folds, dots single folds."
+WEIGHTS = (
+    "What heads that sum layers learned to weigh them by: bars are means over folds, dots single folds. Layer 0 is the "
+    "input to the first block, which the probe multilayer leaves out."
+)
 CALIBRATION = (
     "How often decisions are right, by how probable they were said to be; classes count alike. On the diagonal they "
     "are calibrated. Larger dots hold more clips."

@@ -18,6 +18,7 @@ from nonverbal.report.origins import shared_launches
 from nonverbal.report.runs import RunSection
 from nonverbal.report.sections import Section
 from nonverbal.report.sounds import Sounds
+from nonverbal.report.switched import switched_svg
 from nonverbal.system import version_of
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE
 
@@ -66,6 +67,7 @@ def render(page: Page) -> str:
     )
     environment.filters |= {
         "svg": lambda drawing: Markup(svg(drawing)),
+        "switched": lambda drawings: Markup(switched_svg(drawings)),
         "status": status,
         "numeric": numeric,
         "shared": shared_launches,

@@ -1,1 +1,1 @@
-"""Checkpoints for other people's hands: facts, terms, card, folder, passport, and the Hugging Face Hub."""
+"""Models for other people's hands: facts of a run, what its licences allow, card, passport, verification, the Hub."""

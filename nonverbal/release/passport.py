@@ -1,4 +1,4 @@
-"""``passport.json``: what a released folder holds, bit by bit, and what was measured of its model by plain transformers.
+"""``passport.json``: what a released folder holds, bit by bit, and what was measured of its model.
 
 Whoever has the folder can check both: ``nonverbal verify FOLDER``.
 """
@@ -27,7 +27,7 @@ class Measured:
     """What was measured of a model under one stack. Differences are the largest of a value over its layer's RMS."""
 
     stack: dict[str, str]
-    """Versions of ``python``, ``torch`` and ``transformers``, and the ``device`` that it ran on: cpu or a GPU's name."""
+    """Versions of ``python``, ``torch``, ``transformers``; ``device``: cpu, with the name of a GPU where there is one."""
     figures: dict[str, float | None]
     """By name, see ``FIGURES``; None where it does not apply to the model."""
     layers: list[float]

@@ -5,6 +5,7 @@ Whoever has the folder can check both: ``nonverbal verify FOLDER``.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -95,7 +96,20 @@ def sha256_of(path: Path) -> str:
 
 
 def write_passport(folder: Path, data_sha256: str | None, measured: list[Measured]) -> Passport:
-    """Hash what is in a folder, its card too, and write ``passport.json``: the last file that a release writes."""
+    """Hash what is in a folder, its card too, and write ``passport.json``: the last file that a release writes.
+
+    Args:
+        folder: with all other files.
+        data_sha256: see ``Passport``.
+        measured: see ``Passport``; at least one.
+
+    Raises:
+        UserError: a figure is not finite.
+    """
+    for row in measured:
+        bad = [name for name, value in row.figures.items() if value is not None and not math.isfinite(value)]
+        if bad:
+            raise UserError(f"{folder}: {', '.join(bad)} is not finite under {row.stack}; its model gives NaN somewhere")
     passport = Passport(files_of(folder), data_sha256, measured)
     content = {"format": FORMAT, "version": VERSION, **asdict(passport)}
     write_atomically(folder / PASSPORT, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

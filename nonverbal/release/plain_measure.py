@@ -178,6 +178,15 @@ def measure(folder: str, trust: bool) -> dict[str, Any]:
     }
 
 
+def attempt(folder: str, trust: bool) -> dict[str, Any]:
+    """Return what ``measure`` does; of a folder that cannot be loaded or run, the stack and why it ``failed``."""
+    try:
+        return measure(folder, trust)
+    except Exception as error:
+        # Whatever it is: the folder is what is judged, and this process has nothing else to do.
+        return {"stack": stack(), "failed": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+
+
 def among(clips: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """Yield each clip between two others of its length."""
     for take, clip in enumerate(clips):
@@ -263,11 +272,7 @@ def main(argv: list[str]) -> None:
     # Where it is installed beside torch, what is loaded could lean on it: from here on it cannot be imported.
     sys.modules["nonverbal"] = None  # type: ignore[assignment]
     importlib.import_module("transformers").utils.logging.set_verbosity_error()
-    try:
-        found = measure(folder, "--trust" in options)
-    except Exception as error:
-        found = {"stack": stack(), "failed": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-    Path(out).write_text(json.dumps(found), encoding="utf-8")
+    Path(out).write_text(json.dumps(attempt(folder, "--trust" in options)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Measured:
     """What was measured of a model under one stack. Differences are the largest of a value over its layer's RMS."""
 
     stack: dict[str, str]
-    """Versions of ``python``, ``torch``, ``transformers``; ``device``: cpu, with the name of a GPU where there is one."""
+    """Versions of ``python``, ``torch``, ``transformers``; ``device``: cpu, with a GPU's name where there is one."""
     figures: dict[str, float | None]
     """By name, see ``FIGURES``; None where it does not apply to the model."""
     layers: list[float]
@@ -109,7 +109,9 @@ def write_passport(folder: Path, data_sha256: str | None, measured: list[Measure
     for row in measured:
         bad = [name for name, value in row.figures.items() if value is not None and not math.isfinite(value)]
         if bad:
-            raise UserError(f"{folder}: {', '.join(bad)} is not finite under {row.stack}; its model gives NaN somewhere")
+            raise UserError(
+                f"{folder}: {', '.join(bad)} is not finite under {row.stack}; its model gives NaN somewhere"
+            )
     passport = Passport(files_of(folder), data_sha256, measured)
     content = {"format": FORMAT, "version": VERSION, **asdict(passport)}
     write_atomically(folder / PASSPORT, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

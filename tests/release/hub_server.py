@@ -128,7 +128,9 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def refuse(self, status: int, message: str, code: str = "") -> None:
-        self.answer(status, {"error": message}, {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})})
+        self.answer(
+            status, {"error": message}, {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
+        )
 
     def role(self) -> str | None:
         return self.server.tokens.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
@@ -143,7 +145,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.whoami()
         if path == "/api/validate-yaml":
             bad = "colour: [" in json.loads(self.body)["content"]
-            return self.answer(400 if bad else 200, {"errors": [{"message": "it is no YAML"}] if bad else [], "warnings": []})
+            return self.answer(
+                400 if bad else 200, {"errors": [{"message": "it is no YAML"}] if bad else [], "warnings": []}
+            )
         if self.command in ("POST", "PUT") and self.role() != "write":
             return self.refuse(403, "Forbidden: you must use a write token to upload to a repository.")
         if path == "/api/repos/create":

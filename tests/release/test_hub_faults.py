@@ -91,7 +91,9 @@ def test_a_fault_that_stays_ends_it_and_the_same_command_continues(hub, tmp_path
     with pytest.raises(UserError) as error:
         pushed(folder)
     what = r"the Hub answered 500 \(it is out of order\)" if kind == "500" else r"the connection failed \(.+\)"
-    assert re.fullmatch(rf"org/model: [a-z ']+ failed: {what}; run the same command again: it continues", str(error.value))
+    assert re.fullmatch(
+        rf"org/model: [a-z ']+ failed: {what}; run the same command again: it continues", str(error.value)
+    )
     assert untouched_or_whole(hub)
     hub.faults.clear()
     pushed(folder)

@@ -197,7 +197,7 @@ def _parameters(folder: Path) -> int:
 def _shown(folder: Path) -> float | None:
     path = folder / "clips.json"
     found = read_file(path, dict).get("max_seconds") if path.is_file() else None
-    return float(found) if is_number(found) else None
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _training(model: Model, recipe: dict[str, Any], known: Trained) -> list[tuple[str, str]]:
@@ -248,13 +248,16 @@ def _machine(run: Path) -> list[tuple[str, str]]:
     if not launches:
         return []
     last = launches[-1]
-    packages = last.get("packages") if isinstance(last.get("packages"), dict) else {}
+    packages = last.get("packages")
     precision = last.get("precision")
     value = precision.get("value") if isinstance(precision, dict) else precision
     processes = last.get("processes")
     device = last.get("gpu") or last.get("processor") or "not said"
     count = f", {processes} process{'' if processes == 1 else 'es'}" if isinstance(processes, int) else ""
-    software = {"Python": last.get("python"), **packages}
+    count += (
+        f", {threads} thread{'' if threads == 1 else 's'}" if isinstance(threads := last.get("threads"), int) else ""
+    )
+    software = {"Python": last.get("python")} | (packages if isinstance(packages, dict) else {})
     named = ", ".join(f"{name} {version}" for name, version in software.items() if version)
     facts = [("hardware", one_line(f"{device}{count}")), ("precision", str(value or "not said"))]
     starts = [("launches", str(len(launches)))] if len(launches) > 1 else []

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ import yaml
 from nonverbal.families import FAMILIES
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.report.origins import read_file
+
+COMMANDS = {"pretrain": "pretrain", "finetune": "finetune"}
+"""Folder of a ``train.py`` to the command that runs it."""
+
+NAMES = ("--repo", "--base_model", "--base-model")
+"""Settings that are names of the Hub, and no paths."""
 
 
 def recipe_text(recipe: dict[str, Any]) -> str:
@@ -53,14 +60,13 @@ def commands_of(run: Path) -> list[str]:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """Return a launch as a line for a shell, as ``nonverbal`` takes it."""
-    programs = {"train.py": {"pretrain": "pretrain", "finetune": "finetune"}}
+    """Return a launch as a line for a shell, as ``nonverbal`` takes it; its first part is a program, or a command."""
     place = Path(argv[0])
-    name = programs.get(place.name, {}).get(place.parent.name)
-    words = ["nonverbal", name] if name else [place.name]
-    for word in argv[1:]:
+    known = place.parent.name in COMMANDS and place.name == "train.py"
+    words = ["nonverbal", COMMANDS[place.parent.name] if known else place.stem]
+    for before, word in pairwise(argv):
         key, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        words.append(key + equals + _scrubbed(value))
+        words.append(key + equals + (value if (key or before) in NAMES else _scrubbed(value)))
     return shlex.join(words)
 
 

@@ -22,6 +22,7 @@ from nonverbal.evaluation.text_results import RATES, text_results, text_table
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.report.origins import sha256_of
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE, worst
+from nonverbal.tasks.divisions import ON_TEST
 from nonverbal.tasks.measurements import (
     Measurement,
     ScoredFolds,
@@ -65,17 +66,16 @@ class Scored:
     tables: list[Table]
     """One a task and protocol."""
     layers: list[Table]
-    """How each layer did inside the training sides, and how often it was chosen there."""
+    """How each layer did inside the training sides, and how often it was chosen there; of no protocol that chooses on
+    what it tests."""
     results: list[Result]
+    """Those of ``model-index``: no number of labels that were seen, or of a choice on the test side."""
+    heard: dict[str, list[str]]
+    """Leak status to the corpora of the tasks that have it."""
     audits: list[str]
     """In sentences, one a task."""
     left_out: int
     """Other models of the same tables that are not shown."""
-
-    @property
-    def statuses(self) -> list[str]:
-        """Leak statuses, each once."""
-        return list(dict.fromkeys(result.status for result in self.results))
 
 
 class Row(Protocol):
@@ -147,9 +147,17 @@ def scored(
         [*map(scores_table, tasks), *map(text_table, recognised)],
         [table for _, corpus, protocol, row in this if (table := layer_table(corpus, protocol, row))],
         [result for place in this for result in _results(*place)],
+        _by_status(this),
         [said for _, said in audits.values()],
         len(left),
     )
+
+
+def _by_status(rows: Iterable[tuple[str, str, str, Row]]) -> dict[str, list[str]]:
+    found: dict[str, dict[str, None]] = {}
+    for _, corpus, _, row in rows:
+        found.setdefault(row.pretraining, {})[corpus] = None
+    return {status: list(corpora) for status, corpora in found.items()}
 
 
 def _by_path(read: Callable[[Sequence[Path]], list[Any]], own: Sequence[Path], paths: Sequence[Path]) -> list[Any]:
@@ -226,7 +234,7 @@ def _audit(one: Measurement | TextMeasurement, heard: Sequence[Clip], data: Sequ
     said = [f"{count} share a {kind}" for kind, count in found.items() if count]
     unsaid = "" if clips else "; their samples could not be compared: give their shards as --data"
     unknown = sum(name is None for name in read.speakers)
-    blank = f"; of {unknown} the speaker is not known" if unknown else ""
+    blank = f"; the speakers of {unknown} are not known" if unknown else ""
     status = worst([score.pretraining, TRANSDUCTIVE if leak else HELD_OUT])
     compared = f"{len(ids)} clips against {len(heard)} of pretraining: {', '.join(said) or 'none is shared'}"
     return TRANSDUCTIVE if leak else HELD_OUT, f"{title}: {status}. {compared}{blank}{unsaid}."
@@ -246,7 +254,9 @@ def _clips(sha256: str, ids: set[str], data: Sequence[Path]) -> list[Clip]:
 
 
 def layer_table(corpus: str, protocol: str, row: Row) -> Table | None:
-    """Return how each layer did inside the training sides of all folds; None where layers were not compared."""
+    """Return how each layer did inside the training sides of all folds; None where layers were not compared there."""
+    if _chosen_on_test(row):
+        return None
     curves = [score.inner_uar for score in row.scores if len(score.inner_uar) > 1]
     if not curves or len({len(curve) for curve in curves}) > 1:
         return None
@@ -270,8 +280,8 @@ def layer_table(corpus: str, protocol: str, row: Row) -> Table | None:
 
 
 def _results(task: str, corpus: str, protocol: str, row: Row) -> list[Result]:
-    """Return a row's numbers; none where labels of its clips were seen."""
-    if row.pretraining == LABELS_SEEN:
+    """Return a row's numbers; none where labels of its clips were seen, or it was chosen on what it was tested on."""
+    if row.pretraining == LABELS_SEEN or _chosen_on_test(row):
         return []
     tuned = "run" in row.scores[0].details
     how = f"{protocol}; {'models of the folds, ' if tuned else ''}{row.head}{'' if tuned else ' head'}"
@@ -280,6 +290,10 @@ def _results(task: str, corpus: str, protocol: str, row: Row) -> list[Result]:
         for metric, name in METRICS.items()
         if (found := row.pooled.get(metric)) is not None and found.value == found.value
     ]
+
+
+def _chosen_on_test(row: Row) -> bool:
+    return any(ON_TEST in score.lets_through for score in row.scores)
 
 
 def _interval(found: Estimate) -> str:

@@ -41,6 +41,9 @@ NAMES = {"ODbL-1.0": "odbl"}
 OTHER = "other"
 """What the Hub's cards call a licence that it has no identifier for."""
 
+UNKNOWN, STRICTEST = "unknown-in-part", "strictest-of-its-sources"
+"""``license_name`` where something of it nobody says, and where no one licence says all of it."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -186,12 +189,12 @@ def _conflicts(carried: Terms, sources: Sequence[Source]) -> list[str]:
 def _licence(carried: Terms, sources: Sequence[Source]) -> tuple[str, str, str]:
     """Return ``license``, ``license_name`` and ``license_link``."""
     if not sources or any(getattr(carried, name) is None for name in CARRIED):
-        return OTHER, "open-in-part", ""
+        return OTHER, UNKNOWN, ""
     named = [source.terms.identifier for source in sources]
     alike = {source.terms.identifier for source in sources if source.terms.share_alike}
     fitting = [name for name in named if SPDX.get(name) == _fields(carried) and (not alike or {name} == alike)]
     if not fitting:
-        return OTHER, "strictest-of-its-sources", ""
+        return OTHER, STRICTEST, ""
     # A licence of weights before one of audio: the checkpoint comes first.
     first = next(
         (s.terms.identifier for s in sources if s.kind == "checkpoint" and s.terms.identifier in fitting), None

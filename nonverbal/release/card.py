@@ -177,8 +177,8 @@ def padding(passport: Passport) -> str:
         return "In plain transformers, clips may be padded as its feature extractor does: nothing changes but rounding."
     alone = "" if worst["batch"] is None or worst["batch"] > EXACT else ", or in batches of one length"
     return (
-        f"In plain transformers, padding changes embeddings, by up to {worst['padded']:.1e} of a layer's RMS below: give "
-        f"clips one at a time{alone}."
+        f"In plain transformers, padding changes embeddings, by up to {worst['padded']:.1e} of a layer's RMS below: "
+        f"give clips one at a time{alone}."
     )
 
 

@@ -251,12 +251,9 @@ def _machine(run: Path) -> list[tuple[str, str]]:
     packages = last.get("packages")
     precision = last.get("precision")
     value = precision.get("value") if isinstance(precision, dict) else precision
-    processes = last.get("processes")
     device = last.get("gpu") or last.get("processor") or "not said"
-    count = f", {processes} process{'' if processes == 1 else 'es'}" if isinstance(processes, int) else ""
-    count += (
-        f", {threads} thread{'' if threads == 1 else 's'}" if isinstance(threads := last.get("threads"), int) else ""
-    )
+    sizes = {"processes": last.get("processes"), "threads of each": last.get("threads")}
+    count = "".join(f"; {what}: {number}" for what, number in sizes.items() if isinstance(number, int))
     software = {"Python": last.get("python")} | (packages if isinstance(packages, dict) else {})
     named = ", ".join(f"{name} {version}" for name, version in software.items() if version)
     facts = [("hardware", one_line(f"{device}{count}")), ("precision", str(value or "not said"))]

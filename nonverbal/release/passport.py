@@ -1,10 +1,11 @@
-"""``passport.json``: what a released folder holds, bit by bit, and what was measured of its model by plain transformers.
+"""``passport.json``: what a released folder holds, bit by bit, and what was measured of its model.
 
 Whoever has the folder can check both: ``nonverbal verify FOLDER``.
 """
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ class Measured:
     """What was measured of a model under one stack. Differences are the largest of a value over its layer's RMS."""
 
     stack: dict[str, str]
-    """Versions of ``python``, ``torch`` and ``transformers``, and the ``device`` that it ran on: cpu or a GPU's name."""
+    """Versions of ``python``, ``torch``, ``transformers``; ``device``: cpu, with the name of a GPU where there is one."""
     figures: dict[str, float | None]
     """By name, see ``FIGURES``; None where it does not apply to the model."""
     layers: list[float]
@@ -95,7 +96,20 @@ def sha256_of(path: Path) -> str:
 
 
 def write_passport(folder: Path, data_sha256: str | None, measured: list[Measured]) -> Passport:
-    """Hash what is in a folder, its card too, and write ``passport.json``: the last file that a release writes."""
+    """Hash what is in a folder, its card too, and write ``passport.json``: the last file that a release writes.
+
+    Args:
+        folder: with all other files.
+        data_sha256: see ``Passport``.
+        measured: see ``Passport``; at least one.
+
+    Raises:
+        UserError: a figure is not finite.
+    """
+    for row in measured:
+        bad = [name for name, value in row.figures.items() if value is not None and not math.isfinite(value)]
+        if bad:
+            raise UserError(f"{folder}: {', '.join(bad)} is not finite under {row.stack}; its model gives NaN somewhere")
     passport = Passport(files_of(folder), data_sha256, measured)
     content = {"format": FORMAT, "version": VERSION, **asdict(passport)}
     write_atomically(folder / PASSPORT, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

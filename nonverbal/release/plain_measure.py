@@ -1,4 +1,4 @@
-"""What plain transformers makes of a released folder: run alone, ``python -I plain_measure.py FOLDER OUT.json [--trust]``.
+"""What plain transformers makes of a released folder: ``python -I plain_measure.py FOLDER OUT.json [--trust]``.
 
 It needs torch and transformers and nothing of this toolkit, which it hides from what it loads. It writes versions, how
 the weights were loaded, and embeddings of fixed synthetic waveforms: alone, in batches, padded, in bfloat16, on a GPU.
@@ -78,7 +78,7 @@ def rms_of(embeddings: np.ndarray) -> np.ndarray:
 
 
 def farthest(one: np.ndarray, other: np.ndarray, rms: np.ndarray) -> float:
-    """Return the largest difference of ``(N, L, ...)``, over the RMS ``(L,)`` of its layer; infinite where one is NaN."""
+    """Return the largest difference of ``(N, L, ...)``, over its layer's RMS ``(L,)``; infinite where one is NaN."""
     if one.shape != other.shape:
         return math.inf
     gap = np.abs(one.astype(np.float64) - other).max((0, 2)) / np.maximum(rms, np.finfo(np.float64).tiny)
@@ -139,7 +139,9 @@ class Plain:
             # The mean over bands of the patches that lie within the clip; two tokens are of no time.
             times = max((1 + (samples - 400) // 160 - config.patch_size) // config.time_stride + 1, 1)
             bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
-            return states[:, 2:].unflatten(1, (bands, -1)).mean(1)[:, :times]
+            # (L, 2 + bands x all times, M) -> (L, bands, all times, M) -> (L, times, M)
+            patches = states[:, 2:].reshape(len(states), bands, -1, states.shape[-1])
+            return patches.mean(1)[:, :times]
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
             samples = (samples - kernel) // stride + 1
         return states[:, :samples]
@@ -174,6 +176,15 @@ def measure(folder: str, trust: bool) -> dict[str, Any]:
         "sketch": [[[float(f"{x:.7g}") for x in layer] for layer in clip] for clip in sketch(alone)],
         "loading": loading,
     }
+
+
+def attempt(folder: str, trust: bool) -> dict[str, Any]:
+    """Return what ``measure`` does; of a folder that cannot be loaded or run, the stack and why it ``failed``."""
+    try:
+        return measure(folder, trust)
+    except Exception as error:
+        # Whatever it is: the folder is what is judged, and this process has nothing else to do.
+        return {"stack": stack(), "failed": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
 
 
 def among(clips: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
@@ -261,11 +272,7 @@ def main(argv: list[str]) -> None:
     # Where it is installed beside torch, what is loaded could lean on it: from here on it cannot be imported.
     sys.modules["nonverbal"] = None  # type: ignore[assignment]
     importlib.import_module("transformers").utils.logging.set_verbosity_error()
-    try:
-        found = measure(folder, "--trust" in options)
-    except Exception as error:
-        found = {"stack": stack(), "failed": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
-    Path(out).write_text(json.dumps(found), encoding="utf-8")
+    Path(out).write_text(json.dumps(attempt(folder, "--trust" in options)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Trained:
     clips: list[Clip] = field(default_factory=list)
     """That were heard in pretraining."""
     names: frozenset[str] = frozenset()
-    """Speakers, sessions and recordings of all clips, as the manifests have them: none may be published."""
+    """Speakers of all clips, as the manifests have them: none may be published."""
 
     @property
     def sources(self) -> list[Source]:
@@ -212,7 +212,7 @@ def _of_folder(shards: ShardFolder, recipe: dict[str, Any], use: Use) -> Trained
         )
         for name in shards.corpora
     ]
-    private = {name for clip in clips for name in (clip.speaker, clip.session, clip.recording) if name}
+    private = {clip.speaker for clip in clips if clip.speaker}
     heard = clips if use == "pretraining" else []
     return Trained(corpora, [], [], [shards.sha256], heard, frozenset(private))
 

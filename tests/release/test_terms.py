@@ -73,9 +73,7 @@ SIGNED = corpus("iemocap", "IEMOCAP release form", terms=CATALOG["iemocap"].term
 
 
 def test_terms_on_data_forbid_no_weights_but_have_to_be_acknowledged():
-    with pytest.raises(
-        UserError, match="iemocap: an agreement has.*audio must not.*--acknowledge iemocap,"
-    ):
+    with pytest.raises(UserError, match="iemocap: an agreement has.*audio must not.*--acknowledge iemocap,"):
         release_terms([SIGNED])
     found = release_terms([SIGNED], ["iemocap"])
     assert found.carried.commercial is False
@@ -98,9 +96,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("source", FORBIDDEN.values(), ids=FORBIDDEN)
 def test_terms_that_forbid_the_model_refuse_it_unless_there_is_permission(source):
-    with pytest.raises(
-        UserError, match="terms forbid this model: x: its .*--i-have-permission REASON"
-    ):
+    with pytest.raises(UserError, match="terms forbid this model: x: its .*--i-have-permission REASON"):
         release_terms([source, *of("MIT")])
     found = release_terms([source, *of("MIT")], permission="its authors wrote so\non Monday")
     assert any(r"by permission: its authors wrote so\non Monday" in notice for notice in found.notices)

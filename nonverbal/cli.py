@@ -41,6 +41,7 @@ PROGRAMS = {
         "evaluate/release.py",
         "Make a folder for the Hugging Face Hub: model, card, passport, and what licences allow.",
     ),
+    "verify": ("evaluate/verify.py", "Check a released model, folder or repository, against its passport."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
 }
 """Command to program and summary, in the order of a project's life."""

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -93,7 +94,7 @@ def push(
         raise calls.error("HF_HUB_OFFLINE is set, which keeps from the network; unset it to push")
     if not token:
         raise calls.error(f"there is no token to push with: {LOGIN}")
-    with quiet():
+    with quiet(calls):
         return _Push(HfApi(token=token), calls, folder, verify).run(private, tag)
 
 
@@ -114,17 +115,17 @@ def download(repo: str, into: Path, revision: str | None = None) -> Path:
         raise UserError(f"{into} is not empty; give a folder that is not there yet")
     token = get_token()
     calls = Calls(_checked(repo), token, lambda _: None)
-    with quiet():
+    with quiet(calls):
         _fetch(HfApi(token=token or False), calls, revision, into)
     return into
 
 
 def _checked(repo: str) -> str:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
 
+    client: Any = import_module("huggingface_hub.utils")
     try:
-        validate_repo_id(repo)
+        client.validate_repo_id(repo)
     except HFValidationError as error:
         raise UserError(f"--repo: {error}") from None
     if repo.count("/") != 1:
@@ -270,11 +271,28 @@ class _Push:
         there = {file.path for file in self._files(main)}
         gone = [CommitOperationDelete(path) for path in sorted(there - self.contents.keys() - {OWN})]
         new = [CommitOperationAdd(name, str(self.folder / name)) for name in self.contents]
-        made = self.api.create_commit(
-            self.repo, [*new, *gone], commit_message=self.title, create_pr=True, parent_commit=main
-        )
+        try:
+            made = self.api.create_commit(
+                self.repo, [*new, *gone], commit_message=self.title, create_pr=True, parent_commit=main
+            )
+        except ValueError as error:
+            raise self._not_taken(error) or error from None
         assert made.pr_num is not None, "only where nothing differs from main is none made"
         return int(made.pr_num)
+
+    def _not_taken(self, error: ValueError) -> UserError | None:
+        """What the client makes of a file that the Hub does not take, or None where it is about something else."""
+        text = str(error)
+        if "Invalid metadata in README.md" in text:
+            said = text.partition("README.md.")[2].strip()
+            return self.calls.error(f"the Hub cannot read README.md: {said}; mend it, and run the same command again")
+        if not (match := re.search(r"Encountered error for file with OID (\w+): `?(.*)", text)):
+            return None
+        names = [name for name, identity in self.contents.items() if identity.sha256 == match[1]]
+        return self.calls.error(
+            f"the Hub does not take {', '.join(names)}: {match[2]}; release a smaller model, or ask for a higher limit "
+            "(https://huggingface.co/docs/hub/storage-limits). Main is as it was"
+        )
 
     def _verify(self, number: int) -> None:
         """Download the pull request into a fresh folder, and look whether it is as it should be."""

@@ -37,6 +37,10 @@ PROGRAMS = {
     "scores": ("evaluate/scores.py", "Tables of scores: intervals, comparisons, calibration; LaTeX, CSV, JSON."),
     "analyze": ("evaluate/analyze.py", "Map held-out sounds by one encoder's embeddings, for the report."),
     "report": ("evaluate/report.py", "One page of scores and runs, with every figure: no network, one HTML file."),
+    "release": (
+        "evaluate/release.py",
+        "Make a folder for the Hugging Face Hub: model, card, passport, and what licences allow.",
+    ),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
 }
 """Command to program and summary, in the order of a project's life."""

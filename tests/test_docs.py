@@ -31,6 +31,7 @@ CONFIGS = {
     "scores": "ScoresConfig",
     "report": "ReportConfig",
     "analyze": "MapConfig",
+    "release": "ReleaseConfig",
     "demo": "DemoConfig",
 }
 
@@ -64,6 +65,7 @@ def test_a_command_is_understood(page, line):
         argv = module.with_cluster(own)
     keyed = {"prepare": "with_corpora", "convert": "with_source", "compare": "with_encoders", "audit": "with_folders"}
     keyed |= {"scores": "with_paths", "report": "with_paths", "analyze": "without_map", "predict": "with_model"}
+    keyed |= {"release": "with_model"}
     argv = getattr(module, keyed[command])(argv) if command in keyed else argv
     config.load(getattr(module, CONFIGS[command]), argv, f"nonverbal {command}", "")
 

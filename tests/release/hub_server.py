@@ -15,14 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hub_repositories import Blob, Fault, Repository
-
-WHEN = "2026-01-02T03:04:05.000Z"
-WRITE = "hf_writesWritesWritesWritesWritesWrites"
-READ = "hf_readsReadsReadsReadsReadsReadsReads"
-"""Tokens of a user ``me``, who belongs to ``org``."""
-
-DENIED = "Invalid credentials in Authorization header"
+from hub_repositories import DENIED, READ, WHEN, WRITE, Blob, Fault, Repository
 
 
 class HubServer(ThreadingHTTPServer):

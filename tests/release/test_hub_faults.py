@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hub_release import FILES, Check, released, use, write_release
-from hub_server import READ, WRITE, HubServer, serving
+from hub_release import FILES, finding, released, use, write_release
+from hub_repositories import READ, WRITE
+from hub_server import HubServer, serving
 
 from nonverbal.errors import UserError
 from nonverbal.release import hub_calls
@@ -52,7 +53,7 @@ def hub(monkeypatch):
 
 
 def pushed(folder: Path) -> str:
-    return push(folder, "org/model", lambda folder: [Check()], private=False)
+    return push(folder, "org/model", lambda folder: [finding()], private=False)
 
 
 def untouched_or_whole(hub: HubServer) -> bool:
@@ -108,9 +109,9 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from hub_release import Check
+from hub_release import finding
 from nonverbal.release.hub import push
-push(Path(sys.argv[1]), "org/model", lambda folder: [Check()], private=False)
+push(Path(sys.argv[1]), "org/model", lambda folder: [finding()], private=False)
 """
 
 
@@ -232,7 +233,7 @@ def test_the_user_sees_the_repository_what_happened_and_the_remedy(hub, tmp_path
     prepare(hub, folder, case)
     monkeypatch.setenv("HF_TOKEN", case.token)
     with pytest.raises(UserError) as error:
-        push(folder, case.repo, lambda folder: [Check()])
+        push(folder, case.repo, lambda folder: [finding()])
     assert str(error.value) == case.message
     assert untouched_or_whole(hub)
 

@@ -5,9 +5,10 @@ from xml.etree import ElementTree
 import pytest
 from report_inputs import HOSTILE
 
-from nonverbal.evaluation.analyses.attention import Attention, Layer
+from nonverbal.evaluation.analyses.attention import Attended, Attention, Layer
 from nonverbal.evaluation.analyses.layer_parts import Curve, Likeness, Weights
 from nonverbal.evaluation.analyses.layers import Layers
+from nonverbal.evaluation.analyses.measured import Measured
 from nonverbal.report.analyses import drawings
 from nonverbal.report.drawing import SERIES, Box, Dot, Drawing, Line, Words, svg
 from nonverbal.report.value_maps import DARKEST, LIGHTEST, Axis, Shades, value_map
@@ -54,13 +55,15 @@ def test_equal_bounds_are_one_shade() -> None:
 
 
 def attention() -> Attention:
-    layers = [Layer([0.1, 0.2], [0.5, 0.6], 0.15, 0.1, 0.2, 1.0), Layer([0.3, 0.4], [0.7, 0.8], 0.35, None, None, 0.5)]
-    return Attention([HOSTILE, "b"], [["k"], ["l"]], ["held out"], "sha", 9, 1, 300, 3, "speakers", "length", layers)
+    first = Layer([0.1, 0.2], [0.5, 0.6], Measured(0.15, 0.1, 0.2, 9), 1.0)
+    second = Layer([0.3, 0.4], [0.7, 0.8], Measured(0.35, None, None, 9), 0.5)
+    others = [Attended("b", [first, second]), Attended("c", [first, first])]
+    return Attention(HOSTILE, others, [["k"], ["l"], ["m"]], "held out", "sha", 9, 1, 300, 3, "speakers", "length")
 
 
 def test_attention_has_its_last_layer_above() -> None:
     made = attention()
-    (drawing,) = drawings(made, "attention")
+    drawing, other = drawings(made, "attention")
     boxes = cells(drawing)
     assert list(boxes) == [
         f"layer {layer}, head {head}: {value}; rows half a clip apart {away}"
@@ -73,13 +76,18 @@ def test_attention_has_its_last_layer_above() -> None:
     assert "Bhattacharyya distance (1: a row on one frame against an even one)" in drawing.description
     assert HOSTILE not in svg(drawing, alone=True)
     ElementTree.fromstring(svg(drawing, alone=True))
+    # The darkest of one map is as far as that of another.
+    darkest, middle = (max(box.opacity for box in cells(one).values()) for one in (drawing, other))
+    assert (darkest, middle) == (DARKEST, pytest.approx((LIGHTEST + DARKEST) / 2))
     said = made.summary()
-    assert "Mean distance .250" in said
-    assert "largest in layer 2: .350, smallest in layer 1: .150 [.100, .200]; intervals are over 3 speakers" in said
-    assert "75% are of one number (50% by chance)." in said
-    (table,) = made.tables()
+    assert f"b attends at a mean distance of .250 from {HOSTILE}" in said
+    assert "most in layer 2: .350, least in layer 1: .150 [.100, .200]." in said
+    assert "75% are of one number (50% by chance). c attends" in said
+    table, _ = made.tables()
     assert table.rows[0] == ["1", ".150", "[.100, .200]", ".100", ".200", ".550", "100%"]
-    assert "9 clips with 300 rows a head; 1 of one frame left out; held out" in table.notes
+    assert (
+        "9 clips with 300 rows a head; 1 of one frame left out; held out; intervals of .95 over speakers" in table.notes
+    )
 
 
 def layers() -> Layers:
@@ -92,7 +100,7 @@ def layers() -> Layers:
         for number in range(len(SERIES) + 1)
     ]
     cka: list[list[float | None]] = [[0.9, -0.1], [None, 0.8]]
-    return Layers(weights, curves, Likeness(["a", "b"], [["k"], ["l"]], ["held out"], "sha", 20, cka))
+    return Layers(weights, curves, Likeness(["a", "b"], [["k"], ["l"]], "held out", "sha", 20, cka))
 
 
 def test_weights_are_a_grey_map_with_a_row_a_model() -> None:

@@ -1,4 +1,4 @@
-"""How far apart two encoders attend on the same clips: the Bhattacharyya distance between rows of their maps.
+"""How far apart encoders attend on the same clips: the Bhattacharyya distance between rows of their maps.
 
 The paper on emotion recovery draws "the distance between rows of self-attention maps" of each layer and head, and
 leaves open which rows. Its other analyses all compare a second fine-tuning with a single one on the same clips, and so
@@ -16,7 +16,7 @@ measured: of the pairing of a layer's heads with the least sum of distances, how
 Shapes: L layers, H heads, S frames.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -29,7 +29,9 @@ from nonverbal.data.progress import progress
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.attention_rows import ClipDistances, clip_distances
 from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
-from nonverbal.evaluation.analyses.held_out import load_space, paired_spaces
+from nonverbal.evaluation.analyses.distances import why_held_out
+from nonverbal.evaluation.analyses.held_out import Space, load_space, paired_spaces
+from nonverbal.evaluation.analyses.measured import Measured
 from nonverbal.evaluation.encoders.attending import Attending
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.paths import PathOrName
@@ -49,12 +51,13 @@ UNITS: dict[str, str] = {
 
 @dataclass(kw_only=True)
 class AttentionSettings(AnalysisSettings):
-    """Which two encoders attend to what."""
+    """Which encoders attend to what."""
 
     data: Path
     """Folder of shards."""
     encoders: list[PathOrName]
-    """Two, as `nonverbal probe` takes them, of one architecture; of `finetuned:RUN` each fold on the clips it tests."""
+    """Two or more of one architecture, as `nonverbal probe` takes them: the first is compared with each of the others.
+    Of `finetuned:RUN` each clip's maps are those of the fold that tests it."""
     corpora: list[str] | None = None
     """Names of those whose clips count. Unset: all of the shards."""
     clips: int | None = None
@@ -62,48 +65,65 @@ class AttentionSettings(AnalysisSettings):
     normalise: Normalise = "length"
     """`length` divides by half the logarithm of a clip's frames: 1 is the distance of a row that is all on one frame
     from one that is even, whatever the clip's length, so pairs, clips and corpora can be compared. `largest` divides
-    the map by its largest cell, which is then 1; `none` leaves nats. The paper does not say what it did."""
+    by the largest cell of all maps, which is then 1; `none` leaves nats. The paper does not say what it did."""
     fold: str | None = None
-    """Of `finetuned:RUN`: this fold alone. Unset: all of them."""
+    """Of `finetuned:RUN`: this one alone."""
     seed: int = 0
     """Of the folds, of which clips are drawn, and of the weights of `initialised:`."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of both encoders; distances as they are normalised."""
+    """A layer of two encoders; distances as they are normalised."""
 
     distances: list[float]
     """Of each head, ``(H,)``: mean over rows and clips."""
     elsewhere: list[float]
     """The same of rows of frames half a clip apart: what unlike rows of these heads give."""
-    mean: float
-    """Over heads."""
-    low: float | None
-    """Of its .95 interval over units; None where there is one unit."""
-    high: float | None
+    mean: Measured
+    """Over heads, with its interval over units."""
     paired: float
     """Share of heads that are of one number in the pairing of both encoders' heads with the least sum of distances."""
 
 
 @dataclass(frozen=True)
-class Attention(Analysis[AttentionSettings]):
-    """Bhattacharyya distance between rows of two encoders' self-attention maps, by layer and head.
+class Attended:
+    """An encoder that is compared with the first."""
 
-    Of the same held-out clips; rows are averaged within a clip, and clips count alike. Frames and heads are compared by
-    number, so both encoders are of one architecture.
+    encoder: str
+    layers: list[Layer]
+    """From the first block's."""
+
+    @property
+    def mean(self) -> float:
+        """Over layers and heads."""
+        return float(np.mean([layer.mean.value for layer in self.layers]))
+
+    @property
+    def paired(self) -> float:
+        """Share of the heads of all layers that pair by number."""
+        return float(np.mean([layer.paired for layer in self.layers]))
+
+
+@dataclass(frozen=True)
+class Attention(Analysis[AttentionSettings]):
+    """Bhattacharyya distance between rows of the self-attention maps of encoders, by layer and head.
+
+    Of the same held-out clips: row t of a head of the first encoder against row t of the same head of another. Rows are
+    averaged within a clip, and clips count alike. Frames and heads are compared by number, so encoders must be of one
+    architecture; whether their heads correspond is measured.
     """
 
     NAME: ClassVar[str] = "attention"
-    ABOUT: ClassVar[str] = "How far apart two encoders attend: Bhattacharyya distance by layer and head."
+    ABOUT: ClassVar[str] = "How far apart encoders attend: Bhattacharyya distance by layer and head."
     SETTINGS: ClassVar[type[AnalysisSettings]] = AttentionSettings
 
-    encoders: list[str]
-    """Two."""
+    first: str
+    others: list[Attended]
     keys: list[list[str]]
-    """Of either, those of its folds' weights."""
-    held_out: list[str]
-    """Why the clips are held out: of each fold and encoder, said once."""
+    """Of each encoder, in their order, those of its folds' weights."""
+    held_out: str
+    """Why the clips are held out."""
     data_sha256: str
     """Of the shards' index."""
     clips: int
@@ -116,40 +136,28 @@ class Attention(Analysis[AttentionSettings]):
     """What intervals are over: speakers, recordings, clips, or groups of them."""
     normalise: str
     """See ``AttentionSettings``."""
-    layers: list[Layer]
-    """From the first block's."""
 
     @classmethod
     def make(cls, settings: AttentionSettings) -> Self:
-        """Compare the maps of two encoders, clip by clip and layer by layer."""
-        if len(settings.encoders) != 2:
-            raise UserError(f"--encoders must name two, but names {len(settings.encoders)}")
+        """Compare maps, clip by clip and layer by layer."""
+        if len(settings.encoders) < 2:
+            raise UserError(f"--encoders must name two or more, but names {', '.join(settings.encoders)}")
         if settings.clips is not None and settings.clips < 1:
             raise UserError(f"--clips must be at least 1, but is {settings.clips}")
         shards = open_shards(settings.data)
-        pairs = paired_spaces(settings.encoders, shards, settings.corpora, settings.seed, settings.fold)
-        every = [row for first, _ in pairs for row in first.rows.tolist()]
-        wanted = _drawn(every, settings.clips, settings.seed)
-        found: list[ClipDistances] = []
-        keys: list[list[str]] = [[], []]
-        with progress("attention", sum(row in wanted for row in every), "clips") as advance:
-            for pair in pairs:
-                both = [Attending(load_space(space, settings.seed)) for space in pair]
-                for own, attending in zip(keys, both, strict=True):
-                    own.append(attending.encoder.key)
-                rows = [row for row in pair[0].rows.tolist() if row in wanted]
-                for one in _of_clips(both, shards, rows, settings.normalise == "length"):
-                    found.append(one)
-                    advance(1)
+        names = [str(name) for name in settings.encoders]
+        folds = paired_spaces(names, shards, settings.corpora, settings.seed, settings.fold)
+        keys: list[list[str]] = [[] for _ in names]
+        found = list(_of_folds(folds, shards, settings, keys))
         kept = [one for one in found if one.rows]
         if not kept:
             raise UserError("no clip has two frames, so no row has anything to differ in")
-        manifest = shards.clips()
-        numbers, unit = _units([manifest[one.clip] for one in kept])
+        numbers, unit = _units([shards.clips()[one.clip] for one in kept])
         return cls(
-            list(settings.encoders),
+            names[0],
+            _attended(names[1:], kept, numbers, settings.normalise == "largest"),
             keys,
-            list(dict.fromkeys(space.why for pair in pairs for space in pair)),
+            why_held_out(folds),
             shards.sha256,
             len(kept),
             len(found) - len(kept),
@@ -157,97 +165,116 @@ class Attention(Analysis[AttentionSettings]):
             int(numbers.max()) + 1,
             unit,
             settings.normalise,
-            _layers(kept, numbers, settings.normalise == "largest"),
         )
 
     @property
     def heading(self) -> str:
         """The encoders."""
-        return f"Attention: {self.encoders[0]} and {self.encoders[1]}"
+        return f"Attention of {self.first} and {', '.join(one.encoder for one in self.others)}"
 
     def summary(self) -> str:
         """Say how far apart they attend, and whether heads keep their numbers."""
-        means = [layer.mean for layer in self.layers]
+        limit = f"Intervals are over {self.units} {self.unit}. Where encoders attend does not show why they decide so."
+        return " ".join([*map(self._sentence, self.others), limit])
+
+    def _sentence(self, one: Attended) -> str:
+        means = [layer.mean.value for layer in one.layers]
         most, least = int(np.argmax(means)), int(np.argmin(means))
-        heads = len(self.layers[0].distances)
-        own = float(np.mean([layer.paired for layer in self.layers]))
-        apart = float(np.mean([layer.elsewhere for layer in self.layers]))
-        numbered = f"In the nearest pairing of heads {own:.0%} are of one number ({1 / heads:.0%} by chance)"
-        doubt = "" if own > 0.5 else ": heads of one number need not correspond, so read layers and not cells"
+        heads = len(one.layers[0].distances)
+        apart = float(np.mean([layer.elsewhere for layer in one.layers]))
+        doubt = "" if one.paired > 0.5 else ", so heads of one number need not correspond: read layers and not cells"
         return (
-            f"Mean distance {short(float(np.mean(means)))} ({UNITS[self.normalise]}); rows half a clip apart: "
-            f"{short(apart)}. It is largest in layer {most + 1}: {_told(self.layers[most])}, smallest in layer "
-            f"{least + 1}: {_told(self.layers[least])}; intervals are over {self.units} {self.unit}. "
-            f"{numbered}{doubt}. Where encoders attend does not show why they decide as they do."
+            f"{one.encoder} attends at a mean distance of {short(one.mean)} from {self.first} ({UNITS[self.normalise]}; "
+            f"rows half a clip apart {short(apart)}), most in layer {most + 1}: {one.layers[most].mean.text}, least in "
+            f"layer {least + 1}: {one.layers[least].mean.text}. In the nearest pairing of heads {one.paired:.0%} are of "
+            f"one number ({1 / heads:.0%} by chance){doubt}."
         )
 
     def tables(self) -> list[Table]:
-        """Return distances by layer."""
-        columns = ["layer", "mean of heads", ".95 interval", "least", "most", "half a clip apart", "paired by number"]
-        rows = [
-            [
-                str(number),
-                short(layer.mean),
-                _interval(layer),
-                short(min(layer.distances)),
-                short(max(layer.distances)),
-                short(float(np.mean(layer.elsewhere))),
-                f"{layer.paired:.0%}",
-            ]
-            for number, layer in enumerate(self.layers, 1)
-        ]
+        """Return distances by layer, a table an encoder."""
         left = f"; {self.short} of one frame left out" if self.short else ""
         notes = [
             f"Bhattacharyya distance between rows of self-attention maps ({UNITS[self.normalise]})",
-            f"{self.clips} clips with {self.rows} rows a head{left}; {'; '.join(self.held_out)}",
+            f"{self.clips} clips with {self.rows} rows a head{left}; {self.held_out}; intervals of .95 over {self.unit}",
         ]
-        return [Table(self.heading, columns, rows, notes)]
+        columns = ["layer", "mean of heads", "interval", "least", "most", "half a clip apart", "paired by number"]
+        return [
+            Table(
+                f"{self.first} and {one.encoder}", columns, [_row(*layer) for layer in enumerate(one.layers, 1)], notes
+            )
+            for one in self.others
+        ]
 
     def check(self) -> None:
         """Refuse layers of different heads, and shares that are none."""
-        heads = {len(column) for layer in self.layers for column in (layer.distances, layer.elsewhere)}
-        if len(self.encoders) != 2 or len(self.keys) != 2 or len(heads) != 1 or 0 in heads:
-            raise ValueError("its encoders are not two, or its layers have not the same heads")
+        layers = [layer for one in self.others for layer in one.layers]
+        heads = {len(column) for layer in layers for column in (layer.distances, layer.elsewhere)}
+        if len(heads) != 1 or 0 in heads or len({len(one.layers) for one in self.others}) != 1:
+            raise ValueError("its encoders have not the same layers and heads")
         if self.normalise not in UNITS:
             raise ValueError(f"normalise is {self.normalise!r:.60}, but must be one of {', '.join(UNITS)}")
-        for layer in self.layers:
-            if min(*layer.distances, *layer.elsewhere, layer.mean) < 0 or not 0 <= layer.paired <= 1:
+        for layer in layers:
+            if min(*layer.distances, *layer.elsewhere, layer.mean.value) < 0 or not 0 <= layer.paired <= 1:
                 raise ValueError("a distance is negative, or a share is not in [0, 1]")
 
 
-def _of_clips(
-    both: Sequence[Attending], shards: ShardFolder, clips: Sequence[int], by_length: bool
-) -> Iterable[ClipDistances]:
-    parts = shards.parts(np.array(clips, dtype=np.int64))
-    for clip, own in zip(clips, parts, strict=True):
-        waveform = np.concatenate([shards.read(int(row)) for row in own])
-        yield clip_distances(both, clip, waveform, by_length)
+def _row(number: int, layer: Layer) -> list[str]:
+    least, most = short(min(layer.distances)), short(max(layer.distances))
+    away = short(float(np.mean(layer.elsewhere)))
+    return [str(number), *layer.mean.cells, least, most, away, f"{layer.paired:.0%}"]
 
 
-def _layers(found: Sequence[ClipDistances], numbers: np.ndarray, by_largest: bool) -> list[Layer]:
+def _of_folds(
+    folds: Sequence[Sequence[Space]], shards: ShardFolder, settings: AttentionSettings, keys: list[list[str]]
+) -> Iterator[ClipDistances]:
+    """Yield the distances of each clip, and add the keys of the weights to ``keys``."""
+    every = [row for one in folds for row in one[0].rows.tolist()]
+    wanted = _drawn(every, settings.clips, settings.seed)
+    with progress("attention", sum(row in wanted for row in every), "clips") as advance:
+        for spaces in folds:
+            attending = [Attending(load_space(space, settings.seed)) for space in spaces]
+            for own, one in zip(keys, attending, strict=True):
+                own.append(one.encoder.key)
+            rows = np.array([row for row in spaces[0].rows.tolist() if row in wanted], dtype=np.int64)
+            for clip, parts in zip(rows.tolist(), shards.parts(rows), strict=True):
+                waveform = np.concatenate([shards.read(int(part)) for part in parts])
+                yield clip_distances(attending, clip, waveform, settings.normalise == "length")
+                advance(1)
+
+
+def _attended(
+    names: Sequence[str], found: Sequence[ClipDistances], numbers: np.ndarray, by_largest: bool
+) -> list[Attended]:
     """Return means over clips; ``numbers`` are those of their units, ``(clips,)``."""
+    own = np.array([np.diagonal(one.heads, axis1=2, axis2=3) for one in found])  # (clips, others, L, H)
+    scale = max(float(own.mean(0).max()), np.finfo(float).tiny) if by_largest else 1.0
+    own /= scale
+    heads = np.mean([one.heads for one in found], axis=0) / scale
+    elsewhere = np.mean([one.elsewhere for one in found], axis=0) / scale
+    return [
+        Attended(
+            name,
+            [_layer(heads[place, n], elsewhere[place, n], own[:, place, n], numbers) for n in range(heads.shape[1])],
+        )
+        for place, name in enumerate(names)
+    ]
+
+
+def _layer(heads: np.ndarray, elsewhere: np.ndarray, own: np.ndarray, numbers: np.ndarray) -> Layer:
+    """Return a layer of ``(H, H)`` distances of heads, ``(H,)`` of rows apart, ``(clips, H)`` of each clip."""
     from scipy.optimize import linear_sum_assignment
 
-    heads = np.mean([one.heads for one in found], axis=0)
-    elsewhere = np.mean([one.elsewhere for one in found], axis=0)
-    own = np.array([np.diagonal(one.heads, axis1=1, axis2=2) for one in found])  # (clips, L, H)
-    scale = max(float(own.mean(0).max()), np.finfo(float).tiny) if by_largest else 1.0
-    layers = []
-    for layer, matrix in enumerate(heads):
-        mean, low, high = _bounded(own[:, layer].mean(1) / scale, numbers)
-        paired = float(np.mean(np.equal(*linear_sum_assignment(matrix))))
-        distances = (np.diagonal(matrix) / scale).tolist()
-        layers.append(Layer(distances, (elsewhere[layer] / scale).tolist(), mean, low, high, paired))
-    return layers
+    paired = float(np.mean(np.equal(*linear_sum_assignment(heads))))
+    return Layer(np.diagonal(heads).tolist(), elsewhere.tolist(), _measured(own.mean(1), numbers), paired)
 
 
-def _bounded(values: np.ndarray, numbers: np.ndarray) -> tuple[float, float | None, float | None]:
+def _measured(values: np.ndarray, numbers: np.ndarray) -> Measured:
     """Return the mean of values of clips with its interval over units."""
     totals = np.bincount(numbers)
     if len(totals) < 2 or not values.any():
-        return float(values.mean()), None, None
+        return Measured(float(values.mean()), None, None, len(values))
     found = rate_t(np.bincount(numbers, values), totals)
-    return found.value, found.low, found.high
+    return Measured(found.value, found.low, found.high, len(values))
 
 
 def _units(clips: Sequence[Clip]) -> tuple[np.ndarray, str]:
@@ -258,12 +285,4 @@ def _drawn(rows: list[int], most: int | None, seed: int) -> set[int]:
     """Return at most so many of the rows, drawn without replacement."""
     if most is None or most >= len(rows):
         return set(rows)
-    return set(generator(seed, Stream.PROBE).choice(np.sort(rows), most, replace=False).tolist())
-
-
-def _told(layer: Layer) -> str:
-    return f"{short(layer.mean)} {_interval(layer)}".strip()
-
-
-def _interval(layer: Layer) -> str:
-    return "" if layer.low is None or layer.high is None else f"[{short(layer.low)}, {short(layer.high)}]"
+    return set(generator(seed, Stream.CLIPS).choice(np.sort(rows), most, replace=False).tolist())

@@ -1,4 +1,4 @@
-"""Rows of two encoders' self-attention maps, compared clip by clip and layer by layer.
+"""Rows of encoders' self-attention maps, compared clip by clip and layer by layer.
 
 Shapes: L layers, H heads, S frames, R rows at once.
 """
@@ -20,59 +20,60 @@ ROWS = 256
 
 @dataclass(frozen=True)
 class ClipDistances:
-    """Of a clip, means over its rows."""
+    """Of a clip, how far P other encoders attend from a first one: means over its rows."""
 
     clip: int
     """Its row in the manifest."""
     rows: int
     """Frames; 0 where no window of it has two."""
     heads: np.ndarray
-    """``(L, H, H)``: heads of the first encoder by heads of the second."""
+    """``(P, L, H, H)``: heads of the first encoder by heads of the other."""
     elsewhere: np.ndarray
-    """``(L, H)``: rows of heads of one number, of frames half a clip apart."""
+    """``(P, L, H)``: rows of heads of one number, of frames half a clip apart."""
 
 
-def clip_distances(both: Sequence[Attending], clip: int, waveform: np.ndarray, by_length: bool) -> ClipDistances:
-    """Return how far apart two encoders attend on a clip, window by window and layer by layer.
+def clip_distances(encoders: Sequence[Attending], clip: int, waveform: np.ndarray, by_length: bool) -> ClipDistances:
+    """Return how far apart encoders attend on a clip, window by window and layer by layer.
 
     Args:
-        both: the two.
+        encoders: the first is compared with each of the others.
         clip: its row in the manifest.
         waveform: ``(T,)`` float32, 16 kHz.
         by_length: divide the distances of a window by half the logarithm of its frames.
 
     Raises:
-        UserError: the two make other frames, layers or heads.
+        UserError: they make other frames, layers or heads.
     """
-    layers, heads = _size(both)
-    rows, total, elsewhere = 0, np.zeros((layers, heads, heads)), np.zeros((layers, heads))
-    for window in windows(waveform, min(one.encoder.max_seconds for one in both)):
+    others, (layers, heads) = len(encoders) - 1, _size(encoders)
+    rows, total, elsewhere = 0, np.zeros((others, layers, heads, heads)), np.zeros((others, layers, heads))
+    for window in windows(waveform, min(one.encoder.max_seconds for one in encoders)):
         frames = 0
-        for layer, (first, second) in enumerate(zip(*(one.maps(window) for one in both), strict=True)):
-            frames = _frames(first, second, len(window))
-            if frames > 1:
-                scale = 0.5 * math.log(frames) if by_length else 1.0
-                apart, rolled = distances_of(first, second)
-                total[layer] += apart / scale
-                elsewhere[layer] += rolled / scale
+        for layer, (first, *rest) in enumerate(zip(*(one.maps(window) for one in encoders), strict=True)):
+            for place, other in enumerate(rest):
+                frames = _frames(first, other, len(window))
+                if frames > 1:
+                    scale = 0.5 * math.log(frames) if by_length else 1.0
+                    apart, rolled = distances_of(first, other)
+                    total[place, layer] += apart / scale
+                    elsewhere[place, layer] += rolled / scale
         rows += frames if frames > 1 else 0
     return ClipDistances(clip, rows, total / max(rows, 1), elsewhere / max(rows, 1))
 
 
-def _size(both: Sequence[Attending]) -> tuple[int, int]:
-    """Return the layers of both and their heads."""
-    if len({(one.layers, one.heads) for one in both}) > 1:
-        sizes = " and ".join(f"{one.layers} layers of {one.heads} heads" for one in both)
-        raise UserError(f"the two encoders must have the same layers and heads, but have {sizes}")
-    return both[0].layers, both[0].heads
+def _size(encoders: Sequence[Attending]) -> tuple[int, int]:
+    """Return the layers of all and their heads."""
+    if len({(one.layers, one.heads) for one in encoders}) > 1:
+        sizes = "; ".join(f"{one.encoder.name} has {one.layers} layers of {one.heads} heads" for one in encoders)
+        raise UserError(f"the encoders must have the same layers and heads, but {sizes}")
+    return encoders[0].layers, encoders[0].heads
 
 
-def _frames(first: Any, second: Any, samples: int) -> int:
+def _frames(first: Any, other: Any, samples: int) -> int:
     """Return the frames that both maps are of."""
-    frames, others = int(first.shape[-1]), int(second.shape[-1])
+    frames, others = int(first.shape[-1]), int(other.shape[-1])
     if frames != others:
         raise UserError(
-            f"the two encoders must make the same frames, but of {samples} samples they make {frames} and {others}"
+            f"the encoders must make the same frames, but of {samples} samples they make {frames} and {others}"
         )
     return frames
 

@@ -79,14 +79,14 @@ class Likeness:
     """Two."""
     keys: list[list[str]]
     """Of either, those of its folds' weights."""
-    held_out: list[str]
-    """Why the clips are held out: of each fold and encoder, said once."""
+    held_out: str
+    """Why the clips are held out."""
     data_sha256: str
     """Of the shards' index."""
     clips: int
     """Of all folds."""
     cka: list[list[float | None]]
-    """``(L, L)``: layers of the first by layers of the second, mean over folds, debiased; None where a layer gives all
+    """``(L, L)``: layers of the first by layers of the second, debiased, mean over folds; None where a layer gives all
     clips of a fold the same vector."""
 
 
@@ -201,8 +201,7 @@ def likeness_table(likeness: Likeness) -> Table:
         nearest = ["", ""] if best is None else [str(best), short(known[best])]
         rows.append([str(layer), _cell(known.get(layer)), *nearest])
     columns = [f"layer of {first}", "same layer", f"most alike of {second}", "CKA"]
-    held_out = "; ".join(likeness.held_out)
-    notes = [f"debiased linear CKA of {likeness.clips} clips, means over frames; 0: unrelated; {held_out}"]
+    notes = [f"debiased linear CKA of {likeness.clips} clips, means over frames; 0: unrelated; {likeness.held_out}"]
     return Table("CKA between layers", columns, rows, notes)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
-from nonverbal.evaluation.analyses.cka import cka_map
+from nonverbal.evaluation.analyses.cka import FEWEST, cka_map
+from nonverbal.evaluation.analyses.distances import why_held_out
 from nonverbal.evaluation.analyses.held_out import load_space, paired_spaces
 from nonverbal.evaluation.analyses.layer_parts import (
     Curve,
@@ -47,8 +48,8 @@ class LayersSettings(AnalysisSettings):
     protocol: str | None = None
     """Scores under protocols that have this in their name. Unset: under any."""
     encoders: list[PathOrName] = field(default_factory=list)
-    """Two, as `nonverbal probe` takes them, whose layers are compared; of `finetuned:RUN` each fold on the clips that
-    it tests, averaged over folds."""
+    """Two, as `nonverbal probe` takes them, whose layers are compared; of `finetuned:RUN` fold by fold, on the clips
+    that a fold tests, averaged over the folds that test 4 clips or more, by their clips."""
     data: Path | None = None
     """Folder of shards with the clips that are embedded by --encoders."""
     corpora: list[str] | None = None
@@ -148,20 +149,20 @@ def _likeness(settings: LayersSettings) -> Likeness:
     if len(settings.encoders) != 2:
         raise UserError(f"--encoders must name two, but names {len(settings.encoders)}")
     shards = open_shards(settings.data)
-    pairs = paired_spaces(settings.encoders, shards, settings.corpora, settings.seed, settings.fold)
+    names = [str(name) for name in settings.encoders]
+    folds = paired_spaces(names, shards, settings.corpora, settings.seed, settings.fold)
+    folds = [spaces for spaces in folds if len(spaces[0].rows) >= FEWEST] or folds
     keys: list[list[str]] = [[], []]
     maps = []
-    for pair in pairs:
+    for spaces in folds:
         layers = []
-        for own, space in zip(keys, pair, strict=True):
+        for own, space in zip(keys, spaces, strict=True):
             encoder = load_space(space, settings.seed)
             own.append(encoder.key)
-            pooled = embed(encoder, shards, space.rows, settings.embeddings)
-            means = pooled if encoder.one_frame else pooled[:, :, : pooled.shape[2] // 2]
-            layers.append([means[:, layer] for layer in range(means.shape[1])])
+            means = embed(encoder, shards, space.rows, settings.embeddings)[:, :, : encoder.dimensions]
+            layers.append(list(means.transpose(1, 0, 2)))
         maps.append(cka_map(layers[0], layers[1]))
-    mean = np.mean(maps, axis=0)
+    clips = [len(spaces[0].rows) for spaces in folds]
+    mean = np.average(maps, axis=0, weights=clips)
     rows = [[None if np.isnan(value) else float(value) for value in row] for row in mean]
-    held_out = list(dict.fromkeys(space.why for pair in pairs for space in pair))
-    clips = sum(len(first.rows) for first, _ in pairs)
-    return Likeness(list(settings.encoders), keys, held_out, shards.sha256, clips, rows)
+    return Likeness(names, keys, why_held_out(folds), shards.sha256, sum(clips), rows)

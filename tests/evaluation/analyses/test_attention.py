@@ -107,24 +107,36 @@ def test_distances_are_those_of_transformers_maps_in_plain_loops(
 ) -> None:
     found = made(shards, two, tmp_path)
     by_length = by_loops(shards, two, lambda frames: 0.5 * math.log(frames))
-    np.testing.assert_allclose([layer.distances for layer in found.layers], by_length, rtol=1e-4)
-    assert found.layers[1].mean == pytest.approx(by_length[1].mean(), rel=1e-4)
+    np.testing.assert_allclose([layer.distances for layer in found.others[0].layers], by_length, rtol=1e-4)
+    assert found.others[0].layers[1].mean.value == pytest.approx(by_length[1].mean(), rel=1e-4)
     # A clip of one frame has a row of one value.
     assert (found.clips, found.short, found.rows, found.units, found.unit) == (3, 1, 18 + 12 + 2, 3, "speakers")
-    assert found.layers[0].low is not None
-    assert found.layers[0].low < found.layers[0].mean
+    mean = found.others[0].layers[0].mean
+    assert mean.low is not None
+    assert 0 < mean.low < mean.value
     nats = made(shards, two, tmp_path, normalise="none")
     plain = by_loops(shards, two, lambda _: 1.0)
-    np.testing.assert_allclose([layer.distances for layer in nats.layers], plain, rtol=1e-4)
+    np.testing.assert_allclose([layer.distances for layer in nats.others[0].layers], plain, rtol=1e-4)
     share = made(shards, two, tmp_path, normalise="largest")
-    np.testing.assert_allclose([layer.distances for layer in share.layers], plain / plain.max(), rtol=1e-4)
+    np.testing.assert_allclose([layer.distances for layer in share.others[0].layers], plain / plain.max(), rtol=1e-4)
+
+
+def test_several_are_compared_with_the_first(shards: ShardFolder, two: list[str], tmp_path: Path) -> None:
+    drawn = f"initialised:{two[0]}"
+    both = made(shards, [*two, drawn], tmp_path, normalise="none")
+    alone = [made(shards, [two[0], name], tmp_path, normalise="none").others[0] for name in (two[1], drawn)]
+    assert both.others == alone
+    share = made(shards, [*two, drawn], tmp_path, normalise="largest")
+    largest = [max(max(layer.distances) for layer in one.layers) for one in share.others]
+    assert sorted(largest)[0] < sorted(largest)[1] == 1
+    assert [table.title for table in both.tables()] == [f"{two[0]} and {two[1]}", f"{two[0]} and {drawn}"]
 
 
 def test_an_encoder_attends_as_it_does_itself(shards: ShardFolder, two: list[str], tmp_path: Path) -> None:
     found = made(shards, [two[0], two[0]], tmp_path)
-    assert max(max(layer.distances) for layer in found.layers) < 1e-5
-    assert [layer.paired for layer in found.layers] == [1, 1]
-    assert min(min(layer.elsewhere) for layer in found.layers) > 0.01
+    assert max(max(layer.distances) for layer in found.others[0].layers) < 1e-5
+    assert [layer.paired for layer in found.others[0].layers] == [1, 1]
+    assert min(min(layer.elsewhere) for layer in found.others[0].layers) > 0.01
 
 
 def test_heads_that_changed_places_are_found(shards: ShardFolder, two: list[str], tmp_path: Path) -> None:
@@ -135,8 +147,9 @@ def test_heads_that_changed_places_are_found(shards: ShardFolder, two: list[str]
             linear.weight.copy_(linear.weight.roll(8, 0).clone())
             linear.bias.copy_(linear.bias.roll(8, 0).clone())
     found = made(shards, [two[1], str(save(model, tmp_path / "turned"))], tmp_path)
-    assert found.layers[0].paired == 0
-    assert "heads of one number need not correspond" in replace(found, layers=found.layers[:1]).summary()
+    assert found.others[0].layers[0].paired == 0
+    alone = replace(found.others[0], layers=found.others[0].layers[:1])
+    assert "0% are of one number (50% by chance), so heads" in replace(found, others=[alone]).summary()
 
 
 def test_clips_beyond_what_is_read_at_once_are_cut(
@@ -147,7 +160,7 @@ def test_clips_beyond_what_is_read_at_once_are_cut(
     # 6000 samples are four windows of 4 frames each, 4000 three of 3; rows of a clip count alike.
     assert found.rows == 16 + 9 + 2
     expected = by_loops(shards, two, lambda frames: 0.5 * math.log(frames), windows=(4, 3, 1))
-    np.testing.assert_allclose([layer.distances for layer in found.layers], expected, rtol=1e-4)
+    np.testing.assert_allclose([layer.distances for layer in found.others[0].layers], expected, rtol=1e-4)
 
 
 def test_a_fold_of_a_run_is_compared_on_the_clips_that_it_tests(labelled_shards: Make, tmp_path: Path) -> None:
@@ -155,12 +168,12 @@ def test_a_fold_of_a_run_is_compared_on_the_clips_that_it_tests(labelled_shards:
     runs = [f"finetuned:{plant(tmp_path / name, task, same=name == 'same')}" for name in ("each", "same")]
     found = made(task.shards, runs, tmp_path)
     assert (found.clips, [len(keys) for keys in found.keys]) == (8, [2, 2])
-    assert found.held_out == ["test clips of fold 0", "test clips of fold 1"]
+    assert found.held_out == "each clip by the weights of the fold that tests it"
     alone = [made(task.shards, runs, tmp_path, fold=fold) for fold in ("0", "1")]
     # Fold 0 of both runs has the same weights.
-    assert max(max(layer.distances) for layer in alone[0].layers) < 1e-5
-    for place, layer in enumerate(found.layers):
-        halves = np.mean([one.layers[place].distances for one in alone], axis=0)
+    assert max(max(layer.distances) for layer in alone[0].others[0].layers) < 1e-5
+    for place, layer in enumerate(found.others[0].layers):
+        halves = np.mean([one.others[0].layers[place].distances for one in alone], axis=0)
         np.testing.assert_allclose(layer.distances, halves, rtol=1e-6)
 
 
@@ -176,8 +189,12 @@ def test_so_many_clips_are_drawn(shards: ShardFolder, two: list[str], tmp_path: 
     [
         ("logmel", {}, "the encoder logmel has no self-attention"),
         ("wavlm large", {"clips": 0}, "--clips must be at least 1, but is 0"),
-        ("whisper", {}, "must make the same frames, but of 6000 samples they make 18 and 19"),
-        ("heads", {}, "must have the same layers and heads, but have 2 layers of 2 heads and 2 layers of 4 heads"),
+        ("whisper", {}, "encoders must make the same frames, but of 6000 samples they make 18 and 19"),
+        (
+            "heads",
+            {},
+            "must have the same layers and heads, but .*first has 2 layers of 2 heads; .*other has 2 layers of 4 heads",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(
@@ -196,7 +213,7 @@ def test_what_cannot_be_compared_is_refused(
 
 
 def test_two_encoders_are_named(shards: ShardFolder, two: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--encoders must name two, but names 1"):
+    with pytest.raises(UserError, match="--encoders must name two or more, but names .*first"):
         made(shards, two[:1], tmp_path)
 
 
@@ -212,23 +229,26 @@ def test_the_program_keeps_and_draws_it(
     said = capsys.readouterr().out
     assert found.summary() in said
     assert "(50% by chance)" in said
-    assert f"rows half a clip apart {found.layers[0].elsewhere[0]:.3f}".replace("0.", ".") in figure.read_text()
+    assert (
+        f"rows half a clip apart {found.others[0].layers[0].elsewhere[0]:.3f}".replace("0.", ".") in figure.read_text()
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoders": ["a"]}, "its encoders are not two"),
         ({"normalise": "x"}, "normalise is 'x'"),
-        ({"layers": []}, "have not the same heads"),
+        ({"others": []}, "have not the same layers and heads"),
         ({"clips": "3"}, "clips is '3', but must be a whole number"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = tmp_path / "x.attention.json"
-    layer = {"distances": [0.1], "elsewhere": [0.2], "mean": 0.1, "low": None, "high": None, "paired": 1}
-    said = {"encoders": ["a", "b"], "keys": [[], []], "held_out": [], "data_sha256": "", "clips": 1, "short": 0}
-    said |= {"rows": 2, "units": 1, "unit": "clips", "normalise": "none", "layers": [layer]}
+    mean = {"value": 0.1, "low": None, "high": None, "clips": 1}
+    layer = {"distances": [0.1], "elsewhere": [0.2], "mean": mean, "paired": 1}
+    said: dict[str, Any] = {"first": "a", "others": [{"encoder": "b", "layers": [layer]}], "keys": [[], []]}
+    said |= {"held_out": "", "data_sha256": "", "clips": 1, "short": 0, "rows": 2, "units": 1, "unit": "clips"}
+    said |= {"normalise": "none"}
     path.write_text(json.dumps(said))
     kept = read_analysis(path)
     write_analysis(path, kept)
@@ -236,6 +256,6 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, change: dic
     path.write_text(json.dumps(said | change))
     with pytest.raises(UserError, match=message):
         read_analysis(path)
-    path.write_text(json.dumps(said | {"layers": [layer | {"mean": -1}]}))
+    path.write_text(json.dumps(said | {"others": [{"encoder": "b", "layers": [layer | {"distances": [-1]}]}]}))
     with pytest.raises(UserError, match="a distance is negative"):
         read_analysis(path)

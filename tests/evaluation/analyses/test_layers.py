@@ -122,7 +122,7 @@ def test_the_cka_of_runs_is_averaged_over_folds(labelled_shards: Make, tmp_path:
     options: dict[str, Any] = {"data": task.shards.folder, "encoders": runs, "embeddings": tmp_path / "cache"}
     both, *alone = (made(tmp_path, **options, fold=fold).likeness for fold in (None, "0", "1"))
     assert both is not None
-    assert both.held_out == ["test clips of fold 0", "test clips of fold 1"]
+    assert both.held_out == "each clip by the weights of the fold that tests it"
     assert (both.clips, [one.clips for one in alone if one is not None]) == (16, [8, 8])
     # Fold 0 of both runs has the same weights.
     assert alone[0] is not None
@@ -181,7 +181,7 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         path.write_text(json.dumps(said | {place: [said[place][0] | change]}))
         with pytest.raises(UserError, match=message):
             read_analysis(path)
-    likeness = {"encoders": ["a", "b"], "keys": [], "held_out": [], "data_sha256": "", "clips": 4, "cka": [[1], []]}
+    likeness = {"encoders": ["a", "b"], "keys": [], "held_out": "", "data_sha256": "", "clips": 4, "cka": [[1], []]}
     path.write_text(json.dumps(said | {"likeness": likeness}))
     with pytest.raises(UserError, match="its rows are not of one length"):
         read_analysis(path)

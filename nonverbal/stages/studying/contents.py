@@ -8,12 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nonverbal
 from nonverbal.recipes import read_recipe
 from nonverbal.stages.studying.arguments import counted, flat
 from nonverbal.stages.studying.placing import Placed, bare
 from nonverbal.stages.studying.planning import Paths, Plan, Planned
 from nonverbal.stages.studying.words import resolved
+from nonverbal.system import version_of
+
+VERSION = version_of("nonverbal") or "unknown"
 
 KeyOf = Callable[[str], str | None]
 """From the name of a step that is done to its key; None of one that is not."""
@@ -82,7 +84,7 @@ def key_of(plan: Plan, step: Planned, of_others: KeyOf) -> str:
         Unknown: it needs a step that is not done.
     """
     settings = _by_content(_settings(step, Contents(plan, of_others)))
-    return _sha256([nonverbal.__version__, step.template.run, recipe_text(step), settings])
+    return _sha256([VERSION, step.template.run, recipe_text(step), settings])
 
 
 def likeness(plan: Plan, step: Planned) -> str:

@@ -18,8 +18,9 @@ from nonverbal.stages.studying.commands import run_command, shown
 from nonverbal.stages.studying.contents import VERSION, size_of
 from nonverbal.stages.studying.costs import PRETRAIN, Costs
 from nonverbal.stages.studying.kept import Begun, Done, Kept, State
-from nonverbal.stages.studying.overview import command_of, record_of, rows_of, status_of, summary, tables_of
+from nonverbal.stages.studying.overview import summary, tables_of
 from nonverbal.stages.studying.planning import Plan, Planned
+from nonverbal.stages.studying.standing import command_of, record_of, rows_of, status_of
 from nonverbal.text import one_line
 from nonverbal.training.signals import Interrupted
 

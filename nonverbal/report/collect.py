@@ -44,7 +44,7 @@ def collect(
     texts = read_text_measurements(files) if files else []
     tasks = results(measurements)
     check_against(against, tasks)
-    sections = [*task_sections(measurements, files, against), *text_sections(texts, files)]
+    sections = [*task_sections(measurements, against), *text_sections(texts)]
     known = [section.rivals for section in sections if section.rivals is not None]
     maps = [path for path in analyses if kind_of(path) is SoundMap]
     drawn = [map_section(number, path, known) for number, path in enumerate(maps)]

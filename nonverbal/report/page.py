@@ -14,9 +14,11 @@ from nonverbal.evaluation.tables import Table, is_numeric
 from nonverbal.report.analyses import AnalysisSection
 from nonverbal.report.drawing import LIGHT, Drawing, svg
 from nonverbal.report.maps import MapSection
+from nonverbal.report.origins import shared_launches
 from nonverbal.report.runs import RunSection
 from nonverbal.report.sections import Section
 from nonverbal.report.sounds import Sounds
+from nonverbal.report.switched import switched_svg
 from nonverbal.system import version_of
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE
 
@@ -63,7 +65,13 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": lambda drawing: Markup(svg(drawing)), "status": status, "numeric": numeric}
+    environment.filters |= {
+        "svg": lambda drawing: Markup(svg(drawing)),
+        "switched": lambda drawings: Markup(switched_svg(drawings)),
+        "status": status,
+        "numeric": numeric,
+        "shared": shared_launches,
+    }
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return environment.get_template("page.html.j2").render(
         page=page,

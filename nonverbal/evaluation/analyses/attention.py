@@ -183,11 +183,12 @@ class Attention(Analysis[AttentionSettings]):
         heads = len(one.layers[0].distances)
         apart = float(np.mean([layer.elsewhere for layer in one.layers]))
         doubt = "" if one.paired > 0.5 else ", so heads of one number need not correspond: read layers and not cells"
+        far, near = one.layers[most].mean.text, one.layers[least].mean.text
         return (
-            f"{one.encoder} attends at a mean distance of {short(one.mean)} from {self.first} ({UNITS[self.normalise]}; "
-            f"rows half a clip apart {short(apart)}), most in layer {most + 1}: {one.layers[most].mean.text}, least in "
-            f"layer {least + 1}: {one.layers[least].mean.text}. In the nearest pairing of heads {one.paired:.0%} are of "
-            f"one number ({1 / heads:.0%} by chance){doubt}."
+            f"{one.encoder} attends at a mean distance of {short(one.mean)} from {self.first} "
+            f"({UNITS[self.normalise]}; rows half a clip apart {short(apart)}), most in layer {most + 1}: {far}, least "
+            f"in layer {least + 1}: {near}. In the nearest pairing of heads {one.paired:.0%} are of one number "
+            f"({1 / heads:.0%} by chance){doubt}."
         )
 
     def tables(self) -> list[Table]:
@@ -195,15 +196,13 @@ class Attention(Analysis[AttentionSettings]):
         left = f"; {self.short} of one frame left out" if self.short else ""
         notes = [
             f"Bhattacharyya distance between rows of self-attention maps ({UNITS[self.normalise]})",
-            f"{self.clips} clips with {self.rows} rows a head{left}; {self.held_out}; intervals of .95 over {self.unit}",
+            f"{self.clips} clips with {self.rows} rows a head{left}; {self.held_out}",
+            f"intervals of .95 over {self.unit}",
         ]
         columns = ["layer", "mean of heads", "interval", "least", "most", "half a clip apart", "paired by number"]
-        return [
-            Table(
-                f"{self.first} and {one.encoder}", columns, [_row(*layer) for layer in enumerate(one.layers, 1)], notes
-            )
-            for one in self.others
-        ]
+        rows = [[_row(*layer) for layer in enumerate(one.layers, 1)] for one in self.others]
+        names = [f"{self.first} and {one.encoder}" for one in self.others]
+        return [Table(name, columns, own, notes) for name, own in zip(names, rows, strict=True)]
 
     def check(self) -> None:
         """Refuse layers of different heads, and shares that are none."""

@@ -193,7 +193,7 @@ def test_so_many_clips_are_drawn(shards: ShardFolder, two: list[str], tmp_path: 
         (
             "heads",
             {},
-            "must have the same layers and heads, but .*first has 2 layers of 2 heads; .*other has 2 layers of 4 heads",
+            "the same layers and heads, but .*first has 2 layers of 2 heads; .*other has 2 layers of 4",
         ),
     ],
 )

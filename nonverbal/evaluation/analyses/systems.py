@@ -70,7 +70,7 @@ def read_systems(
     tasks = [(results(own)[0], own) for own in kept]
     fitting = [found for task, own in tasks if (found := _systems(task, own, names)) is not None]
     if not fitting:
-        named = "; ".join(f"{', '.join(map(task.name, task.models))} ({_place(own[0])})" for task, own in tasks)
+        named = "; ".join(f"{' | '.join(map(task.name, task.models))} ({_place(own[0])})" for task, own in tasks)
         raise UserError(f"--systems {', '.join(names)}: not all in one table; there are: {named}")
     if len(fitting) > 1:
         raise UserError(
@@ -90,15 +90,16 @@ def _asked(measurement: Measurement, corpus: str | None, protocol: str | None) -
 def _systems(task: TaskResult, own: Sequence[Measurement], names: Sequence[str]) -> Systems | None:
     """The systems of a table, in the order of ``names``; None where one is not there."""
     every = {task.name(model): (model.model, model.head) for model in task.models}
-    found: dict[str, list[Measurement]] = {}
-    for name in names or every:
-        fitting = [full for full, (model, head) in every.items() if name in (full, model, f"{model}, {head}")]
-        if len(fitting) > 1:
-            raise UserError(f"--systems {name}: it has several heads; give one of {' | '.join(fitting)}, in quotes")
-        if not fitting:
-            return None
-        found[fitting[0]] = [one for one in own if one.row == every[fitting[0]]]
-    return Systems(task, found)
+    fitting = {
+        name: [full for full, (model, head) in every.items() if name in (full, model, f"{model}, {head}")]
+        for name in names or every
+    }
+    if not all(fitting.values()):
+        return None
+    for name, fulls in fitting.items():
+        if len(fulls) > 1:
+            raise UserError(f"--systems {name}: it has several heads; give one of {' | '.join(fulls)}, in quotes")
+    return Systems(task, {full: [one for one in own if one.row == every[full]] for (full,) in fitting.values()})
 
 
 def _places(tables: Iterable[Sequence[Measurement]]) -> str:

@@ -37,16 +37,16 @@ def test_differences_are_counted_by_hand(tmp_path: Path) -> None:
     (one,) = made.others
     assert (made.first, one.system, made.units, made.unit, made.seeds) == ("x", "y", 4, "speakers", [0])
     assert one.differ.value == 4 / 8
-    # Both decide 4 times for a: by chance they would differ on a half, so kappa is 0.
-    assert one.by_chance == 0.5
+    # Both decide 3 times for a and 5 times for b: on their own they would agree on (9 + 25) / 64.
+    assert one.by_chance == 30 / 64
     assert one.kappa is not None
-    assert one.kappa.value == pytest.approx(0)
+    assert one.kappa.value == pytest.approx((1 / 2 - 34 / 64) / (30 / 64))
     assert {name: found.value for name, found in one.by_class.items()} == {"a": 2 / 4, "b": 2 / 4}
     # They differ on clips 1, 2, 6 and 7, of which x has 1 and 7 right, and y has 2 and 6.
     rights = [one.first_right, one.other_right, one.neither_right, one.right_where_agreed]
     assert [found and found.value for found in rights] == [2 / 4, 2 / 4, 0, 3 / 4]
     assert [found and found.clips for found in rights] == [4, 4, 4, 4]
-    assert one.decisions == [[2, 2], [2, 2]]
+    assert one.decisions == [[1, 2], [2, 3]]
     assert made.between_seeds == {}
     assert "y decides otherwise than x on .500" in made.summary()
 
@@ -165,9 +165,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("systems", "settings", "said"),
     [
-        (["x"], {}, "--systems must name at least 2, but names x"),
-        (["x", "x"], {}, "--systems must name at least 2"),
-        (["x", "q"], {}, "--systems x, q: not all in one table; there are: x, linear, x, svm"),
+        (["y"], {}, "--systems must name at least 2, but names y"),
+        (["y", "y, linear"], {}, "--systems must name at least 2"),
+        (["x", "q"], {}, "--systems x, q: not all in one table; there are: x, linear . y, linear . x, svm"),
         (["x, svm", "z"], {}, "not all in one table"),
         (["x", "y"], {}, r"--systems x: it has several heads; give one of x, linear \| x, svm, in quotes"),
         (["x, svm", "y"], {"protocol": "nowhere"}, "no scores with --corpus .any. and --protocol nowhere; there are"),

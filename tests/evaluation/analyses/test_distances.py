@@ -158,7 +158,7 @@ def test_encoders_that_are_no_runs_are_compared_on_all_clips(task: Task, tmp_pat
     names = [str(save_classifier(tmp_path / name, seed, task.classes)) for seed, name in enumerate("ab")]
     made = run(task, tmp_path, *names, threshold=0.3, layer=0)
     assert (made.clips, made.threshold, made.hold, made.decisions, made.layers) == (
-        len(task.clips),
+        len(task.shards.clips()),
         0.3,
         None,
         "",
@@ -171,6 +171,7 @@ def test_encoders_that_are_no_runs_are_compared_on_all_clips(task: Task, tmp_pat
         compare(task, [name], [], tmp_path / "cache", tmp_path / "scores")
     with_decisions = run(task, tmp_path, *names, scores=[tmp_path / "scores"], systems=names)
     assert with_decisions.others[0].agree is not None
+    assert (with_decisions.clips, with_decisions.without_decision) == (len(task.clips), 1)
     assert with_decisions.decisions == ", ".join(names)
     with pytest.raises(UserError, match="--systems must name one for each of .*, but names 1"):
         run(task, tmp_path, *names, scores=[tmp_path / "scores"], systems=names[:1])

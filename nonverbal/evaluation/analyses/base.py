@@ -58,7 +58,10 @@ class Analysis(ABC, Generic[S]):
 
     @abstractmethod
     def summary(self) -> str:
-        """Return a few sentences: the result with its interval, what chance gives, what it does not show."""
+        """Return a few sentences: the result with its interval, what chance gives, what it does not show.
+
+        Line breaks divide paragraphs.
+        """
 
     @abstractmethod
     def tables(self) -> list[Table]:

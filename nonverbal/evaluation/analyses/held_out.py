@@ -110,6 +110,15 @@ def _in_fold(own: Sequence[Space], one: Space) -> Space:
     return replace(found, rows=one.rows)
 
 
+def why_held_out(folds: Sequence[Sequence[Space]]) -> str:
+    """Say why the clips of all folds are held out."""
+    whys = [space.why for one in folds for space in one if space.fold is None or len(folds) == 1]
+    several = len(folds) > 1
+    return "; ".join(
+        [*(["each clip by the weights of the fold that tests it"] if several else []), *dict.fromkeys(whys)]
+    )
+
+
 def load_space(space: Space, seed: int) -> FrameEncoder:
     """Load the encoder of a space.
 

@@ -23,7 +23,19 @@ MAY_IMPORT = {
     "training": {GROUND, "data", "models", "objectives"},
     "evaluation": {GROUND, "data", "models", "families", "tasks"},
     "report": {GROUND, "data", "tasks", "evaluation"},
-    "stages": {GROUND, "data", "models", "objectives", "families", "tasks", "training", "evaluation", "report"},
+    "release": {GROUND, "data", "models", "families", "tasks", "evaluation", "report"},
+    "stages": {
+        GROUND,
+        "data",
+        "models",
+        "objectives",
+        "families",
+        "tasks",
+        "training",
+        "evaluation",
+        "report",
+        "release",
+    },
 }
 """The floors, from the bottom up: folder to the folders that it may import, itself aside."""
 

@@ -44,16 +44,19 @@ def map_section(number: int, path: Path, known: Sequence[Rivals]) -> MapSection:
 
 
 def map_drawings(made: SoundMap, anchor: str, two: Rivals | None = None) -> list[Drawing]:
-    """Draw a map by class, by speaker, and by whether two models disagree, each where it tells clips apart."""
+    """Draw a map by class, by speaker, and by whether two models disagree, each where it tells clips apart.
+
+    Where none does, by class.
+    """
     kinds: dict[str, Sequence[str | None]] = {"class": made.labels, "speaker": made.speakers}
     if two is not None:
         words = {True: "they disagree", False: "they agree"}
         told = [words[two.differ[clip]] if clip in two.differ else None for clip in made.clips]
         kinds[f"whether {shortened(two.first, 18)} and {shortened(two.second, 18)} disagree"] = told
+    apart = {kind: values for kind, values in kinds.items() if len(set(values) - {None}) > 1}
     return [
         map_chart(f"{anchor}-{place}", f"By {kind}", made, values)
-        for place, (kind, values) in enumerate(kinds.items())
-        if len(set(values) - {None}) > 1
+        for place, (kind, values) in enumerate((apart or {"class": made.labels}).items())
     ]
 
 

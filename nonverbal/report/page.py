@@ -14,9 +14,12 @@ from nonverbal.evaluation.tables import Table, is_numeric
 from nonverbal.report.analyses import AnalysisSection
 from nonverbal.report.drawing import LIGHT, Drawing, svg
 from nonverbal.report.maps import MapSection
+from nonverbal.report.origins import shared_launches
 from nonverbal.report.runs import RunSection
 from nonverbal.report.sections import Section
 from nonverbal.report.sounds import Sounds
+from nonverbal.report.studies import StudySection
+from nonverbal.report.switched import switched_svg
 from nonverbal.system import version_of
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE
 
@@ -28,6 +31,7 @@ class Page:
     """What a report shows."""
 
     title: str
+    studies: list[StudySection]
     sections: list[Section]
     runs: list[RunSection]
     maps: list[MapSection]
@@ -43,7 +47,14 @@ class Page:
         """All tables, in their order."""
         of_parts = [table for section in self.sections for part in section.parts for table in part.tables]
         of_analyses = [table for section in self.analyses for table in section.tables]
-        return [*self.rankings, *of_parts, *of_analyses, *(table for run in self.runs for table in run.ledgers)]
+        of_studies = [table for study in self.studies for table in study.tables]
+        return [
+            *of_studies,
+            *self.rankings,
+            *of_parts,
+            *of_analyses,
+            *(table for run in self.runs for table in run.ledgers),
+        ]
 
     @property
     def drawings(self) -> list[Drawing]:
@@ -63,7 +74,13 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": lambda drawing: Markup(svg(drawing)), "status": status, "numeric": numeric}
+    environment.filters |= {
+        "svg": lambda drawing: Markup(svg(drawing)),
+        "switched": lambda drawings: Markup(switched_svg(drawings)),
+        "status": status,
+        "numeric": numeric,
+        "shared": shared_launches,
+    }
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return environment.get_template("page.html.j2").render(
         page=page,

@@ -93,7 +93,7 @@ def test_attention_has_its_last_layer_above() -> None:
     said = made.summary()
     assert f"b attends at a mean distance of .250 from {HOSTILE}" in said
     assert "most in layer 2: .350, least in layer 1: .150 [.100, .200]." in said
-    assert "75% are of one number (50% by chance). c attends" in said
+    assert "75% are of one number (50% by chance).\nc attends" in said
     table, _ = made.tables()
     assert table.rows[0] == ["1", ".150", "[.100, .200]", ".100", ".200", ".550", "100%"]
     assert "9 clips with 300 rows a head; 1 of one frame left out; held out" in table.notes

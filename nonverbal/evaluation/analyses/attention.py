@@ -143,8 +143,7 @@ class Attention(Analysis[AttentionSettings]):
             raise UserError(f"--clips must be at least 1, but is {settings.clips}")
         # What reads encoders is loaded where they are read: a report needs none of it.
         from nonverbal.evaluation.analyses.attention_rows import attention_distances
-        from nonverbal.evaluation.analyses.distances import why_held_out
-        from nonverbal.evaluation.analyses.held_out import paired_spaces
+        from nonverbal.evaluation.analyses.held_out import paired_spaces, why_held_out
 
         shards = open_shards(settings.data)
         names = [str(name) for name in settings.encoders]
@@ -175,7 +174,7 @@ class Attention(Analysis[AttentionSettings]):
     def summary(self) -> str:
         """Say how far apart they attend, and whether heads keep their numbers."""
         limit = f"Intervals are over {self.units} {self.unit}. Where encoders attend does not show why they decide so."
-        return " ".join([*map(self._sentence, self.others), limit])
+        return "\n".join([*map(self._sentence, self.others), limit])
 
     def _sentence(self, one: Attended) -> str:
         means = [layer.mean.value for layer in one.layers]

@@ -104,7 +104,7 @@ class Layers(Analysis[LayersSettings]):
         said = [weights_said(self.weights)] if self.weights else []
         said += [curves_said(self.curves)] if self.curves else []
         said += [likeness_said(self.likeness)] if self.likeness is not None else []
-        return " ".join(said)
+        return "\n".join(said)
 
     def tables(self) -> list[Table]:
         """Return weights, UAR by layer of each corpus and protocol, and CKA."""
@@ -146,8 +146,7 @@ def _likeness(settings: LayersSettings) -> Likeness:
     """Embed clips by two encoders, and compare their layers."""
     # What reads encoders is loaded where they are read: a report needs none of it.
     from nonverbal.evaluation.analyses.cka import FEWEST, cka_map
-    from nonverbal.evaluation.analyses.distances import why_held_out
-    from nonverbal.evaluation.analyses.held_out import layers_of, paired_spaces
+    from nonverbal.evaluation.analyses.held_out import layers_of, paired_spaces, why_held_out
 
     assert settings.data is not None, "checked by make"
     if len(settings.encoders) != 2:

@@ -18,7 +18,7 @@ from nonverbal.release.passport import PASSPORT, Passport, sha256_of
 OF_THE_HUB = (".gitattributes", ".cache/huggingface/")
 """What the Hub and its client put beside a release: not of it, and read by no model."""
 
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".model")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 """Ends of names of files that may run something when they are read, or hold weights in another form."""
 
 MAGIC = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))

@@ -42,8 +42,8 @@ print(len(states), states[-1].shape[-1])
 
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert", "ssam"])
 def test_an_encoder_that_was_pretrained_goes_into_other_hands(
-    family, make_shards, labelled_shards, tmp_path, monkeypatch
-):  # noqa: F811
+    family, make_shards, labelled_shards, tmp_path, monkeypatch  # noqa: F811
+):
     monkeypatch.chdir(tmp_path)
     heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder
     more: tuple[str, ...] = {"wav2vec2": (), "hubert": HUBERT, "ssam": MAMBA}[family]

@@ -2,8 +2,12 @@
 
 By path: ``python evaluate/release.py RUN_OR_MODEL --repo ... --out ...``. The folder holds the model, its card and its
 passport, and nothing else. Licences are looked at first: what the terms of corpora and of a starting checkpoint leave
-is printed, terms on data have to be acknowledged, and terms that forbid the model refuse it.
+is printed, terms on data have to be acknowledged, and terms that forbid the model refuse it. With ``--push`` the folder
+is released on the Hub too, private unless ``--public``.
 """
+
+from functools import partial
+from itertools import pairwise
 
 from nonverbal import cli
 from nonverbal.config import load
@@ -11,9 +15,14 @@ from nonverbal.evaluation.tables import Table, show
 from nonverbal.release.card import CARD, sources_table
 from nonverbal.release.facts import Facts
 from nonverbal.release.folder import check_terms, write_release
+from nonverbal.release.hub import check_push, push
 from nonverbal.release.public import command_line
 from nonverbal.release.settings import ReleaseConfig
 from nonverbal.release.terms import ReleaseTerms
+from nonverbal.release.verify import verify
+
+PUSHING = ("--push", "--public", "--tag")
+"""Settings that change nothing of the folder, and so are not in the command that its card shows."""
 
 
 def main(argv: list[str]) -> None:
@@ -21,10 +30,27 @@ def main(argv: list[str]) -> None:
     settings = load(ReleaseConfig, with_model(argv), prog="nonverbal release", description=__doc__)
     facts, terms = check_terms(settings)
     say(facts, terms)
-    out = write_release(facts, terms, settings, command_line(["release", *argv]))
+    if settings.push:
+        check_push(settings.repo, settings.tag)
+    out = write_release(facts, terms, settings, command_line(["release", *without_push(argv)]))
     print(
         f"wrote {out}: {len(list(out.iterdir()))} files; read {out / CARD}, and check it with: nonverbal verify {out}"
     )
+    if settings.push:
+        checks = partial(verify, trust=True, names=facts.trained.names)
+        print(f"released at {push(out, settings.repo, checks, not settings.public, settings.tag)}")
+
+
+def without_push(argv: list[str]) -> list[str]:
+    """Leave out what is about pushing alone: a folder that is written first and pushed later is the same."""
+    kept: list[str] = []
+    for before, word in pairwise(["", *argv]):
+        key = word.partition("=")[0]
+        # The value of a switch may stand behind it.
+        of_push = before in PUSHING and not word.startswith("--")
+        if key not in PUSHING and not of_push:
+            kept.append(word)
+    return kept
 
 
 def with_model(argv: list[str]) -> list[str]:

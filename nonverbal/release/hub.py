@@ -9,11 +9,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from nonverbal.errors import UserError
 from nonverbal.files import room_for
+from nonverbal.release.findings import Finding, wrong
 from nonverbal.release.hub_calls import LOGIN, Calls, quiet
 from nonverbal.release.hub_contents import OWN, contents_of, differences, key_of, same
 from nonverbal.text import size
@@ -31,29 +33,7 @@ MET = {OWN, "README.md", "LICENSE", MARK}
 """Files that the Hub's own page makes with a repository, and ours."""
 
 
-class Finding(Protocol):
-    """What a check of a folder found."""
-
-    @property
-    def check(self) -> str:
-        """What was checked."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether all is well."""
-
-    @property
-    def value(self) -> Any:
-        """What was found."""
-
-    @property
-    def expected(self) -> Any:
-        """What was to be found."""
-
-    @property
-    def remedy(self) -> str:
-        """What to do."""
-
+ASKING = "asking whose token it is"
 
 Verify = Callable[[Path], Sequence[Finding]]
 
@@ -83,6 +63,23 @@ def push(
         UserError: names the repository, what happened, and the remedy. Nothing is half released: main is as it was,
             or holds all.
     """
+    api, calls = _opened(repo, tag, say)
+    with quiet(calls):
+        return _Push(api, calls, folder, verify).run(private, tag)
+
+
+def check_push(repo: str, tag: str | None = None) -> None:
+    """Look whether there is a token that may write and names are names, before a folder is written to be pushed.
+
+    Raises:
+        UserError: as of ``push``.
+    """
+    api, calls = _opened(repo, tag, lambda _: None)
+    with quiet(calls):
+        calls.call(ASKING, lambda: _user(api, calls))
+
+
+def _opened(repo: str, tag: str | None, say: Callable[[str], None]) -> tuple["HfApi", Calls]:
     from huggingface_hub import HfApi, constants, get_token
 
     token = get_token()
@@ -93,8 +90,17 @@ def push(
         raise calls.error("HF_HUB_OFFLINE is set, which keeps from the network; unset it to push")
     if not token:
         raise calls.error(f"there is no token to push with: {LOGIN}")
-    with quiet():
-        return _Push(HfApi(token=token), calls, folder, verify).run(private, tag)
+    return HfApi(token=token), calls
+
+
+def _user(api: "HfApi", calls: Calls) -> str:
+    who = api.whoami()
+    if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise calls.error(
+            f"the token of {who['name']} may only read; make one that may write at "
+            "https://huggingface.co/settings/tokens, and log in with it by `hf auth login` or set HF_TOKEN"
+        )
+    return str(who["name"])
 
 
 def download(repo: str, into: Path, revision: str | None = None) -> Path:
@@ -114,17 +120,17 @@ def download(repo: str, into: Path, revision: str | None = None) -> Path:
         raise UserError(f"{into} is not empty; give a folder that is not there yet")
     token = get_token()
     calls = Calls(_checked(repo), token, lambda _: None)
-    with quiet():
+    with quiet(calls):
         _fetch(HfApi(token=token or False), calls, revision, into)
     return into
 
 
 def _checked(repo: str) -> str:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
 
+    client: Any = import_module("huggingface_hub.utils")
     try:
-        validate_repo_id(repo)
+        client.validate_repo_id(repo)
     except HFValidationError as error:
         raise UserError(f"--repo: {error}") from None
     if repo.count("/") != 1:
@@ -161,7 +167,7 @@ class _Push:
         self.title = TITLE.format(key_of(self.contents))
 
     def run(self, private: bool, tag: str | None) -> str:
-        user = self.calls.call("asking whose token it is", self._user)
+        user = self.calls.call(ASKING, lambda: _user(self.api, self.calls))
         self.calls.call("looking for the repository", lambda: self._meet(private))
         self.calls.call("looking at its tags", lambda: self._check_tag(tag))
         if self._is_released():
@@ -175,15 +181,6 @@ class _Push:
         if not private:
             self.calls.call("making it public", self._publish)
         return f"{self.api.endpoint}/{self.repo}/tree/{tag}"
-
-    def _user(self) -> str:
-        who = self.api.whoami()
-        if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            raise self.calls.error(
-                f"the token of {who['name']} may only read; make one that may write at "
-                "https://huggingface.co/settings/tokens, and log in with it by `hf auth login` or set HF_TOKEN"
-            )
-        return str(who["name"])
 
     def _info(self) -> Any:
         from huggingface_hub.errors import RepositoryNotFoundError
@@ -270,11 +267,28 @@ class _Push:
         there = {file.path for file in self._files(main)}
         gone = [CommitOperationDelete(path) for path in sorted(there - self.contents.keys() - {OWN})]
         new = [CommitOperationAdd(name, str(self.folder / name)) for name in self.contents]
-        made = self.api.create_commit(
-            self.repo, [*new, *gone], commit_message=self.title, create_pr=True, parent_commit=main
-        )
+        try:
+            made = self.api.create_commit(
+                self.repo, [*new, *gone], commit_message=self.title, create_pr=True, parent_commit=main
+            )
+        except ValueError as error:
+            raise self._not_taken(error) or error from None
         assert made.pr_num is not None, "only where nothing differs from main is none made"
         return int(made.pr_num)
+
+    def _not_taken(self, error: ValueError) -> UserError | None:
+        """What the client makes of a file that the Hub does not take, or None where it is about something else."""
+        text = str(error)
+        if "Invalid metadata in README.md" in text:
+            said = text.partition("README.md.")[2].strip()
+            return self.calls.error(f"the Hub cannot read README.md: {said}; mend it, and run the same command again")
+        if not (match := re.search(r"Encountered error for file with OID (\w+): `?(.*)", text)):
+            return None
+        names = [name for name, identity in self.contents.items() if identity.sha256 == match[1]]
+        return self.calls.error(
+            f"the Hub does not take {', '.join(names)}: {match[2]}; release a smaller model, or ask for a higher limit "
+            "(https://huggingface.co/docs/hub/storage-limits). Main is as it was"
+        )
 
     def _verify(self, number: int) -> None:
         """Download the pull request into a fresh folder, and look whether it is as it should be."""
@@ -293,9 +307,9 @@ class _Push:
         if other := differences(self.contents, contents_of(fresh, self.calls.token)):
             return other
         return "; ".join(
-            f"{finding.check} is {finding.value}, expected {finding.expected}: {finding.remedy}"
-            for finding in self.verify(fresh)
-            if not finding.ok
+            f"{finding.check}: {finding.file}{' ' * bool(finding.file)}{finding.value}, expected {finding.expected}: "
+            f"{finding.remedy}"
+            for finding in wrong(self.verify(fresh))
         )
 
     def _merge(self, number: int) -> None:

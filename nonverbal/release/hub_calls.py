@@ -6,11 +6,13 @@ successors from 1.0 on, and are known here by what they carry, not by their clas
 
 import contextlib
 import json
+import logging
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 from nonverbal.errors import UserError
@@ -127,7 +129,7 @@ class Calls:
             except Exception as error:
                 fault = fault_of(error)
                 if fault is None:
-                    raise self._other(doing, error) from None
+                    raise self._bare(error) from None
                 if wait is None or not fault.passing:
                     # Without what it came from, which may hold headers.
                     raise self.error(f"{doing} failed: {_what(fault)}; {self._remedy(fault)}") from None
@@ -135,18 +137,9 @@ class Calls:
             time.sleep(wait)
         raise AssertionError
 
-    def _other(self, doing: str, error: Exception) -> Exception:
-        """What the client itself refuses is the user's to mend; anything else is our mistake."""
-        text = str(error)
-        if "LFS batch API returned errors" in text:
-            said = text.partition("returned errors:")[2]
-            return self.error(
-                f"{doing} failed: the Hub does not take a file: {said.strip()}; release a smaller model, or ask for a "
-                "higher limit at https://huggingface.co/docs/hub/storage-limits; main is as it was"
-            )
-        if "Invalid metadata in README.md" in text:
-            return self.error(f"{doing} failed: {text}; mend the card, and run the same command again")
-        return type(error)(self.clean(text)) if type(error) in (ValueError, RuntimeError, OSError) else error
+    def _bare(self, error: Exception) -> Exception:
+        """What is neither the Hub's nor the network's fault, without the token in it."""
+        return type(error)(self.clean(str(error))) if type(error) in (ValueError, RuntimeError, OSError) else error
 
     def _remedy(self, fault: Fault) -> str:
         again = "run the same command again: it continues"
@@ -172,20 +165,30 @@ def _what(fault: Fault) -> str:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet(calls: Calls) -> Iterator[None]:
     """Keep the client from logging addresses that files go to, which carry signatures; what fails is told by us.
 
-    Progress is shown to those alone who look on.
+    Progress is shown to those alone who look on. Whatever is logged all the same, by whom and for whom it may be, is
+    without the token.
     """
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
+    client: Any = import_module("huggingface_hub.utils")
+    level, hidden = client.logging.get_verbosity(), client.are_progress_bars_disabled()
+    make = logging.getLogRecordFactory()
 
-    level, hidden = logging.get_verbosity(), are_progress_bars_disabled()
-    logging.set_verbosity_error()
+    def cleaned(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        if calls.token and calls.token in (text := record.getMessage()):
+            record.msg, record.args = calls.clean(text), ()
+        return record
+
+    client.logging.set_verbosity_error()
     if not (hidden or sys.stderr.isatty()):
-        disable_progress_bars()
+        client.disable_progress_bars()
+    logging.setLogRecordFactory(cleaned)
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        logging.setLogRecordFactory(make)
+        client.logging.set_verbosity(level)
         if not hidden:
-            enable_progress_bars()
+            client.enable_progress_bars()

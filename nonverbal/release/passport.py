@@ -109,7 +109,9 @@ def write_passport(folder: Path, data_sha256: str | None, measured: list[Measure
     for row in measured:
         bad = [name for name, value in row.figures.items() if value is not None and not math.isfinite(value)]
         if bad:
-            raise UserError(f"{folder}: {', '.join(bad)} is not finite under {row.stack}; its model gives NaN somewhere")
+            raise UserError(
+                f"{folder}: {', '.join(bad)} is not finite under {row.stack}; its model gives NaN somewhere"
+            )
     passport = Passport(files_of(folder), data_sha256, measured)
     content = {"format": FORMAT, "version": VERSION, **asdict(passport)}
     write_atomically(folder / PASSPORT, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

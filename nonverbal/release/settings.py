@@ -19,7 +19,7 @@ class ReleaseConfig:
     """A run of pretrain, one of finetune that has a --final model, or a folder in Hugging Face format; it may stand
     first, without `--source`."""
     repo: str
-    """Where it will be on the Hugging Face Hub: ORG/NAME. Nothing is sent there."""
+    """Where it will be on the Hugging Face Hub: ORG/NAME. Nothing is sent there without `--push`."""
     out: Path
     """Folder of the release, which is made. The same command again makes it anew."""
     scores: list[Path] = field(default_factory=list)
@@ -43,6 +43,13 @@ class ReleaseConfig:
     """BibTeX, or a file that holds it."""
     python: list[Path] = field(default_factory=list)
     """Interpreters of other environments with torch and transformers: the passport has their figures too."""
+    push: bool = False
+    """Release the folder on the Hub: as a pull request that is downloaded, verified, merged and tagged. The token is
+    that of `hf auth login`, or of HF_TOKEN. The same command again continues."""
+    public: bool = False
+    """With `--push`: for everybody to see, from when all is done. Unset: the repository is private."""
+    tag: str | None = None
+    """With `--push`: tag of the release, such as v1. Unset: the next of v1, v2, ..."""
 
     def __post_init__(self) -> None:
         """Refuse a name that the Hub would, and an output that would destroy its source."""
@@ -53,6 +60,8 @@ class ReleaseConfig:
         out, source = self.out.resolve(), self.source.resolve()
         if out == source or out in source.parents:
             raise UserError(f"--out is {self.out}, which holds the model itself; give a folder of its own")
+        if not self.push and (self.public or self.tag is not None):
+            raise UserError(f"--{'public' if self.public else 'tag'} says how to push; give --push too")
 
     @property
     def name(self) -> str:

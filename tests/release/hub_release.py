@@ -1,12 +1,13 @@
 """A small release to push, and what has become of it on the Hub."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hub_server import WRITE, HubServer
+from hub_repositories import WRITE
+from hub_server import HubServer
 
 from nonverbal.release import hub_calls
+from nonverbal.release.findings import Finding
 
 FILES = {
     "README.md": b"---\nlicense: apache-2.0\n---\n# A model\n",
@@ -30,15 +31,11 @@ def use(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
-@dataclass(frozen=True)
-class Check:
+def finding(
+    check: str = "loads", ok: bool = True, value: str = "", expected: str = "", remedy: str = "", file: str = ""
+) -> Finding:
     """What a check found: all well, unless said otherwise."""
-
-    check: str = "it loads"
-    ok: bool = True
-    value: str = "yes"
-    expected: str = "yes"
-    remedy: str = ""
+    return Finding(check, ok, file, value, expected, remedy)
 
 
 def write_release(folder: Path) -> Path:

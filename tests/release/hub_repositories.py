@@ -6,6 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+WHEN = "2026-01-02T03:04:05.000Z"
+WRITE = "hf_writesWritesWritesWritesWritesWrites"
+READ = "hf_readsReadsReadsReadsReadsReadsReads"
+"""Tokens of a user ``me``, who belongs to ``org``."""
+
+DENIED = "Invalid credentials in Authorization header"
+
 
 @dataclass(frozen=True)
 class Blob:

@@ -15,14 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hub_repositories import Blob, Fault, Repository
-
-WHEN = "2026-01-02T03:04:05.000Z"
-WRITE = "hf_writesWritesWritesWritesWritesWrites"
-READ = "hf_readsReadsReadsReadsReadsReadsReads"
-"""Tokens of a user ``me``, who belongs to ``org``."""
-
-DENIED = "Invalid credentials in Authorization header"
+from hub_repositories import DENIED, READ, WHEN, WRITE, Blob, Fault, Repository
 
 
 class HubServer(ThreadingHTTPServer):
@@ -36,6 +29,8 @@ class HubServer(ThreadingHTTPServer):
         self.hidden: set[str] = set()
         """Names that are taken by what nobody here may see."""
         self.large: dict[str, bytes] = {}
+        """Large files by their SHA-256, which their upload's check has put there from ``pending``."""
+        self.pending: dict[str, bytes] = {}
         self.tokens = {WRITE: "write", READ: "read"}
         self.faults: list[Fault] = []
         self.limit = 1_000_000
@@ -78,25 +73,25 @@ class Handler(BaseHTTPRequestHandler):
         split = urlsplit(self.path)
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.query = {key: values[0] for key, values in parse_qs(split.query).items()}
-        self.half = False
         said = f"{self.command} {unquote(split.path)}"
         with self.server.lock:
             self.server.requests.append(said)
             fault = self._fault(said)
         if fault and fault.do:
             fault.do()
-        if fault and fault.kind.isdigit():
-            return self.answer(int(fault.kind), {"error": "it is out of order"})
-        if fault and fault.kind == "echo":
-            return self.refuse(403, f"no rights: {self.headers.get('Authorization', 'Bearer ' + WRITE)}")
-        if fault and fault.kind == "drop":
-            return self.hang_up()
-        self.half = bool(fault and fault.kind == "half")
-        self.mute = bool(fault and fault.kind == "lost")
-        with self.server.lock:
-            self.route(unquote(split.path))
+        kind = fault.kind if fault else ""
+        self.half, self.mute = kind == "half", kind == "lost"
+        if kind.isdigit():
+            self.answer(int(kind), {"error": "it is out of order"})
+        elif kind == "echo":
+            self.refuse(403, f"no rights: {self.headers.get('Authorization', 'Bearer ' + WRITE)}")
+        elif kind == "drop":
+            self.hang_up()
+        else:
+            with self.server.lock:
+                self.route(unquote(split.path))
 
-    do_POST = do_PUT = do_HEAD = do_GET
+    do_POST = do_PUT = do_HEAD = do_GET  # noqa: N815
 
     def _fault(self, said: str) -> Fault | None:
         for fault in self.server.faults:
@@ -110,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
     def answer(self, status: int, content: Any = None, headers: dict[str, str] | None = None) -> None:
-        if getattr(self, "mute", False):
+        if self.mute:
             return self.hang_up()
         body = content if isinstance(content, bytes) else json.dumps(content if content is not None else {}).encode()
         self.send_response(status)
@@ -128,7 +123,9 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def refuse(self, status: int, message: str, code: str = "") -> None:
-        self.answer(status, {"error": message}, {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})})
+        self.answer(
+            status, {"error": message}, {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
+        )
 
     def role(self) -> str | None:
         return self.server.tokens.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
@@ -143,7 +140,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.whoami()
         if path == "/api/validate-yaml":
             bad = "colour: [" in json.loads(self.body)["content"]
-            return self.answer(400 if bad else 200, {"errors": [{"message": "it is no YAML"}] if bad else [], "warnings": []})
+            return self.answer(
+                400 if bad else 200, {"errors": [{"message": "it is no YAML"}] if bad else [], "warnings": []}
+            )
         if self.command in ("POST", "PUT") and self.role() != "write":
             return self.refuse(403, "Forbidden: you must use a write token to upload to a repository.")
         if path == "/api/repos/create":
@@ -231,11 +230,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def large_file(self, oid: str) -> None:
         if oid.endswith("/verify"):
-            there = oid.removesuffix("/verify") in self.server.large
-            return self.answer(200 if there else 404)
+            oid = oid.removesuffix("/verify")
+            if oid in self.server.pending:
+                self.server.large[oid] = self.server.pending.pop(oid)
+            return self.answer(200 if oid in self.server.large else 404)
         if hashlib.sha256(self.body).hexdigest() != oid:
             return self.refuse(400, "the content has another SHA-256")
-        self.server.large[oid] = self.body
+        self.server.pending[oid] = self.body
         return self.answer(200)
 
     def commit(self, name: str, repository: Repository, revision: str) -> None:

@@ -8,12 +8,16 @@ import re
 from pathlib import Path
 
 import pytest
-from hub_release import FILES, Check, released, use, write_release
-from hub_server import READ, WRITE, HubServer, serving
+from hub_release import FILES, finding, released, use, write_release
+from hub_repositories import READ, WRITE
+from hub_server import HubServer, serving
 
 from nonverbal.errors import UserError
+from nonverbal.release.findings import Finding
 from nonverbal.release.hub import download, push
 from nonverbal.release.hub_contents import contents_of, key_of
+
+MISSING = finding("key drawn at random", False, "masked_spec_embed", "it there", "convert", "model.safetensors")
 
 
 @pytest.fixture
@@ -37,11 +41,11 @@ def changes(hub: HubServer) -> list[str]:
 def test_a_release_is_made_private_verified_merged_and_tagged(hub, tmp_path, capsys):
     seen: list[dict[str, bytes]] = []
 
-    def verify(folder: Path) -> list[Check]:
+    def verify(folder: Path) -> list[Finding]:
         seen.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")})
         # What is verified came down from the pull request, and main holds nothing of it yet.
         assert hub.repositories["org/model"].files() == {}
-        return [Check()]
+        return [finding()]
 
     folder = write_release(tmp_path / "model")
     assert pushed(folder, verify=verify) == f"{hub.endpoint}/org/model/tree/v1"
@@ -115,10 +119,11 @@ def test_a_public_repository_is_met_only_where_that_is_said(hub, tmp_path):
 def test_what_does_not_pass_is_not_merged_and_continues_when_it_does(hub, tmp_path):
     folder = write_release(tmp_path / "model")
     with pytest.raises(UserError) as error:
-        pushed(folder, verify=lambda folder: [Check(), Check("a key", False, "drawn at random", "read", "convert")])
+        pushed(folder, verify=lambda folder: [finding(), MISSING])
     assert str(error.value) == (
-        "org/model: what was downloaded does not pass: a key is drawn at random, expected read: convert. Pull request "
-        "1 stays open and main is as it was; mend it and run the same command again"
+        "org/model: what was downloaded does not pass: key drawn at random: model.safetensors masked_spec_embed, "
+        "expected it there: convert. Pull request 1 stays open and main is as it was; mend it and run the same command "
+        "again"
     )
     assert released(hub) == ({}, ["open"], {}, True)
     pushed(folder)
@@ -128,7 +133,7 @@ def test_what_does_not_pass_is_not_merged_and_continues_when_it_does(hub, tmp_pa
 def test_a_pull_request_that_another_release_left_is_closed(hub, tmp_path):
     folder = write_release(tmp_path / "model")
     with pytest.raises(UserError):
-        pushed(folder, verify=lambda folder: [Check(ok=False)])
+        pushed(folder, verify=lambda folder: [finding(ok=False)])
     (folder / "config.json").write_text("{2}")
     pushed(folder)
     assert released(hub) == ({**FILES, "config.json": b"{2}"}, ["closed", "merged"], {"v1": True}, True)
@@ -137,7 +142,7 @@ def test_a_pull_request_that_another_release_left_is_closed(hub, tmp_path):
 def test_a_pull_request_from_before_a_change_of_main_is_made_anew(hub, tmp_path):
     folder = write_release(tmp_path / "model")
     with pytest.raises(UserError):
-        pushed(folder, verify=lambda folder: [Check(ok=False)])
+        pushed(folder, verify=lambda folder: [finding(ok=False)])
     there = hub.repositories["org/model"]
     main = there.refs["refs/heads/main"]
     there.refs["refs/heads/main"] = there.commit(dict(there.commits[main][0]), main, "Update README.md")
@@ -148,7 +153,7 @@ def test_a_pull_request_from_before_a_change_of_main_is_made_anew(hub, tmp_path)
 def test_a_draft_is_opened_and_merged(hub, tmp_path):
     folder = write_release(tmp_path / "model")
     with pytest.raises(UserError):
-        pushed(folder, verify=lambda folder: [Check(ok=False)])
+        pushed(folder, verify=lambda folder: [finding(ok=False)])
     hub.repositories["org/model"].discussions[0]["status"] = "draft"
     pushed(folder)
     assert released(hub) == (FILES, ["merged"], {"v1": True}, True)
@@ -233,7 +238,7 @@ def test_a_repository_comes_down_by_tag_and_without_a_token_where_it_is_public(h
     assert contents_of(download("org/model", tmp_path / "new")) == contents_of(folder)
     with pytest.raises(UserError, match="got is not empty; give a folder that is not there yet"):
         download("org/model", got)
-    with pytest.raises(UserError, match="org/model: downloading failed: the Hub answered 404 .*; look whether its name"):
+    with pytest.raises(UserError, match="org/model: downloading failed: the Hub answered 404 .*; look whether"):
         download("org/model", tmp_path / "none", "v9")
 
 

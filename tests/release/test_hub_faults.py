@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hub_release import FILES, Check, released, use, write_release
-from hub_server import READ, WRITE, HubServer, serving
+from hub_release import FILES, finding, released, use, write_release
+from hub_repositories import READ, WRITE
+from hub_server import HubServer, serving
 
 from nonverbal.errors import UserError
 from nonverbal.release import hub_calls
@@ -52,7 +53,7 @@ def hub(monkeypatch):
 
 
 def pushed(folder: Path) -> str:
-    return push(folder, "org/model", lambda folder: [Check()], private=False)
+    return push(folder, "org/model", lambda folder: [finding()], private=False)
 
 
 def untouched_or_whole(hub: HubServer) -> bool:
@@ -63,7 +64,10 @@ def untouched_or_whole(hub: HubServer) -> bool:
     return (files == {} and not tags and private) or (files == FILES and (private or tags == {"v1": True}))
 
 
-@pytest.mark.parametrize("kind", ["500", "503", "drop", "lost"])
+KINDS = ["lost", pytest.param("500", marks=pytest.mark.slow), pytest.param("drop", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", STEPS)
 def test_a_fault_that_passes_is_got_over(hub, tmp_path, step, kind):
     """Once each; ``lost``: what was asked is done, and its answer does not arrive."""
@@ -83,7 +87,7 @@ def test_a_file_that_comes_down_in_part_is_fetched_again(hub, tmp_path):
     assert released(hub) == DONE
 
 
-@pytest.mark.parametrize("kind", ["500", "drop"])
+@pytest.mark.parametrize("kind", ["500", pytest.param("drop", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_fault_that_stays_ends_it_and_the_same_command_continues(hub, tmp_path, step, kind):
     folder = write_release(tmp_path / "model")
@@ -91,25 +95,28 @@ def test_a_fault_that_stays_ends_it_and_the_same_command_continues(hub, tmp_path
     with pytest.raises(UserError) as error:
         pushed(folder)
     what = r"the Hub answered 500 \(it is out of order\)" if kind == "500" else r"the connection failed \(.+\)"
-    assert re.fullmatch(rf"org/model: [a-z ']+ failed: {what}; run the same command again: it continues", str(error.value))
+    assert re.fullmatch(
+        rf"org/model: [a-z ']+ failed: {what}; run the same command again: it continues", str(error.value)
+    )
     assert untouched_or_whole(hub)
     hub.faults.clear()
     pushed(folder)
     assert released(hub) == DONE
 
 
+OTHERS = ["create", "commit", "file up", "file down", "tag", "publish"]
 KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from hub_release import Check
+from hub_release import finding
 from nonverbal.release.hub import push
-push(Path(sys.argv[1]), "org/model", lambda folder: [Check()], private=False)
+push(Path(sys.argv[1]), "org/model", lambda folder: [finding()], private=False)
 """
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", ["create", "file up", "commit", "file down", "merge", "tag", "publish"])
+@pytest.mark.parametrize("step", ["merge", *(pytest.param(step, marks=pytest.mark.slow) for step in OTHERS)])
 def test_a_push_that_is_killed_continues(hub, tmp_path, step, when):
     """By SIGKILL, just before the Hub does what was asked, or just after."""
     folder = write_release(tmp_path / "model")
@@ -179,15 +186,12 @@ CASES = [
     ),
     Case(
         "a file over the limit",
-        "org/model: uploading failed: the Hub does not take a file: Encountered error for file with OID "
-        "0a00f4817f1d46e29a5e5b6b3c5bb7a23e2ea4f1b7a4c2e4a9c2a5d0ad2f8a39: `file of 3072 bytes exceeds the limit; "
-        "release a smaller model, or ask for a higher limit at https://huggingface.co/docs/hub/storage-limits; main is "
-        "as it was",
+        "org/model: the Hub does not take model.safetensors: file of 3072 bytes exceeds the limit; release a smaller "
+        "model, or ask for a higher limit (https://huggingface.co/docs/hub/storage-limits). Main is as it was",
     ),
     Case(
         "a card that the Hub cannot read",
-        "org/model: uploading failed: Invalid metadata in README.md. - it is no YAML; mend the card, and run the same "
-        "command again",
+        "org/model: the Hub cannot read README.md: - it is no YAML; mend it, and run the same command again",
     ),
     Case(
         "somebody changes main during the push",
@@ -229,7 +233,7 @@ def test_the_user_sees_the_repository_what_happened_and_the_remedy(hub, tmp_path
     prepare(hub, folder, case)
     monkeypatch.setenv("HF_TOKEN", case.token)
     with pytest.raises(UserError) as error:
-        push(folder, case.repo, lambda folder: [Check()])
+        push(folder, case.repo, lambda folder: [finding()])
     assert str(error.value) == case.message
     assert untouched_or_whole(hub)
 

@@ -35,7 +35,7 @@ PROGRAMS = {
     ),
     "predict": ("finetune/predict.py", "Tell classes of sound files by a fine-tuned model: CSV or JSON Lines."),
     "scores": ("evaluate/scores.py", "Tables of scores: intervals, comparisons, calibration; LaTeX, CSV, JSON."),
-    "analyze": ("evaluate/analyze.py", "Map held-out sounds by one encoder's embeddings, for the report."),
+    "analyze": ("evaluate/analyze.py", "Look into what models decide and represent: maps, disagreements, distances."),
     "report": ("evaluate/report.py", "One page of scores and runs, with every figure: no network, one HTML file."),
     "release": (
         "evaluate/release.py",

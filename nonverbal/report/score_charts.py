@@ -184,23 +184,27 @@ def layers_chart(name: str, title: str, inner: np.ndarray, chosen: Sequence[int]
     return Drawing(name, title, described, width, height, marks)
 
 
-def weights_chart(name: str, title: str, weights: np.ndarray, role: str) -> Drawing:
-    """Draw the learned weights of layers, ``(folds, layers)``: bars are means over folds, dots single folds."""
+def weights_chart(name: str, title: str, weights: np.ndarray, role: str, first: int = 0) -> Drawing:
+    """Draw the learned weights of layers, ``(folds, layers)``: bars are means over folds, dots single folds.
+
+    The first weight is of layer ``first``; 0 is the input to the first block.
+    """
     width, height = 340.0, 220.0
     L = weights.shape[1]
-    x, y = Scale(-0.5, L - 0.5, ROOM, width - 16), Scale(0, float(weights.max()) * 1.1, height - 46, 28)
-    whole = [value for value in ticks(0, max(L - 1, 1), 6) if value == int(value)]
+    last = first + L - 1
+    x, y = Scale(first - 0.5, last + 0.5, ROOM, width - 16), Scale(0, float(weights.max()) * 1.1, height - 46, 28)
+    whole = [value for value in ticks(first, max(last, first + 1), 6) if value == int(value)]
     marks = [*frame(x, y, whole, ticks(0, y.high, 4)), _heading(ROOM, title)]
     marks.append(Line([(x.start, y(1 / L)), (x.end, y(1 / L))], "muted", 1, "4 3"))
     bar = (x(1) - x(0)) * 0.7
-    for layer, column in enumerate(weights.T):
+    for layer, column in enumerate(weights.T, first):
         mean = float(column.mean())
         box = (x(layer) - bar / 2, y(mean), bar, y.start - y(mean))
         marks.append(Box(*box, role, 0.6, f"layer {layer}: mean weight {short(mean)}"))
         marks += [Dot(x(layer), y(float(value)), 2.2, "ink", 0.6) for value in column]
     marks.append(Words((x.start + x.end) / 2, height - 12, "layer (dashed: all alike)", "muted", 11, "middle"))
     marks.append(Words(12, (y.start + y.end) / 2, "learned weight", "muted", 11, "middle", turned=True))
-    described = f"Learned weights of layers of {title}: {', '.join(map(short, weights.mean(0)))}."
+    described = f"Learned weights of layers {first} to {last} of {title}: {', '.join(map(short, weights.mean(0)))}."
     return Drawing(name, title, described, width, height, marks)
 
 

@@ -10,7 +10,9 @@ import pytest
 from evaluate import analyze
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.evaluation.sound_maps import read_map
+from nonverbal.evaluation.analyses import held_out
+from nonverbal.evaluation.analyses.base import read_as
+from nonverbal.evaluation.analyses.maps import SoundMap
 
 Make = Callable[..., ShardFolder]
 
@@ -37,7 +39,7 @@ def test_a_map_is_kept_with_what_it_is_worth(
     shards: ShardFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(shards, tmp_path / "x.map.json")
-    made = read_map(tmp_path / "x.map.json")
+    made = read_as(SoundMap, tmp_path / "x.map.json")
     assert (made.model, made.layer, made.data_sha256) == ("logmel", 0, shards.sha256)
     assert made.clips == [clip.id for clip in shards.clips()]
     assert made.labels == ["noise", "low"] * 12
@@ -45,7 +47,7 @@ def test_a_map_is_kept_with_what_it_is_worth(
     assert made.same_class == 1
     assert made.kept > made.kept_by_chance == 10 / 23
     assert "no label of these clips seen" in made.held_out
-    assert f"{made.kept:.0%} of the 10 nearest" in capsys.readouterr().out
+    assert f"of a clip’s 10 nearest in the original space {made.kept:.0%}" in capsys.readouterr().out
 
 
 def test_a_fold_maps_the_clips_that_it_tests_by_its_own_weights(
@@ -55,9 +57,9 @@ def test_a_fold_maps_the_clips_that_it_tests_by_its_own_weights(
     sides = {"0": clips[::2], "1": clips[1::2]}
     # logmel stands for the weights of either fold.
     folds = {(0, name): Fold(frozenset(test), Path("logmel")) for name, test in sides.items()}
-    monkeypatch.setattr(analyze, "open_run", lambda name: Run(folds, shards.sha256))
+    monkeypatch.setattr(held_out, "open_run", lambda name: Run(folds, shards.sha256))
     run(shards, tmp_path / "x.map.json", "--encoder", "finetuned:somewhere", "--fold", "1")
-    made = read_map(tmp_path / "x.map.json")
+    made = read_as(SoundMap, tmp_path / "x.map.json")
     assert made.clips == sides["1"]
     assert made.held_out == "test clips of fold 1"
     with pytest.raises(
@@ -87,7 +89,7 @@ class Run:
         (["--layer", "3"], "--layer must be from -1 to 0 with logmel, but is 3"),
         (["--fold", "0"], "--fold is of finetuned:RUN alone"),
         (["--corpora", "other"], "--corpora: .*shards holds made"),
-        (["--encoder", "rate"], "--encoder rate has no space of its own"),
+        (["--encoder", "rate"], "the encoder rate has no space of its own"),
     ],
 )
 def test_what_cannot_be_mapped_is_refused(
@@ -100,5 +102,5 @@ def test_what_cannot_be_mapped_is_refused(
 def test_the_name_says_what_it_is(shards: ShardFolder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--out must be a file NAME.map.json"):
         run(shards, tmp_path / "x.json")
-    with pytest.raises(UserError, match="say what to make: nonverbal analyze map"):
+    with pytest.raises(UserError, match="say what to make: nonverbal analyze NAME, of map"):
         analyze.main(["--data", str(shards.folder)])

@@ -85,6 +85,14 @@ def test_weights_are_means_over_folds() -> None:
     assert len(dots(drawing)) == 4
 
 
+def test_weights_are_of_the_layers_that_they_say() -> None:
+    drawing = weights_chart("x", "m", np.array([[0.2, 0.8]]), "series0", first=1)
+    boxes = [mark for mark in drawing.marks if isinstance(mark, Box)]
+    assert [box.title for box in boxes] == ["layer 1: mean weight .200", "layer 2: mean weight .800"]
+    assert {"1", "2"} <= set(texts(drawing))
+    assert "layers 1 to 2" in drawing.description
+
+
 def test_calibrated_probabilities_lie_on_the_diagonal() -> None:
     said = np.array([0.25, 0.75])
     drawing = calibration_chart("x", "m", (np.array([0.2, 0.8]), said, said), 0.0, "series0")

@@ -1,0 +1,58 @@
+"""Analyses on a page, and in files: which drawings each kind has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nonverbal.evaluation.analyses.base import Analysis
+from nonverbal.evaluation.analyses.kinds import read_analysis
+from nonverbal.evaluation.analyses.maps import SoundMap
+from nonverbal.evaluation.tables import Table
+from nonverbal.report.drawing import Drawing
+from nonverbal.report.maps import map_drawings
+from nonverbal.report.origins import sha256_of
+from nonverbal.text import slug
+
+DRAW: dict[str, Callable[[Any, str], list[Drawing]]] = {
+    SoundMap.NAME: map_drawings,
+}
+"""The drawings of an analysis by its name; what they are called begins with the second argument."""
+
+
+@dataclass(frozen=True)
+class AnalysisSection:
+    """An analysis that is no map: maps have sections of their own, in which clips are heard."""
+
+    anchor: str
+    heading: str
+    name: str
+    """Of the kind of analysis."""
+    summary: str
+    tables: list[Table]
+    drawings: list[Drawing]
+    origin: tuple[str, str]
+    """The file and its SHA-256."""
+
+
+def analysis_section(number: int, path: Path) -> AnalysisSection:
+    """Return the section of an analysis.
+
+    Args:
+        number: of the section.
+        path: of the analysis.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    made = read_analysis(path)
+    anchor = slug(f"analysis-{number}-{path.name.removesuffix('.json')}")
+    origin = str(path), sha256_of(path)
+    return AnalysisSection(
+        anchor, made.heading, made.NAME, made.summary(), made.tables(), drawings(made, anchor), origin
+    )
+
+
+def drawings(made: Analysis[Any], anchor: str) -> list[Drawing]:
+    """Return the drawings of an analysis, the names of which begin with ``anchor``."""
+    return DRAW[made.NAME](made, anchor)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers
 from released import checks, seal
 from safetensors.torch import load_file, save_file
-from tiny_encoders import save_tiny
+from tiny_encoders import WAVEFORMS, save_random, save_tiny
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 
 from nonverbal.errors import UserError
 from nonverbal.release import measuring, plain_measure
@@ -36,6 +38,38 @@ def test_a_weight_that_is_not_loaded_as_it_stands_is_found_under_either_spelling
                 save_file(state | {spelled: value + change}, path)
                 expected = [spelled] if change else []
                 assert plain_measure.unlike(folder, model.state_dict(), "wav2vec2") == expected
+
+
+@pytest.mark.parametrize("kind", ["ForSequenceClassification", "ForCTC"])
+def test_the_head_of_a_model_is_loaded_too(kind: str, tmp_path: Path) -> None:
+    config = Wav2Vec2Config(**WAVEFORMS, vocab_size=9, classifier_proj_size=8, num_labels=3)
+    model = getattr(transformers, f"Wav2Vec2{kind}")(config)
+    save_random(model, tmp_path)
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    found = measuring.read(tmp_path, plain_measure.attempt(str(tmp_path), False))
+    assert not any(found.loading.values())
+    figures = found.measured.figures
+    assert ("probabilities batch" in figures) == (kind == "ForSequenceClassification")
+    if kind == "ForSequenceClassification":
+        batch, padded = figures["probabilities batch"], figures["probabilities padded"]
+        assert batch is not None
+        assert padded is not None
+        assert batch < 1e-5 < padded < 1
+    state = load_file(tmp_path / "model.safetensors")
+    head = next(name for name in state if name.startswith(("classifier", "lm_head")) and name.endswith("weight"))
+    save_file({name: value for name, value in state.items() if name != head}, tmp_path / "model.safetensors")
+    loading = measuring.read(tmp_path, plain_measure.attempt(str(tmp_path), False)).loading
+    assert loading["missing"] == loading["drawn"] == [head]
+
+
+@pytest.mark.parametrize("kind", ["wavlm base", "wavlm large", "whisper"])
+def test_every_kind_loads_whole_and_is_as_by_our_path(kind: str, tmp_path: Path) -> None:
+    """The other kinds are tried elsewhere."""
+    folder = save_tiny(kind, tmp_path / "encoder")
+    found = measuring.read(folder, plain_measure.attempt(str(folder), False))
+    assert not any(found.loading.values())
+    ours = measuring.with_ours(folder, found.measured).figures
+    assert all((ours[name] or 0) < 1e-5 for name in ("batch", "ours alone", "ours batch", "ours padded"))
 
 
 def test_the_clips_are_the_same_everywhere() -> None:

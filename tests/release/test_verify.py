@@ -245,6 +245,8 @@ def test_what_the_hub_puts_beside_a_release_is_not_too_much(release: Path) -> No
     (release / ".cache/huggingface/download").mkdir(parents=True)
     (release / ".cache/huggingface/download/config.json.metadata").write_text("a\n")
     assert wrong(verify(release)) == []
+    (release / ".gitattributes.py").write_text("")
+    assert checks(verify(release)) == {"file too many", "code", "loads"}
 
 
 def test_a_figure_that_grew_is_found(release: Path) -> None:

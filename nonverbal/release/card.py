@@ -83,7 +83,7 @@ def card_text(facts: Facts, terms: ReleaseTerms, passport: Passport, settings: R
         citation=text_of(settings.citation),
         command=command,
         version=version_of("nonverbal"),
-        hours=sum(corpus.hours for corpus in facts.trained.corpora),
+        heard=[corpus for corpus in facts.trained.corpora if corpus.weight != 0],
     )
     return f"---\n{metadata(facts, terms, settings).to_yaml()}\n---\n\n{text.strip()}\n"
 
@@ -146,7 +146,10 @@ def facts_table(facts: Facts) -> Table:
         ["frames", frames],
         ["sound", f"mono, {SAMPLE_RATE:,} Hz"],
         ["normalisation", normalised[facts.normalise]],
-        ["shortest clip", f"{facts.shortest} samples ({1000 * facts.shortest / SAMPLE_RATE:g} ms)"],
+        [
+            "shortest clip",
+            f"{facts.shortest} sample{'' if facts.shortest == 1 else 's'} ({1000 * facts.shortest / SAMPLE_RATE:g} ms)",
+        ],
         ["at once, by nonverbal", longest],
         *shown,
     ]

@@ -41,6 +41,7 @@ SIZES = {
     "expand": "width inside a block, over that of the model",
     "conv_width": "tokens that a block's convolution sees",
     "feat_extract_norm": "norm of the convolutions",
+    "standardisation": "deviation by which a spectrogram is standardised over a clip",
     "padding": "what is beyond a clip",
 }
 """Keys of a configuration that a card shows, and in what words."""

@@ -126,12 +126,28 @@ def settings(source: Path, out: Path, **given: Any) -> ReleaseConfig:
 
 
 def write_scores_on(
-    folder: Path, model: str, sounds: ShardFolder, key: str, layers: Sequence[float] = (), **changes: Any
+    folder: Path,
+    model: str,
+    sounds: ShardFolder,
+    key: str,
+    layers: Sequence[float] = (),
+    wrong: int = 1,
+    **changes: Any,
 ) -> Path:
-    """Write scores of a model on the labelled clips of some shards; ``layers`` are its inner UARs in the first fold."""
+    """Write scores of a model on the labelled clips of some shards.
+
+    Args:
+        folder: of the scores.
+        model: what they call it.
+        sounds: the shards, whose classes are ``high`` and ``low``.
+        key: of the model.
+        layers: its inner UARs in the first fold.
+        wrong: how many of the last clips it takes for the other class.
+        changes: of the rows.
+    """
     clips = [clip for clip in sounds.clips() if clip.label]
     labels = [clip.label for clip in clips]
-    predicted = [*labels[:-1], "low" if labels[-1] == "high" else "high"]
+    predicted = labels[:-wrong] + ["low" if label == "high" else "high" for label in labels[-wrong:]]
     folds = [str(int(str(clip.speaker)[1:]) % 3) for clip in clips]
     speakers = [clip.speaker for clip in clips]
     given = {"corpus": "made", "protocol": "speakers apart", "probe": "logistic", "data_sha256": sounds.sha256}

@@ -73,8 +73,8 @@ def write_pretraining(
 
 
 def write_finetuning(run: Path, shards: ShardFolder, init: Path) -> Path:
-    """Write a fine-tuning on shards with classes ``a`` and ``b``, whose final model is there."""
-    clips = shards.clips()
+    """Write a fine-tuning on the clips of shards that have a label, ``a`` or ``b``, whose final model is there."""
+    clips = [clip for clip in shards.clips() if clip.label]
     save_classifier(run / "model", 3, ["a", "b"])
     write_labels_seen(run / "model", clips, init.name)
     (run / "model" / "clips.json").write_text(json.dumps({"max_seconds": 4.0, "pad_to": None}))
@@ -84,10 +84,10 @@ def write_finetuning(run: Path, shards: ShardFolder, init: Path) -> Path:
     (run / "data.json").write_text(json.dumps({str(shards.folder): shards.sha256}))
     (run / "final").mkdir()
     _write_environment(run / "final", [str(run / "finetune" / "train.py"), f"--data={shards.folder}", f"--init={init}"])
-    labels = [clip.label for clip in clips if clip.label]
+    labels = [str(clip.label) for clip in clips]
     predicted = ["a", *labels[1:]]
     folds = [str(n % 2) for n in range(len(labels))]
-    speakers = [clip.speaker for clip in clips if clip.label]
+    speakers = [clip.speaker for clip in clips]
     write_scored(
         run,
         str(init),

@@ -46,7 +46,7 @@ def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     make_shards,
     labelled_shards,
     tmp_path,
-    monkeypatch,  # noqa: F811
+    monkeypatch,
 ):
     monkeypatch.chdir(tmp_path)
     heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder

@@ -142,10 +142,9 @@ def _dataclass(cls: Any, value: Any, where: str) -> Any:
     names = {field.name for field in fields(cls)}
     if not required <= value.keys() <= names:
         wrong = sorted(required - value.keys() | value.keys() - names)
-        raise ValueError(f"{where}: missing or unknown fields {wrong!r:.200}")
-    return cls(
-        **{name: built(hints[name], item, name if where == "it" else f"{where}.{name}") for name, item in value.items()}
-    )
+        raise ValueError(f"missing or unknown fields of {where or 'it'}: {wrong!r:.200}")
+    before = f"{where}." if where else ""
+    return cls(**{name: built(hints[name], item, f"{before}{name}") for name, item in value.items()})
 
 
 def _text(value: str, where: str) -> str:

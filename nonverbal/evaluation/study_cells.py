@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonverbal.data.index import open_shards
+from nonverbal.evaluation.analyses.decisions import Decisions
+from nonverbal.evaluation.analyses.distances import Distances
+from nonverbal.evaluation.analyses.kinds import read_analysis
 from nonverbal.evaluation.printed_cells import Value, spelled
 from nonverbal.evaluation.results import ModelResult, TaskResult, results
 from nonverbal.evaluation.studies import StudyCorpus, StudyModel, StudyRecord, StudyStep, TableShape
@@ -177,11 +180,6 @@ def analysis_cells(record: StudyRecord, folder: Path, shape: TableShape, steps: 
 
 def _of_others(path: Path) -> Iterator[tuple[str, dict[str, Value]]]:
     """Yield each other system or encoder of an analysis, and its numbers by the metrics of published.csv."""
-    # With torch, seconds to import.
-    from nonverbal.evaluation.analyses.decisions import Decisions
-    from nonverbal.evaluation.analyses.distances import Distances
-    from nonverbal.evaluation.analyses.kinds import read_analysis
-
     made = read_analysis(path)
     if isinstance(made, Decisions):
         for difference in made.others:

@@ -30,6 +30,8 @@ class OwnCell:
     """Empty where no clips are divided."""
     classes: int
     """0 where none are told apart."""
+    pretraining: str
+    """Whether the model has heard the clips; empty where nothing is scored."""
     values: dict[str, Value]
     """By metric."""
 
@@ -128,7 +130,7 @@ def _score_cell(
     several = model.folds > 1
     values = {name: Value(mean, model.fold_std[name] if several else None) for name, mean in model.fold_mean.items()}
     head = next((name for name, own in shape.heads.items() if model.head.partition(":")[0] == own), model.head)
-    return OwnCell(*called, names.corpus(corpus), head, task.protocol, len(task.classes), values)
+    return OwnCell(*called, names.corpus(corpus), head, task.protocol, len(task.classes), model.pretraining, values)
 
 
 def corpus_values(record: StudyRecord, folder: Path) -> dict[str, dict[str, Value]]:
@@ -170,7 +172,7 @@ def analysis_cells(record: StudyRecord, folder: Path, shape: TableShape, steps: 
     """
     names = Names(record)
     return [
-        OwnCell(*called, names.corpus(names.corpora[step.loop["corpus"]]), "", "", 0, values)
+        OwnCell(*called, names.corpus(names.corpora[step.loop["corpus"]]), "", "", 0, "", values)
         for step in record.matching(steps)
         if step.status == "done" and step.out is not None and step.loop.get("corpus") in names.corpora
         for system, values in _of_others(folder / step.out)

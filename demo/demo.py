@@ -25,6 +25,7 @@ from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.files import write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.shipped import find_file
+from nonverbal.stages.launching import keep_launch
 from nonverbal.tasks.scores import Score, read_scores, summarise
 from nonverbal.tasks.task import make_task
 from nonverbal.training.run_folder import RunFolder
@@ -80,7 +81,8 @@ def main(argv: list[str]) -> None:
     )
     pretrain_encoder(settings.pretraining, heard, out / "run")
     plot_training(out / "run" / "metrics.jsonl", out / "training.png")
-    scores = probe_encoder(out / "run" / "encoder", heard, probed, out)
+    launch = keep_launch(out / "probe", ["demo", *argv], settings)
+    scores = probe_encoder(out / "run" / "encoder", heard, probed, out, launch)
     plot_probes(scores, out / "probe.png")
     tuned = finetune_encoder(settings.finetuning, out / "run" / "encoder", heard, probed, out)
     write_summary(out, scores, tuned, time.monotonic() - started)
@@ -136,13 +138,14 @@ def run_command(*arguments: str) -> None:
         sys.exit(code)
 
 
-def probe_encoder(encoder: Path, heard: ShardFolder, probed: ShardFolder, out: Path) -> list[Score]:
+def probe_encoder(encoder: Path, heard: ShardFolder, probed: ShardFolder, out: Path, launch: str) -> list[Score]:
     """Probe log-mel statistics, the encoder as initialised, and as pretrained, on speakers it has not heard."""
     step("linear probes of log-mel statistics, the encoder as initialised, and as pretrained")
     task = make_task(probed, labels=[], group="speaker", folds=FOLDS, seeds=[0])
     encoders = {"logmel": "logmel", "initialised": f"initialised:{encoder}", "pretrained": str(encoder)}
     manifests = [heard.folder / "manifest.jsonl"]
-    return compare(task, list(encoders.values()), manifests, out / "embeddings", out / "probe", list(encoders))
+    places = manifests, out / "embeddings", out / "probe"
+    return compare(task, list(encoders.values()), *places, list(encoders), launch=launch)
 
 
 def finetune_encoder(

@@ -1,119 +1,81 @@
-"""Look into a space of embeddings: ``nonverbal analyze map --data SHARDS --encoder RUN/encoder --out cries.map.json``.
+"""Look into what models decide and represent: ``nonverbal analyze NAME --key value ... --out FILE.NAME.json``.
 
-By path: ``python evaluate/analyze.py map ...``. A map puts held-out embeddings of one space in two dimensions by t-SNE;
-``nonverbal report`` shows it. Of a fine-tuned run, the space is that of one fold, and the clips are those it tests.
+By path: ``python evaluate/analyze.py NAME ...``. The numbers are kept as JSON, which ``nonverbal report`` shows, and
+``--figure`` draws them.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
+import json
+from typing import Any
 
 from nonverbal import cli, config
-from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.embeddings import embed
-from nonverbal.evaluation.encoders import ManifestEncoder, check_encoder, load_encoder
-from nonverbal.evaluation.encoders.audio_words import AudioWords
-from nonverbal.evaluation.encoders.finetuned import is_finetuned, open_run
-from nonverbal.evaluation.probing import leak_statuses, refuse_seen
-from nonverbal.evaluation.sound_maps import END, NEIGHBOURS, SoundMap, kept_share, places_of, same_share, write_map
-from nonverbal.paths import PathOrName
+from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings, end_of, write_analysis
+from nonverbal.evaluation.analyses.kinds import KINDS
+from nonverbal.evaluation.tables import show
+from nonverbal.report.analyses import drawings
+from nonverbal.report.sheets import check_figure, write_figure
 
-
-@dataclass
-class MapConfig:
-    """Whose embeddings of what are mapped, and where to."""
-
-    data: Path
-    """Folder of shards."""
-    encoder: PathOrName
-    """As `nonverbal probe` takes it; of `finetuned:RUN` one --fold."""
-    out: Path
-    """The map, a file whose name ends in .map.json."""
-    corpora: list[str] | None = None
-    """Names of those whose clips are mapped. Unset: all of the shards."""
-    layer: int = -1
-    """Of the hidden states: 0 enters the first block, -1 leaves the last."""
-    fold: str | None = None
-    """Of `finetuned:RUN`: its weights, and the clips that it tests."""
-    seed: int = 0
-    """Of t-SNE, of the weights of `initialised:`, and the seed of the fold."""
-    embeddings: Path = Path("runs/embeddings")
-    """Folder of the embeddings that `nonverbal probe` and `embed` keep."""
+USAGE = "usage: nonverbal analyze NAME --key value ...\n\nanalyses:"
 
 
 def main(argv: list[str]) -> None:
-    """Embed, map, and say how far the map can be believed."""
-    settings = config.load(MapConfig, without_map(argv), prog="nonverbal analyze map", description=__doc__)
-    if not settings.out.name.endswith(END) or not settings.out.parent.is_dir():
-        raise UserError(f"--out must be a file NAME{END} in a folder that is there, but is {settings.out}")
-    shards = open_shards(settings.data)
-    source, clips, held_out = held_out_of(settings, shards)
-    check_encoder(source)
-    encoder = load_encoder(source, settings.seed)
-    if isinstance(encoder, ManifestEncoder | AudioWords):
-        raise UserError(f"--encoder {source} has no space of its own to map; give another")
-    pooled = embed(encoder, shards, clips, settings.embeddings)
-    layers = pooled.shape[1]
-    if not -layers <= settings.layer < layers:
-        raise UserError(f"--layer must be from {-layers} to {layers - 1} with {source}, but is {settings.layer}")
-    places, original = places_of(pooled[:, settings.layer], settings.seed)
-    manifest = shards.clips()
-    labels = [manifest[row].label for row in clips]
-    made = SoundMap(
-        settings.encoder,
-        encoder.key,
-        settings.layer % layers,
-        held_out,
-        shards.sha256,
-        NEIGHBOURS,
-        kept_share(original, places),
-        NEIGHBOURS / (len(clips) - 1),
-        same_share(original, labels),
-        [manifest[row].id for row in clips],
-        labels,
-        [manifest[row].speaker for row in clips],
-        *np.round(places.T.astype(float), 3).tolist(),
-    )
-    write_map(settings.out, made)
-    print(
-        f"wrote {settings.out}: {len(clips)} clips; {made.kept:.0%} of the {NEIGHBOURS} nearest are so on the map too"
-    )
+    """Compute an analysis, keep it, show its numbers, and draw it."""
+    if argv[:1] in (["-h"], ["--help"]):
+        print(listed())
+        return
+    kind, settings = parsed(argv)
+    check(kind, settings)
+    made = kind.make(settings)
+    write_analysis(settings.out, made)
+    show(made.tables())
+    print(made.summary())
+    print(f"wrote {settings.out}")
+    if settings.figure is not None:
+        write_figure(drawings(made, made.NAME), settings.figure)
+        print(f"wrote {settings.figure}")
 
 
-def held_out_of(settings: MapConfig, shards: ShardFolder) -> tuple[str, np.ndarray, str]:
-    """Return an encoder, rows of the manifest whose labels it has not seen, and why they are held out.
+def parsed(argv: list[str]) -> tuple[type[Analysis[Any]], AnalysisSettings]:
+    """Return the analysis that the first argument names, and its settings.
 
     Raises:
-        UserError: it has seen labels of the clips, or the run has no such fold.
+        UserError: there is none, or a setting is wrong.
     """
-    manifest = shards.clips()
-    rows = np.unique(shards.table["clip"]).tolist()
-    every = np.array([row for row in rows if manifest[row].corpus in (settings.corpora or shards.corpora)], dtype=int)
-    if not len(every):
-        raise UserError(f"--corpora: {settings.data} holds {', '.join(shards.corpora)}")
-    if not is_finetuned(settings.encoder):
-        if settings.fold is not None:
-            raise UserError("--fold is of finetuned:RUN alone")
-        (status,) = leak_statuses([manifest[row] for row in every], [settings.encoder], [])
-        refuse_seen([settings.encoder], [status])
-        return settings.encoder, every, f"no label of these clips seen (pretraining: {status})"
-    run = open_run(settings.encoder)
-    run.check_data(shards.sha256)
-    fold = run.folds.get((settings.seed, settings.fold or ""))
-    if fold is None:
-        names = ", ".join(name for seed, name in run.folds if seed == settings.seed)
-        raise UserError(f"--fold must be one of {names} (of --seed {settings.seed}): each fold has a space of its own")
-    own = np.array([row for row in every if manifest[row].id in fold.test], dtype=np.int64)
-    return str(fold.encoder), own, f"test clips of fold {settings.fold}"
+    kind = KINDS.get(argv[0]) if argv else None
+    if kind is None:
+        what = f"there is no analysis {argv[0]!r}" if argv and not argv[0].startswith("-") else "say what to make"
+        raise UserError(f"{what}: nonverbal analyze NAME, of {', '.join(KINDS)}; see nonverbal analyze --help")
+    prog, description = f"nonverbal analyze {kind.NAME}", explained(kind)
+    return kind, config.load(kind.SETTINGS, with_systems(argv[1:]), prog=prog, description=description)
 
 
-def without_map(argv: list[str]) -> list[str]:
-    """Take the word ``map`` away, which says what is made."""
-    if argv[:1] != ["map"] and not {"-h", "--help"} & set(argv[:1]):
-        raise UserError(f"say what to make: nonverbal analyze map --data SHARDS --encoder ENCODER --out NAME{END}")
-    return [argument for place, argument in enumerate(argv) if place or argument != "map"]
+def with_systems(argv: list[str]) -> list[str]:
+    """Turn several ``--systems`` into one list, so that names may hold commas, as "MODEL, HEAD" does."""
+    if "--systems" not in argv:
+        return argv
+    begin = argv.index("--systems") + 1
+    end = next((place for place in range(begin, len(argv)) if argv[place].startswith("--")), len(argv))
+    values = argv[begin:end]
+    return [*argv[:begin], json.dumps(values), *argv[end:]] if len(values) > 1 else argv
+
+
+def check(kind: type[Analysis[Any]], settings: AnalysisSettings) -> None:
+    """Refuse files that cannot be written, before anything is computed."""
+    end = end_of(kind.NAME)
+    if not settings.out.name.endswith(end) or not settings.out.parent.is_dir():
+        raise UserError(f"--out must be a file NAME{end} in a folder that is there, but is {settings.out}")
+    check_figure(settings.figure)
+
+
+def explained(kind: type[Analysis[Any]]) -> str:
+    """Return what an analysis is, for its help: the docstring of its class."""
+    return f"{kind.ABOUT}\n\n{kind.__doc__}"
+
+
+def listed() -> str:
+    """Return the list of analyses."""
+    lines = [f"  {name:<14}{kind.ABOUT}" for name, kind in KINDS.items()]
+    return "\n".join([USAGE, *lines, "\nnonverbal analyze NAME --help explains an analysis and every key."])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 By path: ``python evaluate/fuse.py recipes/fuse/reno.yaml --data SHARDS ...``. All sets are tested on the same folds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,14 +11,15 @@ from typing import Literal
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.bias import bias_tasks, measure_bias
-from nonverbal.evaluation.fusing import fuse, method_comparisons, sets_of
+from nonverbal.evaluation.bias import Cell, bias_tasks, measure_bias
+from nonverbal.evaluation.fusing import check_fusion, fuse, method_comparisons, sets_of
 from nonverbal.evaluation.heads.fusion import FusionSettings
 from nonverbal.evaluation.results import results
 from nonverbal.evaluation.score_tables import comparisons_table, print_scores
 from nonverbal.evaluation.tables import show
 from nonverbal.evaluation.views import print_bias, print_division, print_sizes, print_untestable
 from nonverbal.paths import PathOrName
+from nonverbal.stages.launching import keep_launch
 from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.protocol_settings import ProtocolSettings
 from nonverbal.tasks.scores import Score
@@ -33,7 +35,7 @@ class FuseConfig(ProtocolSettings):
     encoders: list[PathOrName]
     """Encoders, as `nonverbal probe` takes them."""
     out: Path
-    """Folder of the results: scores.jsonl and predictions/."""
+    """Folder of the results: scores.jsonl, predictions/, and environment.json, which has each command."""
     methods: list[Literal["reno", "attention", "concat"]] = field(default_factory=lambda: ["reno"])
     """reno; attention: the same without its divergence; concat: without its divergence and attention. Only reno against
     attention tests the divergence."""
@@ -51,6 +53,9 @@ class FuseConfig(ProtocolSettings):
     """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
     allow_seen: bool = False
     """Fuse encoders too that were fine-tuned with labels of these clips. Scores and tables then say `labels seen`."""
+    null: int = 0
+    """How often labels are permuted at most, and all is done again, choices included, for the p of each set's UAR; 999,
+    say. Each draw trains as many networks as a set does. 0: no null."""
     cache: Path = Path("runs/embeddings")
     """Folder of embeddings, kept from run to run."""
     bias: bool = False
@@ -62,16 +67,21 @@ def main(argv: list[str]) -> None:
     settings = config.load(FuseConfig, argv, prog="nonverbal fuse", description=__doc__)
     if not settings.methods or not settings.data:
         raise UserError("give at least one folder of shards (--data) and one of the methods reno, attention, concat")
+    if settings.null < 0:
+        raise UserError(f"--null must be at least 0, but is {settings.null}")
     sets = sets_of(settings.encoders, settings.size, settings.pairs, settings.twins)
     tasks = [task_of(open_shards(folder), settings.labels, settings.resolved()) for folder in settings.data]
-    for task in tasks:
-        run(task, sets, settings)
+    # Of all folders before any is scored: one that is refused must not be found after hours with another.
+    ways = [bias_tasks(task) if settings.bias else {} for task in tasks]
+    check_fusion(tasks, sets, settings.pretraining, settings.null, settings.allow_seen)
+    launch = keep_launch(settings.out, ["fuse", *argv], settings)
+    for task, own in zip(tasks, ways, strict=True):
+        run(task, own, sets, settings, launch)
     print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}")
 
 
-def run(task: Task, sets: list[tuple[str, ...]], settings: FuseConfig) -> None:
-    """Fuse all sets on the clips of one folder, and show what came of it."""
-    ways = bias_tasks(task) if settings.bias else {}
+def run(task: Task, ways: Mapping[Cell, Task], sets: list[tuple[str, ...]], settings: FuseConfig, launch: str) -> None:
+    """Fuse all sets on the clips of one folder, under the ways of ``--bias`` too, and show what came of it."""
     print_division(task)
     print_untestable(task, len(sets) * len(settings.methods), "sets and methods")
     done: dict[str, list[Score]] = {}
@@ -79,9 +89,10 @@ def run(task: Task, sets: list[tuple[str, ...]], settings: FuseConfig) -> None:
     def score(task: Task) -> list[Score]:
         # One of the ways of --bias may be the protocol itself.
         if task.protocol not in done:
-            places = settings.pretraining, settings.cache, settings.out
-            seen = settings.allow_seen
-            done[task.protocol] = fuse(task, sets, settings.methods, settings.fusion, *places, allow_seen=seen)
+            # The null is of the protocol that was asked for, which is the first.
+            null = 0 if done else settings.null
+            how = settings.methods, settings.fusion, settings.pretraining, settings.cache, settings.out
+            done[task.protocol] = fuse(task, sets, *how, settings.allow_seen, null, launch)
         return done[task.protocol]
 
     scores, file = score(task), settings.out / "scores.jsonl"

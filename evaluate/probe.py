@@ -24,6 +24,7 @@ from nonverbal.evaluation.views import (
     print_untestable,
 )
 from nonverbal.paths import PathOrName
+from nonverbal.stages.launching import keep_launch
 from nonverbal.tasks.protocol_settings import ProtocolSettings
 from nonverbal.tasks.scores import Score
 from nonverbal.tasks.task import Task, task_of
@@ -41,7 +42,7 @@ class ProbeConfig(ProtocolSettings):
     `initialised:FOLDER` for the same encoder with random weights; `finetuned:RUN` for a fine-tuned run under its own
     folds."""
     out: Path
-    """Folder of the results: scores.jsonl, predictions/ and figures."""
+    """Folder of the results: scores.jsonl, predictions/, figures, and environment.json, which has each command."""
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
     """Classes to tell apart, all where empty; or a map of labels to classes, {excitement: happiness, other: null}:
     null drops a label, those that are not named stay as they are, or go where "*" says; or the name of a map."""
@@ -80,6 +81,7 @@ def main(argv: list[str]) -> None:
     check_encoders([task, *ways.values(), *sizes.values()], settings.encoders, settings.null)
     print_division(task)
     print_untestable(task, len(settings.encoders), "encoders")
+    launch = keep_launch(settings.out, ["probe", *argv], settings)
     done: dict[str, list[Score]] = {}
 
     def score(task: Task) -> list[Score]:
@@ -90,7 +92,7 @@ def main(argv: list[str]) -> None:
             places = settings.pretraining, settings.cache, settings.out
             seen = settings.allow_seen
             done[task.protocol] = compare(
-                task, settings.encoders, *places, head=settings.head, null=null, allow_seen=seen
+                task, settings.encoders, *places, head=settings.head, null=null, allow_seen=seen, launch=launch
             )
         return done[task.protocol]
 

@@ -21,7 +21,7 @@ class ReportConfig:
     """What is reported, and where to."""
 
     paths: list[Path]
-    """Files of scores, maps of sounds, pretraining runs, or folders, which stand for all of these in them; they may
+    """Files of scores, analyses, pretraining runs, or folders, which stand for all of these in them; they may
     stand first, without `--paths`."""
     out: Path
     """The page, an HTML file."""

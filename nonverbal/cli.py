@@ -36,12 +36,14 @@ PROGRAMS = {
     ),
     "predict": ("finetune/predict.py", "Tell classes of sound files by a fine-tuned model: CSV or JSON Lines."),
     "scores": ("evaluate/scores.py", "Tables of scores: intervals, comparisons, calibration; LaTeX, CSV, JSON."),
-    "analyze": ("evaluate/analyze.py", "Map held-out sounds by one encoder's embeddings, for the report."),
+    "analyze": ("evaluate/analyze.py", "Look into what models decide and represent: maps, disagreements, distances."),
+    "study": ("evaluate/study.py", "Run a paper's steps, or your own: what is missing, in order, to a report."),
     "report": ("evaluate/report.py", "One page of scores and runs, with every figure: no network, one HTML file."),
     "release": (
         "evaluate/release.py",
         "Make a folder for the Hugging Face Hub: model, card, passport, and what licences allow.",
     ),
+    "verify": ("evaluate/verify.py", "Check a released model, folder or repository, against its passport."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
 }
 """Command to program and summary, in the order of a project's life."""

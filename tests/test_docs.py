@@ -30,9 +30,10 @@ CONFIGS = {
     "probe": "ProbeConfig",
     "fuse": "FuseConfig",
     "scores": "ScoresConfig",
+    "study": "StudyConfig",
     "report": "ReportConfig",
-    "analyze": "MapConfig",
     "release": "ReleaseConfig",
+    "verify": "VerifyConfig",
     "demo": "DemoConfig",
 }
 
@@ -51,6 +52,9 @@ SHOWN = [(page.name, line) for page in PAGES if page != FOLLOWED for line in com
 @pytest.mark.parametrize(("page", "line"), SHOWN)
 def test_a_command_is_understood(page, line):
     command, *argv = shlex.split(line, comments=True)[1:]
+    if command == "analyze":
+        import_module("evaluate.analyze").parsed(argv)
+        return
     if command not in CONFIGS or argv[:1] in (["--help"], ["--verify"], ["--log-mel"]):
         assert command in cli.PROGRAMS
         return
@@ -65,8 +69,9 @@ def test_a_command_is_understood(page, line):
             config.load(PretrainConfig, [*passed, "--out", "runs/x"], "nonverbal pretrain", "")
         argv = module.with_cluster(own)
     keyed = {"prepare": "with_corpora", "convert": "with_source", "compare": "with_encoders", "audit": "with_folders"}
-    keyed |= {"scores": "with_paths", "report": "with_paths", "analyze": "without_map", "predict": "with_model"}
-    keyed |= {"release": "with_model"}
+    keyed |= {"scores": "with_paths", "report": "with_paths", "predict": "with_model"}
+    keyed |= {"study": "with_study"}
+    keyed |= {"release": "with_model", "verify": "with_source"}
     argv = getattr(module, keyed[command])(argv) if command in keyed else argv
     config.load(getattr(module, CONFIGS[command]), argv, f"nonverbal {command}", "")
 

@@ -14,7 +14,7 @@ from nonverbal.evaluation.encoders import INITIALISED, ManifestEncoder, audio_wo
 from nonverbal.evaluation.encoders.audio_mamba import KINDS as AUDIO_MAMBA
 from nonverbal.evaluation.heads.by_name import spelled
 from nonverbal.evaluation.heads.fusion import METHODS, Fusion, FusionSettings
-from nonverbal.evaluation.probing import Subject, leak_statuses, refuse_seen, score_subject
+from nonverbal.evaluation.probing import Subject, check_encoders, leak_statuses, refuse_seen, score_subject
 from nonverbal.evaluation.results import TaskResult
 from nonverbal.tasks.contamination import worst
 from nonverbal.tasks.scores import Score
@@ -90,6 +90,8 @@ def fuse(
     cache: Path,
     out: Path,
     allow_seen: bool = False,
+    null: int = 0,
+    launch: str = "",
 ) -> list[Score]:
     """Fuse each set by each method on the same folds; write ``scores.jsonl`` and ``predictions/`` as each is done.
 
@@ -102,22 +104,51 @@ def fuse(
         cache: folder of kept embeddings.
         out: folder of the results.
         allow_seen: whether encoders are fused that have seen labels of the clips, which the scores say.
+        null: how often labels are permuted at most, for the first seed (see ``label_null``); 0 for no null.
+        launch: of the command that asked for it, see ``Score``.
 
     Raises:
         UserError: an encoder has seen labels, or has too few values.
     """
-    names = list(dict.fromkeys(name for own in sets for name in own))
+    check_fusion([task], sets, pretraining, null, allow_seen)
+    names = names_of(sets)
     statuses = leak_statuses(task.clips, names, pretraining)
-    if not allow_seen:
-        refuse_seen(names, statuses)
     members = {name: _member(task, name, status, cache) for name, status in zip(names, statuses, strict=True)}
     scores: list[Score] = []
     for own in sets:
         subject, widths = fused([members[name] for name in own])
         for method in methods:
             head = head_of(method, settings, widths)
-            scores += score_subject(task, subject, head_name(method, head), head, out)
+            scores += score_subject(task, subject, head_name(method, head), head, out, null, launch)
     return scores
+
+
+def names_of(sets: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the encoders of sets, each once."""
+    return list(dict.fromkeys(name for own in sets for name in own))
+
+
+def check_fusion(
+    tasks: Sequence[Task], sets: Sequence[tuple[str, ...]], pretraining: Sequence[Path], null: int, allow_seen: bool
+) -> None:
+    """Refuse encoders that cannot be scored on one of the tasks, before anything is computed on any.
+
+    Args:
+        tasks: all that are to be scored.
+        sets: as of ``fuse``.
+        pretraining: as of ``fuse``.
+        null: as of ``fuse``.
+        allow_seen: as of ``fuse``.
+
+    Raises:
+        UserError: an encoder is not there, has seen labels of the clips of a task, or is a fine-tuned run of which a
+            null would say nothing, or that was divided otherwise.
+    """
+    names = names_of(sets)
+    check_encoders(tasks, names, null)
+    if not allow_seen:
+        for task in tasks:
+            refuse_seen(names, leak_statuses(task.clips, names, pretraining))
 
 
 def fused(members: Sequence[Member]) -> tuple[Subject, tuple[int, ...]]:

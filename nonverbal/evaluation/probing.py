@@ -34,6 +34,7 @@ def compare(
     head: str = "logistic",
     null: int = 0,
     allow_seen: bool = False,
+    launch: str = "",
 ) -> list[Score]:
     """Probe each encoder on the same folds; write ``scores.jsonl`` and ``predictions/`` to ``out`` as each is done.
 
@@ -48,6 +49,7 @@ def compare(
         head: what is trained on the embeddings, see ``head_named``.
         null: how often labels are permuted at most, for the first seed (see ``label_null``); 0 for no null.
         allow_seen: whether encoders are scored that have seen labels of the clips, which the scores say.
+        launch: of the command that asked for it, see ``Score``.
 
     Raises:
         UserError: an encoder is not there, has seen labels, or is a run that was divided otherwise; before anything is
@@ -62,7 +64,7 @@ def compare(
     for name, source, status in zip(names or encoders, encoders, statuses, strict=True):
         encoder = open_run(source) if is_finetuned(source) else load_encoder(source, next(iter(task.folds)))
         subject = Subject(name, encoder.key, status, *features_of(task, encoder, cache, head))
-        scores += score_subject(task, subject, head, head_named(head), out, null)
+        scores += score_subject(task, subject, head, head_named(head), out, null, launch)
     return scores
 
 
@@ -81,7 +83,9 @@ class Subject:
     """Whether a clip is one frame."""
 
 
-def score_subject(task: Task, subject: Subject, probe: str, head: Head[Any], out: Path, null: int = 0) -> list[Score]:
+def score_subject(
+    task: Task, subject: Subject, probe: str, head: Head[Any], out: Path, null: int = 0, launch: str = ""
+) -> list[Score]:
     """Fit a head on each fold of each seed, and write its scores and predictions as those of a seed are done.
 
     Args:
@@ -91,11 +95,12 @@ def score_subject(task: Task, subject: Subject, probe: str, head: Head[Any], out
         head: what is fitted.
         out: folder of the results.
         null: see ``compare``.
+        launch: see ``compare``.
     """
     scores: list[Score] = []
     for seed in task.folds:
         results = _probe(task, subject, seed, head)
-        new = _scores(task, subject, results, seed, probe)
+        new = _scores(task, subject, results, seed, probe, launch)
         if null and seed == next(iter(task.folds)):
             found = _null(task, subject, seed, head, null)
             new = [replace(score, null=found) for score in new]
@@ -198,7 +203,7 @@ def _null(task: Task, subject: Subject, seed: int, head: Head[Any], most: int) -
     return {**found, "what": str(null.what)}
 
 
-def _scores(task: Task, subject: Subject, results: list[FoldResult], seed: int, head: str) -> list[Score]:
+def _scores(task: Task, subject: Subject, results: list[FoldResult], seed: int, head: str, launch: str) -> list[Score]:
     return [
         Score(
             model=subject.name,
@@ -221,6 +226,7 @@ def _scores(task: Task, subject: Subject, results: list[FoldResult], seed: int, 
             merged=task.merged,
             details=result.details,
             lets_through=task.division.lets_through,
+            launch=launch,
         )
         for result in results
     ]

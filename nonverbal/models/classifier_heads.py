@@ -72,11 +72,15 @@ class ClassifierHead(nn.Module):
             logits: Tensor = self.classifier(dropout(values, share))
             return logits
 
+    def shares(self) -> Tensor | None:
+        """Return what each hidden state is weighed by, ``(states,)``, 1 together; None where the last alone is read."""
+        return None if self.layer_weights is None else self.layer_weights.softmax(0)
+
     def _frames(self, states: list[Tensor]) -> Tensor:
         """Return the last of the states, or their weighted sum (Peters et al., 2018, equation 1, without its scale)."""
-        if self.layer_weights is None:
+        weights = self.shares()
+        if weights is None:
             return states[-1].float()
-        weights = self.layer_weights.softmax(0)
         summed = weights[0] * states[0].float()
         for weight, state in zip(weights[1:], states[1:], strict=True):
             summed = summed + weight * state.float()

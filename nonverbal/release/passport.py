@@ -28,7 +28,7 @@ class Measured:
     """What was measured of a model under one stack. Differences are the largest of a value over its layer's RMS."""
 
     stack: dict[str, str]
-    """Versions of ``python``, ``torch``, ``transformers``; ``device``: cpu, with the name of a GPU where there is one."""
+    """Versions of ``python``, ``torch``, ``transformers``; ``device``: cpu, with a GPU's name where there is one."""
     figures: dict[str, float | None]
     """By name, see ``FIGURES``; None where it does not apply to the model."""
     layers: list[float]

@@ -21,10 +21,11 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import INITIALISED
 from nonverbal.evaluation.encoders.listing import heard_by
 from nonverbal.families import FAMILIES
+from nonverbal.files import sha256_of
 from nonverbal.licences import Terms, strictest
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.release.terms import Source, terms_of
-from nonverbal.report.origins import read_file, sha256_of
+from nonverbal.report.origins import read_file
 
 Use = Literal["pretraining", "fine-tuning"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from nonverbal.files import whole
 from nonverbal.text import one_line
 
 SERIES = ("#0f6b72", "#c2571a", "#6b4ea0", "#3f7d2c", "#b03a5b", "#2f63b0", "#8a6d1a", "#555c66")
@@ -64,6 +65,8 @@ class Dot:
     """Shown where a pointer rests."""
     clip: str = ""
     """Id of the clip that it plays on a page."""
+    under: str = ""
+    """Roles under each colouring that a page offers, with spaces between."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,11 @@ def svg(drawing: Drawing, alone: bool = False) -> str:
         drawing: what is drawn.
         alone: as a file of its own, with colours and a white ground; else the page gives them to its classes.
     """
+    return framed(drawing, "".join(map(element, drawing.marks)), alone)
+
+
+def framed(drawing: Drawing, inside: str, alone: bool = False) -> str:
+    """Return the SVG of a drawing whose marks are written already, ``inside`` it; see ``svg``."""
     size = f"{drawing.width:g} {drawing.height:g}"
     # The marks of an image cannot be reached one by one; those of a group can.
     role = "group" if any(isinstance(mark, Dot) and mark.clip for mark in drawing.marks) else "img"
@@ -144,10 +152,11 @@ def svg(drawing: Drawing, alone: bool = False) -> str:
     else:
         wide = ' class="wide"' if drawing.width > WIDE else ""
         attributes += f'{wide} style="width:{drawing.width:g}px"'
-    return f"<svg {attributes}>{style}{ground}{''.join(map(_element, drawing.marks))}</svg>"
+    return f"<svg {attributes}>{style}{ground}{inside}</svg>"
 
 
-def _element(mark: Mark) -> str:
+def element(mark: Mark) -> str:
+    """Return a mark as SVG; its class is its role."""
     if isinstance(mark, Line):
         dashes = f' stroke-dasharray="{mark.dashes}"' if mark.dashes else ""
         attributes = f'class="s-{mark.role}" fill="none" stroke-width="{mark.width:g}"{dashes}{_opacity(mark.opacity)}'
@@ -157,6 +166,7 @@ def _element(mark: Mark) -> str:
     if isinstance(mark, Dot):
         place = f'cx="{_number(mark.x)}" cy="{_number(mark.y)}" r="{_number(mark.radius)}"'
         place += f" data-clip={quoteattr(_clean(mark.clip))}" if mark.clip else ""
+        place += f' data-under="{mark.under}"' if mark.under else ""
         return f'<circle class="f-{mark.role}"{_opacity(mark.opacity)} {place}{_closed("circle", mark.title)}'
     if isinstance(mark, Box):
         place = f'x="{_number(mark.x)}" y="{_number(mark.y)}"'
@@ -211,9 +221,8 @@ def png(drawing: Drawing, path: Path, scale: float = 3.0) -> None:
     axes.set_axis_off()
     for order, mark in enumerate(drawing.marks):
         _paint(axes, mark, order)
-    unfinished = path.with_name(f".{path.name}.new")
-    canvas.savefig(unfinished, dpi=96 * scale, format="png")
-    unfinished.replace(path)
+    with whole(path) as unfinished:
+        canvas.savefig(unfinished, dpi=96 * scale, format="png")
 
 
 def _paint(axes: Any, mark: Mark, order: int) -> None:

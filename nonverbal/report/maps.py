@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nonverbal.evaluation.sound_maps import SoundMap, read_map
+from nonverbal.evaluation.analyses.base import read_as
+from nonverbal.evaluation.analyses.maps import SoundMap
 from nonverbal.evaluation.tables import short
+from nonverbal.files import sha256_of
 from nonverbal.report.axes import Scale, around
 from nonverbal.report.clips import Rivals
 from nonverbal.report.drawing import SERIES, Dot, Drawing, Mark, Words, shortened
-from nonverbal.report.origins import sha256_of
 from nonverbal.text import slug
 
 
@@ -35,27 +36,28 @@ def map_section(number: int, path: Path, known: Sequence[Rivals]) -> MapSection:
         path: of the map.
         known: two models of each task; the first that has decided on clips of the map colours it.
     """
-    made = read_map(path)
+    made = read_as(SoundMap, path)
     anchor = slug(f"map-{number}-{path.name}")
-    kinds: dict[str, Sequence[str | None]] = {"class": made.labels, "speaker": made.speakers}
     two = next((one for one in known if one.differ.keys() & set(made.clips)), None)
+    drawings = map_drawings(made, anchor, two)
+    return MapSection(anchor, made.heading, made.summary(), drawings, in_turn(made), (str(path), sha256_of(path)))
+
+
+def map_drawings(made: SoundMap, anchor: str, two: Rivals | None = None) -> list[Drawing]:
+    """Draw a map by class, by speaker, and by whether two models disagree, each where it tells clips apart.
+
+    Where none does, by class.
+    """
+    kinds: dict[str, Sequence[str | None]] = {"class": made.labels, "speaker": made.speakers}
     if two is not None:
         words = {True: "they disagree", False: "they agree"}
         told = [words[two.differ[clip]] if clip in two.differ else None for clip in made.clips]
         kinds[f"whether {shortened(two.first, 18)} and {shortened(two.second, 18)} disagree"] = told
-    drawings = [
+    apart = {kind: values for kind, values in kinds.items() if len(set(values) - {None}) > 1}
+    return [
         map_chart(f"{anchor}-{place}", f"By {kind}", made, values)
-        for place, (kind, values) in enumerate(kinds.items())
-        if len(set(values) - {None}) > 1
+        for place, (kind, values) in enumerate((apart or {"class": made.labels}).items())
     ]
-    chance = f"{made.kept_by_chance:.0%} by chance"
-    same = "" if made.same_class is None else f"; {made.same_class:.0%} of them have its class"
-    summary = (
-        f"{len(made.clips)} clips by layer {made.layer}; {made.held_out}. How a map looks is no evidence: of a clip’s "
-        f"{made.neighbours} nearest in the original space {made.kept:.0%} are among its nearest here ({chance}){same}."
-    )
-    heading = f"Map of the sounds: {made.model}"
-    return MapSection(anchor, heading, summary, drawings, in_turn(made), (str(path), sha256_of(path)))
 
 
 def map_chart(name: str, title: str, made: SoundMap, values: Sequence[str | None]) -> Drawing:

@@ -1,6 +1,5 @@
 """Where numbers come from: files with their hashes, commands, versions."""
 
-import hashlib
 import json
 import shlex
 from collections.abc import Sequence
@@ -11,18 +10,25 @@ from typing import Any
 import yaml
 
 from nonverbal.errors import UserError
+from nonverbal.files import sha256_of
+from nonverbal.launches import FILE, launch_key
 from nonverbal.tasks.measurements import ScoredFolds
+from nonverbal.tasks.scores import Score
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One start of a run, as its ``environment.json`` has it."""
+    """One start of a run, or of a command that scores, as an ``environment.json`` has it."""
 
     time: str
     command: str
     versions: str
     """Of Python and packages."""
     machine: str
+    settings: str
+    """As resolved, YAML; empty where they are not kept there, as a run's are in its recipe."""
+    key: str
+    """Hash of its content: see ``nonverbal.launches``."""
 
 
 @dataclass(frozen=True)
@@ -38,38 +44,42 @@ class Origin:
     files: list[tuple[str, str]]
     """Paths and their SHA-256: the scores, the predictions."""
     launches: list[Launch]
-    """Of the first fold's run; empty where scores keep none, as those of probes."""
+    """Of the first fold's run, or the command that made the scores; empty where none is kept."""
+    shared: bool
+    """Whether the command made other rows too: see ``shared_launches``."""
 
 
-def origins(measurements: Sequence[ScoredFolds], files: Sequence[Path]) -> list[Origin]:
-    """Return where measurements come from, one each.
-
-    Args:
-        measurements: what was read.
-        files: the score files that they were read from.
-    """
+def origins(measurements: Sequence[ScoredFolds]) -> list[Origin]:
+    """Return where measurements come from, one each."""
     found = []
     for measurement in measurements:
-        score = measurement.scores[0]
-        holders = [file for file in files if (file.parent / score.predictions).is_file()]
-        own = [*holders, *(file.parent / score.predictions for file in holders[:1])]
-        run = score.details.get("run")
-        launches = read_launches(holders[0].parent / run) if holders and isinstance(run, str) else []
-        hashes = [(str(path), sha256_of(path)) for path in own]
+        score, file = measurement.scores[0], measurement.file
         row = (score.model, score.probe, score.seed, score.model_key, score.data_sha256)
-        found.append(Origin(*row, hashes, launches))
+        hashes = [(str(path), sha256_of(path)) for path in (file, file.parent / score.predictions)]
+        found.append(Origin(*row, hashes, _launches(score, file.parent), bool(score.launch)))
     return found
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _launches(score: Score, folder: Path) -> list[Launch]:
+    """Return the launches of a row, whose scores are in a folder.
+
+    A command that was given again, with nothing changed, has one launch: its last.
+    """
+    run = score.details.get("run")
+    if isinstance(run, str):
+        return read_launches(folder / run)
+    found = [one for one in read_launches(folder) if score.launch == one.key] if score.launch else []
+    return found[-1:]
+
+
+def shared_launches(origins: Sequence[Origin]) -> list[Launch]:
+    """Return the commands that made several rows, each once."""
+    return list({one.key: one for origin in origins if origin.shared for one in origin.launches}.values())
 
 
 def read_launches(folder: Path) -> list[Launch]:
     """Return the starts that a run folder's ``environment.json`` tells of; none where it is not there."""
-    path = folder / "environment.json"
+    path = folder / FILE
     rows = read_file(path, list) if path.is_file() else []
     return [_launch(row) for row in rows if isinstance(row, dict)]
 
@@ -102,6 +112,8 @@ def _launch(row: dict[str, Any]) -> Launch:
         shlex.join(map(str, command)) if isinstance(command, list) else "",
         ", ".join(f"{name} {version}" for name, version in versions.items() if version),
         ", ".join(str(part) for part in machine if part),
+        str(row.get("settings", "")),
+        launch_key(row),
     )
 
 

@@ -11,11 +11,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nonverbal.evaluation.tables import Table, is_numeric
+from nonverbal.report.analyses import AnalysisSection
 from nonverbal.report.drawing import LIGHT, Drawing, svg
 from nonverbal.report.maps import MapSection
+from nonverbal.report.origins import shared_launches
 from nonverbal.report.runs import RunSection
 from nonverbal.report.sections import Section
 from nonverbal.report.sounds import Sounds
+from nonverbal.report.studies import StudySection
+from nonverbal.report.switched import switched_svg
 from nonverbal.system import version_of
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE
 
@@ -27,9 +31,11 @@ class Page:
     """What a report shows."""
 
     title: str
+    studies: list[StudySection]
     sections: list[Section]
     runs: list[RunSection]
     maps: list[MapSection]
+    analyses: list[AnalysisSection]
     rankings: list[Table]
     command: str
     """That made the page."""
@@ -40,14 +46,23 @@ class Page:
     def tables(self) -> list[Table]:
         """All tables, in their order."""
         of_parts = [table for section in self.sections for part in section.parts for table in part.tables]
-        return [*self.rankings, *of_parts, *(table for run in self.runs for table in run.ledgers)]
+        of_analyses = [table for section in self.analyses for table in section.tables]
+        of_studies = [table for study in self.studies for table in study.tables]
+        return [
+            *of_studies,
+            *self.rankings,
+            *of_parts,
+            *of_analyses,
+            *(table for run in self.runs for table in run.ledgers),
+        ]
 
     @property
     def drawings(self) -> list[Drawing]:
         """All drawings, in their order."""
         of_parts = [drawing for section in self.sections for part in section.parts for drawing in part.drawings]
         of_maps = [drawing for section in self.maps for drawing in section.drawings]
-        return [*of_parts, *of_maps, *(drawing for run in self.runs for drawing in run.drawings)]
+        of_analyses = [drawing for section in self.analyses for drawing in section.drawings]
+        return [*of_parts, *of_analyses, *of_maps, *(drawing for run in self.runs for drawing in run.drawings)]
 
 
 def render(page: Page) -> str:
@@ -59,7 +74,13 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": lambda drawing: Markup(svg(drawing)), "status": status, "numeric": numeric}
+    environment.filters |= {
+        "svg": lambda drawing: Markup(svg(drawing)),
+        "switched": lambda drawings: Markup(switched_svg(drawings)),
+        "status": status,
+        "numeric": numeric,
+        "shared": shared_launches,
+    }
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return environment.get_template("page.html.j2").render(
         page=page,

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 from nonverbal.evaluation.published import published_table
@@ -55,22 +54,19 @@ class Section:
     """The two models of highest UAR; None where there are fewer, or texts were written."""
 
 
-def task_sections(measurements: Sequence[Measurement], files: Sequence[Path], against: str | None) -> list[Section]:
+def task_sections(measurements: Sequence[Measurement], against: str | None) -> list[Section]:
     """Return a section for each task and protocol of measurements of classes, in their order.
 
     Args:
         measurements: of any tasks.
-        files: the score files that they were read from.
         against: the model that all others are compared with; None for all pairs.
     """
-    return [
-        _of_classes(number, results(own)[0], own, files, against) for number, own in enumerate(_by_table(measurements))
-    ]
+    return [_of_classes(number, results(own)[0], own, against) for number, own in enumerate(_by_table(measurements))]
 
 
-def text_sections(measurements: Sequence[TextMeasurement], files: Sequence[Path]) -> list[Section]:
+def text_sections(measurements: Sequence[TextMeasurement]) -> list[Section]:
     """Return a section for each corpus and protocol of measurements of texts, in their order."""
-    return [_of_texts(f"texts-{n}", text_results(own)[0], own, files) for n, own in enumerate(_by_table(measurements))]
+    return [_of_texts(f"texts-{n}", text_results(own)[0], own) for n, own in enumerate(_by_table(measurements))]
 
 
 def _by_table(measurements: Sequence[M]) -> Iterator[list[M]]:
@@ -80,9 +76,7 @@ def _by_table(measurements: Sequence[M]) -> Iterator[list[M]]:
     yield from tables.values()
 
 
-def _of_classes(
-    number: int, task: TaskResult, own: Sequence[Measurement], files: Sequence[Path], against: str | None
-) -> Section:
+def _of_classes(number: int, task: TaskResult, own: Sequence[Measurement], against: str | None) -> Section:
     anchor = slug(f"task-{number}-{task.corpus}")
     family, many = comparisons(task, against), len(task.models) > 6
     probabilities, published = probabilities_table(task), published_table(task)
@@ -107,7 +101,7 @@ def _of_classes(
         f"{units}; classes: {', '.join(f'{name} ({clips})' for name, clips in task.clips.items())}",
         list(dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)),
         [part for part in parts if part.tables or part.drawings] + listed,
-        origins(own, files),
+        origins(own),
         best,
     )
 
@@ -122,7 +116,10 @@ LAYERS = (
     "folds. These curves are of inner folds; what the chosen layers score on clips not used so is in the table above. "
     "Dashed: chance."
 )
-WEIGHTS = "What heads that sum layers learned to weigh them by: bars are means over folds, dots single folds."
+WEIGHTS = (
+    "What heads that sum layers learned to weigh them by: bars are means over folds, dots single folds. Layer 0 is the "
+    "input to the first block, which the probe multilayer leaves out."
+)
 CALIBRATION = (
     "How often decisions are right, by how probable they were said to be; classes count alike. On the diagonal they "
     "are calibrated. Larger dots hold more clips."
@@ -145,7 +142,7 @@ def _listed(task: TaskResult, own: Sequence[Measurement]) -> tuple[list[Part], R
     return [*parts, Part("Clips on which two models disagree", text, clips=apart, folded=True)], rivals(two)
 
 
-def _of_texts(anchor: str, result: TextResult, own: Sequence[TextMeasurement], files: Sequence[Path]) -> Section:
+def _of_texts(anchor: str, result: TextResult, own: Sequence[TextMeasurement]) -> Section:
     drawings = []
     for rate, name in RATES.items():
         lanes = [
@@ -159,5 +156,5 @@ def _of_texts(anchor: str, result: TextResult, own: Sequence[TextMeasurement], f
         f"{result.clips} clips, {result.units} {result.unit}, {result.words} words",
         list(dict.fromkeys(text for model in result.models for score in model.scores for text in score.lets_through)),
         [Part("Word and character error rates", tables=[text_table(result)], drawings=drawings)],
-        origins(own, files),
+        origins(own),
     )

@@ -58,7 +58,8 @@ def weights(anchor: str, task: TaskResult) -> list[Drawing]:
     for number, model in enumerate(task.models):
         rows = _layer_weights(model)
         if rows is not None:
-            drawn.append(weights_chart(f"{anchor}-weights-{number}", task.name(model), rows, _series(number)))
+            name, first = f"{anchor}-weights-{number}", _first_layer(model)
+            drawn.append(weights_chart(name, task.name(model), rows, _series(number), first))
     return drawn
 
 
@@ -71,6 +72,12 @@ def _layer_weights(model: ModelResult) -> np.ndarray | None:
         return None
     fit = weights.ndim == 2 and weights.shape[1] > 1 and np.isfinite(weights).all() and weights.max() > 0
     return weights if fit else None
+
+
+def _first_layer(model: ModelResult) -> int:
+    """Return the layer of the first weight: 1 where rows do not say, as those of the probe ``multilayer``."""
+    said = model.scores[0].details.get("first_layer", 1)
+    return said if isinstance(said, int) and said >= 0 else 1
 
 
 def calibrations(anchor: str, task: TaskResult, own: Sequence[Measurement]) -> list[Drawing]:

@@ -12,6 +12,7 @@ import numpy as np
 from nonverbal.errors import UserError
 from nonverbal.tasks.predictions import AGAIN, Predictions, read_predictions
 from nonverbal.tasks.scores import Score, read_scores
+from nonverbal.tasks.told_apart import Held, told_apart
 from nonverbal.tasks.transcriptions import Transcriptions, read_transcriptions
 
 SCORES = "scores.jsonl"
@@ -24,6 +25,8 @@ class ScoredFolds:
 
     scores: list[Score]
     """One a fold."""
+    file: Path
+    """Where they were read, or are kept."""
 
     @property
     def table(self) -> tuple[Hashable, ...]:
@@ -55,11 +58,11 @@ def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
 
     Args:
         paths: files of scores, or folders, which stand for every ``scores.jsonl`` in them. What two files hold alike
-            counts once.
+            counts once. Where they hold different scores of one model, head, protocol and seed, each is a measurement
+            of its own, whose head is named with the folder of its file.
 
     Raises:
-        UserError: a file is missing or damaged, predictions do not belong to their scores, or two files hold different
-            scores of the same model, head, protocol and seed.
+        UserError: a file is missing or damaged, or predictions do not belong to their scores.
     """
     return [_measurement(rows, file) for rows, file in _read(paths) if rows[0].classes]
 
@@ -89,19 +92,14 @@ def text_measurements_of(scores: Sequence[Score], file: Path) -> list[TextMeasur
 
 def _read(paths: Sequence[Path]) -> list[tuple[list[Score], Path]]:
     """Return the scores of each model, head, protocol and seed, and the file that has them."""
-    found: dict[tuple[Hashable, ...], tuple[list[Score], Path]] = {}
+    found: dict[tuple[Hashable, ...], list[Held]] = {}
     for file in _files(paths):
-        for key, rows in _by_measurement(read_scores(file)).items():
-            if key in found and found[key][0] != rows:
-                first = rows[0]
-                raise UserError(
-                    f"{found[key][1]} and {file} hold different scores of {first.model} ({first.corpus}, "
-                    f"{first.protocol}, seed {first.seed}); give one of them"
-                )
-            found.setdefault(key, (rows, file))
+        for rows in _by_measurement(read_scores(file)).values():
+            first = rows[0]
+            found.setdefault((*_table(first), first.probe, first.model), []).append((rows, file))
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: no scores in it; run nonverbal probe again")
-    return list(found.values())
+    return [one for held in found.values() for one in told_apart(held)]
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -130,13 +128,13 @@ def _measurement(scores: list[Score], file: Path) -> Measurement:
     predictions = read_predictions(file.parent / scores[0].predictions, scores[0].classes)
     right = (predictions.labels == predictions.predicted).astype(np.int64)
     _check_folds(scores, file, predictions.path, predictions.folds, "accuracy", (right, np.ones_like(right)))
-    return Measurement(scores, predictions)
+    return Measurement(scores, file, predictions)
 
 
 def _text_measurement(scores: list[Score], file: Path) -> TextMeasurement:
     own = read_transcriptions(file.parent / scores[0].predictions)
     _check_folds(scores, file, own.path, own.folds, "wer", (own.edits.word_errors, own.edits.words))
-    return TextMeasurement(scores, own)
+    return TextMeasurement(scores, file, own)
 
 
 def _check_folds(

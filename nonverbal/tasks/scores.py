@@ -64,6 +64,9 @@ class Score:
     details: dict[str, Any] = field(default_factory=dict)
     """What the head says of its training: ``parameters``, how many numbers were fitted, and others by name; empty in
     files that do not have it."""
+    launch: str = ""
+    """Which command made it: the ``launch_key`` of one that ``environment.json`` beside the file has; empty where the
+    row has a run of its own, whose folder says it, and in files that do not have it."""
 
     @property
     def task(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str, str]:
@@ -91,7 +94,7 @@ class Summary:
 
 
 _FIELDS = {field.name for field in fields(Score)}
-_REQUIRED = {field.name for field in fields(Score) if field.default_factory is MISSING}
+_REQUIRED = {one.name for one in fields(Score) if one.default is MISSING and one.default_factory is MISSING}
 _KINDS: dict[str, type] = {name: get_origin(hint) or hint for name, hint in get_type_hints(Score).items()}
 """Of the values of a row, as JSON has them."""
 

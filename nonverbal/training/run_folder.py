@@ -2,11 +2,7 @@
 
 import contextlib
 import json
-import os
-import platform
-import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +11,8 @@ import yaml
 
 from nonverbal.config import differences, dump
 from nonverbal.errors import UserError
-from nonverbal.files import locked, write_atomically
-from nonverbal.system import version_of
+from nonverbal.files import locked, whole, write_atomically
+from nonverbal.launches import add_launch, launch_of
 from nonverbal.training.hardware import hardware
 
 PACKAGES = (
@@ -115,20 +111,7 @@ class RunFolder:
 
     def write_environment(self, **facts: Any) -> None:
         """Add this launch's versions, the first process's machine and ``facts`` to ``environment.json``."""
-        path = self.folder / "environment.json"
-        launches = _read(path, list) if path.exists() else []
-        launches.append(
-            {
-                "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "command": sys.argv,
-                "python": platform.python_version(),
-                "platform": platform.platform(),
-                "packages": {name: version_of(name) for name in PACKAGES},
-                **hardware(),
-                **facts,
-            }
-        )
-        write_atomically(path, json.dumps(launches, indent=1))
+        add_launch(self.folder, launch_of(sys.argv, PACKAGES, **hardware(), **facts))
 
     def cut_metrics(self, step: int) -> None:
         """Drop the rows after ``step``, which a resumed run measures again, and a row that was cut off in writing."""
@@ -147,14 +130,8 @@ class RunFolder:
 
     def replace_encoder(self, export: Any) -> None:
         """Call ``export(folder)`` and put what it wrote in the place of ``encoder/``, whole or not at all."""
-        new, old = self.folder / ".encoder.new", self.folder / ".encoder.old"
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        export(new)
-        if self.encoder.exists():
-            os.replace(self.encoder, old)
-        os.replace(new, self.encoder)
-        shutil.rmtree(old, ignore_errors=True)
+        with whole(self.encoder) as unfinished:
+            export(unfinished)
 
 
 def _read(path: Path, kind: type) -> Any:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from labelled_tones import tones
 
 from evaluate import fuse as program
@@ -14,6 +15,7 @@ from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.encoders import KINDS, load_encoder
 from nonverbal.evaluation.fusing import Member, fuse, fused, head_name, head_of, sets_of
 from nonverbal.evaluation.heads.fusion import FusionSettings
+from nonverbal.launches import launch_key
 from nonverbal.tasks.contamination import worst
 from nonverbal.tasks.labels_seen import write_labels_seen
 from nonverbal.tasks.scores import read_scores
@@ -149,6 +151,11 @@ def test_the_program(labelled_shards: Make, tmp_path: Path, capsys: pytest.Captu
         "Holm over 3 comparisons",
     ):
         assert words in first
+    (launch,) = json.loads((out / "environment.json").read_text())
+    assert launch["command"][:3] == ["nonverbal", "fuse", "recipes/fuse/reno.yaml"]
+    assert yaml.safe_load(launch["settings"])["fusion"]["epochs"] == 1
+    assert launch["packages"].keys() >= {"torch", "transformers", "nonverbal"}
+    assert {score.launch for score in read_scores(out / "scores.jsonl")} == {launch_key(launch)}
     biased = said("--protocol", "grouped", "--folds", "3", "--bias")
     assert "the common way and ours" in biased
     assert {score.protocol for score in read_scores(out / "scores.jsonl")} == {
@@ -159,6 +166,40 @@ def test_the_program(labelled_shards: Make, tmp_path: Path, capsys: pytest.Captu
     }
     with pytest.raises(UserError, match="a set of 3 cannot be made of logmel, mfcc"):
         said("--size", "3")
+
+
+def test_a_null_trains_and_chooses_again(labelled_shards: Make, tmp_path: Path) -> None:
+    task = make_task(labelled_shards(tones()), [], "speaker", 2, [0, 1])
+    given = task, [("logmel", "mfcc")], ["concat"], QUICK, [], tmp_path / "cache"
+    plain = fuse(*given, tmp_path / "plain")
+    drawn = fuse(*given, tmp_path / "null", null=2)
+    assert not any(score.null for score in plain)
+    assert [score.metrics for score in drawn] == [score.metrics for score in plain]
+    for score in drawn:
+        if score.seed:
+            assert score.null == {}
+            continue
+        assert score.null["draws"] == 2
+        assert score.null["p"] == (score.null["exceeding"] + 1) / 3
+
+
+@one_layout
+def test_all_folders_are_checked_before_any_is_scored(
+    labelled_shards: Make, encoder_folder: Path, tmp_path: Path
+) -> None:
+    first, second = labelled_shards(tones()), labelled_shards(tones(takes=3), "second")
+    seen = [clip for clip in second.clips() if clip.recording == "s5-low-2"]
+    assert seen[0].sha256 not in {clip.sha256 for clip in first.clips()}
+    write_labels_seen(encoder_folder, seen, "initialised:x")
+    folders = ["--data", str(first.folder), str(second.folder), "--out", str(tmp_path / "out")]
+    quick = ["--folds", "2", "--fusion.length", "1", "--fusion.epochs", "1", "--cache", str(tmp_path / "cache")]
+    argv = ["recipes/fuse/concat.yaml", *folders, *quick, "--encoders", f"mfcc,{encoder_folder}", "--twins", "false"]
+    with pytest.raises(UserError, match="was fine-tuned with labels of these clips"):
+        program.main(argv)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(UserError, match="--null must be at least 0"):
+        program.main([*argv, "--null", "-1"])
 
 
 def test_the_recipes_are_the_papers() -> None:

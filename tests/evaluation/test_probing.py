@@ -13,6 +13,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.cross_validation import cross_validate
 from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.probing import compare, leak_statuses
+from nonverbal.launches import launch_key
 from nonverbal.tasks.folds import group_folds
 from nonverbal.tasks.metrics import metrics
 from nonverbal.tasks.protocols import Protocol
@@ -134,6 +135,11 @@ def test_the_probe_program(
     assert "parameters of fcn:dropout=0.2: logmel 107394; its paper states 0.7 to 1 M" in own
     (score, *_) = [score for score in read_scores(out / "scores.jsonl") if score.probe == "fcn:dropout=0.2"]
     assert score.details["parameters"] == 80 * 512 + 512 + 512 * 128 + 128 + 128 * 2 + 2
+    # Each row names the command that made it last.
+    starts = json.loads((out / "environment.json").read_text())
+    assert [one["command"][-1] for one in starts] == [manifest, "low,high", "shrill", "fcn:dropout=.2"]
+    assert score.launch == launch_key(starts[-1])
+    assert len({one.launch for one in read_scores(out / "scores.jsonl")}) == len(starts)
     figures = list(out.glob("*.png"))
     # Two protocols, merged labels, another head, and the layers of the encoder that has several.
     assert len(figures) == 5

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def _measurement(predicted: np.ndarray, model: str = "m", seed: int = 0, kept: i
         gives=None,
         values=None,
     )
-    return Measurement([score], own)
+    return Measurement([score], Path("scores.jsonl"), own)
 
 
 def test_subgroups_by_hand() -> None:

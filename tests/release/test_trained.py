@@ -5,13 +5,11 @@ import shutil
 
 import pytest
 import yaml
-from made_models import write_finetuning, write_pretraining
+from made_models import CLIPS, relabel, write_finetuning, write_pretraining
 
 from nonverbal.errors import UserError
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.release.trained import data_sha256, start_named, trained
-
-CLIPS = [("a", 1.0, "train"), ("b", 2.0, "train"), ("a", 0.5, "validation")]
 
 
 def test_corpora_have_the_clips_hours_and_licences_of_their_shards(make_shards, tmp_path):
@@ -35,13 +33,6 @@ def test_the_catalogs_terms_count_where_its_reader_read_the_corpus(make_shards, 
     assert corpus.terms.verified
     assert corpus.terms.share_alike
     assert "donateacry" in corpus.home
-
-
-def relabel(folder, **changes):
-    """Change what the manifest says of every clip."""
-    path = folder / "manifest.jsonl"
-    rows = [json.loads(line) | changes for line in path.read_text().splitlines()]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def test_clips_of_several_licences_have_the_strictest(make_shards, tmp_path):

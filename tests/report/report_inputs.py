@@ -9,7 +9,8 @@ import numpy as np
 from scored import write_scored
 
 from nonverbal.curves import Panel, write_panels
-from nonverbal.evaluation.sound_maps import SoundMap, write_map
+from nonverbal.evaluation.analyses.base import write_analysis
+from nonverbal.evaluation.analyses.maps import SoundMap
 from nonverbal.files import write_lines
 from nonverbal.tasks.scores import read_scores, write_scores
 
@@ -69,8 +70,9 @@ def rename_clips(folder: Path, corpus: str) -> None:
 def write_map_of(path: Path, clips: int) -> Path:
     """Write a map of clips of 12 speakers, whose names are those of ``rename_clips`` for the corpus ``mine``."""
     places = np.random.default_rng(0).normal(size=(2, clips)).tolist()
-    labels, speakers = [[HOSTILE, "b"][n % 2] for n in range(clips)], [f"s{n // 2}" for n in range(clips)]
+    labels: list[str | None] = [[HOSTILE, "b"][n % 2] for n in range(clips)]
+    speakers: list[str | None] = [f"s{n // 2}" for n in range(clips)]
     names = [f"mine/{n}.wav" for n in range(clips)]
     made = SoundMap(HOSTILE, "key", 1, "no label seen", "sha", 10, 0.5, 10 / 23, 0.8, names, labels, speakers, *places)
-    write_map(path, made)
+    write_analysis(path, made)
     return path

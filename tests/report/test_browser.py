@@ -132,6 +132,53 @@ def test_a_point_of_a_map_plays(tab: Tab, tmp_path: Path, make_shards: Callable[
     assert tab.complaints == []
 
 
+def test_the_colours_of_a_map_are_chosen_by_keyboard_and_printed(tab: Tab, tmp_path: Path) -> None:
+    write_tables(tmp_path / "scores", ["x", HOSTILE], [HOSTILE, "b"])
+    rename_clips(tmp_path / "scores", "mine")
+    write_map_of(tmp_path / "x.map.json", 24)
+    report.main([str(tmp_path), "--out", str(tmp_path / "report.html"), "--figures", str(tmp_path / "figures")])
+    assert len(list((tmp_path / "figures").glob("map-0-*.svg"))) == 3
+    tab.open(tmp_path / "report.html", 360)
+    colours = "[...document.querySelectorAll('.switched circle[data-clip]')].map((one) => getComputedStyle(one).fill)"
+    words = "[...document.querySelectorAll('.switched svg text')].filter((one) => one.getClientRects().length)"
+    words += ".map((one) => one.lastChild.textContent)"
+    # Two classes, then seven of twelve speakers and the rest, then whether the models disagree.
+    seen = []
+    tab.run("document.querySelector('.switched input').focus()")
+    for kinds in (2, 8, 2):
+        assert len(set(tab.run(colours))) == kinds
+        seen.append((tab.run(colours), tab.run(words)))
+        chosen = tab.run("document.activeElement.parentElement.textContent.trim()")
+        assert tab.run(words)[0] == chosen
+        tab.press("ArrowRight", 39)
+    assert [words[0].split()[1] for _, words in seen] == ["class", "speaker", "whether"]
+    assert seen[0][0] != seen[2][0]
+    # From the last to the first; and what is chosen is what is printed, without the switch.
+    assert (tab.run(colours), tab.run(words)) == seen[0]
+    tab.press("ArrowRight", 39)
+    tab.send("Emulation.setEmulatedMedia", media="print")
+    assert tab.run(words) == seen[1][1]
+    assert tab.run("document.querySelector('.switched fieldset').getClientRects().length") == 0
+    assert tab.complaints == []
+
+
+def test_a_point_that_plays_goes_on_when_the_colours_change(
+    tab: Tab, tmp_path: Path, make_shards: Callable[..., ShardFolder]
+) -> None:
+    shards = make_shards([("mine", 5.0, "train")] * 24)
+    page = tmp_path / "report.html"
+    write_map_of(tmp_path / "x.map.json", 24)
+    report.main([str(tmp_path / "x.map.json"), "--out", str(page), "--data", str(shards.folder), "--sounds", "2"])
+    tab.open(page)
+    pressed = "document.querySelectorAll('.switched [aria-pressed=true]').length"
+    tab.run("document.querySelector('.switched [role=button]').focus()")
+    tab.press("Enter", 13)
+    assert tab.run(pressed) == 1
+    tab.run("document.querySelectorAll('.switched input')[1].click()")
+    assert tab.run(pressed) == 1
+    assert tab.complaints == []
+
+
 def hear(tab: Tab) -> None:
     """Let every Audio that a page makes tell when it has ended: the page keeps its player to itself."""
     told = "this.addEventListener('ended', () => heard.push(this.duration))"

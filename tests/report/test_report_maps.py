@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 from report_inputs import HOSTILE, rename_clips, write_map_of, write_tables
 
 from nonverbal.report.collect import collect
 from nonverbal.report.drawing import Dot, svg
-from nonverbal.report.page import render
+from nonverbal.report.page import Page, render
+from nonverbal.report.sections import Part
+from nonverbal.report.switched import switched_svg
 
 
 def test_a_map_is_drawn_by_class_speaker_and_disagreement(tmp_path: Path) -> None:
@@ -33,7 +36,41 @@ def test_a_map_is_drawn_by_class_speaker_and_disagreement(tmp_path: Path) -> Non
     )
     assert "80% of them have its class" in section.summary
     html = render(page)
+    # One figure, in the colours of the first drawing, which has those of the others ready.
+    figure = switched_svg(section.drawings)
+    assert figure in html
+    assert figure.count("data-clip=") == html.count("data-clip=") - sum(len(part.clips) for part in listed(page)) == 24
+    first, second = (mark for mark in by_speaker.marks[1:3] if isinstance(mark, Dot))
+    assert f'data-under="series0 {first.role} series' in figure
+    assert first.role == second.role
+    told = {True: "they disagree", False: "they agree"}[rivals.differ["mine/0.wav"]]
+    assert escape(f"mine/0.wav: {HOSTILE}; s0; {told}") in figure
+    assert [figure.count(f'data-choice="{n}" display="none"') for n in range(3)] == [0, 1, 1]
+    assert html.count('type="radio"') == 3
     assert HOSTILE not in html.replace(html[html.index("<style>") : html.index("</style>")], "")
+
+
+def test_a_point_takes_few_bytes(tmp_path: Path) -> None:
+    """Of 5000 clips a map is 1 MB of the 15 that a page may have."""
+    file = write_map_of(tmp_path / "x.map.json", 2000)
+    (section,) = collect([file], "t", "c").maps
+    assert len(switched_svg(section.drawings)) < 2000 * 200
+
+
+def test_a_map_of_one_class_and_speaker_is_drawn_without_a_switch(tmp_path: Path) -> None:
+    file = write_map_of(tmp_path / "x.map.json", 24)
+    made = json.loads(file.read_text(encoding="utf-8")) | {"labels": ["a"] * 24, "speakers": [None] * 24}
+    file.write_text(json.dumps(made), encoding="utf-8")
+    page = collect([file], "t", "c")
+    (drawing,) = page.maps[0].drawings
+    assert "By class: a 24." in drawing.description
+    html = render(page)
+    assert html.count("data-clip=") == 24
+    assert 'type="radio"' not in html
+
+
+def listed(page: Page) -> list[Part]:
+    return [part for section in page.sections for part in section.parts if part.clips and page.sounds.by_clip]
 
 
 def test_points_are_where_the_map_has_them(tmp_path: Path) -> None:

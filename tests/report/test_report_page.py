@@ -13,7 +13,9 @@ from report_inputs import HOSTILE, write_run, write_tables
 from nonverbal.evaluation.published import published_table
 from nonverbal.evaluation.results import results
 from nonverbal.evaluation.score_tables import scores_table
+from nonverbal.launches import add_launch, launch_of
 from nonverbal.report.collect import collect
+from nonverbal.report.origins import shared_launches
 from nonverbal.report.page import Page, in_script, render, status
 from nonverbal.tasks.measurements import read_measurements
 from nonverbal.tasks.protocols import NAMED
@@ -158,6 +160,27 @@ def test_origins_of_fine_tunings_have_their_command(tmp_path: Path) -> None:
     (origin,) = collect([file], "t", "c").sections[0].origins
     assert origin.launches[0].command == "finetune/train.py --out 'two words'"
     assert origin.launches[0].versions == "python 3.11, torch 2.9"
+
+
+def test_scores_have_the_command_that_made_them(tmp_path: Path) -> None:
+    command = ["nonverbal", "probe", "--encoders", "x,y"]
+    first, again = ({**launch_of(command, settings="head: linear\n"), "time": time} for time in ("then", "later"))
+    key = add_launch(tmp_path, first)
+    other = add_launch(tmp_path, launch_of(["nonverbal", "probe", "--encoders", "z"]))
+    assert add_launch(tmp_path, again) == key != other
+    for model, launch in (("x", key), ("y", key), ("z", other), (["gone"], "f" * 12)):
+        write_tables(tmp_path, model, launch=launch)
+    page = collect([tmp_path], "t", "c")
+    (section,) = page.sections
+    found = {one.model: [launch.command for launch in one.launches] for one in section.origins}
+    assert found["x"] == found["y"] == ["nonverbal probe --encoders x,y"]
+    assert (found["z"], found["gone"]) == (["nonverbal probe --encoders z"], [])
+    assert next((one.key, one.time) for one in shared_launches(section.origins)) == (key, "later")
+    html = render(page)
+    # Once, however many rows are of it.
+    assert html.count("nonverbal probe --encoders x,y") == 1
+    assert "head: linear" in html
+    assert "not kept beside these scores" in html
 
 
 @pytest.mark.parametrize("load", [json.loads])

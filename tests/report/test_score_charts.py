@@ -47,10 +47,10 @@ def test_confusions_are_shaded_by_row() -> None:
     drawing = confusion_chart("x", "m", ["a", "b"], np.array([[3, 1], [0, 0]]))
     boxes = [mark for mark in drawing.marks if isinstance(mark, Box)]
     assert [box.title for box in boxes] == [
-        "a taken for a: 3 clips, 75%",
-        "a taken for b: 1 clips, 25%",
-        "b taken for a: 0 clips, 0%",
-        "b taken for b: 0 clips, 0%",
+        "true class a, decided for a: 3 clips, 75%",
+        "true class a, decided for b: 1 clips, 25%",
+        "true class b, decided for a: 0 clips, 0%",
+        "true class b, decided for b: 0 clips, 0%",
     ]
     assert [box.opacity for box in boxes] == pytest.approx([0.06 + 0.9 * share for share in (0.75, 0.25, 0, 0)])
 
@@ -83,6 +83,14 @@ def test_weights_are_means_over_folds() -> None:
     low, high = [mark for mark in drawing.marks if isinstance(mark, Box)]
     assert high.height / low.height == pytest.approx(0.7 / 0.3)
     assert len(dots(drawing)) == 4
+
+
+def test_weights_are_of_the_layers_that_they_say() -> None:
+    drawing = weights_chart("x", "m", np.array([[0.2, 0.8]]), "series0", first=1)
+    boxes = [mark for mark in drawing.marks if isinstance(mark, Box)]
+    assert [box.title for box in boxes] == ["layer 1: mean weight .200", "layer 2: mean weight .800"]
+    assert {"1", "2"} <= set(texts(drawing))
+    assert "layers 1 to 2" in drawing.description
 
 
 def test_calibrated_probabilities_lie_on_the_diagonal() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from labelled_tones import labelled_shards, tones  # noqa: F401
+from safetensors.torch import load_file
 from tuned_runs import arguments, run, score_rows, tiny_encoder, weights
 
 from finetune.train import main
@@ -55,6 +56,21 @@ def test_every_clip_is_tested_once_and_scores_say_how_they_came_about(sounds, en
     # What only a run that is not done needs is gone; the weights that were tested are there.
     assert not list(out.glob("seed-*/fold-*/checkpoints"))
     assert len(list(out.glob("seed-*/fold-*/encoder/model.safetensors"))) == 3
+
+
+def test_scores_keep_what_each_fold_learned_to_weigh_layers_by(sounds, encoder, tmp_path):
+    out = tmp_path / "run"
+    main(arguments(sounds, encoder, out, **{"head.layers": "weighted", "epochs": 1, "trainer.optimizer.lr": 0.1}))
+    kept = [row["details"]["layer_weights"] for row in score_rows(out)]
+    for fold, shares in enumerate(kept):
+        learned = load_file(out / f"seed-0/fold-{fold}" / "encoder" / "model.safetensors")
+        (name,) = [name for name in learned if name.endswith("layer_weights")]
+        assert shares == pytest.approx(learned[name].softmax(0).tolist())
+        # Of two blocks and what enters the first.
+        assert len(shares) == 3
+        assert max(shares) - min(shares) > 1e-3
+    assert kept[0] != kept[1]
+    assert {row["details"]["first_layer"] for row in score_rows(out)} == {0}
 
 
 def test_folds_share_no_speaker_and_keep_what_they_saw(sounds, encoder, tmp_path):

@@ -5,6 +5,8 @@ import pytest
 from scored import write_scored
 
 from nonverbal.errors import UserError
+from nonverbal.evaluation.results import results
+from nonverbal.evaluation.score_tables import scores_table
 from nonverbal.tasks.measurements import measurements_of, read_measurements
 from nonverbal.tasks.scores import read_scores
 
@@ -33,8 +35,47 @@ def test_what_two_files_hold_alike_counts_once(tmp_path: Path) -> None:
     files = [write_scored(tmp_path / name, "m", LABELS, LABELS, FOLDS, GROUPS) for name in "xy"]
     assert len(read_measurements(files)) == 1
     other = write_scored(tmp_path / "z", "m", LABELS, list("bbbb"), FOLDS, GROUPS)
-    with pytest.raises(UserError, match=r"x/scores.jsonl and .*z/scores.jsonl hold different scores of m .*seed 0"):
-        read_measurements([files[0], other])
+    found = read_measurements([*files, other])
+    # y says what x says; z says something else.
+    assert [(one.row, one.file) for one in found] == [
+        (("m", "linear, in x"), files[0]),
+        (("m", "linear, in z"), other),
+    ]
+    assert [one.predictions.predicted.tolist() for one in found] == [[0, 1, 0, 1], [1, 1, 1, 1]]
+    assert found[0].table == found[1].table
+    (task,) = results(found)
+    noted = "a head in a folder: files hold different scores"
+    assert sum(note.startswith(noted) for note in scores_table(task).notes) == 1
+    (alone,) = results(read_measurements([other]))
+    assert not any(note.startswith(noted) for note in scores_table(alone).notes)
+
+
+def test_a_null_makes_no_other_measurement(tmp_path: Path) -> None:
+    null = {"p": 0.005, "draws": 199, "mean": 0.5, "exceeding": 0, "what": "labels"}
+    plain = write_scored(tmp_path / "plain", "m", LABELS, LABELS, FOLDS, GROUPS)
+    with_null = write_scored(tmp_path / "null", "m", LABELS, LABELS, FOLDS, GROUPS, null=null, launch="0" * 12)
+    for files in ([plain, with_null], [with_null, plain]):
+        (one,) = read_measurements(files)
+        assert (one.row, one.scores[0].null, one.file) == (("m", "linear"), null, with_null)
+
+
+def test_the_seeds_of_a_file_that_is_contradicted_stay_together(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        first = write_scored(tmp_path / "x", "m", LABELS, LABELS, FOLDS, GROUPS, seed=seed)
+    second = write_scored(tmp_path / "y/deep", "m", LABELS, list("bbbb"), FOLDS, GROUPS)
+    third = write_scored(tmp_path / "z", "m", LABELS, LABELS, FOLDS, GROUPS, seed=2)
+    found = {(one.row[1], one.scores[0].seed) for one in read_measurements([first, second, third])}
+    assert found == {("linear, in x", 0), ("linear, in x", 1), ("linear, in y/deep", 0), ("linear, in z", 2)}
+    agreeing = {(one.row[1], one.scores[0].seed) for one in read_measurements([first, third])}
+    assert agreeing == {("linear", 0), ("linear", 1), ("linear", 2)}
+
+
+def test_files_of_one_folder_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    file = write_scored(tmp_path / "x", "m", LABELS, LABELS, FOLDS, GROUPS)
+    other = write_scored(tmp_path / "y", "m", LABELS, list("bbbb"), FOLDS, GROUPS)
+    (tmp_path / "x/older.jsonl").write_text(other.read_text().replace("predictions/", "../y/predictions/"))
+    found = read_measurements([file, tmp_path / "x/older.jsonl"])
+    assert [one.row[1] for one in found] == ["linear, in x/scores.jsonl", "linear, in x/older.jsonl"]
 
 
 def test_scores_without_their_predictions(tmp_path: Path) -> None:

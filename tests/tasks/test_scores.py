@@ -85,7 +85,7 @@ def test_scores_without_curves_and_merges_are_read_and_kept(tmp_path: Path) -> N
     """A file as it was written before scores had these, to which rows are added."""
     path = tmp_path / "scores.jsonl"
     old = dataclasses.asdict(score("old"))
-    del old["inner_uar"], old["merged"]
+    del old["inner_uar"], old["merged"], old["launch"]
     path.write_text(json.dumps(old) + "\n")
     assert read_scores(path) == [score("old")]
     new = score("new", inner_uar=[0.25, 0.5])

@@ -25,6 +25,22 @@
   addEventListener("beforeprint", () => { closed = folded().filter((part) => !part.open); closed.forEach((part) => { part.open = true; }); });
   addEventListener("afterprint", () => closed.forEach((part) => { part.open = false; }));
 
+  // A map has several colourings: radio buttons choose, and what is chosen is printed.
+  document.querySelectorAll(".switched").forEach((map) => {
+    const choices = map.querySelector("fieldset");
+    if (!choices) return;
+    const points = [...map.querySelectorAll("[data-under]")].map((point) => [point, point.dataset.under.split(" ")]);
+    const show = (chosen) => {
+      points.forEach(([point, roles]) => point.setAttribute("class", `f-${roles[chosen]}`));
+      map.querySelectorAll("[data-choice]").forEach((part) => {
+        if (part.dataset.choice === chosen) part.removeAttribute("display"); else part.setAttribute("display", "none");
+      });
+    };
+    choices.hidden = false;
+    choices.addEventListener("change", (event) => show(event.target.value));
+    show(choices.querySelector(":checked").value);
+  });
+
   const holder = document.getElementById("sounds");
   if (!holder) return;
   const sounds = JSON.parse(holder.textContent);

@@ -110,8 +110,18 @@ class Classes(Learner[ClassificationObjective]):
             }
             for number, own in zip(decided, values, strict=True)
         ]
-        return Tested(metrics(self.labels[test], decided, voc2vec), rows)
+        return Tested(metrics(self.labels[test], decided, voc2vec), rows, layer_details(objective))
 
     def inexpressible(self, objective: ClassificationObjective) -> str | None:
         """Return why transformers' own model cannot hold it; None where it can."""
         return objective.inexpressible()
+
+
+def layer_details(objective: ClassificationObjective) -> dict[str, Any]:
+    """Return what a head learned to weigh hidden states by, as scores keep it; empty where it reads the last alone.
+
+    ``layer_weights``, 1 together, as the probe ``multilayer`` keeps them, and the layer of the first: 0, the input to
+    the first block, which that probe leaves out.
+    """
+    shares = objective.head.shares()
+    return {} if shares is None else {"layer_weights": shares.detach().cpu().tolist(), "first_layer": 0}

@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation.sound_maps import (
-    NEIGHBOURS,
-    SoundMap,
-    kept_share,
-    places_of,
-    read_map,
-    same_share,
-    write_map,
-)
+from nonverbal.evaluation.analyses.base import read_as, write_analysis
+from nonverbal.evaluation.analyses.maps import NEIGHBOURS, SoundMap, kept_share, places_of, same_share
 
 
 def made(**changes: object) -> SoundMap:
@@ -66,8 +59,8 @@ def test_few_clips_are_refused() -> None:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    write_map(tmp_path / "m.map.json", made())
-    assert read_map(tmp_path / "m.map.json") == made()
+    write_analysis(tmp_path / "m.map.json", made())
+    assert read_as(SoundMap, tmp_path / "m.map.json") == made()
 
 
 @pytest.mark.parametrize(
@@ -75,8 +68,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     [{"x": [0.0]}, {"x": [0.0, float("nan")]}, {"clips": [1, 2]}, {"labels": [3, None]}, {"layer": "1"}, {"more": 1}],
 )
 def test_other_files_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
-    write_map(tmp_path / "m.map.json", made())
+    write_analysis(tmp_path / "m.map.json", made())
     content = json.loads((tmp_path / "m.map.json").read_text())
     (tmp_path / "m.map.json").write_text(json.dumps(content | changes))
-    with pytest.raises(UserError, match="m.map.json is no map of sounds"):
-        read_map(tmp_path / "m.map.json")
+    with pytest.raises(UserError, match="m.map.json does not hold what its name says .*analyze map"):
+        read_as(SoundMap, tmp_path / "m.map.json")

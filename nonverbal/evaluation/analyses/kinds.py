@@ -1,0 +1,41 @@
+"""The analyses by name, and files with any of them."""
+
+from pathlib import Path
+from typing import Any
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.analyses.attention import Attention
+from nonverbal.evaluation.analyses.base import Analysis, end_of, read_as
+from nonverbal.evaluation.analyses.confusion import Confusions
+from nonverbal.evaluation.analyses.decisions import Decisions
+from nonverbal.evaluation.analyses.distances import Distances
+from nonverbal.evaluation.analyses.layers import Layers
+from nonverbal.evaluation.analyses.maps import SoundMap
+
+MADE: tuple[type[Analysis[Any]], ...] = (
+    SoundMap,
+    Confusions,
+    Decisions,
+    Distances,
+    Attention,
+    Layers,
+)
+KINDS = {kind.NAME: kind for kind in MADE}
+
+
+def kind_of(path: Path) -> type[Analysis[Any]] | None:
+    """Return the analysis that a file's name stands for; None where it stands for none."""
+    return next((kind for kind in KINDS.values() if path.name.endswith(end_of(kind.NAME))), None)
+
+
+def read_analysis(path: Path) -> Analysis[Any]:
+    """Read an analysis of the kind that the file's name says.
+
+    Raises:
+        UserError: the name says none, or the file cannot be read or holds something else.
+    """
+    kind = kind_of(path)
+    if kind is None:
+        ends = ", ".join(map(end_of, KINDS))
+        raise UserError(f"{path} has not the name of an analysis, which ends in one of {ends}")
+    return read_as(kind, path)

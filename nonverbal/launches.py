@@ -1,0 +1,76 @@
+"""Launches of commands: what was started, with which versions, on what, as ``environment.json`` keeps it."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nonverbal.errors import UserError
+from nonverbal.files import write_atomically
+from nonverbal.system import version_of
+
+FILE = "environment.json"
+
+PACKAGES = ("nonverbal", "torch", "transformers", "numpy", "scipy", "scikit-learn", "soundfile", "opensmile")
+"""What scores of frozen encoders depend on."""
+
+OF_CONTENT = ("command", "settings", "python", "platform", "packages")
+"""What makes two launches the same."""
+
+
+def launch_of(command: Sequence[str], packages: Sequence[str] = PACKAGES, **facts: Any) -> dict[str, Any]:
+    """Return what is known of a command that starts now.
+
+    Args:
+        command: as it was given.
+        packages: whose versions count.
+        facts: what else is known.
+    """
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": list(command),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version_of(name) for name in packages},
+        **facts,
+    }
+
+
+def launch_key(launch: dict[str, Any]) -> str:
+    """Return the hash of a launch, 12 hexadecimal digits: that of another of the same content, whenever it was."""
+    content = json.dumps([launch.get(name) for name in OF_CONTENT], ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def add_launch(folder: Path, launch: dict[str, Any]) -> str:
+    """Add a launch to the ``environment.json`` of a folder, which is made where it is missing, and return its key.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE
+    rows = [*read_launches(path), launch] if path.exists() else [launch]
+    write_atomically(path, json.dumps(rows, indent=1, ensure_ascii=False))
+    return launch_key(launch)
+
+
+def read_launches(path: Path) -> list[dict[str, Any]]:
+    """Return the launches that a file has, the first of them first.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REMEDY}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path} is damaged: it holds {str(rows)[:80]!r}; {REMEDY}")
+    return rows
+
+
+REMEDY = "put back what the command wrote there, or give another --out"

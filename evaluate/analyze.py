@@ -4,6 +4,7 @@ By path: ``python evaluate/analyze.py NAME ...``. The numbers are kept as JSON, 
 ``--figure`` draws them.
 """
 
+import json
 from typing import Any
 
 from nonverbal import cli, config
@@ -45,7 +46,17 @@ def parsed(argv: list[str]) -> tuple[type[Analysis[Any]], AnalysisSettings]:
         what = f"there is no analysis {argv[0]!r}" if argv and not argv[0].startswith("-") else "say what to make"
         raise UserError(f"{what}: nonverbal analyze NAME, of {', '.join(KINDS)}; see nonverbal analyze --help")
     prog, description = f"nonverbal analyze {kind.NAME}", explained(kind)
-    return kind, config.load(kind.SETTINGS, argv[1:], prog=prog, description=description)
+    return kind, config.load(kind.SETTINGS, with_systems(argv[1:]), prog=prog, description=description)
+
+
+def with_systems(argv: list[str]) -> list[str]:
+    """Turn several ``--systems`` into one list, so that names may hold commas, as "MODEL, HEAD" does."""
+    if "--systems" not in argv:
+        return argv
+    begin = argv.index("--systems") + 1
+    end = next((place for place in range(begin, len(argv)) if argv[place].startswith("--")), len(argv))
+    values = argv[begin:end]
+    return [*argv[:begin], json.dumps(values), *argv[end:]] if len(values) > 1 else argv
 
 
 def check(kind: type[Analysis[Any]], settings: AnalysisSettings) -> None:

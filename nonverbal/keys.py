@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import is_dataclass
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from nonverbal.errors import UserError
 
@@ -11,7 +11,7 @@ from nonverbal.errors import UserError
 def known(cls: type, prefix: str = "") -> dict[str, Any]:
     """Return dotted key to type, for every field of a dataclass and of the dataclasses in it."""
     found: dict[str, Any] = {}
-    for key, hint in get_type_hints(cls).items():
+    for key, hint in _hints(cls).items():
         found[prefix + key] = hint
         if group := _group(hint):
             found |= known(group, f"{prefix}{key}.")
@@ -20,7 +20,7 @@ def known(cls: type, prefix: str = "") -> dict[str, Any]:
 
 def tables(cls: type) -> dict[str, Any]:
     """Return the fields that hold dataclasses by name, ``dict[str, Source]``, with that dataclass."""
-    return {key: get_args(hint)[1] for key, hint in get_type_hints(cls).items() if _is_table(hint)}
+    return {key: get_args(hint)[1] for key, hint in _hints(cls).items() if _is_table(hint)}
 
 
 def check(content: dict[str, Any], cls: type, where: str) -> None:
@@ -38,7 +38,7 @@ def check(content: dict[str, Any], cls: type, where: str) -> None:
 
 
 def _check(content: dict[str, Any], cls: type, where: str, prefix: str, all_known: dict[str, Any]) -> None:
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for key, value in content.items():
         if key not in hints:
             raise UserError(f"unknown key {prefix + key!r} {where}; {_nearest(prefix + key, all_known)}")
@@ -53,7 +53,7 @@ def _check_value(value: Any, hint: Any, where: str, key: str, all_known: dict[st
             f"{key} {written} {where}, but must hold `key: value` lines; leave it out where nothing differs"
         )
     is_null = value is None or (isinstance(value, list) and None in value)
-    if is_null and NoneType not in get_args(hint):
+    if is_null and hint is not Any and NoneType not in _kinds(hint, value):
         written = "is null" if value is None else "holds null"
         raise UserError(f"{key} {written} {where}: give it a value, or leave it out for its default")
     if group:
@@ -63,6 +63,18 @@ def _check_value(value: Any, hint: Any, where: str, key: str, all_known: dict[st
         for name, item in value.items():
             keys = known(entry, f"{key}.{name}.") if _group(entry) else all_known
             _check_value(item, entry, where, f"{key}.{name}", keys)
+
+
+def _kinds(hint: Any, value: Any) -> tuple[Any, ...]:
+    """What a field may be besides its type; of a list, what its items may be too."""
+    items = get_args(hint)[:1] if isinstance(value, list) else ()
+    return (*get_args(hint), *(kind for item in items for kind in get_args(item)))
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Key to type. A key that is a word of Python's, such as ``with``, has a field with ``_`` at its end."""
+    hints = get_type_hints(cls).items()
+    return {name.removesuffix("_"): hint for name, hint in hints if get_origin(hint) is not ClassVar}
 
 
 def _group(hint: Any) -> type | None:

@@ -24,6 +24,8 @@ class Stream(IntEnum):
     HEAD = 14
     AUGMENT = 15
     WORDS = 17
+    OTHERS = 18
+    CLIPS = 19
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -23,12 +23,14 @@ CONFIGS = {
     "convert": "ConvertConfig",
     "compare": "CompareConfig",
     "audit": "AuditConfig",
+    "folds": "FoldsConfig",
     "embed": "EmbedConfig",
     "finetune": "FinetuneConfig",
     "predict": "PredictConfig",
     "probe": "ProbeConfig",
     "fuse": "FuseConfig",
     "scores": "ScoresConfig",
+    "study": "StudyConfig",
     "report": "ReportConfig",
     "release": "ReleaseConfig",
     "verify": "VerifyConfig",
@@ -68,6 +70,7 @@ def test_a_command_is_understood(page, line):
         argv = module.with_cluster(own)
     keyed = {"prepare": "with_corpora", "convert": "with_source", "compare": "with_encoders", "audit": "with_folders"}
     keyed |= {"scores": "with_paths", "report": "with_paths", "predict": "with_model"}
+    keyed |= {"study": "with_study"}
     keyed |= {"release": "with_model", "verify": "with_source"}
     argv = getattr(module, keyed[command])(argv) if command in keyed else argv
     config.load(getattr(module, CONFIGS[command]), argv, f"nonverbal {command}", "")

@@ -187,13 +187,13 @@ def counts_of(seeds: Sequence[Measurement], clips: Collection[str]) -> np.ndarra
         seeds: the model's measurements, one a seed.
         clips: ids; units without any of them have zeros.
     """
-    own = _clips([seeds])
+    own = clips_of([seeds])
     classes = len(seeds[0].scores[0].classes)
     return np.stack([_counts(measurement.predictions.of(clips), own, classes) for measurement in seeds])
 
 
 @dataclass(frozen=True)
-class _Clips:
+class TableClips:
     """The clips of a table."""
 
     places: dict[str, int]
@@ -209,7 +209,7 @@ def _task_result(measurements: Sequence[Measurement], method: Method) -> TaskRes
     rows: dict[tuple[str, str], list[Measurement]] = {}
     for measurement in measurements:
         rows.setdefault(measurement.row, []).append(measurement)
-    clips = _clips(list(rows.values()))
+    clips = clips_of(list(rows.values()))
     models = [_model_result(seeds, clips, method) for seeds in rows.values()]
     for model, seeds in zip(models, rows.values(), strict=True):
         if not np.allclose(_tested(model), _tested(models[0])):
@@ -229,7 +229,7 @@ def _task_result(measurements: Sequence[Measurement], method: Method) -> TaskRes
     )
 
 
-def _clips(models: Sequence[Sequence[Measurement]]) -> _Clips:
+def clips_of(models: Sequence[Sequence[Measurement]]) -> TableClips:
     """Gather the clips from the model whose predictions know most speakers: those of older files know none."""
     known = [sum(speaker is not None for one in seeds for speaker in one.predictions.speakers) for seeds in models]
     rows: dict[str, tuple[int, str, str | None, str | None]] = {}
@@ -238,10 +238,10 @@ def _clips(models: Sequence[Sequence[Measurement]]) -> _Clips:
         rows |= zip(p.clips, zip(p.labels.tolist(), p.groups, p.speakers, p.recordings, strict=True), strict=True)
     labels, groups, speakers, recordings = map(list, zip(*rows.values(), strict=True))
     numbers, unit = units(groups, speakers, recordings)
-    return _Clips({clip: place for place, clip in enumerate(rows)}, np.array(labels), numbers, unit)
+    return TableClips({clip: place for place, clip in enumerate(rows)}, np.array(labels), numbers, unit)
 
 
-def _model_result(seeds: Sequence[Measurement], clips: _Clips, method: Method) -> ModelResult:
+def _model_result(seeds: Sequence[Measurement], clips: TableClips, method: Method) -> ModelResult:
     scores = [score for measurement in seeds for score in measurement.scores]
     classes = scores[0].classes
     counts = np.stack([_counts(measurement.predictions, clips, len(classes)) for measurement in seeds])
@@ -262,7 +262,7 @@ def _model_result(seeds: Sequence[Measurement], clips: _Clips, method: Method) -
     )
 
 
-def _counts(p: Predictions, clips: _Clips, classes: int) -> np.ndarray:
+def _counts(p: Predictions, clips: TableClips, classes: int) -> np.ndarray:
     """Return the counts of one seed, ``(units, classes, classes)``: a unit without clips under it has zeros."""
     try:
         places = np.array([clips.places[clip] for clip in p.clips], dtype=np.int64)

@@ -180,7 +180,7 @@ def read_facts(
         recipe=recipe_text(recipe),
         training=_training(model, recipe, known),
         curves=_curves(model.last) if model.last and not model.fine_tuned else None,
-        scored=scored(encoder.key, str(source), own, scores, known.clips, data),
+        scored=scored(encoder.key, str(source), own, scores, known.clips, [*data, *known.folders]),
         commands=commands_of(model.last) if model.last else [],
     )
 

@@ -19,11 +19,11 @@ from nonverbal.evaluation.results import Estimate, results
 from nonverbal.evaluation.score_tables import scores_table
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.evaluation.text_results import RATES, text_results, text_table
+from nonverbal.files import sha256_of
 from nonverbal.launches import FILE as LAUNCHES
 from nonverbal.launches import launch_key, read_launches
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.release.public import command_line, last_part
-from nonverbal.report.origins import sha256_of
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE, worst
 from nonverbal.tasks.divisions import ON_TEST
 from nonverbal.tasks.measurements import (

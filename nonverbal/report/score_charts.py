@@ -15,6 +15,10 @@ ROOM = 58
 """Of a plot, to the left of its axis."""
 
 
+CONFUSION = ("true class", "decided for")
+"""What rows and columns of a confusion matrix are."""
+
+
 @dataclass(frozen=True)
 class Lane:
     """One model's row of a chart of folds."""
@@ -72,7 +76,9 @@ def _estimate(estimate: Estimate) -> str:
     return short(value) if low is None or high is None else f"{short(value)}  [{short(low)}, {short(high)}]"
 
 
-def confusion_chart(name: str, title: str, classes: Sequence[str], counts: np.ndarray) -> Drawing:
+def confusion_chart(
+    name: str, title: str, classes: Sequence[str], counts: np.ndarray, axes: tuple[str, str] = CONFUSION
+) -> Drawing:
     """Draw a confusion matrix: rows are true classes, shades their shares, numbers clips.
 
     Args:
@@ -80,6 +86,7 @@ def confusion_chart(name: str, title: str, classes: Sequence[str], counts: np.nd
         title: the model.
         classes: their names.
         counts: ``(classes, classes)``, true by predicted, a mean over seeds.
+        axes: what rows and columns are called.
     """
     C = len(classes)
     cell = 62.0 if C <= 4 else 44.0 if C <= 8 else 30.0
@@ -95,14 +102,14 @@ def confusion_chart(name: str, title: str, classes: Sequence[str], counts: np.nd
         x = left + cell * (row + 0.5)
         marks.append(Words(x, bottom, shortened(true, most), "ink", 11, "end", turned=True, title=true))
         for column, predicted in enumerate(classes):
-            said = f"{true} taken for {predicted}: {counts[row, column]:g} clips, {shares[row, column]:.0%}"
+            said = f"{axes[0]} {true}, {axes[1]} {predicted}: {counts[row, column]:g} clips, {shares[row, column]:.0%}"
             size = 13 if C <= 8 else 9.5
             text = f"{counts[row, column]:.4g}"
             marks += _cell(left + cell * column, y, cell, cell, shares[row, column], text, said, size)
-    marks.append(Words(10, top + cell * C / 2, "true class", "muted", 11, "middle", turned=True))
-    marks.append(Words(left + cell * C / 2, top + cell * C + below, "decided for", "muted", 11, "middle"))
+    marks.append(Words(10, top + cell * C / 2, shortened(axes[0], 40), "muted", 11, "middle", turned=True))
+    marks.append(Words(left + cell * C / 2, top + cell * C + below, shortened(axes[1], 40), "muted", 11, "middle"))
     recalls = ", ".join(f"{name} {shares[i, i]:.0%}" for i, name in enumerate(classes))
-    width = max(left + cell * C + 10, left + 6.9 * min(len(title), 40))
+    width = max(left + cell * C + 10, left + 7.4 * min(len(title), 40))
     described = f"Confusion matrix of {title}. Right: {recalls}."
     return Drawing(name, title, described, width, top + cell * C + below + 12, marks)
 

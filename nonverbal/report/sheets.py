@@ -8,7 +8,7 @@ from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
 from nonverbal.report.drawing import Area, Drawing, Line, Mark, png, svg
 
-WIDE = 900.0
+WIDE = 960.0
 """CSS pixels of a sheet that holds several drawings; wider only where one drawing is."""
 GAP = 18.0
 

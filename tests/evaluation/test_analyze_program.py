@@ -1,17 +1,20 @@
-"""``nonverbal analyze map``: held-out embeddings of one space."""
+"""``nonverbal analyze``: the program, its help, and maps of held-out embeddings of one space."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scored import write_scored
 
 from evaluate import analyze
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses import held_out
 from nonverbal.evaluation.analyses.base import read_as
+from nonverbal.evaluation.analyses.decisions import Decisions
+from nonverbal.evaluation.analyses.kinds import KINDS
 from nonverbal.evaluation.analyses.maps import SoundMap
 
 Make = Callable[..., ShardFolder]
@@ -104,3 +107,46 @@ def test_the_name_says_what_it_is(shards: ShardFolder, tmp_path: Path) -> None:
         run(shards, tmp_path / "x.json")
     with pytest.raises(UserError, match="say what to make: nonverbal analyze NAME, of map"):
         analyze.main(["--data", str(shards.folder)])
+
+
+def test_help_lists_the_analyses_and_explains_each(capsys: pytest.CaptureFixture[str]) -> None:
+    analyze.main(["--help"])
+    listed = capsys.readouterr().out
+    for name, kind in KINDS.items():
+        assert f"  {name:<14}{kind.ABOUT}" in listed
+        with pytest.raises(SystemExit):
+            analyze.main([name, "--help"])
+        explained = " ".join(capsys.readouterr().out.split())
+        assert f"usage: nonverbal analyze {name}" in explained
+        assert all(f"--{field.name}" in explained for field in fields(kind.SETTINGS))
+        # A sentence of the class's docstring.
+        assert " ".join(str(kind.__doc__).split())[:60] in explained
+
+
+def test_an_analysis_is_kept_shown_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = ["a", "b"] * 6
+    groups = [f"s{place // 2}" for place in range(12)]
+    folds = [str(place // 2 % 2) for place in range(12)]
+    for head in ("linear", "svm"):
+        predicted = labels if head == "svm" else ["a"] * 12
+        write_scored(tmp_path, "m", labels, predicted, folds, groups, groups, probe=head)  # type: ignore[arg-type]
+    out, figure = tmp_path / "x.decisions.json", tmp_path / "x.png"
+    systems = ["--systems", "m, linear", "m, svm"]
+    analyze.main(["decisions", "--scores", str(tmp_path), *systems, "--out", str(out), "--figure", str(figure)])
+    made = read_as(Decisions, out)
+    assert (made.first, made.others[0].system, made.others[0].differ.value) == ("m, linear", "m, svm", 0.5)
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    said = capsys.readouterr().out
+    assert "m, svm decides otherwise than m, linear on .500" in said
+    assert f"wrote {out}" in said
+    with pytest.raises(UserError, match="--out must be a file NAME.decisions.json"):
+        analyze.main(["decisions", "--scores", str(tmp_path), *systems, "--out", str(tmp_path / "x.map.json")])
+    with pytest.raises(UserError, match="there is no analysis 'decision': nonverbal analyze NAME, of map"):
+        analyze.main(["decision"])
+
+
+def test_names_of_systems_may_hold_commas() -> None:
+    given = ["--systems", "a, svm", "b", "--out", "x"]
+    assert analyze.with_systems(given) == ["--systems", '["a, svm", "b"]', "--out", "x"]
+    assert analyze.with_systems(["--systems", "a,b"]) == ["--systems", "a,b"]
+    assert analyze.with_systems(["--out", "x"]) == ["--out", "x"]

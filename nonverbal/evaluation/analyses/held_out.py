@@ -1,12 +1,14 @@
 """Encoders with the clips whose labels they have not seen: of a fine-tuned run, a space a fold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
+from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.encoders import FrameEncoder, ManifestEncoder, check_encoder, load_encoder
 from nonverbal.evaluation.encoders.audio_words import AudioWords
 from nonverbal.evaluation.encoders.finetuned import FinetunedRun, is_finetuned, open_run
@@ -74,6 +76,49 @@ def one_space(name: str, shards: ShardFolder, corpora: Sequence[str] | None, see
     return held_out_spaces(name, shards, corpora, seed, fold)[0]
 
 
+def paired_spaces(
+    names: Sequence[str], shards: ShardFolder, corpora: Sequence[str] | None, seed: int, fold: str | None
+) -> list[list[Space]]:
+    """Return spaces of several encoders on the same clips: for each fold those of all encoders, in their order.
+
+    The folds are those of whichever is ``finetuned:RUN``; of two runs, they must be of one name and test the same
+    clips. An encoder that is no run has its weights in every fold. Where none is a run, there is one list.
+
+    Raises:
+        UserError: as of ``held_out_spaces``; folds of two runs differ; or a fold is named, and none is a run.
+    """
+    runs = [name for name in names if is_finetuned(name)]
+    if fold is not None and not runs:
+        raise UserError("--fold is of finetuned:RUN alone")
+    spaces = [held_out_spaces(name, shards, corpora, seed, fold if name in runs else None) for name in names]
+    if not runs:
+        return [[own for (own,) in spaces]]
+    tested = {name: {space.fold: space.rows.tolist() for space in own} for name, own in zip(names, spaces, strict=True)}
+    for name in runs[1:]:
+        if tested[name] != tested[runs[0]]:
+            raise UserError(
+                f"{runs[0]} and {name} do not test the same clips in the same folds (of --seed {seed}), so that a clip "
+                "has no two vectors to be compared; fine-tune both with the same protocol, labels and seeds"
+            )
+    folds = spaces[list(names).index(runs[0])]
+    return [[_in_fold(own, one) for own in spaces] for one in folds]
+
+
+def _in_fold(own: Sequence[Space], one: Space) -> Space:
+    """The space of ``own`` in the fold of ``one``: an encoder that is no run has one for all folds."""
+    found = next((space for space in own if space.fold == one.fold), own[0])
+    return replace(found, rows=one.rows)
+
+
+def why_held_out(folds: Sequence[Sequence[Space]]) -> str:
+    """Say why the clips of all folds are held out."""
+    whys = [space.why for one in folds for space in one if space.fold is None or len(folds) == 1]
+    several = len(folds) > 1
+    return "; ".join(
+        [*(["each clip by the weights of the fold that tests it"] if several else []), *dict.fromkeys(whys)]
+    )
+
+
 def load_space(space: Space, seed: int) -> FrameEncoder:
     """Load the encoder of a space.
 
@@ -88,6 +133,65 @@ def load_space(space: Space, seed: int) -> FrameEncoder:
     if isinstance(encoder, ManifestEncoder | AudioWords):
         raise UserError(f"the encoder {space.source} has no space of its own; give another")
     return encoder
+
+
+def vectors_of(
+    folds: Sequence[Sequence[Space]], names: Sequence[str], shards: ShardFolder, layer: int, seed: int, cache: Path
+) -> tuple[list[list[np.ndarray]], list[int]]:
+    """Return each encoder's vectors of each fold's clips, ``(clips, dim)`` float64, and the layer of each encoder.
+
+    A vector is the mean of a clip's frames.
+
+    Args:
+        folds: as ``paired_spaces`` returns them.
+        names: of the encoders.
+        shards: hold the clips.
+        layer: of the hidden states, from the end where negative.
+        seed: of what is drawn for ``initialised:``.
+        cache: folder of kept embeddings.
+
+    Raises:
+        UserError: an encoder has no such layer, or no space of its own.
+    """
+    vectors: list[list[np.ndarray]] = []
+    layers: dict[int, int] = {}
+    for spaces in folds:
+        vectors.append([])
+        for place, (name, space) in enumerate(zip(names, spaces, strict=True)):
+            encoder = load_space(space, seed)
+            pooled = embed(encoder, shards, space.rows, cache)
+            layers[place] = layer_of(layer, pooled.shape[1], name)
+            # The second half of an embedding is the deviation over frames.
+            vectors[-1].append(pooled[:, layers[place], : encoder.dimensions].astype(np.float64))
+    return vectors, list(layers.values())
+
+
+def layers_of(space: Space, shards: ShardFolder, seed: int, cache: Path) -> tuple[str, np.ndarray]:
+    """Return the key of a space's encoder, and its vectors of all layers, ``(clips, layers, dim)``: means over frames.
+
+    Args:
+        space: whose.
+        shards: hold the clips.
+        seed: of what is drawn for ``initialised:``.
+        cache: folder of kept embeddings.
+
+    Raises:
+        UserError: it has no space of its own.
+    """
+    encoder = load_space(space, seed)
+    # The second half of an embedding is the deviation over frames.
+    return encoder.key, embed(encoder, shards, space.rows, cache)[:, :, : encoder.dimensions]
+
+
+def layer_of(layer: int, layers: int, encoder: str) -> int:
+    """Return a layer counted from 0, which may be given from the end.
+
+    Raises:
+        UserError: the encoder has no such layer.
+    """
+    if not -layers <= layer < layers:
+        raise UserError(f"--layer must be from {-layers} to {layers - 1} with {encoder}, but is {layer}")
+    return layer % layers
 
 
 def rows_of(shards: ShardFolder, corpora: Sequence[str] | None) -> np.ndarray:

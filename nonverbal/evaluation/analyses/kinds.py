@@ -4,10 +4,23 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
+from nonverbal.evaluation.analyses.attention import Attention
 from nonverbal.evaluation.analyses.base import Analysis, end_of, read_as
+from nonverbal.evaluation.analyses.confusion import Confusions
+from nonverbal.evaluation.analyses.decisions import Decisions
+from nonverbal.evaluation.analyses.distances import Distances
+from nonverbal.evaluation.analyses.layers import Layers
 from nonverbal.evaluation.analyses.maps import SoundMap
 
-KINDS: dict[str, type[Analysis[Any]]] = {kind.NAME: kind for kind in (SoundMap,)}
+MADE: tuple[type[Analysis[Any]], ...] = (
+    SoundMap,
+    Confusions,
+    Decisions,
+    Distances,
+    Attention,
+    Layers,
+)
+KINDS = {kind.NAME: kind for kind in MADE}
 
 
 def kind_of(path: Path) -> type[Analysis[Any]] | None:

@@ -11,11 +11,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
-from nonverbal.evaluation.analyses.held_out import load_space, one_space
-from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.paths import PathOrName
 
@@ -77,6 +74,11 @@ class SoundMap(Analysis[MapSettings]):
     @classmethod
     def make(cls, settings: MapSettings) -> Self:
         """Embed held-out clips, and map them."""
+        # Whoever reads a map needs no encoder, and so no torch.
+        from nonverbal.data.index import open_shards
+        from nonverbal.evaluation.analyses.held_out import layer_of, load_space, one_space
+        from nonverbal.evaluation.embeddings import embed
+
         shards = open_shards(settings.data)
         space = one_space(settings.encoder, shards, settings.corpora, settings.seed, settings.fold)
         encoder = load_space(space, settings.seed)
@@ -129,17 +131,6 @@ class SoundMap(Analysis[MapSettings]):
         columns: list[Sequence[object]] = [self.clips, self.labels, self.speakers, self.x, self.y]
         if len({len(column) for column in columns}) != 1 or not self.clips:
             raise ValueError("its columns are not of one length")
-
-
-def layer_of(layer: int, layers: int, encoder: str) -> int:
-    """Return a layer counted from 0, which may be given from the end.
-
-    Raises:
-        UserError: the encoder has no such layer.
-    """
-    if not -layers <= layer < layers:
-        raise UserError(f"--layer must be from {-layers} to {layers - 1} with {encoder}, but is {layer}")
-    return layer % layers
 
 
 def places_of(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

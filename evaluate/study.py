@@ -1,0 +1,131 @@
+"""Run what a paper did, step by step: ``nonverbal study RECIPE --data NAME=PATH ... --out DIR``.
+
+By path: ``python evaluate/study.py RECIPE --data NAME=PATH ... --out DIR``. A study is a recipe that lists steps, each
+a command of its own: prepare, pretrain, finetune, probe, analyze. What is done is skipped, what was interrupted goes
+on, corpora that are not given are left out with all that needs them, and a report ends it. ``--dry-run`` says what
+there is to do and what it will take, and runs nothing.
+"""
+
+import contextlib
+import importlib.util
+import io
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from nonverbal import cli, config
+from nonverbal.errors import UserError
+from nonverbal.evaluation.tables import show
+from nonverbal.paths import PathOrName
+from nonverbal.shipped import find_shipped
+from nonverbal.stages.studying.commands import shown
+from nonverbal.stages.studying.costs import Costs
+from nonverbal.stages.studying.kept import Kept
+from nonverbal.stages.studying.overview import tables_of
+from nonverbal.stages.studying.placing import nearest, placed, sources
+from nonverbal.stages.studying.planning import Plan, Planned
+from nonverbal.stages.studying.running import Running
+from nonverbal.stages.studying.settings import Study, read_study_recipe
+from nonverbal.stages.studying.standing import command_of, rows_of
+
+REFUSED = ("study", "submit", "demo", "corpora", "encoders", "launch-check")
+"""Commands that make no output, or run others."""
+
+
+@dataclass
+class StudyConfig:
+    """Which study, on what, and where to."""
+
+    study: PathOrName
+    """The study's recipe: a path, or the name of a shipped one; it may stand first, without `--study`."""
+    out: Path
+    """Folder of everything that the study makes. The same command again goes on."""
+    data: list[str] = field(default_factory=list)
+    """Corpora, as NAME=PATH: folders of sound, as `nonverbal prepare` takes them, or of shards. A corpus that is not
+    given is left out."""
+    models: list[str] = field(default_factory=list)
+    """Models that are read from elsewhere than the study says, as NAME=SOURCE."""
+    only: list[str] = field(default_factory=list)
+    """Steps that are run, and no others, by name: finetune.vivae.voc2vec-ls; finetune, all of its combinations; report.
+    What they need must be done."""
+    dry_run: bool = False
+    """Say what there is to do, and what it will take; run nothing."""
+    rates: Path = Path("runs/rates.jsonl")
+    """What steps took, kept from study to study: JSON Lines."""
+
+
+def main(argv: list[str]) -> None:
+    """Plan the study, and show or run it."""
+    settings = config.load(StudyConfig, with_study(argv), prog="nonverbal study", description=__doc__)
+    study, recipe = read_study_recipe(settings.study)
+    check_commands(study)
+    corpora = placed(study, settings.data, settings.out)
+    plan = Plan(study, corpora, sources(study, settings.models), settings.out, recipe.layers[0].path)
+    kept, costs = Kept(settings.out), Costs(settings.rates, settings.out / "plans")
+    running = Running(plan, kept, costs, recipe.text)
+    wanted = running.wanted(settings.only)
+    if not settings.dry_run:
+        running.run(settings.only, check_settings)
+        return
+    check_settings(wanted)
+    named = {step.name for step in wanted}
+    show(tables_of(plan, [row for row in rows_of(plan, kept, costs) if not settings.only or row.step.name in named]))
+    if settings.only:
+        print("\n".join(shown(command_of(step)) for step in wanted))
+
+
+def with_study(argv: list[str]) -> list[str]:
+    """Turn a first argument without ``--`` into ``--study``: it is a recipe, but not one of settings."""
+    return ["--study", *argv] if argv and not argv[0].startswith("-") else argv
+
+
+def check_commands(study: Study) -> None:
+    """Refuse steps whose command there is not, or is none for a step."""
+    known = [name for name in cli.PROGRAMS if name not in REFUSED]
+    for name, step in study.steps.items():
+        if step.run not in known:
+            raise UserError(f"steps.{name}.run: no step can run {step.run!r}; {nearest(step.run, known)}")
+
+
+def check_settings(steps: list[Planned]) -> None:
+    """Refuse settings that a step's command does not have, before anything runs: of one combination of each step.
+
+    In a process of its own, since commands import what this one does not need.
+    """
+    first = {step.step: step for step in reversed(steps)}.values()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        for step in reversed(first):
+            if error := pool.submit(setting_error, command_of(step)).result():
+                raise UserError(f"steps.{step.step}: {error}")
+
+
+def setting_error(command: list[str]) -> str | None:
+    """Return what a command says of its settings, without running it; None where they are well."""
+    program = imported(find_shipped(cli.PROGRAMS[command[0]][0]))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            program.main([*command[1:], "--print_config"])
+    except UserError as error:
+        return str(error)
+    except SystemExit:
+        return None
+    raise AssertionError(f"{command[0]} does not print its settings")
+
+
+def imported(path: Path) -> ModuleType:
+    """Import a program by its path, whatever else has its name."""
+    name = f"checked_{path.parent.name}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    # Where the types of its settings are looked for.
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    cli.run(main)

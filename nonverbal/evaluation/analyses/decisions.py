@@ -1,0 +1,299 @@
+"""Where systems decide differently: how often, in which classes, beyond what chance gives, and which one is right.
+
+The share of clips on which two systems differ is the mismatch of Table II of the paper on emotion information recovery
+(2024), there of systems fine-tuned for speech recognition first against one that was not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
+from nonverbal.evaluation.analyses.measured import Measured, cells_of, share, words_of
+from nonverbal.evaluation.analyses.systems import Systems, SystemsSettings, systems_of
+from nonverbal.evaluation.results import TableClips, clips_of, estimate
+from nonverbal.evaluation.tables import Table, short
+from nonverbal.tasks.measurements import Measurement
+from nonverbal.tasks.predictions import Predictions
+from nonverbal.tasks.statistics.confusions import Metric, confusion_counts
+
+
+@dataclass(kw_only=True)
+class DecisionsSettings(SystemsSettings):
+    """Whose decisions are compared: the first system's with those of each other one."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one system decides otherwise than the first."""
+
+    system: str
+    differ: Measured
+    """Share of the clips on which they decide differently."""
+    by_chance: float
+    """The same, if both decided for each class as often as they do, but each on its own."""
+    kappa: Measured | None
+    """Cohen's (1960): agreement beyond chance, 1 where they always agree, 0 where as often as by chance. None where
+    both decide for one class alone."""
+    by_class: dict[str, Measured]
+    """Mismatch on the clips of each true class that has any."""
+    first_right: Measured | None
+    """Of the clips on which they differ, the share on which the first is right; None where they never differ."""
+    other_right: Measured | None
+    """The same of this system."""
+    neither_right: Measured | None
+    right_where_agreed: Measured | None
+    """Of the clips on which they agree, the share that both have right; None where they never agree."""
+    decisions: list[list[float]]
+    """``(classes, classes)``: clips by what the first decides for and what this one does; a mean over seeds."""
+
+
+@dataclass(frozen=True)
+class Decisions(Analysis[DecisionsSettings]):
+    """Where systems decide differently on the same clips under one protocol.
+
+    The first of --systems is compared with each of the others: the share of clips on which they differ, overall and by
+    true class, with .95 intervals over speakers (or whatever else belongs together); kappa, which is agreement beyond
+    what chance gives; and which of the two is right where they differ. Seeds that both have are averaged.
+    """
+
+    NAME: ClassVar[str] = "decisions"
+    ABOUT: ClassVar[str] = "Clips on which systems decide differently: share, by class, beyond chance, who is right."
+    SETTINGS: ClassVar[type[AnalysisSettings]] = DecisionsSettings
+
+    first: str
+    others: list[Difference]
+    corpus: str
+    classes: list[str]
+    protocol: str
+    data_sha256: str
+    """Of the shards' index."""
+    clips: dict[str, int]
+    """Of each true class."""
+    units: int
+    unit: str
+    """What intervals are over."""
+    seeds: list[int]
+    """That all systems have."""
+    between_seeds: dict[str, float]
+    """Mismatch of a system with itself under another seed, a mean over pairs of seeds: other folds, and another start
+    of what is trained. Empty where there is one seed."""
+
+    @classmethod
+    def make(cls, settings: DecisionsSettings) -> Self:
+        """Compare decisions clip by clip."""
+        found = systems_of(settings, fewest=2)
+        seeds = common_seeds(found)
+        by_name = {name: [_of_seed(own, seed) for seed in seeds] for name, own in found.by_name.items()}
+        clips = clips_of(list(found.by_name.values()))
+        (first, one), *others = by_name.items()
+        task = found.task
+        return cls(
+            first,
+            [difference(name, one, other, clips, task.classes) for name, other in others],
+            task.corpus,
+            task.classes,
+            task.protocol,
+            task.data_sha256,
+            task.clips,
+            task.units,
+            task.unit,
+            seeds,
+            {name: _between(own) for name, own in by_name.items()} if len(seeds) > 1 else {},
+        )
+
+    @property
+    def heading(self) -> str:
+        """The corpus, and the system that others are compared with."""
+        return f"Decisions on {self.corpus}, against {self.first}"
+
+    def summary(self) -> str:
+        """Say how often systems differ, beyond what, and who is then right."""
+        return "\n".join([*map(self._sentence, self.others), self._limits()])
+
+    def _sentence(self, one: Difference) -> str:
+        right = (
+            f"; where it does, {self.first} is right on {words_of(one.first_right)}, {one.system} on "
+            f"{words_of(one.other_right)}, neither on {words_of(one.neither_right)}"
+        )
+        return (
+            f"{one.system} decides otherwise than {self.first} on {one.differ.text} of the clips (by chance "
+            f"{short(one.by_chance)}; kappa {words_of(one.kappa)}){right if one.first_right else ''}."
+        )
+
+    def _limits(self) -> str:
+        own = ", ".join(f"{name} {short(value)}" for name, value in self.between_seeds.items())
+        again = f" A system differs from itself under another seed on: {own}." if own else ""
+        over = (
+            f"Intervals are of .95 over {self.units} {self.unit}, of these trained systems"
+            if self.units > 1
+            else ("There is no interval, as all clips belong together")
+        )
+        return f"{over}.{again} How often two differ does not say which is better."
+
+    def tables(self) -> list[Table]:
+        """Return how often systems differ, who is then right, and mismatch by class."""
+        title = f"{self.corpus}, {len(self.classes)} classes, {self.protocol}: decisions against {self.first}"
+        notes = [
+            f"{sum(self.clips.values())} clips; intervals of .95 over {self.units} {self.unit}; seeds "
+            f"{', '.join(map(str, self.seeds))}",
+            "by chance: mismatch of two that decide for each class as often as these do; kappa: agreement beyond that",
+        ]
+        differ = [
+            [
+                one.system,
+                *one.differ.cells,
+                short(one.by_chance),
+                *cells_of(one.kappa),
+                *cells_of(one.right_where_agreed),
+            ]
+            for one in self.others
+        ]
+        columns = ["against", "differ", "interval", "by chance", "kappa", "interval", "right where agreed", "interval"]
+        right = [
+            [
+                one.system,
+                "0" if one.first_right is None else f"{one.first_right.clips:.4g}",
+                *cells_of(one.first_right),
+                *cells_of(one.other_right),
+                *cells_of(one.neither_right),
+            ]
+            for one in self.others
+        ]
+        who = ["against", "clips", "first right", "interval", "other right", "interval", "neither right", "interval"]
+        by_class = [
+            [one.system, name, str(self.clips[name]), *measured.cells]
+            for one in self.others
+            for name, measured in one.by_class.items()
+        ]
+        return [
+            Table(title, columns, differ, notes),
+            Table(f"{title}: who is right where they differ", who, right, [f"first: {self.first}"]),
+            Table(f"{title}: by true class", ["against", "class", "clips", "differ", "interval"], by_class, texts=2),
+        ]
+
+    def check(self) -> None:
+        """Refuse tables of other classes."""
+        size = len(self.classes)
+        if not self.others or self.clips.keys() != set(self.classes):
+            raise ValueError("there is no other system, or clips are not of the classes")
+        for one in self.others:
+            if len(one.decisions) != size or any(len(row) != size for row in one.decisions):
+                raise ValueError("decisions are not classes by classes")
+            if not one.by_class.keys() <= set(self.classes):
+                raise ValueError("by_class has another class")
+
+
+def _kappa(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """(1 + kappa) / 2, whose logit is twice Fisher's z of kappa: the jackknife's interval is on that scale."""
+    clips = true.sum(-1)
+    agreed, chance = hits.sum(-1) / clips, (true * predicted).sum(-1) / clips**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((1 + (agreed - chance) / (1 - chance)) / 2)
+
+
+KAPPA = Metric("kappa", _kappa)
+"""Of one system's decisions in rows and another's in columns; (1 + kappa) / 2, NaN where both decide for one class."""
+
+
+def difference(
+    system: str, first: Sequence[Predictions], other: Sequence[Predictions], clips: TableClips, classes: Sequence[str]
+) -> Difference:
+    """Compare two systems.
+
+    Args:
+        system: the other's name.
+        first: decisions of one, a seed each.
+        other: of the other, the same seeds on the same clips.
+        clips: of the table, with units.
+        classes: names.
+    """
+    size = len(classes)
+    units = [np.array([clips.units[clips.places[clip]] for clip in p.clips], dtype=np.int64) for p in first]
+    apart = [one.predicted != two.predicted for one, two in zip(first, other, strict=True)]
+    labels = [p.labels for p in first]
+    right = [[p.predicted == p.labels for p in own] for own in (first, other)]
+
+    def of(holds: Sequence[np.ndarray], among: Sequence[np.ndarray]) -> Measured | None:
+        return share([(h[a], u[a]) for h, a, u in zip(holds, among, units, strict=True)])
+
+    differ = of(apart, [np.ones_like(one) for one in apart])
+    assert differ is not None, "a table has clips"
+    by_class = {name: of(apart, [own == place for own in labels]) for place, name in enumerate(classes)}
+    neither = [~one & ~two for one, two in zip(*right, strict=True)]
+    counts = np.stack(
+        [
+            _by_unit(one.predicted, two.predicted, own, int(clips.units.max()) + 1, size)
+            for one, two, own in zip(first, other, units, strict=True)
+        ]
+    )
+    matrix = counts.sum(1).mean(0)
+    expected = float(matrix.sum(1) @ matrix.sum(0)) / float(matrix.sum()) ** 2
+    return Difference(
+        system,
+        differ,
+        1 - expected,
+        kappa_of(counts),
+        {name: measured for name, measured in by_class.items() if measured is not None},
+        of(right[0], apart),
+        of(right[1], apart),
+        of(neither, apart),
+        of(right[0], [~one for one in apart]),
+        matrix.tolist(),
+    )
+
+
+def kappa_of(counts: np.ndarray) -> Measured | None:
+    """Return Cohen's kappa with its interval by the group jackknife, on the scale of Fisher's z.
+
+    Args:
+        counts: ``(seeds, units, classes, classes)``, one system's decisions in rows and the other's in columns.
+
+    Returns:
+        None where both decide for one class alone. There is no interval where they always agree, or where they would
+        decide for one class alone without one of the units.
+    """
+    found = estimate(counts, KAPPA)
+    if not np.isfinite(found.value):
+        return None
+    low, high = found.low, found.high
+    if low is None or high is None or found.value in (0.0, 1.0) or not np.isfinite([low, high]).all():
+        return Measured(2 * found.value - 1, None, None, float(counts.sum((1, 2, 3)).mean()))
+    return Measured(2 * found.value - 1, 2 * low - 1, 2 * high - 1, float(counts.sum((1, 2, 3)).mean()))
+
+
+def common_seeds(systems: Systems) -> list[int]:
+    """Return the seeds that all systems have, in the first one's order.
+
+    Raises:
+        UserError: there is none.
+    """
+    own = {name: [one.scores[0].seed for one in seeds] for name, seeds in systems.by_name.items()}
+    shared = [seed for seed in next(iter(own.values())) if all(seed in seeds for seeds in own.values())]
+    if not shared:
+        said = "; ".join(f"{name}: {', '.join(map(str, seeds))}" for name, seeds in own.items())
+        raise UserError(f"the systems have no seed in common, so their folds differ ({said})")
+    return shared
+
+
+def _of_seed(own: Sequence[Measurement], seed: int) -> Predictions:
+    return next(one.predictions for one in own if one.scores[0].seed == seed)
+
+
+def _by_unit(one: np.ndarray, other: np.ndarray, units: np.ndarray, size: int, classes: int) -> np.ndarray:
+    counts = np.zeros((size, classes, classes), dtype=np.int64)
+    if len(one):
+        counts[np.unique(units)] = confusion_counts(one, other, units, range(classes))
+    return counts
+
+
+def _between(seeds: Sequence[Predictions]) -> float:
+    """The mean mismatch of pairs of seeds, on the clips that both test."""
+    decided = [dict(zip(p.clips, p.predicted.tolist(), strict=True)) for p in seeds]
+    pairs = [(one, other) for place, one in enumerate(decided) for other in decided[place + 1 :]]
+    shared = [(one, other, one.keys() & other.keys()) for one, other in pairs]
+    values = [np.mean([one[clip] != other[clip] for clip in both]) for one, other, both in shared if both]
+    return float(np.mean(values)) if values else 0.0

@@ -1,0 +1,111 @@
+"""Systems whose decisions are looked into: models with a head, as tables of scores name them, under one protocol."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.analyses.base import AnalysisSettings
+from nonverbal.evaluation.results import TaskResult, results
+from nonverbal.tasks.measurements import Measurement, read_measurements
+
+
+@dataclass(kw_only=True)
+class SystemsSettings(AnalysisSettings):
+    """Whose decisions, on what, under which protocol."""
+
+    scores: list[Path]
+    """Score files, or folders, which stand for every scores.jsonl in them; the predictions beside them are read."""
+    systems: list[str] = field(default_factory=list)
+    """Models as tables of scores name them; "MODEL, HEAD" where a model has several heads."""
+    corpus: str | None = None
+    """Where the scores are of several corpora: this one, as tables name it."""
+    protocol: str | None = None
+    """Where they are under several protocols: the one that has this in its name."""
+
+
+@dataclass(frozen=True)
+class Systems:
+    """Systems on the same clips under one protocol."""
+
+    task: TaskResult
+    by_name: dict[str, list[Measurement]]
+    """Name, as tables have it, to one measurement a seed."""
+
+    @property
+    def about(self) -> str:
+        """Corpus, classes and protocol."""
+        return f"{self.task.corpus}, {len(self.task.classes)} classes: {self.task.protocol}"
+
+
+def systems_of(settings: SystemsSettings, fewest: int) -> Systems:
+    """Read the systems that settings name: see ``read_systems``."""
+    return read_systems(settings.scores, settings.systems, settings.corpus, settings.protocol, fewest)
+
+
+def read_systems(
+    scores: Sequence[Path], names: Sequence[str], corpus: str | None, protocol: str | None, fewest: int
+) -> Systems:
+    """Read systems from score files.
+
+    Args:
+        scores: files or folders.
+        names: of the systems; all of the table where empty.
+        corpus: of the table; any where None.
+        protocol: a part of its name; any where None.
+        fewest: systems that must be there.
+
+    Raises:
+        UserError: a file is missing or damaged, a system is in no table or with another in none, or in several.
+    """
+    tables: dict[tuple[Hashable, ...], list[Measurement]] = {}
+    for measurement in read_measurements(scores):
+        tables.setdefault(measurement.table, []).append(measurement)
+    kept = [own for own in tables.values() if _asked(own[0], corpus, protocol)]
+    if not kept:
+        there = _places(tables.values()) or "none of classes"
+        raise UserError(
+            f"no scores with --corpus {corpus or '(any)'} and --protocol {protocol or '(any)'}; there are: {there}"
+        )
+    tasks = [(results(own)[0], own) for own in kept]
+    fitting = [found for task, own in tasks if (found := _systems(task, own, names)) is not None]
+    if not fitting:
+        named = "; ".join(f"{' | '.join(map(task.name, task.models))} ({_place(own[0])})" for task, own in tasks)
+        raise UserError(f"--systems {', '.join(names)}: not all in one table; there are: {named}")
+    if len(fitting) > 1:
+        raise UserError(
+            f"the systems are in {len(fitting)} tables, whose numbers are not comparable; choose one by --corpus or "
+            f"--protocol: {_places(kept)}"
+        )
+    if len(fitting[0].by_name) < fewest:
+        raise UserError(f"--systems must name at least {fewest}, but names {', '.join(fitting[0].by_name)}")
+    return fitting[0]
+
+
+def _asked(measurement: Measurement, corpus: str | None, protocol: str | None) -> bool:
+    score = measurement.scores[0]
+    return corpus in (None, score.corpus) and (protocol or "") in score.protocol
+
+
+def _systems(task: TaskResult, own: Sequence[Measurement], names: Sequence[str]) -> Systems | None:
+    """The systems of a table, in the order of ``names``; None where one is not there."""
+    every = {task.name(model): (model.model, model.head) for model in task.models}
+    fitting = {
+        name: [full for full, (model, head) in every.items() if name in (full, model, f"{model}, {head}")]
+        for name in names or every
+    }
+    if not all(fitting.values()):
+        return None
+    for name, fulls in fitting.items():
+        if len(fulls) > 1:
+            raise UserError(f"--systems {name}: it has several heads; give one of {' | '.join(fulls)}, in quotes")
+    return Systems(task, {full: [one for one in own if one.row == every[full]] for (full,) in fitting.values()})
+
+
+def _places(tables: Iterable[Sequence[Measurement]]) -> str:
+    return "; ".join(dict.fromkeys(_place(own[0]) for own in tables))
+
+
+def _place(measurement: Measurement) -> str:
+    score = measurement.scores[0]
+    return f"{score.corpus}, {len(score.classes)} classes, {score.protocol}"

@@ -1,0 +1,182 @@
+"""The record of a study, ``study.json``: its corpora, models and steps as they are, and what each table shows."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from nonverbal.errors import UserError
+from nonverbal.files import write_atomically
+from nonverbal.records import read_record
+
+FILE = "study.json"
+VERSION = 1
+
+Use = Literal["pretrain", "score"]
+Status = Literal["done", "to do", "left out", "failed"]
+"""Of a step: it is done, can be run, cannot since something is absent, or went wrong when it last ran."""
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """A table in the paper's shape, made from the scores of steps."""
+
+    caption: str
+    """What it says, in our words."""
+    steps: list[str] = field(default_factory=list)
+    """Steps whose scores it holds, by name; each has columns of its own. Of the table of corpora: prepare."""
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    """The same where there are several groups of columns, by their label: "the paper's protocol", "ours"."""
+    rows: str | list[str] = "model"
+    """What a row is: model, corpus, or a word of the steps' loops; a list where rows are nested."""
+    columns: str | list[str] = "corpus"
+    """What a column is; an empty list for none."""
+    metrics: list[str] = field(default_factory=list)
+    """Metrics of each cell, such as uar, accuracy, f1."""
+    mean: str | None = None
+    """What ``published.csv`` calls the mean over corpora."""
+    total: str | None = None
+    """What it calls the sum of corpora."""
+    heads: dict[str, str] = field(default_factory=dict)
+    """What the paper calls a head, to what our scores call it."""
+    names: dict[str, str] = field(default_factory=dict)
+    """What the rows of a step are called, as in "{model} -> SER", where that is not the model's name."""
+    note: str | None = None
+    """What a reader must know of it, such as what the paper leaves open."""
+
+    @property
+    def all_steps(self) -> list[str]:
+        """The steps that it holds, those of groups too."""
+        return [*self.steps, *(step for steps in self.groups.values() for step in steps)]
+
+
+@dataclass(frozen=True)
+class FigureShape:
+    """A figure, and the steps whose analyses show it."""
+
+    caption: str
+    """What it shows, in our words."""
+    steps: list[str] = field(default_factory=list)
+    """Names of steps."""
+    note: str | None = None
+    """What a reader must know of it."""
+
+
+@dataclass(frozen=True)
+class StudyCorpus:
+    """A corpus that steps name."""
+
+    name: str
+    use: Use
+    present: bool
+    why: str | None
+    """Why it is absent."""
+    reader: str | None
+    printed: str | None
+    """The paper's name for it in ``published.csv``."""
+    note: str | None
+    shards: str | None
+    """Folder of its shards, relative to the study's where it is in it; None where the corpus is absent."""
+
+
+@dataclass(frozen=True)
+class StudyModel:
+    """A model that steps name."""
+
+    name: str
+    present: bool
+    why: str | None
+    """Why it is absent."""
+    source: str | None
+    """As commands take it, and so as scores name it; None where the model is absent."""
+    printed: str | None
+    """The paper's name for it in ``published.csv``."""
+    note: str | None
+
+
+@dataclass(frozen=True)
+class StudyStep:
+    """One command of a study."""
+
+    name: str
+    """Such as ``finetune.vivae.voc2vec``."""
+    step: str
+    """What the recipe calls it: ``finetune``."""
+    run: str
+    """The command, without ``nonverbal``."""
+    loop: dict[str, str]
+    """The values of its loops: ``corpus: vivae, model: voc2vec``."""
+    status: Status
+    why: str | None
+    """Why it is left out, or what was wrong."""
+    shows: list[str]
+    """Tables and figures of the paper."""
+    note: str | None
+    command: list[str] | None
+    """The whole command line; None where the step is left out."""
+    out: str | None
+    """What it makes, relative to the study's folder; None where it is left out."""
+    key: str | None
+    """SHA-256 of command, settings and contents of inputs."""
+    seconds: float | None
+    """What it took, all its runs together; None where it is not done."""
+    bytes: int | None
+    """Of what it made."""
+    machine: str | None
+    when: str | None
+    """When it ended, UTC, ISO 8601."""
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study as it stands."""
+
+    version: int
+    title: str
+    paper: str | None
+    """Whose rows of ``published.csv`` are shown."""
+    recipe: str
+    """YAML, its bases resolved."""
+    notes: list[str]
+    """What a reader must know of the whole study."""
+    corpora: list[StudyCorpus]
+    models: list[StudyModel]
+    steps: list[StudyStep]
+    """In the order in which they run."""
+    tables: dict[str, TableShape]
+    figures: dict[str, FigureShape]
+
+    def __post_init__(self) -> None:
+        """Refuse the format of another version."""
+        if self.version != VERSION:
+            raise UserError(f"version is {self.version}, but {VERSION} is read")
+
+    def matching(self, names: Sequence[str]) -> list[StudyStep]:
+        """Return the steps that names stand for: a step itself, or all combinations of one of the recipe."""
+        return [step for step in self.steps if any(stands_for(name, step.name) for name in names)]
+
+
+def stands_for(name: str, step: str) -> bool:
+    """Whether a name stands for a step: of its parts, between dots, those of the name come first; ``*`` is any."""
+    wanted, parts = name.split("."), step.split(".")
+    return len(wanted) <= len(parts) and all(a in ("*", b) for a, b in zip(wanted, parts, strict=False))
+
+
+def write_study(folder: Path, record: StudyRecord) -> None:
+    """Write the record of the study in ``folder``."""
+    write_atomically(folder / FILE, json.dumps(asdict(record), ensure_ascii=False, indent=1) + "\n")
+
+
+def read_study(path: Path) -> StudyRecord:
+    """Read a record.
+
+    Raises:
+        UserError: the file cannot be read, or is no record; names what is wrong in it.
+    """
+    try:
+        return read_record(StudyRecord, json.loads(path.read_text(encoding="utf-8")), f"in {path}")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} is no record of a study ({' '.join(str(error).split())}); run nonverbal study again"
+        ) from error

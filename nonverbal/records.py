@@ -1,0 +1,101 @@
+"""Dataclasses read from what others wrote, as YAML or JSON: each value has its field's type, or an error names it."""
+
+import math
+from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from nonverbal.errors import UserError
+from nonverbal.keys import check
+
+T = TypeVar("T")
+
+
+def read_record(cls: type[T], content: Any, where: str) -> T:
+    """Return what is written as an instance of a dataclass.
+
+    Args:
+        cls: the dataclass. Its fields, and those of the dataclasses in it, may be texts, numbers, switches, choices
+            (Literal), lists, dictionaries with texts as keys, unions of these, and Any.
+        content: what is written, nested as the dataclass is. A field ``name_`` is written as ``name``.
+        where: where it is written, for errors: "in study.json".
+
+    Raises:
+        UserError: an unknown key, with the nearest one; a key that is missing; a value of another type. Names it.
+    """
+    if not isinstance(content, dict):
+        raise UserError(f"what stands {where} must be `key: value` pairs, but is {_shown(content)}")
+    made = _made(cls, content, "", where)
+    assert isinstance(made, cls)
+    return made
+
+
+def _made(hint: Any, value: Any, key: str, where: str) -> Any:
+    """The value as a field of this type holds it."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, UnionType):
+        return _one_of(inner, value, key, where)
+    if is_dataclass(hint) and isinstance(value, dict):
+        return _filled(hint, value, key, where)
+    if origin is list and isinstance(value, list):
+        return [_made(inner[0], item, f"{key}[{place}]", where) for place, item in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        texts = {name: item for name, item in value.items() if isinstance(name, str)}
+        if len(texts) == len(value):
+            return {name: _made(inner[1], item, f"{key}.{name}", where) for name, item in value.items()}
+    if origin is Literal and any(value == one and type(value) is type(one) for one in inner):
+        return value
+    if hint is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if hint in (int, str, bool, NoneType) and type(value) is hint:
+        return value
+    raise UserError(f"{key} must be {_kind(hint)}, but is {_shown(value)} {where}")
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, key: str, where: str) -> Any:
+    """The value as the first of several types that it can be."""
+    fitting = [kind for kind in kinds if _container(kind) is type(value)]
+    if len(fitting) == 1:
+        # So that the error names the item that is wrong.
+        return _made(fitting[0], value, key, where)
+    for kind in kinds:
+        try:
+            return _made(kind, value, key, where)
+        except UserError:
+            continue
+    raise UserError(f"{key} must be {' or '.join(map(_kind, kinds))}, but is {_shown(value)} {where}")
+
+
+def _container(kind: Any) -> type | None:
+    return dict if is_dataclass(kind) else get_origin(kind) if get_origin(kind) in (list, dict) else None
+
+
+def _filled(cls: Any, content: dict[str, Any], key: str, where: str) -> Any:
+    hints, prefix = get_type_hints(cls), f"{key}." if key else ""
+    check(content, cls, f"in {key} {where}" if key else where)
+    values = {}
+    for field in fields(cls):
+        written = field.name.removesuffix("_")
+        if written in content:
+            values[field.name] = _made(hints[field.name], content[written], prefix + written, where)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise UserError(f"{prefix}{written} is missing {where}")
+    return cls(**values)
+
+
+def _kind(hint: Any) -> str:
+    names = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false", NoneType: "null"}
+    if get_origin(hint) is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_kind, get_args(hint)))
+    if get_origin(hint) is list:
+        return "a list"
+    return names.get(hint, "`key: value` pairs")
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

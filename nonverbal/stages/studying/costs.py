@@ -1,0 +1,147 @@
+"""What steps will take: for pretraining what ``nonverbal plan`` says, else from rates of steps alike that were run."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nonverbal.data.index import open_shards
+from nonverbal.errors import UserError
+from nonverbal.files import json_lines
+from nonverbal.records import read_record
+from nonverbal.stages.studying.contents import likeness, size_of
+from nonverbal.stages.studying.planning import PREPARE, Plan, Planned
+from nonverbal.system import processor_name
+from nonverbal.training.hardware import gpus
+
+PRETRAIN = "pretrain"
+"""The command whose cost does not grow with its data, but with its steps."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What one step took."""
+
+    run: str
+    like: str
+    """SHA-256 of the command, its recipe and its settings: without what it reads."""
+    models: str
+    """What its models are read from."""
+    work: float
+    """What cost grows with: seconds of audio times models; of prepare bytes; of others 1."""
+    seconds: float
+    bytes: int
+    machine: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step will take, or why nobody knows."""
+
+    seconds: float | None = None
+    bytes: float | None = None
+    by: str = ""
+    """What this rests on, or why it is unknown."""
+
+
+class Costs:
+    """Rates of steps that were run, and plans of pretrainings."""
+
+    def __init__(self, rates: Path, plans: Path) -> None:
+        """Read the rates.
+
+        Args:
+            rates: JSON Lines; need not be there.
+            plans: folder of the figures of ``nonverbal plan``.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        self.file, self.plans, self.machine = rates, plans, machine()
+        lines = json_lines(rates, torn=True) if rates.exists() else ()
+        self.rates = [read_record(Rate, row, f"in {rates}, line {number}") for number, row in lines]
+
+    def of(self, plan: Plan, step: Planned, key: str | None) -> Cost:
+        """Return what a step will take on this machine."""
+        if step.template.run == PRETRAIN and key is not None and (planned := self._planned(step, key)):
+            return planned
+        like, models, work = likeness(plan, step), _models(plan, step), work_of(plan, step)
+        if work is None:
+            return Cost(by="its cost is known when its shards are made")
+        same = [rate for rate in self.rates if rate.like == like and rate.machine == self.machine]
+        own = [rate for rate in same if rate.models == models]
+        by = "as before" if own else "as other models before"
+        return _cost(own or same, work, by) if same else Cost()
+
+    def plan_file(self, step: Planned, key: str) -> Path:
+        """Return the file for the figures of ``nonverbal plan``."""
+        return self.plans / f"{step.name}-{key[:8]}.json"
+
+    def keep(self, plan: Plan, step: Planned, seconds: float, size: int) -> None:
+        """Add what a step took."""
+        work = work_of(plan, step)
+        if work is None:
+            return
+        rate = Rate(step.template.run, likeness(plan, step), _models(plan, step), work, seconds, size, self.machine)
+        self.rates.append(rate)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        # One write at the file's end, which studies side by side may do.
+        with open(self.file, "ab", buffering=0) as file:
+            file.write((json.dumps(asdict(rate), ensure_ascii=False) + "\n").encode())
+
+    def _planned(self, step: Planned, key: str) -> Cost | None:
+        """Return what ``nonverbal plan`` said of a pretraining; None where it has not said."""
+        path = self.plan_file(step, key)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return Cost(3600 * float(content["hours"]), float(content["disk_bytes"]), "by nonverbal plan")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            raise UserError(f"{path} is not what nonverbal plan writes ({error}); remove it") from error
+
+
+def work_of(plan: Plan, step: Planned) -> float | None:
+    """Return what a step's cost grows with; None where its shards are not there yet."""
+    if step.step == PREPARE:
+        path = plan.corpora[step.loop["corpus"]].path
+        assert path is not None
+        return float(size_of(path))
+    if step.template.run == PRETRAIN or not step.corpora:
+        return 1.0
+    folders = [plan.corpora[name].shards for name in step.corpora]
+    if not all((folder / "index.json").is_file() for folder in folders):
+        return None
+    return sum(map(seconds_of, folders)) * max(len(step.sources), 1)
+
+
+def seconds_of(folder: Path) -> float:
+    """Return the seconds of audio in a folder of shards."""
+    return float(sum(shard["seconds"] for shard in open_shards(folder).shards))
+
+
+def total(costs: Iterable[Cost]) -> tuple[float, float, int]:
+    """Return seconds and bytes of all that are known, and how many are not."""
+    known = list(costs)
+    seconds = sum(cost.seconds for cost in known if cost.seconds is not None)
+    size = sum(cost.bytes for cost in known if cost.bytes is not None)
+    return seconds, size, sum(cost.seconds is None for cost in known)
+
+
+def machine() -> str:
+    """Return what a machine's speed depends on: its processor, how many of it may be used, and its GPUs."""
+    names = [row["name"] or "GPU" for row in gpus()]
+    cores = len(os.sched_getaffinity(0))
+    return ", ".join([f"{cores} x {processor_name() or 'unknown processor'}", *names])
+
+
+def _models(plan: Plan, step: Planned) -> str:
+    return " ".join(str(plan.sources.get(name, "step")) for name in step.sources)
+
+
+def _cost(rates: list[Rate], work: float, by: str) -> Cost:
+    """By the mean of all rates, each counting as its work."""
+    done = sum(rate.work for rate in rates)
+    share = work / done if done else 0.0
+    return Cost(share * sum(rate.seconds for rate in rates), share * sum(rate.bytes for rate in rates), by)

@@ -1,0 +1,222 @@
+"""Running a study: what is missing, in order; what depends on a step that failed is not run, all else is."""
+
+import contextlib
+import hashlib
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.studies import FILE, write_study
+from nonverbal.evaluation.tables import show
+from nonverbal.files import locked
+from nonverbal.stages.studying.arguments import arguments
+from nonverbal.stages.studying.commands import run_command, shown
+from nonverbal.stages.studying.contents import VERSION, size_of
+from nonverbal.stages.studying.costs import PRETRAIN, Costs
+from nonverbal.stages.studying.kept import Begun, Done, Kept, State
+from nonverbal.stages.studying.overview import summary, tables_of
+from nonverbal.stages.studying.planning import Plan, Planned
+from nonverbal.stages.studying.standing import command_of, record_of, rows_of, status_of
+from nonverbal.text import one_line
+from nonverbal.training.signals import Interrupted
+
+REPORT = "report"
+PAGE = "report.html"
+
+PLAN_SECONDS = 20
+"""How long ``nonverbal plan`` trains for what a pretraining will take."""
+
+
+class StepFailed(Exception):
+    """A step ended without what it was to make; the message names its log."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A study that is run."""
+
+    plan: Plan
+    kept: Kept
+    costs: Costs
+    recipe: str
+    """The study's text, bases resolved."""
+
+    def run(self, only: Sequence[str], check: Callable[[list[Planned]], None]) -> None:
+        """Run what is missing, and write the record and the page.
+
+        Args:
+            only: names of steps, or ``report``: no others are run. Empty: all, and the page.
+            check: refuses settings of steps that their commands do not have.
+
+        Raises:
+            UserError: a step failed, after all that does not depend on it was run; or a step of ``only`` needs one that
+                is not done.
+            Interrupted: by a signal, which the step in progress got too.
+        """
+        wanted = self.wanted(only)
+        check([step for step in wanted if status_of(self.plan, self.kept, step)[0] != "done"])
+        if not only:
+            with locked(self.kept.folder, "wait for it, or stop it; steps that are named by --only may run beside it"):
+                self._run_all(wanted, page=True)
+        else:
+            self.kept.folder.mkdir(parents=True, exist_ok=True)
+            self._refuse_waiting(wanted)
+            self._run_all(wanted, page=REPORT in only)
+
+    def wanted(self, only: Sequence[str]) -> list[Planned]:
+        """Return the steps that are to be done, in order.
+
+        Raises:
+            UserError: a name stands for no step, or for those alone that are left out.
+        """
+        chosen = {step.name for name in only if name != REPORT for step in self.plan.named(name)}
+        for name in only:
+            own = [] if name == REPORT else self.plan.named(name)
+            if own and all(step.why is not None for step in own):
+                raise UserError(f"--only {name}: it is left out: {own[0].why}")
+        return [step for step in self.plan.steps if step.why is None and (not only or step.name in chosen)]
+
+    def _refuse_waiting(self, wanted: list[Planned]) -> None:
+        own = {step.name for step in wanted}
+        for step in wanted:
+            for name in step.needs:
+                if name not in own and self.kept.key_if_done(self.plan, name) is None:
+                    raise UserError(f"{step.name} needs {name}, which is not done; run it first: --only {name}")
+
+    def _run_all(self, wanted: list[Planned], page: bool) -> None:
+        failed: dict[str, str] = {}
+        for step in wanted:
+            # One that cannot be planned fails when it is its turn.
+            with contextlib.suppress(StepFailed):
+                self._plan_pretraining(step)
+        try:
+            names = {step.name for step in wanted}
+            rows = [row for row in rows_of(self.plan, self.kept, self.costs) if row.step.name in names or page]
+            show(tables_of(self.plan, rows))
+            for step in wanted:
+                waits = next((name for name in step.needs if name in failed), None)
+                if waits is not None:
+                    failed[step.name] = f"{step.name} was not run, since {waits} failed"
+                    continue
+                try:
+                    self._run_step(step)
+                except StepFailed as error:
+                    failed[step.name] = str(error)
+                    _say(str(error))
+            self._write_record()
+            if page:
+                self._write_page()
+        except StepFailed as error:
+            failed[REPORT] = str(error)
+        if failed:
+            raise UserError(
+                "; ".join(failed.values()) + "; when it is put right, run the same command again: it goes on from here"
+            )
+        _say(summary(rows_of(self.plan, self.kept, self.costs)))
+
+    def _run_step(self, step: Planned) -> None:
+        if self.kept.state(self.plan, step).done is not None:
+            return
+        with locked(self.kept.folder / "locks" / step.name, "wait for it, or stop it"):
+            self.kept.forget()
+            state = self.kept.state(self.plan, step)
+            # Another process may have done it meanwhile.
+            if state.done is None:
+                self._run_held(step, state)
+        self._write_record()
+
+    def _run_held(self, step: Planned, state: State) -> None:
+        assert state.key is not None, step.name
+        if step.template.run == PRETRAIN:
+            self._plan_pretraining(step)
+        if state.past is not None:
+            _say(f"{step.name} has changed: what is there goes to {self.kept.past(step, state.past)}")
+        begun = self.kept.begin(step, state)
+        _say(shown(command_of(step)))
+        begun, came = self._timed(step.name, command_of(step), begun)
+        if not step.out.exists():
+            self._fail(step.name, begun, f"ended well, but made no {step.out}")
+        done = self._done(begun, command_of(step), step.out)
+        self.kept.finish(step.name, done)
+        self.costs.keep(self.plan, step, done.seconds, done.bytes)
+        self._end(came, f"interrupted after the step {step.name}")
+
+    def _done(self, begun: Begun, command: list[str], out: Path) -> Done:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        took = round(begun.seconds, 3), size_of(out), self.costs.machine
+        return Done(begun.key, VERSION, ["nonverbal", *command], *took, now)
+
+    def _timed(self, name: str, command: list[str], begun: Begun) -> tuple[Begun, int]:
+        """Run a step's command; return what it has taken, all its runs together, and the signal that came, if any."""
+        started = time.monotonic()
+        code, came = run_command(command, self.kept.log(name))
+        begun = replace(begun, seconds=begun.seconds + time.monotonic() - started)
+        self.kept.write_begun(name, begun)
+        if code:
+            self._end(came, f"interrupted in the step {name}")
+            self._fail(name, begun, _ended(code))
+        return begun, came
+
+    def _end(self, came: int, where: str) -> None:
+        """End the study where a signal came."""
+        if came:
+            self._write_record()
+            raise Interrupted(came, f"{where}; run the same command again to go on")
+
+    def _fail(self, name: str, begun: Begun, how: str) -> None:
+        log = self.kept.log(name)
+        self.kept.write_begun(name, replace(begun, failed=how))
+        raise StepFailed(f"{name} {how}: {_last_line(log)} (log: {log})")
+
+    def _plan_pretraining(self, step: Planned) -> None:
+        """Have ``nonverbal plan`` say what a pretraining will take, where its data are there and nobody knows."""
+        state = self.kept.state(self.plan, step)
+        if step.template.run != PRETRAIN or state.key is None or state.done is not None:
+            return
+        if self.costs.of(self.plan, step, state.key).seconds is not None:
+            return
+        file, log = self.costs.plan_file(step, state.key), self.kept.log(f"{step.name}.plan")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        command = arguments("plan", step.recipe, {**step.settings, "seconds": PLAN_SECONDS, "json": str(file)})
+        _say(shown(command))
+        code, came = run_command(command, log)
+        self._end(came, f"interrupted in planning {step.name}")
+        if code:
+            raise StepFailed(f"planning {step.name} {_ended(code)}: {_last_line(log)} (log: {log})")
+
+    def _write_record(self) -> None:
+        write_study(self.kept.folder, record_of(self.plan, self.kept, self.recipe))
+
+    def _write_page(self) -> None:
+        """Write the report of all that is there, unless it is there already."""
+        page, study = self.kept.folder / PAGE, self.kept.folder / FILE
+        key = hashlib.sha256(VERSION.encode() + study.read_bytes()).hexdigest()
+        done = self.kept.done(REPORT)
+        if done is not None and done.key == key and page.exists():
+            return
+        scored = [one for one in self.plan.corpora.values() if one.path is not None and one.corpus.use == "score"]
+        data = [str(one.shards) for one in scored if (one.shards / "index.json").is_file()]
+        settings = {"title": self.plan.study.title, "out": str(page)} | ({"data": data} if data else {})
+        command = [REPORT, str(self.kept.folder), *arguments(REPORT, None, settings)[1:]]
+        _say(shown(command))
+        begun, _ = self._timed(REPORT, command, Begun(key))
+        self.kept.finish(REPORT, self._done(begun, command, page))
+
+
+def _ended(code: int) -> str:
+    return f"failed (exit status {code})" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+
+
+def _last_line(log: Path) -> str:
+    """The last line that a command wrote, which is its error's."""
+    lines = log.read_bytes()[-10_000:].decode(errors="replace").splitlines()
+    own = [line for line in lines if line.strip() and not line.startswith("== ")]
+    return one_line(own[-1]) if own else "it said nothing"
+
+
+def _say(text: str) -> None:
+    print(f"\n== {text}", flush=True)

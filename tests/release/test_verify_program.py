@@ -6,22 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from released import in_this_process
 from tiny_encoders import save_tiny
 
 from evaluate import verify as program
 from nonverbal.errors import UserError
-from nonverbal.release import measuring, plain_measure
+from nonverbal.release import measuring
 from nonverbal.release.passport import write_passport
 
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in this process, which is quicker than another."""
-
-    def run(folder: Path, trust: bool = False, python: Path | None = None) -> measuring.Loaded:
-        return measuring.read(folder, plain_measure.attempt(str(folder), trust))
-
-    monkeypatch.setattr(measuring, "run_plain", run)
+    monkeypatch.setattr(measuring, "run_plain", in_this_process)
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def test_what_is_wrong_is_shown_and_written(release: Path, tmp_path: Path, capsy
     with pytest.raises(SystemExit) as end:
         program.main([str(release), "--names", str(tmp_path / "names.txt"), "--json", str(found)])
     assert end.value.code == 1
-    assert "3 findings of something wrong" in capsys.readouterr().out
+    assert "findings of what is wrong: 3" in capsys.readouterr().out
     bad = [row for row in json.loads(found.read_text()) if not row["ok"]]
     assert [row["check"] for row in bad] == ["file too many", "pickle", "name"]
     assert bad[2]["file"] == "README.md"

@@ -94,7 +94,7 @@ def look(found: Contents, passport: Passport | None, trust: bool, names: Iterabl
     findings = []
     for name, check in checks.items():
         # A text is looked at as it stands and as JSON reads it.
-        findings += [*dict.fromkeys(check)] or [_well(name, f"{len(found.files)} files")]
+        findings += [*dict.fromkeys(check)] or [_well(name, f"files: {len(found.files)}")]
     return findings
 
 
@@ -161,7 +161,7 @@ def _passport(found: Contents) -> tuple[Passport | None, list[Finding]]:
     except UserError as error:
         remedy = "release the model again; without a passport, its files and figures cannot be compared"
         return None, [Finding("passport", False, PASSPORT, str(error), "a passport", remedy)]
-    return passport, [_well("passport", f"{len(passport.files)} files, {len(passport.measured)} stacks")]
+    return passport, [_well("passport", f"files: {len(passport.files)}, stacks: {len(passport.measured)}")]
 
 
 def _well(check: str, value: str) -> Finding:

@@ -188,6 +188,14 @@ FAULTS: list[tuple[str, Callable[[Path], Any], set[str], str]] = [
         PASSPORT,
     ),
     ("no passport of ours", lambda f: (f / PASSPORT).write_text("[" * 10**5), {"passport"}, PASSPORT),
+    ("a passport of another version", in_passport(version=9), {"passport"}, PASSPORT),
+    (
+        "a passport with texts for numbers",
+        in_passport(measured=[{"stack": {}, "figures": {"batch": "x"}}]),
+        {"passport"},
+        "",
+    ),
+    ("a passport that is a list", lambda f: (f / PASSPORT).write_text("[]"), {"passport"}, PASSPORT),
     ("a passport of nothing", in_passport(measured=[]), {"passport"}, PASSPORT),
 ]
 """Of files and texts: name, what puts it in, what is found, and of which file."""

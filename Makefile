@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LATEST := .venv-latest
 MODEL ?= wav2vec2
+LOOSE := --allow-untyped-defs --allow-untyped-calls --allow-incomplete-defs --allow-any-generics \
+	--no-warn-return-any --no-warn-unused-ignores --cache-dir .mypy_cache/loose
 ALONE := unshare --pid --fork --mount-proc --kill-child
 PATIENCE := -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
 INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge; }
 
-.PHONY: demo test check test-slow chaos test-gpu test-slurm test-browser chromium test-latest format clean
+.PHONY: demo test check types docs test-slow chaos test-gpu test-slurm test-browser chromium test-latest format clean
 
 demo: $(INSTALLED)
 	$(BIN)/nonverbal demo $(if $(filter-out wav2vec2,$(MODEL)),--pretraining recipes/demo_$(MODEL).yaml --out runs/demo-$(MODEL))
@@ -21,7 +23,16 @@ test: $(INSTALLED)
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory types
+
+# Tests and benchmarks need not annotate what only they use.
+types: $(INSTALLED)
 	$(BIN)/mypy
+	$(BIN)/mypy $(LOOSE) tests benchmarks
+
+docs: $(INSTALLED)
+	$(BIN)/python -m mkdocs build --quiet
+	@echo "wrote build/site: open build/site/index.html"
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
@@ -60,7 +71,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer with venv is needed: apt-get install python3-venv, or make PYTHON=..."; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable '.[fairseq2,deepspeed,opensmile,datasets,lora,speech,dev]'
+		--editable '.[fairseq2,deepspeed,opensmile,datasets,lora,speech,docs,dev]'
 	touch $@
 
 # The newest transformers 5.x and the newest torch that torchaudio allows, in an environment of its own. torchaudio

@@ -230,7 +230,7 @@ def synthetic(seed: int) -> tuple[bytes, int]:
 def clip(part: Part) -> Clip:
     """Describe a synthetic sound."""
     name = f"synthetic/{part.clip}"
-    facts = {"label": None, "speaker": None, "session": None, "language": None, "split": None}
+    facts: dict[str, Any] = {"label": None, "speaker": None, "session": None, "language": None, "split": None}
     return Clip(
         id=name,
         corpus="synthetic",

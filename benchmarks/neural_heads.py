@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def measure(epochs: int, device: torch.device, names: tuple[str, ...] = ("mlp", 
         assert isinstance(head, MeanHead)
         parameters = count(units(head, epochs)[0].network)
         own = at_a_time(NETWORKS, parameters, device)
-        seconds = {size: timed(lambda h=head, s=size: ours(h, epochs, device, s)) for size in sorted({1, 5, 15, own})}
-        loop = timed(lambda h=head: looped(h, epochs, device))
+        seconds = {size: timed(partial(ours, head, epochs, device, size)) for size in sorted({1, 5, 15, own})}
+        loop = timed(partial(looped, head, epochs, device))
         figures["heads"][name] = {
             "parameters": parameters,
             "together": own,
@@ -87,7 +88,7 @@ def units(head: MeanHead, epochs: int) -> list[Unit]:
     for _ in range(NETWORKS):
         order = random.permutation(CLIPS)
         rows, test = np.sort(order[:484]), np.sort(order[484:])
-        network = build(lambda rows=rows: head.network(read, rows, CLASSES), 0)
+        network = build(partial(head.network, read, rows, CLASSES), 0)
         made.append(Unit(network, read, labels, rows, test, epochs, 0, head.epochs))
     return made
 

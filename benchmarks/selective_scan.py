@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,15 @@ def needed(contender: str, width: int, rows: int) -> float:
 
 def measure(contender: str, width: int, rows: int) -> Figures:
     """Time passes in this process. Returns the least seconds and the peak of memory over the inputs, 10^9 bytes."""
-    function = {
+    functions: dict[str, Callable[..., Tensor]] = {
         "compiled": selective_scan,
-        "pytorch": lambda *inputs: selective_scan(*inputs, scan="PyTorch"),
+        "pytorch": partial(selective_scan, scan="PyTorch"),
         "transformers": transformers_scan,
         "mambapy": mambapy_scan,
         "conv": causal_conv,
         "conv1d": conv1d,
-    }[contender]
+    }
+    function = functions[contender]
     # Libraries are loaded, and the kernel is built, before anything is measured.
     passed(function, made(contender, 4, 1))
     inputs = made(contender, width, rows)

@@ -117,12 +117,18 @@ def name_of(dtype: torch.dtype) -> str:
 def inputs(rows: int, width: int, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Return what a scan takes, each with a gradient to come; what changes with time is of the type."""
     random = torch.Generator(device).manual_seed(0)
-    shapes = [(rows, TOKENS, width)] * 2 + [(width, STATES)] + [(rows, TOKENS, STATES)] * 2
-    shapes += [(width,), (rows, TOKENS, width), (width,)]
+    wide, states = (rows, TOKENS, width), (rows, TOKENS, STATES)
+    shapes: list[tuple[int, ...]] = [wide, wide, (width, STATES), states, states, (width,), wide, (width,)]
     values = [torch.randn(shape, generator=random, device=device) for shape in shapes]
     values[1] -= 3
     values[2] = -torch.arange(1, STATES + 1.0, device=device).repeat(width, 1)
     return [value.to(dtype if value.ndim == 3 else torch.float32).requires_grad_() for value in values]
+
+
+def scanned(scan: Scan, given: list[Tensor]) -> Tensor:
+    """Scan what ``inputs`` has made."""
+    x, delta, a, b, c, d, z, bias = given
+    return selective_scan(x, delta, a, b, c, d, z, bias, scan=scan)
 
 
 def errors_of(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
@@ -133,8 +139,8 @@ def errors_of(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
     found, expected = (
         [y, *torch.autograd.grad(y, values, direction.to(y.dtype))]
         for y, values in (
-            (selective_scan(*given, scan=scan), given),
-            (selective_scan(*exact, scan="PyTorch"), exact),
+            (scanned(scan, given), given),
+            (scanned("PyTorch", exact), exact),
         )
     )
     with torch.no_grad():
@@ -149,10 +155,10 @@ def speed(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
     moved = given[0].numel() * given[0].element_size()
 
     def forward() -> None:
-        selective_scan(*given, scan=scan)
+        scanned(scan, given)
 
     def both() -> None:
-        torch.autograd.grad(selective_scan(*given, scan=scan), given, ones)
+        torch.autograd.grad(scanned(scan, given), given, ones)
 
     ahead, seconds = median_seconds(forward, given[0].device), median_seconds(both, given[0].device)
     started = time.perf_counter()
@@ -198,7 +204,7 @@ def step(scan: Scan, width: int, rows: int, device: torch.device) -> Figures:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds = median_seconds(work, device)
-    figures = {"seconds": seconds, "clips_per_second": rows / seconds}
+    figures: Figures = {"seconds": seconds, "clips_per_second": rows / seconds}
     if device.type == "cuda":
         figures |= {"gigabytes": torch.cuda.max_memory_allocated() / 1e9, "longest": longest(work)}
     return figures

@@ -58,7 +58,8 @@ def main() -> None:
     parser.add_argument("--measure", nargs=3, metavar=("PEER", "SIZE", "PRECISION"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(measure(*arguments.measure, rows=arguments.rows, steps=arguments.steps)))
+        peer, size, precision = arguments.measure
+        print(json.dumps(measure(peer, size, precision, rows=arguments.rows, steps=arguments.steps)))
         return
     figures = compare(arguments)
     print(json.dumps(figures, indent=1))

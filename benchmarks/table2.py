@@ -19,6 +19,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,9 @@ def kind_of(widths: tuple[int, int], method: str, pairs: int, share: float, shar
     found: dict[str, Any] = {"widths": widths, "method": method, "trainings": trainings, "ours": [], "single": []}
     for number, (features, answers, fold) in enumerate(runs(widths, max(ours, single))):
         if number < ours:
-            found["ours"].append(timed(lambda f=features, a=answers, o=fold: fitted(head, f, a, o)))
+            found["ours"].append(timed(partial(fitted, head, features, answers, fold)))
         if number < single:
-            found["single"].append(timed(lambda f=features, a=answers, o=fold: looped(head, f, a, o)))
+            found["single"].append(timed(partial(looped, head, features, answers, fold)))
         print(widths, method, found["ours"][-1], found["single"][-1], flush=True)
     return found
 

@@ -25,6 +25,7 @@ PROGRAMS = {
     "convert": ("pretrain/convert.py", "Write a checkpoint as transformers, fairseq, fairseq2 or SSAM has it."),
     "compare": ("evaluate/compare.py", "Say how far two encoders are apart: hidden states by layer, and weights."),
     "audit": ("evaluate/audit.py", "Find leaks between two folders of shards, or within one, by sound too."),
+    "folds": ("evaluate/folds.py", "Write which clip is on which side of which fold, with hashes, for others."),
     "encoders": ("evaluate/encoders.py", "List the encoders that can be compared, with what each has heard."),
     "embed": ("evaluate/embed.py", "Keep encoders' embeddings of clips or of any sound, for probes and other tools."),
     "probe": ("evaluate/probe.py", "Score frozen encoders with small heads under folds that share no speaker."),
@@ -38,6 +39,11 @@ PROGRAMS = {
     "analyze": ("evaluate/analyze.py", "Look into what models decide and represent: maps, disagreements, distances."),
     "study": ("evaluate/study.py", "Run a paper's steps, or your own: what is missing, in order, to a report."),
     "report": ("evaluate/report.py", "One page of scores and runs, with every figure: no network, one HTML file."),
+    "release": (
+        "evaluate/release.py",
+        "Make a folder for the Hugging Face Hub: model, card, passport, and what licences allow.",
+    ),
+    "verify": ("evaluate/verify.py", "Check a released model, folder or repository, against its passport."),
     "demo": ("demo/demo.py", "The whole way in minutes, on synthetic vocal sounds."),
 }
 """Command to program and summary, in the order of a project's life."""

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -87,6 +88,12 @@ def room_for(folder: Path) -> Iterator[None]:
         raise UserError(
             f"no space is left for {folder}; make room, and run the same command again: it continues"
         ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -25,6 +25,7 @@ class Stream(IntEnum):
     AUGMENT = 15
     WORDS = 17
     OTHERS = 18
+    CLIPS = 19
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

@@ -72,7 +72,9 @@ def write_shards(folder: Path, clips: list[tuple[str, float, str]]) -> ShardFold
     """Write noise clips, each a speaker of its own, as a folder of shards."""
     folder.mkdir()
     corpora = sorted({corpus for corpus, _, _ in clips})
-    rows, shards, manifest = [], [], []
+    rows: list[tuple[int, ...]] = []
+    shards: list[dict[str, object]] = []
+    manifest: list[Clip] = []
     for split in ("train", "validation"):
         chosen = [(i, clip) for i, clip in enumerate(clips) if clip[2] == split]
         for start in range(0, len(chosen), 8):
@@ -90,8 +92,8 @@ def write_shards(folder: Path, clips: list[tuple[str, float, str]]) -> ShardFold
                     sizes.append((info.size, len(samples)))
             with tarfile.open(folder / name) as tar:
                 offsets = [member.offset_data for member in tar.getmembers()]
-            for (i, (corpus, seconds, _)), (size, samples), offset in zip(shard, sizes, offsets, strict=True):
-                rows.append((offset, size, samples, len(shards), len(manifest), i, corpora.index(corpus), 0))
+            for (i, (corpus, seconds, _)), (size, length), offset in zip(shard, sizes, offsets, strict=True):
+                rows.append((offset, size, length, len(shards), len(manifest), i, corpora.index(corpus), 0))
                 manifest.append(_clip(folder.name, i, corpus, seconds))
             data = (folder / name).read_bytes()
             seconds = sum(clip[1] for _, clip in shard)

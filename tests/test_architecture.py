@@ -23,7 +23,19 @@ MAY_IMPORT = {
     "training": {GROUND, "data", "models", "objectives"},
     "evaluation": {GROUND, "data", "models", "families", "tasks"},
     "report": {GROUND, "data", "tasks", "evaluation"},
-    "stages": {GROUND, "data", "models", "objectives", "families", "tasks", "training", "evaluation", "report"},
+    "release": {GROUND, "data", "models", "families", "tasks", "evaluation", "report"},
+    "stages": {
+        GROUND,
+        "data",
+        "models",
+        "objectives",
+        "families",
+        "tasks",
+        "training",
+        "evaluation",
+        "report",
+        "release",
+    },
 }
 """The floors, from the bottom up: folder to the folders that it may import, itself aside."""
 
@@ -46,7 +58,8 @@ def module_of(path: Path) -> str:
 
 
 FILES = {module_of(path): path for path in sorted(ROOT.glob("nonverbal/**/*.py"))}
-CLI = {"nonverbal", "nonverbal.cli", "nonverbal.__main__"}
+CLI = {"nonverbal", "nonverbal.cli", "nonverbal.__main__", "nonverbal.hear"}
+"""What others call from without: programs, and the interfaces for other people's code."""
 
 
 def imported(tree: ast.AST, package: str) -> set[str]:

@@ -23,6 +23,7 @@ CONFIGS = {
     "convert": "ConvertConfig",
     "compare": "CompareConfig",
     "audit": "AuditConfig",
+    "folds": "FoldsConfig",
     "embed": "EmbedConfig",
     "finetune": "FinetuneConfig",
     "predict": "PredictConfig",
@@ -31,6 +32,8 @@ CONFIGS = {
     "scores": "ScoresConfig",
     "study": "StudyConfig",
     "report": "ReportConfig",
+    "release": "ReleaseConfig",
+    "verify": "VerifyConfig",
     "demo": "DemoConfig",
 }
 
@@ -68,6 +71,7 @@ def test_a_command_is_understood(page, line):
     keyed = {"prepare": "with_corpora", "convert": "with_source", "compare": "with_encoders", "audit": "with_folders"}
     keyed |= {"scores": "with_paths", "report": "with_paths", "predict": "with_model"}
     keyed |= {"study": "with_study"}
+    keyed |= {"release": "with_model", "verify": "with_source"}
     argv = getattr(module, keyed[command])(argv) if command in keyed else argv
     config.load(getattr(module, CONFIGS[command]), argv, f"nonverbal {command}", "")
 

@@ -17,6 +17,7 @@ from nonverbal.data.index import open_shards
 from nonverbal.models.tuned.opening import open_tuned
 from nonverbal.models.tuned.settings import TunedSettings
 from nonverbal.objectives.classification import ClassificationObjective, ClassifierSettings
+from nonverbal.paths import PathOrName
 from nonverbal.stages.finetuning.settings import FinetuneConfig, trainer_for
 from nonverbal.stages.predicting import clip_probabilities
 from nonverbal.training.run_folder import RunFolder
@@ -77,7 +78,7 @@ def measure(work: Work, name: str, precision: Literal["bf16", "fp32"], share: fl
     targets: ClipTargets = objective.targets(labels, everyone)
     batches, changes = ClipBatches(batch_clips=BATCH), Augmentation()
     limits = encoder.shortest, encoder.longest
-    config = FinetuneConfig(data=work.shards, init=str(work.model(name)), out=work.folder, epochs=1)
+    config = FinetuneConfig(data=work.shards, init=PathOrName(str(work.model(name))), out=work.folder, epochs=1)
     data = Share(shards, everyone, everyone, none, targets, batches, changes, 0, *limits, config.trainer.workers)
     data.begin(share, Clock())
     settings = replace(trainer_for(config, len(data.chosen), None, chooses=True), precision=precision)

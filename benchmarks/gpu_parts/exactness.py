@@ -17,7 +17,8 @@ from gpu_parts.machine import Figures, Machine
 from gpu_parts.training import run_of
 from nonverbal.batch import Batch
 from nonverbal.data.batching.batches import ShardDataset
-from nonverbal.data.batching.epochs import MicroBatch, clip_table
+from nonverbal.data.batching.epochs import clip_table
+from nonverbal.data.batching.micro_batches import MicroBatch
 from nonverbal.data.batching.requests import Request
 from nonverbal.models.ssam import Architecture as Mamba
 from nonverbal.models.wav2vec2 import Dropouts

@@ -25,7 +25,7 @@ from nonverbal.training.hardware import hardware
 ROOT = Path(__file__).parents[2]
 ROW_SECONDS = 10.0
 Figures = dict[str, Any]
-SMALL = {"hidden_size": 96, "layers": 2, "heads": 4, "ffn_size": 96, "conv_channels": 32}
+SMALL: dict[str, Any] = {"hidden_size": 96, "layers": 2, "heads": 4, "ffn_size": 96, "conv_channels": 32}
 """Of an encoder for a CPU."""
 
 

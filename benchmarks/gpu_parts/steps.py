@@ -49,8 +49,14 @@ def their_step(here: Machine, rows: int, seconds: float) -> Callable[[], Any]:
     from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
     from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices, _sample_negative_indices
 
-    small = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
-    small |= {"conv_dim": (32,) * 7, "num_codevectors_per_group": 16}
+    small: dict[str, Any] = {
+        "hidden_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+        "conv_dim": (32,) * 7,
+        "num_codevectors_per_group": 16,
+    }
     config = Wav2Vec2Config(layerdrop=0.0, mask_time_prob=0.65, activation_dropout=0.0, **(small if here.smoke else {}))
     model = Wav2Vec2ForPreTraining(config).train().to(here.device)
     clips = 0.1 * torch.randn(rows, round(seconds * SAMPLE_RATE), device=here.device)
@@ -139,7 +145,8 @@ def profile(here: Machine) -> Iterator[Figures]:
         here.wait()
     events = recorded.key_averages()
     kind = "self_device_time_total" if here.on_gpu else "self_cpu_time_total"
-    kernels = [event for event in events if not here.on_gpu or event.device_type != torch.autograd.DeviceType.CPU]
+    # The type of device is an enumeration of torch's own, which it does not export.
+    kernels = [event for event in events if not here.on_gpu or event.device_type.name != "CPU"]
     total = sum(getattr(event, kind) for event in kernels) or 1
     ordered = sorted(kernels, key=lambda event: -getattr(event, kind))
     yield {"device_milliseconds": total / 1e3}

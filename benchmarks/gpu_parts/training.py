@@ -3,7 +3,7 @@
 import gc
 import statistics
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -35,11 +35,12 @@ def run_of(
         batches = BatchSettings(max(batch_seconds, ROW_SECONDS), batches_per_step=per_step)
     count = here.workers if workers is None else workers
     optimizer = OptimizerSettings(lr=1e-5)
+    shape: dict[str, Any] = {"wav2vec2": Wav2Vec2Settings(architecture=here.base())} if family == "wav2vec2" else {}
     settings = PretrainConfig(
         data=[here.shards().folder],
         out=here.out / "run",
         family=family,
-        wav2vec2=Wav2Vec2Settings(architecture=here.base()) if family == "wav2vec2" else Wav2Vec2Settings(),
+        **shape,
         batches=batches,
         trainer=TrainerSettings(steps=10**6, precision="bf16", workers=count, optimizer=optimizer),
     )

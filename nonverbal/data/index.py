@@ -13,6 +13,7 @@ import soundfile
 
 from nonverbal.data.manifest import Clip, read_manifest
 from nonverbal.errors import UserError
+from nonverbal.files import sha256_of
 
 FORMAT = "nonverbal-shards"
 VERSION = 2
@@ -137,8 +138,7 @@ def open_shards(folder: Path) -> ShardFolder:
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
     # A wrong offset may still find audio: another clip's.
-    with open(path.parent / "table.npy", "rb") as file:
-        same = hashlib.file_digest(file, "sha256").hexdigest() == index["files"]["table.npy"]
+    same = sha256_of(path.parent / "table.npy") == index["files"]["table.npy"]
     if not same or table.dtype != TABLE_DTYPE or len(table) != sum(shard["clips"] for shard in index["shards"]):
         raise UserError(f"{path.parent / 'table.npy'} does not belong to {path}; make the folder again")
     return ShardFolder(Path(folder), index["corpora"], index["shards"], table, hashlib.sha256(text).hexdigest())

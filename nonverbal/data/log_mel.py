@@ -5,9 +5,7 @@ SSAM (Yadav and Tan, Interspeech 2024) standardises the spectrogram of a whole c
 ``index.json`` to which shards it belongs. The shards and their index stay as they are.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -22,7 +20,7 @@ from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.data.progress import progress
 from nonverbal.data.workers import over_processes
 from nonverbal.errors import UserError
-from nonverbal.files import locked, write_atomically
+from nonverbal.files import locked, sha256_of, whole, write_atomically
 from nonverbal.models.audio_mamba import FRAMES, HOP, N_FFT, log_mel
 
 FORMAT, VERSION = "nonverbal-log-mel", 1
@@ -129,8 +127,7 @@ def open_log_mel(shards: ShardFolder) -> LogMel | None:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         kind, of, sha256 = (facts["format"], facts["version"]), facts["index"], facts["files"][TABLE]
-        with open(shards.folder / TABLE, "rb") as file:
-            same = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        same = sha256_of(shards.folder / TABLE) == sha256
         values: np.ndarray = np.load(shards.folder / TABLE, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
         raise UserError(f"{path} and {TABLE} cannot be read ({error!r}); {again}") from error
@@ -155,10 +152,9 @@ def write_log_mel(folder: Path, processes: int) -> LogMel:
             values[rows.start : rows.stop] = done.result
             advance(len(rows))
         (folder / FACTS).unlink(missing_ok=True)
-        unfinished = folder / f".{TABLE}.new.npy"
-        np.save(unfinished, values)
-        os.replace(unfinished, folder / TABLE)
-        sha256 = hashlib.sha256((folder / TABLE).read_bytes()).hexdigest()
+        with whole(folder / TABLE) as unfinished, open(unfinished, "wb") as file:
+            np.save(file, values)
+        sha256 = sha256_of(folder / TABLE)
         facts = {"format": FORMAT, "version": VERSION, "index": shards.sha256, "files": {TABLE: sha256}}
         write_atomically(folder / FACTS, json.dumps(facts, indent=1) + "\n")
     return LogMel(values, shards.table["samples"], sha256)

@@ -83,8 +83,8 @@ def check_exactness(name: str, seed: int = 0) -> Exactness:
         scale=scale,
         shortest=shortest,
         run=difference(alone, _in_another_process(name, seed, clips), scale),
-        neighbours=_with_neighbours(encoder, clips, alone),
-        padding=_padded(encoder, clips, alone),
+        neighbours=with_neighbours(encoder, clips, alone),
+        padding=padded(encoder, clips, alone),
         plain=_plain(encoder, clips),
         audio_per_second=sum(map(len, clips)) / SAMPLE_RATE / spent,
         memory=_memory(encoder),
@@ -164,8 +164,8 @@ def _embedded_anew(name: str, seed: int, clips: list[np.ndarray]) -> np.ndarray:
     return embedded(load_frame_encoder(name, seed), clips)
 
 
-def _with_neighbours(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.ndarray) -> float | None:
-    """Each clip among two others of its length."""
+def with_neighbours(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.ndarray) -> float | None:
+    """Return the difference between each clip alone, and among two others of its length; see ``Exactness``."""
     if not isinstance(encoder, ModelEncoder):
         return None
     beside = []
@@ -175,8 +175,8 @@ def _with_neighbours(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.n
     return difference(alone, np.stack(beside))
 
 
-def _padded(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.ndarray) -> float | None:
-    """All clips in one batch."""
+def padded(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.ndarray) -> float | None:
+    """Return the difference between each clip alone, and all in one batch; see ``Exactness``."""
     if not isinstance(encoder, ModelEncoder) or encoder.batching != "any":
         return None
     return difference(alone, np.stack([pooled(encoder, own) for own in frames_of(encoder, clips)]))
@@ -193,12 +193,12 @@ def _plain(encoder: FrameEncoder, clips: list[np.ndarray]) -> float | None:
 
     config = encoder.model.config
     rows = [encoder.inputs(clip) for clip in clips]
-    padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    mask = torch.stack([torch.arange(padded.shape[1], device=padded.device) < len(row) for row in rows]).long()
+    filled = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    mask = torch.stack([torch.arange(filled.shape[1], device=filled.device) < len(row) for row in rows]).long()
     # As transformers says of both layouts: those with group norm were trained without a mask.
     options = {} if getattr(config, "feat_extract_norm", "layer") == "group" else {"attention_mask": mask}
     with torch.inference_mode():
-        states = layers_of(encoder.model(padded, output_hidden_states=True, return_dict=True, **options))
+        states = layers_of(encoder.model(filled, output_hidden_states=True, return_dict=True, **options))
         alone = [layers_of(encoder.model(row[None], output_hidden_states=True, return_dict=True)) for row in rows]
     counts = [frames_in(len(row), config.conv_kernel, config.conv_stride) for row in rows]
     own = [torch.stack([state[i, :count] for state in states]) for i, count in enumerate(counts)]

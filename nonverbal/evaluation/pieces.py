@@ -137,7 +137,11 @@ def make_piece(job: Job, piece: Piece, encoder: FrameEncoder, shards: ShardFolde
 
 
 def embed_clips(
-    encoder: FrameEncoder, waveforms: Sequence[np.ndarray], batch_seconds: float | None = None, frames: bool = False
+    encoder: FrameEncoder,
+    waveforms: Sequence[np.ndarray],
+    batch_seconds: float | None = None,
+    frames: bool = False,
+    half: bool = True,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Embed whole clips.
 
@@ -146,10 +150,11 @@ def embed_clips(
         waveforms: ``(T,)`` of each clip.
         batch_seconds: as ``Work`` has it.
         frames: whether to return them too.
+        half: whether frames are in 16 bits.
 
     Returns:
         Embeddings ``(clips, layers, 2 x M)``, or ``(clips, layers, M)`` of an encoder that makes one frame of a clip;
-        and of each clip its frames ``(layers, S, M)`` float16, none where they are not asked for.
+        and of each clip its frames ``(layers, S, M)``, none where they are not asked for.
     """
     given = [(clip, cut) for clip, w in enumerate(waveforms) for cut in windows(w, encoder.max_seconds)]
     pools = [Pool(encoder.one_frame) for _ in waveforms]
@@ -157,10 +162,10 @@ def embed_clips(
     for batch in batches([len(cut) for _, cut in given], _batching(encoder), _batch_seconds(encoder, batch_seconds)):
         for i, own in zip(batch, frames_of(encoder, [given[i][1] for i in batch]), strict=True):
             pools[given[i][0]].add(own)
-            kept[i] = _half(own, encoder.name) if frames else None
+            kept[i] = (_half(own, encoder.name) if half else _array(own)) if frames else None
     by_clip: list[list[np.ndarray]] = [[] for _ in waveforms]
-    for (clip, _), half in zip(given, kept, strict=True):
-        by_clip[clip] += [] if half is None else [half]
+    for (clip, _), array in zip(given, kept, strict=True):
+        by_clip[clip] += [] if array is None else [array]
     joined = [np.concatenate(own, axis=1) for own in by_clip] if frames else []
     return np.stack([pool.result() for pool in pools]), joined
 
@@ -211,12 +216,16 @@ def _batch_seconds(encoder: FrameEncoder, asked: float | None) -> float:
 
 def _half(frames: Any, name: str) -> np.ndarray:
     """Return frames in 16 bits, as an array."""
-    array = frames if isinstance(frames, np.ndarray) else frames.cpu().numpy()
     with np.errstate(over="ignore"):
-        half: np.ndarray = array.astype(np.float16)
+        half: np.ndarray = _array(frames).astype(np.float16)
     if not np.isfinite(half).all():
         raise UserError(f"{name} gives frames with values beyond {np.finfo(np.float16).max}, which 16 bits cannot hold")
     return half
+
+
+def _array(frames: Any) -> np.ndarray:
+    array: np.ndarray = frames if isinstance(frames, np.ndarray) else frames.cpu().numpy()
+    return array
 
 
 def _make_elsewhere(job: Job, threads: int, piece: Piece) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from nonverbal.curves import NAME, Panel, read_panels
 from nonverbal.errors import UserError
-from nonverbal.files import json_lines
+from nonverbal.files import json_lines, whole
 from nonverbal.text import one_line
 
 TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
@@ -100,7 +100,5 @@ def is_number(value: object) -> bool:
 
 def save(canvas: Any, figure: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
-    figure.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = figure.with_name(f".{figure.name}.new")
-    canvas.savefig(unfinished, dpi=150, format="png")
-    unfinished.replace(figure)
+    with whole(figure) as unfinished:
+        canvas.savefig(unfinished, dpi=150, format="png")

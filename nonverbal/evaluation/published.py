@@ -187,7 +187,7 @@ def _clips(task: TaskResult) -> dict[str, int]:
     """Return how many clips of the corpus the papers had that say so, by paper."""
     return {
         row["paper"]: int(row["value"])
-        for row in _rows()
+        for row in published_rows()
         if row["metric"] == "clips"
         and row["paper"] in SOURCES
         and SOURCES[row["paper"]].corpora.get(row["data"].lower()) == task.corpus
@@ -199,7 +199,7 @@ def _of(paper: str, corpus: str, model: str) -> Iterator[tuple[Printed, int]]:
     source = SOURCES[paper]
     by_training: dict[str, dict[str, tuple[float, float | None]]] = {}
     data = ""
-    for row in _rows():
+    for row in published_rows():
         if (row["paper"], row["place"]) != (paper, source.place) or source.models.get(row["model"]) != model:
             continue
         if source.corpora.get(row["data"].lower()) != corpus or row["metric"] not in METRICS:
@@ -217,11 +217,17 @@ def _classes(paper: str, source: Source, data: str) -> int:
         return source.classes
     wanted = (paper, *source.classes, data)
     return next(
-        (int(r["value"]) for r in _rows() if (r["paper"], r["place"], r["metric"], r["data"].lower()) == wanted), 0
+        (
+            int(r["value"])
+            for r in published_rows()
+            if (r["paper"], r["place"], r["metric"], r["data"].lower()) == wanted
+        ),
+        0,
     )
 
 
 @cache
-def _rows() -> list[dict[str, str]]:
+def published_rows() -> list[dict[str, str]]:
+    """Return the rows of ``published.csv``, each a cell of a paper's table."""
     with open(FILE, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

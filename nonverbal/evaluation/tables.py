@@ -94,16 +94,16 @@ def _in_markdown(table: Table) -> str:
     ends = [
         "--:" if place >= table.texts and is_numeric(table, place) else "---" for place in range(len(table.columns))
     ]
-    rows = [[*map(_md, table.columns)], ends, *([*map(_md, row)] for row in table.rows)] if table.rows else []
-    lines = [f"### {_md(table.title)}", "", *(f"| {' | '.join(row)} |" for row in rows), *([""] if rows else [])]
-    return "\n".join([*lines, *(f"- {_md(note)}" for note in table.notes), ""])
+    rows = [[*map(md, table.columns)], ends, *([*map(md, row)] for row in table.rows)] if table.rows else []
+    lines = [f"### {md(table.title)}", "", *(f"| {' | '.join(row)} |" for row in rows), *([""] if rows else [])]
+    return "\n".join([*lines, *(f"- {md(note)}" for note in table.notes), ""])
 
 
 _MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]<>#|~$"} | {"&": "&amp;"})
 
 
-def _md(text: str) -> str:
-    """A text in which nothing is markup, or ends a cell."""
+def md(text: str) -> str:
+    """Return a text for Markdown, on one line, in which nothing is markup or ends a cell."""
     return one_line(text).translate(_MARKUP)
 
 

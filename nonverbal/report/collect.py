@@ -9,12 +9,14 @@ from nonverbal.evaluation.analyses.kinds import KINDS, kind_of
 from nonverbal.evaluation.analyses.maps import SoundMap
 from nonverbal.evaluation.results import check_against, rankings, results
 from nonverbal.evaluation.score_tables import ranking_table
-from nonverbal.report.analyses import analysis_section
-from nonverbal.report.maps import map_section
+from nonverbal.evaluation.studies import FILE as STUDY
+from nonverbal.report.analyses import AnalysisSection, analysis_section
+from nonverbal.report.maps import MapSection, map_section
 from nonverbal.report.page import Page
 from nonverbal.report.runs import is_run, run_section
 from nonverbal.report.sections import task_sections, text_sections
 from nonverbal.report.sounds import sounds_of
+from nonverbal.report.studies import Link, counts, outputs_of, studies_in, study_section
 from nonverbal.tasks.measurements import SCORES, read_measurements, read_text_measurements
 
 
@@ -40,6 +42,7 @@ def collect(
         UserError: there is nothing in a path, something is damaged, or no table has the model ``against``.
     """
     files, runs, analyses = found(paths)
+    studies = studies_in(paths)
     measurements = read_measurements(files) if files else []
     texts = read_text_measurements(files) if files else []
     tasks = results(measurements)
@@ -51,8 +54,11 @@ def collect(
     looked_into = [analysis_section(number, path) for number, path in enumerate(analyses) if path not in maps]
     lists = [[clip.id for clip in part.clips] for section in sections for part in section.parts if part.clips]
     lists += [section.clips for section in drawn]
+    of_analyses: list[MapSection | AnalysisSection] = [*drawn, *looked_into]
+    shown = {Path(section.origin[0]): Link(section.anchor, section.heading) for section in of_analyses}
     return Page(
         title,
+        [study_section(number, path, shown) for number, path in enumerate(studies)],
         sections,
         [run_section(number, folder) for number, folder in enumerate(runs)],
         drawn,
@@ -66,6 +72,8 @@ def collect(
 def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
     """Return the score files, the run folders and the analyses that paths stand for, each once.
 
+    Of a study they are those that its steps have made, and not those of before.
+
     Raises:
         UserError: a path is not there, or stands for nothing.
     """
@@ -75,17 +83,21 @@ def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
     for path in paths:
         if not path.exists():
             raise UserError(f"there is no {path}; give score files, run folders, or folders that hold some")
+        if path.name == STUDY:
+            continue
         looked = _analyses(path)
         inside = sorted(path.rglob(SCORES)) if path.is_dir() else [path] if not looked else []
         folders = sorted({file.parent for file in path.rglob("metrics.jsonl")}) if path.is_dir() else []
         own = [folder for folder in folders if is_run(folder)]
-        if not inside and not own and not looked:
+        studies = studies_in([path])
+        if not inside and not own and not looked and not studies:
             raise UserError(
                 f"{path} holds neither {SCORES} nor a pretraining run nor an analysis; give what was --out of a command"
             )
-        files += inside
-        runs += own
-        analyses += looked
+        made = outputs_of(studies)
+        files += [file for file in inside if counts(file, made)]
+        runs += [folder for folder in own if counts(folder, made)]
+        analyses += [file for file in looked if counts(file, made)]
     return list(dict.fromkeys(files)), list(dict.fromkeys(runs)), list(dict.fromkeys(analyses))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from nonverbal.files import whole
 from nonverbal.text import one_line
 
 SERIES = ("#0f6b72", "#c2571a", "#6b4ea0", "#3f7d2c", "#b03a5b", "#2f63b0", "#8a6d1a", "#555c66")
@@ -220,9 +221,8 @@ def png(drawing: Drawing, path: Path, scale: float = 3.0) -> None:
     axes.set_axis_off()
     for order, mark in enumerate(drawing.marks):
         _paint(axes, mark, order)
-    unfinished = path.with_name(f".{path.name}.new")
-    canvas.savefig(unfinished, dpi=96 * scale, format="png")
-    unfinished.replace(path)
+    with whole(path) as unfinished:
+        canvas.savefig(unfinished, dpi=96 * scale, format="png")
 
 
 def _paint(axes: Any, mark: Mark, order: int) -> None:

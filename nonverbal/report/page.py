@@ -18,6 +18,7 @@ from nonverbal.report.origins import shared_launches
 from nonverbal.report.runs import RunSection
 from nonverbal.report.sections import Section
 from nonverbal.report.sounds import Sounds
+from nonverbal.report.studies import StudySection
 from nonverbal.report.switched import switched_svg
 from nonverbal.system import version_of
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE
@@ -30,6 +31,7 @@ class Page:
     """What a report shows."""
 
     title: str
+    studies: list[StudySection]
     sections: list[Section]
     runs: list[RunSection]
     maps: list[MapSection]
@@ -45,7 +47,14 @@ class Page:
         """All tables, in their order."""
         of_parts = [table for section in self.sections for part in section.parts for table in part.tables]
         of_analyses = [table for section in self.analyses for table in section.tables]
-        return [*self.rankings, *of_parts, *of_analyses, *(table for run in self.runs for table in run.ledgers)]
+        of_studies = [table for study in self.studies for table in study.tables]
+        return [
+            *of_studies,
+            *self.rankings,
+            *of_parts,
+            *of_analyses,
+            *(table for run in self.runs for table in run.ledgers),
+        ]
 
     @property
     def drawings(self) -> list[Drawing]:

@@ -21,7 +21,7 @@ import numpy as np
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.errors import UserError
-from nonverbal.files import locked, write_atomically
+from nonverbal.files import locked, whole, write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, generator
 
@@ -214,9 +214,8 @@ def _fit_once(settings: ClusterConfig, folders: list[ShardFolder]) -> np.ndarray
     frames = np.concatenate(list(_sampled_frames(settings, folders)))[: settings.fit_frames]
     print(f"k-means over {len(frames)} frames of {frames.shape[1]} values", flush=True)
     centroids = fit(frames, settings.clusters, settings.seed)
-    unfinished = path.with_suffix(".new.npy")
-    np.save(unfinished, centroids)
-    os.replace(unfinished, path)
+    with whole(path) as unfinished, open(unfinished, "wb") as file:
+        np.save(file, centroids)
     return centroids
 
 
@@ -251,9 +250,8 @@ def _assign(settings: ClusterConfig, folder: ShardFolder, centroids: np.ndarray)
                 done[start] = [file[name] for name in file.files]
     rows = [row for start in starts if start not in done for row in range(start, min(start + CHUNK, len(folder.table)))]
     for start, units in _mapped(settings, folder, rows, centroids, f"units of {folder.folder.name}"):
-        unfinished = kept / ".new.npz"
-        np.savez(unfinished, *units)
-        os.replace(unfinished, kept / f"{folder.sha256[:16]}-{start}.npz")
+        with whole(kept / f"{folder.sha256[:16]}-{start}.npz") as unfinished, open(unfinished, "wb") as file:
+            np.savez(file, *units)
         done[start] = units
     return [part for start in starts for part in done[start]]
 

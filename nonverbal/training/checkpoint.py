@@ -1,6 +1,5 @@
 """Checkpoints: fp32 weights and optimizer moments by parameter name, in safetensors; complete or absent."""
 
-import hashlib
 import json
 import os
 import re
@@ -14,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nonverbal.errors import UserError
-from nonverbal.files import is_own_fault, write_atomically
+from nonverbal.files import is_own_fault, sha256_of, write_atomically
 from nonverbal.training.position import Position
 
 NAME = re.compile(r"step-(0|[1-9][0-9]*)")
@@ -31,7 +30,7 @@ def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tens
     temporary.mkdir(parents=True)
     save_file(dict(weights), temporary / "model.safetensors")
     save_file(dict(moments), temporary / "optimizer.safetensors")
-    files = {path.name: _sha256(path) for path in sorted(temporary.glob("*.safetensors"))}
+    files = {path.name: sha256_of(path) for path in sorted(temporary.glob("*.safetensors"))}
     write_atomically(temporary / "state.json", json.dumps({"position": asdict(position), "sha256": files}, indent=1))
     for path in [*temporary.iterdir(), temporary]:
         _sync(path)
@@ -87,7 +86,7 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
     try:
         state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
         for name, sha256 in state["sha256"].items():
-            if _sha256(checkpoint / name) != sha256:
+            if sha256_of(checkpoint / name) != sha256:
                 raise UserError(f"{checkpoint / name} has changed since it was written")
         weights = load_file(checkpoint / "model.safetensors")
         moments = load_file(checkpoint / "optimizer.safetensors")
@@ -104,11 +103,6 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
     except RuntimeError as error:
         raise UserError(f"the checkpoint {checkpoint} is of another model: {' '.join(str(error).split())}") from error
     return position, moments
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ import yaml
 
 from nonverbal.config import differences, dump
 from nonverbal.errors import UserError
-from nonverbal.files import locked, write_atomically
+from nonverbal.files import locked, whole, write_atomically
 from nonverbal.launches import add_launch, launch_of
 from nonverbal.training.hardware import hardware
 
@@ -132,14 +130,8 @@ class RunFolder:
 
     def replace_encoder(self, export: Any) -> None:
         """Call ``export(folder)`` and put what it wrote in the place of ``encoder/``, whole or not at all."""
-        new, old = self.folder / ".encoder.new", self.folder / ".encoder.old"
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        export(new)
-        if self.encoder.exists():
-            os.replace(self.encoder, old)
-        os.replace(new, self.encoder)
-        shutil.rmtree(old, ignore_errors=True)
+        with whole(self.encoder) as unfinished:
+            export(unfinished)
 
 
 def _read(path: Path, kind: type) -> Any:

@@ -88,9 +88,14 @@ def test_parts_of_a_projection_and_turned_tensors_are_taken_as_they_are():
 def test_nothing_is_kept_where_no_gradient_is_asked_for(monkeypatch):
     inputs = narrow(drawn(2, 9, 10, 3))
     expected = triton_scan.scan(*inputs)
-    sizes = []
+    sizes: list[tuple[object, ...]] = []
     empty = torch.empty
-    monkeypatch.setattr(torch, "empty", lambda *size, **rest: sizes.append(size) or empty(*size, **rest))
+
+    def counted(*size, **rest):
+        sizes.append(size)
+        return empty(*size, **rest)
+
+    monkeypatch.setattr(torch, "empty", counted)
     with torch.no_grad():
         assert torch.equal(triton_scan.scan(*inputs), expected)
     assert torch.equal(triton_scan.scan(*(value.detach() for value in inputs)), expected)

@@ -1,6 +1,7 @@
 """Tiny recognisers by transformers, their encoders under a head of ours, and batches of clips with texts."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ SHAPE = {
         ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout"), 0.0
     ),
 }
-KINDS = {
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2": ("Wav2Vec2", {}),
     "wav2vec2 large": ("Wav2Vec2", {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}),
     "hubert": ("Hubert", {}),

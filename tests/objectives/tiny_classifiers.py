@@ -46,7 +46,7 @@ PLAIN = [
 def encoder_of(name: str = "wav2vec2 base", train: str = "all") -> TunedEncoder:
     with tempfile.TemporaryDirectory() as folder:
         save_tiny(name, Path(folder))
-        return open_tuned(folder, TunedSettings(**{**NONE, "train": train}), seed=0)  # type: ignore[arg-type]
+        return open_tuned(folder, TunedSettings(**{**NONE, "train": train}), seed=0)
 
 
 def objective_of(

@@ -70,7 +70,8 @@ def rename_clips(folder: Path, corpus: str) -> None:
 def write_map_of(path: Path, clips: int) -> Path:
     """Write a map of clips of 12 speakers, whose names are those of ``rename_clips`` for the corpus ``mine``."""
     places = np.random.default_rng(0).normal(size=(2, clips)).tolist()
-    labels, speakers = [[HOSTILE, "b"][n % 2] for n in range(clips)], [f"s{n // 2}" for n in range(clips)]
+    labels: list[str | None] = [[HOSTILE, "b"][n % 2] for n in range(clips)]
+    speakers: list[str | None] = [f"s{n // 2}" for n in range(clips)]
     names = [f"mine/{n}.wav" for n in range(clips)]
     made = SoundMap(HOSTILE, "key", 1, "no label seen", "sha", 10, 0.5, 10 / 23, 0.8, names, labels, speakers, *places)
     write_analysis(path, made)

@@ -14,7 +14,7 @@ import numpy as np
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import sha256_of, write_atomically
 
 FORMAT = "nonverbal-units"
 VERSION = 2
@@ -64,8 +64,7 @@ class UnitFolder:
 
     def _array(self, name: str) -> np.ndarray:
         try:
-            with open(self.folder / name, "rb") as file:
-                same = hashlib.file_digest(file, "sha256").hexdigest() == self.facts["files"].get(name)
+            same = sha256_of(self.folder / name) == self.facts["files"].get(name)
         except OSError as error:
             raise UserError(f"{self.folder / name} cannot be read ({error}); make the units again") from error
         if not same:
@@ -110,8 +109,7 @@ def write_units(folder: Path, facts: dict[str, Any], units: dict[str, list[np.nd
     files = {}
     for name in sorted(arrays):
         np.save(folder / name, arrays[name])
-        with open(folder / name, "rb") as file:
-            files[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        files[name] = sha256_of(folder / name)
     facts = {"format": FORMAT, "version": VERSION, **facts, "folders": names, "files": files}
     write_atomically(folder / "units.json", json.dumps(facts, indent=1) + "\n")
 

@@ -1,6 +1,5 @@
 """The last stage of preparing: shards, their table and their index; and checking them later."""
 
-import hashlib
 import io
 import json
 import os
@@ -16,6 +15,7 @@ import numpy as np
 from nonverbal.data.index import FORMAT, SAMPLE_RATE, TABLE_DTYPE, VERSION, Split
 from nonverbal.data.manifest import Clip, as_row, write_manifest
 from nonverbal.errors import UserError
+from nonverbal.files import sha256_of, whole, write_atomically
 from nonverbal.seeding import Stream, generator
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
@@ -68,9 +68,7 @@ def write_shards(folder: Path, clips: list[Clip], parts: list[Part], megabytes: 
         "files": {name: _sha256(folder / name) for name in ("table.npy", "manifest.jsonl")},
         "shards": shards,
     }
-    unfinished = folder / ".index.json.new"
-    unfinished.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(folder / "index.json")
+    write_atomically(folder / "index.json", json.dumps(index, indent=1) + "\n")
 
 
 def verify(folder: Path) -> int:
@@ -120,17 +118,15 @@ def _by_size(parts: list[Part], most: float) -> Iterator[list[Part]]:
 
 def _write_tar(path: Path, parts: Iterable[Part], clips: list[Clip]) -> list[int]:
     """Write a shard whole or not at all. Returns the offset of each part's FLAC in it."""
-    unfinished = path.with_suffix(".tar.new")
     offsets = []
     # As webdataset's TarWriter does, byte for byte; but that imports torch, a second and more in every process.
-    with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with whole(path) as unfinished, tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
         for part in parts:
             clip = clips[part.clip]
             key = f"{clip.corpus}-{clip.sha256[:16]}-{part.number:04}"
             description = json.dumps({**as_row(clip), "part": part.number, "split": part.split}).encode()
             offsets.append(_add(tar, f"{key}.flac", _read(part)))
             _add(tar, f"{key}.json", description)
-    unfinished.replace(path)
     return offsets
 
 
@@ -161,7 +157,4 @@ def _describe(path: Path, split: Split, parts: list[Part]) -> dict[str, Any]:
 
 
 def _sha256(path: Path) -> str:
-    if not path.is_file():
-        return "missing"
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path) if path.is_file() else "missing"

@@ -2,31 +2,11 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
+
+import numpy as np
 
 from nonverbal.data.manifest import Clip
-
-
-class Groups:
-    """Disjoint sets of names (union-find): what shares a speaker, a recording or samples ends up in one."""
-
-    def __init__(self) -> None:
-        self._parent: dict[Hashable, Hashable] = {}
-
-    def find(self, name: Hashable) -> Hashable:
-        """Return the name that stands for the set of ``name``."""
-        root = name
-        while self._parent.setdefault(root, root) != root:
-            root = self._parent[root]
-        while self._parent[name] != root:
-            self._parent[name], name = root, self._parent[name]
-        return root
-
-    def join(self, names: Iterable[Hashable]) -> None:
-        """Put all of ``names`` into one set."""
-        first, *rest = names
-        for name in rest:
-            self._parent[self.find(name)] = self.find(first)
 
 
 def group_numbers(clips: list[Clip]) -> list[int]:
@@ -34,12 +14,22 @@ def group_numbers(clips: list[Clip]) -> list[int]:
 
     Numbers run from 0 in the order in which the groups first appear.
     """
-    groups = Groups()
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not clips:
+        return []
+    nodes: dict[tuple[str, str], int] = {}
+    edges = []
     for clip in clips:
-        names = [("recording", clip.recording), ("samples", clip.sha256)]
-        groups.join(names + ([("speaker", clip.speaker)] if clip.speaker else []))
-    numbers: dict[Hashable, int] = {}
-    return [numbers.setdefault(groups.find(("samples", clip.sha256)), len(numbers)) for clip in clips]
+        samples = nodes.setdefault(("samples", clip.sha256), len(nodes))
+        shared = [("recording", clip.recording), *([("speaker", clip.speaker)] if clip.speaker else [])]
+        edges += [(samples, nodes.setdefault(name, len(nodes))) for name in shared]
+    ends = np.array(edges).T
+    graph = coo_array((np.ones(len(edges), dtype=bool), ends), shape=(len(nodes), len(nodes)))
+    component = connected_components(graph, directed=False)[1].tolist()
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(component[nodes["samples", clip.sha256]], len(numbers)) for clip in clips]
 
 
 def excluded(clips: list[Clip], evaluation: Iterable[Clip]) -> list[str | None]:

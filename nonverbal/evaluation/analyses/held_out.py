@@ -166,6 +166,23 @@ def vectors_of(
     return vectors, list(layers.values())
 
 
+def layers_of(space: Space, shards: ShardFolder, seed: int, cache: Path) -> tuple[str, np.ndarray]:
+    """Return the key of a space's encoder, and its vectors of all layers, ``(clips, layers, dim)``: means over frames.
+
+    Args:
+        space: whose.
+        shards: hold the clips.
+        seed: of what is drawn for ``initialised:``.
+        cache: folder of kept embeddings.
+
+    Raises:
+        UserError: it has no space of its own.
+    """
+    encoder = load_space(space, seed)
+    # The second half of an embedding is the deviation over frames.
+    return encoder.key, embed(encoder, shards, space.rows, cache)[:, :, : encoder.dimensions]
+
+
 def layer_of(layer: int, layers: int, encoder: str) -> int:
     """Return a layer counted from 0, which may be given from the end.
 

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
+from nonverbal.evaluation.analyses.attention import Attention
 from nonverbal.evaluation.analyses.base import Analysis, end_of, read_as
 from nonverbal.evaluation.analyses.confusion import Confusions
 from nonverbal.evaluation.analyses.decisions import Decisions
 from nonverbal.evaluation.analyses.distances import Distances
+from nonverbal.evaluation.analyses.layers import Layers
 from nonverbal.evaluation.analyses.maps import SoundMap
 
 MADE: tuple[type[Analysis[Any]], ...] = (
@@ -15,6 +17,8 @@ MADE: tuple[type[Analysis[Any]], ...] = (
     Confusions,
     Decisions,
     Distances,
+    Attention,
+    Layers,
 )
 KINDS = {kind.NAME: kind for kind in MADE}
 

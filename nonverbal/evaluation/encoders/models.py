@@ -93,6 +93,10 @@ class ModelEncoder:
         """Return of states ``(N, S, M)`` the frames that are of a clip of so many samples, in the order of time."""
         return states
 
+    def own_tokens(self, tokens: int, samples: int) -> Any:
+        """Return which of a model's tokens its frames are of, of a clip of so many samples: a slice, or places."""
+        return slice(None)
+
 
 def place(source: str) -> str:
     """Return the folder or name of the Hub: of a run, that of its encoder."""

@@ -57,12 +57,23 @@ class SpectrogramTransformer(ModelEncoder):
 
     def own(self, states: list[Any], samples: int) -> list[Any]:
         """Return the means over bands of the patches that lie within the clip, and of the first at least."""
-        config = self.model.config
-        frames = 1 + (samples - WINDOW) // HOP
-        times = max((frames - config.patch_size) // config.time_stride + 1, 1)
-        bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        bands, times = self._bands(), self._times(samples)
         # (N, 2 + bands x all times, M) -> (N, bands, all times, M) -> (N, times, M)
         return [state[:, FIRST:].unflatten(1, (bands, -1)).mean(1)[:, :times] for state in states]
+
+    def own_tokens(self, tokens: int, samples: int) -> Any:
+        """Return the places of those patches, band by band."""
+        places = np.arange(FIRST, tokens).reshape(self._bands(), -1)
+        return places[:, : self._times(samples)].ravel()
+
+    def _bands(self) -> int:
+        config = self.model.config
+        return int((config.num_mel_bins - config.patch_size) // config.frequency_stride + 1)
+
+    def _times(self, samples: int) -> int:
+        config = self.model.config
+        frames = 1 + (samples - WINDOW) // HOP
+        return int(max((frames - config.patch_size) // config.time_stride + 1, 1))
 
 
 def _extractor(named: Named) -> Any:

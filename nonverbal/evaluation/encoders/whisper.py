@@ -53,7 +53,11 @@ class Whisper(ModelEncoder):
 
     def own(self, states: list[Any], samples: int) -> list[Any]:
         """Return the frames that begin within the clip."""
-        return [state[:, : -(-samples // FRAME)] for state in states]
+        return [state[:, self.own_tokens(state.shape[1], samples)] for state in states]
+
+    def own_tokens(self, tokens: int, samples: int) -> Any:
+        """Return the first ones."""
+        return slice(-(-samples // FRAME))
 
 
 def _extractor(named: Named) -> Any:

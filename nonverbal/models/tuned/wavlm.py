@@ -56,6 +56,23 @@ def relative_attention(module: Any, hidden: Tensor, bias: Tensor, valid: Tensor 
     return cast(Tensor, module.out_proj(joined(context)))
 
 
+def relative_maps(module: Any, hidden: Tensor, first: Any) -> Tensor:
+    """Return what each frame attends to, ``(N, H, S, S)``, by a WavLM's attention; rows sum to 1.
+
+    transformers gives the mean over heads in the place of each head.
+
+    Args:
+        module: transformers' ``WavLMAttention``.
+        hidden: ``(N, S, M)``, which it reads.
+        first: that of the first block, which has the positions of all.
+    """
+    # (N, S, M) -> (N, H, S, M / H)
+    query, key = (in_heads(projection(hidden), module.num_heads) for projection in (module.q_proj, module.k_proj))
+    gate = _gate(module, in_heads(hidden, module.num_heads))
+    scores = query @ key.transpose(-1, -2) * module.scaling + gate * _distance_bias(first, hidden.shape[1])
+    return cast(Tensor, scores.softmax(-1))
+
+
 def _distance_bias(module: Any, frames: int) -> Tensor:
     """Return ``(H, S, S)``, of each distance; transformers' ``compute_bias`` does it on the host, and copies it."""
     place = torch.arange(frames, device=module.rel_attn_embed.weight.device)

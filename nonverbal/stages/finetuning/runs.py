@@ -1,7 +1,6 @@
 """One run of a fine-tuning: trained, and tested by its best weights."""
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ import numpy as np
 
 from nonverbal.data.batching.clips import ClipData
 from nonverbal.errors import UserError
+from nonverbal.files import whole
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun
 from nonverbal.stages.finetuning.kept import Chosen, is_done, keep_fold, keep_reading
 from nonverbal.stages.finetuning.learner import Learner, Trained
@@ -161,11 +161,8 @@ def run_final(learner: Learner[Trained], out: Path, seed: int, share: float, des
     with trained(out / FINAL, learner, seed, everyone, share=share) as (trainer, _, _):
         if trainer.processes.is_first:
             keep_reading(trainer.run.encoder, learner, everyone)
-            new, model = out / ".model.new", out / MODEL
-            for old in (new, model):
-                shutil.rmtree(old, ignore_errors=True)
-            shutil.copytree(trainer.run.encoder, new)
-            describe(new)
-            os.replace(new, model)
+            with whole(out / MODEL) as unfinished:
+                shutil.copytree(trainer.run.encoder, unfinished)
+                describe(unfinished)
             clear(out / FINAL)
         trainer.processes.wait()

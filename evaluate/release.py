@@ -1,0 +1,71 @@
+"""A folder for the Hugging Face Hub: ``nonverbal release RUN_OR_MODEL --repo ORG/NAME --out FOLDER``.
+
+By path: ``python evaluate/release.py RUN_OR_MODEL --repo ... --out ...``. The folder holds the model, its card and its
+passport, and nothing else. Licences are looked at first: what the terms of corpora and of a starting checkpoint leave
+is printed, terms on data have to be acknowledged, and terms that forbid the model refuse it. With ``--push`` the folder
+is released on the Hub too, private unless ``--public``.
+"""
+
+from functools import partial
+from itertools import pairwise
+
+from nonverbal import cli
+from nonverbal.config import load
+from nonverbal.evaluation.tables import Table, show
+from nonverbal.release.card import CARD, sources_table
+from nonverbal.release.facts import Facts
+from nonverbal.release.folder import check_terms, write_release
+from nonverbal.release.hub import check_push, push
+from nonverbal.release.public import command_line
+from nonverbal.release.settings import ReleaseConfig
+from nonverbal.release.terms import ReleaseTerms
+from nonverbal.release.verify import verify
+
+PUSHING = ("--push", "--public", "--tag")
+"""Settings that change nothing of the folder, and so are not in the command that its card shows."""
+
+
+def main(argv: list[str]) -> None:
+    """Read, say what licences allow, measure, and write."""
+    settings = load(ReleaseConfig, with_model(argv), prog="nonverbal release", description=__doc__)
+    facts, terms = check_terms(settings)
+    say(facts, terms)
+    if settings.push:
+        check_push(settings.repo, settings.tag)
+    out = write_release(facts, terms, settings, command_line(["release", *without_push(argv)]))
+    print(
+        f"wrote {out}: {len(list(out.iterdir()))} files; read {out / CARD}, and check it with: nonverbal verify {out}"
+    )
+    if settings.push:
+        checks = partial(verify, trust=True, names=facts.trained.names)
+        print(f"released at {push(out, settings.repo, checks, not settings.public, settings.tag)}")
+
+
+def without_push(argv: list[str]) -> list[str]:
+    """Leave out what is about pushing alone: a folder that is written first and pushed later is the same."""
+    kept: list[str] = []
+    for before, word in pairwise(["", *argv]):
+        key = word.partition("=")[0]
+        # The value of a switch may stand behind it.
+        of_push = before in PUSHING and not word.startswith("--")
+        if key not in PUSHING and not of_push:
+            kept.append(word)
+    return kept
+
+
+def with_model(argv: list[str]) -> list[str]:
+    """Give the leading argument the name that it stands for."""
+    return ["--source", *argv] if argv and not argv[0].startswith("-") else argv
+
+
+def say(facts: Facts, terms: ReleaseTerms) -> None:
+    """Print what licences allow, and what is not known."""
+    show(
+        [sources_table(facts), Table(f"licence: {terms.licence} {terms.licence_name}".rstrip(), [], [], terms.notices)]
+    )
+    for missing in facts.trained.missing:
+        print(f"not known: {missing}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,106 @@
+"""Verify a released model: ``nonverbal verify FOLDER_OR_REPO``.
+
+By path: ``python evaluate/verify.py FOLDER_OR_REPO``. Every file is compared with the passport that was written with
+the model, and looked through for pickles, links, foreign code, paths, tokens and names. Then torch and transformers
+alone load it, in a process of its own and an empty folder, and measure it again. Exit code 1 where something is wrong.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from nonverbal import cli, config
+from nonverbal.errors import UserError
+from nonverbal.files import write_atomically
+from nonverbal.paths import PathOrName
+from nonverbal.release.findings import Finding, wrong
+from nonverbal.release.hub import download
+from nonverbal.release.text_checks import names_in
+from nonverbal.release.verify import verify
+from nonverbal.text import one_line
+
+WRONG = 1
+"""Exit code where something is wrong."""
+
+
+@dataclass
+class VerifyConfig:
+    """What to verify, and how."""
+
+    source: PathOrName
+    """A folder that `nonverbal release` wrote, or a repository of the Hub, ORGANISATION/NAME, which is downloaded whole
+    and removed again; it may stand first, without `--source`."""
+    revision: str | None = None
+    """Branch, tag or commit of a repository. Unset: main."""
+    trust_code: bool = False
+    """Run the Python code that lies in the folder, which an Audio Mamba needs: read it first."""
+    python: Path | None = None
+    """Interpreter of another environment with torch and transformers, to load the model there. Unset: this one."""
+    names: list[Path] = field(default_factory=list)
+    """Manifests (.jsonl) of what the model was trained on, or lists of names, a line each: none may stand in a text."""
+    all: bool = False
+    """Show what is well too."""
+    json: Path | None = None
+    """File for all findings."""
+
+
+def main(argv: list[str]) -> None:
+    """Verify, show, and write; end with exit code 1 where something is wrong."""
+    settings = config.load(VerifyConfig, with_source(argv), prog="nonverbal verify", description=__doc__)
+    if settings.json is not None and not settings.json.parent.is_dir():
+        raise UserError(f"--json: there is no folder {settings.json.parent}; make it first")
+    findings = found_of(settings)
+    show(settings.source, findings, settings.all)
+    if settings.json is not None:
+        rows = [asdict(finding) for finding in findings]
+        write_atomically(settings.json, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        print(f"wrote {settings.json}")
+    if wrong(findings):
+        sys.exit(WRONG)
+
+
+def with_source(argv: list[str]) -> list[str]:
+    """Give the leading argument the name that it stands for."""
+    return ["--source", *argv] if argv and not argv[0].startswith("-") else argv
+
+
+def found_of(settings: VerifyConfig) -> list[Finding]:
+    """Verify a folder, or what a repository holds."""
+    names = [name for path in settings.names for name in names_in(path)]
+    folder = Path(settings.source)
+    if folder.is_dir():
+        if settings.revision is not None:
+            raise UserError(f"--revision is of a repository, but {folder} is a folder; leave it out")
+        return verify(folder, settings.trust_code, settings.python, names)
+    if settings.source.startswith((".", "/")) or settings.source.count("/") != 1:
+        raise UserError(f"there is no folder {settings.source}; give one, or a repository as ORGANISATION/NAME")
+    with tempfile.TemporaryDirectory(prefix="nonverbal-verify-") as place:
+        fresh = download(settings.source, Path(place, "release"), settings.revision)
+        return verify(fresh, settings.trust_code, settings.python, names)
+
+
+def show(source: str, findings: Sequence[Finding], every: bool) -> None:
+    """Print a line a finding: of what is wrong, or of all."""
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=160)
+    bad = wrong(findings)
+    shown = findings if every else bad
+    if shown:
+        table = Table("check", "file", "found", "expected", "remedy")
+        for finding in shown:
+            row = (finding.check, finding.file, finding.value, finding.expected, finding.remedy)
+            table.add_row(*(one_line(text).replace("[", r"\[") for text in row), style=None if finding.ok else "bold")
+        console.print(table)
+    checks = len({finding.check for finding in findings})
+    verdict = f"{len(bad)} findings of something wrong" if bad else "nothing is wrong"
+    console.print(f"{source}: {verdict}, by {checks} checks", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)

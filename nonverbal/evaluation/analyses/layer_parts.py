@@ -1,0 +1,233 @@
+"""Parts of the analysis of layers: weights and UAR by layer as scores keep them, and CKA; each as a table and in words.
+
+Layer 0 is what enters the first block. Shapes: L layers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nonverbal.evaluation.layer_weights import first_layer, layer_weights
+from nonverbal.evaluation.tables import Table, short
+from nonverbal.tasks.measurements import ScoredFolds
+
+MOST_TOLD = 6
+"""Rows that are told in words; the tables have all."""
+
+INNER = "inside the training sides, where layers are chosen by it"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What one model's heads learned to weigh layers by."""
+
+    model: str
+    head: str
+    first_layer: int
+    """The layer of the first weight."""
+    mean: list[float]
+    """``(L,)``: over corpora, which count alike, of means over folds."""
+    std: list[float]
+    """``(L,)``: population standard deviation over the folds of all corpora."""
+    corpora: dict[str, list[float]]
+    """Of each corpus the means over folds."""
+    folds: int
+
+    @property
+    def name(self) -> str:
+        """The model and its head."""
+        return f"{self.model}, {self.head}"
+
+    @property
+    def last_layer(self) -> int:
+        """The layer of the last weight."""
+        return self.first_layer + len(self.mean) - 1
+
+    def of(self, layer: int) -> float | None:
+        """Return the mean weight of a layer; None where it has none."""
+        return self.mean[layer - self.first_layer] if self.first_layer <= layer <= self.last_layer else None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """UAR by layer, inside the training sides, of a model on a corpus under a protocol."""
+
+    corpus: str
+    protocol: str
+    classes: int
+    model: str
+    head: str
+    mean: list[float]
+    """``(L,)``: over folds, from layer 0."""
+    std: list[float]
+    """``(L,)``: population standard deviation over folds."""
+    chosen: list[int]
+    """``(L,)``: folds that chose the layer."""
+
+    @property
+    def name(self) -> str:
+        """The model and its head."""
+        return f"{self.model}, {self.head}"
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """The CKA of each layer of one encoder with each of another."""
+
+    encoders: list[str]
+    """Two."""
+    corpus: str
+    keys: list[list[str]]
+    """Of either, those of its folds' weights."""
+    held_out: str
+    """Why the clips are held out."""
+    data_sha256: str
+    """Of the shards' index."""
+    clips: int
+    """Of all folds."""
+    cka: list[list[float | None]]
+    """``(L, L)``: layers of the first by layers of the second, debiased, mean over folds; None where a layer gives all
+    clips of a fold the same vector."""
+
+
+def weights_of(measured: Sequence[ScoredFolds]) -> list[Weights]:
+    """Return the weights of each model and head that learned some, averaged over corpora; corpora count alike."""
+    found: dict[tuple[str, str, int, int], dict[str, list[np.ndarray]]] = {}
+    for one in measured:
+        weights = layer_weights(one.scores)
+        if weights is not None:
+            key = (*one.row, first_layer(one.scores), weights.shape[1])
+            found.setdefault(key, {}).setdefault(one.scores[0].corpus, []).append(weights)
+    rows = []
+    for (model, head, first, _), corpora in found.items():
+        joined = {corpus: np.concatenate(own) for corpus, own in corpora.items()}
+        every = np.concatenate(list(joined.values()))
+        means = {corpus: own.mean(0).tolist() for corpus, own in joined.items()}
+        mean = np.mean(list(means.values()), axis=0).tolist()
+        rows.append(Weights(model, head, first, mean, every.std(0).tolist(), means, len(every)))
+    return rows
+
+
+def curves_of(measured: Sequence[ScoredFolds]) -> list[Curve]:
+    """Return UAR by layer of each model whose head chose a layer, over all seeds."""
+    found: dict[tuple[object, ...], list[ScoredFolds]] = {}
+    for one in measured:
+        found.setdefault((one.table, one.row), []).append(one)
+    curves = []
+    for own in found.values():
+        scores = [score for one in own for score in one.scores if len(score.inner_uar) > 1 and "layer" in score.chosen]
+        if scores and len({len(score.inner_uar) for score in scores}) == 1:
+            inner = np.array([score.inner_uar for score in scores], dtype=np.float64)
+            chosen = np.bincount([int(score.chosen["layer"]) for score in scores], minlength=inner.shape[1])
+            first, spread = scores[0], inner.std(0).tolist()
+            task = (first.corpus, first.protocol, len(first.classes), first.model, first.probe)
+            curves.append(Curve(*task, inner.mean(0).tolist(), spread, chosen.tolist()))
+    return curves
+
+
+def by_task(curves: Sequence[Curve]) -> list[list[Curve]]:
+    """Return curves that may stand side by side: of one corpus, with the same number of classes, under one protocol."""
+    tasks: dict[tuple[str, str, int], list[Curve]] = {}
+    for curve in curves:
+        tasks.setdefault((curve.corpus, curve.protocol, curve.classes), []).append(curve)
+    return list(tasks.values())
+
+
+def weights_table(rows: Sequence[Weights]) -> Table:
+    """Return a row a model: the mean weight of each layer."""
+    layers = range(min(row.first_layer for row in rows), max(row.last_layer for row in rows) + 1)
+    columns = ["model", "head", "corpora", "folds", *map(str, layers)]
+    cells = [
+        [row.model, row.head, str(len(row.corpora)), str(row.folds), *(_cell(row.of(layer)) for layer in layers)]
+        for row in rows
+    ]
+    notes = ["means over corpora, which count alike, of means over folds", *_corpora_notes(rows)]
+    return Table("Learned layer weights", columns, cells, notes, texts=2)
+
+
+def _corpora_notes(rows: Sequence[Weights]) -> list[str]:
+    """Say which corpora weights are of: of each model where they differ."""
+    named = {row.name: ", ".join(row.corpora) for row in rows}
+    if len(set(named.values())) == 1:
+        return [f"corpora: {next(iter(named.values()))}"]
+    return [f"corpora of {name}: {corpora}" for name, corpora in named.items()]
+
+
+def weights_said(rows: Sequence[Weights]) -> str:
+    """Say which layer is weighed most, and against what."""
+    told = []
+    for row in rows[:MOST_TOLD]:
+        most = int(np.argmax(row.mean))
+        told.append(
+            f"{row.name} weighs layer {row.first_layer + most} most: {short(row.mean[most])} ± {short(row.std[most])} "
+            f"over {row.folds} folds (alike: {short(1 / len(row.mean))})"
+        )
+    rest = f"; {len(rows) - MOST_TOLD} more in the table" if len(rows) > MOST_TOLD else ""
+    return f"{'; '.join(told)}{rest}. A weight is a layer’s share of a sum, and does not say what the layer holds."
+
+
+def curves_table(curves: Sequence[Curve]) -> Table:
+    """Return a row a model: UAR of each layer. The curves are of one task."""
+    layers = range(max(len(curve.mean) for curve in curves))
+    cells = [
+        [curve.name, str(sum(curve.chosen)), *(_cell(dict(enumerate(curve.mean)).get(layer)) for layer in layers)]
+        for curve in curves
+    ]
+    first = curves[0]
+    title = f"UAR by layer: {first.corpus}, {first.classes} classes, {first.protocol}"
+    return Table(title, ["model", "folds", *map(str, layers)], cells, [f"{INNER}; chance {short(1 / first.classes)}"])
+
+
+def curves_said(curves: Sequence[Curve]) -> str:
+    """Say which layer is best."""
+    told = []
+    for curve in curves[:MOST_TOLD]:
+        best = int(np.argmax(curve.mean))
+        told.append(
+            f"{curve.name} on {curve.corpus}: layer {best}, {short(curve.mean[best])} ± {short(curve.std[best])} over "
+            f"{sum(curve.chosen)} folds (chance {short(1 / curve.classes)})"
+        )
+    rest = f"; {len(curves) - MOST_TOLD} more in the tables" if len(curves) > MOST_TOLD else ""
+    return f"Highest UAR, {INNER}: {'; '.join(told)}{rest}. Test folds are in the tables of scores."
+
+
+def likeness_table(likeness: Likeness) -> Table:
+    """Return of each layer of the first encoder its CKA with the same layer of the second, and the most alike one."""
+    first, second = likeness.encoders
+    rows = []
+    for layer, row in enumerate(likeness.cka):
+        known = {place: value for place, value in enumerate(row) if value is not None}
+        best = max(known, key=lambda place: known[place], default=None)
+        nearest = ["", ""] if best is None else [str(best), short(known[best])]
+        rows.append([str(layer), _cell(known.get(layer)), *nearest])
+    columns = [f"layer of {first}", "same layer", f"most alike of {second}", "CKA"]
+    notes = [
+        f"debiased linear CKA, 0: unrelated; {likeness.clips} clips of {likeness.corpus}, means over frames",
+        likeness.held_out,
+    ]
+    return Table("CKA between layers", columns, rows, notes)
+
+
+def likeness_said(likeness: Likeness) -> str:
+    """Say how alike layers of one number are."""
+    same = [
+        (layer, value)
+        for layer, row in enumerate(likeness.cka)
+        if layer < len(row) and (value := row[layer]) is not None
+    ]
+    told = "Layers of one number have no CKA"
+    if same:
+        least, most = min(same, key=lambda one: one[1]), max(same, key=lambda one: one[1])
+        told = (
+            f"Layers of one number have a CKA from {short(least[1])} (layer {least[0]}) to {short(most[1])} (layer "
+            f"{most[0]})"
+        )
+    return (
+        f"{told}, debiased, on {likeness.clips} clips of {likeness.corpus}; unrelated layers have about 0. CKA says "
+        "how alike clips lie in two spaces, not what of them the spaces hold."
+    )
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else short(value)

@@ -1,0 +1,102 @@
+"""What frames attend to: the self-attention maps of an encoder, a layer at a time.
+
+A layer's map is ``(H, S, S)``: of 30 s at 50 frames a second and 12 heads 108 MB in float32, and all 12 layers of two
+encoders 2.6 GB. So one pass keeps what each layer's attention reads, ``(S, M)``, and maps are computed from that when
+they are asked for.
+
+Shapes: H heads, S frames, M width.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders.base import FrameEncoder, refuse_short
+from nonverbal.evaluation.encoders.models import ModelEncoder
+
+NAMES = ("attention", "self_attn")
+"""Of a block's self-attention, in transformers' encoders."""
+
+
+class Attending:
+    """The maps of an encoder, computed by transformers' plain (``eager``) attention, which alone returns them."""
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        """Take an encoder, which computes by plain attention from then on: the same up to rounding.
+
+        Raises:
+            UserError: it has no self-attention.
+        """
+        modules = _modules(encoder)
+        if not isinstance(encoder, ModelEncoder) or not modules:
+            raise UserError(
+                f"the encoder {encoder.name} has no self-attention; give one of wav2vec 2.0's kind, Whisper or AST"
+            )
+        encoder.model.set_attn_implementation("eager")
+        self.encoder, self.modules = encoder, modules
+        self.layers, self.heads = len(modules), _heads(encoder.model.config)
+
+    def maps(self, waveform: np.ndarray) -> Iterator[Any]:
+        """Yield each layer's map ``(H, S, S)``, a float32 tensor, whose rows are what frames attend to.
+
+        Rows sum to 1. Of a model that fills what it reads, as Whisper to 30 s, rows and columns are those of the
+        clip's own frames, and each row is divided by what it gives to these.
+
+        Args:
+            waveform: ``(T,)`` float32 in [-1, 1], 16 kHz, at most ``max_seconds`` of the encoder.
+        """
+        refuse_short(self.encoder.name, len(waveform), self.encoder.shortest)
+        for module, (given, named) in zip(self.modules, self._read(waveform), strict=True):
+            yield self._own(module, given, named, len(waveform))
+
+    def _read(self, waveform: np.ndarray) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """Return what each layer's attention is given, of one pass."""
+        read: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda _, given, named: read.append((given, named)), with_kwargs=True)
+            for module in self.modules
+        ]
+        try:
+            self.encoder.states(self.encoder.inputs(waveform)[None])
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return read
+
+    def _own(self, module: Any, given: tuple[Any, ...], named: dict[str, Any], samples: int) -> Any:
+        """Return a layer's map of a clip's own frames."""
+        import torch
+
+        with torch.inference_mode():
+            whole = self._map(module, given, named)
+            own = self.encoder.own_tokens(whole.shape[-1], samples)
+            part = whole[:, own][:, :, own]
+            return part / part.sum(-1, keepdim=True).clamp_min(torch.finfo(part.dtype).tiny)
+
+    def _map(self, module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Return ``(H, S, S)`` of all tokens."""
+        if hasattr(module, "gru_rel_pos_linear"):
+            from nonverbal.models.tuned.wavlm import relative_maps
+
+            return relative_maps(module, given[0], self.modules[0])[0]
+        return module(*given, **named)[1][0]
+
+
+def _modules(encoder: FrameEncoder) -> list[Any]:
+    """Return the self-attention of each block; none of an encoder that has no blocks with one."""
+    stack = getattr(getattr(encoder, "model", None), "encoder", getattr(encoder, "model", None))
+    blocks = getattr(stack, "layers", getattr(stack, "layer", ()))
+    found = [_attention(block) for block in blocks]
+    return [module for module in found if module is not None]
+
+
+def _attention(block: Any) -> Any:
+    """Return a block's self-attention, without what comes after it; None where it has none."""
+    module = next((getattr(block, name) for name in NAMES if hasattr(block, name)), None)
+    return getattr(module, "attention", module)
+
+
+def _heads(config: Any) -> int:
+    return int(config.encoder_attention_heads if config.model_type == "whisper" else config.num_attention_heads)

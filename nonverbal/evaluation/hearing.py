@@ -1,0 +1,83 @@
+"""An encoder for other programs: waveforms in, embeddings and frames out, each clip as if it were alone.
+
+Shapes: N clips, T samples, S frames of the longest clip, M values of a frame.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders import load_frame_encoder
+from nonverbal.evaluation.encoders.base import refuse_short
+from nonverbal.evaluation.pieces import embed_clips
+
+
+class Heard(NamedTuple):
+    """What an encoder makes of clips."""
+
+    embeddings: np.ndarray
+    """``(N, layers, 2 M)`` float32: each value's mean over a clip's own frames, then its deviation. Of an encoder that
+    makes one frame of a clip, ``(N, layers, M)``."""
+    frames: np.ndarray
+    """``(N, layers, S, M)`` float32, zeros beyond a clip's own; layer 0 is what enters the first block."""
+    masks: np.ndarray
+    """``(N, S)`` bool: the frames that are a clip's own."""
+
+
+class ClipEncoder:
+    """A frozen encoder, called with waveforms."""
+
+    sample_rate = SAMPLE_RATE
+    """Of the waveforms, in Hz."""
+
+    def __init__(self, source: str | Path, seed: int = 0) -> None:
+        """Load it: see ``nonverbal.load_encoder``."""
+        self.encoder = load_frame_encoder(str(source), seed)
+        self.layers, self.dimensions = self.encoder.layers, self.encoder.dimensions
+        self.shortest = self.encoder.shortest
+        """Samples: the fewest of which it makes a frame."""
+
+    def __call__(self, waveforms: Sequence[Any], batch_seconds: float | None = None) -> Heard:
+        """Return embeddings and all frames of clips of any lengths: see ``Heard``.
+
+        Args:
+            waveforms: ``(T,)`` of each clip, arrays or tensors of floating point in [-1, 1], 16 kHz.
+            batch_seconds: most audio in a batch, padding included; 0: one clip at a time. Unset: 160 on a GPU, 0 on a
+                CPU. What comes out depends on it by rounding alone.
+
+        Raises:
+            UserError: there are no clips, one is no waveform, or has fewer samples than ``shortest``.
+        """
+        clips = self._checked(waveforms)
+        embeddings, own = embed_clips(self.encoder, clips, batch_seconds, frames=True, half=False)
+        counts = np.array([frames.shape[1] for frames in own])
+        frames = np.zeros((len(own), self.layers, counts.max(), own[0].shape[2]), dtype=np.float32)
+        for place, clip in enumerate(own):
+            frames[place, :, : clip.shape[1]] = clip
+        return Heard(embeddings, frames, np.arange(counts.max()) < counts[:, None])
+
+    def embed(self, waveforms: Sequence[Any], batch_seconds: float | None = None) -> np.ndarray:
+        """Return the embeddings alone, without keeping frames: as calling it."""
+        return embed_clips(self.encoder, self._checked(waveforms), batch_seconds)[0]
+
+    def _checked(self, waveforms: Sequence[Any]) -> list[np.ndarray]:
+        clips = [_waveform(waveform, place) for place, waveform in enumerate(waveforms)]
+        if not clips:
+            raise UserError("there are no waveforms; give a list of at least one")
+        for clip in clips:
+            refuse_short(self.encoder.name, len(clip), self.shortest)
+        return clips
+
+
+def _waveform(given: Any, place: int) -> np.ndarray:
+    array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
+    if array.ndim != 1 or array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise UserError(
+            f"waveform {place} is of shape {array.shape} and {array.dtype}, where finite samples in floating point, of "
+            "shape (samples,), are read: 16 kHz, one channel, between -1 and 1, in a list"
+        )
+    return array.astype(np.float32, copy=False)

@@ -1,0 +1,219 @@
+"""Tables in a paper's shape: what a study measured, by protocol, beside what the paper printed.
+
+Shares are in [0, 1], percentages of papers are divided by 100. Ours are means over folds with their population standard
+deviation, as papers print them; intervals and tests are in the tables of each corpus and protocol.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nonverbal.evaluation.printed_cells import PrintedTable, Value, printed_table
+from nonverbal.evaluation.published import SOURCES
+from nonverbal.evaluation.studies import StudyRecord, StudyStep, TableShape
+from nonverbal.evaluation.study_cells import Names, OwnCell, analysis_cells, corpus_values, score_cells
+from nonverbal.evaluation.table_grids import NONE, Grid, ambiguous, in_order, means
+from nonverbal.evaluation.tables import Table
+
+PREPARE = "prepare"
+"""What tables of corpora are made of."""
+
+HERE = "here"
+"""The columns of a table whose steps are of one protocol."""
+
+SHOWN = 4
+"""Names that a reason lists."""
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper, which may be several here: one a metric."""
+
+    name: str
+    caption: str
+    tables: list[Table]
+
+
+def paper_tables(record: StudyRecord, folder: Path) -> list[PaperTable]:
+    """Return the tables of a study, in the order of its recipe.
+
+    Args:
+        record: of the study.
+        folder: of the study.
+
+    Raises:
+        UserError: scores, predictions, manifests or analyses are damaged.
+    """
+    return [
+        PaperTable(
+            name, shape.caption, (_corpora if shape.all_steps == [PREPARE] else _scores)(record, folder, name, shape)
+        )
+        for name, shape in record.tables.items()
+    ]
+
+
+def _corpora(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> list[Table]:
+    """Corpora as prepared, beside as printed."""
+    own, printed, names = corpus_values(record, folder), printed_table(record.paper, name, {}), Names(record)
+    known = [(names.corpus(corpus), corpus.printed or corpus.name) for corpus in record.corpora]
+    listed = [label for label in in_order(printed.corpora, known) if shape.total is None or label != shape.total]
+    if shape.total is not None:
+        own[shape.total] = _total([own[label] for label in listed if label in own])
+    columns = [part for metric in shape.metrics for part in (f"{metric}, {HERE}", f"{metric}, printed")]
+    rows = []
+    for label in [*listed, *([shape.total] if shape.total is not None else [])]:
+        pairs = [(own.get(label, {}).get(metric), printed.value("", label, "", metric)) for metric in shape.metrics]
+        cells = [_text(value, metric) for pair, metric in zip(pairs, shape.metrics, strict=True) for value in pair]
+        rows.append([label, *cells])
+    notes = [f"{HERE}: clips as prepared, without what cannot be read and without duplicates"]
+    if shape.total is not None:
+        notes.append(f"{shape.total}, {HERE}: {sum(label in own for label in listed)} of {len(listed)} corpora")
+    notes += _absent(record, listed)
+    notes += [
+        f"{names.corpus(corpus)}: {corpus.note}"
+        for corpus in record.corpora
+        if corpus.note and names.corpus(corpus) in listed
+    ]
+    return [Table(f"{name}: {shape.caption}", ["corpus", *columns], rows, [*notes, *_said(shape)])]
+
+
+def _text(value: Value | None, metric: str) -> str:
+    return NONE if value is None else value.text(metric)
+
+
+def _total(corpora: Sequence[dict[str, Value]]) -> dict[str, Value]:
+    if not corpora:
+        return {}
+    clips, hours = (sum(corpus[metric].value for corpus in corpora) for metric in ("clips", "hours"))
+    return {"clips": Value(clips), "hours": Value(hours), "mean_seconds": Value(3600 * hours / max(clips, 1))}
+
+
+def _scores(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> list[Table]:
+    """Models by corpora, of scores or of analyses, a table a metric; of means one table of all metrics."""
+    groups = shape.groups or {HERE: shape.steps}
+    read = analysis_cells if any(step.run == "analyze" for step in record.matching(shape.all_steps)) else score_cells
+    cells = {group: read(record, folder, shape, steps) for group, steps in groups.items()}
+    printed = printed_table(record.paper, name, shape.heads)
+    cells = {group: [replace(cell, label=printed.spelling(cell.label)) for cell in own] for group, own in cells.items()}
+    scored = [Names(record).corpus(corpus) for corpus in record.corpora if corpus.use == "score"]
+    notes = []
+    if shape.mean is not None:
+        found = {group: means(own, shape.mean, scored) for group, own in cells.items()}
+        notes = [_over(group, over, scored) for group, (_, over) in found.items()]
+        cells = {group: own for group, (own, _) in found.items()}
+    grid = _grid(record, shape, cells, printed)
+    by_metric = bool(grid.columns)
+    parts = [[metric] for metric in shape.metrics] if by_metric else [shape.metrics]
+    notes = [*_protocols(record, cells), *notes, *_classes(cells), *_reasons(record, shape, grid), *_said(shape)]
+    return [_table(f"{name}: {shape.caption}", grid, part, by_metric, notes) for part in parts]
+
+
+def _grid(record: StudyRecord, shape: TableShape, cells: dict[str, list[OwnCell]], printed: PrintedTable) -> Grid:
+    names = Names(record)
+    every = [cell for own in cells.values() for cell in own]
+    known = [(printed.spelling(names.label(model)), model.printed or model.name) for model in record.models]
+    called = {(cell.label, cell.printed) for cell in every}
+    ordered = [pair for pair in known if printed.models or pair in called]
+    ordered += [(cell.label, cell.printed) for cell in every if (cell.label, cell.printed) not in known]
+    corpora = [(names.corpus(corpus), corpus.printed or corpus.name) for corpus in record.corpora]
+    there = {cell.corpus for cell in every}
+    grid = Grid(
+        rows=_listed(shape.rows),
+        columns=[] if shape.mean is not None and _listed(shape.columns) == ["corpus"] else _listed(shape.columns),
+        cells=cells,
+        printed=printed,
+        models=in_order(printed.models, ordered),
+        corpora=[shape.mean]
+        if shape.mean is not None
+        else in_order(printed.corpora, [pair for pair in corpora if printed.corpora or pair[0] in there]),
+        heads=list(shape.heads),
+        printed_names=dict(ordered),
+    )
+    return replace(grid, rows=[*grid.rows, "head"]) if ambiguous(grid) else grid
+
+
+def _listed(kinds: str | list[str]) -> list[str]:
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def _table(title: str, grid: Grid, metrics: Sequence[str], by_metric: bool, notes: list[str]) -> Table:
+    rows, columns = grid.row_keys(), grid.column_keys(metrics)
+    return Table(
+        f"{title}: {metrics[0]}" if by_metric else title,
+        [*grid.rows, *(column.header(not by_metric) for column in columns)],
+        [[*row.values(), *(grid.text(row, column) for column in columns)] for row in rows],
+        notes,
+        len(grid.rows),
+    )
+
+
+def _protocols(record: StudyRecord, cells: dict[str, list[OwnCell]]) -> list[str]:
+    """Say what each group of columns is, and of what protocol the printed ones are."""
+    notes = []
+    for group, own in cells.items():
+        names = dict.fromkeys(cell.protocol for cell in own if cell.protocol)
+        notes += [f"{group}: {'; '.join(names)}"] if names else []
+    if record.paper in SOURCES and notes:
+        notes.append(
+            f"printed: {SOURCES[record.paper].protocol}, measured by others, with other code, and on clips that need "
+            "not be the same"
+        )
+    if any(cell.protocol for own in cells.values() for cell in own):
+        notes.append("means over folds ± population std over folds, no interval; F1 over true and predicted classes")
+    return notes
+
+
+def _over(group: str, over: Sequence[str], scored: Sequence[str]) -> str:
+    if len(over) == len(scored):
+        return f"{group}: mean ± population std over all {len(scored)} corpora"
+    which = f", {', '.join(over)}: those with scores under one protocol" if over else ""
+    return f"{group}: {len(over)} of {len(scored)} corpora{which}"
+
+
+def _classes(cells: dict[str, list[OwnCell]]) -> list[str]:
+    """Say where groups tell other numbers of classes apart."""
+    counts: dict[str, dict[int, str]] = {}
+    for group, own in cells.items():
+        for cell in own:
+            if cell.classes:
+                counts.setdefault(cell.corpus, {}).setdefault(cell.classes, group)
+    return [
+        f"{corpus}: " + ", ".join(f"{number} classes in {group}" for number, group in by_count.items())
+        for corpus, by_count in counts.items()
+        if len(by_count) > 1
+    ]
+
+
+def _reasons(record: StudyRecord, shape: TableShape, grid: Grid) -> list[str]:
+    """Say why numbers are missing: what steps, corpora and models were not there."""
+    reasons: dict[str, list[str]] = {}
+    for step in record.matching(shape.all_steps):
+        if step.status != "done":
+            reasons.setdefault(_why(step), []).append(step.name)
+    notes = [f"{NONE}: {why}: {_some(names)}" for why, names in reasons.items()]
+    models = set(grid.models) if "model" in (*grid.rows, *grid.columns) else set()
+    names = Names(record)
+    absent = [model for model in record.models if not model.present and names.label(model) in models]
+    return [*notes, *_absent(record, grid.corpora), *(f"{names.label(model)}: {model.why}" for model in absent)]
+
+
+def _why(step: StudyStep) -> str:
+    return step.status if step.why is None else f"{step.status}, {step.why}"
+
+
+def _absent(record: StudyRecord, listed: Sequence[str]) -> list[str]:
+    names = Names(record)
+    return [
+        f"{names.corpus(corpus)}: {corpus.why}"
+        for corpus in record.corpora
+        if not corpus.present and names.corpus(corpus) in listed
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _said(shape: TableShape) -> list[str]:
+    return [shape.note] if shape.note else []

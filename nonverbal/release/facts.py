@@ -1,0 +1,287 @@
+"""The facts of a model, as its files and its run have them: what a card may say, and nothing else."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import safe_open
+
+from nonverbal.curves import Panel, read_panels
+from nonverbal.data.index import SAMPLE_RATE
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders import load_frame_encoder
+from nonverbal.evaluation.plots import every_metric, is_number, read_metrics
+from nonverbal.evaluation.tables import Table
+from nonverbal.release.public import commands_of, recipe_text
+from nonverbal.release.scored import Scored, scored
+from nonverbal.release.trained import Trained, check_data, start_named, trained
+from nonverbal.report.origins import read_file
+from nonverbal.tasks.scores import read_scores
+from nonverbal.text import one_line
+
+KINDS = {
+    "ForSequenceClassification": "classifier",
+    "ForAudioClassification": "classifier",
+    "ForCTC": "recogniser",
+}
+"""Ends of what ``config.json`` calls the architecture to what a model is; anything else is an encoder."""
+
+SIZES = {
+    "num_hidden_layers": "blocks",
+    "encoder_layers": "blocks",
+    "hidden_size": "width",
+    "num_attention_heads": "attention heads",
+    "intermediate_size": "width of the feed-forward layers",
+    "state_size": "states of a channel",
+    "expand": "width inside a block, over that of the model",
+    "conv_width": "tokens that a block's convolution sees",
+    "feat_extract_norm": "norm of the convolutions",
+    "standardisation": "deviation by which a spectrogram is standardised over a clip",
+    "padding": "what is beyond a clip",
+}
+"""Keys of a configuration that a card shows, and in what words."""
+
+ROWS = 8
+"""Of the table of curves, at most."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a model lies."""
+
+    folder: Path
+    """In Hugging Face format."""
+    run: Path | None
+    """That trained it; None for a folder alone."""
+    last: Path | None
+    """The run whose weights it has: of a fine-tuning ``final/``."""
+    kind: Literal["encoder", "classifier", "recogniser"]
+    config: dict[str, Any]
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether it has learned labels or texts."""
+        return self.kind != "encoder"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a model."""
+
+    model: Model
+    family: str
+    """``model_type``."""
+    architecture: list[tuple[str, str]]
+    parameters: int
+    classes: list[str]
+    layers: int
+    """With what enters the first block."""
+    dimensions: int
+    shortest: int
+    """Samples."""
+    longest: float
+    """Seconds that are heard at once; infinite where that is the whole clip."""
+    shown: float | None
+    """Seconds of the longest clip that a fine-tuned model was shown."""
+    frames_a_second: float
+    normalise: bool | None
+    """Whether waveforms get zero mean and unit variance; None for models that read spectrograms of their own."""
+    trained: Trained
+    recipe: str
+    """YAML as resolved, of the family alone, without paths; empty where there is no run."""
+    training: list[tuple[str, str]]
+    """How long, on what, by which software."""
+    curves: Table | None
+    scored: Scored
+    commands: list[str] = field(default_factory=list)
+
+
+def find_model(source: Path) -> Model:
+    """Return where the model of a run lies, or of a folder in Hugging Face format.
+
+    Raises:
+        UserError: there is none, or one that was made to be tested alone.
+    """
+    if not source.is_dir():
+        raise UserError(f"there is no folder {source}; give a run, or a model in Hugging Face format")
+    if (source / "folds.json").is_file():
+        if not (source / "model").is_dir():
+            raise UserError(
+                f"{source} has a model a fold, each made to be tested; run its command again with --final, which "
+                "trains one on all clips, and release that"
+            )
+        return _model(source / "model", source, source / "final")
+    if (source / "recipe.yaml").is_file():
+        if not (source / "encoder").is_dir():
+            raise UserError(f"the run {source} has no encoder/ yet: it is written with the first checkpoint")
+        return _model(source / "encoder", source, source)
+    if not (source / "config.json").is_file():
+        raise UserError(f"{source} is neither a run nor a folder in Hugging Face format: it has no config.json")
+    above = source.resolve().parent
+    if (above / "fold.json").is_file():
+        raise UserError(f"{source} is of a fold, and made to be tested; release the run, with the model of --final")
+    if (above / "folds.json").is_file() or (above / "recipe.yaml").is_file():
+        return find_model(above)
+    return _model(source, None, None)
+
+
+def _model(folder: Path, run: Path | None, last: Path | None) -> Model:
+    config = read_file(folder / "config.json", dict)
+    architecture = str((config.get("architectures") or [""])[0])
+    kind: Any = next((name for end, name in KINDS.items() if architecture.endswith(end)), "encoder")
+    return Model(folder, run, last, kind, config)
+
+
+def read_facts(
+    source: Path, scores: Sequence[Path] = (), data: Sequence[Path] = (), base_model: str | None = None
+) -> Facts:
+    """Read what is known of a model.
+
+    Args:
+        source: a run, or a folder in Hugging Face format.
+        scores: score files, or folders that hold some, of this model among others; a fine-tuning has its own.
+        data: folders of shards that it was trained or scored on, where they are not where the run says.
+        base_model: id on the Hub of the checkpoint that it started from, where its run names a folder.
+
+    Raises:
+        UserError: something is missing or damaged, or no score is of this model.
+    """
+    check_data(data)
+    model = find_model(source)
+    if model.run is not None:
+        known = trained(model.run, data, base_model)
+    else:
+        lost = "There is no run beside the model, so that nothing says what it was trained on, or how."
+        known = Trained(starts=[start_named(base_model)] if base_model else [], missing=[lost])
+    encoder = load_frame_encoder(str(model.folder))
+    recipe = read_file(model.run / "recipe.yaml", dict) if model.run else {}
+    own = [model.run / "scores.jsonl"] if model.run and (model.run / "scores.jsonl").is_file() else []
+    labels = model.config.get("id2label") if model.kind == "classifier" else None
+    one, three = (encoder.frames(np.zeros(seconds * SAMPLE_RATE, dtype=np.float32)).shape[1] for seconds in (1, 3))
+    return Facts(
+        model=model,
+        family=encoder.kind,
+        architecture=[(words, f"{model.config[key]}") for key, words in SIZES.items() if key in model.config],
+        parameters=_parameters(model.folder),
+        classes=[str(name) for name in labels.values()] if isinstance(labels, dict) else [],
+        layers=encoder.layers,
+        dimensions=encoder.dimensions,
+        shortest=encoder.shortest,
+        longest=encoder.max_seconds,
+        shown=_shown(model.folder) if model.fine_tuned else None,
+        frames_a_second=(three - one) / 2,
+        normalise=getattr(encoder, "normalise", None),
+        trained=known,
+        recipe=recipe_text(recipe),
+        training=_training(model, recipe, known),
+        curves=_curves(model.last) if model.last and not model.fine_tuned else None,
+        scored=scored(encoder.key, str(source), own, scores, known.clips, [*data, *known.folders]),
+        commands=commands_of(model.last) if model.last else [],
+    )
+
+
+def _parameters(folder: Path) -> int:
+    total = 0
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(path, "pt") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    if not total:
+        raise UserError(f"{folder} has no model.safetensors; nonverbal convert {folder} --to transformers writes one")
+    return total
+
+
+def _shown(folder: Path) -> float | None:
+    path = folder / "clips.json"
+    found = read_file(path, dict).get("max_seconds") if path.is_file() else None
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _training(model: Model, recipe: dict[str, Any], known: Trained) -> list[tuple[str, str]]:
+    """Return how long a model was trained, on what machine, by which software."""
+    if model.run is None or model.last is None:
+        return []
+    metrics = model.last / "metrics.jsonl"
+    rows = read_metrics(metrics) if metrics.is_file() else []
+    heard = _epochs(model.run, known) if model.fine_tuned else _steps(model.last, recipe, rows)
+    speeds = [row["audio_per_second"] for row in rows if is_number(row.get("audio_per_second"))]
+    speeds = [speed for speed in speeds if speed > 0]
+    pace = [("speed", f"{median(speeds):.3g} s of audio a second (median)")] if speeds else []
+    return [*heard, *pace, *_machine(model.last)]
+
+
+def _steps(run: Path, recipe: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    steps = max((int(row["step"]) for row in rows), default=0)
+    best = (run / "best").read_text(encoding="utf-8").strip() if (run / "best").is_file() else ""
+    taken = int(best.removeprefix("step-")) if re.fullmatch(r"step-\d+", best) else steps
+    facts = [("updates", f"{taken:,}" + (f", the best by validation of {steps:,}" if taken < steps else ""))]
+    batches = recipe.get("batches")
+    sizes = [batches.get(name) for name in ("batch_seconds", "batches_per_step")] if isinstance(batches, dict) else []
+    numbers = [float(value) for value in sizes if isinstance(value, int | float)]
+    if len(numbers) == 2:
+        seconds = taken * math.prod(numbers)
+        facts.append(
+            ("audio heard", f"at most {seconds:,.0f} s ({seconds / 3600:.3g} h), counted as full batches, repeats too")
+        )
+    return [*facts, ("seed", str(recipe.get("seed", "not said")))]
+
+
+def _epochs(run: Path, known: Trained) -> list[tuple[str, str]]:
+    path = run / "scores.jsonl"
+    rows = read_scores(path) if path.is_file() else []
+    chosen = [float(row.chosen["epoch"]) for row in rows if isinstance(row.chosen.get("epoch"), int | float)]
+    if not chosen:
+        return []
+    epochs, hours = median(chosen), sum(corpus.hours for corpus in known.corpora if corpus.use == "fine-tuning")
+    facts = [("epochs", f"{epochs:g}, the median of what {len(chosen)} folds chose")]
+    if hours:
+        facts.append(("audio heard", f"at most {epochs * hours * 3600:,.0f} s ({epochs * hours:.3g} h), repeats too"))
+    return facts
+
+
+def _machine(run: Path) -> list[tuple[str, str]]:
+    path = run / "environment.json"
+    launches = [row for row in read_file(path, list) if isinstance(row, dict)] if path.is_file() else []
+    if not launches:
+        return []
+    last = launches[-1]
+    packages = last.get("packages")
+    precision = last.get("precision")
+    value = precision.get("value") if isinstance(precision, dict) else precision
+    device = last.get("gpu") or last.get("processor") or "not said"
+    sizes = {"processes": last.get("processes"), "threads of each": last.get("threads")}
+    count = "".join(f"; {what}: {number}" for what, number in sizes.items() if isinstance(number, int))
+    software = {"Python": last.get("python")} | (packages if isinstance(packages, dict) else {})
+    named = ", ".join(f"{name} {version}" for name, version in software.items() if version)
+    facts = [("hardware", one_line(f"{device}{count}")), ("precision", str(value or "not said"))]
+    starts = [("launches", str(len(launches)))] if len(launches) > 1 else []
+    return [*facts, *starts, ("software", one_line(named))]
+
+
+def _curves(run: Path) -> Table | None:
+    """Return what was measured in validation, at most so many rows, the first and the last among them."""
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        return None
+    rows = read_metrics(path)
+    validation = [row for row in rows if row.get("kind") == "validation"]
+    panels = [panel for panel in read_panels(run) or every_metric(rows) if _measured(panel, validation)]
+    if not validation or not panels:
+        return None
+    places = sorted({round(i * (len(validation) - 1) / max(ROWS - 1, 1)) for i in range(ROWS)})
+    names = [name for panel in panels for name in (panel.metric, panel.baseline) if name]
+    labels = [label for p in panels for label in (p.label, *([p.baseline] if p.baseline else []))]
+    cells = [
+        [f"{int(row['step']):,}", *(f"{row[name]:.4g}" if is_number(row.get(name)) else "-" for name in names)]
+        for row in (validation[place] for place in places)
+    ]
+    notes = [f"{len(cells)} of {len(validation)} measurements"] if len(cells) < len(validation) else []
+    return Table("Curves, in validation", ["update", *labels], cells, notes, 0)
+
+
+def _measured(panel: Panel, rows: Sequence[dict[str, Any]]) -> bool:
+    return any(is_number(row.get(panel.metric)) for row in rows)

@@ -1,0 +1,111 @@
+"""What a folder or a revision of a repository holds, by hashes that both sides know; and what must not leave."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nonverbal.errors import UserError
+from nonverbal.text import shown
+
+CHUNK = 1 << 20
+TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
+"""Tokens of the Hugging Face Hub, as they look in 2026; the names of files and models do not."""
+
+OWN = ".gitattributes"
+"""The Hub's own file, which says which files are large."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file holds: Git's SHA-1 of it, by which the Hub names small files, and SHA-256, by which it names large
+    ones; bytes."""
+
+    oid: str
+    sha256: str
+    size: int
+
+
+Contents = Mapping[str, Identity]
+"""Path in the folder, with slashes, to what is there."""
+
+
+def contents_of(folder: Path, token: str | None = None) -> dict[str, Identity]:
+    """Read all files of a folder.
+
+    Args:
+        folder: of plain files and folders; hidden ones have no business in a release.
+        token: which no file may hold, nor any other that looks like one.
+
+    Raises:
+        UserError: no such folder, it is empty, or a file is hidden, a link or not plain, or holds a token.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; write it first by `nonverbal release ... --out FOLDER`")
+    found = {path.relative_to(folder).as_posix(): _identity(path, token) for path in sorted(_plain(folder))}
+    if not found:
+        raise UserError(f"{folder} holds no file; write it first by `nonverbal release ... --out FOLDER`")
+    return found
+
+
+def _plain(folder: Path) -> Iterable[Path]:
+    for root, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(root, name)
+            if name.startswith(".") or path.is_symlink() or not (path.is_dir() or path.is_file()):
+                raise UserError(
+                    f"{path} is hidden, a link, or no plain file, which a release does not hold; remove it, or release "
+                    "into another folder"
+                )
+        yield from (Path(root, name) for name in names)
+
+
+def _identity(path: Path, token: str | None) -> Identity:
+    size = path.stat().st_size
+    git, sha256, tail = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False), hashlib.sha256(), b""
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            git.update(chunk)
+            sha256.update(chunk)
+            # A token may lie across two chunks.
+            _refuse_tokens(path, tail + chunk, token)
+            tail = chunk[-200:]
+    return Identity(git.hexdigest(), sha256.hexdigest(), size)
+
+
+def _refuse_tokens(path: Path, text: bytes, token: str | None) -> None:
+    if TOKEN.search(text) or (token and token.encode() in text):
+        raise UserError(
+            f"{path} holds a token of the Hugging Face Hub; revoke it at https://huggingface.co/settings/tokens, find "
+            "what wrote it there, and release again"
+        )
+
+
+def key_of(contents: Contents) -> str:
+    """Return what a release is known by: 12 hexadecimal digits of a hash over its names and contents."""
+    text = "".join(f"{name}\0{identity.sha256}\n" for name, identity in sorted(contents.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def same(contents: Contents, remote: Iterable[Any]) -> bool:
+    """Whether a revision holds these files and no others, the Hub's own aside.
+
+    Args:
+        contents: of the folder.
+        remote: ``RepoFile`` of huggingface_hub for each file of the revision.
+    """
+    there = {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in remote if file.path != OWN}
+    if there.keys() != contents.keys():
+        return False
+    return all(there[name] in (identity.oid, identity.sha256) for name, identity in contents.items())
+
+
+def differences(wanted: Contents, got: Contents) -> str:
+    """Say which files are missing, too many or other, or nothing where all are as wanted."""
+    missing, extra = sorted(wanted.keys() - got.keys()), sorted(got.keys() - wanted.keys())
+    other = sorted(name for name in wanted.keys() & got.keys() if wanted[name].sha256 != got[name].sha256)
+    said = {"missing": missing, "not ours": extra, "of another content": other}
+    return "; ".join(f"{what}: {', '.join(map(shown, names))}" for what, names in said.items() if names)

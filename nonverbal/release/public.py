@@ -1,0 +1,79 @@
+"""What of a run's recipe and commands may be published: of paths their last parts alone."""
+
+import contextlib
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nonverbal.families import FAMILIES
+from nonverbal.public_checkpoints import CHECKPOINTS
+from nonverbal.report.origins import read_file
+
+COMMANDS = {"pretrain": "pretrain", "finetune": "finetune"}
+"""Folder of a ``train.py`` to the command that runs it."""
+
+NAMES = ("--repo", "--base_model", "--base-model")
+"""Settings that are names of the Hub, and no paths."""
+
+
+def recipe_text(recipe: dict[str, Any]) -> str:
+    """Return a recipe without groups of other families, and of paths their last parts alone."""
+    if not recipe:
+        return ""
+    others = FAMILIES.keys() - {recipe.get("family")}
+    own = {key: value for key, value in recipe.items() if key not in others}
+    return yaml.safe_dump(_without_paths(own), sort_keys=False, allow_unicode=True)
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    return last_part(value) if isinstance(value, str) else value
+
+
+def last_part(text: str) -> str:
+    """Return the last part of a path, as nobody's business is where it lies; checkpoints of the Hub stay as they are.
+
+    So do shipped recipes, which stand in this toolkit under their names.
+    """
+    before, colon, source = text.rpartition(":")
+    if source in CHECKPOINTS or "/" not in source or "\n" in text:
+        return text
+    shipped = re.search(r"(?:^|/)(recipes/(?:\w+/)?[\w.-]+\.yaml)$", source)
+    return before + colon + (shipped[1] if shipped else source.rstrip("/").rpartition("/")[2])
+
+
+def commands_of(run: Path) -> list[str]:
+    """Return the commands that trained a run, each once, of paths their last parts alone."""
+    path = run / "environment.json"
+    launches = read_file(path, list) if path.is_file() else []
+    found = [row["command"] for row in launches if isinstance(row, dict) and isinstance(row.get("command"), list)]
+    return list(dict.fromkeys(command_line([str(part) for part in command]) for command in found))
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return a launch as a line for a shell, as ``nonverbal`` takes it; its first part is a program, or a command."""
+    argv = argv[1:] if argv[0] == "nonverbal" else argv
+    place = Path(argv[0])
+    known = place.parent.name in COMMANDS and place.name == "train.py"
+    words = ["nonverbal", COMMANDS[place.parent.name] if known else place.stem]
+    for before, word in pairwise(argv):
+        key, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        words.append(key + equals + (value if (key or before) in NAMES else _scrubbed(value)))
+    return shlex.join(words)
+
+
+def _scrubbed(value: str) -> str:
+    """Return the value of a setting, of paths their last parts alone."""
+    if value.startswith(("{", "[")):
+        with contextlib.suppress(ValueError):
+            return json.dumps(_without_paths(json.loads(value)), ensure_ascii=False)
+    return ",".join(map(last_part, value.split(",")))

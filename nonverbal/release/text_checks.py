@@ -1,0 +1,154 @@
+"""What a released folder's texts must not hold: paths of a machine, tokens, names of speakers."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nonverbal.data.manifest import read_manifest
+from nonverbal.errors import UserError
+from nonverbal.release.file_checks import Contents
+from nonverbal.release.findings import Finding
+from nonverbal.text import one_line
+
+LARGEST = 50_000_000
+"""Bytes of a file that is read as text."""
+
+_FOLDERS = (
+    "home|Users|root|mnt|media|scratch|tmp|var|opt|srv|data|datasets|work|workspace|gpfs|lustre|nfs|beegfs|storage|"
+    "project|projects|private|export|shared|content|kaggle|cluster|net|vol|volumes|Volumes|fsx|efs|users"
+)
+
+PATHS = re.compile(
+    rf"(?<![\w.:/~$)}}\]>-])/(?:{_FOLDERS})/[\w.@+-][^\s\"'`<>)\]]*"
+    r"|\bfile://[^\s\"'`<>)\]]+"
+    r"|\b[A-Za-z]:\\{1,2}[\w.@ +-]+\\[^\s\"'`<>]*"
+)
+"""Paths of a machine, in any text; what follows a host's name in an address is none."""
+
+ALONE = re.compile(r"(/[\w.@+-]+/|~/|\.\.?/)[\w.@+-]{2}")
+"""How a text of JSON begins that is a path and nothing else."""
+
+TOKENS = re.compile(
+    r"\bhf_[A-Za-z0-9]{16,}"
+    r"|\bgh[opsu]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}"
+    r"|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bxox[abprs]-[\w-]{10,}"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\bhttps?://[^\s/:@]+:[^\s/@]+@"
+)
+"""Of Hugging Face, GitHub, GitLab, OpenAI, Amazon, Google, Slack; JSON web tokens, private keys, passwords in links."""
+
+HIDDEN = 4
+"""Characters of a token that are shown."""
+
+REMEDY = "take it out, and release it again"
+
+
+def check_paths(found: Contents) -> Iterator[Finding]:
+    """Find paths of the machine that a release was made on."""
+    for name, text, whole in texts_of(found):
+        paths = [match[0] for match in PATHS.finditer(text)]
+        if not paths and whole and ALONE.match(text):
+            paths = [text]
+        for path in dict.fromkeys(paths):
+            yield Finding("local path", False, name, one_line(path), "no path of a machine", REMEDY)
+
+
+def check_tokens(found: Contents) -> Iterator[Finding]:
+    """Find what lets somebody in; it is shown in part."""
+    for name, text, _ in texts_of(found):
+        for token in dict.fromkeys(match[0] for match in TOKENS.finditer(text)):
+            shown = f"{token[:HIDDEN]}... ({len(token)} characters)"
+            remedy = "revoke it where it was made; then take it out, and release again"
+            yield Finding("token", False, name, shown, "no token, key or password", remedy)
+
+
+def check_names(found: Contents, names: Iterable[str]) -> Iterator[Finding]:
+    """Find names of speakers in configurations, card and passport; code is not looked at.
+
+    Args:
+        found: the folder.
+        names: as manifests have them, ``corpus:name``, or names alone. One of fewer than three letters, or of digits
+            alone, is looked for with its corpus only.
+    """
+    forms = {form for name in names for form in _forms(name)}
+    for file, text, _ in texts_of(found):
+        if file.endswith(".py"):
+            continue
+        plain = _plain(text)
+        for form in sorted(forms):
+            if form in plain and re.search(rf"(?<!\w){re.escape(form)}(?!\w)", plain):
+                remedy = "take it out; where a licence asks for the name, leave it out of the list"
+                yield Finding("name", False, file, form, "no speaker's name", remedy)
+
+
+def names_in(path: Path) -> list[str]:
+    """Return the speakers of a manifest (``.jsonl``), or the lines of a list.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if path.suffix == ".jsonl":
+        return sorted({clip.speaker for clip in read_manifest(path) if clip.speaker})
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the names in {path} cannot be read ({error}); give a manifest.jsonl or a text file"
+        ) from error
+    return sorted({line.strip() for line in lines if line.strip()})
+
+
+def texts_of(found: Contents) -> Iterator[tuple[str, str, bool]]:
+    """Yield file, text, and whether it is one whole text of JSON: of weights what is said beside them."""
+    for name in found.files:
+        path = found.folder / name
+        if name.endswith(".safetensors"):
+            yield from ((name, text, True) for text in _beside(path))
+        elif path.stat().st_size <= LARGEST:
+            text = path.read_bytes().decode("utf-8", "replace")
+            yield name, text, False
+            yield from ((name, inner, True) for inner in _strings(_parsed(text)) if name.endswith(".json"))
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Yield keys and values: what is written with escapes is then seen as it is read."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+def _beside(path: Path) -> list[str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return [text for item in (file.metadata() or {}).items() for text in item]
+    except (SafetensorError, OSError):
+        return []
+
+
+def _forms(name: str) -> list[str]:
+    alone = name.partition(":")[2] or name
+    telling = len(alone) > 2 and not alone.isdigit()
+    return [_plain(form) for form in dict.fromkeys((name, alone)) if telling or ":" in form]
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()

@@ -1,0 +1,281 @@
+"""What a model was trained on: corpora of its shards with hours and licences, and the checkpoint that it started from.
+
+A run that continues another has heard what that heard, too. Folders of shards are looked for where the run says they
+are, and among those that are given; they are recognised by the hash of their index.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nonverbal.data.corpora import CATALOG
+from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
+from nonverbal.data.manifest import Clip
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders import INITIALISED
+from nonverbal.evaluation.encoders.listing import heard_by
+from nonverbal.families import FAMILIES
+from nonverbal.files import sha256_of
+from nonverbal.licences import Terms, strictest
+from nonverbal.public_checkpoints import CHECKPOINTS
+from nonverbal.release.terms import Source, terms_of
+from nonverbal.report.origins import read_file
+from nonverbal.tasks.labels_seen import LabelsSeen, labels_seen_by, seen_by
+
+Use = Literal["pretraining", "fine-tuning"]
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """A corpus that a model was trained on, as its shards hold it."""
+
+    name: str
+    use: Use
+    clips: int
+    hours: float
+    """Of training."""
+    validation_clips: int
+    validation_hours: float
+    licence: str
+    """As the manifest has it, all that its clips have."""
+    terms: Terms
+    home: str
+    """Where it is from, by the catalog; empty for other folders."""
+    dataset: str
+    """Its id on the Hub, where it was read from there; else empty."""
+    weight: float | None
+    """With which its clips were drawn, where the recipe sets one; 0: never."""
+
+
+@dataclass(frozen=True)
+class StartFacts:
+    """A checkpoint that a model started from, which nobody here trained."""
+
+    name: str
+    """On the Hub; or the last part of a path."""
+    on_hub: bool
+    heard: str
+    """In words."""
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a model was trained on."""
+
+    corpora: list[CorpusFacts] = field(default_factory=list)
+    starts: list[StartFacts] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    """What is not known, in sentences."""
+    data_sha256: list[str] = field(default_factory=list)
+    """Of each folder of shards, its index."""
+    clips: list[Clip] = field(default_factory=list)
+    """That were heard in pretraining."""
+    folders: list[Path] = field(default_factory=list)
+    """The folders of shards that were found."""
+    names: frozenset[str] = frozenset()
+    """Speakers of all clips, as the manifests have them: none may be published."""
+
+    @property
+    def sources(self) -> list[Source]:
+        """What it was made of, each once; corpora that were never drawn from are left out."""
+        found: dict[tuple[str, str], Source] = {}
+        for start in self.starts:
+            found.setdefault(
+                ("checkpoint", start.name), Source(start.name, "checkpoint", start.terms.identifier, start.terms)
+            )
+        for corpus in self.corpora:
+            if corpus.weight != 0:
+                found.setdefault(("corpus", corpus.name), Source(corpus.name, "corpus", corpus.licence, corpus.terms))
+        return list(found.values())
+
+    def joined(self, other: "Trained") -> "Trained":
+        """Return what was heard in both."""
+        return Trained(
+            [*self.corpora, *other.corpora],
+            [*self.starts, *other.starts],
+            [*self.missing, *other.missing],
+            [*self.data_sha256, *other.data_sha256],
+            [*self.clips, *other.clips],
+            [*self.folders, *other.folders],
+            self.names | other.names,
+        )
+
+
+def trained(run: Path, data: Sequence[Path] = (), base_model: str | None = None) -> Trained:
+    """Return what a run's model was trained on, and what that of the run which it began from was.
+
+    Args:
+        run: of ``nonverbal pretrain`` or ``nonverbal finetune``.
+        data: folders of shards that may be its own, or that of a run before.
+        base_model: id on the Hub of the checkpoint that the first of these runs started from, where they name a folder.
+
+    Raises:
+        UserError: a file of a run or of shards is damaged, or the first run started from random weights and not from
+            ``base_model``.
+    """
+    found = _trained(run, data, base_model, frozenset())
+    if base_model is not None and not found.starts:
+        raise UserError(f"--base_model is {base_model}, but {run} started from random weights; leave it out")
+    return found
+
+
+def _trained(run: Path, data: Sequence[Path], base_model: str | None, later: frozenset[Path]) -> Trained:
+    recipe = read_file(run / "recipe.yaml", dict)
+    use: Use = "pretraining" if recipe.get("family") in FAMILIES else "fine-tuning"
+    own = _of_shards(run, recipe, use, data)
+    init = str(init_of(recipe) or "")
+    if not init or init.startswith(INITIALISED):
+        return own
+    before = _run_of(init, run)
+    if before is not None and before not in later:
+        return _trained(before, data, base_model, later | {run.resolve()}).joined(own)
+    return Trained(starts=[start_named(base_model or init)]).joined(own)
+
+
+def init_of(recipe: dict[str, Any]) -> str | None:
+    """Return where a run started from, by its recipe; None where its weights were drawn."""
+    group = recipe.get(str(recipe.get("family")), recipe)
+    found = group.get("init") if isinstance(group, dict) else None
+    return None if found is None else str(found)
+
+
+def start_named(name: str) -> StartFacts:
+    """Return what is known of a checkpoint by its id; of a folder or file nothing but its name is."""
+    known = CHECKPOINTS.get(name)
+    if known is not None:
+        return StartFacts(name, True, heard_by(known), known.terms)
+    here = Path(name).exists() or not HUB_ID.fullmatch(name)
+    shown = Path(name).name if here else name
+    terms = Terms("nobody", False, remark="a folder or file, which does not say" if here else "not in the list here")
+    return StartFacts(shown, not here, "not known", terms)
+
+
+def _run_of(init: str, run: Path) -> Path | None:
+    """Return the run whose encoder or model ``init`` names, by a path as the run was started with; None for no run."""
+    for place in (Path(), *run.resolve().parents):
+        found = place / init
+        for folder in (found, found.parent):
+            if (folder / "recipe.yaml").is_file() and (found / "config.json").is_file() | (folder == found):
+                return folder.resolve()
+    return None
+
+
+def _of_shards(run: Path, recipe: dict[str, Any], use: Use, data: Sequence[Path]) -> Trained:
+    said = read_file(run / "data.json", dict) if (run / "data.json").is_file() else {}
+    named = recipe.get("data")
+    folders = [str(name) for name in (named if isinstance(named, list) else [named]) if name is not None]
+    # A fine-tuning takes of its shards the clips of its classes alone.
+    seen = None if use == "pretraining" else labels_seen_by(run / "model") or seen_by(run)
+    found = Trained(missing=[] if folders else ["The run does not say which shards it was trained on."])
+    for name in folders:
+        sha256 = said.get(name)
+        shards = _shards(name, run, sha256, data)
+        if shards is None:
+            lost = f"The shards {Path(name).name} are not here, so their corpora, hours and licences are not known."
+            found = found.joined(Trained(missing=[lost], data_sha256=[sha256] if isinstance(sha256, str) else []))
+        else:
+            found = found.joined(_of_folder(shards, recipe, use, seen))
+    return found
+
+
+def _shards(name: str, run: Path, sha256: object, data: Sequence[Path]) -> ShardFolder | None:
+    """Return the folder of shards with a hash; paths are relative to where the run was started, or to one above it."""
+    for place in (Path(name), *(parent / name for parent in run.resolve().parents), *data):
+        index = place / "index.json"
+        if index.is_file() and (sha256 is None or sha256_of(index) == sha256):
+            return open_shards(place)
+    return None
+
+
+def _of_folder(shards: ShardFolder, recipe: dict[str, Any], use: Use, seen: LabelsSeen | None) -> Trained:
+    clips = shards.clips()
+    batches = recipe.get("batches")
+    weights = batches.get("weights") if isinstance(batches, dict) else None
+    prepared = shards.folder / "recipe.yaml"
+    given = read_file(prepared, dict).get("corpora", {}) if prepared.is_file() else {}
+    ledger = shards.folder / "ledger.json"
+    readers = read_file(ledger, dict) if ledger.is_file() else {}
+    # Fine-tuning divides the clips of both sides anew.
+    split = shards.rows("train") if use == "pretraining" else np.arange(len(shards.table))
+    used = np.array([seen is None or seen.holds(clip) for clip in clips], dtype=bool)
+    split = split[used[shards.table["clip"][split]]]
+    rest = np.setdiff1d(shards.rows("validation"), split) if use == "pretraining" else split[:0]
+    corpora = [
+        _corpus(
+            name,
+            use,
+            _amount(shards, split, clips, name),
+            _amount(shards, rest, clips, name),
+            Counter(clip.licence for clip, own in zip(clips, used, strict=True) if own and clip.corpus == name),
+            str(row.get("reader", name)) if isinstance(row := readers.get(name), dict) else name,
+            given.get(name) if isinstance(given, dict) else None,
+            weights.get(name) if isinstance(weights, dict) else None,
+        )
+        for name in shards.corpora
+    ]
+    private = {clip.speaker for clip in clips if clip.speaker}
+    heard = clips if use == "pretraining" else []
+    present = [corpus for corpus in corpora if corpus.clips or corpus.validation_clips]
+    return Trained(present, [], [], [shards.sha256], heard, [shards.folder], frozenset(private))
+
+
+def _amount(shards: ShardFolder, rows: np.ndarray, clips: list[Clip], corpus: str) -> tuple[int, float]:
+    """Return clips and hours of a corpus in some rows of the table."""
+    own = np.array([clip.corpus == corpus for clip in clips], dtype=bool)
+    table = shards.table[rows]
+    table = table[own[table["clip"]]] if len(table) else table
+    return len(np.unique(table["clip"])), float(table["samples"].sum(dtype=np.int64)) / SAMPLE_RATE / 3600
+
+
+def _corpus(
+    name: str,
+    use: Use,
+    train: tuple[int, float],
+    validation: tuple[int, float],
+    licences: Counter[str],
+    reader: str,
+    given: object,
+    weight: object,
+) -> CorpusFacts:
+    texts = [text for text, _ in licences.most_common()]
+    known = CATALOG.get(reader)
+    terms = strictest(*(terms_of(text, reader) for text in texts)) if texts else Terms("nobody", False)
+    dataset = given.get("dataset") if isinstance(given, dict) else None
+    return CorpusFacts(
+        name,
+        use,
+        *train,
+        *validation,
+        ", ".join(text or "not said" for text in texts),
+        terms if len(texts) < 2 else replace(terms, identifier=""),
+        known.home if known else "",
+        dataset if isinstance(dataset, str) and HUB_ID.fullmatch(dataset) and not Path(dataset).exists() else "",
+        float(weight) if isinstance(weight, int | float) else None,
+    )
+
+
+def data_sha256(found: Sequence[str]) -> str | None:
+    """Return one hash for all folders of shards: that of the only one, or of all, a line each; None where unknown."""
+    if len(found) < 2:
+        return found[0] if found else None
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def check_data(data: Sequence[Path]) -> None:
+    """Refuse folders that hold no shards.
+
+    Raises:
+        UserError: names the first.
+    """
+    for folder in data:
+        if not (folder / "index.json").is_file():
+            raise UserError(f"--data: {folder} is no folder of shards: it has no index.json; give what prepare wrote")

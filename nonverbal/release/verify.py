@@ -1,0 +1,168 @@
+"""A released folder verified: its files against its passport, and its model, loaded elsewhere, against its figures."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from nonverbal.errors import UserError
+from nonverbal.evaluation.exactness import EXACT
+from nonverbal.release import measuring
+from nonverbal.release.file_checks import (
+    Contents,
+    check_bits,
+    check_code,
+    check_inside,
+    check_links,
+    check_pickles,
+    check_surplus,
+    check_weights,
+    contents_of,
+    few,
+)
+from nonverbal.release.findings import Finding, wrong
+from nonverbal.release.measuring import Loaded, Unloadable, gap
+from nonverbal.release.passport import PASSPORT, Measured, Passport, read_passport
+from nonverbal.release.text_checks import check_names, check_paths, check_tokens
+
+ACROSS = 1e-4
+"""Of a layer's RMS: how far embeddings in float32 may be apart on two machines or stacks."""
+
+UNSAFE = ("link", "path outside", "code")
+"""Checks that must be passed before anything is loaded."""
+
+LOADING = {
+    "missing": ("missing key", "a value in the files for each weight of the model"),
+    "unknown": ("unknown key", "a place in the model for each weight of the files"),
+    "drawn": ("key drawn at random", "the same weights each time that it is loaded"),
+    "not finite": ("NaN or infinite", "finite numbers"),
+    "unlike": ("weight not as in the file", "the values of the files, under either spelling of weight norm"),
+}
+"""Names of what is found of weights, and what should be."""
+
+MOST: dict[str, Callable[[float], float]] = {
+    "batch": lambda stated: EXACT,
+    "ours batch": lambda stated: EXACT,
+    "ours padded": lambda stated: EXACT,
+    "ours alone": lambda stated: ACROSS,
+    "probabilities batch": lambda stated: EXACT,
+    "padded": lambda stated: max(1.1 * stated, ACROSS),
+    "probabilities padded": lambda stated: max(1.1 * stated, ACROSS),
+    # Processors round differently, so these vary.
+    "bf16": lambda stated: max(2 * stated, 0.05),
+    "gpu": lambda stated: max(10 * stated, 1e-3),
+}
+"""The most that a figure may be where the passport states another, or 0 where it states none."""
+
+
+def verify(folder: Path, trust: bool = False, python: Path | None = None, names: Iterable[str] = ()) -> list[Finding]:
+    """Check a released folder, and return what was found of every check, well or not.
+
+    Args:
+        folder: with ``passport.json``.
+        trust: whether Python code that lies in the folder may be run; only where every file is the passport's.
+        python: interpreter of another environment with torch and transformers, in which the model is loaded.
+        names: of speakers, none of which may stand in it: see ``check_names``.
+
+    Raises:
+        UserError: there is no such folder, or no such interpreter, or it cannot measure.
+    """
+    found = contents_of(folder)
+    passport, findings = _passport(found)
+    findings += look(found, passport, trust, names)
+    unsafe = [finding for finding in wrong(findings) if finding.check in UNSAFE]
+    if found.code and (passport is None or any(finding.file in found.code for finding in wrong(findings))):
+        unsafe += [Finding("code", False, found.code[0], "not as in the passport", "the passport's bits", "see above")]
+    if unsafe:
+        reasons = few(list(dict.fromkeys(finding.check for finding in unsafe)))
+        return [*findings, Finding("loads", False, "", f"not tried: {reasons}", "a folder that is safe", "see above")]
+    return findings + load(folder, passport, trust, python)
+
+
+def look(found: Contents, passport: Passport | None, trust: bool, names: Iterable[str]) -> list[Finding]:
+    """Check what can be seen without loading anything."""
+    checks: dict[str, Iterator[Finding]] = {
+        "link": check_links(found),
+        "path outside": check_inside(found, passport),
+        "missing file, changed bit": check_bits(found, passport) if passport else iter(()),
+        "file too many": check_surplus(found, passport) if passport else iter(()),
+        "pickle": check_pickles(found),
+        "weights": check_weights(found),
+        "code": check_code(found, trust),
+        "local path": check_paths(found),
+        "token": check_tokens(found),
+        "name": check_names(found, names),
+    }
+    findings = []
+    for name, check in checks.items():
+        # A text is looked at as it stands and as JSON reads it.
+        findings += [*dict.fromkeys(check)] or [_well(name, f"{len(found.files)} files")]
+    return findings
+
+
+def load(folder: Path, passport: Passport | None, trust: bool, python: Path | None) -> list[Finding]:
+    """Load a model by plain transformers in another process, measure it again, and compare."""
+    try:
+        loaded = measuring.run_plain(folder, trust, python)
+    except Unloadable as error:
+        return [Finding("loads", False, "", str(error), "a model that transformers loads", "release it again")]
+    findings = [_well("loads", in_words(loaded.measured)), *weights(loaded)]
+    if wrong(findings) or passport is None:
+        return findings
+    findings += compared(passport.measured[0], loaded.measured)
+    try:
+        ours = measuring.with_ours(folder, loaded.measured)
+    except UserError as error:
+        return [*findings, Finding("ours alone", False, "", str(error), "loaded by this toolkit", "release it again")]
+    return findings + figures(passport.measured[0], ours, [name for name in MOST if name.startswith("ours")])
+
+
+def weights(loaded: Loaded) -> Iterator[Finding]:
+    """Find weights that were not loaded as they stand in the files."""
+    for key, (check, expected) in LOADING.items():
+        if names := loaded.loading[key]:
+            yield Finding(check, False, "model.safetensors", few(names), expected, "release the model again")
+        else:
+            yield _well(check, "none")
+
+
+def compared(stated: Measured, now: Measured) -> list[Finding]:
+    """Compare what plain transformers gives now with what the passport says that it gave."""
+    apart = gap(now, stated.sketch)
+    expected = f"at most {ACROSS:g} of a layer's RMS from the passport's"
+    remedy = "compare versions with the passport's; where only they differ, report it to whoever released the model"
+    well = apart <= ACROSS
+    first = Finding("embeddings", well, PASSPORT, f"{apart:.1e}", expected, "" if well else remedy)
+    return [first, *figures(stated, now, [name for name in MOST if not name.startswith("ours")])]
+
+
+def figures(stated: Measured, now: Measured, names: Iterable[str]) -> list[Finding]:
+    """Compare figures by name: those that are not measured on one of the sides are left out."""
+    found = []
+    for name in names:
+        value, said = now.figures.get(name), stated.figures.get(name)
+        if value is not None:
+            most = MOST[name](said or 0.0)
+            well = value <= most
+            expected = f"at most {most:.2g}" + ("" if said is None else f"; the passport says {said:.2g}")
+            remedy = "" if well else "measure with the passport's versions; where it stays, release the model again"
+            found.append(Finding(name, well, "", f"{value:.2g}", expected, remedy))
+    return found
+
+
+def in_words(measured: Measured) -> str:
+    """Return a stack in words."""
+    return ", ".join(f"{name} {version}" for name, version in measured.stack.items())
+
+
+def _passport(found: Contents) -> tuple[Passport | None, list[Finding]]:
+    try:
+        if PASSPORT not in found.files:
+            raise UserError("there is none, as a file of the folder's own")
+        passport = read_passport(found.folder)
+    except UserError as error:
+        remedy = "release the model again; without a passport, its files and figures cannot be compared"
+        return None, [Finding("passport", False, PASSPORT, str(error), "a passport", remedy)]
+    return passport, [_well("passport", f"{len(passport.files)} files, {len(passport.measured)} stacks")]
+
+
+def _well(check: str, value: str) -> Finding:
+    return Finding(check, True, "", value, "", "")

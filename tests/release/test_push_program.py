@@ -1,0 +1,74 @@
+"""``nonverbal release ... --push``: a model goes to the Hub, and comes back to another process as it was."""
+
+import subprocess
+import sys
+
+import pytest
+from hub_release import released, use
+from hub_server import HubServer, serving
+from made_models import measured_here, write_pretraining
+
+from evaluate import release
+from nonverbal.errors import UserError
+from nonverbal.release.findings import wrong
+from nonverbal.release.hub import download
+from nonverbal.release.verify import verify
+
+CLIPS = [("laughs", 1.0, "train"), ("laughs", 1.0, "validation")]
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    measured_here(monkeypatch)
+    with serving() as server:
+        use(server, monkeypatch)
+        yield server
+
+
+def files_of(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_what_is_pushed_is_what_was_written_and_passes_when_it_is_back(hub: HubServer, make_shards, tmp_path, capsys):
+    run, out = write_pretraining(tmp_path / "run", [make_shards(CLIPS)]), tmp_path / "out"
+    asked = [str(run), "--repo", "org/tiny", "--out", str(out)]
+    release.main(asked)
+    written = files_of(out)
+    assert hub.requests == []
+    # Writing anew, with more to do, changes no byte; nor does the same command once more.
+    for _ in range(2):
+        release.main([*asked, "--push", "--public", "--tag=first"])
+        assert files_of(out) == written
+        assert released(hub, "org/tiny") == (written, ["merged"], {"first": True}, False)
+        assert f"released at {hub.endpoint}/org/tiny/tree/first" in capsys.readouterr().out
+    assert wrong(verify(download("org/tiny", tmp_path / "got"))) == []
+
+
+def test_a_token_that_may_not_is_refused_before_anything_is_written(hub, make_shards, tmp_path, monkeypatch):
+    run = write_pretraining(tmp_path / "run", [make_shards(CLIPS)])
+    monkeypatch.setenv("HF_TOKEN", "hf_wrongWrongWrongWrongWrongWrongWrong")
+    with pytest.raises(UserError, match="org/tiny: asking whose token it is failed: the Hub answered 401"):
+        release.main([str(run), "--repo", "org/tiny", "--out", str(tmp_path / "out"), "--push"])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("how", [["--public"], ["--tag", "v1"]])
+def test_how_to_push_without_pushing_is_refused(tmp_path, how):
+    with pytest.raises(UserError, match=f"{how[0]} says how to push; give --push too"):
+        release.main([str(tmp_path / "run"), "--repo", "org/tiny", "--out", str(tmp_path / "out"), *how])
+
+
+@pytest.mark.parametrize(
+    "pushing", [["--push"], ["--push=true", "--public=true", "--tag=v1"], ["--push", "true", "--tag", "v1", "--public"]]
+)
+def test_pushing_is_not_in_the_command_of_the_card(pushing):
+    rest = ["run", "--repo", "org/tiny", "--out", "o"]
+    assert release.without_push([*rest, *pushing]) == rest
+    assert release.without_push([*pushing, *rest[1:]]) == rest[1:]
+
+
+def test_hub_py_needs_no_torch():
+    """So that its tests can be run against any huggingface_hub, which transformers would hold back."""
+    code = "import sys, nonverbal.release.hub; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

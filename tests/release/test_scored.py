@@ -1,0 +1,163 @@
+"""A model's own rows among those of score files: which are shown, under what name, and what the audit says."""
+
+import numpy as np
+import pytest
+from labelled_tones import labelled_shards, tones  # noqa: F401
+from made_models import write_scores_on
+
+from nonverbal.errors import UserError
+from nonverbal.launches import add_launch, launch_of
+from nonverbal.release.scored import RANDOM, THIS, scored
+from nonverbal.tasks.divisions import ON_TEST
+
+KEY = "abc-normalised-cpu"
+
+
+@pytest.fixture
+def sounds(labelled_shards):  # noqa: F811
+    return labelled_shards(tones(speakers=6, takes=2))
+
+
+def read(path, sounds, heard=(), data=(), own=()):
+    return scored(KEY, "run", own, [path], heard, data)
+
+
+def column(table, name):
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def test_rows_of_the_same_weights_are_the_models_whatever_they_were_called(sounds, tmp_path):
+    write_scores_on(tmp_path, "/home/alice/run/encoder", sounds, key="abc-normalised-cuda")
+    found = read(tmp_path, sounds)
+    (table,) = found.tables
+    assert column(table, "model") == [THIS]
+    assert "alice" not in str(found)
+
+
+def test_others_are_shown_where_their_names_are_public(sounds, tmp_path):
+    for model, key in (
+        ("mine", KEY),
+        ("initialised:mine", "k1-as it is-cpu"),
+        ("initialised:other", "k2-as it is-cpu"),
+        ("logmel", "logmel-80"),
+        ("facebook/wav2vec2-base", "k3-as it is-cpu"),
+        ("secret/model", "k4-as it is-cpu"),
+    ):
+        write_scores_on(tmp_path, model, sounds, key=key)
+    found = read(tmp_path, sounds)
+    assert set(column(found.tables[0], "model")) == {THIS, RANDOM, "logmel", "facebook/wav2vec2-base"}
+    assert found.left_out == 2
+    assert {result.name for result in found.results} == {"UAR", "accuracy", "macro F1"}
+
+
+def test_scores_without_a_row_of_the_model_are_refused(sounds, tmp_path):
+    write_scores_on(tmp_path, "other", sounds, key="xyz-normalised-cpu")
+    with pytest.raises(UserError, match="--scores: no row is of run: those there are of other, with other weights"):
+        read(tmp_path, sounds)
+    # Read otherwise, it is another encoder.
+    write_scores_on(tmp_path, "same", sounds, key="abc-as it is-cpu")
+    with pytest.raises(UserError, match="or read otherwise"):
+        read(tmp_path, sounds)
+
+
+def test_one_measurement_under_two_names_counts_once(sounds, tmp_path):
+    write_scores_on(tmp_path, "run", sounds, key=KEY)
+    once = read(tmp_path, sounds)
+    write_scores_on(tmp_path, "run/encoder", sounds, key=KEY)
+    assert read(tmp_path, sounds).tables == once.tables
+
+
+def test_numbers_are_those_of_the_tables(sounds, tmp_path):
+    write_scores_on(tmp_path, "run", sounds, key=KEY)
+    found = read(tmp_path, sounds)
+    by_name = {result.metric: result for result in found.results}
+    # One of 24 clips is wrong, and its class has 12.
+    assert by_name["accuracy"].value == pytest.approx(23 / 24)
+    assert by_name["uar"].value == pytest.approx((1 + 11 / 12) / 2)
+    assert by_name["uar"].how == "speakers apart; logistic head"
+    assert by_name["uar"].status == "held out"
+    assert by_name["uar"].interval.startswith("[")
+
+
+def test_each_layer_has_its_mean_and_how_often_it_was_chosen_inside(sounds, tmp_path):
+    write_scores_on(tmp_path, "run", sounds, key=KEY, layers=(0.5, 0.6, 0.4))
+    (table,) = read(tmp_path, sounds).layers
+    assert column(table, "layer") == ["0", "1", "2"]
+    # Three folds, each .1 above the one before.
+    assert column(table, "UAR") == [".600", ".700", ".500"]
+    assert column(table, "range") == [".500 to .700", ".600 to .800", ".400 to .600"]
+    assert column(table, "chosen") == ["0", "2", "1"]
+
+
+def test_what_was_chosen_on_the_test_side_stands_in_tables_alone(sounds, tmp_path):
+    write_scores_on(tmp_path, "run", sounds, key=KEY, layers=(0.5, 0.6, 0.4), lets_through=[ON_TEST])
+    found = read(tmp_path, sounds)
+    assert len(found.tables) == 1
+    assert found.results == found.layers == []
+
+
+def test_labels_that_were_seen_make_no_result(sounds, tmp_path):
+    write_scores_on(tmp_path, "run", sounds, key=KEY, pretraining="labels seen")
+    found = read(tmp_path, sounds, heard=sounds.clips())
+    assert found.results == []
+    assert found.heard == {"labels seen": ["made"]}
+
+
+def test_the_audit_finds_what_scores_do_not_know(sounds, tmp_path):
+    """Scores that were taken without the manifests of pretraining say ``held out`` wrongly."""
+    write_scores_on(tmp_path, "run", sounds, key=KEY)
+    found = read(tmp_path, sounds, sounds.clips(), [sounds.folder])
+    assert found.heard == {"transductive": ["made"]}
+    assert column(found.tables[0], "pretraining") == ["transductive"]
+    (said,) = found.audits
+    assert said.startswith("made, speakers apart: transductive. 24 clips against 25 of pretraining: 24 share a sample")
+
+
+def test_what_was_heard_of_others_is_no_leak(sounds, labelled_shards, tmp_path):  # noqa: F811
+    random = np.random.default_rng(1)
+    other = labelled_shards([(None, "x", "r", [random.normal(size=800).astype(np.float32) / 9])], "other", "other")
+    write_scores_on(tmp_path, "run", sounds, key=KEY)
+    (said,) = read(tmp_path, sounds, other.clips(), [other.folder, sounds.folder]).audits
+    assert said == "made, speakers apart: held out. 24 clips against 1 of pretraining: none is shared."
+    (said,) = read(tmp_path, sounds, other.clips()).audits
+    assert said.endswith("none is shared; their samples could not be compared: give their shards as --data.")
+
+
+def test_a_shared_speaker_is_said_and_is_no_transduction(sounds, labelled_shards, tmp_path):  # noqa: F811
+    sound = [np.full(800, 0.1, dtype=np.float32)]
+    other = labelled_shards([(None, "s0", "r", sound)], "other", "other")
+    write_scores_on(tmp_path, "run", sounds, key=KEY)
+    (said,) = read(tmp_path, sounds, other.clips(), [sounds.folder]).audits
+    assert "made, speakers apart: held out" in said
+    assert "4 share a speaker" in said
+
+
+def test_without_manifests_the_audit_says_so(sounds, tmp_path):
+    write_scores_on(tmp_path, "run", sounds, key=KEY, pretraining="unknown")
+    (said,) = read(tmp_path, sounds).audits
+    assert said == ("made, speakers apart: unknown, as its scores say; no manifest of pretraining is here to audit.")
+
+
+def test_without_scores_nothing_is_said():
+    found = scored(KEY, "run", [], [], [], [])
+    assert (found.tables, found.results, found.audits, found.left_out) == ([], [], [], 0)
+
+
+def test_commands_of_scores_are_those_of_their_launches(sounds, tmp_path):
+    launch = launch_of(["nonverbal", "probe", "--data", "/home/alice/shards", "--out", "x"])
+    path = write_scores_on(tmp_path, "run", sounds, key=KEY, launch=add_launch(tmp_path, launch))
+    add_launch(tmp_path, launch_of(["nonverbal", "probe", "--data", "elsewhere"]))
+    assert read(path, sounds).commands == ["nonverbal probe --data shards --out x"]
+
+
+def test_one_model_that_came_out_in_two_ways_is_shown_in_two_rows_or_refused(sounds, tmp_path):
+    """Two files may hold different scores of the same weights: of another head setting, say, that nobody named."""
+    write_scores_on(tmp_path / "alice" / "one", "run", sounds, key=KEY)
+    write_scores_on(tmp_path / "alice" / "two", "run", sounds, key=KEY, wrong=2)
+    (table,) = scored(KEY, "run", [], [tmp_path / "alice"], [], []).tables
+    assert column(table, "head") == ["logistic, in one", "logistic, in two"]
+    # Under two names nothing tells them apart.
+    write_scores_on(tmp_path / "bob" / "one", "run", sounds, key=KEY)
+    write_scores_on(tmp_path / "bob" / "two", "other", sounds, key=KEY, wrong=2)
+    with pytest.raises(UserError, match="hold different scores of one model"):
+        scored(KEY, "run", [], [tmp_path / "bob"], [], [])

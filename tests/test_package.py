@@ -1,0 +1,54 @@
+"""The package itself: what is said of its version, and its wheel where nothing else is installed."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+import yaml
+
+import nonverbal
+from nonverbal.data.synthetic import write_corpus
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = re.findall(r"^## (\S+), ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert citation["version"] == changes[0] == nonverbal.__version__
+
+
+@pytest.mark.slow  # builds a wheel, and makes an environment
+def test_the_wheel_works_in_an_environment_of_its_own(tmp_path):
+    pip = [sys.executable, "-m", "pip"]
+    build = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", f"--wheel-dir={tmp_path}", str(ROOT)]
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "own", with_pip=False)
+    own = tmp_path / "own/bin/python"
+    subprocess.run([*pip, f"--python={own}", "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True)
+    # What the package needs, without this checkout: a folder that a .pth file names has no .pth files of its own read.
+    (site,) = (tmp_path / "own/lib").glob("python*/site-packages")
+    (site / "needed.pth").write_text(sysconfig.get_path("purelib"))
+
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*arguments, program="nonverbal"):
+        command = [str(tmp_path / "own/bin" / program), *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+
+    assert run("-c", "import nonverbal; print(nonverbal.__file__)", program="python").stdout.startswith(str(site))
+    assert run("--version").stdout == f"nonverbal {nonverbal.__version__}\n"
+    write_corpus(tmp_path / "sounds", range(4), 2, 0)
+    made = run("prepare", f"laughs={tmp_path / 'sounds'}", "--out", tmp_path / "shards")
+    assert made.returncode == 0, made.stderr
+    recipe = "recipes/pretrain/wav2vec2_tiny.yaml"
+    # A recipe comes out of the wheel, and a program out of it reads it.
+    refused = run("pretrain", recipe, "--data", tmp_path / "nothing", "--out", tmp_path / "run")
+    assert refused.returncode == 2
+    assert "nothing" in refused.stderr

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nonverbal.errors import UserError
 from nonverbal.evaluation.printed_cells import PrintedTable, Value, printed_table
 from nonverbal.evaluation.published import SOURCES
 from nonverbal.evaluation.studies import StudyRecord, StudyStep, TableShape
@@ -24,6 +25,9 @@ HERE = "here"
 
 FEW = 9
 """Columns of numbers, up to which all metrics share a table."""
+
+KINDS = ("model", "corpus", "head")
+"""What rows and columns are of."""
 
 SHOWN = 4
 """Names that a reason lists."""
@@ -46,14 +50,13 @@ def paper_tables(record: StudyRecord, folder: Path) -> list[PaperTable]:
         folder: of the study.
 
     Raises:
-        UserError: scores, predictions, manifests or analyses are damaged.
+        UserError: scores, predictions, manifests or analyses are damaged; or a table is of what no table can be.
     """
-    return [
-        PaperTable(
-            name, shape.caption, (_corpora if shape.all_steps == [PREPARE] else _scores)(record, folder, name, shape)
-        )
-        for name, shape in record.tables.items()
-    ]
+    made = []
+    for name, shape in record.tables.items():
+        tables = _corpora if shape.all_steps == [PREPARE] else _scores
+        made.append(PaperTable(name, shape.caption, tables(record, folder, name, shape)))
+    return made
 
 
 def _corpora(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> list[Table]:
@@ -63,11 +66,13 @@ def _corpora(record: StudyRecord, folder: Path, name: str, shape: TableShape) ->
     listed = [label for label in in_order(printed.corpora, known) if shape.total is None or label != shape.total]
     if shape.total is not None:
         own[shape.total] = _total([own[label] for label in listed if label in own])
-    columns = [part for metric in shape.metrics for part in (f"{metric}, {HERE}", f"{metric}, printed")]
+    sides = [HERE, "printed"] if printed.cells else [HERE]
+    columns = [f"{metric}, {side}" for metric in shape.metrics for side in sides]
     rows = []
     for label in [*listed, *([shape.total] if shape.total is not None else [])]:
         pairs = [(own.get(label, {}).get(metric), printed.value("", label, "", metric)) for metric in shape.metrics]
-        cells = [_text(value, metric) for pair, metric in zip(pairs, shape.metrics, strict=True) for value in pair]
+        both = zip(pairs, shape.metrics, strict=True)
+        cells = [_text(value, metric) for pair, metric in both for value in pair[: len(sides)]]
         rows.append([label, *cells])
     notes = [f"{HERE}: clips as prepared, without what cannot be read and without duplicates"]
     if shape.total is not None:
@@ -105,7 +110,7 @@ def _scores(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> 
         found = {group: means(own, shape.mean, scored) for group, own in cells.items()}
         notes = [_over(group, over, scored) for group, (_, over) in found.items()]
         cells = {group: own for group, (own, _) in found.items()}
-    grid = _grid(record, shape, cells, printed)
+    grid = _grid(record, name, shape, cells, printed)
     by_metric = bool(grid.columns) and (len(shape.metrics) == 1 or len(grid.column_keys(shape.metrics)) > FEW)
     parts = [[metric] for metric in shape.metrics] if by_metric else [shape.metrics]
     notes = [*_protocols(record, cells), *notes, *_heard(cells), *_classes(cells)]
@@ -113,7 +118,9 @@ def _scores(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> 
     return [_table(f"{name}: {shape.caption}", grid, part, by_metric, notes) for part in parts]
 
 
-def _grid(record: StudyRecord, shape: TableShape, cells: dict[str, list[OwnCell]], printed: PrintedTable) -> Grid:
+def _grid(
+    record: StudyRecord, name: str, shape: TableShape, cells: dict[str, list[OwnCell]], printed: PrintedTable
+) -> Grid:
     names = Names(record)
     every = [cell for own in cells.values() for cell in own]
     known = [(printed.spelling(names.label(model)), model.printed or model.name) for model in record.models]
@@ -123,8 +130,8 @@ def _grid(record: StudyRecord, shape: TableShape, cells: dict[str, list[OwnCell]
     corpora = [(names.corpus(corpus), corpus.printed or corpus.name) for corpus in record.corpora]
     there = {cell.corpus for cell in every}
     grid = Grid(
-        rows=_listed(shape.rows),
-        columns=[] if shape.mean is not None and _listed(shape.columns) == ["corpus"] else _listed(shape.columns),
+        rows=_kinds(name, shape.rows),
+        columns=[kind for kind in _kinds(name, shape.columns) if shape.mean is None or kind != "corpus"],
         cells=cells,
         printed=printed,
         models=in_order(printed.models, ordered),
@@ -137,8 +144,16 @@ def _grid(record: StudyRecord, shape: TableShape, cells: dict[str, list[OwnCell]
     return replace(grid, rows=[*grid.rows, "head"]) if ambiguous(grid) else grid
 
 
-def _listed(kinds: str | list[str]) -> list[str]:
-    return [kinds] if isinstance(kinds, str) else kinds
+def _kinds(name: str, kinds: str | list[str]) -> list[str]:
+    """Return what a table has in its rows or columns.
+
+    Raises:
+        UserError: there is no such thing.
+    """
+    found = [kinds] if isinstance(kinds, str) else kinds
+    if unknown := [kind for kind in found if kind not in KINDS]:
+        raise UserError(f"the table {name!r} has {unknown[0]!r} in rows or columns, which may be of {', '.join(KINDS)}")
+    return found
 
 
 def _table(title: str, grid: Grid, metrics: Sequence[str], by_metric: bool, notes: list[str]) -> Table:

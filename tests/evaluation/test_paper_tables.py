@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from studied import TableShape, corpus, left_out, model, record, step, write_step
 
+from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import write_analysis
 from nonverbal.evaluation.analyses.decisions import Decisions, Difference
 from nonverbal.evaluation.analyses.distances import Distance, Distances
@@ -100,6 +101,20 @@ def test_what_a_model_has_heard_is_said(tmp_path: Path) -> None:
     notes = paper_tables(made, tmp_path)[0].tables[0].notes
     assert "pretraining on these clips: transductive: wavlm (VIVAE)" in notes
     assert not [note for note in notes if "held out" in note]
+
+
+def test_a_table_of_what_no_table_can_be_is_refused(tmp_path: Path) -> None:
+    made = record([corpus("cries")], [model("x")], [], {"Odd": TableShape("Odd", steps=["probe"], rows="epochs")})
+    with pytest.raises(UserError, match="the table 'Odd' has 'epochs' in rows or columns, which may be of model, "):
+        paper_tables(made, tmp_path)
+
+
+def test_corpora_of_no_paper_have_no_printed_columns(tmp_path: Path, make_shards: Any) -> None:
+    make_shards([("laughs", 2.0, "train")], "shards")
+    shape = TableShape("Corpora", steps=["prepare"], metrics=["clips"])
+    made = record([corpus("laughs", shards="shards")], [], [], {"Corpora": shape}, paper=None)
+    ((table,),) = [one.tables for one in paper_tables(made, tmp_path)]
+    assert (table.columns, table.rows) == (["corpus", "clips, here"], [["laughs", "1"]])
 
 
 def test_few_numbers_share_a_table(tmp_path: Path) -> None:

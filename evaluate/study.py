@@ -24,11 +24,12 @@ from nonverbal.shipped import find_shipped
 from nonverbal.stages.studying.commands import shown
 from nonverbal.stages.studying.costs import Costs
 from nonverbal.stages.studying.kept import Kept
-from nonverbal.stages.studying.overview import command_of, rows_of, tables_of
+from nonverbal.stages.studying.overview import tables_of
 from nonverbal.stages.studying.placing import nearest, placed, sources
 from nonverbal.stages.studying.planning import Plan, Planned
 from nonverbal.stages.studying.running import Running
 from nonverbal.stages.studying.settings import Study, read_study_recipe
+from nonverbal.stages.studying.standing import command_of, rows_of
 
 REFUSED = ("study", "submit", "demo", "corpora", "encoders", "launch-check")
 """Commands that make no output, or run others."""

@@ -1,10 +1,11 @@
-"""What a run computes on: its processor, GPUs, driver and libraries, for ``environment.json``."""
+"""What a run computes on: its processor, GPUs, driver and libraries, for ``environment.json``.
+
+torch is imported where it is asked: who wants to know of GPUs alone does without.
+"""
 
 import shutil
 import subprocess
 from typing import Any
-
-import torch
 
 from nonverbal.system import processor_name
 
@@ -25,6 +26,8 @@ PATIENCE = 10.0
 
 def hardware() -> dict[str, Any]:
     """Return what there is to know of this machine; what it does not tell is None."""
+    import torch
+
     return {
         "processor": processor_name(),
         "threads": torch.get_num_threads(),
@@ -59,6 +62,8 @@ def _known(value: str) -> str | None:
 
 def _libraries() -> dict[str, Any]:
     """The versions of what torch calls on a GPU."""
+    import torch
+
     if not torch.cuda.is_available():
         return {"cudnn": None, "nccl": None}
     # Not annotated in every version of torch.

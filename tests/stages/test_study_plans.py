@@ -4,7 +4,7 @@ from studies import STUDY, planned, shards, sounds
 
 from nonverbal.errors import UserError
 from nonverbal.stages.studying.arguments import arguments, flat
-from nonverbal.stages.studying.overview import command_of, models_of
+from nonverbal.stages.studying.standing import command_of, models_of
 from nonverbal.stages.studying.words import DROPPED, LeftOut, resolved
 
 

@@ -8,7 +8,8 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.studies import read_study
 from nonverbal.stages.studying import commands, costs
 from nonverbal.stages.studying import running as module
-from nonverbal.stages.studying.overview import rows_of, summary, tables_of
+from nonverbal.stages.studying.overview import summary, tables_of
+from nonverbal.stages.studying.standing import rows_of
 from nonverbal.training.signals import Interrupted
 
 
@@ -84,6 +85,18 @@ def test_settings_that_change_no_result_change_no_key(tmp_path, given, fake):
     fake.names()
     study = running(tmp_path, change={"steps/finetune/with/jobs": 4, "steps/probe/with/cache": "x"}, **given)
     assert "to do" not in statuses(study).values()
+
+
+def test_a_steps_recipe_counts_with_its_bases(tmp_path, given, fake):
+    (tmp_path / "base.yaml").write_text("epochs: 2\n")
+    (tmp_path / "own.yaml").write_text("base: base.yaml\n")
+    change = {"steps/finetune/recipe": "own.yaml"}
+    run(running(tmp_path, change=change, **given))
+    assert fake.ran[4][:2] == ["finetune", str(tmp_path / "own.yaml")]
+    fake.names()
+    (tmp_path / "base.yaml").write_text("epochs: 3\n")
+    run(running(tmp_path, change=change, **given))
+    assert ran(fake, tmp_path) == ["finetune.cries.ours", "scores.json", "report.html"]
 
 
 def test_a_key_is_of_content_and_not_of_places(tmp_path, given, fake):
@@ -268,6 +281,28 @@ def test_the_overview_says_what_stands_where(tmp_path, given, fake):
     assert cells["probe.laughs"][1:] == ["left out", "", "", "", "--data gives no laughs=PATH"]
     assert "absent corpora, with all that needs them: laughs" in steps.notes
     assert shown.rows == [["Table II", "1 to do, 1 left out", "what was scored"], ["Table I", "to do", ""]]
+
+
+COUNTS = {"tables/Table X": {"caption": "counts", "steps": ["prepare"]}}
+
+
+def test_what_is_left_out_for_one_reason_is_one_row(tmp_path, given, fake):
+    heads = {"corpus": "score", "head": ["svm", "mlp", "cnn"]}
+    study = running(tmp_path, change={"steps/probe/each": heads}, **given)
+    steps = tables_of(study.plan, rows_of(study.plan, study.kept, study.costs))[0]
+    names = [row[0] for row in steps.rows]
+    assert names[names.index("probe.cries.cnn") + 1] == "probe, 3 combinations"
+
+
+def test_a_table_of_corpora_needs_no_step_where_their_shards_are_given(tmp_path, given, fake):
+    def status(**options):
+        study = running(tmp_path, change=COUNTS, **options)
+        shown = tables_of(study.plan, rows_of(study.plan, study.kept, study.costs))[1]
+        return {row[0]: row[1] for row in shown.rows}["Table X"]
+
+    assert status(**given) == "to do"
+    assert status(data=[f"cries={shards(tmp_path / 'shards')}"]) == "done"
+    assert status() == "left out"
 
 
 def test_the_record_says_what_was_done(tmp_path, given, fake):

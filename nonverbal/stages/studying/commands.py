@@ -4,15 +4,15 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from nonverbal.system import ENDING, end_with_parent
+from nonverbal.system import end_with_parent
+from nonverbal.training.signals import Signals
 
 CHUNK = 1 << 16
 
@@ -35,13 +35,16 @@ def run_command(arguments: Sequence[str], log: Path, program: Sequence[str] = NO
         Its exit status, minus the signal where one killed it; and the last signal that was passed on, 0 without one.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "ab", buffering=0) as file, _started([*program, *arguments]) as process, _passed_on(process) as came:
+    signals = _Signals()
+    # Their handlers come first: what comes while the process is started is passed on then.
+    with open(log, "ab", buffering=0) as file, signals, _started([*program, *arguments]) as process:
+        signals.pass_on_to(process)
         file.write(f"== {_now()} {shown(arguments)}\n".encode())
         assert process.stdout is not None
         _copy(process.stdout, file)
         code = process.wait()
         file.write(f"== {_now()} exit status {code}\n".encode())
-        return code, came[-1] if came else 0
+        return code, signals.came
 
 
 def shown(arguments: Sequence[str]) -> str:
@@ -61,22 +64,22 @@ def _started(command: list[str]) -> "subprocess.Popen[bytes]":
     )
 
 
-@contextmanager
-def _passed_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
-    """Pass signals on to a process in this block; lend the list of those that came."""
-    came: list[int] = []
+class _Signals(Signals):
+    """Passes signals on to a process, and ends nothing here."""
 
-    def pass_on(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        if process.returncode is None:
-            process.send_signal(number)
+    process: "subprocess.Popen[bytes] | None" = None
 
-    before = {number: signal.signal(number, pass_on) for number in ENDING}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def pass_on_to(self, process: "subprocess.Popen[bytes]") -> None:
+        """Pass on to a process what has come before it was there, and what comes."""
+        self.process = process
+        if self.came:
+            process.send_signal(self.came)
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """Pass a signal on."""
+        self.came = number
+        if self.process is not None:
+            self.process.send_signal(number)
 
 
 def _copy(source: IO[bytes], file: IO[bytes]) -> None:

@@ -8,12 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nonverbal
 from nonverbal.recipes import read_recipe
 from nonverbal.stages.studying.arguments import counted, flat
 from nonverbal.stages.studying.placing import Placed, bare
 from nonverbal.stages.studying.planning import Paths, Plan, Planned
 from nonverbal.stages.studying.words import resolved
+from nonverbal.system import version_of
+
+VERSION = version_of("nonverbal") or "unknown"
 
 KeyOf = Callable[[str], str | None]
 """From the name of a step that is done to its key; None of one that is not."""
@@ -82,7 +84,7 @@ def key_of(plan: Plan, step: Planned, of_others: KeyOf) -> str:
         Unknown: it needs a step that is not done.
     """
     settings = _by_content(_settings(step, Contents(plan, of_others)))
-    return _sha256([nonverbal.__version__, step.template.run, recipe_text(step), settings])
+    return _sha256([VERSION, step.template.run, recipe_text(step.recipe), settings])
 
 
 def likeness(plan: Plan, step: Planned) -> str:
@@ -90,12 +92,13 @@ def likeness(plan: Plan, step: Planned) -> str:
     lookup = Inputs(plan)
     settings = _settings(step, lookup)
     loops = {word: value for word, value in step.loop.items() if word not in ("corpus", "model")}
-    return _sha256([step.template.run, recipe_text(step), settings if step.step != "prepare" else [], loops])
+    return _sha256([step.template.run, recipe_text(step.recipe), settings if step.step != "prepare" else [], loops])
 
 
-def recipe_text(step: Planned) -> str | None:
-    """Return a step's recipe, its bases resolved."""
-    return None if step.recipe is None else read_recipe(step.recipe).text
+@cache
+def recipe_text(recipe: str | None) -> str | None:
+    """Return a step's recipe, its bases resolved. It is read once, until the cache is cleared: many steps have one."""
+    return None if recipe is None else read_recipe(recipe).text
 
 
 def _settings(step: Planned, lookup: Paths) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from nonverbal.records import read_record
 from nonverbal.stages.studying.contents import likeness, size_of
 from nonverbal.stages.studying.planning import PREPARE, Plan, Planned
 from nonverbal.system import processor_name
+from nonverbal.training.hardware import gpus
 
 PRETRAIN = "pretrain"
 """The command whose cost does not grow with its data, but with its steps."""
@@ -130,8 +131,6 @@ def total(costs: Iterable[Cost]) -> tuple[float, float, int]:
 
 def machine() -> str:
     """Return what a machine's speed depends on: its processor, how many of it may be used, and its GPUs."""
-    from nonverbal.training.hardware import gpus
-
     names = [row["name"] or "GPU" for row in gpus()]
     cores = len(os.sched_getaffinity(0))
     return ", ".join([f"{cores} x {processor_name() or 'unknown processor'}", *names])

@@ -9,7 +9,7 @@ from typing import TypeVar
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
 from nonverbal.records import read_record
-from nonverbal.stages.studying.contents import Unknown, key_of
+from nonverbal.stages.studying.contents import Unknown, key_of, recipe_text
 from nonverbal.stages.studying.planning import Plan, Planned
 
 T = TypeVar("T")
@@ -70,6 +70,7 @@ class Kept:
         """Take the study in ``folder``, which need not be there."""
         self.folder = folder
         self._states: dict[str, State] = {}
+        self.forget()
 
     def done(self, name: str) -> Done | None:
         """Return what is kept of a step that was done.
@@ -94,8 +95,9 @@ class Kept:
         return self._states[step.name]
 
     def forget(self) -> None:
-        """Look again at what is there, which another process may have made."""
+        """Look again at what is there, which others may have made or changed."""
         self._states.clear()
+        recipe_text.cache_clear()
 
     def _state(self, plan: Plan, step: Planned) -> State:
         try:

@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import nonverbal
 from nonverbal.errors import UserError
 from nonverbal.evaluation.studies import FILE, write_study
 from nonverbal.evaluation.tables import show
 from nonverbal.files import locked
 from nonverbal.stages.studying.arguments import arguments
 from nonverbal.stages.studying.commands import run_command, shown
-from nonverbal.stages.studying.contents import size_of
+from nonverbal.stages.studying.contents import VERSION, size_of
 from nonverbal.stages.studying.costs import PRETRAIN, Costs
 from nonverbal.stages.studying.kept import Begun, Done, Kept, State
-from nonverbal.stages.studying.overview import command_of, record_of, rows_of, status_of, summary, tables_of
+from nonverbal.stages.studying.overview import summary, tables_of
 from nonverbal.stages.studying.planning import Plan, Planned
+from nonverbal.stages.studying.standing import command_of, record_of, rows_of, status_of
 from nonverbal.text import one_line
 from nonverbal.training.signals import Interrupted
 
@@ -148,7 +148,7 @@ class Running:
     def _done(self, begun: Begun, command: list[str], out: Path) -> Done:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         took = round(begun.seconds, 3), size_of(out), self.costs.machine
-        return Done(begun.key, nonverbal.__version__, ["nonverbal", *command], *took, now)
+        return Done(begun.key, VERSION, ["nonverbal", *command], *took, now)
 
     def _timed(self, name: str, command: list[str], begun: Begun) -> tuple[Begun, int]:
         """Run a step's command; return what it has taken, all its runs together, and the signal that came, if any."""
@@ -194,7 +194,7 @@ class Running:
     def _write_page(self) -> None:
         """Write the report of all that is there, unless it is there already."""
         page, study = self.kept.folder / PAGE, self.kept.folder / FILE
-        key = hashlib.sha256(nonverbal.__version__.encode() + study.read_bytes()).hexdigest()
+        key = hashlib.sha256(VERSION.encode() + study.read_bytes()).hexdigest()
         done = self.kept.done(REPORT)
         if done is not None and done.key == key and page.exists():
             return

@@ -239,7 +239,7 @@ def test_the_program_keeps_and_draws_it(
     [
         ({"normalise": "x"}, "normalise is 'x'"),
         ({"others": []}, "have not the same layers and heads"),
-        ({"clips": "3"}, "clips is '3', but must be a whole number"),
+        ({"clips": "3"}, "clips must be a whole number, but is '3'"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

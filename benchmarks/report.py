@@ -108,15 +108,16 @@ def make(folder: Path, models: int, clips: int, speakers: int, classes: int, sou
     )
     first = read_measurements([runs])[0].predictions
     names = rows[0].classes
-    labels = [names[place] for place in first.labels]
-    speaker_of = [str(speaker) for speaker in first.speakers]
-    write_shards(folder / "shards", first.clips, labels, speaker_of, seconds)
+    labels: list[str | None] = [names[place] for place in first.labels]
+    write_shards(folder / "shards", first.clips, labels, first.speakers, seconds)
     places = random.normal(size=(2, clips)).round(3).tolist()
     about = ("model 0", "0", 12, "held out", "0", 10, 0.5, 10 / (clips - 1), 0.5)
-    write_analysis(runs / "x.map.json", SoundMap(*about, first.clips, labels, speaker_of, *places))
+    write_analysis(runs / "x.map.json", SoundMap(*about, first.clips, labels, first.speakers, *places))
 
 
-def write_shards(folder: Path, clips: list[str], labels: list[str], speakers: list[str], seconds: int) -> None:
+def write_shards(
+    folder: Path, clips: list[str], labels: list[str | None], speakers: list[str | None], seconds: int
+) -> None:
     """Write shards of synthetic vocal sounds, repeated to some seconds: every so many clips have the same one."""
     folder.mkdir()
     flacs = [encode(_sound(number, seconds)) for number in range(DIFFERENT)]
@@ -147,7 +148,7 @@ def _sound(number: int, seconds: int) -> np.ndarray:
     return np.round(32767 * np.clip(repeated, -1, 1)).astype(np.int16)
 
 
-def _clip(clip: str, label: str, speaker: str) -> Clip:
+def _clip(clip: str, label: str | None, speaker: str | None) -> Clip:
     path = clip.partition("/")[2]
     name = hashlib.sha256(clip.encode()).hexdigest()
     return Clip(clip, "corpus", path, 0, 1.0, SAMPLE_RATE, label, speaker, None, None, None, path, "CC0-1.0", name)

@@ -14,13 +14,13 @@ from nonverbal.evaluation.analyses.kinds import read_analysis
 from nonverbal.evaluation.analyses.layers import Layers
 from nonverbal.evaluation.analyses.maps import SoundMap
 from nonverbal.evaluation.tables import Table
+from nonverbal.files import sha256_of
 from nonverbal.report.attention_charts import attention_drawings
 from nonverbal.report.decision_charts import confusion_drawings, decision_drawings
 from nonverbal.report.distance_charts import distance_drawings
 from nonverbal.report.drawing import Drawing
 from nonverbal.report.layer_charts import layers_drawings
 from nonverbal.report.maps import map_drawings
-from nonverbal.report.origins import sha256_of
 from nonverbal.text import slug
 
 DRAW: dict[str, Callable[[Any, str], list[Drawing]]] = {

@@ -61,7 +61,7 @@ def test_a_continued_encoder_names_its_base_and_relation(make_shards, tmp_path):
     assert made.data.base_model == ["facebook/wav2vec2-base"]
     assert made.data.to_dict()["base_model_relation"] == "finetune"
     assert made.data.license == "apache-2.0"
-    assert "pretrained from facebook/wav2vec2-base on" in made.text
+    assert "parameters, pretrained from facebook/wav2vec2-base on 0.000833 h of a, b." in made.text
 
 
 def test_a_licence_that_the_hub_has_no_name_for_is_linked(run, tmp_path):

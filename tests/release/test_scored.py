@@ -6,6 +6,7 @@ from labelled_tones import labelled_shards, tones  # noqa: F401
 from made_models import write_scores_on
 
 from nonverbal.errors import UserError
+from nonverbal.launches import add_launch, launch_of
 from nonverbal.release.scored import RANDOM, THIS, scored
 from nonverbal.tasks.divisions import ON_TEST
 
@@ -140,3 +141,23 @@ def test_without_manifests_the_audit_says_so(sounds, tmp_path):
 def test_without_scores_nothing_is_said():
     found = scored(KEY, "run", [], [], [], [])
     assert (found.tables, found.results, found.audits, found.left_out) == ([], [], [], 0)
+
+
+def test_commands_of_scores_are_those_of_their_launches(sounds, tmp_path):
+    launch = launch_of(["nonverbal", "probe", "--data", "/home/alice/shards", "--out", "x"])
+    path = write_scores_on(tmp_path, "run", sounds, key=KEY, launch=add_launch(tmp_path, launch))
+    add_launch(tmp_path, launch_of(["nonverbal", "probe", "--data", "elsewhere"]))
+    assert read(path, sounds).commands == ["nonverbal probe --data shards --out x"]
+
+
+def test_one_model_that_came_out_in_two_ways_is_shown_in_two_rows_or_refused(sounds, tmp_path):
+    """Two files may hold different scores of the same weights: of another head setting, say, that nobody named."""
+    write_scores_on(tmp_path / "alice" / "one", "run", sounds, key=KEY)
+    write_scores_on(tmp_path / "alice" / "two", "run", sounds, key=KEY, wrong=2)
+    (table,) = scored(KEY, "run", [], [tmp_path / "alice"], [], []).tables
+    assert column(table, "head") == ["logistic, in one", "logistic, in two"]
+    # Under two names nothing tells them apart.
+    write_scores_on(tmp_path / "bob" / "one", "run", sounds, key=KEY)
+    write_scores_on(tmp_path / "bob" / "two", "other", sounds, key=KEY, wrong=2)
+    with pytest.raises(UserError, match="hold different scores of one model"):
+        scored(KEY, "run", [], [tmp_path / "bob"], [], [])

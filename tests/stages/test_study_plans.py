@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 from studies import STUDY, planned, shards, sounds
@@ -220,3 +223,14 @@ def test_tables_and_figures_say_which_steps_show_them(tmp_path, data):
 def test_a_loop_over_nothing_is_left_out_and_said(tmp_path):
     plan, _ = planned(tmp_path, data=[], change={"corpora": {"*": {}}, "steps/pretrain/with": {}})
     assert left_out(plan)["probe"] == "there is nothing that its loop over corpus stands for"
+
+
+def test_the_study_that_the_page_shows_is_one(tmp_path):
+    page = Path(__file__).parents[2] / "docs/studies.md"
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    plan, _ = planned(tmp_path, text, [f"laughs={sounds(tmp_path / 'laughs')}"])
+    assert commands(plan)["probe.laughs.svm"] == (
+        "probe --data out/shards/laughs --encoders logmel facebook/wav2vec2-base --head svm --protocol nonverbal "
+        "--out out/probe.laughs.svm"
+    )
+    assert set(left_out(plan)) == {"probe.vivae.logistic", "probe.vivae.svm"}

@@ -4,9 +4,9 @@ After Table III and Figure 3 of the paper on emotion information recovery (2024)
 hidden states of two encoders, averaged over a clip's frames, as a line through a histogram of 10 bins; the share of
 clips within a threshold, and the share of these on which both systems decide alike; the same beyond a distance of 1.
 
-What the paper leaves open is chosen here: bins go from 0 to the largest distance, rounded up to a tenth, so that all
-pairs have the same; the threshold is the smallest multiple of .05 within which each pair has 70% of the clips, which is
-how the paper's own (.6 and .65) can have been found.
+What the paper leaves open is chosen here: bins go from the smallest to the largest distance of any pair, rounded
+outwards to tenths, so that all pairs have the same; the threshold is the smallest multiple of .05 within which each
+pair has 70% of the clips, which is how the paper's own (.6 and .65) can have been found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -296,7 +296,8 @@ def distance_of(
         folds: vectors of both encoders, ``(clips, dim)``, a fold each.
         seed: of which other clips a clip is compared with.
     """
-    places = np.minimum(np.searchsorted(edges, apart, side="right") - 1, len(edges) - 2)
+    # What rounding puts a little beyond the edges is in the bins at the ends.
+    places = np.clip(np.searchsorted(edges, apart, side="right") - 1, 0, len(edges) - 2)
     counts = np.bincount(places, minlength=len(edges) - 1)
     agreeing = None if agree is None else np.bincount(places, agree, len(edges) - 1)
     by_bin = [None if agreeing is None or not n else float(agreeing[b] / n) for b, n in enumerate(counts.tolist())]

@@ -62,10 +62,9 @@ def test_weights_are_averaged_over_folds_then_over_corpora(tmp_path: Path) -> No
     assert x.corpora == {"cries": pytest.approx([0.4, 0.6]), "laughs": pytest.approx([0.8, 0.2])}
     assert (y.first_layer, y.mean) == (0, pytest.approx([0.5, 0.2, 0.3]))
     (table,) = found.tables()
-    assert table.columns == ["model", "head", "corpora", "folds", "0", "1", "2"]
     assert table.rows == [
-        ["x", "multilayer", "2", "5", "", ".600", ".400"],
-        ["y", "fine-tuned", "1", "2", ".500", ".200", ".300"],
+        ["x", "multilayer", "2", "5", "1 to 2", "1", ".600", ".242", ".500", "1.4"],
+        ["y", "fine-tuned", "1", "2", "0 to 2", "0", ".500", ".000", ".333", "0.8"],
     ]
     assert "corpora of x, multilayer: cries, laughs" in table.notes
     assert "x, multilayer weighs layer 1 most: .600 ± .242 over 5 folds (alike: .500)" in found.summary()
@@ -92,9 +91,9 @@ def test_uar_by_layer_is_that_of_the_inner_folds(tmp_path: Path) -> None:
     assert (x.chosen, y.chosen) == ([0, 4, 0], [0, 2])
     # Protocols have tables of their own.
     first, second = found.tables()
-    assert first.rows == [["x, logistic", "4", ".500", ".750", ".750"]]
+    assert first.rows == [["x, logistic", "4", ".500", "1", ".750", ".050", "2", ".750", "1"]]
     assert first.title == "UAR by layer: cries, 2 classes, by hand"
-    assert second.rows == [["y, logistic", "2", ".500", ".600"]]
+    assert second.rows == [["y, logistic", "2", ".500", "1", ".600", ".000", "1", ".600", "1"]]
     assert "x, logistic on cries: layer 1, .750 ± .050 over 4 folds (chance .500)" in found.summary()
 
 

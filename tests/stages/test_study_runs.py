@@ -25,7 +25,9 @@ def fake(monkeypatch):
     fake = Commands()
     monkeypatch.setattr(module, "run_command", fake)
     monkeypatch.setattr(costs, "machine", lambda: "a machine")
-    monkeypatch.setattr(costs, "seconds_of", lambda folder: json.loads((folder / "index.json").read_text())["seconds"])
+    monkeypatch.setattr(
+        costs, "seconds_of", lambda folder, _: json.loads((folder / "index.json").read_text())["seconds"]
+    )
     return fake
 
 
@@ -147,7 +149,7 @@ def test_an_interrupted_step_goes_on(tmp_path, given, fake):
     fake.names()
     study = running(tmp_path, **given)
     (row,) = (row for row in rows_of(study.plan, study.kept, study.costs) if row.step.name == "pretrain")
-    assert (row.status, row.why) == ("to do", "continues")
+    assert (row.status, row.why) == ("to do", "continues; time and disk are those of the whole")
     run(study)
     assert ran(fake, tmp_path)[0] == "pretrain"
     assert not (tmp_path / "out/past").exists()
@@ -212,6 +214,21 @@ def test_only_some_steps_are_run(tmp_path, given, fake):
         run(running(tmp_path, **given), ["probe.laughs"])
     with pytest.raises(UserError, match="the study has no step 'prob'; did you mean 'probe'?"):
         run(running(tmp_path, **given), ["prob"])
+
+
+def test_a_study_without_anything_to_run_says_so(tmp_path, fake):
+    with pytest.raises(
+        UserError, match="nothing to run: all steps are left out, such as pretrain: --data gives no heard"
+    ):
+        run(running(tmp_path, change={"models/logmel/source": None}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_some_steps_show_the_tables_that_they_fill(tmp_path, given, fake, capsys):
+    run(running(tmp_path, change=COUNTS, **given), ["prepare"])
+    said = capsys.readouterr().out
+    assert "Table X" in said
+    assert "Table II" not in said
 
 
 def test_two_processes_do_not_run_one_step_or_one_study(tmp_path, given, fake):

@@ -58,14 +58,16 @@ class Running:
             Interrupted: by a signal, which the step in progress got too.
         """
         wanted = self.wanted(only)
+        if not wanted and REPORT not in only:
+            raise UserError(f"there is nothing to run: all steps are left out, such as {_first_left_out(self.plan)}")
         check([step for step in wanted if status_of(self.plan, self.kept, step)[0] != "done"])
         if not only:
             with locked(self.kept.folder, "wait for it, or stop it; steps that are named by --only may run beside it"):
-                self._run_all(wanted, page=True)
+                self._run_all(wanted, only)
         else:
             self.kept.folder.mkdir(parents=True, exist_ok=True)
             self._refuse_waiting(wanted)
-            self._run_all(wanted, page=REPORT in only)
+            self._run_all(wanted, only)
 
     def wanted(self, only: Sequence[str]) -> list[Planned]:
         """Return the steps that are to be done, in order.
@@ -87,7 +89,7 @@ class Running:
                 if name not in own and self.kept.key_if_done(self.plan, name) is None:
                     raise UserError(f"{step.name} needs {name}, which is not done; run it first: --only {name}")
 
-    def _run_all(self, wanted: list[Planned], page: bool) -> None:
+    def _run_all(self, wanted: list[Planned], only: Sequence[str]) -> None:
         failed: dict[str, str] = {}
         for step in wanted:
             # One that cannot be planned fails when it is its turn.
@@ -95,8 +97,8 @@ class Running:
                 self._plan_pretraining(step)
         try:
             names = {step.name for step in wanted}
-            rows = [row for row in rows_of(self.plan, self.kept, self.costs) if row.step.name in names or page]
-            show(tables_of(self.plan, rows))
+            rows = rows_of(self.plan, self.kept, self.costs)
+            show(tables_of(self.plan, [row for row in rows if not only or row.step.name in names]))
             for step in wanted:
                 waits = next((name for name in step.needs if name in failed), None)
                 if waits is not None:
@@ -108,7 +110,7 @@ class Running:
                     failed[step.name] = str(error)
                     _say(str(error))
             self._write_record()
-            if page:
+            if not only or REPORT in only:
                 self._write_page()
         except StepFailed as error:
             failed[REPORT] = str(error)
@@ -189,7 +191,10 @@ class Running:
             raise StepFailed(f"planning {step.name} {_ended(code)}: {_last_line(log)} (log: {log})")
 
     def _write_record(self) -> None:
-        write_study(self.kept.folder, record_of(self.plan, self.kept, self.recipe))
+        # Steps that are run side by side write it in turn.
+        with locked(self.kept.folder / "locks" / FILE, wait=True):
+            self.kept.forget()
+            write_study(self.kept.folder, record_of(self.plan, self.kept, self.recipe))
 
     def _write_page(self) -> None:
         """Write the report of all that is there, unless it is there already."""
@@ -202,9 +207,14 @@ class Running:
         data = [str(one.shards) for one in scored if (one.shards / "index.json").is_file()]
         settings = {"title": self.plan.study.title, "out": str(page)} | ({"data": data} if data else {})
         command = [REPORT, str(self.kept.folder), *arguments(REPORT, None, settings)[1:]]
-        _say(shown(command))
-        begun, _ = self._timed(REPORT, command, Begun(key))
-        self.kept.finish(REPORT, self._done(begun, command, page))
+        with locked(self.kept.folder / "locks" / REPORT, "wait for it, or stop it"):
+            _say(shown(command))
+            begun, _ = self._timed(REPORT, command, Begun(key))
+            self.kept.finish(REPORT, self._done(begun, command, page))
+
+
+def _first_left_out(plan: Plan) -> str:
+    return next((f"{step.name}: {step.why}" for step in plan.steps), "none: the study has no steps")
 
 
 def _ended(code: int) -> str:

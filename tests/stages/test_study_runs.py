@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from studies import Commands, running, shards, sounds
@@ -8,8 +9,10 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.studies import read_study
 from nonverbal.stages.studying import commands, costs
 from nonverbal.stages.studying import running as module
+from nonverbal.stages.studying.arguments import FREE
 from nonverbal.stages.studying.overview import summary, tables_of
 from nonverbal.stages.studying.standing import rows_of
+from nonverbal.training.settings import FREE_SETTINGS
 from nonverbal.training.signals import Interrupted
 
 
@@ -85,8 +88,10 @@ def test_what_changed_runs_anew_and_what_was_there_moves_aside(tmp_path, given, 
 def test_settings_that_change_no_result_change_no_key(tmp_path, given, fake):
     run(running(tmp_path, **given))
     fake.names()
-    study = running(tmp_path, change={"steps/finetune/with/jobs": 4, "steps/probe/with/cache": "x"}, **given)
+    free = {"steps/finetune/with/jobs": 4, "steps/probe/with/cache": "x"}
+    study = running(tmp_path, change=free | {"steps/pretrain/with/trainer": {"steps": 3, "workers": 2}}, **given)
     assert "to do" not in statuses(study).values()
+    assert {name for name in FREE if name.startswith("trainer.")} <= FREE_SETTINGS
 
 
 def test_a_steps_recipe_counts_with_its_bases(tmp_path, given, fake):
@@ -153,6 +158,18 @@ def test_an_interrupted_step_goes_on(tmp_path, given, fake):
     run(study)
     assert ran(fake, tmp_path)[0] == "pretrain"
     assert not (tmp_path / "out/past").exists()
+
+
+def test_an_output_that_was_removed_is_made_again_and_its_old_key_is_forgotten(tmp_path, given, fake):
+    run(running(tmp_path, **given))
+    shutil.rmtree(tmp_path / "out/pretrain")
+    other = {"steps/pretrain/with/trainer": {"steps": 4}}
+    fake.ends[str(tmp_path / "out/pretrain")] = (143, 15)
+    with pytest.raises(Interrupted):
+        run(running(tmp_path, change=other, **given))
+    run(running(tmp_path, change=other, **given))
+    # What the interrupted run had made was its own to go on with; only what was made of the old encoder is past.
+    assert not list((tmp_path / "out/past").glob("pretrain-*"))
 
 
 def test_a_signal_at_a_steps_end_ends_the_study_too(tmp_path, given, fake):

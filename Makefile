@@ -8,10 +8,11 @@ MODEL ?= wav2vec2
 LOOSE := --allow-untyped-defs --allow-untyped-calls --allow-incomplete-defs --allow-any-generics \
 	--no-warn-return-any --no-warn-unused-ignores --cache-dir .mypy_cache/loose
 ALONE := unshare --pid --fork --mount-proc --kill-child
+PATIENCE := -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20
 INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge; }
 
-.PHONY: demo test check types docs test-slow chaos test-gpu test-slurm test-browser test-latest format clean
+.PHONY: demo test check types docs test-slow chaos test-gpu test-slurm test-browser chromium test-latest format clean
 
 demo: $(INSTALLED)
 	$(BIN)/nonverbal demo $(if $(filter-out wav2vec2,$(MODEL)),--pretraining recipes/demo_$(MODEL).yaml --out runs/demo-$(MODEL))
@@ -51,11 +52,13 @@ test-slurm: $(INSTALLED)
 	$$($(ALONE) true 2>/dev/null && echo $(ALONE)) $(BIN)/python -m pytest -m slurm
 
 # The report in Debian's Chromium, without a window.
-test-browser: $(INSTALLED)
-	@command -v chromium >/dev/null || { test $$(id -u) = 0 && apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; } || \
-		{ echo "Chromium is missing: apt-get install chromium; in a Debian container, as root, this target does so itself"; exit 2; }
+test-browser: $(INSTALLED) chromium
 	$(BIN)/python -m pytest -m browser tests/report
+
+chromium:
+	@command -v chromium >/dev/null || { test $$(id -u) = 0 && apt-get update -qq $(PATIENCE) && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(PATIENCE) chromium; } || \
+		{ echo "Chromium is missing: apt-get install chromium; in a Debian container, as root, this target does so itself"; exit 2; }
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -58,7 +58,8 @@ def module_of(path: Path) -> str:
 
 
 FILES = {module_of(path): path for path in sorted(ROOT.glob("nonverbal/**/*.py"))}
-CLI = {"nonverbal", "nonverbal.cli", "nonverbal.__main__"}
+CLI = {"nonverbal", "nonverbal.cli", "nonverbal.__main__", "nonverbal.hear"}
+"""What others call from without: programs, and the interfaces for other people's code."""
 
 
 def imported(tree: ast.AST, package: str) -> set[str]:

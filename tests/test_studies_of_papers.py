@@ -80,12 +80,11 @@ CUT: dict[str, dict[str, dict[str, Any]]] = {
     },
     "recovery": {
         "ser": {"with": STEPS},
-        "asr-ser": on("all", ["ASR10", "ASR100"], **STEPS),
+        "asr-ser": on("score", ["ASR10", "ASR100"], **STEPS),
         "ser-nested": on(["iemocap"], **STEPS),
         "asr-ser-nested": on(["iemocap"], ["ASR10"], **STEPS),
-        "embeddings-asr-ser": on("all", ["ASR10", "ASR100"]),
+        "embeddings-asr-ser": on("score", ["ASR10", "ASR100"]),
         "embeddings-nested": on(["iemocap"], ["PT"]),
-        "attention": on("all", ["ASR100"]),
     },
     "cross_lingual": {
         "probe": {

@@ -11,6 +11,7 @@ from nonverbal.tasks.scores import Score
 from nonverbal.tasks.statistics.comparisons import ALPHA, EXACT_GROUPS, Comparison, is_testable
 from nonverbal.tasks.statistics.probabilities import CALIBRATION_BINS
 from nonverbal.tasks.statistics.ranks import FRIEDMAN_CORPORA
+from nonverbal.tasks.told_apart import apart_notes
 
 CAUTION = (
     "the test is of these trained models: where chance trained one encoder's probe better, that is a difference. With "
@@ -171,6 +172,7 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     if any(score.test_classes < len(score.classes) for model in task.models for score in model.scores):
         notes.append("some folds lack clips of a class: their own UAR and F1 are means over the classes they have")
     notes += [f"null: {text}" for text in dict.fromkeys(_null_note(model) for model in task.models if model.null)]
+    notes += apart_notes(score for model in task.models for score in model.scores)
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
     through = dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)
     if through:

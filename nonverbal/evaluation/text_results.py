@@ -15,6 +15,7 @@ from nonverbal.tasks.measurements import TextMeasurement
 from nonverbal.tasks.predictions import AGAIN
 from nonverbal.tasks.scores import Score, summarise
 from nonverbal.tasks.statistics.intervals import rate_t
+from nonverbal.tasks.told_apart import apart_notes
 
 RATES = {"wer": "WER", "cer": "CER"}
 """Name in a score to what tables call it."""
@@ -87,6 +88,7 @@ def text_table(result: TextResult) -> Table:
         f"interval: .95 over {result.unit} (jackknife t, log scale), of these trained models; none where no word is "
         "wrong, or all clips are of one",
         "by fold: mean ± population std over folds; it is no interval",
+        *apart_notes(score for model in result.models for score in model.scores),
         *([f"the protocol lets through: {'; '.join(through)}"] if through else []),
     ]
     columns = ["model", "head", "WER", "interval", "CER", "interval", "WER by fold", "pretraining"]

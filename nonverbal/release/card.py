@@ -19,6 +19,7 @@ from nonverbal.release.passport import FIGURES, Passport
 from nonverbal.release.scored import Result
 from nonverbal.release.settings import ReleaseConfig, text_of
 from nonverbal.release.terms import CARRIED, OTHER, STRICTEST, UNKNOWN, ReleaseTerms
+from nonverbal.release.trained import Use
 from nonverbal.system import version_of
 from nonverbal.text import slug
 
@@ -38,6 +39,8 @@ CALLED = {
     "classifier": "A classifier",
     "recogniser": "A recogniser of speech",
 }
+
+USES: dict[Use, str] = {"pretraining": "pretrained", "fine-tuning": "fine-tuned"}
 
 TYPES = {"uar": "recall", "accuracy": "accuracy", "f1": "f1", "wer": "wer", "cer": "cer"}
 """Our metrics to the Hub's identifiers: UAR is the mean of the classes' recalls."""
@@ -67,7 +70,7 @@ def card_text(facts: Facts, terms: ReleaseTerms, passport: Passport, settings: R
         facts=facts,
         terms=terms,
         settings=settings,
-        called=CALLED[facts.model.kind],
+        opening=opening(facts),
         fine_tuned=facts.model.fine_tuned,
         code="auto_map" in facts.model.config,
         other=OTHERS.get(terms.licence_name, "under this licence."),
@@ -83,9 +86,31 @@ def card_text(facts: Facts, terms: ReleaseTerms, passport: Passport, settings: R
         citation=text_of(settings.citation),
         command=command,
         version=version_of("nonverbal"),
-        hours=sum(corpus.hours for corpus in facts.trained.corpora),
+        due=[
+            f"{corpus.name} ({corpus.home})" if corpus.home else corpus.name
+            for corpus in facts.trained.corpora
+            if corpus.terms.attribution and corpus.weight != 0
+        ],
     )
     return f"---\n{metadata(facts, terms, settings).to_yaml()}\n---\n\n{text.strip()}\n"
+
+
+def opening(facts: Facts) -> str:
+    """Return what a model is, in a sentence: its kind and size, what it started from, how much of what it heard."""
+    known = facts.trained
+    heard = {use: [one for one in known.corpora if one.use == use and one.weight != 0] for use in USES}
+    origin = " and ".join(md(start.name) for start in known.starts) or ("random weights" if known.corpora else "")
+    parts = [f"{CALLED[facts.model.kind]} of sound: {md(facts.family)}, {facts.parameters:,} parameters"]
+    for use, done in USES.items():
+        if own := heard[use]:
+            names = ", ".join(dict.fromkeys(md(one.name) for one in own))
+            start = f" from {origin}" if origin else ""
+            parts.append(f"{done}{start} on {sum(one.hours for one in own):.3g} h of {names}")
+            # What comes second starts from what came first.
+            origin = ""
+    if origin and len(parts) == 1:
+        parts.append(f"from {origin}")
+    return ", ".join(parts) + "."
 
 
 def metadata(facts: Facts, terms: ReleaseTerms, settings: ReleaseConfig) -> ModelCardData:
@@ -146,7 +171,10 @@ def facts_table(facts: Facts) -> Table:
         ["frames", frames],
         ["sound", f"mono, {SAMPLE_RATE:,} Hz"],
         ["normalisation", normalised[facts.normalise]],
-        ["shortest clip", f"{facts.shortest} samples ({1000 * facts.shortest / SAMPLE_RATE:g} ms)"],
+        [
+            "shortest clip",
+            f"{facts.shortest} sample{'' if facts.shortest == 1 else 's'} ({1000 * facts.shortest / SAMPLE_RATE:g} ms)",
+        ],
         ["at once, by nonverbal", longest],
         *shown,
     ]

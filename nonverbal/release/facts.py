@@ -41,6 +41,7 @@ SIZES = {
     "expand": "width inside a block, over that of the model",
     "conv_width": "tokens that a block's convolution sees",
     "feat_extract_norm": "norm of the convolutions",
+    "standardisation": "deviation by which a spectrogram is standardised over a clip",
     "padding": "what is beyond a clip",
 }
 """Keys of a configuration that a card shows, and in what words."""
@@ -179,7 +180,7 @@ def read_facts(
         recipe=recipe_text(recipe),
         training=_training(model, recipe, known),
         curves=_curves(model.last) if model.last and not model.fine_tuned else None,
-        scored=scored(encoder.key, str(source), own, scores, known.clips, data),
+        scored=scored(encoder.key, str(source), own, scores, known.clips, [*data, *known.folders]),
         commands=commands_of(model.last) if model.last else [],
     )
 

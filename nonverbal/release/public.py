@@ -61,6 +61,7 @@ def commands_of(run: Path) -> list[str]:
 
 def command_line(argv: Sequence[str]) -> str:
     """Return a launch as a line for a shell, as ``nonverbal`` takes it; its first part is a program, or a command."""
+    argv = argv[1:] if argv[0] == "nonverbal" else argv
     place = Path(argv[0])
     known = place.parent.name in COMMANDS and place.name == "train.py"
     words = ["nonverbal", COMMANDS[place.parent.name] if known else place.stem]

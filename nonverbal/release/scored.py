@@ -19,8 +19,11 @@ from nonverbal.evaluation.results import Estimate, results
 from nonverbal.evaluation.score_tables import scores_table
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.evaluation.text_results import RATES, text_results, text_table
+from nonverbal.files import sha256_of
+from nonverbal.launches import FILE as LAUNCHES
+from nonverbal.launches import launch_key, read_launches
 from nonverbal.public_checkpoints import CHECKPOINTS
-from nonverbal.report.origins import sha256_of
+from nonverbal.release.public import command_line, last_part
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE, worst
 from nonverbal.tasks.divisions import ON_TEST
 from nonverbal.tasks.measurements import (
@@ -74,6 +77,8 @@ class Scored:
     """Leak status to the corpora of the tasks that have it."""
     audits: list[str]
     """In sentences, one a task."""
+    commands: list[str]
+    """That made the model's rows, where it is known; of paths their last parts alone."""
     left_out: int
     """Other models of the same tables that are not shown."""
 
@@ -149,6 +154,7 @@ def scored(
         [result for place in this for result in _results(*place)],
         _by_status(this),
         [said for _, said in audits.values()],
+        _commands(one for one in [*kept, *kept_texts] if one.row[0] == THIS),
         len(left),
     )
 
@@ -169,15 +175,9 @@ def _of_model(key: str, own: Sequence[Path], all_: Iterable[ScoredFolds]) -> set
     """Return which measurements are of the model, by identity."""
     ours = {id(one) for one in all_ if _same(one.scores[0].model_key, key)}
     for one in all_:
-        details, path = one.scores[0].details, _path_of(one)
-        if "run" in details and any(file.parent == path.parents[1] for file in own):
+        if "run" in one.scores[0].details and one.file in own:
             ours.add(id(one))
     return ours
-
-
-def _path_of(one: Any) -> Path:
-    found: Path = one.predictions.path if isinstance(one, Measurement) else one.transcriptions.path
-    return found
 
 
 def _same(one: str, other: str) -> bool:
@@ -194,15 +194,41 @@ def _public(one: ScoredFolds, names: set[str]) -> str | None:
 
 
 def _named(one: Any, name: str) -> Any:
-    return replace(one, scores=[replace(score, model=name) for score in one.scores])
+    """Return a measurement under another name; a head that is named with a folder keeps the last part of that."""
+    head, told, folder = one.scores[0].probe.partition(", in ")
+    probe = head + told + last_part(folder)
+    return replace(one, scores=[replace(score, model=name, probe=probe) for score in one.scores])
 
 
 def _once(measurements: Iterable[Any]) -> list[Any]:
-    """Leave out what has been measured under another name of the same model, too."""
+    """Leave out what has been measured under another name of the same model, too.
+
+    Raises:
+        UserError: it came out otherwise.
+    """
     found: dict[Any, Any] = {}
     for one in measurements:
-        found.setdefault((one.table, one.row, one.scores[0].seed), one)
+        first = found.setdefault((one.table, one.row, one.scores[0].seed), one)
+        if [score.metrics for score in one.scores] != [score.metrics for score in first.scores]:
+            score = one.scores[0]
+            raise UserError(
+                f"{first.file} and {one.file} hold different scores of one model ({score.corpus}, {score.protocol}, "
+                f"{score.probe}, seed {score.seed}); give one of them"
+            )
     return list(found.values())
+
+
+def _commands(measurements: Iterable[ScoredFolds]) -> list[str]:
+    """Return the commands that wrote measurements, each once."""
+    found: dict[str, None] = {}
+    for one in measurements:
+        path, launch = one.file.parent / LAUNCHES, one.scores[0].launch
+        rows = read_launches(path) if launch and path.is_file() else []
+        commands = [
+            row["command"] for row in rows if launch_key(row) == launch and isinstance(row.get("command"), list)
+        ]
+        found |= {command_line([str(part) for part in command]): None for command in commands[-1:]}
+    return list(found)
 
 
 def _judged(one: Any, status: str) -> Any:

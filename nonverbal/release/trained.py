@@ -21,10 +21,12 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import INITIALISED
 from nonverbal.evaluation.encoders.listing import heard_by
 from nonverbal.families import FAMILIES
+from nonverbal.files import sha256_of
 from nonverbal.licences import Terms, strictest
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.release.terms import Source, terms_of
-from nonverbal.report.origins import read_file, sha256_of
+from nonverbal.report.origins import read_file
+from nonverbal.tasks.labels_seen import LabelsSeen, labels_seen_by, seen_by
 
 Use = Literal["pretraining", "fine-tuning"]
 
@@ -77,6 +79,8 @@ class Trained:
     """Of each folder of shards, its index."""
     clips: list[Clip] = field(default_factory=list)
     """That were heard in pretraining."""
+    folders: list[Path] = field(default_factory=list)
+    """The folders of shards that were found."""
     names: frozenset[str] = frozenset()
     """Speakers of all clips, as the manifests have them: none may be published."""
 
@@ -101,6 +105,7 @@ class Trained:
             [*self.missing, *other.missing],
             [*self.data_sha256, *other.data_sha256],
             [*self.clips, *other.clips],
+            [*self.folders, *other.folders],
             self.names | other.names,
         )
 
@@ -168,6 +173,8 @@ def _of_shards(run: Path, recipe: dict[str, Any], use: Use, data: Sequence[Path]
     said = read_file(run / "data.json", dict) if (run / "data.json").is_file() else {}
     named = recipe.get("data")
     folders = [str(name) for name in (named if isinstance(named, list) else [named]) if name is not None]
+    # A fine-tuning takes of its shards the clips of its classes alone.
+    seen = None if use == "pretraining" else labels_seen_by(run / "model") or seen_by(run)
     found = Trained(missing=[] if folders else ["The run does not say which shards it was trained on."])
     for name in folders:
         sha256 = said.get(name)
@@ -176,7 +183,7 @@ def _of_shards(run: Path, recipe: dict[str, Any], use: Use, data: Sequence[Path]
             lost = f"The shards {Path(name).name} are not here, so their corpora, hours and licences are not known."
             found = found.joined(Trained(missing=[lost], data_sha256=[sha256] if isinstance(sha256, str) else []))
         else:
-            found = found.joined(_of_folder(shards, recipe, use))
+            found = found.joined(_of_folder(shards, recipe, use, seen))
     return found
 
 
@@ -189,7 +196,7 @@ def _shards(name: str, run: Path, sha256: object, data: Sequence[Path]) -> Shard
     return None
 
 
-def _of_folder(shards: ShardFolder, recipe: dict[str, Any], use: Use) -> Trained:
+def _of_folder(shards: ShardFolder, recipe: dict[str, Any], use: Use, seen: LabelsSeen | None) -> Trained:
     clips = shards.clips()
     batches = recipe.get("batches")
     weights = batches.get("weights") if isinstance(batches, dict) else None
@@ -199,13 +206,16 @@ def _of_folder(shards: ShardFolder, recipe: dict[str, Any], use: Use) -> Trained
     readers = read_file(ledger, dict) if ledger.is_file() else {}
     # Fine-tuning divides the clips of both sides anew.
     split = shards.rows("train") if use == "pretraining" else np.arange(len(shards.table))
+    used = np.array([seen is None or seen.holds(clip) for clip in clips], dtype=bool)
+    split = split[used[shards.table["clip"][split]]]
+    rest = np.setdiff1d(shards.rows("validation"), split) if use == "pretraining" else split[:0]
     corpora = [
         _corpus(
             name,
             use,
             _amount(shards, split, clips, name),
-            _amount(shards, np.setdiff1d(np.arange(len(shards.table)), split), clips, name),
-            Counter(clip.licence for clip in clips if clip.corpus == name),
+            _amount(shards, rest, clips, name),
+            Counter(clip.licence for clip, own in zip(clips, used, strict=True) if own and clip.corpus == name),
             str(row.get("reader", name)) if isinstance(row := readers.get(name), dict) else name,
             given.get(name) if isinstance(given, dict) else None,
             weights.get(name) if isinstance(weights, dict) else None,
@@ -214,7 +224,8 @@ def _of_folder(shards: ShardFolder, recipe: dict[str, Any], use: Use) -> Trained
     ]
     private = {clip.speaker for clip in clips if clip.speaker}
     heard = clips if use == "pretraining" else []
-    return Trained(corpora, [], [], [shards.sha256], heard, frozenset(private))
+    present = [corpus for corpus in corpora if corpus.clips or corpus.validation_clips]
+    return Trained(present, [], [], [shards.sha256], heard, [shards.folder], frozenset(private))
 
 
 def _amount(shards: ShardFolder, rows: np.ndarray, clips: list[Clip], corpus: str) -> tuple[int, float]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from nonverbal.evaluation.analyses.base import read_as
 from nonverbal.evaluation.analyses.maps import SoundMap
 from nonverbal.evaluation.tables import short
+from nonverbal.files import sha256_of
 from nonverbal.report.axes import Scale, around
 from nonverbal.report.clips import Rivals
 from nonverbal.report.drawing import SERIES, Dot, Drawing, Mark, Words, shortened
-from nonverbal.report.origins import sha256_of
 from nonverbal.text import slug
 
 

@@ -1,6 +1,5 @@
 """Where numbers come from: files with their hashes, commands, versions."""
 
-import hashlib
 import json
 import shlex
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from nonverbal.errors import UserError
+from nonverbal.files import sha256_of
 from nonverbal.launches import FILE, launch_key
 from nonverbal.tasks.measurements import ScoredFolds
 from nonverbal.tasks.scores import Score
@@ -75,12 +75,6 @@ def _launches(score: Score, folder: Path) -> list[Launch]:
 def shared_launches(origins: Sequence[Origin]) -> list[Launch]:
     """Return the commands that made several rows, each once."""
     return list({one.key: one for origin in origins if origin.shared for one in origin.launches}.values())
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_launches(folder: Path) -> list[Launch]:

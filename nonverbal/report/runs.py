@@ -10,8 +10,9 @@ from typing import Any
 from nonverbal.curves import Panel, read_panels
 from nonverbal.evaluation.plots import every_metric, is_number, read_metrics
 from nonverbal.evaluation.tables import Table
+from nonverbal.files import sha256_of
 from nonverbal.report.drawing import Drawing
-from nonverbal.report.origins import Launch, read_file, read_launches, sha256_of
+from nonverbal.report.origins import Launch, read_file, read_launches
 from nonverbal.report.run_charts import run_chart
 from nonverbal.text import slug
 

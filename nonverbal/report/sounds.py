@@ -17,6 +17,9 @@ from nonverbal.report.origins import read_file
 BIT_RATE = 24_000
 """Of Opus, in bits a second: enough for 16 kHz in mono."""
 
+EFFORT = "5"
+"""Of Opus, 0 to 10: 10, the default, takes 2.3 times the time for as many bytes."""
+
 SECONDS = 10.0
 """Of a clip, at most: 300 such clips are 12 MB in the page."""
 
@@ -117,7 +120,7 @@ def opus(samples: np.ndarray) -> str:
 
     file = io.BytesIO()
     with av.open(file, "w", format="ogg") as container:
-        stream = container.add_stream("libopus", rate=SAMPLE_RATE)
+        stream = container.add_stream("libopus", rate=SAMPLE_RATE, options={"compression_level": EFFORT})
         stream.bit_rate, stream.layout = BIT_RATE, "mono"
         whole = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(whole[None], format="s16", layout="mono")

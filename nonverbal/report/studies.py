@@ -8,7 +8,7 @@ from pathlib import Path
 from nonverbal.evaluation.paper_tables import PaperTable, paper_tables
 from nonverbal.evaluation.studies import FILE, StudyCorpus, StudyModel, StudyRecord, StudyStep, read_study
 from nonverbal.evaluation.tables import Table
-from nonverbal.report.origins import sha256_of
+from nonverbal.files import sha256_of
 from nonverbal.text import slug
 
 KEY = 8

@@ -3,9 +3,8 @@
 Scores without classes are of texts: their predictions are transcriptions.
 """
 
-import os
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from nonverbal.errors import UserError
 from nonverbal.tasks.predictions import AGAIN, Predictions, read_predictions
 from nonverbal.tasks.scores import Score, read_scores
+from nonverbal.tasks.told_apart import Held, told_apart
 from nonverbal.tasks.transcriptions import Transcriptions, read_transcriptions
 
 SCORES = "scores.jsonl"
@@ -99,75 +99,7 @@ def _read(paths: Sequence[Path]) -> list[tuple[list[Score], Path]]:
             found.setdefault((*_table(first), first.probe, first.model), []).append((rows, file))
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: no scores in it; run nonverbal probe again")
-    return [one for held in found.values() for one in _told_apart(held)]
-
-
-Held = tuple[list[Score], Path]
-"""All folds of a model, head, protocol and seed, and the file that has them."""
-
-
-def _told_apart(held: Sequence[Held]) -> list[Held]:
-    """Return the seeds of one model, head and protocol, each once; where files contradict each other, all are kept.
-
-    The heads are then named with the folders of their files, so that none takes the place of another unsaid: which is
-    meant, nobody can tell from the files.
-    """
-    if _agree(held):
-        return _once(held)
-    by_file: dict[Path, list[Held]] = {}
-    for one in held:
-        by_file.setdefault(one[1], []).append(one)
-    kept: dict[Path, list[Held]] = {}
-    for file, own in by_file.items():
-        seeds = {rows[0].seed for rows, _ in own}
-        same = (
-            first
-            for first, others in kept.items()
-            if seeds & {rows[0].seed for rows, _ in others} and _agree([*own, *others])
-        )
-        kept.setdefault(next(same, file), []).extend(own)
-    names = dict(zip(kept, _folders(list(kept)), strict=True))
-    return [
-        ([replace(row, probe=f"{row.probe}, in {names[first]}") for row in rows], file)
-        for first, own in kept.items()
-        for rows, file in _once(own)
-    ]
-
-
-def _agree(held: Sequence[Held]) -> bool:
-    """Whether no two of them say different things of one seed."""
-    return len({(rows[0].seed, *map(_measured, rows)) for rows, _ in held}) == len({rows[0].seed for rows, _ in held})
-
-
-def _measured(score: Score) -> tuple[Hashable, ...]:
-    """What was measured in a fold: not what else is said of it, which a null or a newer version adds."""
-    metrics, chosen = (tuple(sorted(own.items())) for own in (score.metrics, score.chosen))
-    clips = score.train_clips, score.test_clips, score.test_classes
-    return score.fold, score.model_key, metrics, chosen, clips, score.pretraining
-
-
-def _once(held: Sequence[Held]) -> list[Held]:
-    """Return each seed once, as it is held where most is said of it."""
-    seeds: dict[int, Held] = {}
-    for rows, file in held:
-        before = seeds.setdefault(rows[0].seed, (rows, file))
-        if _said(rows) > _said(before[0]):
-            seeds[rows[0].seed] = rows, file
-    return list(seeds.values())
-
-
-def _said(rows: Sequence[Score]) -> tuple[float, ...]:
-    draws = rows[0].null.get("draws", 0)
-    more = ([bool(row.details), bool(row.inner_uar), bool(row.launch)] for row in rows)
-    return draws if isinstance(draws, int | float) else 0, *map(sum, zip(*more, strict=True))
-
-
-def _folders(files: Sequence[Path]) -> list[str]:
-    """Return what tells files apart: their folders, from where they part; where they share one, themselves."""
-    whole = [file.absolute() for file in files]
-    common = os.path.commonpath([file.parent.parent for file in whole])
-    names = [os.path.relpath(file.parent, common) for file in whole]
-    return names if len(set(names)) == len(names) else [os.path.relpath(file, common) for file in whole]
+    return [one for held in found.values() for one in told_apart(held)]
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

@@ -73,8 +73,8 @@ def write_pretraining(
 
 
 def write_finetuning(run: Path, shards: ShardFolder, init: Path) -> Path:
-    """Write a fine-tuning on shards with classes ``a`` and ``b``, whose final model is there."""
-    clips = shards.clips()
+    """Write a fine-tuning on the clips of shards that have a label, ``a`` or ``b``, whose final model is there."""
+    clips = [clip for clip in shards.clips() if clip.label]
     save_classifier(run / "model", 3, ["a", "b"])
     write_labels_seen(run / "model", clips, init.name)
     (run / "model" / "clips.json").write_text(json.dumps({"max_seconds": 4.0, "pad_to": None}))
@@ -84,10 +84,10 @@ def write_finetuning(run: Path, shards: ShardFolder, init: Path) -> Path:
     (run / "data.json").write_text(json.dumps({str(shards.folder): shards.sha256}))
     (run / "final").mkdir()
     _write_environment(run / "final", [str(run / "finetune" / "train.py"), f"--data={shards.folder}", f"--init={init}"])
-    labels = [clip.label for clip in clips if clip.label]
+    labels = [str(clip.label) for clip in clips]
     predicted = ["a", *labels[1:]]
     folds = [str(n % 2) for n in range(len(labels))]
-    speakers = [clip.speaker for clip in clips if clip.label]
+    speakers = [clip.speaker for clip in clips]
     write_scored(
         run,
         str(init),
@@ -126,12 +126,28 @@ def settings(source: Path, out: Path, **given: Any) -> ReleaseConfig:
 
 
 def write_scores_on(
-    folder: Path, model: str, sounds: ShardFolder, key: str, layers: Sequence[float] = (), **changes: Any
+    folder: Path,
+    model: str,
+    sounds: ShardFolder,
+    key: str,
+    layers: Sequence[float] = (),
+    wrong: int = 1,
+    **changes: Any,
 ) -> Path:
-    """Write scores of a model on the labelled clips of some shards; ``layers`` are its inner UARs in the first fold."""
+    """Write scores of a model on the labelled clips of some shards.
+
+    Args:
+        folder: of the scores.
+        model: what they call it.
+        sounds: the shards, whose classes are ``high`` and ``low``.
+        key: of the model.
+        layers: its inner UARs in the first fold.
+        wrong: how many of the last clips it takes for the other class.
+        changes: of the rows.
+    """
     clips = [clip for clip in sounds.clips() if clip.label]
     labels = [clip.label for clip in clips]
-    predicted = [*labels[:-1], "low" if labels[-1] == "high" else "high"]
+    predicted = labels[:-wrong] + ["low" if label == "high" else "high" for label in labels[-wrong:]]
     folds = [str(int(str(clip.speaker)[1:]) % 3) for clip in clips]
     speakers = [clip.speaker for clip in clips]
     given = {"corpus": "made", "protocol": "speakers apart", "probe": "logistic", "data_sha256": sounds.sha256}

@@ -30,7 +30,7 @@ def files_of(folder) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_what_is_pushed_is_what_was_written_and_passes_when_it_comes_back(hub: HubServer, make_shards, tmp_path, capsys):
+def test_what_is_pushed_is_what_was_written_and_passes_when_it_is_back(hub: HubServer, make_shards, tmp_path, capsys):
     run, out = write_pretraining(tmp_path / "run", [make_shards(CLIPS)]), tmp_path / "out"
     asked = [str(run), "--repo", "org/tiny", "--out", str(out)]
     release.main(asked)

@@ -81,6 +81,7 @@ def test_a_final_model_is_released_with_what_prediction_needs(shards, make_shard
     assert nowhere(tmp_path, files)
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.pipeline_tag == "audio-classification"
+    assert "pretrained from random weights on 0.000833 h of a, b, fine-tuned on 0.00333 h of c." in card.text
     assert "It tells 2 classes apart: a, b." in card.text
     assert "trained on all clips, so that nothing is left to test it on" in card.text
     assert [result.dataset_config for result in card.data.eval_results] == [

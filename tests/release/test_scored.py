@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from labelled_tones import labelled_shards, tones  # noqa: F401
+from labelled_tones import tones
 from made_models import write_scores_on
 
 from nonverbal.errors import UserError
+from nonverbal.launches import add_launch, launch_of
 from nonverbal.release.scored import RANDOM, THIS, scored
 from nonverbal.tasks.divisions import ON_TEST
 
@@ -13,7 +14,7 @@ KEY = "abc-normalised-cpu"
 
 
 @pytest.fixture
-def sounds(labelled_shards):  # noqa: F811
+def sounds(labelled_shards):
     return labelled_shards(tones(speakers=6, takes=2))
 
 
@@ -112,7 +113,7 @@ def test_the_audit_finds_what_scores_do_not_know(sounds, tmp_path):
     assert said.startswith("made, speakers apart: transductive. 24 clips against 25 of pretraining: 24 share a sample")
 
 
-def test_what_was_heard_of_others_is_no_leak(sounds, labelled_shards, tmp_path):  # noqa: F811
+def test_what_was_heard_of_others_is_no_leak(sounds, labelled_shards, tmp_path):
     random = np.random.default_rng(1)
     other = labelled_shards([(None, "x", "r", [random.normal(size=800).astype(np.float32) / 9])], "other", "other")
     write_scores_on(tmp_path, "run", sounds, key=KEY)
@@ -122,7 +123,7 @@ def test_what_was_heard_of_others_is_no_leak(sounds, labelled_shards, tmp_path):
     assert said.endswith("none is shared; their samples could not be compared: give their shards as --data.")
 
 
-def test_a_shared_speaker_is_said_and_is_no_transduction(sounds, labelled_shards, tmp_path):  # noqa: F811
+def test_a_shared_speaker_is_said_and_is_no_transduction(sounds, labelled_shards, tmp_path):
     sound = [np.full(800, 0.1, dtype=np.float32)]
     other = labelled_shards([(None, "s0", "r", sound)], "other", "other")
     write_scores_on(tmp_path, "run", sounds, key=KEY)
@@ -140,3 +141,23 @@ def test_without_manifests_the_audit_says_so(sounds, tmp_path):
 def test_without_scores_nothing_is_said():
     found = scored(KEY, "run", [], [], [], [])
     assert (found.tables, found.results, found.audits, found.left_out) == ([], [], [], 0)
+
+
+def test_commands_of_scores_are_those_of_their_launches(sounds, tmp_path):
+    launch = launch_of(["nonverbal", "probe", "--data", "/home/alice/shards", "--out", "x"])
+    path = write_scores_on(tmp_path, "run", sounds, key=KEY, launch=add_launch(tmp_path, launch))
+    add_launch(tmp_path, launch_of(["nonverbal", "probe", "--data", "elsewhere"]))
+    assert read(path, sounds).commands == ["nonverbal probe --data shards --out x"]
+
+
+def test_one_model_that_came_out_in_two_ways_is_shown_in_two_rows_or_refused(sounds, tmp_path):
+    """Two files may hold different scores of the same weights: of another head setting, say, that nobody named."""
+    write_scores_on(tmp_path / "alice" / "one", "run", sounds, key=KEY)
+    write_scores_on(tmp_path / "alice" / "two", "run", sounds, key=KEY, wrong=2)
+    (table,) = scored(KEY, "run", [], [tmp_path / "alice"], [], []).tables
+    assert column(table, "head") == ["logistic, in one", "logistic, in two"]
+    # Under two names nothing tells them apart.
+    write_scores_on(tmp_path / "bob" / "one", "run", sounds, key=KEY)
+    write_scores_on(tmp_path / "bob" / "two", "other", sounds, key=KEY, wrong=2)
+    with pytest.raises(UserError, match="hold different scores of one model"):
+        scored(KEY, "run", [], [tmp_path / "bob"], [], [])

@@ -78,6 +78,19 @@ def test_a_fine_tuning_has_heard_what_its_start_heard_and_its_own_clips_with_lab
     assert (found.corpora[2].clips, found.corpora[2].validation_clips) == (2, 0)
 
 
+def test_a_fine_tuning_has_heard_the_clips_of_its_classes_alone(make_shards, tmp_path):
+    before = write_pretraining(tmp_path / "before", [make_shards(CLIPS)])
+    shards = make_shards([("c", 1.0, "train"), ("c", 2.0, "train"), ("d", 1.0, "train")], "labelled")
+    path = shards.folder / "manifest.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["label"], rows[2]["licence"] = "a", "CC-BY-NC-4.0"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = trained(write_finetuning(tmp_path / "tuned", shards, before))
+    assert [corpus.name for corpus in found.corpora] == ["a", "b", "c"]
+    assert (found.corpora[2].clips, found.corpora[2].hours * 3600) == (1, pytest.approx(1.0))
+    assert all(source.terms.commercial for source in found.sources)
+
+
 def test_runs_that_name_each_other_end(make_shards, tmp_path):
     shards = make_shards(CLIPS)
     for name, other in (("x", "y"), ("y", "x")):

@@ -21,12 +21,19 @@ FOLDS = list("000000111111")
 
 
 def corpus(name: str, printed: str | None = None, **changes: Any) -> StudyCorpus:
-    fields = {"use": "score", "present": True, "why": None, "reader": name, "note": None, "shards": None}
+    fields: dict[str, Any] = {
+        "use": "score",
+        "present": True,
+        "why": None,
+        "reader": name,
+        "note": None,
+        "shards": None,
+    }
     return StudyCorpus(name=name, printed=printed, **(fields | changes))
 
 
 def model(name: str, printed: str | None = None, **changes: Any) -> StudyModel:
-    fields = {"present": True, "why": None, "source": f"hub/{name}", "note": None}
+    fields: dict[str, Any] = {"present": True, "why": None, "source": f"hub/{name}", "note": None}
     return StudyModel(name=name, printed=printed, **(fields | changes))
 
 
@@ -51,7 +58,7 @@ def step(name: str, run: str = "finetune", words: str = "corpus model", **change
 
 
 def left_out(name: str, why: str, run: str = "finetune") -> StudyStep:
-    nothing = dict.fromkeys(["command", "out", "key", "seconds", "bytes", "machine", "when"])
+    nothing: dict[str, Any] = dict.fromkeys(["command", "out", "key", "seconds", "bytes", "machine", "when"])
     return step(name, run, status="left out", why=why, **nothing)
 
 

@@ -5,6 +5,8 @@ import pytest
 from scored import write_scored
 
 from nonverbal.errors import UserError
+from nonverbal.evaluation.results import results
+from nonverbal.evaluation.score_tables import scores_table
 from nonverbal.tasks.measurements import measurements_of, read_measurements
 from nonverbal.tasks.scores import read_scores
 
@@ -41,6 +43,11 @@ def test_what_two_files_hold_alike_counts_once(tmp_path: Path) -> None:
     ]
     assert [one.predictions.predicted.tolist() for one in found] == [[0, 1, 0, 1], [1, 1, 1, 1]]
     assert found[0].table == found[1].table
+    (task,) = results(found)
+    noted = "a head in a folder: files hold different scores"
+    assert sum(note.startswith(noted) for note in scores_table(task).notes) == 1
+    (alone,) = results(read_measurements([other]))
+    assert not any(note.startswith(noted) for note in scores_table(alone).notes)
 
 
 def test_a_null_makes_no_other_measurement(tmp_path: Path) -> None:

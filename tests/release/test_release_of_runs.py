@@ -1,0 +1,100 @@
+"""Real runs of every family and of fine-tuning, released, loaded by plain transformers elsewhere, and verified."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from huggingface_hub import ModelCard
+from labelled_tones import tones
+from made_models import CLIPS
+from tiny_runs import MAMBA, pretrain
+from tuned_runs import arguments, run
+
+from evaluate import probe
+from evaluate.release import main
+from nonverbal.errors import UserError
+from nonverbal.release.findings import wrong
+from nonverbal.release.verify import verify
+from pretrain import cluster
+
+pytestmark = pytest.mark.slow
+
+HUBERT = ("family=hubert", *(f"hubert.architecture.{key}" for key in (
+    "hidden_size=32", "layers=3", "heads=4", "ffn_size=48", "conv_channels=16", "position_kernel=16",
+    "position_groups=4", "projection_size=12",
+)))  # fmt: skip
+"""The same as ``tiny_runs.TINY`` with a HuBERT."""
+
+LOAD = """
+import sys, torch
+from transformers import AutoFeatureExtractor, AutoModel
+folder, trust = sys.argv[1], sys.argv[2] == "True"
+extractor = AutoFeatureExtractor.from_pretrained(folder)
+model = AutoModel.from_pretrained(folder, trust_remote_code=trust).eval()
+inputs = extractor(torch.zeros(16_000).numpy(), sampling_rate=16_000, return_tensors="pt")
+with torch.inference_mode():
+    states = model(**inputs, output_hidden_states=True).hidden_states
+print(len(states), states[-1].shape[-1])
+"""
+"""What a card shows."""
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "hubert", "ssam"])
+def test_an_encoder_that_was_pretrained_goes_into_other_hands(
+    family,
+    make_shards,
+    labelled_shards,
+    tmp_path,
+    monkeypatch,
+):
+    monkeypatch.chdir(tmp_path)
+    heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder
+    more: tuple[str, ...] = {"wav2vec2": (), "hubert": HUBERT, "ssam": MAMBA}[family]
+    if family == "hubert":
+        cluster.main(["--data=heard", "--out=units", "--clusters=4"])
+        more = (*more, "hubert.units=units")
+    done = pretrain(heard, "run", *more)
+    assert done.returncode == 0, done.stderr
+    sounds = labelled_shards(tones(speakers=6, takes=2))
+    given = ["--data=shards", "--encoders", "run", "--out=probed", "--folds=3", "--cache=kept"]
+    probe.main([*given, "--pretraining=heard/manifest.jsonl"])
+    main(["run", "--repo=org/tiny", "--out=release", "--scores=probed", "--data", "shards", "heard"])
+    release = tmp_path / "release"
+    speakers = {str(clip.speaker) for clip in sounds.clips()}
+    assert wrong(verify(release, trust=True, names=speakers)) == []
+    card = ModelCard.load(release / "README.md")
+    assert card.data.eval_results[0].dataset_args == {"pretraining": "held out"}
+    shown = subprocess.run(
+        [sys.executable, "-I", "-c", LOAD, str(release), str(family == "ssam")],
+        capture_output=True, text=True, cwd=tmp_path, env={"HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}, timeout=300,
+    )  # fmt: skip
+    layers, values = map(int, shown.stdout.split())
+    assert f"# {layers} layers, each (1, S, {values})" in card.text
+
+
+@pytest.mark.parametrize("task", ["classes", "ctc"])
+def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_shards, tmp_path):
+    heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder
+    assert pretrain(heard, tmp_path / "run").returncode == 0
+    sounds = labelled_shards(tones(speakers=6, takes=2)).folder
+    if task == "ctc":
+        path = sounds / "manifest.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row | {"text": row["label"]}) + "\n" for row in rows))
+    own = {"task": "ctc"} if task == "ctc" else {"labels": ["high", "low"], "head.projection": 8}
+    argv = arguments(sounds, tmp_path / "run", tmp_path / "tuned", final="true", **own)
+    argv = [word for word in argv if task == "classes" or not word.startswith("--head.")]
+    done = run(argv)
+    assert done.returncode == 0, done.stderr
+    release = tmp_path / "release"
+    main([str(tmp_path / "tuned"), "--repo=org/tiny", f"--out={release}"])
+    assert wrong(verify(release)) == []
+    card = ModelCard.load(release / "README.md")
+    assert card.data.pipeline_tag == {"classes": "audio-classification", "ctc": "automatic-speech-recognition"}[task]
+    assert "h of made." in card.text
+    assert "pretrained from random weights on" in card.text
+    assert "| a | pretraining |" in card.text
+    assert "| made | fine-tuning |" in card.text
+    with pytest.raises(UserError, match="made to be tested"):
+        main([str(tmp_path / "tuned" / "seed-0" / "fold-0" / "encoder"), "--repo=org/tiny", f"--out={release}"])

@@ -1,0 +1,168 @@
+"""HEAR's interface, by the rules of its validator, for every kind of encoder that ``nonverbal encoders`` lists."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from tiny_encoders import SAVED, save_tiny
+from torch import nn
+
+from nonverbal import hear, load_encoder
+from nonverbal.errors import UserError
+from nonverbal.evaluation.encoders.listing import entries
+
+OWN = ("logmel", "mfcc", "compare", "egemaps", "boaw", "duration", "loudness")
+DEAF = ("rate",)
+NEEDS = {"compare": "opensmile", "egemaps": "opensmile", "boaw": "opensmile"}
+GRIDS = {"logmel": (0, 160), "audio_mamba": (480, 640), "whisper": (1, 320)}
+GRIDS |= {"audio-spectrogram-transformer": (2800, 1600), "boaw": (800, 160)}
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """Return ``loaded(name)``: the model of a name, or of a tiny checkpoint of a kind; each once."""
+    kept: dict[str, hear.HearModel] = {}
+
+    def load(name: str) -> hear.HearModel:
+        if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+            pytest.skip(f"needs {NEEDS[name]}")
+        if name not in kept:
+            path = str(save_tiny(name, tmp_path_factory.mktemp("encoder"))) if name in SAVED else name
+            kept[name] = hear.load_model(path)
+        return kept[name]
+
+    return load
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+
+def test_all_that_are_listed_are_tried_here():
+    """But emotion2vec, whose frames are those of wav2vec 2.0's convolutions, and which needs FunASR."""
+    listed = {entry.kind.name for entry in entries()}
+    tried = {name.partition(" ")[0] for name in SAVED} | {*OWN, *DEAF}
+    assert listed - tried == {"emotion2vec"}
+
+
+@pytest.mark.parametrize("name", [*OWN, *SAVED])
+def test_it_passes_what_the_validator_checks(loaded, name):
+    """evaluation.md's list; the validator itself is of 2021, for torch 1.9."""
+    model = loaded(name)
+    assert isinstance(model, nn.Module)
+    assert model.sample_rate in (16_000, 22_050, 32_000, 44_100, 48_000)
+    assert type(model.scene_embedding_size) is int
+    assert type(model.timestamp_embedding_size) is int
+    sounds, seconds = 2, 0.6
+    audio = noise(sounds, round(seconds * model.sample_rate))
+    scenes = hear.get_scene_embeddings(audio, model)
+    assert (scenes.shape, scenes.dtype) == ((sounds, model.scene_embedding_size), torch.float32)
+    embeddings, times = hear.get_timestamp_embeddings(audio, model)
+    assert embeddings.dtype == torch.float32
+    assert embeddings.shape == (sounds, times.shape[1], model.timestamp_embedding_size)
+    assert times.shape == embeddings.shape[:2]
+    assert (times == times[0]).all()
+    assert times.min() >= 0
+    assert times.max() <= 1000 * seconds
+    steps = times[0].diff()
+    assert len(steps)
+    assert steps.max() - steps.min() <= 1
+    # HEAR warns of more.
+    assert steps.max() <= 50.001 or name == "audio-spectrogram-transformer"
+    assert not scenes.requires_grad
+    assert not embeddings.requires_grad
+    assert torch.isfinite(scenes).all()
+    assert torch.isfinite(embeddings).all()
+
+
+@pytest.mark.parametrize("name", [*OWN, *SAVED])
+def test_a_sound_is_heard_alone(loaded, name):
+    model, audio = loaded(name), noise(2, 6000)
+    audio[1] *= 1e-3
+    for function in (hear.get_scene_embeddings, lambda *given: hear.get_timestamp_embeddings(*given)[0]):
+        both, alone = function(audio, model), function(audio[1:], model)
+        assert torch.allclose(both[1:], alone, rtol=1e-5, atol=1e-5 * float(alone.square().mean().sqrt()))
+
+
+@pytest.mark.parametrize("name", [name for name in (*OWN, *SAVED) if name not in ("duration", "loudness")])
+def test_frames_lie_where_they_are_said_to(loaded, name):
+    model = loaded(name)
+    if model.encoder.one_frame:
+        assert (model.grid.support, model.grid.hop) == (0, 800)
+        return
+    assert (model.grid.support, model.grid.hop) == GRIDS.get(name, (400, 320))
+    for samples in (model.encoder.shortest, 4000, 4401, 8720):
+        waveform = noise(samples).numpy()
+        assert model.encoder.frames(waveform).shape[1] == model.grid.count(samples)
+
+
+def test_times_are_the_middles_of_frames(loaded):
+    """By hand: wav2vec 2.0's frame i is of 400 samples from 320 i on, at 16 samples a millisecond."""
+    times = hear.get_timestamp_embeddings(noise(1, 1360), loaded("wav2vec2 base"))[1]
+    assert times.tolist() == [[12.5, 32.5, 52.5, 72.5]]
+    # A click in the middle of frame 20 of the spectrogram is loudest there.
+    click = torch.zeros(1, 8000)
+    click[0, 20 * 160] = 1.0
+    embeddings, times = hear.get_timestamp_embeddings(click, loaded("logmel"))
+    assert times[0, embeddings[0].mean(1).argmax()] == 200.0
+
+
+@pytest.mark.parametrize("name", ["logmel", "wav2vec2 large", "hubert base", "compare"])
+def test_embeddings_are_those_of_the_toolkit(loaded, name):
+    model, audio = loaded(name), noise(2, 12_000)
+    heard = load_encoder(model.encoder.name)(list(audio.numpy()))
+    assert np.array_equal(hear.get_scene_embeddings(audio, model).numpy(), heard.embeddings[:, -1])
+    if not model.encoder.one_frame:
+        assert np.array_equal(hear.get_timestamp_embeddings(audio, model)[0].numpy(), heard.frames[:, -1])
+
+
+@pytest.mark.parametrize("name", ["logmel", "mfcc", "wav2vec2 base", "audio_mamba", "audio-spectrogram-transformer"])
+def test_long_sounds_go_on_at_the_same_steps(loaded, name, monkeypatch):
+    """As if they were given at once, where frames do not depend on others: but at the cuts."""
+    model, audio = loaded(name), noise(1, 50_001)
+    whole, times = hear.get_timestamp_embeddings(audio, model)
+    monkeypatch.setattr(model.encoder, "max_seconds", 1.03)
+    cut, same = hear.get_timestamp_embeddings(audio, model)
+    assert torch.equal(times, same)
+    assert cut.shape == whole.shape
+    if name in ("logmel", "mfcc"):
+        equal = (cut == whole).all(-1)[0]
+        # Two cuts or three, each with the frames whose ends or differences it touches.
+        assert equal.float().mean() > 0.9
+
+
+@pytest.mark.parametrize("samples", [1, 159, 400, 719, 2799])
+@pytest.mark.parametrize("name", ["logmel", "egemaps", "wav2vec2 base", "audio_mamba", "audio-spectrogram-transformer"])
+def test_the_shortest_sounds_have_embeddings_within_them(loaded, name, samples):
+    model, audio = loaded(name), noise(2, samples)
+    assert hear.get_scene_embeddings(audio, model).shape == (2, model.scene_embedding_size)
+    embeddings, times = hear.get_timestamp_embeddings(audio, model)
+    assert embeddings.shape == (2, times.shape[1], model.timestamp_embedding_size)
+    assert 0 <= times.min() <= times.max() <= samples / 16
+
+
+def test_a_layer_can_be_chosen(loaded, tmp_path):
+    path = str(save_tiny("wav2vec2 large", tmp_path))
+    heard = load_encoder(path)([noise(8000).numpy()])
+    for layer in range(3):
+        model = hear.load_model(path, layer=layer)
+        assert np.array_equal(model(noise(1, 8000)).numpy(), heard.embeddings[:, layer])
+    with pytest.raises(UserError, match="layer is 3, but .* has layers 0 to 2"):
+        hear.load_model(path, layer=3)
+    drawn = [hear.load_model(f"initialised:{path}", seed=seed)(noise(1, 8000)) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize(("name", "message"), [("", "no encoder is named"), ("rate", "rate makes no frames")])
+def test_what_hears_nothing_is_refused(name, message):
+    with pytest.raises(UserError, match=message):
+        hear.load_model(name)
+
+
+@pytest.mark.parametrize("audio", [torch.zeros(5), torch.zeros(2, 0), torch.zeros(0, 5), torch.zeros(1, 9).long()])
+def test_what_is_no_audio_is_refused(loaded, audio):
+    for function in (hear.get_scene_embeddings, hear.get_timestamp_embeddings):
+        with pytest.raises(UserError, match=r"but must be \(sounds, samples\) of floating point"):
+            function(audio, loaded("logmel"))

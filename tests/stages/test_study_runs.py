@@ -196,7 +196,7 @@ def test_what_does_not_depend_on_a_step_that_failed_is_run_all_the_same(tmp_path
     with pytest.raises(UserError, match="finetune.cries.ours failed .exit status 2.: finetune says this") as caught:
         run(running(tmp_path, **given))
     assert f"(log: {log})" in str(caught.value)
-    assert "scores was not run, since finetune.cries.ours failed" in str(caught.value)
+    assert "; not run, since it needs that: scores; when it is put right" in str(caught.value)
     names = ran(fake, tmp_path)
     assert "probe.cries" in names
     assert "scores.json" not in names
@@ -205,6 +205,13 @@ def test_what_does_not_depend_on_a_step_that_failed_is_run_all_the_same(tmp_path
     assert {step.name: step.status for step in record.steps}["finetune.cries.ours"] == "failed"
     run(running(tmp_path, **given))
     assert ran(fake, tmp_path) == ["finetune.cries.ours", "scores.json", "report.html"]
+
+
+def test_many_failures_are_one_line(tmp_path, given, fake):
+    fake.ends = {str(tmp_path / f"out/{name}"): (2, 0) for name in ("probe.cries", "probe.heard")}
+    logs = tmp_path / "out/logs/[*].log"
+    with pytest.raises(UserError, match=f"^2 steps failed: probe.heard, probe.cries .logs: {logs}.; when it is put"):
+        run(running(tmp_path, **given))
 
 
 def test_a_step_that_makes_nothing_has_failed(tmp_path, given, fake, monkeypatch):

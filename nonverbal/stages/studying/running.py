@@ -90,35 +90,45 @@ class Running:
                     raise UserError(f"{step.name} needs {name}, which is not done; run it first: --only {name}")
 
     def _run_all(self, wanted: list[Planned], only: Sequence[str]) -> None:
-        failed: dict[str, str] = {}
         for step in wanted:
             # One that cannot be planned fails when it is its turn.
             with contextlib.suppress(StepFailed):
                 self._plan_pretraining(step)
-        try:
-            names = {step.name for step in wanted}
-            rows = rows_of(self.plan, self.kept, self.costs)
-            show(tables_of(self.plan, [row for row in rows if not only or row.step.name in names]))
-            for step in wanted:
-                waits = next((name for name in step.needs if name in failed), None)
-                if waits is not None:
-                    failed[step.name] = f"{step.name} was not run, since {waits} failed"
-                    continue
-                try:
-                    self._run_step(step)
-                except StepFailed as error:
-                    failed[step.name] = str(error)
-                    _say(str(error))
-            self._write_record()
-            if not only or REPORT in only:
+        names = {step.name for step in wanted}
+        rows = rows_of(self.plan, self.kept, self.costs)
+        show(tables_of(self.plan, [row for row in rows if not only or row.step.name in names]))
+        failed, waiting = self._run_each(wanted)
+        self._write_record()
+        if not only or REPORT in only:
+            try:
                 self._write_page()
-        except StepFailed as error:
-            failed[REPORT] = str(error)
+            except StepFailed as error:
+                failed[REPORT] = str(error)
         if failed:
-            raise UserError(
-                "; ".join(failed.values()) + "; when it is put right, run the same command again: it goes on from here"
-            )
+            raise UserError(self._account(failed, waiting))
         _say(summary(rows_of(self.plan, self.kept, self.costs)))
+
+    def _run_each(self, wanted: list[Planned]) -> tuple[dict[str, str], list[str]]:
+        """Run steps; return how some failed, by name, and which were not run since they need one of these."""
+        failed: dict[str, str] = {}
+        waiting: list[str] = []
+        for step in wanted:
+            if not {*failed, *waiting}.isdisjoint(step.needs):
+                waiting.append(step.name)
+                continue
+            try:
+                self._run_step(step)
+            except StepFailed as error:
+                failed[step.name] = str(error)
+                _say(str(error))
+        return failed, waiting
+
+    def _account(self, failed: dict[str, str], waiting: list[str]) -> str:
+        """Say what failed, in one line."""
+        what = f"{len(failed)} steps failed: {', '.join(failed)} (logs: {self.kept.log('*')})"
+        told = what if len(failed) > 1 else next(iter(failed.values()))
+        skipped = f"; not run, since it needs that: {', '.join(waiting)}" if waiting else ""
+        return f"{told}{skipped}; when it is put right, run the same command again: it goes on from here"
 
     def _run_step(self, step: Planned) -> None:
         if self.kept.state(self.plan, step).done is not None:
@@ -225,7 +235,7 @@ def _last_line(log: Path) -> str:
     """The last line that a command wrote, which is its error's."""
     lines = log.read_bytes()[-10_000:].decode(errors="replace").splitlines()
     own = [line for line in lines if line.strip() and not line.startswith("== ")]
-    return one_line(own[-1]) if own else "it said nothing"
+    return one_line(own[-1]).removeprefix("nonverbal: ") if own else "it said nothing"
 
 
 def _say(text: str) -> None:

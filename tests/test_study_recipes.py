@@ -95,7 +95,7 @@ def test_a_paper_stands_beside_our_protocol(paper: str) -> None:
     """Wherever clips are divided, there are columns of two protocols."""
     divided = [shape for shape in study(paper).tables.values() if {"uar", "accuracy", "f1"} & set(shape.metrics)]
     assert divided
-    assert all(list(shape.groups) == ["the paper's protocol", "ours"] for shape in divided)
+    assert all(list(shape.groups) == ["as the paper", "ours"] for shape in divided)
 
 
 def test_where_a_paper_counts_other_clips_than_a_reader_finds_the_study_says_so() -> None:

@@ -56,6 +56,7 @@ def write_pretraining(
         "seed": 3,
         "family": family,
         "batches": {"batch_seconds": 24.0, "batches_per_step": 2, "weights": {}} | batches,
+        "trainer": {"steps": 1000},
         "wav2vec2": {"init": init if family == "wav2vec2" else None},
         "hubert": {"init": init if family == "hubert" else None},
         "ssam": {"init": init if family == "ssam" else None},

@@ -4,6 +4,10 @@ By path: ``python evaluate/audit.py A B``. A leak is a clip on both sides: with 
 recording, of the same speaker, or with a stretch of the same sound, which an acoustic fingerprint finds through gain,
 resampling, codecs and cuts. Between A and B every such pair is one; within A those of which one clip is in train and
 one in validation.
+
+``nonverbal audit [A] --folds FILE`` looks for what the sides of anybody's folds share: of ``nonverbal folds``, of
+EmoBox, of s3prl, or a table with paths and sides. A has the sounds, and knows whose they are; without it, what the
+lists say counts alone.
 """
 
 import json
@@ -15,6 +19,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from nonverbal import cli, config
+from nonverbal.data.audit.fold_leaks import FoldAudit, ListAudit, Shared, audit_lists
+from nonverbal.data.audit.fold_lists import read_lists
 from nonverbal.data.audit.leaks import KINDS, Audit, audit, write_exclusion
 from nonverbal.data.index import open_shards
 from nonverbal.data.preparing.settings import available_processors
@@ -27,10 +33,15 @@ from nonverbal.text import one_line
 class AuditConfig:
     """One folder or two, and what to look for."""
 
-    a: Path
+    a: Path | None = None
     """Folder of shards, as `nonverbal prepare` makes them; it may stand first, without `--a`."""
     b: Path | None = None
     """Another; it may stand second, without `--b`. Unset: leaks within A."""
+    folds: Path | None = None
+    """Lists of folds, a file or a folder: what is on both sides of each is looked for. With A, the shards of the files
+    that they list."""
+    speaker: str | None = None
+    """Pattern whose first group is the speaker in a path of --folds, where nothing else says it: `actor_(\\d+)`."""
     kinds: list[str] = field(default_factory=lambda: list(KINDS))
     """What clips may not share: samples, recording, speaker, sound."""
     shown: int = 10
@@ -54,6 +65,12 @@ class AuditConfig:
         for name, least in (("shown", 0), ("processes", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} must be at least {least}, but is {getattr(self, name)}")
+        if self.a is None and self.folds is None:
+            raise UserError("nothing is given to audit: a folder of shards, two, or lists of folds (--folds FILE)")
+        if self.folds is not None and (self.b is not None or self.exclude is not None):
+            raise UserError(f"--folds takes one folder of shards at most, and no --{'b' if self.b else 'exclude'}")
+        if self.speaker is not None and self.folds is None:
+            raise UserError("--speaker is about the paths of --folds; give these too")
         if self.exclude is not None and self.b is None:
             raise UserError(
                 "--exclude needs two folders: nonverbal audit A B --exclude FILE; within one, say in a metadata.csv "
@@ -67,6 +84,10 @@ def main(argv: list[str]) -> None:
     for name, path in (("json", settings.json), ("exclude", settings.exclude)):
         if path is not None and not path.parent.is_dir():
             raise UserError(f"--{name}: there is no folder {path.parent}; make it first")
+    if settings.folds is not None:
+        audit_folds(settings, settings.folds)
+        return
+    assert settings.a is not None, "settings refuse that"
     a, b = open_shards(settings.a), None if settings.b is None else open_shards(settings.b)
     if b is not None and a.sha256 == b.sha256:
         raise UserError(f"{settings.a} and {settings.b} hold the same clips; within one: nonverbal audit {settings.a}")
@@ -79,6 +100,62 @@ def main(argv: list[str]) -> None:
         print(f"wrote {settings.exclude}: {write_exclusion(settings.exclude, result)} clips")
     if settings.strict and result.leaks():
         raise UserError(f"--strict: {verdict(result)}")
+
+
+def audit_folds(settings: AuditConfig, path: Path) -> None:
+    """Audit lists of folds, show, write, and judge."""
+    shards = None if settings.a is None else open_shards(settings.a)
+    result = audit_lists(read_lists(path), shards, settings.kinds, settings.speaker, settings.processes)
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=140)
+    console.print(sides_of(result))
+    if shards is not None and result.missing:
+        note = f"{len(result.missing)} of {result.listed} files are not in {shards.folder}, such as {result.missing[0]}"
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    verdict = verdict_on_folds(result, path)
+    console.print(verdict, style="bold red" if result.leaks else "green", markup=False, soft_wrap=True)
+    if settings.json is not None:
+        write_atomically(settings.json, json.dumps(result.as_dict(), indent=1, ensure_ascii=False) + "\n")
+        print(f"wrote {settings.json}")
+    if settings.strict and result.leaks:
+        raise UserError(f"--strict: {verdict}")
+
+
+def sides_of(result: ListAudit) -> Table:
+    """Return the table of folds: files of each side, and of each kind how many of the test side share something."""
+    kinds = list(result.folds[0].test)
+    table = Table("fold", "train", "validation", "test", *(f"test: same {kind}" for kind in kinds))
+    for fold in result.folds:
+        counts = [str(count) for count in fold.counts.values()]
+        table.add_row(escape(one_line(fold.fold)), *counts, *(_said(fold, kind) for kind in kinds))
+        if fold.validation:
+            row = [_said_of(shared, fold.counts["validation"]) for shared in fold.validation.values()]
+            table.add_row("  its validation and train", "", "", "", *row, style="dim")
+    return table
+
+
+def _said(fold: FoldAudit, kind: str) -> str:
+    return _said_of(fold.test[kind], fold.counts["test"])
+
+
+def _said_of(shared: Shared, files: int) -> str:
+    if not shared.known:
+        return "unknown"
+    unknown = files - shared.known
+    return str(shared.clips) + (f" ({unknown} unknown)" if unknown else "")
+
+
+def verdict_on_folds(result: ListAudit, path: Path) -> str:
+    """Return in one line what was found of lists."""
+    if leaks := result.leaks:
+        said = ", ".join(f"{kind} in {count} of {len(result.folds)} folds" for kind, count in leaks.items())
+        return f"LEAK: the test side shares with what is trained or chosen on, in {path}: {said}"
+    of = {
+        kind: [fold.test[kind].known == fold.counts["test"] for fold in result.folds] for kind in result.folds[0].test
+    }
+    unknown = [kind for kind, known in of.items() if not all(known)]
+    but = f"; not known of all: {', '.join(unknown)}" if unknown else ""
+    return f"no leak in {path} by {', '.join(kind for kind in of if kind not in unknown)}{but}"
 
 
 def with_folders(argv: list[str]) -> list[str]:

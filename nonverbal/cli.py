@@ -25,6 +25,7 @@ PROGRAMS = {
     "convert": ("pretrain/convert.py", "Write a checkpoint as transformers, fairseq, fairseq2 or SSAM has it."),
     "compare": ("evaluate/compare.py", "Say how far two encoders are apart: hidden states by layer, and weights."),
     "audit": ("evaluate/audit.py", "Find leaks between two folders of shards, or within one, by sound too."),
+    "folds": ("evaluate/folds.py", "Write which clip is on which side of which fold, with hashes, for others."),
     "encoders": ("evaluate/encoders.py", "List the encoders that can be compared, with what each has heard."),
     "embed": ("evaluate/embed.py", "Keep encoders' embeddings of clips or of any sound, for probes and other tools."),
     "probe": ("evaluate/probe.py", "Score frozen encoders with small heads under folds that share no speaker."),

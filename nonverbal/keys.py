@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import is_dataclass
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from nonverbal.errors import UserError
 
@@ -53,7 +53,7 @@ def _check_value(value: Any, hint: Any, where: str, key: str, all_known: dict[st
             f"{key} {written} {where}, but must hold `key: value` lines; leave it out where nothing differs"
         )
     is_null = value is None or (isinstance(value, list) and None in value)
-    if is_null and hint is not Any and NoneType not in get_args(hint):
+    if is_null and hint is not Any and NoneType not in _kinds(hint, value):
         written = "is null" if value is None else "holds null"
         raise UserError(f"{key} {written} {where}: give it a value, or leave it out for its default")
     if group:
@@ -65,9 +65,16 @@ def _check_value(value: Any, hint: Any, where: str, key: str, all_known: dict[st
             _check_value(item, entry, where, f"{key}.{name}", keys)
 
 
+def _kinds(hint: Any, value: Any) -> tuple[Any, ...]:
+    """What a field may be besides its type; of a list, what its items may be too."""
+    items = get_args(hint)[:1] if isinstance(value, list) else ()
+    return (*get_args(hint), *(kind for item in items for kind in get_args(item)))
+
+
 def _hints(cls: type) -> dict[str, Any]:
     """Key to type. A key that is a word of Python's, such as ``with``, has a field with ``_`` at its end."""
-    return {name.removesuffix("_"): hint for name, hint in get_type_hints(cls).items()}
+    hints = get_type_hints(cls).items()
+    return {name.removesuffix("_"): hint for name, hint in hints if get_origin(hint) is not ClassVar}
 
 
 def _group(hint: Any) -> type | None:

@@ -25,7 +25,6 @@ def read_record(cls: type[T], content: Any, where: str) -> T:
     """
     if not isinstance(content, dict):
         raise UserError(f"what stands {where} must be `key: value` pairs, but is {_shown(content)}")
-    check(content, cls, where)
     made = _made(cls, content, "", where)
     assert isinstance(made, cls)
     return made
@@ -75,6 +74,7 @@ def _container(kind: Any) -> type | None:
 
 def _filled(cls: Any, content: dict[str, Any], key: str, where: str) -> Any:
     hints, prefix = get_type_hints(cls), f"{key}." if key else ""
+    check(content, cls, f"in {key} {where}" if key else where)
     values = {}
     for field in fields(cls):
         written = field.name.removesuffix("_")

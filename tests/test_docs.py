@@ -23,6 +23,7 @@ CONFIGS = {
     "convert": "ConvertConfig",
     "compare": "CompareConfig",
     "audit": "AuditConfig",
+    "folds": "FoldsConfig",
     "embed": "EmbedConfig",
     "finetune": "FinetuneConfig",
     "predict": "PredictConfig",

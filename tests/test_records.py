@@ -1,5 +1,5 @@
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -22,6 +22,8 @@ class Outer:
     words: str | list[str] | None = None
     with_: dict[str, Any] = field(default_factory=dict)
     exact: bool = False
+    maybe: list[float | None] = field(default_factory=list)
+    kind: ClassVar[str] = "none of the keys"
 
 
 WHOLE = {
@@ -56,6 +58,9 @@ def test_a_record_is_what_is_written():
         ({"inner": {"size": float("nan")}}, "inner.size must be a finite number, but is nan"),
         ({"inner": {"size": 1, "kind": "c"}}, "inner.kind must be a or b, but is 'c'"),
         ({"inner": [1]}, "inner is \\[1\\] in x.json, but must hold `key: value` lines"),
+        ({"rows": [{"size": 1, "sice": 2}]}, r"unknown key 'sice' in rows\[0\] in x.json; did you mean 'size'?"),
+        ({"kind": "x"}, "unknown key 'kind' in x.json"),
+        ({"maybe": [1, "2"]}, r"maybe\[1\] must be a finite number or null, but is '2'"),
         ({"rows": {}}, "rows must be a list, but is {}"),
         ({"rows": [{"size": 1}, {"size": "1"}]}, r"rows\[1\].size must be a finite number, but is '1'"),
         ({"by_name": {"one": 1.5}}, "by_name.one must be a whole number, but is 1.5"),
@@ -69,6 +74,10 @@ def test_a_record_is_what_is_written():
 def test_what_is_of_another_kind_is_named(change, message):
     with pytest.raises(UserError, match=message):
         read_record(Outer, WHOLE | change, "in x.json")
+
+
+def test_lists_may_hold_null_where_their_type_says():
+    assert read_record(Outer, WHOLE | {"maybe": [1, None]}, "in x.json").maybe == [1.0, None]
 
 
 def test_what_is_no_record_is_said():

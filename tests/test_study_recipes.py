@@ -12,10 +12,11 @@ from nonverbal.evaluation.published import published_rows
 from nonverbal.shipped import find_shipped
 from nonverbal.stages.studying.costs import Costs
 from nonverbal.stages.studying.kept import Kept
-from nonverbal.stages.studying.overview import rows_of, tables_of
+from nonverbal.stages.studying.overview import tables_of
 from nonverbal.stages.studying.placing import placed, sources
 from nonverbal.stages.studying.planning import Plan
 from nonverbal.stages.studying.settings import Study, read_study_recipe
+from nonverbal.stages.studying.standing import rows_of
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(ROOT.glob("recipes/studies/*.yaml"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from nonverbal.models.checkpoints.config_keys import check_foreign_code
 from nonverbal.release.findings import Finding
 from nonverbal.release.passport import PASSPORT, Passport, sha256_of
 
-OF_THE_HUB = (".gitattributes", ".cache/huggingface/")
+OF_THE_HUB = re.compile(r"\.gitattributes$|\.cache/huggingface/")
 """What the Hub and its client put beside a release: not of it, and read by no model."""
 
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack", ".model")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 """Ends of names of files that may run something when they are read, or hold weights in another form."""
 
 MAGIC = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))
@@ -81,7 +82,7 @@ def contents_of(folder: Path) -> Contents:
                 files.append(inside)
             elif not stat.S_ISDIR(mode):
                 others.append(inside)
-    own = [name for name in files if not name.startswith(OF_THE_HUB)]
+    own = [name for name in files if not OF_THE_HUB.match(name)]
     return Contents(folder, tuple(sorted(own)), tuple(sorted(links)), tuple(sorted(others)))
 
 

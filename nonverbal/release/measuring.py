@@ -25,6 +25,10 @@ KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "CU
 """Variables of the environment that the process is given: none that holds a token, or names folders of Python's."""
 
 
+class Unloadable(UserError):
+    """A model that transformers cannot load or run: a fault of the folder, not of how it was asked for."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """What plain transformers made of a folder."""
@@ -55,7 +59,8 @@ def run_plain(folder: Path, trust: bool = False, python: Path | None = None) -> 
     """Run ``plain_measure.py`` on a folder: ``python -I``, in an empty folder, without the network or this toolkit.
 
     Raises:
-        UserError: there is no such interpreter, or the model cannot be loaded.
+        Unloadable: transformers cannot load or run the model.
+        UserError: there is no such interpreter, or it cannot measure.
     """
     interpreter = str(python or sys.executable)
     with tempfile.TemporaryDirectory(prefix="nonverbal-verify-") as place:
@@ -76,11 +81,11 @@ def read(folder: Path, found: Mapping[str, Any]) -> Loaded:
     """Return what ``plain_measure`` wrote of a folder.
 
     Raises:
-        UserError: the model could not be loaded.
+        Unloadable: the model could not be loaded or run.
     """
     if "failed" in found:
         stack = ", ".join(f"{name} {version}" for name, version in found["stack"].items())
-        raise UserError(
+        raise Unloadable(
             f"transformers cannot load {folder} ({found['failed']}) under {stack}; release the model again, or with "
             "the versions that its passport names"
         )
@@ -125,4 +130,6 @@ def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> "s
 def _environment(place: str) -> dict[str, str]:
     """Caches of Hugging Face begin empty, so that code of an earlier release is not taken for this one's."""
     given = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return given | {"HOME": place, "HF_HOME": place, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    own = {"HOME": place, "HF_HOME": place, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    # Threads that spin while they wait crawl where others use the same cores.
+    return given | own | {"OMP_WAIT_POLICY": "PASSIVE"}

@@ -117,10 +117,11 @@ class Plain:
         found = self.extractor(list(clips), sampling_rate=SAMPLE_RATE, return_tensors="pt", **options)
         return {name: value.to(self.model.device) for name, value in found.items()}
 
-    def embeddings(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+    def embeddings(self, clips: Sequence[np.ndarray], bf16: bool = False) -> np.ndarray:
         """Return ``(N, L, 2 M)`` of clips in one batch: mean and deviation over each one's own frames."""
-        with torch.inference_mode():
-            output = self.model(**self.inputs(clips), output_hidden_states=True, return_dict=True)
+        inputs = self.inputs(clips)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            output = self.model(**inputs, output_hidden_states=True, return_dict=True)
         # transformers 5 has the last block's own among them, transformers 4 after the norm that follows.
         states = torch.stack([*output.hidden_states[:-1], output.last_hidden_state], 1)
         mask = getattr(output, "frame_mask", None)
@@ -163,9 +164,8 @@ def measure(folder: str, trust: bool) -> dict[str, Any]:
     figures: dict[str, float | None] = {
         "batch": farthest(alone, np.concatenate([plain.embeddings(row)[1:2] for row in among(clips)]), rms),
         "padded": farthest(alone, plain.embeddings(clips), rms),
+        "bf16": farthest(alone, np.concatenate([plain.embeddings([clip], bf16=True) for clip in clips]), rms),
     }
-    with torch.autocast("cpu", torch.bfloat16):
-        figures["bf16"] = farthest(alone, np.concatenate([plain.embeddings([clip]) for clip in clips]), rms)
     if plain.auto == "AutoModelForAudioClassification":
         figures |= decided(plain, classifier, clips)
     figures["gpu"] = on_gpu(plain, clips, alone, rms)

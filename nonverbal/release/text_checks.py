@@ -28,6 +28,9 @@ PATHS = re.compile(
 )
 """Paths of a machine, in any text; what follows a host's name in an address is none."""
 
+ALONE = re.compile(r"(/[\w.@+-]+/|~/|\.\.?/)[\w.@+-]{2}")
+"""How a text of JSON begins that is a path and nothing else."""
+
 TOKENS = re.compile(
     r"\bhf_[A-Za-z0-9]{16,}"
     r"|\bgh[opsu]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}"
@@ -48,7 +51,7 @@ def check_paths(found: Contents) -> Iterator[Finding]:
     """Find paths of the machine that a release was made on."""
     for name, text, whole in texts_of(found):
         paths = [match[0] for match in PATHS.finditer(text)]
-        if not paths and whole and text.startswith(("/", "~/", "./", "../")) and "\n" not in text and len(text) > 1:
+        if not paths and whole and ALONE.match(text):
             paths = [text]
         for path in dict.fromkeys(paths):
             yield Finding("local path", False, name, one_line(path), "no path of a machine", REMEDY)

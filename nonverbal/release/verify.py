@@ -19,7 +19,7 @@ from nonverbal.release.file_checks import (
     few,
 )
 from nonverbal.release.findings import Finding, wrong
-from nonverbal.release.measuring import Loaded, gap
+from nonverbal.release.measuring import Loaded, Unloadable, gap
 from nonverbal.release.passport import PASSPORT, Measured, Passport, read_passport
 from nonverbal.release.text_checks import check_names, check_paths, check_tokens
 
@@ -63,10 +63,10 @@ def verify(folder: Path, trust: bool = False, python: Path | None = None, names:
         names: of speakers, none of which may stand in it: see ``check_names``.
 
     Raises:
-        UserError: there is no such folder, or no such interpreter.
+        UserError: there is no such folder, or no such interpreter, or it cannot measure.
     """
     found = contents_of(folder)
-    passport, findings = _passport(folder)
+    passport, findings = _passport(found)
     findings += look(found, passport, trust, names)
     unsafe = [finding for finding in wrong(findings) if finding.check in UNSAFE]
     if found.code and (passport is None or any(finding.file in found.code for finding in wrong(findings))):
@@ -93,7 +93,8 @@ def look(found: Contents, passport: Passport | None, trust: bool, names: Iterabl
     }
     findings = []
     for name, check in checks.items():
-        findings += [*check] or [_well(name, f"{len(found.files)} files")]
+        # A text is looked at as it stands and as JSON reads it.
+        findings += [*dict.fromkeys(check)] or [_well(name, f"{len(found.files)} files")]
     return findings
 
 
@@ -101,7 +102,7 @@ def load(folder: Path, passport: Passport | None, trust: bool, python: Path | No
     """Load a model by plain transformers in another process, measure it again, and compare."""
     try:
         loaded = measuring.run_plain(folder, trust, python)
-    except UserError as error:
+    except Unloadable as error:
         return [Finding("loads", False, "", str(error), "a model that transformers loads", "release it again")]
     findings = [_well("loads", in_words(loaded.measured)), *weights(loaded)]
     if wrong(findings) or passport is None:
@@ -125,7 +126,7 @@ def weights(loaded: Loaded) -> Iterator[Finding]:
 
 def compared(stated: Measured, now: Measured) -> list[Finding]:
     """Compare what plain transformers gives now with what the passport says that it gave."""
-    apart = gap(stated, now.sketch)
+    apart = gap(now, stated.sketch)
     expected = f"at most {ACROSS:g} of a layer's RMS from the passport's"
     remedy = "compare versions with the passport's; where only they differ, report it to whoever released the model"
     well = apart <= ACROSS
@@ -152,11 +153,11 @@ def in_words(measured: Measured) -> str:
     return ", ".join(f"{name} {version}" for name, version in measured.stack.items())
 
 
-def _passport(folder: Path) -> tuple[Passport | None, list[Finding]]:
+def _passport(found: Contents) -> tuple[Passport | None, list[Finding]]:
     try:
-        if (folder / PASSPORT).is_symlink():
-            raise UserError(f"{PASSPORT} is a link")
-        passport = read_passport(folder)
+        if PASSPORT not in found.files:
+            raise UserError("there is none, as a file of the folder's own")
+        passport = read_passport(found.folder)
     except UserError as error:
         remedy = "release the model again; without a passport, its files and figures cannot be compared"
         return None, [Finding("passport", False, PASSPORT, str(error), "a passport", remedy)]

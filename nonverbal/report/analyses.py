@@ -42,11 +42,17 @@ class AnalysisSection:
     heading: str
     name: str
     """Of the kind of analysis."""
-    summary: str
+    summary: list[str]
+    """A paragraph each."""
     tables: list[Table]
     drawings: list[Drawing]
     origin: tuple[str, str]
     """The file and its SHA-256."""
+
+    @property
+    def file(self) -> str:
+        """The file's name, which tells sections of one heading apart."""
+        return Path(self.origin[0]).name
 
 
 def analysis_section(number: int, path: Path) -> AnalysisSection:
@@ -63,7 +69,7 @@ def analysis_section(number: int, path: Path) -> AnalysisSection:
     anchor = slug(f"analysis-{number}-{path.name.removesuffix('.json')}")
     origin = str(path), sha256_of(path)
     return AnalysisSection(
-        anchor, made.heading, made.NAME, made.summary(), made.tables(), drawings(made, anchor), origin
+        anchor, made.heading, made.NAME, made.summary().splitlines(), made.tables(), drawings(made, anchor), origin
     )
 
 

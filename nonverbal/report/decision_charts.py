@@ -47,8 +47,8 @@ def mismatch_chart(name: str, made: Decisions) -> Drawing:
     """Draw the share of clips on which each system differs from the first, of all clips and by true class."""
     rows: list[tuple[str, list[Measured | None]]] = [("all clips", [one.differ for one in made.others])]
     rows += [(text, [one.by_class.get(text) for one in made.others]) for text in made.classes if made.clips[text]]
-    width, left = 460.0, 22 + 6.6 * max(min(len(text), 18) for text, _ in rows)
-    x = Scale(0, 1, left, width - 104)
+    width, left = 440.0, 22 + 6.6 * max(min(len(text), 18) for text, _ in rows)
+    x = Scale(0, 1, left, width - 112)
     begin = 30 + legend_height(made)
     height = STEP * len(made.others) + 10
     end = begin + height * len(rows)
@@ -95,7 +95,7 @@ def _values(text: str, values: Sequence[Measured | None], made: Decisions, x: Sc
 
 def right_chart(name: str, made: Decisions) -> Drawing:
     """Draw, of the clips on which a system and the first differ, on how many which of them is right."""
-    width, left, step, begin = 460.0, 10.0, 50.0, 50.0
+    width, left, step, begin = 440.0, 10.0, 50.0, 50.0
     x = Scale(0, 1, left, width - 10)
     title = f"Who is right where they differ from {made.first}"
     parts = [

@@ -23,7 +23,7 @@ def histogram_chart(name: str, made: Distances) -> Drawing:
     x, y = _scales(made, max(value for one in made.others for value in one.shares) * 1.08)
     title = f"Cosine distance from {made.first}"
     marks = _ground(made, title, x, y, "share of clips")
-    marks.append(Words(x(min(made.threshold, x.high)), y.end - 8, f"threshold {made.threshold:g}", "warm", 11, "end"))
+    marks.append(Words(x(min(made.threshold, x.high)), y.end - 8, f"threshold {made.threshold:g}", "ink", 11, "end"))
     for place, one in enumerate(made.others):
         role = f"series{place % len(SERIES)}"
         points = [(x(middle), y(value)) for middle, value in zip(_middles(made), one.shares, strict=True)]
@@ -86,7 +86,7 @@ def _ground(made: Distances, title: str, x: Scale, y: Scale, what: str) -> list[
         marks.append(Words(24, top, shortened(one.encoder, 58), "ink", 11.5, title=one.encoder))
     marks += frame(x, y, ticks(x.low, x.high, 6), ticks(0, y.high))
     if made.threshold <= x.high:
-        marks.append(Line([(x(made.threshold), y.start), (x(made.threshold), y.end)], "warm", 1.4, "4 3"))
+        marks.append(Line([(x(made.threshold), y.start), (x(made.threshold), y.end)], "ink", 1.4, "4 3"))
     if x.high > 1:
         marks.append(Line([(x(1), y.start), (x(1), y.end)], "muted", 1, "1 3"))
     marks.append(Words((x.start + x.end) / 2, y.start + 32, "cosine distance", "muted", 11, "middle"))

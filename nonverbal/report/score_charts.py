@@ -109,7 +109,7 @@ def confusion_chart(
     marks.append(Words(10, top + cell * C / 2, shortened(axes[0], 40), "muted", 11, "middle", turned=True))
     marks.append(Words(left + cell * C / 2, top + cell * C + below, shortened(axes[1], 40), "muted", 11, "middle"))
     recalls = ", ".join(f"{name} {shares[i, i]:.0%}" for i, name in enumerate(classes))
-    width = max(left + cell * C + 10, left + 6.9 * min(len(title), 40))
+    width = max(left + cell * C + 10, left + 7.4 * min(len(title), 40))
     described = f"Confusion matrix of {title}. Right: {recalls}."
     return Drawing(name, title, described, width, top + cell * C + below + 12, marks)
 

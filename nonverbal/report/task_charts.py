@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nonverbal.evaluation.results import ModelResult, TaskResult
+from nonverbal.evaluation.layer_weights import first_layer, layer_weights
+from nonverbal.evaluation.results import TaskResult
 from nonverbal.evaluation.results import recalls as recalls_of
 from nonverbal.report.drawing import SERIES, Drawing
 from nonverbal.report.score_charts import (
@@ -56,28 +57,11 @@ def weights(anchor: str, task: TaskResult) -> list[Drawing]:
     """Draw the layers' weights of each model whose head learned some, and kept them."""
     drawn = []
     for number, model in enumerate(task.models):
-        rows = _layer_weights(model)
+        rows = layer_weights(model.scores)
         if rows is not None:
-            name, first = f"{anchor}-weights-{number}", _first_layer(model)
+            name, first = f"{anchor}-weights-{number}", first_layer(model.scores)
             drawn.append(weights_chart(name, task.name(model), rows, _series(number), first))
     return drawn
-
-
-def _layer_weights(model: ModelResult) -> np.ndarray | None:
-    """Return the weights that heads kept, ``(folds, layers)``; None where they kept none."""
-    rows = [row for score in model.scores if isinstance(row := score.details.get("layer_weights"), list)]
-    try:
-        weights = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    fit = weights.ndim == 2 and weights.shape[1] > 1 and np.isfinite(weights).all() and weights.max() > 0
-    return weights if fit else None
-
-
-def _first_layer(model: ModelResult) -> int:
-    """Return the layer of the first weight: 1 where rows do not say, as those of the probe ``multilayer``."""
-    said = model.scores[0].details.get("first_layer", 1)
-    return said if isinstance(said, int) and said >= 0 else 1
 
 
 def calibrations(anchor: str, task: TaskResult, own: Sequence[Measurement]) -> list[Drawing]:

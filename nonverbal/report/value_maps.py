@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from nonverbal.evaluation.tables import short
-from nonverbal.report.drawing import Box, Drawing, Mark, Words, shortened
+from nonverbal.report.drawing import LIGHT, Box, Drawing, Mark, Words, shortened
 
 LIGHTEST, DARKEST = 0.04, 0.92
 """Opacities of the lowest and the highest value."""
@@ -82,11 +84,28 @@ def value_map(
 def _cell(x: float, y: float, size: float, value: float, shades: Shades, said: str) -> list[Mark]:
     share = shades.share(value)
     text = short(value).removesuffix("0") if size < 30 else short(value)
-    role = "paper" if share > 0.55 else "ink"
+    opacity = LIGHTEST + (DARKEST - LIGHTEST) * share
+    role = max(("ink", "paper"), key=lambda text: contrast(text, shades.role, opacity))
     return [
-        Box(x + 0.5, y + 0.5, size - 1, size - 1, shades.role, LIGHTEST + (DARKEST - LIGHTEST) * share, said),
+        Box(x + 0.5, y + 0.5, size - 1, size - 1, shades.role, opacity, said),
         Words(x + size / 2, y + size / 2, text, role, 10 if size > 30 else 7.5, "middle", title=said),
     ]
+
+
+def contrast(text: str, role: str, opacity: float) -> float:
+    """Return the contrast of a text with a shade on paper in the light colours, from 1 to 21, as the WCAG define it."""
+    fill, paper = (np.array(_rgb(name)) for name in (role, "paper"))
+    low, high = sorted([_luminance(_rgb(text)), _luminance(paper + opacity * (fill - paper))])
+    return (high + 0.05) / (low + 0.05)
+
+
+def _rgb(role: str) -> tuple[float, ...]:
+    return tuple(int(LIGHT[role][place : place + 2], 16) / 255 for place in (1, 3, 5))
+
+
+def _luminance(colour: Sequence[float] | np.ndarray) -> float:
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in colour]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
 def _legend(x: float, y: float, shades: Shades) -> list[Mark]:

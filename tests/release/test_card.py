@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
-from labelled_tones import labelled_shards, tones  # noqa: F401
+from labelled_tones import tones
 from made_models import CLIPS, relabel, settings, write_pretraining, write_scores_on
 
 from nonverbal.errors import UserError
@@ -77,7 +77,7 @@ def test_a_licence_that_the_hub_has_no_name_for_is_linked(run, tmp_path):
     assert 'a ("as we agreed"): nobody says, of commercial use' in made.text
 
 
-def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(run, labelled_shards, tmp_path):  # noqa: F811
+def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(run, labelled_shards, tmp_path):
     sounds = labelled_shards(tones(speakers=6, takes=2), "labelled")
     key = load_frame_encoder(str(run)).key
     write_scores_on(tmp_path / "scores", "run", sounds, key=key, layers=(0.5, 0.6, 0.4))

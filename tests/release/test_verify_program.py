@@ -6,22 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from released import in_this_process
 from tiny_encoders import save_tiny
 
 from evaluate import verify as program
 from nonverbal.errors import UserError
-from nonverbal.release import measuring, plain_measure
+from nonverbal.release import measuring
 from nonverbal.release.passport import write_passport
 
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure in this process, which is quicker than another."""
-
-    def run(folder: Path, trust: bool = False, python: Path | None = None) -> measuring.Loaded:
-        return measuring.read(folder, plain_measure.attempt(str(folder), trust))
-
-    monkeypatch.setattr(measuring, "run_plain", run)
+    monkeypatch.setattr(measuring, "run_plain", in_this_process)
 
 
 @pytest.fixture

@@ -16,28 +16,24 @@ measured: of the pairing of a layer's heads with the least sum of distances, how
 Shapes: L layers, H heads, S frames.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 
-from nonverbal.data.index import ShardFolder, open_shards
-from nonverbal.data.manifest import Clip
-from nonverbal.data.progress import progress
+from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.analyses.attention_rows import ClipDistances, clip_distances
 from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
-from nonverbal.evaluation.analyses.distances import why_held_out
-from nonverbal.evaluation.analyses.held_out import Space, load_space, paired_spaces
 from nonverbal.evaluation.analyses.measured import Measured
-from nonverbal.evaluation.encoders.attending import Attending
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.paths import PathOrName
-from nonverbal.seeding import Stream, generator
 from nonverbal.tasks.groups import units
 from nonverbal.tasks.statistics.intervals import rate_t
+
+if TYPE_CHECKING:
+    from nonverbal.evaluation.analyses.attention_rows import Distances
 
 Normalise = Literal["length", "largest", "none"]
 
@@ -120,6 +116,7 @@ class Attention(Analysis[AttentionSettings]):
 
     first: str
     others: list[Attended]
+    corpus: str
     keys: list[list[str]]
     """Of each encoder, in their order, those of its folds' weights."""
     held_out: str
@@ -144,24 +141,26 @@ class Attention(Analysis[AttentionSettings]):
             raise UserError(f"--encoders must name two or more, but names {', '.join(settings.encoders)}")
         if settings.clips is not None and settings.clips < 1:
             raise UserError(f"--clips must be at least 1, but is {settings.clips}")
+        # What reads encoders is loaded where they are read: a report needs none of it.
+        from nonverbal.evaluation.analyses.attention_rows import attention_distances
+        from nonverbal.evaluation.analyses.held_out import paired_spaces, why_held_out
+
         shards = open_shards(settings.data)
         names = [str(name) for name in settings.encoders]
         folds = paired_spaces(names, shards, settings.corpora, settings.seed, settings.fold)
-        keys: list[list[str]] = [[] for _ in names]
-        found = list(_of_folds(folds, shards, settings, keys))
-        kept = [one for one in found if one.rows]
-        if not kept:
-            raise UserError("no clip has two frames, so no row has anything to differ in")
-        numbers, unit = _units([shards.clips()[one.clip] for one in kept])
+        found = attention_distances(folds, shards, settings.clips, settings.normalise == "length", settings.seed)
+        clips = [shards.clips()[row] for row in found.clips]
+        numbers, unit = units([c.id for c in clips], [c.speaker for c in clips], [c.recording for c in clips])
         return cls(
             names[0],
-            _attended(names[1:], kept, numbers, settings.normalise == "largest"),
-            keys,
+            _attended(names[1:], found, numbers, settings.normalise == "largest"),
+            "+".join(dict.fromkeys(clip.corpus for clip in clips)),
+            found.keys,
             why_held_out(folds),
             shards.sha256,
-            len(kept),
-            len(found) - len(kept),
-            sum(one.rows for one in kept),
+            len(clips),
+            found.short,
+            found.rows,
             int(numbers.max()) + 1,
             unit,
             settings.normalise,
@@ -169,13 +168,13 @@ class Attention(Analysis[AttentionSettings]):
 
     @property
     def heading(self) -> str:
-        """The encoders."""
-        return f"Attention of {self.first} and {', '.join(one.encoder for one in self.others)}"
+        """The corpus, and the encoder with which others are compared."""
+        return f"Attention on {self.corpus}, against {self.first}"
 
     def summary(self) -> str:
         """Say how far apart they attend, and whether heads keep their numbers."""
         limit = f"Intervals are over {self.units} {self.unit}. Where encoders attend does not show why they decide so."
-        return " ".join([*map(self._sentence, self.others), limit])
+        return "\n".join([*map(self._sentence, self.others), limit])
 
     def _sentence(self, one: Attended) -> str:
         means = [layer.mean.value for layer in one.layers]
@@ -183,11 +182,12 @@ class Attention(Analysis[AttentionSettings]):
         heads = len(one.layers[0].distances)
         apart = float(np.mean([layer.elsewhere for layer in one.layers]))
         doubt = "" if one.paired > 0.5 else ", so heads of one number need not correspond: read layers and not cells"
+        far, near = one.layers[most].mean.text, one.layers[least].mean.text
         return (
-            f"{one.encoder} attends at a mean distance of {short(one.mean)} from {self.first} ({UNITS[self.normalise]}; "
-            f"rows half a clip apart {short(apart)}), most in layer {most + 1}: {one.layers[most].mean.text}, least in "
-            f"layer {least + 1}: {one.layers[least].mean.text}. In the nearest pairing of heads {one.paired:.0%} are of "
-            f"one number ({1 / heads:.0%} by chance){doubt}."
+            f"{one.encoder} attends at a mean distance of {short(one.mean)} from {self.first} "
+            f"({UNITS[self.normalise]}; rows half a clip apart {short(apart)}), most in layer {most + 1}: {far}, least "
+            f"in layer {least + 1}: {near}. In the nearest pairing of heads {one.paired:.0%} are of one number "
+            f"({1 / heads:.0%} by chance){doubt}."
         )
 
     def tables(self) -> list[Table]:
@@ -195,15 +195,13 @@ class Attention(Analysis[AttentionSettings]):
         left = f"; {self.short} of one frame left out" if self.short else ""
         notes = [
             f"Bhattacharyya distance between rows of self-attention maps ({UNITS[self.normalise]})",
-            f"{self.clips} clips with {self.rows} rows a head{left}; {self.held_out}; intervals of .95 over {self.unit}",
+            f"{self.clips} clips with {self.rows} rows a head{left}; {self.held_out}",
+            f"intervals of .95 over {self.unit}",
         ]
         columns = ["layer", "mean of heads", "interval", "least", "most", "half a clip apart", "paired by number"]
-        return [
-            Table(
-                f"{self.first} and {one.encoder}", columns, [_row(*layer) for layer in enumerate(one.layers, 1)], notes
-            )
-            for one in self.others
-        ]
+        rows = [[_row(*layer) for layer in enumerate(one.layers, 1)] for one in self.others]
+        names = [f"{self.first} and {one.encoder}" for one in self.others]
+        return [Table(name, columns, own, notes) for name, own in zip(names, rows, strict=True)]
 
     def check(self) -> None:
         """Refuse layers of different heads, and shares that are none."""
@@ -224,65 +222,30 @@ def _row(number: int, layer: Layer) -> list[str]:
     return [str(number), *layer.mean.cells, least, most, away, f"{layer.paired:.0%}"]
 
 
-def _of_folds(
-    folds: Sequence[Sequence[Space]], shards: ShardFolder, settings: AttentionSettings, keys: list[list[str]]
-) -> Iterator[ClipDistances]:
-    """Yield the distances of each clip, and add the keys of the weights to ``keys``."""
-    every = [row for one in folds for row in one[0].rows.tolist()]
-    wanted = _drawn(every, settings.clips, settings.seed)
-    with progress("attention", sum(row in wanted for row in every), "clips") as advance:
-        for spaces in folds:
-            attending = [Attending(load_space(space, settings.seed)) for space in spaces]
-            for own, one in zip(keys, attending, strict=True):
-                own.append(one.encoder.key)
-            rows = np.array([row for row in spaces[0].rows.tolist() if row in wanted], dtype=np.int64)
-            for clip, parts in zip(rows.tolist(), shards.parts(rows), strict=True):
-                waveform = np.concatenate([shards.read(int(part)) for part in parts])
-                yield clip_distances(attending, clip, waveform, settings.normalise == "length")
-                advance(1)
-
-
-def _attended(
-    names: Sequence[str], found: Sequence[ClipDistances], numbers: np.ndarray, by_largest: bool
-) -> list[Attended]:
-    """Return means over clips; ``numbers`` are those of their units, ``(clips,)``."""
-    own = np.array([np.diagonal(one.heads, axis1=2, axis2=3) for one in found])  # (clips, others, L, H)
-    scale = max(float(own.mean(0).max()), np.finfo(float).tiny) if by_largest else 1.0
-    own /= scale
-    heads = np.mean([one.heads for one in found], axis=0) / scale
-    elsewhere = np.mean([one.elsewhere for one in found], axis=0) / scale
+def _attended(names: Sequence[str], found: "Distances", units: np.ndarray, by_largest: bool) -> list[Attended]:
+    """Return each other encoder's layers; ``units`` are numbers of the clips' units, ``(clips,)``."""
+    own = np.diagonal(found.heads, axis1=2, axis2=3)  # (P, L, H)
+    scale = max(float(own.max()), np.finfo(float).tiny) if by_largest else 1.0
+    layers = range(found.heads.shape[1])
     return [
-        Attended(
-            name,
-            [_layer(heads[place, n], elsewhere[place, n], own[:, place, n], numbers) for n in range(heads.shape[1])],
-        )
+        Attended(name, [_layer(found, place, layer, units, scale) for layer in layers])
         for place, name in enumerate(names)
     ]
 
 
-def _layer(heads: np.ndarray, elsewhere: np.ndarray, own: np.ndarray, numbers: np.ndarray) -> Layer:
-    """Return a layer of ``(H, H)`` distances of heads, ``(H,)`` of rows apart, ``(clips, H)`` of each clip."""
+def _layer(found: "Distances", place: int, layer: int, units: np.ndarray, scale: float) -> Layer:
     from scipy.optimize import linear_sum_assignment
 
+    heads = found.heads[place, layer]
     paired = float(np.mean(np.equal(*linear_sum_assignment(heads))))
-    return Layer(np.diagonal(heads).tolist(), elsewhere.tolist(), _measured(own.mean(1), numbers), paired)
+    mean = _measured(found.by_clip[:, place, layer] / scale, units)
+    return Layer((np.diagonal(heads) / scale).tolist(), (found.elsewhere[place, layer] / scale).tolist(), mean, paired)
 
 
-def _measured(values: np.ndarray, numbers: np.ndarray) -> Measured:
+def _measured(values: np.ndarray, units: np.ndarray) -> Measured:
     """Return the mean of values of clips with its interval over units."""
-    totals = np.bincount(numbers)
+    totals = np.bincount(units)
     if len(totals) < 2 or not values.any():
         return Measured(float(values.mean()), None, None, len(values))
-    found = rate_t(np.bincount(numbers, values), totals)
+    found = rate_t(np.bincount(units, values), totals)
     return Measured(found.value, found.low, found.high, len(values))
-
-
-def _units(clips: Sequence[Clip]) -> tuple[np.ndarray, str]:
-    return units([clip.id for clip in clips], [clip.speaker for clip in clips], [clip.recording for clip in clips])
-
-
-def _drawn(rows: list[int], most: int | None, seed: int) -> set[int]:
-    """Return at most so many of the rows, drawn without replacement."""
-    if most is None or most >= len(rows):
-        return set(rows)
-    return set(generator(seed, Stream.CLIPS).choice(np.sort(rows), most, replace=False).tolist())

@@ -1,43 +1,126 @@
 """Rows of encoders' self-attention maps, compared clip by clip and layer by layer.
 
-Shapes: L layers, H heads, S frames, R rows at once.
+Shapes: P other encoders, L layers, H heads, S frames, R rows at once.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from nonverbal.data.index import ShardFolder
+from nonverbal.data.progress import progress
 from nonverbal.errors import UserError
+from nonverbal.evaluation.analyses.held_out import Space, load_space
 from nonverbal.evaluation.encoders.attending import Attending
 from nonverbal.evaluation.pooling import windows
+from nonverbal.seeding import Stream, generator
 
 ROWS = 256
 """Of a map that are compared at once: what is held besides the two maps does not grow with a clip's square."""
 
 
 @dataclass(frozen=True)
-class ClipDistances:
-    """Of a clip, how far P other encoders attend from a first one: means over its rows."""
+class Distances:
+    """How far P other encoders attend from a first one: means over rows of a clip, then over clips."""
 
-    clip: int
-    """Its row in the manifest."""
+    clips: list[int]
+    """Rows of the manifest."""
+    short: int
+    """Clips of one frame, whose rows have one value: they are not among ``clips``."""
     rows: int
-    """Frames; 0 where no window of it has two."""
+    """Frames of all clips."""
     heads: np.ndarray
     """``(P, L, H, H)``: heads of the first encoder by heads of the other."""
     elsewhere: np.ndarray
     """``(P, L, H)``: rows of heads of one number, of frames half a clip apart."""
+    by_clip: np.ndarray
+    """``(clips, P, L)``: means over heads of one number."""
+    keys: list[list[str]]
+    """Of each encoder, those of its folds' weights."""
 
 
-def clip_distances(encoders: Sequence[Attending], clip: int, waveform: np.ndarray, by_length: bool) -> ClipDistances:
+@dataclass(frozen=True)
+class ClipDistances:
+    """Of one clip, as ``Distances``."""
+
+    rows: int
+    """Frames; 0 where no window of it has two."""
+    heads: np.ndarray
+    elsewhere: np.ndarray
+
+
+def attention_distances(
+    folds: Sequence[Sequence[Space]], shards: ShardFolder, most: int | None, by_length: bool, seed: int
+) -> Distances:
+    """Return how far apart encoders attend on the clips of all folds.
+
+    Args:
+        folds: as ``paired_spaces`` returns them.
+        shards: hold the clips.
+        most: clips at most, drawn without replacement; None for all.
+        by_length: see ``clip_distances``.
+        seed: of which clips are drawn, and of what is drawn for ``initialised:``.
+
+    Raises:
+        UserError: an encoder has no self-attention, encoders make other frames, layers or heads, or no clip has two
+            frames.
+    """
+    keys: list[list[str]] = [[] for _ in folds[0]]
+    clips: list[int] = []
+    rows = short = 0
+    heads: Any = 0.0
+    elsewhere: Any = 0.0
+    by_clip = []
+    for clip, one in _of_folds(folds, shards, most, by_length, seed, keys):
+        if not one.rows:
+            short += 1
+            continue
+        clips.append(clip)
+        rows, heads, elsewhere = rows + one.rows, heads + one.heads, elsewhere + one.elsewhere
+        by_clip.append(np.diagonal(one.heads, axis1=2, axis2=3).mean(-1))
+    if not clips:
+        raise UserError("no clip has two frames, so no row has anything to differ in")
+    return Distances(clips, short, rows, heads / len(clips), elsewhere / len(clips), np.array(by_clip), keys)
+
+
+def _of_folds(
+    folds: Sequence[Sequence[Space]],
+    shards: ShardFolder,
+    most: int | None,
+    by_length: bool,
+    seed: int,
+    keys: list[list[str]],
+) -> Iterator[tuple[int, ClipDistances]]:
+    """Yield clips with their distances, and add the keys of the weights to ``keys``."""
+    every = [row for spaces in folds for row in spaces[0].rows.tolist()]
+    wanted = _drawn(every, most, seed)
+    with progress("attention", sum(row in wanted for row in every), "clips") as advance:
+        for spaces in folds:
+            encoders = [Attending(load_space(space, seed)) for space in spaces]
+            for own, one in zip(keys, encoders, strict=True):
+                own.append(one.encoder.key)
+            rows = np.array([row for row in spaces[0].rows.tolist() if row in wanted], dtype=np.int64)
+            for clip, parts in zip(rows.tolist(), shards.parts(rows), strict=True):
+                waveform = np.concatenate([shards.read(int(part)) for part in parts])
+                yield clip, clip_distances(encoders, waveform, by_length)
+                advance(1)
+
+
+def _drawn(rows: list[int], most: int | None, seed: int) -> set[int]:
+    """Return at most so many of the rows, drawn without replacement."""
+    if most is None or most >= len(rows):
+        return set(rows)
+    return set(generator(seed, Stream.CLIPS).choice(np.sort(rows), most, replace=False).tolist())
+
+
+def clip_distances(encoders: Sequence[Attending], waveform: np.ndarray, by_length: bool) -> ClipDistances:
     """Return how far apart encoders attend on a clip, window by window and layer by layer.
 
     Args:
         encoders: the first is compared with each of the others.
-        clip: its row in the manifest.
         waveform: ``(T,)`` float32, 16 kHz.
         by_length: divide the distances of a window by half the logarithm of its frames.
 
@@ -57,7 +140,7 @@ def clip_distances(encoders: Sequence[Attending], clip: int, waveform: np.ndarra
                     total[place, layer] += apart / scale
                     elsewhere[place, layer] += rolled / scale
         rows += frames if frames > 1 else 0
-    return ClipDistances(clip, rows, total / max(rows, 1), elsewhere / max(rows, 1))
+    return ClipDistances(rows, total / max(rows, 1), elsewhere / max(rows, 1))
 
 
 def _size(encoders: Sequence[Attending]) -> tuple[int, int]:

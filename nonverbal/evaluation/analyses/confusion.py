@@ -68,14 +68,13 @@ class Confusions(Analysis[ConfusionSettings]):
 
     @property
     def heading(self) -> str:
-        """The corpus and the systems."""
-        names = ", ".join(one.system for one in self.systems)
-        return f"Confusions on {self.corpus}: {names}"
+        """The corpus and the protocol."""
+        return f"Confusions on {self.corpus}: {self.protocol}"
 
     def summary(self) -> str:
         """Say of each system its UAR and what it takes for what most."""
         chance = f"UAR of guessing: {short(1 / len(self.classes))}. Intervals are of .95 over {self.units} {self.unit}."
-        return " ".join([*map(self._sentence, self.systems), chance])
+        return "\n".join([*map(self._sentence, self.systems), chance])
 
     def _sentence(self, one: Confusion) -> str:
         counts = np.array(one.counts)

@@ -39,10 +39,11 @@ def cosine_distances(first: np.ndarray, other: np.ndarray, names: tuple[str, str
 
 
 def edges_of(apart: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the edges of 10 bins from 0 to the largest distance of any pair, rounded up to a tenth."""
-    largest = max(float(one.max()) for one in apart)
-    # 0.3 / 0.1 is a little below 3: what is a tenth already stays.
-    return np.linspace(0, max(math.ceil(largest * 10 - 1e-9), 1) / 10, BINS + 1)
+    """Return the edges of 10 bins from the smallest to the largest distance of any pair, rounded outwards to tenths."""
+    smallest, largest = min(float(one.min()) for one in apart), max(float(one.max()) for one in apart)
+    # 0.3 * 10 may be a little beside 3: what is a tenth already stays.
+    low, high = math.floor(smallest * 10 + 1e-9), math.ceil(largest * 10 - 1e-9)
+    return np.round(np.linspace(low / 10, max(high, low + 1) / 10, BINS + 1), 2)
 
 
 def smallest_holding(apart: Sequence[np.ndarray], hold: float) -> float:

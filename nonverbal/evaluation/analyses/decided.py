@@ -1,13 +1,14 @@
 """Decisions that go with encoders: of score files, or of fine-tuned runs themselves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
+from nonverbal.evaluation.analyses.held_out import Space
 from nonverbal.evaluation.analyses.systems import read_systems
 from nonverbal.evaluation.encoders.finetuned import FINETUNED, is_finetuned
 from nonverbal.tasks.measurements import SCORES, Measurement, read_measurements
@@ -71,6 +72,15 @@ def decided_by(
     if own[0][0].scores[0].data_sha256 != shards.sha256:
         raise UserError(f"the decisions are not on the clips of {shards.folder}: the shards' hashes differ")
     return Decided(what, [_by_clip(one, seed) for one in own])
+
+
+def with_decisions(spaces: Sequence[Space], shards: ShardFolder, decided: Decided | None) -> list[Space]:
+    """Return the spaces of a fold with those of its clips alone on which all systems have decided, if any has."""
+    if decided is None:
+        return list(spaces)
+    manifest = shards.clips()
+    rows = np.array([row for row in spaces[0].rows.tolist() if decided.of_all(manifest[row].id)], dtype=np.int64)
+    return [replace(space, rows=rows) for space in spaces]
 
 
 def _of_systems(

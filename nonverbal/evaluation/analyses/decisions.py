@@ -107,12 +107,12 @@ class Decisions(Analysis[DecisionsSettings]):
 
     @property
     def heading(self) -> str:
-        """The systems."""
-        return f"Decisions of {self.first} and {', '.join(one.system for one in self.others)}"
+        """The corpus, and the system that others are compared with."""
+        return f"Decisions on {self.corpus}, against {self.first}"
 
     def summary(self) -> str:
         """Say how often systems differ, beyond what, and who is then right."""
-        return " ".join([*(self._sentence(one) for one in self.others), self._limits()])
+        return "\n".join([*map(self._sentence, self.others), self._limits()])
 
     def _sentence(self, one: Difference) -> str:
         right = (

@@ -4,19 +4,19 @@ After Table III and Figure 3 of the paper on emotion information recovery (2024)
 hidden states of two encoders, averaged over a clip's frames, as a line through a histogram of 10 bins; the share of
 clips within a threshold, and the share of these on which both systems decide alike; the same beyond a distance of 1.
 
-What the paper leaves open is chosen here: bins go from 0 to the largest distance, rounded up to a tenth, so that all
-pairs have the same; the threshold is the smallest multiple of .05 within which each pair has 70% of the clips, which is
-how the paper's own (.6 and .65) can have been found.
+What the paper leaves open is chosen here: bins go from the smallest to the largest distance of any pair, rounded
+outwards to tenths, so that all pairs have the same; the threshold is the smallest multiple of .05 within which each
+pair has 70% of the clips, which is how the paper's own (.6 and .65) can have been found.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from nonverbal.data.index import ShardFolder, open_shards
+from nonverbal.data.index import open_shards
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
@@ -27,12 +27,13 @@ from nonverbal.evaluation.analyses.cosine import (
     median_of_others,
     smallest_holding,
 )
-from nonverbal.evaluation.analyses.decided import Decided, decided_by
-from nonverbal.evaluation.analyses.held_out import Space, paired_spaces, vectors_of
 from nonverbal.evaluation.analyses.measured import Measured, cells_of, share, words_of
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.groups import units
+
+if TYPE_CHECKING:
+    from nonverbal.evaluation.analyses.decided import Decided
 
 
 @dataclass(kw_only=True)
@@ -135,12 +136,16 @@ class Distances(Analysis[DistancesSettings]):
     @classmethod
     def make(cls, settings: DistancesSettings) -> Self:
         """Embed, measure, and count agreement."""
+        # Whoever reads distances needs no encoder, and so no torch.
+        from nonverbal.evaluation.analyses.decided import decided_by, with_decisions
+        from nonverbal.evaluation.analyses.held_out import paired_spaces, vectors_of, why_held_out
+
         check_settings(settings)
         shards = open_shards(settings.data)
         names = [str(name) for name in settings.encoders]
         spaces = paired_spaces(names, shards, settings.corpora, settings.seed, settings.fold)
         decided = decided_by(names, settings.scores, settings.systems, settings.protocol, settings.seed, shards)
-        folds = [own for one in spaces if len((own := _with_decisions(one, shards, decided))[0].rows)]
+        folds = [own for one in spaces if len((own := with_decisions(one, shards, decided))[0].rows)]
         if not folds:
             raise UserError(f"no clip of {settings.data} is left to be compared: none has a decision of every system")
         vectors, layers = vectors_of(folds, names, shards, settings.layer, settings.seed, settings.embeddings)
@@ -181,17 +186,16 @@ class Distances(Analysis[DistancesSettings]):
 
     @property
     def heading(self) -> str:
-        """The encoders."""
-        return f"Distances of {self.first} and {', '.join(one.encoder for one in self.others)}"
+        """The corpus, and the encoder from which distances are."""
+        return f"Distances on {self.corpus}, from {self.first}"
 
     def summary(self) -> str:
         """Say how far apart the encoders are, where systems agree, and what the cosine depends on."""
         limits = (
-            "The cosine compares value by value: it says something of encoders that began from the same weights, and "
-            "of others next to nothing; CKA does not change where a space is rotated, and is about 0 for unrelated "
-            "ones."
+            "The cosine compares value by value, so it depends on the start that encoders have in common as well as on "
+            "what they have learned; CKA does not change where a space is rotated, and is about 0 for unrelated ones."
         )
-        return " ".join([*map(self._sentence, self.others), limits])
+        return "\n".join([*map(self._sentence, self.others), limits])
 
     def _sentence(self, one: Distance) -> str:
         agree = (
@@ -215,35 +219,41 @@ class Distances(Analysis[DistancesSettings]):
         notes = [
             f"{self.clips} clips, {self.units} {self.unit}; {self.held_out}; layers {', '.join(map(str, self.layers))}",
             f"threshold {self.threshold:g}: {how}",
-            f"decisions: {self.decisions or 'none were given'}; intervals of .95 over {self.unit}",
             "others: the median distance between vectors of different clips; CKA: linear, debiased",
         ]
         if self.without_decision:
             notes.append(f"{self.without_decision} clips without decisions were left out")
-        columns = ["encoder", "inside", "agree inside", "interval", "beyond 1", "agree beyond 1", "interval"]
-        columns += ["agree", "interval", "median", "others", "CKA"]
+        columns = ["encoder", "inside", "beyond 1", "median", "others", "CKA"]
         rows = [
             [
                 one.encoder,
-                short(one.inside),
-                *cells_of(one.agree_inside),
-                short(one.beyond),
-                *cells_of(one.agree_beyond),
-                *cells_of(one.agree),
-                short(one.median),
+                *map(short, (one.inside, one.beyond, one.median)),
                 _known(one.median_of_others),
                 _known(one.cka),
             ]
             for one in self.others
         ]
+        return [Table(title, columns, rows, notes), *self._agreement_tables(title), self._histogram(title)]
+
+    def _agreement_tables(self, title: str) -> list[Table]:
+        if not self.decisions:
+            return []
+        columns = ["encoder", "inside", "interval", "beyond 1", "interval", "all", "interval"]
+        rows = [
+            [one.encoder, *cells_of(one.agree_inside), *cells_of(one.agree_beyond), *cells_of(one.agree)]
+            for one in self.others
+        ]
+        notes = [f"decisions: {self.decisions}; intervals of .95 over {self.units} {self.unit}"]
+        return [Table(f"{title}: share on which decisions agree", columns, rows, notes)]
+
+    def _histogram(self, title: str) -> Table:
         bins = [f"{low:g} to {high:g}" for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)]
         of_bins = [
             [one.encoder, name, short(one.shares[n]), _known(one.agreement[n])]
             for one in self.others
             for n, name in enumerate(bins)
         ]
-        histogram = Table(f"{title}: histogram", ["encoder", "distance", "share", "agree"], of_bins, texts=2)
-        return [Table(title, columns, rows, notes), histogram]
+        return Table(f"{title}: histogram", ["encoder", "distance", "share", "agree"], of_bins, texts=2)
 
     def check(self) -> None:
         """Refuse histograms of other bins."""
@@ -286,7 +296,8 @@ def distance_of(
         folds: vectors of both encoders, ``(clips, dim)``, a fold each.
         seed: of which other clips a clip is compared with.
     """
-    places = np.minimum(np.searchsorted(edges, apart, side="right") - 1, len(edges) - 2)
+    # What rounding puts a little beyond the edges is in the bins at the ends.
+    places = np.clip(np.searchsorted(edges, apart, side="right") - 1, 0, len(edges) - 2)
     counts = np.bincount(places, minlength=len(edges) - 1)
     agreeing = None if agree is None else np.bincount(places, agree, len(edges) - 1)
     by_bin = [None if agreeing is None or not n else float(agreeing[b] / n) for b, n in enumerate(counts.tolist())]
@@ -310,15 +321,6 @@ def distance_of(
     )
 
 
-def why_held_out(folds: Sequence[Sequence[Space]]) -> str:
-    """Say why the clips of all folds are held out."""
-    whys = [space.why for one in folds for space in one if space.fold is None or len(folds) == 1]
-    several = len(folds) > 1
-    return "; ".join(
-        [*(["each clip by the weights of the fold that tests it"] if several else []), *dict.fromkeys(whys)]
-    )
-
-
 def _known(value: float | None) -> str:
     return "" if value is None else short(value)
 
@@ -329,14 +331,5 @@ def _to_first(fold: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[np.n
         yield cosine_distances(fold[0], other, (names[0], name))
 
 
-def _agreement(decided: Decided | None, place: int, clips: Sequence[Clip]) -> np.ndarray | None:
+def _agreement(decided: "Decided | None", place: int, clips: Sequence[Clip]) -> np.ndarray | None:
     return None if decided is None else decided.agree(place, [clip.id for clip in clips])
-
-
-def _with_decisions(spaces: Sequence[Space], shards: ShardFolder, decided: Decided | None) -> list[Space]:
-    """The spaces of a fold, with those of its clips alone on which all systems have decided."""
-    if decided is None:
-        return list(spaces)
-    manifest = shards.clips()
-    rows = np.array([row for row in spaces[0].rows.tolist() if decided.of_all(manifest[row].id)], dtype=np.int64)
-    return [replace(space, rows=rows) for space in spaces]

@@ -110,6 +110,15 @@ def _in_fold(own: Sequence[Space], one: Space) -> Space:
     return replace(found, rows=one.rows)
 
 
+def why_held_out(folds: Sequence[Sequence[Space]]) -> str:
+    """Say why the clips of all folds are held out."""
+    whys = [space.why for one in folds for space in one if space.fold is None or len(folds) == 1]
+    several = len(folds) > 1
+    return "; ".join(
+        [*(["each clip by the weights of the fold that tests it"] if several else []), *dict.fromkeys(whys)]
+    )
+
+
 def load_space(space: Space, seed: int) -> FrameEncoder:
     """Load the encoder of a space.
 
@@ -155,6 +164,23 @@ def vectors_of(
             # The second half of an embedding is the deviation over frames.
             vectors[-1].append(pooled[:, layers[place], : encoder.dimensions].astype(np.float64))
     return vectors, list(layers.values())
+
+
+def layers_of(space: Space, shards: ShardFolder, seed: int, cache: Path) -> tuple[str, np.ndarray]:
+    """Return the key of a space's encoder, and its vectors of all layers, ``(clips, layers, dim)``: means over frames.
+
+    Args:
+        space: whose.
+        shards: hold the clips.
+        seed: of what is drawn for ``initialised:``.
+        cache: folder of kept embeddings.
+
+    Raises:
+        UserError: it has no space of its own.
+    """
+    encoder = load_space(space, seed)
+    # The second half of an embedding is the deviation over frames.
+    return encoder.key, embed(encoder, shards, space.rows, cache)[:, :, : encoder.dimensions]
 
 
 def layer_of(layer: int, layers: int, encoder: str) -> int:

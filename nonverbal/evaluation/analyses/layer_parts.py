@@ -77,6 +77,7 @@ class Likeness:
 
     encoders: list[str]
     """Two."""
+    corpus: str
     keys: list[list[str]]
     """Of either, those of its folds' weights."""
     held_out: str
@@ -201,7 +202,10 @@ def likeness_table(likeness: Likeness) -> Table:
         nearest = ["", ""] if best is None else [str(best), short(known[best])]
         rows.append([str(layer), _cell(known.get(layer)), *nearest])
     columns = [f"layer of {first}", "same layer", f"most alike of {second}", "CKA"]
-    notes = [f"debiased linear CKA of {likeness.clips} clips, means over frames; 0: unrelated; {likeness.held_out}"]
+    notes = [
+        f"debiased linear CKA, 0: unrelated; {likeness.clips} clips of {likeness.corpus}, means over frames",
+        likeness.held_out,
+    ]
     return Table("CKA between layers", columns, rows, notes)
 
 
@@ -220,8 +224,8 @@ def likeness_said(likeness: Likeness) -> str:
             f"{most[0]})"
         )
     return (
-        f"{told}, debiased, on {likeness.clips} clips; unrelated layers have about 0. CKA says how alike clips lie in "
-        "two spaces, not what of them the spaces hold."
+        f"{told}, debiased, on {likeness.clips} clips of {likeness.corpus}; unrelated layers have about 0. CKA says "
+        "how alike clips lie in two spaces, not what of them the spaces hold."
     )
 
 

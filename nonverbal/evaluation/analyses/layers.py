@@ -16,9 +16,6 @@ import numpy as np
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
-from nonverbal.evaluation.analyses.cka import FEWEST, cka_map
-from nonverbal.evaluation.analyses.distances import why_held_out
-from nonverbal.evaluation.analyses.held_out import load_space, paired_spaces
 from nonverbal.evaluation.analyses.layer_parts import (
     Curve,
     Likeness,
@@ -33,7 +30,6 @@ from nonverbal.evaluation.analyses.layer_parts import (
     weights_said,
     weights_table,
 )
-from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.tables import Table
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.measurements import ScoredFolds, read_measurements, read_text_measurements
@@ -97,16 +93,18 @@ class Layers(Analysis[LayersSettings]):
 
     @property
     def heading(self) -> str:
-        """What is shown of layers."""
-        two = "" if self.likeness is None else f": {self.likeness.encoders[0]} and {self.likeness.encoders[1]}"
-        return f"Layers{two}"
+        """What is shown: of which corpora, or of which encoders."""
+        weighed = [corpus for row in self.weights for corpus in row.corpora]
+        corpora = dict.fromkeys([*weighed, *(curve.corpus for curve in self.curves)])
+        two = [] if self.likeness is None else [f"{self.likeness.encoders[0]} and {self.likeness.encoders[1]}"]
+        return f"Layers: {'; '.join([*([', '.join(corpora)] if corpora else []), *two])}"
 
     def summary(self) -> str:
         """Say which layers are weighed most, which are best, and how alike two encoders' layers are."""
         said = [weights_said(self.weights)] if self.weights else []
         said += [curves_said(self.curves)] if self.curves else []
         said += [likeness_said(self.likeness)] if self.likeness is not None else []
-        return " ".join(said)
+        return "\n".join(said)
 
     def tables(self) -> list[Table]:
         """Return weights, UAR by layer of each corpus and protocol, and CKA."""
@@ -145,6 +143,11 @@ def _scored(settings: LayersSettings) -> list[ScoredFolds]:
 
 
 def _likeness(settings: LayersSettings) -> Likeness:
+    """Embed clips by two encoders, and compare their layers."""
+    # What reads encoders is loaded where they are read: a report needs none of it.
+    from nonverbal.evaluation.analyses.cka import FEWEST, cka_map
+    from nonverbal.evaluation.analyses.held_out import layers_of, paired_spaces, why_held_out
+
     assert settings.data is not None, "checked by make"
     if len(settings.encoders) != 2:
         raise UserError(f"--encoders must name two, but names {len(settings.encoders)}")
@@ -157,12 +160,12 @@ def _likeness(settings: LayersSettings) -> Likeness:
     for spaces in folds:
         layers = []
         for own, space in zip(keys, spaces, strict=True):
-            encoder = load_space(space, settings.seed)
-            own.append(encoder.key)
-            means = embed(encoder, shards, space.rows, settings.embeddings)[:, :, : encoder.dimensions]
+            key, means = layers_of(space, shards, settings.seed, settings.embeddings)
+            own.append(key)
             layers.append(list(means.transpose(1, 0, 2)))
         maps.append(cka_map(layers[0], layers[1]))
-    clips = [len(spaces[0].rows) for spaces in folds]
-    mean = np.average(maps, axis=0, weights=clips)
-    rows = [[None if np.isnan(value) else float(value) for value in row] for row in mean]
-    return Likeness(names, keys, why_held_out(folds), shards.sha256, sum(clips), rows)
+    rows = [row for spaces in folds for row in spaces[0].rows.tolist()]
+    corpus = "+".join(dict.fromkeys(shards.clips()[row].corpus for row in rows))
+    mean = np.average(maps, axis=0, weights=[len(spaces[0].rows) for spaces in folds])
+    values = [[None if np.isnan(value) else float(value) for value in row] for row in mean]
+    return Likeness(names, corpus, keys, why_held_out(folds), shards.sha256, len(rows), values)

@@ -11,11 +11,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
-from nonverbal.evaluation.analyses.held_out import layer_of, load_space, one_space
-from nonverbal.evaluation.embeddings import embed
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.paths import PathOrName
 
@@ -77,6 +74,11 @@ class SoundMap(Analysis[MapSettings]):
     @classmethod
     def make(cls, settings: MapSettings) -> Self:
         """Embed held-out clips, and map them."""
+        # Whoever reads a map needs no encoder, and so no torch.
+        from nonverbal.data.index import open_shards
+        from nonverbal.evaluation.analyses.held_out import layer_of, load_space, one_space
+        from nonverbal.evaluation.embeddings import embed
+
         shards = open_shards(settings.data)
         space = one_space(settings.encoder, shards, settings.corpora, settings.seed, settings.fold)
         encoder = load_space(space, settings.seed)

@@ -225,7 +225,7 @@ def test_strict_ends_with_two_where_there_is_a_leak(both, within, run, tmp_path)
     [
         (["{tmp}/none"], "is not a folder of shards"),
         (["{a}", "{tmp}"], "is not a folder of shards"),
-        ([], "missing: --a"),
+        ([], "nothing is given to audit"),
         (["{a}", "{a}"], "hold the same clips; within one: nonverbal audit"),
         (["{a}", "{b}", "{b}"], "unexpected argument"),
         (["{a}", "--kind", "sound"], "unknown key 'kind' on the command line; did you mean 'kinds'?"),

@@ -1,65 +1,58 @@
 """Files of analyses: written and read alike, and refused where a value is not of its type."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation.analyses.base import built, end_of
+from nonverbal.evaluation.analyses.base import end_of, read_as, write_analysis
+from nonverbal.evaluation.analyses.confusion import Confusions
 from nonverbal.evaluation.analyses.kinds import KINDS, kind_of, read_analysis
+from nonverbal.evaluation.analyses.measured import Measured
 
 
-@dataclass(frozen=True)
-class Part:
-    share: float
-    low: float | None = None
+def confusions(**changes: Any) -> dict[str, Any]:
+    measured = {"value": 0.5, "low": None, "high": 0.75, "clips": 2}
+    system = {"system": "x", "counts": [[1, 1], [0, 2]], "uar": measured, "recalls": {"a": measured}}
+    facts = {"corpus": "c", "classes": ["a", "b"], "protocol": "p", "data_sha256": "s", "clips": {"a": 2, "b": 2}}
+    return {**facts, "units": 2, "unit": "speakers", "systems": [system | changes.pop("system", {})], **changes}
 
 
-@dataclass(frozen=True)
-class Whole:
-    name: str
-    count: int
-    sure: bool
-    parts: list[Part]
-    by_name: dict[str, list[float | None]] = field(default_factory=dict)
-
-
-GOOD: dict[str, Any] = {"name": "a", "count": 3, "sure": True, "parts": [{"share": 1, "low": 0.5}, {"share": 0.25}]}
-
-
-def test_values_are_built_as_their_types_say() -> None:
-    made = built(Whole, GOOD | {"by_name": {"x": [1, None]}})
-    assert made == Whole("a", 3, True, [Part(1.0, 0.5), Part(0.25)], {"x": [1.0, None]})
-    assert type(made.parts[0].share) is float
-    assert type(made.by_name["x"][0]) is float
+def test_what_fits_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.confusion.json"
+    path.write_text(json.dumps(confusions()))
+    made = read_as(Confusions, path)
+    assert made.systems[0].uar == Measured(0.5, None, 0.75, 2.0)
+    assert type(made.systems[0].counts[0][0]) is float
+    write_analysis(path, made)
+    assert read_analysis(path) == made
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"name": 3}, "name is 3, but must be a text"),
-        ({"name": "\ud800"}, "name is no text"),
-        ({"count": 3.0}, "count is 3.0, but must be a whole number"),
-        ({"count": True}, "count is True"),
-        ({"sure": 1}, "sure is 1, but must be true or false"),
-        ({"parts": {}}, "parts is {}, but must be a list"),
-        ({"parts": [3]}, r"parts\[0\] is 3, but must hold fields"),
-        ({"parts": [{"share": None}]}, r"parts\[0\].share is None, but must be a number"),
-        ({"parts": [{"share": True}]}, r"parts\[0\].share is True, but must be a number"),
-        ({"parts": [{"share": float("nan")}]}, "share is nan"),
-        ({"parts": [{"share": float("inf")}]}, "share is inf"),
-        ({"parts": [{}]}, r"missing or unknown fields of parts\[0\]: \['share'\]"),
-        ({"by_name": {"x": [""]}}, r"by_name\['x'\]\[0\] is '', but must be a number"),
-        ({"by_name": []}, "by_name is \\[\\], but must be a table by text"),
-        ({"more": 1}, r"missing or unknown fields of it: \['more'\]"),
+        ({"corpus": 3}, "corpus must be a text, but is 3"),
+        ({"corpus": "\ud800"}, "surrogates not allowed"),
+        ({"units": 2.0}, "units must be a whole number, but is 2.0"),
+        ({"units": True}, "units must be a whole number, but is True"),
+        ({"system": {"uar": 0.5}}, r"uar is 0.5 in systems\[0\] in it, but must hold"),
+        ({"system": {"uar": {"value": float("nan"), "low": None, "high": None, "clips": 1}}}, "value must be a finite"),
+        ({"system": {"recalls": {"a": None}}}, "recalls.a is null"),
+        ({"system": {"recalls": {}, "more": 1}}, r"unknown key 'more' in systems\[0\]"),
+        ({"system": {"counts": [["1"]]}}, r"counts\[0\]\[0\] must be a finite number, but is '1'"),
+        ({"system": {"counts": [[1]]}}, "counts are not classes by classes"),
+        ({"classes": ["a"]}, "clips are not of the classes"),
+        ({"systems": []}, "there is no system"),
+        ({"NAME": "x"}, "unknown key 'NAME'"),
     ],
 )
-def test_a_value_of_another_type_is_named(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        built(Whole, GOOD | change)
+def test_what_does_not_fit_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    path = tmp_path / "x.confusion.json"
+    path.write_text(json.dumps(confusions(**change)))
+    with pytest.raises(UserError, match=f"x.confusion.json does not hold what its name says .*{said}.*make it again"):
+        read_as(Confusions, path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, "\xff", '{"first": ' + "9" * 400 + "}"])
@@ -71,9 +64,11 @@ def test_what_holds_something_else_is_refused(tmp_path: Path, name: str, text: s
         read_analysis(path)
 
 
-def test_a_number_beyond_floats_is_refused() -> None:
-    with pytest.raises((ValueError, OverflowError)):
-        built(Part, json.loads('{"share": 1' + "0" * 400 + "}"))
+def test_a_number_beyond_floats_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.confusion.json"
+    path.write_text(json.dumps(confusions()).replace("0.75", "9" * 400))
+    with pytest.raises(UserError, match="does not hold what its name says"):
+        read_as(Confusions, path)
 
 
 def test_the_name_says_the_kind() -> None:

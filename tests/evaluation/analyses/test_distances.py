@@ -43,10 +43,17 @@ def test_distances_are_those_of_angles() -> None:
         cosine_distances(turned, np.zeros((5, 2)), NAMES)
 
 
-def test_bins_go_to_the_next_tenth() -> None:
-    np.testing.assert_allclose(edges_of([np.array([0.1, 0.61]), np.array([0.2])]), np.linspace(0, 0.7, 11))
-    np.testing.assert_allclose(edges_of([np.array([0.3])]), np.linspace(0, 0.3, 11))
+def test_bins_go_from_tenth_to_tenth() -> None:
+    np.testing.assert_allclose(edges_of([np.array([0.15, 0.61]), np.array([0.2])]), np.linspace(0.1, 0.7, 11))
+    np.testing.assert_allclose(edges_of([np.array([0.3])]), np.linspace(0.3, 0.4, 11))
+    np.testing.assert_allclose(edges_of([np.array([0.3, 0.6])]), np.linspace(0.3, 0.6, 11))
     np.testing.assert_allclose(edges_of([np.zeros(3)]), np.linspace(0, 0.1, 11))
+    # Sums that are a little beside a tenth are that tenth, and lie in the bin at that end.
+    for values in ([0.1 + 0.2, 0.9], [0.7 - 0.6, 3 * 0.1], [1.1 - 1.0, 0.1 + 1e-10]):
+        edges = edges_of([np.array(values)])
+        assert edges[0] == round(min(values), 1)
+        counted = distance_of("e", np.array(values), None, np.arange(2), edges, 0.5, [], 0).shares
+        assert sum(counted) == 1
 
 
 def test_a_threshold_holds_its_share_of_every_pair() -> None:

@@ -181,7 +181,15 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
         path.write_text(json.dumps(said | {place: [said[place][0] | change]}))
         with pytest.raises(UserError, match=message):
             read_analysis(path)
-    likeness = {"encoders": ["a", "b"], "keys": [], "held_out": "", "data_sha256": "", "clips": 4, "cka": [[1], []]}
+    likeness = {
+        "encoders": ["a", "b"],
+        "corpus": "made",
+        "keys": [],
+        "held_out": "",
+        "data_sha256": "",
+        "clips": 4,
+        "cka": [[1], []],
+    }
     path.write_text(json.dumps(said | {"likeness": likeness}))
     with pytest.raises(UserError, match="its rows are not of one length"):
         read_analysis(path)

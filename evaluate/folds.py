@@ -1,0 +1,48 @@
+"""Folds as a file for others: ``nonverbal folds --data SHARDS --protocol NAME --out FILE``.
+
+By path: ``python evaluate/folds.py --data SHARDS --out FILE``. FILE has a row for each clip on a side of a fold, with
+its path and the SHA-256 of its samples, so that others test on the very same clips; FILE.about.json says what they are.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nonverbal import cli, config
+from nonverbal.data.index import open_shards
+from nonverbal.errors import UserError
+from nonverbal.evaluation.views import print_division
+from nonverbal.row_files import check_ending
+from nonverbal.tasks.frozen_folds import write_folds
+from nonverbal.tasks.protocol_settings import ProtocolSettings
+from nonverbal.tasks.task import Kind, task_of
+
+
+@dataclass(kw_only=True)
+class FoldsConfig(ProtocolSettings):
+    """Which clips are divided, how, and where it is written."""
+
+    data: Path
+    """Folder of shards that holds the clips; those of both its splits are divided."""
+    out: Path
+    """File that ends in .csv or .jsonl (JSON Lines)."""
+    labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
+    """Classes to tell apart, all where empty; or a map of labels to classes, as `nonverbal probe` takes it."""
+    task: Kind = "classes"
+    """What is found out of clips: classes; or texts, whose clips are divided by groups alone."""
+
+
+def main(argv: list[str]) -> None:
+    """Divide, show, and write."""
+    settings = config.load(FoldsConfig, argv, prog="nonverbal folds", description=__doc__)
+    check_ending(settings.out, "--out")
+    if not settings.out.parent.is_dir():
+        raise UserError(f"--out: there is no folder {settings.out.parent}; make it first")
+    task = task_of(open_shards(settings.data), settings.labels, settings.resolved(), settings.task)
+    print_division(task)
+    about = write_folds(settings.out, task)
+    print(f"folds: {settings.out}\nabout: {about}")
+    print(f"check them with: nonverbal audit {settings.data} --folds {settings.out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

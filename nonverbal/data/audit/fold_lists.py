@@ -1,0 +1,195 @@
+"""Lists of who is trained on and who is tested on, as anybody writes them: CSV, JSON Lines or JSON, a file or many.
+
+Rows are read by the names of their columns. What a row does not say, its side and its fold, is read from the names of
+file and folders: EmoBox has ``fold_1/NAME_train_fold_1.jsonl``, s3prl ``Session1/test_meta_data.json``.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nonverbal.errors import UserError
+from nonverbal.files import json_lines
+from nonverbal.text import shown
+
+TRAIN, VALIDATION, TEST = SIDES = ("train", "validation", "test")
+
+CALLED = {
+    TRAIN: ("train", "training", "trn"),
+    VALIDATION: ("validation", "valid", "val", "dev", "devel", "development"),
+    TEST: ("test", "testing", "tst", "eval", "evaluation"),
+}
+"""What sides are called."""
+
+ENDINGS = (".jsonl", ".csv", ".tsv", ".json")
+"""In the order in which they are preferred, where a list is there in several."""
+
+PATHS = ("clip", "path", "file", "wav", "filename", "file_name", "audio", "key", "id")
+SIDE_COLUMNS = ("side", "split", "set", "subset", "partition")
+FOLDS = ("fold", "cv")
+SPEAKERS = ("speaker", "spk", "speaker_id", "actor")
+RECORDINGS = ("recording", "recording_id")
+SHA256 = ("sha256",)
+"""Names of columns, the first that a row has counts."""
+
+NAMED_FOLD = re.compile(r"(?:fold|session|split|cv)[ _-]?(\d+)", re.IGNORECASE)
+ONLY = "1"
+"""The fold of lists that name none."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file on one side of one fold. What the list does not say is None."""
+
+    path: str
+    """As the list has it; in lists of this toolkit the clip's id."""
+    fold: str
+    side: str
+    speaker: str | None
+    recording: str | None
+    sha256: str | None
+
+
+def read_lists(path: Path) -> list[Listed]:
+    """Read the lists of a file, or of all files of a folder whose names say a side.
+
+    A list with folds and no sides tests each fold in turn, and trains on the others.
+
+    Raises:
+        UserError: there is no list, a row cannot be read, or something has no side; names file and row.
+    """
+    files = _files(path)
+    found = [one for file in files for one in _of_file(file, path)]
+    sides = {one.side for one in found}
+    if TEST not in sides or TRAIN not in sides:
+        raise UserError(
+            f"{path} lists nothing to {'test' if TEST not in sides else 'train'} on; give a file with a column of "
+            f"sides ({', '.join(SIDE_COLUMNS)}), or a folder of lists with train and test in their names"
+        )
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"there is no list {path}; give a file, or a folder of lists")
+    by_stem: dict[Path, Path] = {}
+    for ending in reversed(ENDINGS):
+        for file in sorted(path.rglob(f"*{ending}")):
+            if _named_side(file):
+                by_stem[file.with_suffix("")] = file
+    if not by_stem:
+        raise UserError(
+            f"{path} has no list with train or test in its name, such as fold_1/corpus_test_fold_1.jsonl; give a file, "
+            "or the folder of lists of one corpus"
+        )
+    return sorted(by_stem.values())
+
+
+def _of_file(file: Path, root: Path) -> Iterator[Listed]:
+    side = _named_side(file)
+    numbers = NAMED_FOLD.findall(file.relative_to(root).as_posix() if root.is_dir() else file.name)
+    rows = list(_rows(file))
+    keys = {key for _, row in rows for key in row}
+    if side is None and not keys & set(SIDE_COLUMNS):
+        if not keys & set(FOLDS):
+            raise UserError(
+                f"{file} says of no row which side it is on; give it a column of sides ({', '.join(SIDE_COLUMNS)}), or "
+                f"of folds ({', '.join(FOLDS)}), each of which is then tested in turn"
+            )
+        yield from _in_turn(file, rows)
+        return
+    for where, row in rows:
+        own = _text(row, SIDE_COLUMNS)
+        # A column called set may hold anything, where the file's name says the side.
+        on = _side(own) or side
+        if on is None:
+            raise UserError(f"{file}, {where}: the side is {own!r}; name it {', '.join(SIDES)}")
+        fold = _text(row, FOLDS) or (numbers[-1] if numbers else ONLY)
+        seed = _text(row, ("seed",))
+        yield _listed(file, where, row, fold if seed is None else f"seed {seed}, {fold}", on)
+
+
+def _in_turn(file: Path, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[Listed]:
+    folds = list(dict.fromkeys(_text(row, FOLDS) for _, row in rows))
+    for tested in folds:
+        for where, row in rows:
+            if tested is None or (own := _text(row, FOLDS)) is None:
+                raise UserError(f"{file}, {where}: there is no fold; give every row one")
+            yield _listed(file, where, row, tested, TEST if own == tested else TRAIN)
+
+
+def _listed(file: Path, where: str, row: Mapping[str, Any], fold: str, side: str) -> Listed:
+    path = _text(row, PATHS)
+    if path is None:
+        raise UserError(f"{file}, {where}: names no file; one of {', '.join(PATHS)} must")
+    # EmoBox has a key beside the path, which says more.
+    path = _text(row, ("clip", "path", "wav")) or path
+    return Listed(path, fold, side, _text(row, SPEAKERS), _text(row, RECORDINGS), _text(row, SHA256))
+
+
+def _text(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    for name in names:
+        value = row.get(name)
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value) != "":
+            # What a spreadsheet would compute has an apostrophe before it (nonverbal.row_files).
+            return str(value).removeprefix("'")
+    return None
+
+
+def _named_side(file: Path) -> str | None:
+    found = [side for word in re.split(r"[^A-Za-z]+", file.stem) if (side := _side(word))]
+    return found[0] if found else None
+
+
+def _side(name: str | None) -> str | None:
+    return next((side for side, names in CALLED.items() if name and name.strip().lower() in names), None)
+
+
+def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield where each row stands, and the row, its names in small letters."""
+    try:
+        for where, row in _READ[file.suffix.lower()](file):
+            if not isinstance(row, dict):
+                raise UserError(f"{file}, {where}: is no row with names, but {shown(str(row)[:40])}")
+            yield where, {str(key).strip().lower(): value for key, value in row.items() if key is not None}
+    except KeyError:
+        raise UserError(f"{file} must end in {', '.join(ENDINGS)}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read ({error})") from error
+
+
+def _lines(file: Path) -> Iterator[tuple[str, Any]]:
+    return ((f"line {number}", row) for number, row in json_lines(file))
+
+
+def _table(file: Path) -> Iterator[tuple[str, Any]]:
+    with open(file, encoding="utf-8-sig", newline="") as opened:
+        reader = csv.DictReader(opened, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+        for row in reader:
+            yield f"line {reader.line_num}", dict(row)
+
+
+def _json(file: Path) -> Iterator[tuple[str, Any]]:
+    """A list of rows; s3prl's, which stands under ``meta_data``; or rows by their keys, as EmoBox has them."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is no JSON ({error})") from error
+    if isinstance(content, dict):
+        content = content.get("meta_data", [_with_key(key, row) for key, row in content.items()])
+    if not isinstance(content, list):
+        raise UserError(f"{file} is no list of rows, but {type(content).__name__}")
+    return ((f"row {number}", row) for number, row in enumerate(content, 1))
+
+
+def _with_key(key: str, row: Any) -> Any:
+    return {"key": key} | row if isinstance(row, dict) else row
+
+
+_READ = {".jsonl": _lines, ".csv": _table, ".tsv": _table, ".json": _json}

@@ -44,7 +44,7 @@ print(len(states), states[-1].shape[-1])
 def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     family,
     make_shards,
-    labelled_shards,  # noqa: F811
+    labelled_shards,
     tmp_path,
     monkeypatch,
 ):

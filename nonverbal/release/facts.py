@@ -180,7 +180,15 @@ def read_facts(
         recipe=recipe_text(recipe),
         training=_training(model, recipe, known),
         curves=_curves(model.last) if model.last and not model.fine_tuned else None,
-        scored=scored(encoder.key, str(source), own, scores, known.clips, [*data, *known.folders]),
+        scored=scored(
+            encoder.key,
+            str(source),
+            own,
+            scores,
+            known.clips,
+            [*data, *known.folders],
+            not (known.missing or known.starts),
+        ),
         commands=commands_of(model.last) if model.last else [],
     )
 

@@ -87,6 +87,8 @@ def test_a_table_of_corpora_needs_no_step_where_their_shards_are_given(tmp_path,
 
 def test_the_record_says_what_was_done(tmp_path, study_given, fake_commands):
     run(running(tmp_path, **study_given))
+    # The report takes whatever has this name for a study.
+    assert list((tmp_path / "out").rglob("study.json")) == [tmp_path / "out/study.json"]
     record = read_study(tmp_path / "out/study.json")
     steps = {step.name: step for step in record.steps}
     tuned = steps["finetune.cries.ours"]

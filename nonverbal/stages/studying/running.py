@@ -202,7 +202,7 @@ class Running:
 
     def _write_record(self) -> None:
         # Steps that are run side by side write it in turn.
-        with locked(self.kept.folder / "locks" / FILE, wait=True):
+        with locked(self.kept.folder / "locks" / ".record", wait=True):
             self.kept.forget()
             write_study(self.kept.folder, record_of(self.plan, self.kept, self.recipe))
 

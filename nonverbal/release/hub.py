@@ -6,36 +6,19 @@ then is it merged, which main sees as one change, then tagged, and only then mad
 """
 
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nonverbal.errors import UserError
-from nonverbal.files import room_for
-from nonverbal.release.findings import Finding, wrong
-from nonverbal.release.hub_calls import LOGIN, Calls, quiet
-from nonverbal.release.hub_contents import OWN, contents_of, differences, key_of, same
-from nonverbal.text import size
+from nonverbal.release.hub_calls import LOGIN, Calls, fetch, quiet
+from nonverbal.release.hub_steps import ASKING, Push, Verify, user_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-TITLE = "Release {} by nonverbal"
-TITLES = re.compile(r"Release [0-9a-f]{12} by nonverbal")
 TAG = re.compile(r"[A-Za-z0-9](?:[\w.-]*[\w-])?", re.ASCII)
-MARK = "passport.json"
-"""What tells a release of ours from what others keep in a repository."""
-
-MET = {OWN, "README.md", "LICENSE", MARK}
-"""Files that the Hub's own page makes with a repository, and ours."""
-
-
-ASKING = "asking whose token it is"
-
-Verify = Callable[[Path], Sequence[Finding]]
 
 
 def push(
@@ -65,7 +48,7 @@ def push(
     """
     api, calls = _opened(repo, tag, say)
     with quiet(calls):
-        return _Push(api, calls, folder, verify).run(private, tag)
+        return Push(api, calls, folder, verify).run(private, tag)
 
 
 def check_push(repo: str, tag: str | None = None) -> None:
@@ -76,7 +59,7 @@ def check_push(repo: str, tag: str | None = None) -> None:
     """
     api, calls = _opened(repo, tag, lambda _: None)
     with quiet(calls):
-        calls.call(ASKING, lambda: _user(api, calls))
+        calls.call(ASKING, lambda: user_of(api, calls))
 
 
 def _opened(repo: str, tag: str | None, say: Callable[[str], None]) -> tuple["HfApi", Calls]:
@@ -91,16 +74,6 @@ def _opened(repo: str, tag: str | None, say: Callable[[str], None]) -> tuple["Hf
     if not token:
         raise calls.error(f"there is no token to push with: {LOGIN}")
     return HfApi(token=token), calls
-
-
-def _user(api: "HfApi", calls: Calls) -> str:
-    who = api.whoami()
-    if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise calls.error(
-            f"the token of {who['name']} may only read; make one that may write at "
-            "https://huggingface.co/settings/tokens, and log in with it by `hf auth login` or set HF_TOKEN"
-        )
-    return str(who["name"])
 
 
 def download(repo: str, into: Path, revision: str | None = None) -> Path:
@@ -121,7 +94,7 @@ def download(repo: str, into: Path, revision: str | None = None) -> Path:
     token = get_token()
     calls = Calls(_checked(repo), token, lambda _: None)
     with quiet(calls):
-        _fetch(HfApi(token=token or False), calls, revision, into)
+        fetch(HfApi(token=token or False), calls, revision, into)
     return into
 
 
@@ -136,212 +109,3 @@ def _checked(repo: str) -> str:
     if repo.count("/") != 1:
         raise UserError(f"--repo is {repo!r}, but must be ORGANISATION/NAME, or USER/NAME")
     return repo
-
-
-def _fetch(api: "HfApi", calls: Calls, revision: str | None, into: Path) -> None:
-    """Download all files of a revision, the Hub's own aside."""
-
-    def fresh() -> None:
-        # What an earlier try left is not to be taken for an answer, which the client does where it gets none.
-        shutil.rmtree(into, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix="nonverbal-") as cache:
-            api.snapshot_download(
-                calls.repo, revision=revision, local_dir=into, cache_dir=cache, ignore_patterns=[OWN], max_workers=4
-            )
-        shutil.rmtree(into / ".cache", ignore_errors=True)
-
-    with room_for(into):
-        calls.call("downloading", fresh)
-
-
-class _Push:
-    """One push: each step looks first at what is done."""
-
-    def __init__(self, api: "HfApi", calls: Calls, folder: Path, verify: Verify):
-        self.api = api
-        self.calls = calls
-        self.repo = calls.repo
-        self.folder = folder
-        self.verify = verify
-        self.contents = contents_of(folder, calls.token)
-        self.title = TITLE.format(key_of(self.contents))
-
-    def run(self, private: bool, tag: str | None) -> str:
-        user = self.calls.call(ASKING, lambda: _user(self.api, self.calls))
-        self.calls.call("looking for the repository", lambda: self._meet(private))
-        self.calls.call("looking at its tags", lambda: self._check_tag(tag))
-        if self._is_released():
-            self.calls.say("main holds these files already")
-        else:
-            number = self.calls.call("uploading", lambda: self._upload(user))
-            self._verify(number)
-            self.calls.call("merging", lambda: self._merge(number))
-            self.calls.say(f"pull request {number} is merged: main holds the release")
-        tag = self.calls.call("tagging", lambda: self._tag(tag))
-        if not private:
-            self.calls.call("making it public", self._publish)
-        return f"{self.api.endpoint}/{self.repo}/tree/{tag}"
-
-    def _info(self) -> Any:
-        from huggingface_hub.errors import RepositoryNotFoundError
-
-        try:
-            return self.api.repo_info(self.repo)
-        except RepositoryNotFoundError:
-            return None
-
-    def _meet(self, private: bool) -> None:
-        """Make the repository, or see that what is there may be replaced."""
-        info = self._info()
-        if info is None:
-            self._make()
-            return
-        if info.id != self.repo:
-            raise self.calls.error(f"the repository is called {info.id} on the Hub; give --repo {info.id}")
-        if private and not info.private:
-            raise self.calls.error(
-                "the repository is public, and releases are private unless told otherwise; give --public, or another "
-                "--repo"
-            )
-        files = {file.path for file in self._files("main")}
-        if MARK not in files and files - MET:
-            raise self.calls.error(
-                f"the repository holds what is no release of nonverbal's: {', '.join(sorted(files - MET)[:5])}; "
-                "choose another --repo, or empty that one"
-            )
-
-    def _make(self) -> None:
-        try:
-            self.api.create_repo(self.repo, private=True, exist_ok=False)
-        except Exception as error:
-            if getattr(getattr(error, "response", None), "status_code", None) != 409 or self._info() is not None:
-                raise
-            raise self.calls.error(
-                "the name is taken, by a repository that this token may not see; choose another --repo, or give the "
-                "token the right to it"
-            ) from None
-        self.calls.say("made, private")
-
-    def _files(self, revision: str) -> list[Any]:
-        listed = self.api.list_repo_tree(self.repo, recursive=True, revision=revision)
-        return [file for file in listed if hasattr(file, "blob_id")]
-
-    def _holds(self, revision: str) -> bool:
-        return same(self.contents, self._files(revision))
-
-    def _is_released(self) -> bool:
-        return self.calls.call("looking at main", lambda: self._holds("main"))
-
-    def _head(self, revision: str = "main") -> str:
-        return str(self.api.repo_info(self.repo, revision=revision).sha)
-
-    def _upload(self, user: str) -> int:
-        """Return the number of the pull request that holds the folder, from an earlier push or made here."""
-        main = self._head()
-        for request in list(self.api.get_repo_discussions(self.repo)):
-            if request.is_pull_request and request.status in ("open", "draft") and request.author == user:
-                if request.title == self.title and self._is_ours(request, main):
-                    self.calls.say(f"pull request {request.num} holds these files already")
-                    return int(request.num)
-                if TITLES.fullmatch(request.title):
-                    self.api.change_discussion_status(
-                        self.repo, request.num, "closed", comment="Replaced by another release."
-                    )
-        total = size(sum(identity.size for identity in self.contents.values()))
-        self.calls.say(f"{len(self.contents)} files, {total}, go up as a pull request")
-        return self._commit(main)
-
-    def _is_ours(self, request: Any, main: str) -> bool:
-        """Whether merging a pull request would make main hold exactly the folder."""
-        revision = f"refs/pr/{request.num}"
-        commits = [commit.commit_id for commit in self.api.list_repo_commits(self.repo, revision=revision)]
-        if main not in commits[1:2] or not self._holds(revision):
-            return False
-        if request.status == "draft":
-            self.api.change_discussion_status(self.repo, request.num, "open")
-        return True
-
-    def _commit(self, main: str) -> int:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-        there = {file.path for file in self._files(main)}
-        gone = [CommitOperationDelete(path) for path in sorted(there - self.contents.keys() - {OWN})]
-        new = [CommitOperationAdd(name, str(self.folder / name)) for name in self.contents]
-        try:
-            made = self.api.create_commit(
-                self.repo, [*new, *gone], commit_message=self.title, create_pr=True, parent_commit=main
-            )
-        except ValueError as error:
-            raise self._not_taken(error) or error from None
-        assert made.pr_num is not None, "only where nothing differs from main is none made"
-        return int(made.pr_num)
-
-    def _not_taken(self, error: ValueError) -> UserError | None:
-        """What the client makes of a file that the Hub does not take, or None where it is about something else."""
-        text = str(error)
-        if "Invalid metadata in README.md" in text:
-            said = text.partition("README.md.")[2].strip()
-            return self.calls.error(f"the Hub cannot read README.md: {said}; mend it, and run the same command again")
-        if not (match := re.search(r"Encountered error for file with OID (\w+): `?(.*)", text)):
-            return None
-        names = [name for name, identity in self.contents.items() if identity.sha256 == match[1]]
-        return self.calls.error(
-            f"the Hub does not take {', '.join(names)}: {match[2]}; release a smaller model, or ask for a higher limit "
-            "(https://huggingface.co/docs/hub/storage-limits). Main is as it was"
-        )
-
-    def _verify(self, number: int) -> None:
-        """Download the pull request into a fresh folder, and look whether it is as it should be."""
-        with tempfile.TemporaryDirectory(prefix="nonverbal-") as folder:
-            fresh = Path(folder) / "model"
-            _fetch(self.api, self.calls, f"refs/pr/{number}", fresh)
-            faults = self._faults(fresh)
-        if faults:
-            raise self.calls.error(
-                f"what was downloaded does not pass: {faults}. Pull request {number} stays open and main is as it was; "
-                "mend it and run the same command again"
-            )
-        self.calls.say(f"pull request {number}, downloaded into a fresh folder, passes every check")
-
-    def _faults(self, fresh: Path) -> str:
-        if other := differences(self.contents, contents_of(fresh, self.calls.token)):
-            return other
-        return "; ".join(
-            f"{finding.check}: {finding.file}{' ' * bool(finding.file)}{finding.value}, expected {finding.expected}: "
-            f"{finding.remedy}"
-            for finding in wrong(self.verify(fresh))
-        )
-
-    def _merge(self, number: int) -> None:
-        if self._holds("main"):
-            return
-        self.api.merge_pull_request(self.repo, number)
-        if not self._holds("main"):
-            raise self.calls.error(
-                "main does not hold the release after the merge: somebody changed it meanwhile; look at it, and run "
-                "the same command again"
-            )
-
-    def _tags(self) -> dict[str, str]:
-        return {tag.name: tag.target_commit for tag in self.api.list_repo_refs(self.repo).tags}
-
-    def _check_tag(self, tag: str | None) -> None:
-        """Refuse a tag that is another release's, before anything goes up."""
-        if tag in (tags := self._tags()) and not (tags[str(tag)] == self._head() and self._holds("main")):
-            raise self.calls.error(f"the tag {tag} is another release's; give another --tag")
-
-    def _tag(self, tag: str | None) -> str:
-        """Tag main, and return the tag: the one that it has, or a new one."""
-        main, tags = self._head(), self._tags()
-        here = [name for name, commit in tags.items() if commit == main]
-        if tag in here or (tag is None and here):
-            return tag or here[0]
-        tag = tag or next(name for count in range(1, len(tags) + 2) if (name := f"v{count}") not in tags)
-        self.api.create_tag(self.repo, tag=tag, revision=main)
-        self.calls.say(f"tagged {tag}")
-        return tag
-
-    def _publish(self) -> None:
-        if self.api.repo_info(self.repo).private:
-            self.api.update_repo_settings(self.repo, private=False)
-            self.calls.say("made public")

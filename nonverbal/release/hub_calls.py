@@ -8,15 +8,23 @@ import contextlib
 import json
 import logging
 import re
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nonverbal.errors import UserError
+from nonverbal.files import room_for
+from nonverbal.release.hub_contents import OWN
 from nonverbal.text import one_line
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 T = TypeVar("T")
 
@@ -139,7 +147,7 @@ class Calls:
 
     def _bare(self, error: Exception) -> Exception:
         """What is neither the Hub's nor the network's fault, without the token in it."""
-        return type(error)(self.clean(str(error))) if type(error) in (ValueError, RuntimeError, OSError) else error
+        return type(error)(self.clean(str(error))) if type(error) in (ValueError, RuntimeError) else error
 
     def _remedy(self, fault: Fault) -> str:
         again = "run the same command again: it continues"
@@ -192,3 +200,19 @@ def quiet(calls: Calls) -> Iterator[None]:
         client.logging.set_verbosity(level)
         if not hidden:
             client.enable_progress_bars()
+
+
+def fetch(api: "HfApi", calls: Calls, revision: str | None, into: Path) -> None:
+    """Download all files of a revision, the Hub's own aside."""
+
+    def fresh() -> None:
+        # What an earlier try left is not to be taken for an answer, which the client does where it gets none.
+        shutil.rmtree(into, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="nonverbal-") as cache:
+            api.snapshot_download(
+                calls.repo, revision=revision, local_dir=into, cache_dir=cache, ignore_patterns=[OWN], max_workers=4
+            )
+        shutil.rmtree(into / ".cache", ignore_errors=True)
+
+    with room_for(into):
+        calls.call("downloading", fresh)

@@ -95,7 +95,7 @@ def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(
 
 def test_what_is_known_of_the_training_is_said(run):
     text = card(run).text
-    assert "- updates: 30, the best by validation of 40" in text
+    assert "- updates: 30, the best by validation of 40, where its recipe asks for 1,000" in text
     assert "- audio heard: at most 1,440 s (0.4 h), counted as full batches, repeats too" in text
     assert "- hardware: Abacus; processes: 2; threads of each: 4" in text
     assert "| a | pretraining | 1 | 0.000278 | 1 | CC0-1.0 |" in text

@@ -1,5 +1,6 @@
 """What a user sees of each fault of the Hub or the network, and that nothing is half released whatever ends a push."""
 
+import errno
 import logging
 import os
 import re
@@ -278,6 +279,16 @@ def test_the_token_is_in_no_message_log_or_request_but_its_header(hub, tmp_path,
 )
 def test_what_looks_like_a_secret_is_not_shown(text, cleaned):
     assert hub_calls.Calls("org/model", WRITE, print).clean(text) == cleaned
+
+
+def test_a_full_disk_is_told_as_that(hub, tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.snapshot_download", full)
+    with pytest.raises(UserError, match="no space is left for .*; make room, and run the same command again"):
+        pushed(write_release(tmp_path / "model"))
+    assert untouched_or_whole(hub)
 
 
 def test_what_is_our_own_mistake_is_not_told_as_the_hubs(tmp_path):

@@ -161,3 +161,14 @@ def test_one_model_that_came_out_in_two_ways_is_shown_in_two_rows_or_refused(sou
     write_scores_on(tmp_path / "bob" / "two", "other", sounds, key=KEY, wrong=2)
     with pytest.raises(UserError, match="hold different scores of one model"):
         scored(KEY, "run", [], [tmp_path / "bob"], [], [])
+
+
+def test_what_scores_do_not_know_is_settled_where_all_that_was_heard_is_here(sounds, labelled_shards, tmp_path):
+    other = labelled_shards([(None, "x", "r", [np.full(800, 0.1, dtype=np.float32)])], "other", "other")
+    path = write_scores_on(tmp_path, "run", sounds, key=KEY, pretraining="unknown")
+    given = (KEY, "run", [], [path], other.clips())
+    assert scored(*given, [sounds.folder], complete=True).heard == {"held out": ["made"]}
+    # Something else was heard, or the samples cannot be compared.
+    assert scored(*given, [sounds.folder]).heard == {"unknown": ["made"]}
+    assert scored(*given, [], complete=True).heard == {"unknown": ["made"]}
+    assert scored(KEY, "run", [], [path], sounds.clips(), [], complete=True).heard == {"transductive": ["made"]}

@@ -74,7 +74,7 @@ CUT: dict[str, dict[str, dict[str, Any]]] = {
     "reno": {
         **{name: {"with": {"head": "{head}:epochs=1"}} for name in ("probe", "probe-nested")},
         "fuse": {"with": {"fusion": {"epochs": 1}}},
-        "fuse-nested": on(VIVAE, fusion={"epochs": 1}, twins=False),
+        "fuse-nested": on(VIVAE, encoders=["{source:A-T}", "{source:W}", "{source:H}"], fusion={"epochs": 1}),
         "confusion-nested": on(VIVAE),
         "map": on(VIVAE, ["A-T", "W"]),
     },

@@ -12,10 +12,11 @@ from nonverbal.evaluation.published import published_rows
 from nonverbal.shipped import find_shipped
 from nonverbal.stages.studying.costs import Costs
 from nonverbal.stages.studying.kept import Kept
-from nonverbal.stages.studying.overview import rows_of, tables_of
+from nonverbal.stages.studying.overview import tables_of
 from nonverbal.stages.studying.placing import placed, sources
 from nonverbal.stages.studying.planning import Plan
 from nonverbal.stages.studying.settings import Study, read_study_recipe
+from nonverbal.stages.studying.standing import rows_of
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(ROOT.glob("recipes/studies/*.yaml"))
@@ -94,7 +95,7 @@ def test_a_paper_stands_beside_our_protocol(paper: str) -> None:
     """Wherever clips are divided, there are columns of two protocols."""
     divided = [shape for shape in study(paper).tables.values() if {"uar", "accuracy", "f1"} & set(shape.metrics)]
     assert divided
-    assert all(list(shape.groups) == ["the paper's protocol", "ours"] for shape in divided)
+    assert all(list(shape.groups) == ["as the paper", "ours"] for shape in divided)
 
 
 def test_where_a_paper_counts_other_clips_than_a_reader_finds_the_study_says_so() -> None:

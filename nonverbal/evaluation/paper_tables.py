@@ -14,12 +14,16 @@ from nonverbal.evaluation.studies import StudyRecord, StudyStep, TableShape
 from nonverbal.evaluation.study_cells import Names, OwnCell, analysis_cells, corpus_values, score_cells
 from nonverbal.evaluation.table_grids import NONE, Grid, ambiguous, in_order, means
 from nonverbal.evaluation.tables import Table
+from nonverbal.tasks.contamination import HELD_OUT
 
 PREPARE = "prepare"
 """What tables of corpora are made of."""
 
 HERE = "here"
 """The columns of a table whose steps are of one protocol."""
+
+FEW = 9
+"""Columns of numbers, up to which all metrics share a table."""
 
 SHOWN = 4
 """Names that a reason lists."""
@@ -102,9 +106,10 @@ def _scores(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> 
         notes = [_over(group, over, scored) for group, (_, over) in found.items()]
         cells = {group: own for group, (own, _) in found.items()}
     grid = _grid(record, shape, cells, printed)
-    by_metric = bool(grid.columns)
+    by_metric = bool(grid.columns) and (len(shape.metrics) == 1 or len(grid.column_keys(shape.metrics)) > FEW)
     parts = [[metric] for metric in shape.metrics] if by_metric else [shape.metrics]
-    notes = [*_protocols(record, cells), *notes, *_classes(cells), *_reasons(record, shape, grid), *_said(shape)]
+    notes = [*_protocols(record, cells), *notes, *_heard(cells), *_classes(cells)]
+    notes += [*_reasons(record, shape, grid), *_said(shape)]
     return [_table(f"{name}: {shape.caption}", grid, part, by_metric, notes) for part in parts]
 
 
@@ -168,6 +173,15 @@ def _over(group: str, over: Sequence[str], scored: Sequence[str]) -> str:
         return f"{group}: mean ± population std over all {len(scored)} corpora"
     which = f", {', '.join(over)}: those with scores under one protocol" if over else ""
     return f"{group}: {len(over)} of {len(scored)} corpora{which}"
+
+
+def _heard(cells: dict[str, list[OwnCell]]) -> list[str]:
+    """Say of which numbers the model is not known to be new to the clips."""
+    heard: dict[str, dict[str, None]] = {}
+    for cell in (cell for own in cells.values() for cell in own):
+        if cell.pretraining and not cell.pretraining.startswith(HELD_OUT):
+            heard.setdefault(cell.pretraining, {})[f"{cell.label} ({cell.corpus})"] = None
+    return [f"pretraining on these clips: {status}: {_some(list(names))}" for status, names in heard.items()]
 
 
 def _classes(cells: dict[str, list[OwnCell]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, recalls, results
 from nonverbal.evaluation.tables import Table, short, show, signed
@@ -231,9 +232,15 @@ def _first_choices(scores: Sequence[Score]) -> list[str]:
 
 
 def _chosen(scores: Sequence[Score], column: str) -> str:
-    """Return the first of what was chosen, in its order, and how often; with its name where the column has another."""
+    """Return the first of what was chosen, in its order, and how often; with its name where the column has another.
+
+    Of more than four different numbers (epochs, mostly) the range and the median.
+    """
     name = next(iter(_first_choices(scores)), None)
     choices = [score.chosen[name] for score in scores if name in score.chosen]
     named = {value: value if isinstance(value, str) else f"{value:g}" for value in sorted(choices)}
     text = ", ".join(f"{value}×{choices.count(choice)}" for choice, value in named.items())
+    numbers = [value for value in choices if not isinstance(value, str)]
+    if len(set(numbers)) > 4:
+        text = f"{min(numbers):g} to {max(numbers):g}, median {median(numbers):g}"
     return text if name in (None, column) else f"{name} {text}"

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonverbal.data.index import open_shards
+from nonverbal.evaluation.analyses.decisions import Decisions
+from nonverbal.evaluation.analyses.distances import Distances
+from nonverbal.evaluation.analyses.kinds import read_analysis
 from nonverbal.evaluation.printed_cells import Value, spelled
 from nonverbal.evaluation.results import ModelResult, TaskResult, results
 from nonverbal.evaluation.studies import StudyCorpus, StudyModel, StudyRecord, StudyStep, TableShape
@@ -27,6 +30,8 @@ class OwnCell:
     """Empty where no clips are divided."""
     classes: int
     """0 where none are told apart."""
+    pretraining: str
+    """Whether the model has heard the clips; empty where nothing is scored."""
     values: dict[str, Value]
     """By metric."""
 
@@ -125,7 +130,7 @@ def _score_cell(
     several = model.folds > 1
     values = {name: Value(mean, model.fold_std[name] if several else None) for name, mean in model.fold_mean.items()}
     head = next((name for name, own in shape.heads.items() if model.head.partition(":")[0] == own), model.head)
-    return OwnCell(*called, names.corpus(corpus), head, task.protocol, len(task.classes), values)
+    return OwnCell(*called, names.corpus(corpus), head, task.protocol, len(task.classes), model.pretraining, values)
 
 
 def corpus_values(record: StudyRecord, folder: Path) -> dict[str, dict[str, Value]]:
@@ -167,7 +172,7 @@ def analysis_cells(record: StudyRecord, folder: Path, shape: TableShape, steps: 
     """
     names = Names(record)
     return [
-        OwnCell(*called, names.corpus(names.corpora[step.loop["corpus"]]), "", "", 0, values)
+        OwnCell(*called, names.corpus(names.corpora[step.loop["corpus"]]), "", "", 0, "", values)
         for step in record.matching(steps)
         if step.status == "done" and step.out is not None and step.loop.get("corpus") in names.corpora
         for system, values in _of_others(folder / step.out)
@@ -177,11 +182,6 @@ def analysis_cells(record: StudyRecord, folder: Path, shape: TableShape, steps: 
 
 def _of_others(path: Path) -> Iterator[tuple[str, dict[str, Value]]]:
     """Yield each other system or encoder of an analysis, and its numbers by the metrics of published.csv."""
-    # With torch, seconds to import.
-    from nonverbal.evaluation.analyses.decisions import Decisions
-    from nonverbal.evaluation.analyses.distances import Distances
-    from nonverbal.evaluation.analyses.kinds import read_analysis
-
     made = read_analysis(path)
     if isinstance(made, Decisions):
         for difference in made.others:

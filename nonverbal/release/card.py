@@ -21,6 +21,7 @@ from nonverbal.release.settings import ReleaseConfig, text_of
 from nonverbal.release.terms import CARRIED, OTHER, STRICTEST, UNKNOWN, ReleaseTerms
 from nonverbal.release.trained import Use
 from nonverbal.system import version_of
+from nonverbal.tasks.contamination import UNKNOWN as UNHEARD
 from nonverbal.text import slug
 
 CARD = "README.md"
@@ -35,10 +36,13 @@ TASKS = {
 """What a model is to the Hub's ``pipeline_tag``."""
 
 CALLED = {
-    "encoder": "An encoder",
-    "classifier": "A classifier",
+    "encoder": "An encoder of sound",
+    "classifier": "A classifier of sound",
     "recogniser": "A recogniser of speech",
 }
+
+STATUSES = {UNHEARD: "not known whether held out"}
+"""Leak statuses that need more words in a sentence."""
 
 USES: dict[Use, str] = {"pretraining": "pretrained", "fine-tuning": "fine-tuned"}
 
@@ -71,6 +75,7 @@ def card_text(facts: Facts, terms: ReleaseTerms, passport: Passport, settings: R
         terms=terms,
         settings=settings,
         opening=opening(facts),
+        statuses={STATUSES.get(status, status): corpora for status, corpora in facts.scored.heard.items()},
         fine_tuned=facts.model.fine_tuned,
         code="auto_map" in facts.model.config,
         other=OTHERS.get(terms.licence_name, "under this licence."),
@@ -100,7 +105,7 @@ def opening(facts: Facts) -> str:
     known = facts.trained
     heard = {use: [one for one in known.corpora if one.use == use and one.weight != 0] for use in USES}
     origin = " and ".join(md(start.name) for start in known.starts) or ("random weights" if known.corpora else "")
-    parts = [f"{CALLED[facts.model.kind]} of sound: {md(facts.family)}, {facts.parameters:,} parameters"]
+    parts = [f"{CALLED[facts.model.kind]}: {md(facts.family)}, {facts.parameters:,} parameters"]
     for use, done in USES.items():
         if own := heard[use]:
             names = ", ".join(dict.fromkeys(md(one.name) for one in own))

@@ -180,7 +180,15 @@ def read_facts(
         recipe=recipe_text(recipe),
         training=_training(model, recipe, known),
         curves=_curves(model.last) if model.last and not model.fine_tuned else None,
-        scored=scored(encoder.key, str(source), own, scores, known.clips, [*data, *known.folders]),
+        scored=scored(
+            encoder.key,
+            str(source),
+            own,
+            scores,
+            known.clips,
+            [*data, *known.folders],
+            not (known.missing or known.starts),
+        ),
         commands=commands_of(model.last) if model.last else [],
     )
 
@@ -218,7 +226,10 @@ def _steps(run: Path, recipe: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
     steps = max((int(row["step"]) for row in rows), default=0)
     best = (run / "best").read_text(encoding="utf-8").strip() if (run / "best").is_file() else ""
     taken = int(best.removeprefix("step-")) if re.fullmatch(r"step-\d+", best) else steps
-    facts = [("updates", f"{taken:,}" + (f", the best by validation of {steps:,}" if taken < steps else ""))]
+    trainer = recipe.get("trainer")
+    asked = trainer.get("steps") if isinstance(trainer, dict) else None
+    short = f", where its recipe asks for {asked:,}" if isinstance(asked, int) and steps < asked else ""
+    facts = [("updates", f"{taken:,}{f', the best by validation of {steps:,}' if taken < steps else ''}{short}")]
     batches = recipe.get("batches")
     sizes = [batches.get(name) for name in ("batch_seconds", "batches_per_step")] if isinstance(batches, dict) else []
     numbers = [float(value) for value in sizes if isinstance(value, int | float)]

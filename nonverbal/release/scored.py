@@ -24,7 +24,7 @@ from nonverbal.launches import FILE as LAUNCHES
 from nonverbal.launches import launch_key, read_launches
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.release.public import command_line, last_part
-from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE, worst
+from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE, UNKNOWN, worst
 from nonverbal.tasks.divisions import ON_TEST
 from nonverbal.tasks.measurements import (
     Measurement,
@@ -108,7 +108,13 @@ class Row(Protocol):
 
 
 def scored(
-    key: str, source: str, own: Sequence[Path], paths: Sequence[Path], heard: Sequence[Clip], data: Sequence[Path]
+    key: str,
+    source: str,
+    own: Sequence[Path],
+    paths: Sequence[Path],
+    heard: Sequence[Clip],
+    data: Sequence[Path],
+    complete: bool = False,
 ) -> Scored:
     """Read a model's scores.
 
@@ -119,6 +125,7 @@ def scored(
         paths: other score files, or folders that hold some.
         heard: clips that it heard in pretraining.
         data: folders of shards, among which those may be that it was scored on.
+        complete: whether it has heard nothing else.
 
     Raises:
         UserError: a file is missing or damaged, or none of ``paths`` has a row of the model.
@@ -137,7 +144,7 @@ def scored(
         return THIS if id(one) in mine else _public(one, names)
 
     kept, kept_texts = (_once(_named(one, name) for one in side if (name := called(one))) for side in (classes, texts))
-    audits = {one.table: _audit(one, heard, data) for one in [*kept, *kept_texts] if one.row[0] == THIS}
+    audits = {one.table: _audit(one, heard, data, complete) for one in [*kept, *kept_texts] if one.row[0] == THIS}
     kept, kept_texts = (
         [_judged(one, audits[one.table][0]) for one in side if one.table in audits] for side in (kept, kept_texts)
     )
@@ -232,14 +239,19 @@ def _commands(measurements: Iterable[ScoredFolds]) -> list[str]:
 
 
 def _judged(one: Any, status: str) -> Any:
-    """Return a measurement of this model with the worse of its status and what the audit found."""
-    if one.row[0] != THIS:
-        return one
-    return replace(one, scores=[replace(score, pretraining=worst([score.pretraining, status])) for score in one.scores])
+    """Return a measurement of this model with the status that the audit came to."""
+    return (
+        replace(one, scores=[replace(score, pretraining=status) for score in one.scores]) if one.row[0] == THIS else one
+    )
 
 
-def _audit(one: Measurement | TextMeasurement, heard: Sequence[Clip], data: Sequence[Path]) -> tuple[str, str]:
-    """Return the leak status that an audit finds, at worst, and a sentence on how it was found."""
+def _audit(
+    one: Measurement | TextMeasurement, heard: Sequence[Clip], data: Sequence[Path], complete: bool
+) -> tuple[str, str]:
+    """Return the worse of a measurement's leak status and of what an audit finds, and how that was found.
+
+    What the scores do not know, they are told where all that was heard, and the samples of what was scored, are here.
+    """
     score = one.scores[0]
     title = f"{score.corpus}, {score.protocol}"
     if not heard:
@@ -261,9 +273,10 @@ def _audit(one: Measurement | TextMeasurement, heard: Sequence[Clip], data: Sequ
     unsaid = "" if clips else "; their samples could not be compared: give their shards as --data"
     unknown = sum(name is None for name in read.speakers)
     blank = f"; the speakers of {unknown} are not known" if unknown else ""
-    status = worst([score.pretraining, TRANSDUCTIVE if leak else HELD_OUT])
+    settled = complete and bool(clips) and score.pretraining == UNKNOWN
+    status = worst([HELD_OUT if settled else score.pretraining, TRANSDUCTIVE if leak else HELD_OUT])
     compared = f"{len(ids)} clips against {len(heard)} of pretraining: {', '.join(said) or 'none is shared'}"
-    return TRANSDUCTIVE if leak else HELD_OUT, f"{title}: {status}. {compared}{blank}{unsaid}."
+    return status, f"{title}: {status}. {compared}{blank}{unsaid}."
 
 
 def _shared(own: Iterable[str | None], heard: Iterable[str | None]) -> int:

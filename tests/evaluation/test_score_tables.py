@@ -97,6 +97,13 @@ def test_the_first_choice_is_counted(tmp_path: Path) -> None:
     assert columns[-2:] == ["UAR by fold", "pretraining"]
 
 
+def test_many_different_numbers_are_shown_by_range_and_median(tmp_path: Path) -> None:
+    for seed, epochs in enumerate((4, 9, 5, 12, 6)):
+        write_scored(tmp_path, "x", **CLIPS, predicted=GOOD, seed=seed, chosen={"epochs": epochs})
+    (task,) = results(read_measurements([tmp_path / "scores.jsonl"]))
+    assert scores_table(task).rows[0][-2] == "4 to 12, median 6"
+
+
 def test_recalls_by_class(tmp_path: Path) -> None:
     write_scored(tmp_path, "good", **CLIPS, predicted=GOOD)
     (task,) = results(read_measurements([tmp_path]))

@@ -56,6 +56,7 @@ def write_pretraining(
         "seed": 3,
         "family": family,
         "batches": {"batch_seconds": 24.0, "batches_per_step": 2, "weights": {}} | batches,
+        "trainer": {"steps": 1000},
         "wav2vec2": {"init": init if family == "wav2vec2" else None},
         "hubert": {"init": init if family == "hubert" else None},
         "ssam": {"init": init if family == "ssam" else None},
@@ -122,7 +123,8 @@ def _write_environment(run: Path, command: list[str]) -> None:
 
 def settings(source: Path, out: Path, **given: Any) -> ReleaseConfig:
     """Return what a release is asked for."""
-    return ReleaseConfig(**{"source": source, "repo": "org/tiny", "out": out} | given)
+    asked: dict[str, Any] = {"source": source, "repo": "org/tiny", "out": out}
+    return ReleaseConfig(**asked | given)
 
 
 def write_scores_on(
@@ -146,10 +148,10 @@ def write_scores_on(
         changes: of the rows.
     """
     clips = [clip for clip in sounds.clips() if clip.label]
-    labels = [clip.label for clip in clips]
+    labels = [str(clip.label) for clip in clips]
     predicted = labels[:-wrong] + ["low" if label == "high" else "high" for label in labels[-wrong:]]
     folds = [str(int(str(clip.speaker)[1:]) % 3) for clip in clips]
-    speakers = [clip.speaker for clip in clips]
+    speakers = [str(clip.speaker) for clip in clips]
     given = {"corpus": "made", "protocol": "speakers apart", "probe": "logistic", "data_sha256": sounds.sha256}
     path = write_scored(folder, model, labels, predicted, folds, speakers, speakers, model_key=key, **given | changes)
     for file in folder.glob("predictions/*"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
-from labelled_tones import labelled_shards, tones  # noqa: F401
+from labelled_tones import tones
 from made_models import CLIPS, relabel, settings, write_pretraining, write_scores_on
 
 from nonverbal.errors import UserError
@@ -77,7 +77,7 @@ def test_a_licence_that_the_hub_has_no_name_for_is_linked(run, tmp_path):
     assert 'a ("as we agreed"): nobody says, of commercial use' in made.text
 
 
-def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(run, labelled_shards, tmp_path):  # noqa: F811
+def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(run, labelled_shards, tmp_path):
     sounds = labelled_shards(tones(speakers=6, takes=2), "labelled")
     key = load_frame_encoder(str(run)).key
     write_scores_on(tmp_path / "scores", "run", sounds, key=key, layers=(0.5, 0.6, 0.4))
@@ -95,7 +95,7 @@ def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(
 
 def test_what_is_known_of_the_training_is_said(run):
     text = card(run).text
-    assert "- updates: 30, the best by validation of 40" in text
+    assert "- updates: 30, the best by validation of 40, where its recipe asks for 1,000" in text
     assert "- audio heard: at most 1,440 s (0.4 h), counted as full batches, repeats too" in text
     assert "- hardware: Abacus; processes: 2; threads of each: 4" in text
     assert "| a | pretraining | 1 | 0.000278 | 1 | CC0-1.0 |" in text

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from huggingface_hub import ModelCard
-from labelled_tones import labelled_shards, tones  # noqa: F401
+from labelled_tones import tones
 from made_models import CLIPS
 from tiny_runs import MAMBA, pretrain
 from tuned_runs import arguments, run
@@ -74,7 +74,7 @@ def test_an_encoder_that_was_pretrained_goes_into_other_hands(
 
 
 @pytest.mark.parametrize("task", ["classes", "ctc"])
-def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_shards, tmp_path):  # noqa: F811
+def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_shards, tmp_path):
     heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder
     assert pretrain(heard, tmp_path / "run").returncode == 0
     sounds = labelled_shards(tones(speakers=6, takes=2)).folder

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from labelled_tones import labelled_shards, tones  # noqa: F401
+from labelled_tones import tones
 from made_models import write_scores_on
 
 from nonverbal.errors import UserError
@@ -14,7 +14,7 @@ KEY = "abc-normalised-cpu"
 
 
 @pytest.fixture
-def sounds(labelled_shards):  # noqa: F811
+def sounds(labelled_shards):
     return labelled_shards(tones(speakers=6, takes=2))
 
 
@@ -113,7 +113,7 @@ def test_the_audit_finds_what_scores_do_not_know(sounds, tmp_path):
     assert said.startswith("made, speakers apart: transductive. 24 clips against 25 of pretraining: 24 share a sample")
 
 
-def test_what_was_heard_of_others_is_no_leak(sounds, labelled_shards, tmp_path):  # noqa: F811
+def test_what_was_heard_of_others_is_no_leak(sounds, labelled_shards, tmp_path):
     random = np.random.default_rng(1)
     other = labelled_shards([(None, "x", "r", [random.normal(size=800).astype(np.float32) / 9])], "other", "other")
     write_scores_on(tmp_path, "run", sounds, key=KEY)
@@ -123,7 +123,7 @@ def test_what_was_heard_of_others_is_no_leak(sounds, labelled_shards, tmp_path):
     assert said.endswith("none is shared; their samples could not be compared: give their shards as --data.")
 
 
-def test_a_shared_speaker_is_said_and_is_no_transduction(sounds, labelled_shards, tmp_path):  # noqa: F811
+def test_a_shared_speaker_is_said_and_is_no_transduction(sounds, labelled_shards, tmp_path):
     sound = [np.full(800, 0.1, dtype=np.float32)]
     other = labelled_shards([(None, "s0", "r", sound)], "other", "other")
     write_scores_on(tmp_path, "run", sounds, key=KEY)
@@ -161,3 +161,14 @@ def test_one_model_that_came_out_in_two_ways_is_shown_in_two_rows_or_refused(sou
     write_scores_on(tmp_path / "bob" / "two", "other", sounds, key=KEY, wrong=2)
     with pytest.raises(UserError, match="hold different scores of one model"):
         scored(KEY, "run", [], [tmp_path / "bob"], [], [])
+
+
+def test_what_scores_do_not_know_is_settled_where_all_that_was_heard_is_here(sounds, labelled_shards, tmp_path):
+    other = labelled_shards([(None, "x", "r", [np.full(800, 0.1, dtype=np.float32)])], "other", "other")
+    path = write_scores_on(tmp_path, "run", sounds, key=KEY, pretraining="unknown")
+    given = (KEY, "run", [], [path], other.clips())
+    assert scored(*given, [sounds.folder], complete=True).heard == {"held out": ["made"]}
+    # Something else was heard, or the samples cannot be compared.
+    assert scored(*given, [sounds.folder]).heard == {"unknown": ["made"]}
+    assert scored(*given, [], complete=True).heard == {"unknown": ["made"]}
+    assert scored(KEY, "run", [], [path], sounds.clips(), [], complete=True).heard == {"transductive": ["made"]}

@@ -21,7 +21,14 @@ FOLDS = list("000000111111")
 
 
 def corpus(name: str, printed: str | None = None, **changes: Any) -> StudyCorpus:
-    fields: dict[str, Any] = {"use": "score", "present": True, "why": None, "reader": name, "note": None, "shards": None}
+    fields: dict[str, Any] = {
+        "use": "score",
+        "present": True,
+        "why": None,
+        "reader": name,
+        "note": None,
+        "shards": None,
+    }
     return StudyCorpus(name=name, printed=printed, **(fields | changes))
 
 

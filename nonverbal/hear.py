@@ -91,8 +91,8 @@ def load_model(model_file_path: str = "", layer: int | None = None, seed: int = 
     """
     if not model_file_path:
         raise UserError(
-            "no encoder is named; give --model a folder, or --model-options '{\"model_file_path\": NAME}' with a name that "
-            "nonverbal encoders lists, or a Hub id"
+            "no encoder is named; give --model a folder, or --model-options '{\"model_file_path\": NAME}' with a name "
+            "that nonverbal encoders lists, or a Hub id"
         )
     encoder = load_frame_encoder(str(model_file_path), seed)
     last = encoder.layers - 1

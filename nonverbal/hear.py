@@ -1,7 +1,7 @@
 """The interface of HEAR (Turian et al., NeurIPS 2021) for every encoder of this toolkit that hears its clips.
 
-``python -m heareval.embeddings.runner nonverbal.hear --model NAME`` takes a name, folder or Hub id, as
-``nonverbal.load_encoder`` does.
+``python -m heareval.embeddings.runner nonverbal.hear --model FOLDER`` takes a folder; a name or Hub id, as
+``nonverbal.load_encoder`` takes it, goes by ``--model-options '{"model_file_path": "logmel"}'``.
 
 Shapes: N sounds, T samples, S frames, M values of a frame.
 """
@@ -30,19 +30,26 @@ WINDOW = 1.0
 
 @dataclass(frozen=True)
 class Grid:
-    """Where an encoder's frames lie in a clip: frame i is of ``support`` samples from ``i * hop`` on."""
+    """Where an encoder's frames lie in a clip: frame i is of ``support`` samples from ``i * hop`` on, in samples."""
 
     support: int
     hop: int
 
+    @property
+    def margin(self) -> int:
+        """Samples of silence before and after a clip, so that frames whose support is more than two hops reach as far
+        as HEAR asks: to the last two steps. None of the others."""
+        return (self.support - self.hop) // 2 if self.support > 2 * self.hop else 0
+
     def count(self, samples: int) -> int:
-        """Frames of a clip of so many samples; one at least."""
+        """Frames of a clip of so many samples, margins included; one at least."""
         return max((samples - self.support) // self.hop + 1, 1)
 
     def times(self, samples: int) -> np.ndarray:
         """Return ``(S,)`` float32: the middles of the frames of a clip, in milliseconds; all lie within it."""
-        middle = min(self.support, samples) / 2
-        return ((middle + np.arange(self.count(samples)) * self.hop) * (1000 / SAMPLE_RATE)).astype(np.float32)
+        given = samples + 2 * self.margin
+        middle = min(self.support, given) / 2 - self.margin
+        return ((middle + np.arange(self.count(given)) * self.hop) * (1000 / SAMPLE_RATE)).astype(np.float32)
 
 
 class HearModel(nn.Module):
@@ -83,7 +90,10 @@ def load_model(model_file_path: str = "", layer: int | None = None, seed: int = 
         UserError: it cannot be loaded whole, hears nothing, or has no such layer.
     """
     if not model_file_path:
-        raise UserError("no encoder is named; give --model a name that nonverbal encoders lists, a folder or a Hub id")
+        raise UserError(
+            "no encoder is named; give --model a folder, or --model-options '{\"model_file_path\": NAME}' with a name "
+            "that nonverbal encoders lists, or a Hub id"
+        )
     encoder = load_frame_encoder(str(model_file_path), seed)
     last = encoder.layers - 1
     if layer is not None and not 0 <= layer <= last:
@@ -112,7 +122,7 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, T
         model: loaded.
     """
     samples, encoder = audio.shape[-1], model.encoder
-    rows = _rows(audio, 1)
+    rows = [np.pad(row, model.grid.margin) for row in _rows(audio, 1)]
     frames = _of_windows(model, rows) if encoder.one_frame else _of_pieces(model, rows)
     times = torch.from_numpy(model.grid.times(samples)).expand(len(rows), -1)
     return torch.from_numpy(frames).to(audio.device), times.to(audio.device)

@@ -4,6 +4,7 @@ Lengths are in CSS pixels, y downwards. Colours are roles (``ink``, ``accent``, 
 those of its theme, and a file those of the light one.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,10 +120,23 @@ class Drawing:
     marks: list[Mark] = field(default_factory=list)
 
 
+FOLDERS = re.compile(r"(?<![^\s:])/?(?:[^/\s,:]+/)+(?=[^/\s,]+/[^/\s,]+)")
+"""The folders of a path that are before its last two names."""
+
+
 def shortened(text: str, most: int = 34) -> str:
-    """Return a text with its beginning cut: the ends of models' names tell them apart."""
+    """Return a text of at most so many characters that still tells models apart.
+
+    Their names differ in what they begin with (``initialised:``, the first of a pair) and in the ends of paths: folders
+    are left out first, then what is in the middle.
+    """
     text = one_line(text)
-    return text if len(text) <= most else f"…{text[1 - most :]}"
+    if len(text) > most:
+        text = FOLDERS.sub("…/", text)
+    if len(text) <= most:
+        return text
+    begins = 2 * most // 5
+    return f"{text[:begins]}…{text[len(text) - most + begins + 1 :]}".replace("……", "…")
 
 
 def svg(drawing: Drawing, alone: bool = False) -> str:

@@ -52,10 +52,14 @@ def test_png_is_what_svg_says(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 
 
-def test_long_names_keep_their_ends() -> None:
-    assert shortened("runs/a-very-long-name/encoder", 12) == "…ame/encoder"
-    assert len(shortened("x" * 100, 34)) == 34
+def test_long_names_still_tell_models_apart() -> None:
     assert shortened("short") == "short"
+    assert len(shortened("x" * 100, 34)) == 34
+    assert shortened("/data/studies/small/pretrain/encoder, logistic") == "…/pretrain/encoder, logistic"
+    assert shortened("initialised:/data/studies/small/pretrain/encoder", 34) == "initialised:…/pretrain/encoder"
+    alike = "/data/studies/small/pretrain/encoder, concat:epochs=10"
+    names = {shortened(f"{first}{alike}") for first in ("", "initialised:", "logmel + ", "logmel + initialised:")}
+    assert len(names) == 4
 
 
 @pytest.mark.parametrize(

@@ -116,5 +116,5 @@ def first_column(title: str) -> set[str]:
 
 def test_the_page_names_every_field() -> None:
     assert first_column("field of a `Job`") == {field.name for field in fields(Job)}
-    assert first_column("of a fitted classifier") == {name for name in vars(Fitted) if not name.startswith("_")}
+    assert first_column("member of a fitted classifier") == {name for name in vars(Fitted) if not name.startswith("_")}
     assert {name for name in vars(Head) if not name.startswith("_")} == {"gives", "fit"}

@@ -59,7 +59,8 @@ def main(argv: list[str]) -> None:
     show(settings.source, findings, settings.all)
     if settings.json is not None:
         rows = [asdict(finding) for finding in findings]
-        write_atomically(settings.json, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        # In ASCII: names of files may hold what no text can.
+        write_atomically(settings.json, json.dumps(rows, indent=1) + "\n")
         print(f"wrote {settings.json}")
     if wrong(findings):
         sys.exit(WRONG)

@@ -1,6 +1,6 @@
 """Dataclasses read from what others wrote, as YAML or JSON: each value has its field's type, or an error names it."""
 
-import math
+import sys
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -47,7 +47,8 @@ def _made(hint: Any, value: Any, key: str, where: str) -> Any:
             return {name: _made(inner[1], item, f"{key}.{name}", where) for name, item in value.items()}
     if origin is Literal and any(value == one and type(value) is type(one) for one in inner):
         return value
-    if hint is float and type(value) in (int, float) and math.isfinite(value):
+    # So that neither NaN nor a whole number that no float can hold comes through.
+    if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
     if hint in (int, str, bool, NoneType) and type(value) is hint:
         return value

@@ -56,6 +56,7 @@ def test_a_record_is_what_is_written():
         ({"inner": {}}, "inner.size is missing in x.json"),
         ({"inner": {"size": True}}, "inner.size must be a finite number, but is True"),
         ({"inner": {"size": float("nan")}}, "inner.size must be a finite number, but is nan"),
+        ({"inner": {"size": -(10**400)}}, "inner.size must be a finite number, but is -1000"),
         ({"inner": {"size": 1, "kind": "c"}}, "inner.kind must be a or b, but is 'c'"),
         ({"inner": [1]}, "inner is \\[1\\] in x.json, but must hold `key: value` lines"),
         ({"rows": [{"size": 1, "sice": 2}]}, r"unknown key 'sice' in rows\[0\] in x.json; did you mean 'size'?"),

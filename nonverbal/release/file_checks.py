@@ -12,9 +12,10 @@ from typing import Any
 
 from nonverbal import models
 from nonverbal.errors import UserError
+from nonverbal.files import sha256_of
 from nonverbal.models.checkpoints.config_keys import check_foreign_code
 from nonverbal.release.findings import Finding
-from nonverbal.release.passport import PASSPORT, Passport, sha256_of
+from nonverbal.release.passport import PASSPORT, Passport
 
 OF_THE_HUB = re.compile(r"\.gitattributes$|\.cache/huggingface/")
 """What the Hub and its client put beside a release: not of it, and read by no model."""
@@ -160,7 +161,7 @@ def check_code(found: Contents, trust: bool) -> Iterator[Finding]:
     for file in (name for name in found.files if name.endswith(".json") and name != PASSPORT):
         content = found.json(file)
         named = content.get("auto_map") if isinstance(content, dict) else None
-        for target in _texts(named):
+        for target in texts_in(named):
             if "--" in target or leaves(target):
                 remedy = "release it again: code is read from the folder itself alone"
                 yield Finding("code", False, file, f"auto_map: {target}", "code of this folder", remedy)
@@ -199,16 +200,20 @@ def few(names: list[str]) -> str:
 def _in_index(found: Contents) -> list[str]:
     index = found.json(INDEX)
     parts = index.get("weight_map") if isinstance(index, dict) else None
-    return sorted(set(_texts(parts)))
+    return sorted(set(texts_in(parts)))
 
 
-def _texts(value: Any) -> list[str]:
-    """Return the texts in a value of JSON."""
-    if isinstance(value, dict):
-        return [text for inner in value.values() for text in _texts(inner)]
-    if isinstance(value, list):
-        return [text for inner in value for text in _texts(inner)]
-    return [value] if isinstance(value, str) else []
+def texts_in(value: Any, keys: bool = False) -> Iterator[str]:
+    """Yield the texts in a value of JSON, with the keys of its objects where asked for; however deep they lie."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            waiting += reversed([part for item in one.items() for part in (item if keys else item[1:])])
+        elif isinstance(one, list):
+            waiting += reversed(one)
 
 
 def _own(found: Contents, name: str) -> bool:

@@ -2,13 +2,12 @@
 
 import ast
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import whole, write_atomically
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.release.card import CARD, card_text
 from nonverbal.release.facts import Facts, Model, read_facts
@@ -60,10 +59,8 @@ def write_release(facts: Facts, terms: ReleaseTerms, settings: ReleaseConfig, co
     out = settings.out
     if out.exists() and not (out.is_dir() and ((out / PASSPORT).is_file() or not any(out.iterdir()))):
         raise UserError(f"--out {out} is there and no release; give another folder, or remove it")
-    new = out.with_name(f".{out.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
+    with whole(out) as new:
+        new.mkdir()
         write_model(facts.model, new)
         # It is this toolkit's own code that lies in the folder.
         measured = [measure(new, True), *(measure(new, True, python) for python in settings.python)]
@@ -74,11 +71,6 @@ def write_release(facts: Facts, terms: ReleaseTerms, settings: ReleaseConfig, co
         for path in new.iterdir():
             path.chmod(0o644)
         _check(new, facts)
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(new, out)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return out
 
 

@@ -120,7 +120,14 @@ def gap(measured: Measured, sketch: Any) -> float:
 def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(
-            command, cwd=folder, env=dict(environment), capture_output=True, text=True, timeout=TIMEOUT, check=False
+            command,
+            cwd=folder,
+            env=dict(environment),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise UserError(f"measuring took more than {TIMEOUT} s; take a machine with more cores") from error

@@ -3,7 +3,6 @@
 Whoever has the folder can check both: ``nonverbal verify FOLDER``.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -11,15 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import sha256_of, write_atomically
 from nonverbal.records import read_record
 
 PASSPORT = "passport.json"
 
 FORMAT, VERSION = "nonverbal-passport", 1
-
-CHUNK = 1 << 20
-"""Bytes that are hashed at once."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +81,6 @@ def files_of(folder: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
-
-
 def write_passport(folder: Path, data_sha256: str | None, measured: list[Measured]) -> Passport:
     """Hash what is in a folder, its card too, and write ``passport.json``: the last file that a release writes.
 
@@ -132,6 +119,8 @@ def read_passport(folder: Path) -> Passport:
         passport = read_record(Passport, content, "in it")
         if not passport.measured:
             raise ValueError("nothing was measured")
+        if any(len({tuple(map(len, clip)) for clip in row.sketch}) > 1 for row in passport.measured):
+            raise ValueError("the sketches of its clips are of different shapes")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} is no passport of version {VERSION} ({type(error).__name__}: {error}); nonverbal release writes "

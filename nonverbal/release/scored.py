@@ -76,7 +76,7 @@ class Scored:
     heard: dict[str, list[str]]
     """Leak status to the corpora of the tasks that have it."""
     audits: list[str]
-    """In sentences, one a task."""
+    """In sentences, one a task and status."""
     commands: list[str]
     """That made the model's rows, where it is known; of paths their last parts alone."""
     left_out: int
@@ -144,9 +144,11 @@ def scored(
         return THIS if id(one) in mine else _public(one, names)
 
     kept, kept_texts = (_once(_named(one, name) for one in side if (name := called(one))) for side in (classes, texts))
-    audits = {one.table: _audit(one, heard, data, complete) for one in [*kept, *kept_texts] if one.row[0] == THIS}
+    audits = {id(one): _audit(one, heard, data, complete) for one in [*kept, *kept_texts] if one.row[0] == THIS}
+    own_tables = {one.table for one in [*kept, *kept_texts] if id(one) in audits}
     kept, kept_texts = (
-        [_judged(one, audits[one.table][0]) for one in side if one.table in audits] for side in (kept, kept_texts)
+        [_judged(one, audits[id(one)][0]) if id(one) in audits else one for one in side if one.table in own_tables]
+        for side in (kept, kept_texts)
     )
     tasks, recognised = results(kept), text_results(kept_texts)
     rows: list[tuple[str, str, str, Any]] = [
@@ -160,7 +162,7 @@ def scored(
         [table for _, corpus, protocol, row in this if (table := layer_table(corpus, protocol, row))],
         [result for place in this for result in _results(*place)],
         _by_status(this),
-        [said for _, said in audits.values()],
+        list(dict.fromkeys(said for _, said in audits.values())),
         _commands(one for one in [*kept, *kept_texts] if one.row[0] == THIS),
         len(left),
     )
@@ -240,9 +242,7 @@ def _commands(measurements: Iterable[ScoredFolds]) -> list[str]:
 
 def _judged(one: Any, status: str) -> Any:
     """Return a measurement of this model with the status that the audit came to."""
-    return (
-        replace(one, scores=[replace(score, pretraining=status) for score in one.scores]) if one.row[0] == THIS else one
-    )
+    return replace(one, scores=[replace(score, pretraining=status) for score in one.scores])
 
 
 def _audit(
@@ -253,12 +253,10 @@ def _audit(
     What the scores do not know, they are told where all that was heard, and the samples of what was scored, are here.
     """
     score = one.scores[0]
-    title = f"{score.corpus}, {score.protocol}"
+    title, scored_as = f"{score.corpus}, {score.protocol}", worst(row.pretraining for row in one.scores)
     if not heard:
-        return (
-            HELD_OUT,
-            f"{title}: {score.pretraining}, as its scores say; no manifest of pretraining is here to audit.",
-        )
+        said = "as its scores say; no manifest of pretraining is here to audit"
+        return scored_as, f"{title}: {scored_as}, {said}."
     read = one.predictions if isinstance(one, Measurement) else one.transcriptions
     ids = set(read.clips)
     clips = _clips(score.data_sha256, ids, data)
@@ -273,8 +271,8 @@ def _audit(
     unsaid = "" if clips else "; their samples could not be compared: give their shards as --data"
     unknown = sum(name is None for name in read.speakers)
     blank = f"; the speakers of {unknown} are not known" if unknown else ""
-    settled = complete and bool(clips) and score.pretraining == UNKNOWN
-    status = worst([HELD_OUT if settled else score.pretraining, TRANSDUCTIVE if leak else HELD_OUT])
+    settled = complete and bool(clips) and scored_as == UNKNOWN
+    status = worst([HELD_OUT if settled else scored_as, TRANSDUCTIVE if leak else HELD_OUT])
     compared = f"{len(ids)} clips against {len(heard)} of pretraining: {', '.join(said) or 'none is shared'}"
     return status, f"{title}: {status}. {compared}{blank}{unsaid}."
 

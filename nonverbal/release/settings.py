@@ -57,6 +57,8 @@ class ReleaseConfig:
             raise UserError(
                 f"--repo must be ORG/NAME of letters, digits, -, _ and ., at most 96 each, but is {self.repo!r}"
             )
+        if self.out.name in ("", ".."):
+            raise UserError(f"--out is {self.out}; give the name of a folder, which is made")
         out, source = self.out.resolve(), self.source.resolve()
         if out == source or out in source.parents:
             raise UserError(f"--out is {self.out}, which holds the model itself; give a folder of its own")

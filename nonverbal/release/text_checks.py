@@ -9,7 +9,7 @@ from typing import Any
 
 from nonverbal.data.manifest import read_manifest
 from nonverbal.errors import UserError
-from nonverbal.release.file_checks import Contents
+from nonverbal.release.file_checks import Contents, texts_in
 from nonverbal.release.findings import Finding
 from nonverbal.text import one_line, size
 
@@ -120,7 +120,8 @@ def texts_of(found: Contents) -> Iterator[tuple[str, str, bool]]:
         elif path.stat().st_size <= LARGEST:
             text = path.read_bytes().decode("utf-8", "replace")
             yield name, text, False
-            yield from ((name, inner, True) for inner in _strings(_parsed(text)) if name.endswith(".json"))
+            # What is written with escapes is then seen as it is read.
+            yield from ((name, inner, True) for inner in texts_in(_parsed(text), keys=True) if name.endswith(".json"))
 
 
 def _parsed(text: str) -> Any:
@@ -128,19 +129,6 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Yield keys and values: what is written with escapes is then seen as it is read."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield key
-            yield from _strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _strings(inner)
-    elif isinstance(value, str):
-        yield value
 
 
 def _beside(path: Path) -> list[str]:

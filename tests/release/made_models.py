@@ -13,9 +13,9 @@ from tiny_encoders import save_tiny
 
 from nonverbal.curves import Panel, write_panels
 from nonverbal.data.index import ShardFolder
-from nonverbal.files import write_lines
+from nonverbal.files import sha256_of, write_lines
 from nonverbal.release import measuring, plain_measure
-from nonverbal.release.passport import PASSPORT, sha256_of
+from nonverbal.release.passport import PASSPORT
 from nonverbal.release.settings import ReleaseConfig
 from nonverbal.tasks.labels_seen import write_labels_seen
 from nonverbal.tasks.scores import read_scores, write_scores

@@ -125,6 +125,14 @@ def test_what_is_loaded_cannot_lean_on_this_toolkit(audio_mamba: Path, tmp_path:
     assert "ModuleNotFoundError" in failed.value or "ImportError" in failed.value
 
 
+def test_what_another_interpreter_says_need_not_be_utf_8(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nprintf 'no \\377 here' >&2\nexit 3\n")
+    python.chmod(0o755)
+    with pytest.raises(UserError, match="could not measure .* \\(exit code 3: no \ufffd here\\)"):
+        measuring.run_plain(tmp_path, python=python)
+
+
 def test_the_process_has_neither_token_nor_python_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = tmp_path / "python"
     seen.write_text(f'#!/bin/sh\nenv > {tmp_path}/env\necho "$@" > {tmp_path}/given\npwd > {tmp_path}/at\nexit 3\n')

@@ -1,6 +1,7 @@
 """The folder of a release: which files, which bytes, and when there is none."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -140,6 +141,27 @@ def test_a_folder_of_something_else_is_not_written_over(shards, tmp_path):
         release(run, tmp_path / "out")
     with pytest.raises(UserError, match="which holds the model itself"):
         settings(run / "encoder", run)
+    for place in (".", "..", "/"):
+        with pytest.raises(UserError, match="give the name of a folder"):
+            settings(run, Path(place))
+
+
+def test_the_release_before_stays_where_the_new_one_cannot_take_its_place(shards, tmp_path, monkeypatch):
+    run = write_pretraining(tmp_path / "run", [shards])
+    before = release(run, tmp_path / "out")
+    replace = os.replace
+
+    def killed(source, target):
+        if Path(target) == tmp_path / "out":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        release(run, tmp_path / "out", description="Another.")
+    monkeypatch.undo()
+    kept = {path.name: path.read_bytes() for path in (tmp_path / ".out.old").iterdir()}
+    assert kept == before
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,26 @@ def test_without_manifests_the_audit_says_so(sounds, tmp_path):
     assert said == ("made, speakers apart: unknown, as its scores say; no manifest of pretraining is here to audit.")
 
 
+@pytest.mark.parametrize("status", ["unknown", "transductive", "labels seen", "transductive (by its authors)"])
+def test_without_manifests_the_status_of_scores_stays(status, sounds, tmp_path):
+    write_scores_on(tmp_path, "run", sounds, key=KEY, pretraining=status)
+    found = read(tmp_path, sounds)
+    assert found.heard == {status: ["made"]}
+    assert column(found.tables[0], "pretraining") == [status]
+    assert {result.status for result in found.results} <= {status}
+
+
+@pytest.mark.parametrize("first", ["held out", "labels seen"])
+def test_each_row_keeps_its_own_status(first, sounds, tmp_path):
+    """What was taken without manifests stands beside what was taken with them, in whichever order they are read."""
+    other = {"held out": "labels seen", "labels seen": "held out"}[first]
+    write_scores_on(tmp_path / "one", "run", sounds, key=KEY, pretraining=first)
+    write_scores_on(tmp_path / "two", "run", sounds, key=KEY, pretraining=other, wrong=2)
+    found = read(tmp_path, sounds, sounds.clips()[:0])
+    assert sorted(column(found.tables[0], "pretraining")) == ["held out", "labels seen"]
+    assert {result.status for result in found.results} == {"held out"}
+
+
 def test_without_scores_nothing_is_said():
     found = scored(KEY, "run", [], [], [], [])
     assert (found.tables, found.results, found.audits, found.left_out) == ([], [], [], 0)

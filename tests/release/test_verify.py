@@ -281,3 +281,22 @@ def test_names_are_read_from_manifests_and_lists(tmp_path: Path) -> None:
     assert names_in(tmp_path / "names.txt") == ["Anna", "Bo Li"]
     with pytest.raises(UserError, match="the names in .* cannot be read"):
         names_in(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("sketch", "well"), [([[[1.0]], [[1.0, 2.0]]], False), ([[[1.0]], [[1.0], [2.0]]], False), ([], True)]
+)
+def test_a_sketch_that_is_no_array_is_no_passport(release: Path, sketch: list[Any], well: bool) -> None:
+    content = json.loads((release / PASSPORT).read_text())
+    content["measured"][0]["sketch"] = sketch
+    (release / PASSPORT).write_text(json.dumps(content))
+    assert checks(verify(release)) == ({"embeddings"} if well else {"passport"})
+
+
+def test_what_lies_deep_is_found_too(release: Path) -> None:
+    content = json.loads((release / CONFIG).read_text())
+    # As deep as the reader of JSON goes, which is deeper than calls of Python may.
+    deep = "[" * 900 + json.dumps(["x/y--z.A", "/home/bo/run"]) + "]" * 900
+    (release / CONFIG).write_text(json.dumps(content | {"auto_map": "X"}).replace('"X"', deep))
+    seal(release)
+    assert {"code", "local path", "loads"} <= checks(verify(release))

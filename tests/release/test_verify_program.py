@@ -1,6 +1,7 @@
 """``nonverbal verify``: what it prints, writes and ends with, of folders and of repositories."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,14 @@ def test_what_is_wrong_is_shown_and_written(release: Path, tmp_path: Path, capsy
     assert [row["check"] for row in bad] == ["file too many", "pickle", "name"]
     assert bad[2]["file"] == "README.md"
     assert all(row["value"] and row["expected"] and row["remedy"] for row in bad)
+
+
+def test_names_that_no_text_can_hold_are_shown_and_written(release: Path, tmp_path: Path) -> None:
+    (Path(os.fsdecode(os.fsencode(release) + b"/\xff.txt"))).write_text("x")
+    with pytest.raises(SystemExit):
+        program.main([str(release), "--json", str(tmp_path / "found.json")])
+    bad = [row for row in json.loads((tmp_path / "found.json").read_text()) if not row["ok"]]
+    assert [(row["check"], row["file"]) for row in bad] == [("file too many", "\udcff.txt")]
 
 
 def test_a_repository_is_downloaded_and_removed_again(

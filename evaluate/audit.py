@@ -34,24 +34,26 @@ class AuditConfig:
     """One folder or two, and what to look for."""
 
     a: Path | None = None
-    """Folder of shards, as `nonverbal prepare` makes them; it may stand first, without `--a`."""
+    """Folder of shards made by `nonverbal prepare`. It may come first, without `--a`."""
     b: Path | None = None
-    """Another; it may stand second, without `--b`. Unset: leaks within A."""
+    """Another folder of shards. It may come second, without `--b`. Unset: leaks within A."""
     folds: Path | None = None
-    """Lists of folds, a file or a folder: what is on both sides of each is looked for. With A, the shards of the files
-    that they list."""
+    """Lists of folds, a file or a folder: each list is searched for what is on both of its sides. With A, the shards
+    that hold the files of the lists."""
     speaker: str | None = None
-    """Pattern whose first group is the speaker in a path of --folds, where nothing else says it: `actor_(\\d+)`."""
+    r"""Regular expression for paths in --folds, whose first group is the speaker, for lists that do not name speakers:
+    `actor_(\d+)`."""
     kinds: list[str] = field(default_factory=lambda: list(KINDS))
-    """What clips may not share: samples, recording, speaker, sound."""
+    """What two clips must not share: samples, recording, speaker, sound."""
     shown: int = 10
-    """How many pairs that share sound are shown; all are in --json."""
+    """Number of pairs that share sound to print; --json holds all pairs."""
     json: Path | None = None
-    """File for all pairs, counts, settings, and what names both folders' content."""
+    """File for all pairs, counts, settings, and hashes of the content of the folders."""
     exclude: Path | None = None
-    """File for a manifest: `nonverbal prepare --exclude` with it makes A again without what it shares with B."""
+    """File for a manifest: with it, `nonverbal prepare --exclude` makes A again without the clips that it shares with
+    B."""
     strict: bool = False
-    """End with exit code 2 where there is a leak."""
+    """End with exit code 2 if there is a leak."""
     processes: int = field(default_factory=available_processors)
     """Processes that compute fingerprints."""
 

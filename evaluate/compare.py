@@ -28,15 +28,15 @@ class CompareConfig:
     """Two encoders, and what they hear."""
 
     a: PathOrName
-    """One encoder; the two may stand first, without `--a` and `--b`."""
+    """One encoder. Both encoders may come first, without `--a` and `--b`."""
     b: PathOrName
-    """The other."""
+    """The other encoder."""
     data: Path | None = None
-    """Folder of shards to take clips from. Unset: synthetic vocal sounds, always the same."""
+    """Folder of shards to take clips from. Unset: synthetic vocal sounds, the same in every comparison."""
     clips: int = 12
-    """How many clips."""
+    """Number of clips."""
     weights: int = 10
-    """How many of the weights that moved most are shown."""
+    """Number of weights to print, beginning with those that differ most."""
     json: Path | None = None
     """File for all figures."""
 

@@ -31,24 +31,25 @@ class EmbedConfig:
     """Whose embeddings of what are kept, and where."""
 
     data: Path
-    """Folder of shards; or any folder of sound, which `nonverbal prepare` first makes shards of, in --out."""
+    """Folder of shards, or a folder of sound, which `nonverbal prepare` first turns into shards in --out."""
     encoders: list[PathOrName]
-    """As `nonverbal probe` takes them; of `finetuned:RUN` the embeddings by each fold are kept."""
+    """Encoders, as for `nonverbal probe`. For `finetuned:RUN`, the embeddings by each fold are kept."""
     out: Path = Path("runs/embeddings")
-    """Folder of the embeddings: the cache of `nonverbal probe`."""
+    """Folder of the embeddings, which is the cache of `nonverbal probe`."""
     frames: bool = False
-    """Keep all frames of all layers too, in 16 bits. Their size is said first."""
+    """Also keep all frames of all layers, in 16 bits. Their size is printed first."""
     to: Table | None = None
-    """npz or parquet: write a table for other tools as well."""
+    """npz or parquet: also write a table for other tools."""
     allow_seen: bool = False
-    """Embed by encoders too that were fine-tuned with labels of these clips, outside the folds of their run."""
+    """Also embed with encoders that were fine-tuned with labels of these clips, outside the folds of their run."""
     processes: int = 0
-    """Each with a model of its own, on a GPU or on its share of the cores; 0: one a GPU, or one where there is none."""
+    """Number of processes, each with a model of its own, on a GPU or on its share of the cores; 0: one per GPU, or one
+    process without a GPU."""
     batch_seconds: float | None = None
-    """Most audio in a batch; 0: one clip at a time. Unset: 160 on a GPU, 0 on a CPU, which gains little from batches.
-    Embeddings differ by rounding alone."""
+    """Maximum seconds of audio in a batch; 0: one clip at a time. Unset: 160 on a GPU, 0 on a CPU, where batches gain
+    little. Embeddings differ only by rounding."""
     seed: int = 0
-    """Draws the weights of `initialised:`."""
+    """Seed of the random weights of `initialised:`."""
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""

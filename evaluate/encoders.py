@@ -36,7 +36,7 @@ class ListConfig:
     """What to list."""
 
     kind: str | None = None
-    """One kind alone, such as whisper."""
+    """List only this kind, such as whisper."""
 
 
 @dataclass
@@ -44,8 +44,8 @@ class ShowConfig:
     """Which encoder to show."""
 
     name: PathOrName
-    """Of the list; or a kind, or a folder or Hub id as `nonverbal probe` takes it; of `finetuned:RUN` the first fold's
-    is shown."""
+    """A name from the list, a kind, or a folder or Hub id as for `nonverbal probe`; for `finetuned:RUN`, the encoder of
+    the first fold."""
 
 
 @dataclass
@@ -53,9 +53,10 @@ class CheckConfig:
     """Which encoder to check."""
 
     name: PathOrName
-    """As `nonverbal probe` takes it, such as a folder, or `initialised:FOLDER`; of `finetuned:RUN` its first fold."""
+    """An encoder as for `nonverbal probe`, such as a folder or `initialised:FOLDER`; for `finetuned:RUN`, the encoder
+    of the first fold."""
     seed: int = 0
-    """Draws the weights of `initialised:`."""
+    """Seed of the random weights of `initialised:`."""
 
 
 def main(argv: list[str]) -> None:

@@ -22,13 +22,13 @@ class FoldsConfig(ProtocolSettings):
     """Which clips are divided, how, and where it is written."""
 
     data: Path
-    """Folder of shards that holds the clips; those of both its splits are divided."""
+    """Folder of shards with the clips. The clips of its training and validation split are divided into folds."""
     out: Path
-    """File that ends in .csv or .jsonl (JSON Lines)."""
+    """File for the folds, which ends in .csv or .jsonl (JSON Lines)."""
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
-    """Classes to tell apart, all where empty; or a map of labels to classes, as `nonverbal probe` takes it."""
+    """Classes, all labels if empty; or a map of labels to classes, as for `nonverbal probe`."""
     task: Kind = "classes"
-    """What is found out of clips: classes; or texts, whose clips are divided by groups alone."""
+    """What is predicted for a clip: its class, or its text. Clips with texts are divided by groups only."""
 
 
 def main(argv: list[str]) -> None:

@@ -31,35 +31,39 @@ class FuseConfig(ProtocolSettings):
     """Which encoders are fused, how, and on which clips."""
 
     data: list[Path]
-    """Folders of shards that hold labelled clips, each a task of its own."""
+    """Folders of shards with labelled clips; each folder is a task of its own."""
     encoders: list[PathOrName]
-    """Encoders, as `nonverbal probe` takes them."""
+    """Encoders, as for `nonverbal probe`."""
     out: Path
-    """Folder of the results: scores.jsonl, predictions/, and environment.json, which has each command."""
+    """Folder of the results: scores.jsonl, predictions/, and environment.json, which records each command."""
     methods: list[Literal["reno", "attention", "concat"]] = field(default_factory=lambda: ["reno"])
-    """reno; attention: the same without its divergence; concat: without its divergence and attention. Only reno against
-    attention tests the divergence."""
+    """reno; attention: RENO without its divergence; concat: without its divergence and its attention. Only the
+    comparison of reno with attention tests the divergence."""
     size: int = 2
-    """Encoders in a set; all sets of so many are fused."""
+    """Number of encoders in a set; all sets of this size are fused."""
     pairs: Literal["all", "reno"] = "all"
-    """reno: no set of Audio Mamba alone, which leaves of RENO's seven encoders the 18 pairs of its Table II."""
+    """reno: leave out sets that consist only of Audio Mamba; RENO's seven encoders then give the 18 pairs of its Table
+    II."""
     twins: bool = True
-    """Whether each set is fused with random weights too (`initialised:`), since width alone explains much."""
+    """Whether each set is also fused with random weights (`initialised:`), because width alone explains much of a
+    result."""
     fusion: FusionSettings = field(default_factory=FusionSettings)
     """The networks and their training."""
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
-    """Classes to tell apart, all where empty; or a map of labels to classes, as `nonverbal probe` takes it."""
+    """Classes, all labels if empty; or a map of labels to classes, as for `nonverbal probe`."""
     pretraining: list[Path] = field(default_factory=list)
-    """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
+    """Manifests on which the encoders were pretrained. Scores then state whether the clips were held out."""
     allow_seen: bool = False
-    """Fuse encoders too that were fine-tuned with labels of these clips. Scores and tables then say `labels seen`."""
+    """Also fuse encoders that were fine-tuned with labels of these clips. Scores and tables then state `labels
+    seen`."""
     null: int = 0
-    """How often labels are permuted at most, and all is done again, choices included, for the p of each set's UAR; 999,
-    say. Each draw trains as many networks as a set does. 0: no null."""
+    """Maximum number of label permutations, such as 999, for the p-value of each set's UAR. Each permutation repeats
+    everything, including choices, and trains as many networks as the set itself. 0: no null."""
     cache: Path = Path("runs/embeddings")
-    """Folder of embeddings, kept from run to run."""
+    """Folder of embeddings, which several commands share."""
     bias: bool = False
-    """Also score random folds and choices on the test fold, with and without each other, and print what they add."""
+    """Also score with random folds and with choices on the test fold, separately and together, and print what each
+    adds."""
 
 
 def main(argv: list[str]) -> None:

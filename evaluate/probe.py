@@ -36,35 +36,36 @@ class ProbeConfig(ProtocolSettings):
     """Which encoders are probed on which clips, and how these are divided."""
 
     data: Path
-    """Folder of shards that holds the labelled clips; those of both its splits are probed."""
+    """Folder of shards with the labelled clips. The clips of its training and validation split are both used."""
     encoders: list[PathOrName]
     """Folders or Hugging Face Hub ids of encoders; `logmel`, `mfcc` or another name of `nonverbal encoders`;
     `initialised:FOLDER` for the same encoder with random weights; `finetuned:RUN` for a fine-tuned run under its own
     folds."""
     out: Path
-    """Folder of the results: scores.jsonl, predictions/, figures, and environment.json, which has each command."""
+    """Folder of the results: scores.jsonl, predictions/, figures, and environment.json, which records each command."""
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
-    """Classes to tell apart, all where empty; or a map of labels to classes, {excitement: happiness, other: null}:
-    null drops a label, those that are not named stay as they are, or go where "*" says; or the name of a map."""
+    """Classes, all labels if empty; or a map of labels to classes, {excitement: happiness, other: null}: null drops a
+    label, labels that are not named stay as they are, or are mapped as "*" says; or the name of a map."""
     head: str = "logistic"
-    """What is trained on the embeddings: logistic, svm, mlp, linear, nonlinear, multilayer, fcn or cnn
-    (docs/heads.md). Settings that are not the head's own follow, as in `fcn:dropout=0.1,batch=16`."""
+    """Classifier trained on the embeddings: logistic, svm, mlp, linear, nonlinear, multilayer, fcn or cnn
+    (docs/heads.md). Settings that differ from the head's defaults follow, as in `fcn:dropout=0.1,batch=16`."""
     pretraining: list[Path] = field(default_factory=list)
-    """Manifests the encoders were pretrained on. Scores then say whether the clips were held out or not."""
+    """Manifests on which the encoders were pretrained. Scores then state whether the clips were held out."""
     allow_seen: bool = False
-    """Score encoders too that were fine-tuned with labels of these clips, outside the folds of their run. Scores and
-    tables then say `labels seen`."""
+    """Also score encoders that were fine-tuned with labels of these clips, outside the folds of their run. Scores and
+    tables then state `labels seen`."""
     null: int = 0
-    """How often labels are permuted at most, and all is done again, choices included, for the p of each encoder's UAR;
-    999, say. 0: no null."""
+    """Maximum number of label permutations, such as 999, for the p-value of each encoder's UAR. Each permutation
+    repeats everything, including choices. 0: no null."""
     cache: Path = Path("runs/embeddings")
-    """Folder of embeddings, kept from probe to probe."""
+    """Folder of embeddings, which several probes share."""
     bias: bool = False
-    """Also score random folds and choices on the test fold, with and without each other, and print what they add."""
+    """Also score with random folds and with choices on the test fold, separately and together, and print what each
+    adds."""
     per_class: list[int] = field(default_factory=list)
-    """Also draw a learning curve: numbers of training clips a class, such as 1,2,5,10,20."""
+    """Also compute a learning curve, for these numbers of training clips per class, such as 1,2,5,10,20."""
     by: list[str] = field(default_factory=list)
-    """Also print results by subgroup: attributes of clips, such as sex, or corpus, language."""
+    """Also print results by subgroup, for these attributes of clips, such as sex, or corpus, language."""
 
 
 def main(argv: list[str]) -> None:

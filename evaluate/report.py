@@ -21,25 +21,26 @@ class ReportConfig:
     """What is reported, and where to."""
 
     paths: list[Path]
-    """Files of scores, analyses, pretraining runs, or folders, which stand for all of these in them; they may
-    stand first, without `--paths`."""
+    """Files of scores, analyses, pretraining runs, or folders, which stand for all of these in them. They may come
+    first, without `--paths`."""
     out: Path
-    """The page, an HTML file."""
+    """HTML file to write."""
     title: str = "Scores and runs"
     """Heading of the page."""
     against: str | None = None
-    """A model with which all others are compared. Unset: all pairs, which leaves each less chance to be significant."""
+    """Model with which all others are compared. Unset: all pairs, which makes it harder for each comparison to be
+    significant."""
     data: list[Path] = field(default_factory=list)
-    """Folders of shards that hold the clips that were scored: lists of clips get players. Corpora that must not be
-    passed on stay silent."""
+    """Folders of shards with the clips that were scored: lists of clips then have players. Clips of corpora that must
+    not be redistributed have none."""
     sounds: int = 300
-    """Clips that can be heard, at most: a page of so many is some 5 to 12 MB."""
+    """Maximum number of clips with sound; with 300 the page has some 5 to 12 MB."""
     markdown: Path | None = None
-    """File for the tables as Markdown."""
+    """File for the tables in Markdown."""
     latex: Path | None = None
-    """File for the tables as LaTeX."""
+    """File for the tables in LaTeX."""
     figures: Path | None = None
-    """Folder for each figure as SVG and PNG."""
+    """Folder for each figure in SVG and PNG."""
 
 
 def main(argv: list[str]) -> None:

@@ -28,22 +28,25 @@ class ScoresConfig:
     """Which scores, and what is shown of them."""
 
     paths: list[Path]
-    """Files of scores, or folders, which stand for every scores.jsonl in them; they may stand first, without
+    """Files of scores, or folders, which stand for every scores.jsonl in them. They may come first, without
     `--paths`."""
     classes: bool = False
     """Show the recall of each class, with its interval."""
     bootstrap: bool = False
-    """Percentile bootstrap for the intervals of models, and not the jackknife, which holds the truth more often."""
+    """Use the percentile bootstrap for the intervals of models instead of the jackknife, which contains the true value
+    more often."""
     against: str | None = None
-    """A model with which all others are compared. Unset: all pairs, which leaves each less chance to be significant."""
+    """Model with which all others are compared. Unset: all pairs, which makes it harder for each comparison to be
+    significant."""
     published: bool = False
-    """Show what papers printed for the same model, corpus, number of classes and protocol, in columns of its own."""
+    """Show the numbers that papers printed for the same model, corpus, number of classes and protocol, in columns of
+    their own."""
     latex: Path | None = None
-    """File for the tables as LaTeX."""
+    """File for the tables in LaTeX."""
     csv: Path | None = None
-    """File for one row a model, task and protocol, not rounded."""
+    """File with one row per model, task and protocol, without rounding."""
     json: Path | None = None
-    """File for everything, comparisons and recalls included, not rounded."""
+    """File for all results, including comparisons and recalls, without rounding."""
 
 
 def main(argv: list[str]) -> None:

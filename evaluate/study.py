@@ -40,21 +40,21 @@ class StudyConfig:
     """Which study, on what, and where to."""
 
     study: PathOrName
-    """The study's recipe: a path, or the name of a shipped one; it may stand first, without `--study`."""
+    """Recipe of the study: a path, or the name of a shipped recipe. It may come first, without `--study`."""
     out: Path
-    """Folder of everything that the study makes. The same command again goes on."""
+    """Folder of everything that the study produces. Running the same command again continues the study."""
     data: list[str] = field(default_factory=list)
-    """Corpora, as NAME=PATH: folders of sound, as `nonverbal prepare` takes them, or of shards. A corpus that is not
-    given is left out."""
+    """Corpora, as NAME=PATH: folders of sound, as for `nonverbal prepare`, or of shards. A corpus that is not given is
+    left out."""
     models: list[str] = field(default_factory=list)
-    """Models that are read from elsewhere than the study says, as NAME=SOURCE."""
+    """Models to read from another place than the recipe names, as NAME=SOURCE."""
     only: list[str] = field(default_factory=list)
-    """Steps that are run, and no others, by name: finetune.vivae.voc2vec-ls; finetune, all of its combinations; report.
-    What they need must be done."""
+    """Run only these steps, given by name: finetune.vivae.voc2vec-ls; or finetune, for all of its combinations; or
+    report. The steps on which they depend must be done."""
     dry_run: bool = False
-    """Say what there is to do, and what it will take; run nothing."""
+    """Print the steps and the time they will take, and run nothing."""
     rates: Path = Path("runs/rates.jsonl")
-    """What steps took, kept from study to study: JSON Lines."""
+    """File with measured times of steps, which studies share: JSON Lines."""
 
 
 def main(argv: list[str]) -> None:

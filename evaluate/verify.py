@@ -34,18 +34,20 @@ class VerifyConfig:
     """What to verify, and how."""
 
     source: PathOrName
-    """A folder that `nonverbal release` wrote, or a repository of the Hub, ORGANISATION/NAME, which is downloaded whole
-    and removed again; it may stand first, without `--source`."""
+    """Folder that `nonverbal release` wrote, or a repository of the Hub, ORGANISATION/NAME, which is downloaded
+    completely and removed again. It may come first, without `--source`."""
     revision: str | None = None
     """Branch, tag or commit of a repository. Unset: main."""
     trust_code: bool = False
-    """Run the Python code that lies in the folder, which an Audio Mamba needs: read it first."""
+    """Run the Python code in the folder, which an Audio Mamba needs. Read the code first."""
     python: Path | None = None
-    """Interpreter of another environment with torch and transformers, to load the model there. Unset: this one."""
+    """Python interpreter of another environment with torch and transformers, in which the model is loaded. Unset: this
+    one."""
     names: list[Path] = field(default_factory=list)
-    """Manifests (.jsonl) of what the model was trained on, or lists of names, a line each: none may stand in a text."""
+    """Manifests (.jsonl) of the training data, or lists of names, one per line: no text of the release may contain one
+    of these names."""
     all: bool = False
-    """Show what is well too."""
+    """Also show the checks that passed."""
     json: Path | None = None
     """File for all findings."""
 

@@ -37,19 +37,19 @@ class PredictConfig:
     """Which sounds are heard by which model, and where it is written what they are."""
 
     model: PathOrName
-    """A run of `nonverbal finetune` that has a model/ (--final), or a fold of one; or a folder or Hugging Face Hub id
-    of a model of transformers for audio classification. It may stand first, without `--model`."""
+    """A run of `nonverbal finetune` that has a model/ (--final), or one of its folds; or a folder or Hugging Face Hub
+    id of a transformers model for audio classification. It may come first, without `--model`."""
     files: list[Path]
-    """Sound files, folders of them, zip archives and tars, as `nonverbal prepare` reads them; they may stand behind the
-    model, without `--files`."""
+    """Sound files, folders of them, zip archives and tars, as for `nonverbal prepare`. They may follow the model,
+    without `--files`."""
     out: Path
-    """File for the rows: CSV where it ends in .csv, JSON Lines where it ends in .jsonl."""
+    """File for the rows: CSV if it ends in .csv, JSON Lines if it ends in .jsonl."""
     window: float | None = None
-    """Seconds: a row for each stretch of so many. Unset: one for each file, however long."""
+    """Length of a window in seconds; each window has a row. Unset: one row for each file, however long."""
     hop: float | None = None
-    """Seconds from one window to the next, at most --window. Unset: --window, so that none overlap."""
+    """Seconds from one window to the next, at most --window. Unset: --window, so that windows do not overlap."""
     processes: int = field(default_factory=available_processors)
-    """Processes that decode."""
+    """Number of processes that decode files."""
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""

@@ -15,30 +15,30 @@ class ProtocolSettings:
 
     protocol: str = "grouped"
     """Named protocol: grouped (5 folds that split no speaker), nonverbal (the same, leave-one-out with fewer than 10
-    speakers), voc2vec, reno, leave-one-session-out, cross_lingual (80/10/10), transfer. The settings from here to
-    test_on change it where they are given."""
+    speakers), voc2vec, reno, leave-one-session-out, cross_lingual (80/10/10), transfer. The settings below, up to
+    test_on, change it if they are given."""
     group: Group | None = None
-    """What is never on both sides of a fold; known: the speaker where every clip has one, else the recording; none:
-    clips are divided at random."""
+    """Groups that are never on both sides of a fold; known: the speaker if every clip has one, otherwise the recording;
+    none: clips are divided at random."""
     folds: int | Literal["leave-one-out", "auto", "hold-out", "official"] | None = None
-    """Number of folds; leave-one-out: each group is tested on in turn; auto: that with fewer than 10 groups, else 5;
-    hold-out: one division (see shares); official: the corpora's own splits."""
+    """Number of folds; leave-one-out: each group in turn is the test side; auto: leave-one-out with fewer than 10
+    groups, otherwise 5; hold-out: one division (see shares); official: the corpora's own splits."""
     seeds: list[int] | None = None
-    """One division into folds for each; 0 alone unless given."""
+    """One division into folds for each seed; only 0 unless given."""
     select: Select | None = None
-    """Where layer, strength and so on are chosen: inner (within the training side), or test (on the test fold itself:
-    optimistic, as some papers do)."""
+    """Where layer, strength and so on are chosen: inner (within the training side), or test (on the test fold itself,
+    which is optimistic, but some papers do so)."""
     refit: bool | None = None
-    """Whether the whole training side is fitted once more when all is chosen; else the model that one inner fold chose
-    is tested."""
+    """Whether the whole training side is fitted once more after all choices; otherwise the model that one inner fold
+    chose is tested."""
     stratified: bool | None = None
     """Whether folds have about the same share of each class."""
     shares: list[int] | None = None
-    """Of train, validation and test side of a hold-out, in percent."""
+    """Percentages of the train, validation and test side of a hold-out."""
     train_on: list[str] | None = None
-    """Corpora of the folder that a transfer is trained on."""
+    """Corpora of the folder that form the training side of a transfer."""
     test_on: list[str] | None = None
-    """Corpora of the folder that a transfer is tested on."""
+    """Corpora of the folder that form the test side of a transfer."""
 
     def resolved(self) -> Protocol:
         """Return the protocol that is meant.

@@ -52,20 +52,20 @@ class AttentionSettings(AnalysisSettings):
     data: Path
     """Folder of shards."""
     encoders: list[PathOrName]
-    """Two or more of one architecture, as `nonverbal probe` takes them: the first is compared with each of the others.
-    Of `finetuned:RUN` each clip's maps are those of the fold that tests it."""
+    """Two or more encoders of one architecture, as for `nonverbal probe`: the first is compared with each of the
+    others. For `finetuned:RUN`, the maps of a clip are those of the fold that tests it."""
     corpora: list[str] | None = None
-    """Names of those whose clips count. Unset: all of the shards."""
+    """Use only the clips of these corpora. Unset: all corpora of the shards."""
     clips: int | None = None
-    """At most so many, drawn by --seed. Unset: all."""
+    """Maximum number of clips, drawn by --seed. Unset: all."""
     normalise: Normalise = "length"
-    """`length` divides by half the logarithm of a clip's frames: 1 is the distance of a row that is all on one frame
-    from one that is even, whatever the clip's length, so pairs, clips and corpora can be compared. `largest` divides
-    by the largest cell of all maps, which is then 1; `none` leaves nats. The paper does not say what it did."""
+    """`length` divides by half the logarithm of the number of frames of the clip, so that 1 is the distance between a
+    row that is all on one frame and an even row. Pairs, clips and corpora can then be compared. `largest` divides by
+    the largest cell of all maps, which is then 1; `none` leaves nats. The paper does not say what it did."""
     fold: str | None = None
-    """Of `finetuned:RUN`: this one alone."""
+    """For `finetuned:RUN`: use only this fold."""
     seed: int = 0
-    """Of the folds, of which clips are drawn, and of the weights of `initialised:`."""
+    """Seed of the folds, of the draw of clips, and of the random weights of `initialised:`."""
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ class AnalysisSettings:
     """What every analysis is told."""
 
     out: Path
-    """The numbers: a file whose name ends in the analysis's own end, such as .decisions.json, by which `nonverbal
-    report` knows it."""
+    """File for the numbers. Its name must have the ending of the analysis, such as .decisions.json, by which `nonverbal
+    report` recognises it."""
     figure: Path | None = None
-    """The figure too, as a file that ends in .svg or .png."""
+    """File for the figure too, which ends in .svg or .png."""
 
 
 S = TypeVar("S", bound=AnalysisSettings)

@@ -43,30 +43,30 @@ class DistancesSettings(AnalysisSettings):
     data: Path
     """Folder of shards."""
     encoders: list[PathOrName]
-    """Two or more, as `nonverbal probe` takes them: the first is compared with each of the others. Of `finetuned:RUN`
-    each clip's vector is that of the fold that tests it."""
+    """Two or more encoders, as for `nonverbal probe`: the first is compared with each of the others. For
+    `finetuned:RUN`, the vector of a clip is that of the fold that tests it."""
     corpora: list[str] | None = None
-    """Names of those whose clips count. Unset: all of the shards."""
+    """Use only the clips of these corpora. Unset: all corpora of the shards."""
     layer: int = -1
-    """Of the hidden states of every encoder: 0 enters the first block, -1 leaves the last."""
+    """Index into the hidden states of every encoder: 0 is the input to the first block, -1 the output of the last."""
     fold: str | None = None
-    """Of `finetuned:RUN`: this one alone."""
+    """For `finetuned:RUN`: use only this fold."""
     seed: int = 0
-    """Of the folds, and of the weights of `initialised:`."""
+    """Seed of the folds, and of the random weights of `initialised:`."""
     threshold: float | None = None
-    """Cosine distance within which agreement is counted. Unset: the smallest multiple of .05 that holds --hold of the
-    clips of each pair."""
+    """Cosine distance within which agreement is counted. Unset: the smallest multiple of .05 that contains --hold of
+    the clips of each pair."""
     hold: float = 0.7
-    """Share of the clips that a threshold holds at least, where none is given (the paper's 70%)."""
+    """Share of the clips that the threshold must contain if --threshold is not given (the paper: 70%)."""
     scores: list[Path] = field(default_factory=list)
-    """Score files with decisions of the systems, as `nonverbal analyze decisions` takes them. Unset: where all encoders
-    are fine-tuned runs, their own decisions; else agreement is not counted."""
+    """Score files with decisions of the systems, as for `nonverbal analyze decisions`. Unset: if all encoders are
+    fine-tuned runs, their own decisions; otherwise agreement is not counted."""
     systems: list[str] = field(default_factory=list)
-    """With --scores: the system of each encoder, in the order of --encoders."""
+    """With --scores: the system for each encoder, in the order of --encoders."""
     protocol: str | None = None
-    """With --scores under several protocols: the one that has this in its name."""
+    """With --scores under several protocols: a part of the name of the one to use."""
     embeddings: Path = Path("runs/embeddings")
-    """Folder of the embeddings that `nonverbal probe` and `embed` keep."""
+    """Folder of embeddings that `nonverbal probe` and `embed` share."""
 
 
 @dataclass(frozen=True)

@@ -42,20 +42,20 @@ class LayersSettings(AnalysisSettings):
     scores: list[Path] = field(default_factory=list)
     """Score files, or folders, which stand for every scores.jsonl in them."""
     protocol: str | None = None
-    """Scores under protocols that have this in their name. Unset: under any."""
+    """Use only scores under protocols whose name contains this. Unset: all."""
     encoders: list[PathOrName] = field(default_factory=list)
-    """Two, as `nonverbal probe` takes them, whose layers are compared; of `finetuned:RUN` fold by fold, on the clips
-    that a fold tests, averaged over the folds that test 4 clips or more, by their clips."""
+    """Two encoders, as for `nonverbal probe`, whose layers are compared. `finetuned:RUN` is compared fold by fold, on
+    the test clips of each fold; folds with 4 test clips or more are averaged, weighted by their clips."""
     data: Path | None = None
-    """Folder of shards with the clips that are embedded by --encoders."""
+    """Folder of shards with the clips that --encoders embed."""
     corpora: list[str] | None = None
-    """Names of those whose clips are embedded. Unset: all of the shards."""
+    """Embed only the clips of these corpora. Unset: all corpora of the shards."""
     fold: str | None = None
-    """Of `finetuned:RUN`: this fold alone. Unset: all of them."""
+    """For `finetuned:RUN`: use only this fold. Unset: all folds."""
     seed: int = 0
-    """Of the folds, and of the weights of `initialised:`."""
+    """Seed of the folds, and of the random weights of `initialised:`."""
     embeddings: Path = Path("runs/embeddings")
-    """Folder of the embeddings that `nonverbal probe` and `embed` keep."""
+    """Folder of embeddings that `nonverbal probe` and `embed` share."""
 
 
 @dataclass(frozen=True)

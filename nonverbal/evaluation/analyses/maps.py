@@ -30,17 +30,17 @@ class MapSettings(AnalysisSettings):
     data: Path
     """Folder of shards."""
     encoder: PathOrName
-    """As `nonverbal probe` takes it; of `finetuned:RUN` one --fold."""
+    """Encoder, as for `nonverbal probe`; `finetuned:RUN` needs --fold."""
     corpora: list[str] | None = None
-    """Names of those whose clips are mapped. Unset: all of the shards."""
+    """Map only the clips of these corpora. Unset: all corpora of the shards."""
     layer: int = -1
-    """Of the hidden states: 0 enters the first block, -1 leaves the last."""
+    """Index into the hidden states: 0 is the input to the first block, -1 the output of the last."""
     fold: str | None = None
-    """Of `finetuned:RUN`: its weights, and the clips that it tests."""
+    """For `finetuned:RUN`: the fold whose weights are used and whose test clips are mapped."""
     seed: int = 0
-    """Of t-SNE, of the weights of `initialised:`, and the seed of the fold."""
+    """Seed of t-SNE, of the random weights of `initialised:`, and of the fold."""
     embeddings: Path = Path("runs/embeddings")
-    """Folder of the embeddings that `nonverbal probe` and `embed` keep."""
+    """Folder of embeddings that `nonverbal probe` and `embed` share."""
 
 
 @dataclass(frozen=True)

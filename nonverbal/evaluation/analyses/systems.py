@@ -17,11 +17,11 @@ class SystemsSettings(AnalysisSettings):
     scores: list[Path]
     """Score files, or folders, which stand for every scores.jsonl in them; the predictions beside them are read."""
     systems: list[str] = field(default_factory=list)
-    """Models as tables of scores name them; "MODEL, HEAD" where a model has several heads."""
+    """Models as named in tables of scores; "MODEL, HEAD" if a model has several heads."""
     corpus: str | None = None
-    """Where the scores are of several corpora: this one, as tables name it."""
+    """With scores on several corpora: the one to use, as named in tables."""
     protocol: str | None = None
-    """Where they are under several protocols: the one that has this in its name."""
+    """With scores under several protocols: a part of the name of the one to use."""
 
 
 @dataclass(frozen=True)

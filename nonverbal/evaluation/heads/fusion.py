@@ -36,29 +36,31 @@ class FusionSettings(RenoHead):
     """How several encoders are fused. Training is that of RENO's other heads."""
 
     length: int = 20
-    """Positions that the second max-pool leaves of each encoder, whatever its width; the first halves. The paper states
-    neither: 20 give a pair 1.44 M parameters, and it states 1.3 to 1.5 M."""
+    """Positions that the second max-pool leaves of each encoder, whatever its width; the first halves the length. The
+    paper states neither: 20 gives a pair 1.44 M parameters, and the paper states 1.3 to 1.5 M."""
     tokens: Literal["positions", "one"] = "positions"
-    """What attends to what: the positions that the convolutional block leaves, 64 values each; one: all of an encoder's
-    values as one token, which can only attend to itself. The paper flattens, but says self-attention."""
+    """Tokens of the self-attention: the positions after the convolutional block, with 64 values each; or one: all
+    values of an encoder as one token, which can attend only to itself. The paper flattens, but speaks of
+    self-attention."""
     residual: bool = True
-    """Whether what a self-attention gives is added to what it was given. The paper does not say; without it attention
-    knows which values there are, and hardly in which places, and learns far less (docs/fuse.md)."""
+    """Whether the output of a self-attention is added to its input. The paper does not say; without it, attention sees
+    which values there are but hardly their positions, and learns far less (docs/fuse.md)."""
     divergence: Form = "normalised"
-    """The divergence: normalised, once delta is added, so that it is 0 where both are equal; or as_printed, larger by a
-    constant. Both train the same network (docs/fuse.md). The paper prints the second."""
+    """The divergence: normalised after delta is added, so that it is 0 if both are equal; or as_printed in the paper,
+    which is larger by a constant. Both train the same network (docs/fuse.md)."""
     direction: Direction = "forward"
-    """Of the first encoder from the second (forward), as the paper writes x before y, or of the second from the first
-    (backward). It does not say which encoder is x."""
+    """The divergence of the first encoder from the second (forward), as the paper writes x before y, or of the second
+    from the first (backward). The paper does not say which encoder is x."""
     over: Literal["filters", "values"] = "filters"
-    """What the distributions are over, by softmax: the 64 filters, averaged over positions; or all values of all
-    positions. The paper says features. With delta 0.2 the divergence is at most 0.35 over 64, and 0.02 over 1280."""
+    """Dimension of the softmax that gives the distributions: the 64 filters, averaged over positions; or all values of
+    all positions. The paper says features. With delta 0.2 the divergence is at most 0.35 over 64 features, and 0.02
+    over 1280."""
     order: float = 2.0
-    """beta, the order of the divergence, the paper's; 1 is Kullback-Leibler."""
+    """beta, the order of the divergence, as in the paper; 1 is Kullback-Leibler."""
     delta: float = 0.2
-    """Added to each probability, the paper's."""
+    """Added to each probability; the value is the paper's."""
     balance: float = 0.4
-    """lambda, the cross entropy's share of the loss, the paper's; the rest is the divergence's."""
+    """lambda, the weight of the cross entropy in the loss, as in the paper; the divergence has the rest."""
 
     def __post_init__(self) -> None:
         """Refuse what no network can have."""

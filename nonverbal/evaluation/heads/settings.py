@@ -12,21 +12,21 @@ class NeuralSettings:
     rate: float = 1e-3
     """Learning rate of Adam."""
     batch: int = 32
-    """Clips a step; the last step of an epoch takes what is left."""
+    """Clips per step; the last step of an epoch takes the remaining clips."""
     epochs: int = 20
-    """The most epochs. How many are taken is chosen between the inner folds."""
+    """Maximum number of epochs. The number that is used is chosen on the inner folds."""
     patience: int = 5
-    """Epochs without a higher UAR on the inner folds after which no more are tried."""
+    """Number of epochs without a higher UAR on the inner folds after which training stops."""
     dropout: float = 0.0
-    """Share of hidden values that a step sets to zero."""
+    """Share of hidden values that each step sets to zero."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the running mean of the gradient and of its square."""
+    """Decay rates of the running means of the gradient and of its square."""
     eps: float = 1e-8
-    """Added to the root of the squared gradient's mean."""
+    """Added to the root of the mean squared gradient."""
     weight_decay: float = 0.0
-    """Adds so much of the weights to their gradient, as Adam of PyTorch has it."""
+    """Multiple of the weights that is added to their gradient, as in PyTorch's Adam."""
     weigh_classes: bool = False
-    """Whether all classes weigh alike in the loss, however many clips they have."""
+    """Whether all classes have equal weight in the loss, however many clips they have."""
     warmup_steps: int = 0
     """Steps of linear warm-up from 0 to `rate`."""
     decay: bool = False

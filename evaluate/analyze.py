@@ -27,12 +27,13 @@ def main(argv: list[str]) -> None:
     check(kind, settings)
     made = kind.make(settings)
     write_analysis(settings.out, made)
-    show(made.tables())
-    print(made.summary())
-    print(f"wrote {settings.out}")
     if settings.figure is not None:
         write_figure(drawings(made, made.NAME), settings.figure)
-        print(f"wrote {settings.figure}")
+    # Files first: whoever reads the tables may stop reading.
+    show(made.tables())
+    print(made.summary())
+    for path in filter(None, (settings.out, settings.figure)):
+        print(f"wrote {path}")
 
 
 def parsed(argv: list[str]) -> tuple[type[Analysis[Any]], AnalysisSettings]:

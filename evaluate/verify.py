@@ -98,7 +98,7 @@ def show(source: str, findings: Sequence[Finding], every: bool) -> None:
             table.add_row(*(one_line(text).replace("[", r"\[") for text in row), style=None if finding.ok else "bold")
         console.print(table)
     checks = len({finding.check for finding in findings})
-    verdict = f"{len(bad)} findings of something wrong" if bad else "nothing is wrong"
+    verdict = f"findings of what is wrong: {len(bad)}" if bad else "nothing is wrong"
     console.print(f"{source}: {verdict}, by {checks} checks", markup=False, soft_wrap=True)
 
 

@@ -16,7 +16,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_frame_encoder
 from nonverbal.evaluation.exactness import embedded, padded, with_neighbours
 from nonverbal.release import plain_measure
-from nonverbal.release.passport import Measured, measured_from
+from nonverbal.release.passport import Measured
 
 TIMEOUT = 3600
 """Seconds that loading and measuring may take."""
@@ -89,7 +89,8 @@ def read(folder: Path, found: Mapping[str, Any]) -> Loaded:
             f"transformers cannot load {folder} ({found['failed']}) under {stack}; release the model again, or with "
             "the versions that its passport names"
         )
-    return Loaded(measured_from(found), found["loading"])
+    measured = Measured(found["stack"], found["figures"], found["layers"], found["sketch"])
+    return Loaded(measured, found["loading"])
 
 
 def with_ours(folder: Path, measured: Measured) -> Measured:

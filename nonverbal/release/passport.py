@@ -7,13 +7,12 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
+from nonverbal.records import read_record
 
 PASSPORT = "passport.json"
 
@@ -127,33 +126,15 @@ def read_passport(folder: Path) -> Passport:
     path = folder / PASSPORT
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT or content["version"] != VERSION:
-            raise ValueError(f"format {content['format']!r}, version {content['version']!r}")
-        return _passport(content)
+        kind = (content.pop("format"), content.pop("version"))
+        if kind != (FORMAT, VERSION):
+            raise ValueError(f"format {kind[0]!r}, version {kind[1]!r}")
+        passport = read_record(Passport, content, "in it")
+        if not passport.measured:
+            raise ValueError("nothing was measured")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} is no passport of version {VERSION} ({type(error).__name__}: {error}); nonverbal release writes "
             "one with the model"
         ) from error
-
-
-def _passport(content: Mapping[str, Any]) -> Passport:
-    data = content["data_sha256"]
-    passport = Passport(
-        {str(name): str(sha256) for name, sha256 in content["files"].items()},
-        None if data is None else str(data),
-        [measured_from(row) for row in content["measured"]],
-    )
-    if not passport.measured:
-        raise ValueError("nothing was measured")
     return passport
-
-
-def measured_from(row: Mapping[str, Any]) -> Measured:
-    """Return what was measured from JSON: a ``ValueError``, ``KeyError`` or ``TypeError`` where it is not that."""
-    return Measured(
-        {str(key): str(value) for key, value in row["stack"].items()},
-        {str(key): None if value is None else float(value) for key, value in row["figures"].items()},
-        [float(value) for value in row["layers"]],
-        [[[float(value) for value in layer] for layer in clip] for clip in row["sketch"]],
-    )

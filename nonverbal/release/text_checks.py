@@ -11,7 +11,7 @@ from nonverbal.data.manifest import read_manifest
 from nonverbal.errors import UserError
 from nonverbal.release.file_checks import Contents
 from nonverbal.release.findings import Finding
-from nonverbal.text import one_line
+from nonverbal.text import one_line, size
 
 LARGEST = 50_000_000
 """Bytes of a file that is read as text."""
@@ -45,6 +45,15 @@ HIDDEN = 4
 """Characters of a token that are shown."""
 
 REMEDY = "take it out, and release it again"
+
+
+def check_sizes(found: Contents) -> Iterator[Finding]:
+    """Find files that are too large to be looked through."""
+    for name in found.files:
+        count = (found.folder / name).stat().st_size
+        if not name.endswith(".safetensors") and count > LARGEST:
+            expected = f"at most {size(LARGEST)}, apart from safetensors"
+            yield Finding("too large", False, name, size(count), expected, "remove it, or look through it yourself")
 
 
 def check_paths(found: Contents) -> Iterator[Finding]:

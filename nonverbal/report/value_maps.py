@@ -83,12 +83,11 @@ def value_map(
 
 def _cell(x: float, y: float, size: float, value: float, shades: Shades, said: str) -> list[Mark]:
     share = shades.share(value)
-    text = short(value).removesuffix("0") if size < 30 else short(value)
     opacity = LIGHTEST + (DARKEST - LIGHTEST) * share
     role = max(("ink", "paper"), key=lambda text: contrast(text, shades.role, opacity))
     return [
         Box(x + 0.5, y + 0.5, size - 1, size - 1, shades.role, opacity, said),
-        Words(x + size / 2, y + size / 2, text, role, 10 if size > 30 else 7.5, "middle", title=said),
+        Words(x + size / 2, y + size / 2, short(value), role, 10 if size > 30 else 7.5, "middle", title=said),
     ]
 
 

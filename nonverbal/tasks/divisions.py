@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -19,6 +19,7 @@ from nonverbal.tasks.folds import (
     checked,
     group_folds,
     groups_of,
+    known_group,
     leave_one_group_out,
     random_folds,
     untrained,
@@ -107,9 +108,13 @@ def divide(protocol: Protocol, labels: Sequence[str], clips: Sequence[Clip]) -> 
         UserError: there is no such division; says what is possible.
     """
     try:
+        notes: list[str] = []
+        if protocol.group == "known":
+            protocol = replace(protocol, group=known_group(clips))
+            unknown = sum(clip.speaker is None for clip in clips)
+            notes += [f"grouped by recording, since {unknown} of {len(clips)} clips have no speaker"] if unknown else []
         groups = groups_of(clips, protocol.group)
         protocol = protocol.among(len(set(groups)))
-        notes: list[str] = []
         folds = {seed: _folds(protocol, labels, groups, clips, seed, notes) for seed in _seeds(protocol)}
     except UserError as error:
         raise UserError(f"{error}; possible here: {possible(clips)}") from error
@@ -126,6 +131,8 @@ def possible(clips: Sequence[Clip]) -> str:
     """Say how clips may be divided: the groups that are known, with the number of folds, and the corpora's splits."""
     ways = []
     for group in get_args(Group):
+        if group == "known":
+            continue
         try:
             count = len(set(groups_of(clips, group)))
         except UserError:

@@ -12,7 +12,9 @@ from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
 from nonverbal.tasks.groups import connected
 
-Group = Literal["speaker", "session", "recording", "none"]
+Group = Literal["speaker", "session", "recording", "known", "none"]
+"""``known``: speaker where every clip has one, else recording; a division says which it is."""
+
 
 WITHOUT_CLASSES = ""
 """The label of every clip of a task that tells no classes apart, such as one of texts. No corpus has such a label."""
@@ -62,8 +64,17 @@ class Fold:
             raise UserError(f"nothing can be chosen within the training side of fold {self.name}: {error}") from error
 
 
+def known_group(clips: Sequence[Clip]) -> Group:
+    """Return ``speaker`` where every clip has one, else ``recording``."""
+    return "speaker" if all(clip.speaker is not None for clip in clips) else "recording"
+
+
 def groups_of(clips: Sequence[Clip], group: Group) -> list[str]:
     """Return each clip's group. Speakers, and sessions, that are heard in one recording share one.
+
+    Args:
+        clips: what is grouped.
+        group: by what; of ``known``, ``known_group`` says what that is.
 
     Raises:
         UserError: a clip's speaker, or session, is unknown.

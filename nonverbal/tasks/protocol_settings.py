@@ -18,7 +18,8 @@ class ProtocolSettings:
     speakers), voc2vec, reno, leave-one-session-out, cross_lingual (80/10/10), transfer. The settings from here to
     test_on change it where they are given."""
     group: Group | None = None
-    """What is never on both sides of a fold; none: clips are divided at random."""
+    """What is never on both sides of a fold; known: the speaker where every clip has one, else the recording; none:
+    clips are divided at random."""
     folds: int | Literal["leave-one-out", "auto", "hold-out", "official"] | None = None
     """Number of folds; leave-one-out: each group is tested on in turn; auto: that with fewer than 10 groups, else 5;
     hold-out: one division (see shares); official: the corpora's own splits."""

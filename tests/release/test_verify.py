@@ -151,6 +151,12 @@ FAULTS: list[tuple[str, Callable[[Path], Any], set[str], str]] = [
     ("a file too many, in a folder", written("a/b/notes.txt", b"x"), {"file too many"}, "a/b/notes.txt"),
     ("a pickle by its name", written("pytorch_model.bin", b"x", True), {"pickle"}, "pytorch_model.bin"),
     ("a pickle by its content", written("vocab.json", pickle.dumps([1]), True), {"pickle"}, "vocab.json"),
+    (
+        "a large file",
+        lambda f: [written("x.txt", b"", True)(f), os.truncate(f / "x.txt", 10**8), seal(f)],
+        {"too large"},
+        "x.txt",
+    ),
     ("a zip of PyTorch", written("extra.txt", b"PK\x03\x04..", True), {"pickle"}, "extra.txt"),
     ("a link", linked, {"link", "weights", "loads"}, WEIGHTS),
     ("a link to a folder", lambda f: (f / "x").symlink_to("/"), {"link", "loads"}, "x"),
@@ -188,6 +194,14 @@ FAULTS: list[tuple[str, Callable[[Path], Any], set[str], str]] = [
         PASSPORT,
     ),
     ("no passport of ours", lambda f: (f / PASSPORT).write_text("[" * 10**5), {"passport"}, PASSPORT),
+    ("a passport of another version", in_passport(version=9), {"passport"}, PASSPORT),
+    (
+        "a passport with texts for numbers",
+        in_passport(measured=[{"stack": {}, "figures": {"batch": "x"}}]),
+        {"passport"},
+        "",
+    ),
+    ("a passport that is a list", lambda f: (f / PASSPORT).write_text("[]"), {"passport"}, PASSPORT),
     ("a passport of nothing", in_passport(measured=[]), {"passport"}, PASSPORT),
 ]
 """Of files and texts: name, what puts it in, what is found, and of which file."""

@@ -44,7 +44,7 @@ def test_what_is_wrong_is_shown_and_written(release: Path, tmp_path: Path, capsy
     with pytest.raises(SystemExit) as end:
         program.main([str(release), "--names", str(tmp_path / "names.txt"), "--json", str(found)])
     assert end.value.code == 1
-    assert "3 findings of something wrong" in capsys.readouterr().out
+    assert "findings of what is wrong: 3" in capsys.readouterr().out
     bad = [row for row in json.loads(found.read_text()) if not row["ok"]]
     assert [row["check"] for row in bad] == ["file too many", "pickle", "name"]
     assert bad[2]["file"] == "README.md"

@@ -12,6 +12,7 @@ from nonverbal.stages.studying.placing import placed, sources
 from nonverbal.stages.studying.planning import Plan
 from nonverbal.stages.studying.running import Running
 from nonverbal.stages.studying.settings import read_study_recipe
+from nonverbal.stages.studying.standing import rows_of
 
 STUDY = """\
 title: A study
@@ -118,3 +119,18 @@ def running(tmp_path, **options):
     """Return a study that can be run."""
     plan, text = planned(tmp_path, **options)
     return Running(plan, Kept(plan.out), Costs(tmp_path / "rates.jsonl", plan.out / "plans"), text)
+
+
+def run(study, only=()):
+    """Run a study, or some of its steps."""
+    study.run(only, lambda steps: None)
+
+
+def statuses(study):
+    """Return the status of each step."""
+    return {row.step.name: row.status for row in rows_of(study.plan, study.kept, study.costs)}
+
+
+def ran(fake, tmp_path):
+    """Return the outputs of what was run, in the study's folder."""
+    return [name.removeprefix(f"{tmp_path}/out/") for name in fake.names()]

@@ -123,6 +123,18 @@ def test_true_shares_and_clips_on_no_side_are_said() -> None:
     assert note.endswith("; 13 clips are on no side")
 
 
+def test_known_groups_are_speakers_or_else_recordings() -> None:
+    protocol = Protocol(3, "known")
+    labels, clips = _clips()
+    named = divide(protocol, labels, clips)
+    assert (named.protocol.group, named.notes) == ("speaker", divide(Protocol(3, "speaker"), labels, clips).notes)
+    clips[4] = replace(clips[4], speaker=None)
+    unnamed = divide(protocol, labels, clips)
+    assert unnamed.protocol.group == "recording"
+    assert unnamed.groups == [clip.recording for clip in clips]
+    assert f"grouped by recording, since 1 of {len(clips)} clips have no speaker" in unnamed.notes
+
+
 def test_auto_leaves_one_out_of_few_groups_alone() -> None:
     assert divide(Protocol("auto"), *_clips(9)).protocol.folds == "leave-one-out"
     assert divide(Protocol("auto"), *_clips(10)).protocol.folds == 5

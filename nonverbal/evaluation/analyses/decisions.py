@@ -224,12 +224,7 @@ def difference(
     assert differ is not None, "a table has clips"
     by_class = {name: of(apart, [own == place for own in labels]) for place, name in enumerate(classes)}
     neither = [~one & ~two for one, two in zip(*right, strict=True)]
-    counts = np.stack(
-        [
-            _by_unit(one.predicted, two.predicted, own, int(clips.units.max()) + 1, size)
-            for one, two, own in zip(first, other, units, strict=True)
-        ]
-    )
+    counts = _together(first, other, units, int(clips.units.max()) + 1, size)
     matrix = counts.sum(1).mean(0)
     expected = float(matrix.sum(1) @ matrix.sum(0)) / float(matrix.sum()) ** 2
     return Difference(
@@ -283,10 +278,13 @@ def _of_seed(own: Sequence[Measurement], seed: int) -> Predictions:
     return next(one.predictions for one in own if one.scores[0].seed == seed)
 
 
-def _by_unit(one: np.ndarray, other: np.ndarray, units: np.ndarray, size: int, classes: int) -> np.ndarray:
-    counts = np.zeros((size, classes, classes), dtype=np.int64)
-    if len(one):
-        counts[np.unique(units)] = confusion_counts(one, other, units, range(classes))
+def _together(
+    first: Sequence[Predictions], other: Sequence[Predictions], units: Sequence[np.ndarray], size: int, classes: int
+) -> np.ndarray:
+    """Return ``(seeds, units, classes, classes)``: what the first decides for in rows, and the other in columns."""
+    counts = np.zeros((len(first), size, classes, classes), dtype=np.int64)
+    for seed, (one, two, own) in enumerate(zip(first, other, units, strict=True)):
+        counts[seed, np.unique(own)] = confusion_counts(one.predicted, two.predicted, own, range(classes))
     return counts
 
 

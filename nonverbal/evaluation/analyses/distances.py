@@ -151,22 +151,7 @@ class Distances(Analysis[DistancesSettings]):
         vectors, layers = vectors_of(folds, names, shards, settings.layer, settings.seed, settings.embeddings)
         clips = [shards.clips()[row] for one in folds for row in one[0].rows]
         numbers, unit = units([c.id for c in clips], [c.speaker for c in clips], [c.recording for c in clips])
-        apart = [np.concatenate(one) for one in zip(*(_to_first(fold, names) for fold in vectors), strict=True)]
-        edges = edges_of(apart)
-        threshold = smallest_holding(apart, settings.hold) if settings.threshold is None else settings.threshold
-        others = [
-            distance_of(
-                name,
-                own,
-                _agreement(decided, place, clips),
-                numbers,
-                edges,
-                threshold,
-                [(fold[0], fold[place]) for fold in vectors],
-                settings.seed,
-            )
-            for place, (name, own) in enumerate(zip(names[1:], apart, strict=True), start=1)
-        ]
+        others, edges, threshold = compared(names, vectors, decided, clips, numbers, settings)
         return cls(
             names[0],
             others,
@@ -274,6 +259,35 @@ def check_settings(settings: DistancesSettings) -> None:
         raise UserError(f"--threshold must be a cosine distance from 0 to 2, but is {settings.threshold}")
 
 
+def compared(
+    names: Sequence[str],
+    vectors: Sequence[Sequence[np.ndarray]],
+    decided: "Decided | None",
+    clips: Sequence[Clip],
+    numbers: np.ndarray,
+    settings: DistancesSettings,
+) -> tuple[list[Distance], np.ndarray, float]:
+    """Return each other encoder's distances from the first, the edges of bins, and the threshold.
+
+    Args:
+        names: of the encoders.
+        vectors: ``(clips, dim)`` of each encoder in each fold.
+        decided: what was decided with them; None where that is not known.
+        clips: of all folds.
+        numbers: their units, ``(clips,)``.
+        settings: threshold, or what it holds, and the seed.
+    """
+    apart = [np.concatenate(one) for one in zip(*(_to_first(fold, names) for fold in vectors), strict=True)]
+    edges = edges_of(apart)
+    threshold = smallest_holding(apart, settings.hold) if settings.threshold is None else settings.threshold
+    others = []
+    for place, (name, own) in enumerate(zip(names[1:], apart, strict=True), start=1):
+        agree = None if decided is None else decided.agree(place, [clip.id for clip in clips])
+        folds = [(fold[0], fold[place]) for fold in vectors]
+        others.append(distance_of(name, own, agree, numbers, edges, threshold, folds, settings.seed))
+    return others, edges, threshold
+
+
 def distance_of(
     encoder: str,
     apart: np.ndarray,
@@ -296,20 +310,14 @@ def distance_of(
         folds: vectors of both encoders, ``(clips, dim)``, a fold each.
         seed: of which other clips a clip is compared with.
     """
-    # What rounding puts a little beyond the edges is in the bins at the ends.
-    places = np.clip(np.searchsorted(edges, apart, side="right") - 1, 0, len(edges) - 2)
-    counts = np.bincount(places, minlength=len(edges) - 1)
-    agreeing = None if agree is None else np.bincount(places, agree, len(edges) - 1)
-    by_bin = [None if agreeing is None or not n else float(agreeing[b] / n) for b, n in enumerate(counts.tolist())]
+    inside, beyond = apart <= threshold, apart > 1
 
     def of(among: np.ndarray) -> Measured | None:
         return None if agree is None else share([(agree[among], numbers[among])])
 
-    inside, beyond = apart <= threshold, apart > 1
     return Distance(
         encoder,
-        (counts / len(apart)).tolist(),
-        by_bin,
+        *by_bin(apart, agree, edges),
         float(inside.mean()),
         of(inside),
         float(beyond.mean()),
@@ -321,6 +329,16 @@ def distance_of(
     )
 
 
+def by_bin(apart: np.ndarray, agree: np.ndarray | None, edges: np.ndarray) -> tuple[list[float], list[float | None]]:
+    """Return the share of clips in each bin, and of a bin's clips the share on which decisions agree."""
+    # What rounding puts a little beyond the edges is in the bins at the ends.
+    places = np.clip(np.searchsorted(edges, apart, side="right") - 1, 0, len(edges) - 2)
+    counts = np.bincount(places, minlength=len(edges) - 1)
+    agreeing = None if agree is None else np.bincount(places, agree, len(edges) - 1)
+    shares = [None if agreeing is None or not n else float(agreeing[b] / n) for b, n in enumerate(counts.tolist())]
+    return (counts / len(apart)).tolist(), shares
+
+
 def _known(value: float | None) -> str:
     return "" if value is None else short(value)
 
@@ -329,7 +347,3 @@ def _to_first(fold: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[np.n
     """Yield the distances of each other encoder from the first."""
     for name, other in zip(names[1:], fold[1:], strict=True):
         yield cosine_distances(fold[0], other, (names[0], name))
-
-
-def _agreement(decided: "Decided | None", place: int, clips: Sequence[Clip]) -> np.ndarray | None:
-    return None if decided is None else decided.agree(place, [clip.id for clip in clips])

@@ -135,14 +135,23 @@ def by_task(curves: Sequence[Curve]) -> list[list[Curve]]:
 
 
 def weights_table(rows: Sequence[Weights]) -> Table:
-    """Return a row a model: the mean weight of each layer."""
-    layers = range(min(row.first_layer for row in rows), max(row.last_layer for row in rows) + 1)
-    columns = ["model", "head", "corpora", "folds", *map(str, layers)]
-    cells = [
-        [row.model, row.head, str(len(row.corpora)), str(row.folds), *(_cell(row.of(layer)) for layer in layers)]
-        for row in rows
+    """Return a row a model: which layer is weighed most, against what all would have if they were weighed alike."""
+    columns = ["model", "head", "corpora", "folds", "layers", "weighed most", "weight", "std", "alike", "mean layer"]
+    cells = []
+    for row in rows:
+        most, layers = int(np.argmax(row.mean)), np.arange(row.first_layer, row.last_layer + 1)
+        cells.append(
+            [
+                *(row.model, row.head, str(len(row.corpora)), str(row.folds), f"{row.first_layer} to {row.last_layer}"),
+                *(str(row.first_layer + most), short(row.mean[most]), short(row.std[most]), short(1 / len(row.mean))),
+                f"{float(layers @ np.array(row.mean) / sum(row.mean)):.1f}",
+            ]
+        )
+    notes = [
+        "weights: means over corpora, which count alike, of means over folds; std: over all folds",
+        "mean layer: layers averaged by their weights; the figure has the weight of every layer",
+        *_corpora_notes(rows),
     ]
-    notes = ["means over corpora, which count alike, of means over folds", *_corpora_notes(rows)]
     return Table("Learned layer weights", columns, cells, notes, texts=2)
 
 
@@ -168,15 +177,21 @@ def weights_said(rows: Sequence[Weights]) -> str:
 
 
 def curves_table(curves: Sequence[Curve]) -> Table:
-    """Return a row a model: UAR of each layer. The curves are of one task."""
-    layers = range(max(len(curve.mean) for curve in curves))
-    cells = [
-        [curve.name, str(sum(curve.chosen)), *(_cell(dict(enumerate(curve.mean)).get(layer)) for layer in layers)]
-        for curve in curves
-    ]
+    """Return a row a model: its best layer beside the first and the last. The curves are of one task."""
+    columns = ["model", "folds", "layer 0", "best layer", "UAR", "std", "last layer", "UAR of the last", "chosen most"]
+    cells = []
+    for curve in curves:
+        best, last = int(np.argmax(curve.mean)), len(curve.mean) - 1
+        cells.append(
+            [
+                *(curve.name, str(sum(curve.chosen)), short(curve.mean[0])),
+                *(str(best), short(curve.mean[best]), short(curve.std[best])),
+                *(str(last), short(curve.mean[last]), str(int(np.argmax(curve.chosen)))),
+            ]
+        )
     first = curves[0]
     title = f"UAR by layer: {first.corpus}, {first.classes} classes, {first.protocol}"
-    return Table(title, ["model", "folds", *map(str, layers)], cells, [f"{INNER}; chance {short(1 / first.classes)}"])
+    return Table(title, columns, cells, [f"{INNER}; chance {short(1 / first.classes)}"])
 
 
 def curves_said(curves: Sequence[Curve]) -> str:

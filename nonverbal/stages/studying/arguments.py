@@ -12,11 +12,12 @@ FREE = (
     "processes",
     "cache",
     "embeddings",
-    "trainer.processes",
-    "trainer.workers",
-    "trainer.timeout_minutes",
+    *(
+        f"trainer.{name}"
+        for name in ("workers", "processes", "zero", "offload", "timeout_minutes", "watchdog", "log_every")
+    ),
 )
-"""Settings that say where and how fast a command runs, and nothing of what comes out."""
+"""Settings that say where and how fast a command runs, and nothing of what comes out; and those below them."""
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -30,7 +31,9 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def counted(settings: dict[str, Any]) -> dict[str, Any]:
     """Return those of flat settings on which results depend."""
-    return {key: value for key, value in settings.items() if key not in FREE}
+    return {
+        key: value for key, value in settings.items() if not f"{key}.".startswith(tuple(f"{name}." for name in FREE))
+    }
 
 
 def arguments(run: str, recipe: str | None, settings: dict[str, Any]) -> list[str]:

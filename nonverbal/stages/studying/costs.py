@@ -4,13 +4,14 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.files import json_lines
 from nonverbal.records import read_record
-from nonverbal.stages.studying.contents import likeness, size_of
+from nonverbal.stages.studying.contents import file_sha256, likeness, size_of
 from nonverbal.stages.studying.planning import PREPARE, Plan, Planned
 from nonverbal.system import processor_name
 from nonverbal.training.hardware import gpus
@@ -113,11 +114,12 @@ def work_of(plan: Plan, step: Planned) -> float | None:
     folders = [plan.corpora[name].shards for name in step.corpora]
     if not all((folder / "index.json").is_file() for folder in folders):
         return None
-    return sum(map(seconds_of, folders)) * max(len(step.sources), 1)
+    return sum(seconds_of(folder, file_sha256(folder / "index.json")) for folder in folders) * max(len(step.sources), 1)
 
 
-def seconds_of(folder: Path) -> float:
-    """Return the seconds of audio in a folder of shards."""
+@cache
+def seconds_of(folder: Path, _: str) -> float:
+    """Return the seconds of audio in a folder of shards, whose index has a SHA-256."""
     return float(sum(shard["seconds"] for shard in open_shards(folder).shards))
 
 

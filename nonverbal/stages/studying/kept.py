@@ -130,6 +130,8 @@ class Kept:
             self.move_aside(step, state.past)
         elif step.out.exists() and state.begun is None and step.template.run not in ADOPTED:
             raise UserError(f"{step.out} is there, but this study did not make it; move it away, or give another --out")
+        # Of an output that was removed by hand: what is made now is not that.
+        self._done(step.name).unlink(missing_ok=True)
         begun = replace(state.begun or Begun(state.key), failed=None)
         self.write_begun(step.name, begun)
         return begun

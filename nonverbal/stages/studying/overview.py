@@ -11,7 +11,14 @@ from nonverbal.text import size
 
 
 def tables_of(plan: Plan, rows: Sequence[Row]) -> list[Table]:
-    """Return what a study is as tables: its steps, and the paper's tables and figures that they fill."""
+    """Return what a study is as tables: its steps, and the paper's tables and figures that they fill.
+
+    Args:
+        plan: the study.
+        rows: its steps, or some of them.
+    """
+    if plan.steps and not rows:
+        return []
     tables = [_steps(plan, rows)]
     names = list(dict.fromkeys([*plan.shown, *(name for row in rows for name in row.step.template.shows)]))
     if names:
@@ -19,7 +26,8 @@ def tables_of(plan: Plan, rows: Sequence[Row]) -> list[Table]:
         captions |= {name: figure.caption for name, figure in plan.study.figures.items()}
         of = {name: [row for row in rows if name in plan.shows(row.step)] for name in names}
         columns = ["shown", "status", "what it is"]
-        shown = [[name, _together(plan, name, of[name]), captions.get(name, "")] for name in names]
+        whole = len(rows) == len(plan.steps)
+        shown = [[name, _together(plan, name, of[name]), captions.get(name, "")] for name in names if whole or of[name]]
         tables.append(Table("Tables and figures", columns, shown, texts=len(columns)))
     return tables
 

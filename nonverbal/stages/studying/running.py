@@ -58,14 +58,16 @@ class Running:
             Interrupted: by a signal, which the step in progress got too.
         """
         wanted = self.wanted(only)
+        if not wanted and REPORT not in only:
+            raise UserError(f"there is nothing to run: all steps are left out, such as {_first_left_out(self.plan)}")
         check([step for step in wanted if status_of(self.plan, self.kept, step)[0] != "done"])
         if not only:
             with locked(self.kept.folder, "wait for it, or stop it; steps that are named by --only may run beside it"):
-                self._run_all(wanted, page=True)
+                self._run_all(wanted, only)
         else:
             self.kept.folder.mkdir(parents=True, exist_ok=True)
             self._refuse_waiting(wanted)
-            self._run_all(wanted, page=REPORT in only)
+            self._run_all(wanted, only)
 
     def wanted(self, only: Sequence[str]) -> list[Planned]:
         """Return the steps that are to be done, in order.
@@ -87,36 +89,46 @@ class Running:
                 if name not in own and self.kept.key_if_done(self.plan, name) is None:
                     raise UserError(f"{step.name} needs {name}, which is not done; run it first: --only {name}")
 
-    def _run_all(self, wanted: list[Planned], page: bool) -> None:
-        failed: dict[str, str] = {}
+    def _run_all(self, wanted: list[Planned], only: Sequence[str]) -> None:
         for step in wanted:
             # One that cannot be planned fails when it is its turn.
             with contextlib.suppress(StepFailed):
                 self._plan_pretraining(step)
-        try:
-            names = {step.name for step in wanted}
-            rows = [row for row in rows_of(self.plan, self.kept, self.costs) if row.step.name in names or page]
-            show(tables_of(self.plan, rows))
-            for step in wanted:
-                waits = next((name for name in step.needs if name in failed), None)
-                if waits is not None:
-                    failed[step.name] = f"{step.name} was not run, since {waits} failed"
-                    continue
-                try:
-                    self._run_step(step)
-                except StepFailed as error:
-                    failed[step.name] = str(error)
-                    _say(str(error))
-            self._write_record()
-            if page:
+        names = {step.name for step in wanted}
+        rows = rows_of(self.plan, self.kept, self.costs)
+        show(tables_of(self.plan, [row for row in rows if not only or row.step.name in names]))
+        failed, waiting = self._run_each(wanted)
+        self._write_record()
+        if not only or REPORT in only:
+            try:
                 self._write_page()
-        except StepFailed as error:
-            failed[REPORT] = str(error)
+            except StepFailed as error:
+                failed[REPORT] = str(error)
         if failed:
-            raise UserError(
-                "; ".join(failed.values()) + "; when it is put right, run the same command again: it goes on from here"
-            )
+            raise UserError(self._account(failed, waiting))
         _say(summary(rows_of(self.plan, self.kept, self.costs)))
+
+    def _run_each(self, wanted: list[Planned]) -> tuple[dict[str, str], list[str]]:
+        """Run steps; return how some failed, by name, and which were not run since they need one of these."""
+        failed: dict[str, str] = {}
+        waiting: list[str] = []
+        for step in wanted:
+            if not {*failed, *waiting}.isdisjoint(step.needs):
+                waiting.append(step.name)
+                continue
+            try:
+                self._run_step(step)
+            except StepFailed as error:
+                failed[step.name] = str(error)
+                _say(str(error))
+        return failed, waiting
+
+    def _account(self, failed: dict[str, str], waiting: list[str]) -> str:
+        """Say what failed, in one line."""
+        what = f"{len(failed)} steps failed: {', '.join(failed)} (logs: {self.kept.log('*')})"
+        told = what if len(failed) > 1 else next(iter(failed.values()))
+        skipped = f"; not run, since it needs that: {', '.join(waiting)}" if waiting else ""
+        return f"{told}{skipped}; when it is put right, run the same command again: it goes on from here"
 
     def _run_step(self, step: Planned) -> None:
         if self.kept.state(self.plan, step).done is not None:
@@ -189,7 +201,10 @@ class Running:
             raise StepFailed(f"planning {step.name} {_ended(code)}: {_last_line(log)} (log: {log})")
 
     def _write_record(self) -> None:
-        write_study(self.kept.folder, record_of(self.plan, self.kept, self.recipe))
+        # Steps that are run side by side write it in turn.
+        with locked(self.kept.folder / "locks" / FILE, wait=True):
+            self.kept.forget()
+            write_study(self.kept.folder, record_of(self.plan, self.kept, self.recipe))
 
     def _write_page(self) -> None:
         """Write the report of all that is there, unless it is there already."""
@@ -202,9 +217,14 @@ class Running:
         data = [str(one.shards) for one in scored if (one.shards / "index.json").is_file()]
         settings = {"title": self.plan.study.title, "out": str(page)} | ({"data": data} if data else {})
         command = [REPORT, str(self.kept.folder), *arguments(REPORT, None, settings)[1:]]
-        _say(shown(command))
-        begun, _ = self._timed(REPORT, command, Begun(key))
-        self.kept.finish(REPORT, self._done(begun, command, page))
+        with locked(self.kept.folder / "locks" / REPORT, "wait for it, or stop it"):
+            _say(shown(command))
+            begun, _ = self._timed(REPORT, command, Begun(key))
+            self.kept.finish(REPORT, self._done(begun, command, page))
+
+
+def _first_left_out(plan: Plan) -> str:
+    return next((f"{step.name}: {step.why}" for step in plan.steps), "none: the study has no steps")
 
 
 def _ended(code: int) -> str:
@@ -215,7 +235,7 @@ def _last_line(log: Path) -> str:
     """The last line that a command wrote, which is its error's."""
     lines = log.read_bytes()[-10_000:].decode(errors="replace").splitlines()
     own = [line for line in lines if line.strip() and not line.startswith("== ")]
-    return one_line(own[-1]) if own else "it said nothing"
+    return one_line(own[-1]).removeprefix("nonverbal: ") if own else "it said nothing"
 
 
 def _say(text: str) -> None:

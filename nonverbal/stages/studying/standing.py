@@ -51,7 +51,7 @@ def status_of(plan: Plan, kept: Kept, step: Planned) -> tuple[Status, str | None
         return "to do", f"settings, inputs or version have changed: what is there goes to {kept.past(step, state.past)}"
     if state.begun is not None and state.begun.failed is not None:
         return "failed", state.begun.failed
-    return "to do", "continues" if state.begun is not None else None
+    return "to do", "continues; time and disk are those of the whole" if state.begun is not None else None
 
 
 def command_of(step: Planned) -> list[str]:

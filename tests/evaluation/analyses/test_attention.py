@@ -22,6 +22,7 @@ from nonverbal.evaluation.analyses.attention import Attention, AttentionSettings
 from nonverbal.evaluation.analyses.base import write_analysis
 from nonverbal.evaluation.analyses.kinds import read_analysis
 from nonverbal.evaluation.encoders.models import ModelEncoder
+from nonverbal.paths import PathOrName
 from nonverbal.tasks.task import make_task
 
 Make = Callable[..., ShardFolder]
@@ -44,7 +45,7 @@ def shards(labelled_shards: Make) -> ShardFolder:
 def two(tmp_path: Path) -> list[str]:
     """Two encoders of the kind of wav2vec 2.0 base, whose heads prefer some frames; they differ in their queries."""
     model = Wav2Vec2Model.from_pretrained(save_tiny("wav2vec2 base", tmp_path / "drawn"))
-    saved = []
+    saved: list[str] = []
     for name in ("first", "second"):
         with torch.no_grad():
             for block in model.encoder.layers:
@@ -62,7 +63,9 @@ def save(model: Wav2Vec2Model, folder: Path) -> Path:
 
 def made(shards: ShardFolder, encoders: Sequence[str], tmp_path: Path, **options: Any) -> Attention:
     out = tmp_path / "x.attention.json"
-    return Attention.make(AttentionSettings(data=shards.folder, encoders=list(encoders), out=out, **options))
+    return Attention.make(
+        AttentionSettings(data=shards.folder, encoders=list(map(PathOrName, encoders)), out=out, **options)
+    )
 
 
 def attentions(folder: str, wave: np.ndarray) -> list[list[list[list[float]]]]:
@@ -239,7 +242,7 @@ def test_the_program_keeps_and_draws_it(
     [
         ({"normalise": "x"}, "normalise is 'x'"),
         ({"others": []}, "have not the same layers and heads"),
-        ({"clips": "3"}, "clips is '3', but must be a whole number"),
+        ({"clips": "3"}, "clips must be a whole number, but is '3'"),
     ],
 )
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

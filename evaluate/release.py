@@ -14,7 +14,7 @@ from nonverbal.config import load
 from nonverbal.evaluation.tables import Table, show
 from nonverbal.release.card import CARD, sources_table
 from nonverbal.release.facts import Facts
-from nonverbal.release.folder import check_terms, write_release
+from nonverbal.release.folder import check_terms, private_names, write_release
 from nonverbal.release.hub import check_push, push
 from nonverbal.release.public import command_line
 from nonverbal.release.settings import ReleaseConfig
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
         f"wrote {out}: {len(list(out.iterdir()))} files; read {out / CARD}, and check it with: nonverbal verify {out}"
     )
     if settings.push:
-        checks = partial(verify, trust=True, names=facts.trained.names)
+        checks = partial(verify, trust=True, names=private_names(facts, settings))
         print(f"released at {push(out, settings.repo, checks, not settings.public, settings.tag)}")
 
 

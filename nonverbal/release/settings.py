@@ -41,6 +41,9 @@ class ReleaseConfig:
     """A text in Markdown that opens the card, or a file that holds it."""
     citation: str | None = None
     """BibTeX, or a file that holds it."""
+    may_name: list[str] = field(default_factory=list)
+    """Speakers, as the manifests call them, whose names may stand in the card, since a licence or a citation names
+    them. No other may."""
     python: list[Path] = field(default_factory=list)
     """Interpreters of other environments with torch and transformers: the passport has their figures too."""
     push: bool = False

@@ -50,8 +50,9 @@ def write_pretraining(
     """Write a run of 40 updates, of which the 30th is the best."""
     save_tiny(kind, run / "encoder")
     family = "ssam" if kind == "audio_mamba" else kind.partition(" ")[0]
+    folders = [str(one.folder) for one in shards]
     recipe = {
-        "data": [str(one.folder) for one in shards],
+        "data": folders,
         "out": str(run),
         "seed": 3,
         "family": family,
@@ -63,7 +64,7 @@ def write_pretraining(
     }
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     (run / "data.json").write_text(json.dumps({str(one.folder): one.sha256 for one in shards}))
-    command = [str(run / "pretrain" / "train.py"), "--data", *recipe["data"], f"--out={run}", "--trainer.steps", "40"]
+    command = [str(run / "pretrain" / "train.py"), "--data", *folders, f"--out={run}", "--trainer.steps", "40"]
     _write_environment(run, command)
     (run / "best").write_text("step-30")
     rows = [{"kind": "train", "step": n, "loss": 9 - n / 10, "audio_per_second": 60.0} for n in range(1, 41)]

@@ -128,6 +128,9 @@ def test_what_is_found_wrong_afterwards_is_no_release(shards, tmp_path):
     speaker = shards.clips()[0].speaker
     with pytest.raises(UserError, match=f"there is no release: name: README.md {speaker}"):
         release(write_pretraining(tmp_path / "run", [shards]), tmp_path / "out", description=f"Thanks to {speaker}!")
+    release(tmp_path / "run", tmp_path / "named", description=f"Thanks to {speaker}!", may_name=[str(speaker)])
+    with pytest.raises(UserError, match="--may_name nobody: no speaker of its corpora is called so"):
+        release(tmp_path / "run", tmp_path / "out", may_name=["nobody"])
     with pytest.raises(UserError, match="there is no release: token: README.md hf_A"):
         release(tmp_path / "run", tmp_path / "out", description="hf_AbCdEfGhIjKlMnOpQrStUvWx")
     assert not (tmp_path / "out").exists()

@@ -17,8 +17,9 @@ INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
 demo: $(INSTALLED)
 	$(BIN)/nonverbal demo $(if $(filter-out wav2vec2,$(MODEL)),--pretraining recipes/demo_$(MODEL).yaml --out runs/demo-$(MODEL))
 
+# A worker a core, each test in one thread; a file's tests stay together, since they share what they make.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -25,16 +25,16 @@ class ConvertConfig:
     """What is converted to what."""
 
     source: PathOrName
-    """The checkpoint; it may stand first, without `--source`."""
+    """The checkpoint; it may be given first, without `--source`."""
     to: str
-    """Whose names and file the result has: `transformers`; for wav2vec 2.0 and HuBERT also `fairseq` and `fairseq2`;
-    for an Audio Mamba `ssam`, which is SSAM's released code."""
+    """Format of the result: `transformers`; for wav2vec 2.0 and HuBERT also `fairseq` and `fairseq2`; for an Audio
+    Mamba also `ssam`, that of SSAM's released code."""
     out: Path
-    """What is written: a folder for transformers, a .pt file for the others, which SSAM calls .pth."""
+    """What to write: a folder for transformers, a .pt file for the others (SSAM calls it .pth)."""
     overwrite: bool = False
     """Replace what is at --out, if it is such a checkpoint."""
     heads: int | None = None
-    """Attention heads, where the source does not say. Unset: the width divided by 64."""
+    """Number of attention heads, if the source does not say it. Unset: the width divided by 64."""
 
 
 def main(argv: list[str]) -> None:

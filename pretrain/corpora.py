@@ -36,7 +36,7 @@ class ListConfig:
     """Also --for. pretraining: the ten corpora of Voc125 and such; evaluation: non-verbal sounds that encoders are
     compared on; emotion: in speech; recognition: of speech."""
     licence: Literal["commercial"] | None = None
-    """commercial: those whose licence lets a product be trained on them, as far as is known."""
+    """commercial: those whose licence, as far as is known, allows training a product on them."""
     language: str | None = None
     """ISO 639 code of the words, such as it; none: sounds without words."""
 
@@ -46,7 +46,7 @@ class ShowConfig:
     """Which corpus to show."""
 
     name: str
-    """Of the catalog."""
+    """Name of a corpus of the catalog."""
 
 
 @dataclass
@@ -54,13 +54,13 @@ class CheckConfig:
     """Which folder to check."""
 
     name: str
-    """Of the catalog."""
+    """Name of a corpus of the catalog."""
     folder: Path
-    """Where the corpus is, or a zip archive of it."""
+    """Folder of the corpus, or a zip archive of it."""
     processes: int = field(default_factory=available_processors)
     """Processes that decode."""
     json: Path | None = None
-    """File to write all of it to, with every path."""
+    """JSON file to write everything to, with every path."""
 
 
 def main(argv: list[str]) -> None:
@@ -91,7 +91,7 @@ def _named(argv: list[str], *names: str) -> list[str]:
 def _corpus(name: str) -> Corpus:
     if name not in CATALOG:
         near = difflib.get_close_matches(name, CATALOG, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "nonverbal corpora lists those there are"
+        hint = f"did you mean {near[0]!r}?" if near else "nonverbal corpora lists the catalog"
         raise UserError(f"no corpus {name!r} in the catalog; {hint}")
     return CATALOG[name]
 
@@ -114,13 +114,13 @@ def list_corpora(chosen: ListConfig, console: Console) -> None:
                 corpus.licence,
             )
     if not table.row_count:
-        console.print("No corpus of the catalog is like that; nonverbal corpora lists them all.")
+        console.print("No corpus of the catalog matches; nonverbal corpora lists them all.")
         return
     console.print(table)
     console.print(
-        "products: whether the licence lets a product be trained on it. How to get one, and what to expect: nonverbal "
-        "corpora show NAME. Read one with: nonverbal prepare NAME=FOLDER --out SHARDS. Any other folder is read as a "
-        "folder a class, or as Hugging Face's audiofolder where it holds a metadata.csv or .jsonl.",
+        "products: whether the licence allows training a product on it. How to get one, and what to expect: nonverbal "
+        "corpora show NAME. Read one with: nonverbal prepare NAME=FOLDER --out SHARDS. Any other folder is read "
+        "with one folder per class, or as Hugging Face's audiofolder if it holds a metadata.csv or .jsonl.",
         highlight=False,
         soft_wrap=True,
     )
@@ -167,7 +167,7 @@ def show(corpus: Corpus, console: Console) -> None:
 def _check(chosen: CheckConfig, console: Console) -> None:
     corpus = _corpus(chosen.name)
     if not there(chosen.folder):
-        file = f"{chosen.folder} is a file, and no zip archive"
+        file = f"{chosen.folder} is a file, but not a zip archive"
         wrong = file if chosen.folder.exists() else f"there is no folder {chosen.folder}"
         raise UserError(f"{wrong}; {corpus.name} looks like {corpus.looks_like}")
     checked = check(corpus, chosen.folder, chosen.processes)

@@ -58,7 +58,7 @@ def with_corpora(argv: list[str]) -> list[str]:
             arguments.append(argument)
             continue
         if named[1] in names:
-            raise UserError(f"{argument}: there is a corpus {named[1]!r} before; give each folder a name of its own")
+            raise UserError(f"{argument}: the corpus {named[1]!r} was given before; give each folder a name of its own")
         names.add(named[1])
         arguments.append(f"--corpora.{named[1]}.folder={named[2]}")
     return arguments

@@ -103,10 +103,10 @@ def spectra(folders: list[ShardFolder], begun: Iterable[str] | None = None) -> S
         missing = ", ".join(str(folder / FACTS) for folder in lacking)
         raise UserError(f"{missing} is gone, but the run began with this table; put it back, or make it with: {makes}")
     if lacking:
-        faster = f"a new run reads two seconds alone, which is faster, after {makes}"
+        faster = f"a new run reads only two seconds of a row, which is faster, after {makes}"
         return Spectra(None, f"read: whole rows, to standardise them; {faster}")
     if with_tables is False:
-        faster = f"a new run (another --out) reads two seconds alone, by {TABLE}, which is faster"
+        faster = f"a new run (another --out) reads only two seconds of a row, with {TABLE}, which is faster"
         return Spectra(None, f"read: whole rows, to standardise them, as when this run began; {faster}")
     tables = [table for folder in folders if (table := open_log_mel(folder)) is not None]
     note = f"read: two seconds of a row, standardised by its clips' mean and deviation ({TABLE})"

@@ -23,7 +23,7 @@ CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS,
 """Exit codes of processes that ended by what they did, not by what was done to them."""
 
 ENDED = (
-    "a process that decodes audio was ended from outside, by lack of memory perhaps; run the same command again with "
+    "a process that decodes audio was ended from outside, perhaps for lack of memory; run the same command again with "
     "fewer --processes"
 )
 

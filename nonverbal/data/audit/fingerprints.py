@@ -135,7 +135,7 @@ def _computed(folder: ShardFolder, chunks: list[list[np.ndarray]], processes: in
         yield from pool.map(_work, itertools.repeat(folder.folder), chunks)
     except BrokenProcessPool as error:
         raise UserError(
-            "a process that computes fingerprints was ended from outside, by lack of memory perhaps; "
+            "a process that computes fingerprints was ended from outside, perhaps for lack of memory; "
             "run the same command again with fewer --processes"
         ) from error
     finally:

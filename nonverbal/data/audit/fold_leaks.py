@@ -193,9 +193,9 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise UserError(f"--speaker {text!r} is no pattern ({error})") from error
+        raise UserError(f"--speaker {text!r} is not a pattern ({error})") from error
     if not pattern.groups:
-        raise UserError(f"--speaker {text!r} has no group that is the speaker; put it in parentheses: actor_(\\d+)")
+        raise UserError(f"--speaker {text!r} has no group for the speaker; put it in parentheses: actor_(\\d+)")
     return pattern
 
 

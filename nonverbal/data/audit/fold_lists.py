@@ -99,8 +99,8 @@ def _of_file(file: Path, root: Path) -> Iterator[Listed]:
     if side is None and not keys & set(SIDE_COLUMNS):
         if not keys & set(FOLDS):
             raise UserError(
-                f"{file} says of no row which side it is on; give it a column of sides ({', '.join(SIDE_COLUMNS)}), or "
-                f"of folds ({', '.join(FOLDS)}), each of which is then tested in turn"
+                f"{file} does not say which side a row is on; give it a column of sides ({', '.join(SIDE_COLUMNS)}), "
+                f"or of folds ({', '.join(FOLDS)}), each of which is then tested in turn"
             )
         yield from _in_turn(file, rows)
         return
@@ -127,7 +127,7 @@ def _in_turn(file: Path, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Itera
 def _listed(file: Path, where: str, row: Mapping[str, Any], fold: str, side: str) -> Listed:
     path = _text(row, PATHS)
     if path is None:
-        raise UserError(f"{file}, {where}: names no file; one of {', '.join(PATHS)} must")
+        raise UserError(f"{file}, {where}: no file is named; give it in one of {', '.join(PATHS)}")
     # EmoBox has a key beside the path, which says more.
     path = _text(row, ("clip", "path", "wav")) or path
     return Listed(path, fold, side, _text(row, SPEAKERS), _text(row, RECORDINGS), _text(row, SHA256))
@@ -156,7 +156,7 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         for where, row in _READ[file.suffix.lower()](file):
             if not isinstance(row, dict):
-                raise UserError(f"{file}, {where}: is no row with names, but {shown(str(row)[:40])}")
+                raise UserError(f"{file}, {where}: is not a row with names, but {shown(str(row)[:40])}")
             yield where, {str(key).strip().lower(): value for key, value in row.items() if key is not None}
     except KeyError:
         raise UserError(f"{file} must end in {', '.join(ENDINGS)}") from None
@@ -180,11 +180,11 @@ def _json(file: Path) -> Iterator[tuple[str, Any]]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is no JSON ({error})") from error
+        raise UserError(f"{file} is not valid JSON ({error})") from error
     if isinstance(content, dict):
         content = content.get("meta_data", [_with_key(key, row) for key, row in content.items()])
     if not isinstance(content, list):
-        raise UserError(f"{file} is no list of rows, but {type(content).__name__}")
+        raise UserError(f"{file} is not a list of rows, but {type(content).__name__}")
     return ((f"row {number}", row) for number, row in enumerate(content, 1))
 
 

@@ -29,16 +29,16 @@ class Augmentation:
     """Changes to training clips, each drawn uniformly from a range: lowest and highest, which may be the same."""
 
     gain_db: tuple[float, float] | None = None
-    """Louder or quieter by so many dB. Recordists, microphones and distances differ, and loudness should not tell a
+    """Gain, in dB. Recordists, microphones and distances differ, and loudness should not tell a
     class; without effect on encoders that normalise the waveform (wav2vec 2.0 and its like)."""
     noise_snr_db: tuple[float, float] | None = None
-    """Noise that lies so many dB below the clip's own power. Clips of one class often share a room or a source, whose
+    """Power of the clip over that of added noise, in dB. Clips of one class often share a room or a source, whose
     noise would tell the class; silent clips stay silent."""
     noise: Literal["white", "pink"] = "white"
-    """Equal power at all frequencies, or in all octaves as rooms and traffic come closer to."""
+    """Equal power at all frequencies, or in all octaves, which is closer to rooms and traffic."""
     speed: tuple[float, float] | None = None
-    """Times as fast, by resampling, so that pitch and formants move too: other speakers (Ko et al., 2015: 0.9 to 1.1).
-    Not where pitch or duration makes the class."""
+    """Factor on the speed, by resampling, which also moves pitch and formants: other speakers (Ko et al., 2015: 0.9 to
+    1.1). Leave it out where pitch or duration makes the class."""
 
     def __post_init__(self) -> None:
         """Refuse ranges that are none."""

@@ -87,7 +87,7 @@ class ShardData(PlannedData[MicroBatch]):
     ) -> None:
         if settings.short == "join" and not sampler.joins:
             raise UserError(
-                "batches.short is join, which puts several clips in a row, but the targets are of one clip a row; set "
+                "batches.short is join, which puts several clips in a row, but the targets need one clip per row; set "
                 "batches.short to tile, which repeats a short clip"
             )
         # Folder to the SHA-256 of its index: names what the batches hold.

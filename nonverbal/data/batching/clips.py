@@ -28,18 +28,19 @@ class ClipBatches:
     """How clips become micro-batches, and micro-batches steps."""
 
     batch_clips: int = 16
-    """Clips of a step. voc2vec: 16."""
+    """Clips per step. voc2vec: 16."""
     batches_per_step: int = 1
-    """Micro-batches that share out the clips of a step, whatever the number of processes."""
+    """Micro-batches that the clips of a step are divided into, whatever the number of processes."""
     max_seconds: float = 10.0
-    """Longer clips: a random stretch of so many seconds in training, equal windows that are averaged in validation and
-    testing."""
+    """Longest row, in seconds. Of a longer clip, training hears a random stretch of this length; validation and testing
+    average over equal windows."""
     by_length: bool = True
-    """Clips of similar lengths go together, drawn anew each epoch, so that little is padded; otherwise any do, as in
-    papers: length and class may go together."""
+    """Batch clips of similar length, drawn anew each epoch, so that little is padded. If false, batch any clips, as in
+    papers: length and class may be related."""
     pad_to: float | None = None
-    """Seconds: every clip is filled with zeros to this length, which count as sound, and of longer ones the beginning
-    is taken, in testing too, as voc2vec's code does (7); `max_seconds` is then not used. Unset: padding is masked."""
+    """Length of every row, in seconds: shorter clips are filled with zeros, which count as sound, and only the
+    beginning of longer ones is heard, in testing too, as in voc2vec's code (7); `max_seconds` is then not used. Unset:
+    padding is masked."""
 
     def __post_init__(self) -> None:
         """Refuse settings under which no plan exists."""
@@ -47,8 +48,8 @@ class ClipBatches:
             raise UserError(f"batches.batches_per_step must be at least 1, but is {self.batches_per_step}")
         if self.batch_clips < self.batches_per_step:
             raise UserError(
-                f"batches.batch_clips must be at least batches.batches_per_step ({self.batches_per_step}), whose "
-                f"micro-batches share them out, but is {self.batch_clips}"
+                f"batches.batch_clips must be at least batches.batches_per_step ({self.batches_per_step}), which "
+                f"divide them, but is {self.batch_clips}"
             )
         for name, seconds in (("max_seconds", self.max_seconds), ("pad_to", self.pad_to)):
             if seconds is not None and not (0 < seconds < math.inf):

@@ -25,7 +25,7 @@ class BatchSettings:
     batch_seconds: float = 87.5
     """Most audio in a micro-batch (rows x longest row), in seconds. wav2vec 2.0 base: 1.4 M samples."""
     batch_rows: int | None = None
-    """Most rows of a micro-batch, where a step is to hold a number of clips rather than an amount of audio."""
+    """Most rows of a micro-batch, for steps that hold a number of clips rather than an amount of audio."""
     batches_per_step: int = 8
     """Micro-batches in a step, whatever the number of processes: they share them out. wav2vec 2.0 base: 64."""
     max_seconds: float = 10.0
@@ -42,7 +42,7 @@ class BatchSettings:
     """How often each clip of a corpus is drawn in an epoch, by corpus; 1 where not given, 0 leaves a corpus out."""
     shares: dict[str, float] = field(default_factory=dict)
     """Share of all audio that comes from a corpus, by corpus, such as `librispeech: 0.2` to replay what an encoder has
-    heard before against forgetting it. The other corpora make the rest; clips count up to `max_seconds`."""
+    heard before against forgetting it. The other corpora make up the rest; clips count up to `max_seconds`."""
 
     def __post_init__(self) -> None:
         """Refuse settings under which no plan exists."""

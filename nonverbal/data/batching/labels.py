@@ -44,7 +44,7 @@ def open_labels(folders: Sequence[ShardFolder]) -> LabelSampler:
     if len(classes) < 2:
         held = f"all have the label {classes[0]!r}" if classes else "there are none"
         raise UserError(
-            f"{', '.join(str(folder.folder) for folder in folders)}: classes are to be told apart, but of the clips "
+            f"{', '.join(str(folder.folder) for folder in folders)}: training needs clips of at least two classes, but "
             f"{held}; give folders whose clips have at least two labels"
         )
     numbers = {name: number for number, name in enumerate(classes)}

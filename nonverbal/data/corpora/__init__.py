@@ -68,8 +68,8 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
         UserError: there is no such folder or reader.
     """
     if not there(folder):
-        found = "that is a file which is not a zip archive" if folder.exists() else "there is no such folder"
-        raise UserError(f"the corpus {name!r} is to be in {folder}, but {found}")
+        found = "that is a file, and not a zip archive" if folder.exists() else "there is no such folder"
+        raise UserError(f"the corpus {name!r} should be in {folder}, but {found}")
     if reader is None:
         if name in CATALOG:
             return name
@@ -78,7 +78,7 @@ def choose_reader(name: str, folder: Path, reader: str | None) -> str:
         return "webdataset" if holds_tars(folder) else "folder"
     if reader not in (*CATALOG, *OWN):
         near = difflib.get_close_matches(reader, (*CATALOG, *OWN), 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(OWN)} and what nonverbal corpora lists"
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(OWN)} and what nonverbal corpora lists"
         raise UserError(f"unknown reader {reader!r} for {name}; {hint}")
     if reader == "audiofolder" and not tables_in(files(folder)):
         raise UserError(f"{folder} is not an audiofolder: expected {METADATA} in it")
@@ -103,7 +103,7 @@ def read(
     if pattern is not None and reader not in ("folder", "webdataset"):
         raise UserError(f"{name}: the reader {reader} takes no pattern; give pattern with reader: folder")
     if columns and reader != "webdataset":
-        raise UserError(f"{name}: the reader {reader} takes no columns; they are of datasets and of WebDataset tars")
+        raise UserError(f"{name}: the reader {reader} takes no columns, which are for datasets and WebDataset tars")
     if reader in CATALOG:
         reading = CATALOG[reader].read(folder)
     elif reader == "folder":

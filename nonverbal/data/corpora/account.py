@@ -27,7 +27,7 @@ def account(corpus: str, files: Sequence[Found | Skipped]) -> list[str]:
     for what, names in (("labels", labels), ("speakers", speakers)):
         if twins := _twins(names):
             lines.append(
-                f"{corpus}: {what} that differ in case alone, and count as different: {'; '.join(twins[:NAMED])}"
+                f"{corpus}: {what} that differ only in case, and count as different: {'; '.join(twins[:NAMED])}"
             )
     return lines
 

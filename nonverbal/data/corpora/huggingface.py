@@ -75,7 +75,7 @@ def _refuse_other(folder: Path, origin: Origin) -> dict[str, Any]:
     about = _about(folder)
     if about is None:
         raise UserError(
-            f"{folder} is there, and is not a copy of {origin.dataset}: name a folder that is not there yet"
+            f"{folder} exists, and is not a copy of {origin.dataset}: name a folder that does not exist yet"
         )
     asked = _asked(origin)
     differ = [f"{key} {about.get(key)!r}, not {value!r}" for key, value in asked.items() if about.get(key) != value]
@@ -248,8 +248,8 @@ def _columns(origin: Origin, split: Any) -> dict[str, str]:
     wrong = [f"{key} {column!r}" for key, column in origin.columns.items() if columns.get(key) != column]
     if wrong or "audio" not in columns:
         raise UserError(
-            f"{origin.dataset}: columns {', '.join(wrong) or 'do not say which one is audio'}; of audio there are "
-            f"{', '.join(sounds) or 'none'}, of single values {', '.join(plain) or 'none'}"
+            f"{origin.dataset}: columns {', '.join(wrong) or 'do not say which one is audio'}; columns of audio: "
+            f"{', '.join(sounds) or 'none'}; of single values: {', '.join(plain) or 'none'}"
         )
     return columns
 
@@ -258,7 +258,7 @@ def _columns_said(origin: Origin, split: Any) -> str:
     fields = (*USUAL, "audio")
     taken = {key: [column] for key, column in _columns(origin, split).items() if key in fields}
     said = columns_said(taken, [name for name in split.features if name not in taken["audio"]])
-    return said if "label" in taken else f"{said}; no column of labels: say which it is with columns"
+    return said if "label" in taken else f"{said}; no column of labels: name it with columns"
 
 
 def _rows(origin: Origin, split: Any, columns: dict[str, str], skip: int) -> Iterator[dict[str, Any]]:

@@ -233,7 +233,7 @@ def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, R
         if path in by_file:
             written = sorted({path, row.name, by_file[path].name})
             names = shown(path) if len(written) == 1 else told_apart(written)
-            raise UserError(f"{row.where}: {names} has a row before ({by_file[path].where}); each file has one")
+            raise UserError(f"{row.where}: {names} has another row ({by_file[path].where}); a file may have only one")
         by_file[path] = row
     if rows:
         _refuse_swallowed(rows, set(filter(is_audio, found)) - by_file.keys())
@@ -254,7 +254,7 @@ def _meant(row: Row, alike: Mapping[Key, dict[str, list[str]]]) -> str:
         candidates = paths.get(key(row.name), [])
         if len(candidates) > 1:
             raise UserError(
-                f"{row.where}: file_name {row.name!a} may mean {told_apart(candidates)}; write it as the file is called"
+                f"{row.where}: file_name {row.name!a} may mean {told_apart(candidates)}; write the file's exact name"
             )
         if candidates:
             return candidates[0]
@@ -297,7 +297,7 @@ def _refuse_strangers(by_file: Mapping[str, Row], found: Iterable[str], folder: 
     if audio and not by_file.keys() & set(found):
         name, row = next(iter(by_file.items()))
         raise UserError(
-            f"{row.where}: there is no file {name!a}, and none for any other row; {folder} holds such as "
+            f"{row.where}: there is no file {name!a}, and none for any other row; {folder} holds files such as "
             f"{told_apart(audio[:2])}; file_name is relative to the folder of its table"
         )
 
@@ -309,4 +309,4 @@ def _reduced(column: str) -> str:
 
 def _refuse_twins(columns: Sequence[str]) -> None:
     if len(columns) > 1:
-        raise ValueError(f"columns {' and '.join(map(repr, columns))} have one name: rename or remove all but one")
+        raise ValueError(f"columns {' and '.join(map(repr, columns))} have the same name: rename or remove all but one")

@@ -81,7 +81,7 @@ def read_by_table(
             name = re.split(r"[\\/]", row[key])[-1]
             if name in rows and rows[name][0] != row:
                 raise UserError(
-                    f"{rows[name][1]} and {table} in {folder} say different things of {name}; read one part of the "
+                    f"{rows[name][1]} and {table} in {folder} say different things about {name}; read one part of the "
                     "corpus at a time, each as a corpus of its own"
                 )
             rows[name] = row, table
@@ -164,7 +164,7 @@ def refuse(found: list[str], folder: Path, looks_like: str, tables: str | None =
     remedy = f"; unpack {packed[0]} first" if packed else ""
     outer = above(folder, tables) if tables else []
     if outer:
-        remedy = f"; {outer[0]} is of this corpus: give the folder that holds it and the clips"
+        remedy = f"; {outer[0]} belongs to this corpus: give the folder that holds it and the clips"
     raise UserError(
         f"{folder} does not look like this corpus: expected {looks_like}; "
         f"found {len(found)} files, {len(audio)} of them audio{example}{remedy}"

@@ -47,7 +47,7 @@ def _splits(folder: Path) -> dict[str, str]:
             names = [file_name(row["wav"]) for row in content["data"]]
         except (TypeError, KeyError) as error:
             raise UserError(
-                f'{folder / table} is not of the form {{"data": [{{"wav": PATH}}]}}; get it again'
+                f'{folder / table} is not of the form {{"data": [{{"wav": PATH}}]}}; download it again'
             ) from error
         splits |= dict.fromkeys(names, SPLITS[Path(table).stem.lower()])
     return splits

@@ -72,7 +72,7 @@ def _with_tars(name: str, source: Source) -> Source:
     found = None if source.dataset else named_tars(source.folder)
     if found is None:
         return source
-    require(source.reader in (None, "webdataset"), f"{name} is of tars, not of what {source.reader} reads")
+    require(source.reader in (None, "webdataset"), f"{name} consists of tars, which {source.reader} does not read")
     require(source.pattern is None, f"{name} has a pattern, and tars in folder: name the folder, or leave pattern out")
     return replace(source, folder=found[0], reader="webdataset", pattern=found[1])
 

@@ -155,15 +155,15 @@ def load_from(folder: Path, path: str) -> Audio:
     except FileNotFoundError as error:
         if not (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
             raise UserError(
-                f"{folder} has gone, or become empty, since its files were listed; see that its disk is connected, and "
-                "run the same command again, which continues"
+                f"{folder} has gone, or become empty, since its files were listed; check that its disk is connected, "
+                "and run the same command again, which continues"
             ) from error
         raise AudioProblem("missing", "there is no such file") from error
     except OSError as error:
         if isinstance(error, MemberProblem) or is_own_fault(error):
             raise AudioProblem("unreadable", str(error.strerror)) from error
         raise UserError(
-            f"{folder / path} cannot be read for now, by no fault of its own: {error.strerror or error}; see to the "
+            f"{folder / path} cannot be read at the moment: {error.strerror or error}; check the "
             "disk or network, and run the same command again, which continues"
         ) from error
 

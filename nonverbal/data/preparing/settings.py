@@ -18,29 +18,28 @@ class Source:
     """A folder of sound, or a dataset that is copied into one."""
 
     folder: Path
-    """Where it is, itself or as a zip archive; or where the dataset is copied to. Of WebDataset, also tars in it:
-    FOLDER/{000..127}.tar."""
+    """Folder or zip archive of the corpus; for a dataset, the folder that it is copied to. For WebDataset, also tars in
+    a folder: FOLDER/{000..127}.tar."""
     reader: str | None = None
-    """A corpus of the catalog (`nonverbal corpora`), folder (one a class), audiofolder or webdataset. Unset: the
-    catalog's where the corpus has its name, audiofolder where there is a metadata.csv or .jsonl, webdataset where there
+    """A corpus of the catalog (`nonverbal corpora`), folder (one per class), audiofolder or webdataset. Unset: the
+    catalog's reader if the corpus has its name, audiofolder if there is a metadata.csv or .jsonl, webdataset if there
     are tars and no other audio, else folder."""
     pattern: str | None = None
     """For the reader folder: a regular expression searched in each path relative to the folder; its named groups among
     label, speaker, session, recording, language and text say what a clip is. A file without a match is not a clip. For
     the reader webdataset: the tars, relative to the folder, with braces."""
     texts: dict[str, str] = field(default_factory=dict)
-    """What is said in the clips of a label, by label, {"0": zero, "1": one}: the text of those of which nothing else
-    says it."""
+    """Label to what is said in its clips, {"0": zero, "1": one}: the text of clips that have no other."""
     licence: str | None = None
-    """Licence of the clips, by its SPDX name where it has one. Unset: the catalog's, or unknown."""
+    """Licence of the clips, by its SPDX name if it has one. Unset: the catalog's, or unknown."""
     dataset: PathOrName | None = None
     """A Hugging Face dataset: its id on the Hub, or a folder that `save_to_disk` wrote. Its audio files are copied."""
     subset: str | None = None
-    """Of the dataset, where its id has several (its configuration)."""
+    """Subset (configuration) of the dataset, if its id has several."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Columns of the dataset that are called otherwise: audio, label, speaker, session, recording, language or text to
-    column. Unset: the only one of audio, and those of these names, speaker_id too. Of WebDataset: to a part of each
-    sample (txt), or to a value in one (json.speaker.id)."""
+    """Which column of the dataset is audio, label, speaker, session, recording, language or text. Unset: the only audio
+    column, and the columns with these names or speaker_id. For WebDataset: which part of each sample (txt), or value in
+    a part (json.speaker.id)."""
 
 
 def available_processors() -> int:
@@ -53,25 +52,25 @@ class PrepareConfig:
     """Which folders become shards, and how."""
 
     out: Path
-    """Folder of the shards. The same command again continues, or finds them finished."""
+    """Folder for the shards. If they are unfinished, the same command continues."""
     corpora: dict[str, Source] = field(default_factory=dict)
     """Name to folder, or to WebDataset tars in one. On the command line NAME=FOLDER, NAME='FOLDER/{000..127}.tar'; in a
     recipe, or as --corpora.NAME.KEY, also reader, pattern, texts, licence, columns; dataset and subset of a Hugging
     Face dataset."""
     seed: int = 0
-    """Of the split and of the order in the shards."""
+    """Seed of the split and of the order in the shards."""
     validation_share: float = 0.05
-    """Of each corpus's seconds, set aside to validate on; speakers and recordings stay whole."""
+    """Share of each corpus's seconds that is set aside for validation; speakers and recordings stay whole."""
     max_seconds: float = 10.0
-    """Longest part; a longer clip is cut into the fewest equal parts."""
+    """Longest part, in seconds; a longer clip is cut into the fewest equal parts."""
     exclude: list[Path] = field(default_factory=list)
     """Manifests of evaluation sets, whose clips and recordings are kept out."""
     shard_megabytes: float = 256.0
     """Most audio in a shard, in 10^6 bytes."""
     absent: Literal["refuse", "skip"] = "refuse"
-    """What to do about a corpus whose folder or archive is not there: refuse all, or say so and leave it out."""
+    """What to do if a corpus's folder or archive does not exist: refuse the command, or say so and leave it out."""
     processes: int = field(default_factory=available_processors)
-    """Processes that decode. The shards do not depend on it."""
+    """Processes that decode. The shards do not depend on their number."""
     strict: bool = False
     """Stop, before any shard is written, at a file that is missing, unreadable, truncated, empty, silent, mislabelled,
     overloaded (one value drowns the rest) or holds values that are not finite."""
@@ -103,12 +102,12 @@ def _check_source(name: str, source: Source) -> None:
     remedy = "get the files first, and name their folder"
     require(not address, f"{name}: {str(source.folder)!r} is an address or a command, not a folder: {remedy}")
     if source.dataset is None:
-        require(not source.subset, f"{name} has a subset, but no dataset: name it too")
+        require(not source.subset, f"{name} has a subset, but no dataset: name the dataset too")
         return
     own = source.reader not in (None, "audiofolder") or source.pattern is not None
     require(not own, f"{name} is a dataset, which takes no reader and no pattern: leave them out")
     unknown = sorted(source.columns.keys() - {"audio", *USUAL})
-    require(not unknown, f"{name}: columns of {', '.join(unknown)}; they may be of audio, {', '.join(USUAL)}")
+    require(not unknown, f"{name}: columns names {', '.join(unknown)}; it may name audio, {', '.join(USUAL)}")
 
 
 def require(condition: bool, message: str) -> None:

@@ -208,7 +208,7 @@ def _opened(archive: Path, changed: int) -> tuple[zipfile.ZipFile, dict[str, zip
         if _is_lfs_pointer(archive):
             raise UserError(f"{archive} is a Git LFS pointer, not the archive itself; git lfs pull gets it") from error
         raise DamagedArchive(
-            f"{archive} is not a complete zip archive ({error}); get it again, or move it elsewhere"
+            f"{archive} is not a complete zip archive ({error}); download it again, or move it elsewhere"
         ) from error
     found: dict[str, zipfile.ZipInfo] = {}
     for info in opened.infolist():

@@ -72,4 +72,4 @@ def next_recording(source: Source, at: int, sound: int, magic: re.Pattern[bytes]
         return None
     if TAG.match(source.at(at, 16)) or TAG.match(source.at(at + 1, 16)):
         return None
-    raise AudioProblem("unreadable", f"{left} bytes behind the sound are neither sound by the header, tags nor padding")
+    raise AudioProblem("unreadable", f"{left} bytes after the sound are not declared as sound, nor tags or padding")

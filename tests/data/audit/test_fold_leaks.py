@@ -64,7 +64,7 @@ def test_the_speaker_can_be_in_the_path():
     lists = [on("train", "Audio/actor_96/1.wav"), on("test", "Audio/actor_96/2.wav"), on("test", "Audio/actor_7/3.wav")]
     found = audit_lists(lists, None, ["speaker"], r"actor_(\d+)", 1)
     assert told(found)["speaker"] == (1, 2, ("96",))
-    for pattern, message in ((r"actor_\d+", "has no group that is the speaker"), ("(", "is no pattern")):
+    for pattern, message in ((r"actor_\d+", "has no group for the speaker"), ("(", "is not a pattern")):
         with pytest.raises(UserError, match=message):
             audit_lists(lists, None, ["speaker"], pattern, 1)
 

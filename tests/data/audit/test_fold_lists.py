@@ -116,22 +116,22 @@ def test_rows_say_more_than_names_of_files(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.csv", "path,label\na,b\n", "says of no row which side it is on; give it a column of sides (side, split"),
+        ("x.csv", "path,label\na,b\n", "does not say which side a row is on; give it a column of sides (side, split"),
         ("x.csv", "path,side\na,train\n", "lists nothing to test on"),
-        ("x.csv", "label,side\na,train\n", "line 2: names no file; one of clip, path, file"),
+        ("x.csv", "label,side\na,train\n", "line 2: no file is named; give it in one of clip, path, file"),
         ("x.csv", "path,side\na,train\nb,both\n", "line 3: the side is 'both'; name it train, validation, test"),
         ("x.csv", "path,fold\na,1\nb,\n", "line 3: there is no fold; give every row one"),
-        ("x.jsonl", '{"path": "a"}\n[1]\n', "line 2: is no row with names, but [1]"),
+        ("x.jsonl", '{"path": "a"}\n[1]\n', "line 2: is not a row with names, but [1]"),
         ("x.jsonl", "{", "line 1: not a JSON object"),
-        ("x.json", "{", "is no JSON"),
-        ("x.json", "3", "is no list of rows, but int"),
-        ("x.json", '{"a": 3}', "row 1: is no row with names, but 3"),
+        ("x.json", "{", "is not valid JSON"),
+        ("x.json", "3", "is not a list of rows, but int"),
+        ("x.json", '{"a": 3}', "row 1: is not a row with names, but 3"),
         ("x.txt", "a", "must end in .jsonl, .csv, .tsv, .json"),
-        ("x.csv", "path,side\n\xff", "says of no row"),
+        ("x.csv", "path,side\n\xff", "does not say which side"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, text, message):
-    (tmp_path / name).write_text(text, encoding="latin-1" if "says of no row" in message else "utf-8")
+    (tmp_path / name).write_text(text, encoding="latin-1" if "does not say which side" in message else "utf-8")
     if "\xff" in text:
         message = "cannot be read"
     with pytest.raises(UserError) as error:

@@ -67,7 +67,7 @@ def test_a_clip_without_a_label_is_named(make_shards):
 
 def test_one_class_alone_is_refused(make_shards):
     shards = labelled(make_shards([("a", 3.0, "train")] * 2), ["x", "x"])
-    with pytest.raises(UserError, match=r"of the clips all have the label 'x'; give folders whose clips have at least"):
+    with pytest.raises(UserError, match=r"at least two classes, but all have the label 'x'; give"):
         open_labels([shards])
 
 
@@ -79,5 +79,5 @@ class Added(AddingSampler):
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_joined_clips_are_refused_before_anything_is_read(folders, wrapped):
     sampler = Added(open_labels(folders)) if wrapped else open_labels(folders)
-    with pytest.raises(UserError, match=r"^batches.short is join, which .* one clip a row; set batches.short to tile"):
+    with pytest.raises(UserError, match=r"^batches.short is join, which .* one clip per row; set batches.short to"):
         ShardData(folders, BatchSettings(short="join"), sampler, 0, workers=0)

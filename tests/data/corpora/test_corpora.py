@@ -159,7 +159,7 @@ def test_a_group_that_takes_no_part_in_a_match_leaves_what_is_known(tree):
         (
             "csv",
             None,
-            "unknown reader 'csv' for mine; they are folder, audiofolder, webdataset and what",
+            "unknown reader 'csv' for mine; there are folder, audiofolder, webdataset and what",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_readers_and_patterns_that_cannot_be_are_refused(tree, reader, pattern, 
 
 
 def test_a_folder_that_is_missing_or_without_audio_is_refused(tree):
-    with pytest.raises(UserError, match="'mine' is to be in .*nowhere, but there is no such folder"):
+    with pytest.raises(UserError, match="'mine' should be in .*nowhere, but there is no such folder"):
         found_in(tree() / "nowhere", "mine")
     with pytest.raises(UserError, match="holds no audio: .* found 1 files"):
         found_in(tree("notes.txt"), "mine")
@@ -229,7 +229,7 @@ def test_metadata_that_leave_the_folder_are_refused(tree, path):
         ('{"label": "x"}', "row 2: no file_name"),
         ("[]", "row 2: no file_name"),
         ("{", "metadata.jsonl cannot be read: "),
-        ('{"file_name": "a.wav"}', "row 2: a.wav has a row before"),
+        ('{"file_name": "a.wav"}', "row 2: a.wav has another row"),
         (r'{"file_name": "b.wav", "label": "\ud800"}', "metadata.jsonl cannot be read: .*surrogates"),
     ],
 )

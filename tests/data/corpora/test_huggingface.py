@@ -145,7 +145,7 @@ def test_a_part_of_another_version_is_refused(saved, tmp_path, monkeypatch):
 def test_a_folder_that_holds_something_else_is_refused(saved, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="is there, and is not a copy of"):
+    with pytest.raises(UserError, match="exists, and is not a copy of"):
         copy(saved, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
     copy(saved, tmp_path / "copied")
@@ -168,7 +168,7 @@ def test_columns_that_are_called_otherwise(tmp_path):
     (tmp_path / "copied/dataset.json").unlink()
     clips = prepare(PrepareConfig(tmp_path / "out", {"c": Source(tmp_path / "copied")}, processes=1)).clips()
     assert [clip.text for clip in clips] == ["ha", None, None, "\u00e4h"]
-    with pytest.raises(UserError, match="columns speaker 'sound'; of audio there are sound, of single values label"):
+    with pytest.raises(UserError, match="columns speaker 'sound'; columns of audio: sound; of single values: label"):
         copy(tmp_path / "saved", tmp_path / "other", speaker="sound")
 
 
@@ -204,7 +204,7 @@ def test_columns_are_known_by_their_letters_and_the_others_are_named(tmp_path, c
 def test_a_dataset_without_labels_says_so(tmp_path):
     plain(**{"class": ["cry", "laugh"]}).save_to_disk(tmp_path / "saved")
     (said,) = copy(tmp_path / "saved", tmp_path / "copied")
-    assert "not used: 'class'; no column of labels: say which it is with columns\n" in said
+    assert "not used: 'class'; no column of labels: name it with columns\n" in said
     settings = PrepareConfig(tmp_path / "out", {"c": Source(tmp_path / "copied", dataset=str(tmp_path / "saved"))})
     said = []
     prepare(settings, said.append)
@@ -214,7 +214,7 @@ def test_a_dataset_without_labels_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"Label": ["a"], "label": ["b"]}, "columns 'Label' and 'label' have one name: rename .*, or name the one to"),
+        ({"Label": ["a"], "label": ["b"]}, "columns 'Label' and 'label' have the same name: .*, or name the one to"),
         ({"label": [float("inf")]}, "row 0: label is inf, but must be one text or number"),
     ],
 )
@@ -302,7 +302,7 @@ def test_what_cannot_be_opened_is_named(tmp_path, monkeypatch):
     [
         ({"subset": "en"}, "has a subset, but no dataset"),
         ({"dataset": "a/b", "pattern": "x"}, "takes no reader and no pattern"),
-        ({"dataset": "a/b", "columns": {"sex": "x"}}, "columns of sex; they may be of audio, label, speaker"),
+        ({"dataset": "a/b", "columns": {"sex": "x"}}, "columns names sex; it may name audio, label, speaker"),
     ],
 )
 def test_settings_that_say_nothing(tmp_path, source, message):

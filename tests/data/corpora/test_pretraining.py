@@ -236,7 +236,7 @@ def test_vocalsound_at_44k_alone_is_read(tree):
 
 def test_vocalsound_lists_of_another_form_are_refused(tree):
     folder = tree("audio_16k/f0001_0_sigh.wav", **{"datafiles/tr.json": '{"clips": []}'})
-    with pytest.raises(UserError, match=r'tr.json is not of the form {"data": \[{"wav": PATH}\]}; get it again'):
+    with pytest.raises(UserError, match=r'tr.json is not of the form {"data": \[{"wav": PATH}\]}; download it again'):
         clips_in(folder, "vocalsound")
 
 
@@ -245,5 +245,5 @@ def test_tables_that_contradict_each_other_are_refused(tree):
     tables = {
         f"metadata of {side} set.csv": line.format(label) for side, label in (("train", "yawn"), ("test", "cough"))
     }
-    with pytest.raises(UserError, match="metadata of t.* set.csv and metadata of t.* say different things of a.wav"):
+    with pytest.raises(UserError, match="metadata of t.* set.csv and metadata of t.* say different things about a.wav"):
         clips_in(tree("a.wav", **tables), "nonspeech7k")

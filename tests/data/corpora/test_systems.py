@@ -193,7 +193,7 @@ def test_a_folder_from_within_is_recognised_and_its_tables_are_found_above(name,
 )
 def test_a_folder_from_within_that_needs_a_table_is_refused_with_where_it_is(name, part, table, tmp_path):
     folder = plain(tmp_path, MINIATURES[name])
-    with pytest.raises(ValueError, match=rf"; {folder / table} is of this corpus: give the folder that holds it and"):
+    with pytest.raises(ValueError, match=rf"; {folder / table} belongs to this corpus: give the folder that holds it"):
         found_in(folder / part, name)
 
 

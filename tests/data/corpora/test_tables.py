@@ -211,9 +211,9 @@ def test_rows_that_are_shifted_or_swallow_others_are_refused(tmp_path, table, me
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file_name,label,label\n0.wav,a,b\n", "metadata.csv: columns 'label' and 'label' have one name: rename or"),
-        ("file_name,x,x\n0.wav,a,b\n", "metadata.csv: columns 'x' and 'x' have one name"),
-        ("file_name,label, Label\n0.wav,a,b\n", "metadata.csv: columns 'label' and 'Label' have one name"),
+        ("file_name,label,label\n0.wav,a,b\n", "metadata.csv: columns 'label' and 'label' have the same name: rename"),
+        ("file_name,x,x\n0.wav,a,b\n", "metadata.csv: columns 'x' and 'x' have the same name"),
+        ("file_name,label, Label\n0.wav,a,b\n", "metadata.csv: columns 'label' and 'Label' have the same name"),
         ("path;class\n0.wav;a\n", "metadata.csv: no column file_name; its columns are 'path', 'class'; call the one"),
         ("", "metadata.csv: no column file_name; its columns are none"),
     ],
@@ -227,7 +227,7 @@ def test_headers_that_leave_in_doubt_what_is_meant_are_refused(tmp_path, table, 
 @pytest.mark.parametrize("keys", ['"x": 1, "x": 2', '"Label": 1, "label": 2'])
 def test_keys_of_one_name_are_refused_in_json_too(tmp_path, keys):
     write(tmp_path, "0.wav", metadata_jsonl=f'{{"file_name": "0.wav", {keys}}}')
-    with pytest.raises(UserError, match=r"row 1: .*('x' is there twice|'Label' and 'label' have one name)"):
+    with pytest.raises(UserError, match=r"row 1: .*('x' is there twice|'Label' and 'label' have the same name)"):
         clips_in(tmp_path, "c")
 
 
@@ -307,7 +307,7 @@ def test_a_table_beside_an_archive_names_files_as_they_unpack(tmp_path, written)
 def test_a_file_has_one_row_in_all_tables(tmp_path):
     write(tmp_path, "train/0.wav", metadata_csv="file_name\n./train/0.wav\n")
     (tmp_path / "train/metadata.csv").write_text("file_name\n0.wav\n")
-    with pytest.raises(UserError, match=r"train/metadata.csv, row 1: train/0.wav has a row before .*csv, row 1"):
+    with pytest.raises(UserError, match=r"train/metadata.csv, row 1: train/0.wav has another row .*csv, row 1"):
         clips_in(tmp_path, "c")
 
 
@@ -338,8 +338,8 @@ def test_a_file_is_found_as_another_system_would_write_its_name(tmp_path, there,
 @pytest.mark.parametrize(
     ("there", "rows", "message"),
     [
-        (["a.Wav", "a.wAv"], ["A.WAV"], "row 1: file_name 'A.WAV' may mean 'a.Wav', 'a.wAv'; write it as"),
-        ([COMPOSED], [COMPOSED, DECOMPOSED], r"row 2: 'e\\u0301.wav', '\\xe9.wav' has a row before .*row 1"),
+        (["a.Wav", "a.wAv"], ["A.WAV"], "row 1: file_name 'A.WAV' may mean 'a.Wav', 'a.wAv'; write the file's exact"),
+        ([COMPOSED], [COMPOSED, DECOMPOSED], r"row 2: 'e\\u0301.wav', '\\xe9.wav' has another row .*row 1"),
         (["x/a.wav"], ["a.wav", "b.wav"], "row 1: there is no file 'a.wav', and none for any other .* 'x/a.wav'; file"),
         (["a.wav"], ["C:\\sounds\\a.wav"], "row 1: file_name .* is not in "),
         (["a.wav"], ["..\\a.wav"], "row 1: file_name .* is not in "),
@@ -362,7 +362,7 @@ def test_a_person_sees_what_was_taken_for_what_and_what_was_not(tmp_path):
     ]
     assert account("c", files) == [
         "c: 2 clips; no labels found; speakers: 2",
-        "c: speakers that differ in case alone, and count as different: Ann, ann",
+        "c: speakers that differ only in case, and count as different: Ann, ann",
     ]
 
 
@@ -371,7 +371,7 @@ def test_classes_are_counted_and_those_alike_are_named():
     assert account("c", [Found(f"{i}.wav", label) for i, label in enumerate(odd)]) == [
         "c: 13 clips; labels: Cry 3, cry 1, 'line\\nbreak' 1, 0 1, 1 1, 2 1, 3 1, 4 1, 2 more, without a label 1; "
         "no speakers found",
-        "c: labels that differ in case alone, and count as different: Cry, cry",
+        "c: labels that differ only in case, and count as different: Cry, cry",
     ]
 
 

@@ -526,7 +526,7 @@ def test_a_recipe_that_fits_no_sample_is_refused(tmp_path, source, message):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"reader": "folder"}, "c is of tars, not of what folder reads"),
+        ({"reader": "folder"}, "c consists of tars, which folder does not read"),
         ({"pattern": "x"}, "c has a pattern, and tars in folder"),
     ],
 )

@@ -182,7 +182,7 @@ def test_mistakes_are_told_in_one_line(monkeypatch, capsys, arguments, message):
 
 def test_nothing_found_is_said(monkeypatch, capsys):
     run(monkeypatch, "--for", "pretraining", "--language", "it")
-    assert "No corpus of the catalog is like that" in capsys.readouterr().out
+    assert "No corpus of the catalog matches" in capsys.readouterr().out
 
 
 def test_names_that_are_no_text_and_links_are_extra(recanvo, tmp_path, monkeypatch, capsys):

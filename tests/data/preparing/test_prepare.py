@@ -542,7 +542,7 @@ def test_an_empty_and_a_misspelt_folder_and_an_out_inside_are_refused(tmp_path, 
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty holds no audio: expected files such as <class>/<clip>.wav, found 0"):
         prepare(settings({"x": tmp_path / "empty"}, tmp_path / "out"))
-    with pytest.raises(UserError, match="the corpus 'x' is to be in .*laugs, but there is no such folder"):
+    with pytest.raises(UserError, match="the corpus 'x' should be in .*laugs, but there is no such folder"):
         prepare(settings({"x": tmp_path / "laugs"}, tmp_path / "out"))
     for out in (corpus, corpus / "b/shards"):
         with pytest.raises(UserError, match="--out .* is in .*laughs, the corpus 'x': choose another folder"):
@@ -600,12 +600,12 @@ def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path):
     ("arguments", "message"),
     [
         (["Laughs=laughs"], "the corpus 'Laughs' must be named in lower-case letters, digits, - and _"),
-        (["laughs=laugs"], "the corpus 'laughs' is to be in laugs, but there is no such folder"),
+        (["laughs=laugs"], "the corpus 'laughs' should be in laugs, but there is no such folder"),
         (["laughs"], "no file 'laughs' here or among the shipped ones"),
         (["laughs=laughs", "--seeds", "3"], "unknown key 'seeds' on the command line; did you mean 'seed'?"),
         (["laughs=laughs", "--strict"], "--strict: 5 files are not as they should be"),
         (["--seed", "3"], "no corpora: give at least one NAME=FOLDER"),
-        (["a=x", "b=y", "a=z"], "a=z: there is a corpus 'a' before; give each folder a name of its own"),
+        (["a=x", "b=y", "a=z"], "a=z: the corpus 'a' was given before; give each folder a name of its own"),
         (["--verify"], "--verify takes one folder of shards and nothing else"),
     ],
 )
@@ -638,7 +638,7 @@ def test_reading_needs_nothing_but_the_folder(corpus, tmp_path):
 def test_absent_corpora_are_refused_or_said_and_left_out(corpus, tmp_path):
     said = []
     gone = tmp_path / "gone"
-    with pytest.raises(UserError, match=r"the corpus 'gone' is to be in .*gone, but there is no such folder"):
+    with pytest.raises(UserError, match=r"the corpus 'gone' should be in .*gone, but there is no such folder"):
         prepare(settings({"here": corpus, "gone": gone}, tmp_path / "out"))
     skipping = settings({"here": corpus, "gone": gone}, tmp_path / "out", absent="skip")
     shards = prepare(skipping, said.append)

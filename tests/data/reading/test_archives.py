@@ -295,7 +295,7 @@ def test_an_audiofolder_in_an_archive_is_one(tmp_path):
 
 def test_a_file_that_is_no_archive_is_not_called_missing(tmp_path):
     (tmp_path / "corpus.tar").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"is to be in .*corpus.tar, but that is a file which is not a zip archive"):
+    with pytest.raises(UserError, match=r"should be in .*corpus.tar, but that is a file, and not a zip archive"):
         found_in(tmp_path / "corpus.tar", "mine")
 
 

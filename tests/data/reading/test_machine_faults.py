@@ -46,10 +46,10 @@ def test_a_passing_fault_of_the_machine_stops_the_command_and_costs_no_clip(tmp_
     folder = wavs(tmp_path / "c", 3)
     chunk = scan_module.Chunk("c", folder, [Found(f"{i}.wav") for i in range(3)], 10.0)
     monkeypatch.setattr(scan_module, "load", fail)
-    with pytest.raises(UserError, match=rf"1.wav cannot be read for now.*{os.strerror(number)}.*which continues"):
+    with pytest.raises(UserError, match=rf"1.wav cannot be read at the moment.*{os.strerror(number)}.*which continues"):
         scan_module.decode_chunk(chunk, tmp_path / "rows.jsonl")
     assert not (tmp_path / "rows.jsonl").exists()
-    with pytest.raises(UserError, match="cannot be read for now"):
+    with pytest.raises(UserError, match="cannot be read at the moment"):
         check_module._look(folder, "1.wav")
     monkeypatch.setattr(scan_module, "load", whole)
     scan_module.decode_chunk(chunk, tmp_path / "rows.jsonl")
@@ -69,7 +69,7 @@ def test_a_disk_that_fails_is_not_a_damaged_file(tmp_path, monkeypatch):
     with pytest.raises(AudioProblem, match="truncated"):
         scan_module.load_from(tmp_path / "c", "0.wav")
     monkeypatch.setattr(audio_module, "open", lambda *_: Failing(), raising=False)
-    with pytest.raises(UserError, match=r"0.wav cannot be read for now, by no fault of its own: Input/output error"):
+    with pytest.raises(UserError, match=r"0.wav cannot be read at the moment: Input/output error"):
         scan_module.load_from(tmp_path / "c", "0.wav")
 
 
@@ -169,7 +169,7 @@ def test_a_file_that_crashes_its_decoder_costs_no_other_and_a_kill_is_not_its_fa
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if ends == "SIGKILL":
         assert result.returncode == 2
-        assert "ended from outside, by lack of memory perhaps" in result.stderr
+        assert "ended from outside, perhaps for lack of memory" in result.stderr
         assert not (tmp_path / "out/index.json").exists()
         return
     assert result.returncode == 0, result.stderr

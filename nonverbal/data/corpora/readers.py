@@ -4,6 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -193,8 +194,9 @@ def above(folder: Path, pattern: str) -> list[str]:
     compiled = re.compile(pattern.removeprefix(ANYWHERE), re.IGNORECASE)
     depth = pattern.removeprefix(ANYWHERE).count("/")
     for parent in list(folder.resolve().parents)[:ABOVE]:
-        paths = [path for steps in range(depth + 1) for path in parent.glob("/".join(["*"] * (steps + 1)))]
-        found = [str(path) for path in sorted(paths) if compiled.fullmatch(path.relative_to(parent).as_posix())]
+        # pathlib's glob fails where a folder beside the corpus goes away meanwhile.
+        names = [name for steps in range(depth + 1) for name in glob("/".join(["*"] * (steps + 1)), root_dir=parent)]
+        found = [str(parent / name) for name in sorted(names) if compiled.fullmatch(name)]
         if found:
             return found
     return []

@@ -140,7 +140,7 @@ def test_a_checkpoint_that_cannot_be_read_for_now_is_not_passed_over(tmp_path, m
     def fail(path):
         raise OSError(errno.ESTALE, "Stale file handle", str(path))
 
-    monkeypatch.setattr(checkpoint, "_sha256", fail)
+    monkeypatch.setattr(checkpoint, "sha256_of", fail)
     with pytest.raises(OSError, match="Stale file handle"):
         checkpoint.load(saved, None)
 

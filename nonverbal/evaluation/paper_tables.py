@@ -109,7 +109,7 @@ def _scores(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> 
     if shape.mean is not None:
         found = {group: means(own, shape.mean, scored) for group, own in cells.items()}
         notes = [_over(group, over, scored) for group, (_, over) in found.items()]
-        cells = {group: own for group, (own, _) in found.items()}
+        cells = {_counted(group, over, scored): own for group, (own, over) in found.items()}
     grid = _grid(record, name, shape, cells, printed)
     by_metric = bool(grid.columns) and (len(shape.metrics) == 1 or len(grid.column_keys(shape.metrics)) > FEW)
     parts = [[metric] for metric in shape.metrics] if by_metric else [shape.metrics]
@@ -181,6 +181,11 @@ def _protocols(record: StudyRecord, cells: dict[str, list[OwnCell]]) -> list[str
     if any(cell.protocol for own in cells.values() for cell in own):
         notes.append("means over folds ± population std over folds, no interval; F1 over true and predicted classes")
     return notes
+
+
+def _counted(group: str, over: Sequence[str], scored: Sequence[str]) -> str:
+    """Return what columns of means are called: with how many corpora they are over, where these are not all."""
+    return group if len(over) in (0, len(scored)) else f"{group}, {len(over)} of {len(scored)} corpora"
 
 
 def _over(group: str, over: Sequence[str], scored: Sequence[str]) -> str:

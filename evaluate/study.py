@@ -26,7 +26,7 @@ from nonverbal.stages.studying.costs import Costs
 from nonverbal.stages.studying.kept import Kept
 from nonverbal.stages.studying.overview import tables_of
 from nonverbal.stages.studying.placing import nearest, placed, sources
-from nonverbal.stages.studying.planning import Plan, Planned
+from nonverbal.stages.studying.planning import PREPARE, Plan, Planned
 from nonverbal.stages.studying.running import Running
 from nonverbal.stages.studying.settings import Study, read_study_recipe
 from nonverbal.stages.studying.standing import command_of, rows_of
@@ -91,15 +91,23 @@ def check_commands(study: Study) -> None:
 
 
 def check_settings(steps: list[Planned]) -> None:
-    """Refuse settings that a step's command does not have, before anything runs: of one combination of each step.
+    """Refuse settings that a step's command does not have, before anything runs.
 
-    In a process of its own, since commands import what this one does not need.
+    Of combinations that differ in a corpus or a model alone one is enough, but corpora are prepared by settings of
+    their own. In a process of its own, since commands import what this one does not need.
     """
-    first = {step.step: step for step in reversed(steps)}.values()
+    first = {_checked_as(step): step for step in reversed(steps)}
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        for step in reversed(first):
+        for step in reversed(first.values()):
             if error := pool.submit(setting_error, command_of(step)).result():
-                raise UserError(f"steps.{step.step}: {error}")
+                where = f"corpora.{step.loop['corpus']}.prepare" if step.step == PREPARE else f"steps.{step.step}"
+                raise UserError(f"{where}: {error}")
+
+
+def _checked_as(step: Planned) -> tuple[str, ...]:
+    """Return what steps have in common of which one is checked."""
+    given = [] if step.step == PREPARE else ["corpus", "model"]
+    return step.step, *(value for word, value in step.loop.items() if word not in given)
 
 
 def setting_error(command: list[str]) -> str | None:

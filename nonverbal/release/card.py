@@ -192,8 +192,8 @@ def figures_table(passport: Passport) -> Table:
     names = [name for name in FIGURES if any(one.figures.get(name) is not None for one in passport.measured)]
     rows = [[FIGURES[name], *(_figure(one.figures.get(name)) for one in passport.measured)] for name in names]
     note = (
-        "largest difference of an embedding (mean over frames) of four synthetic sounds of 0.5 to 3.1 s, over the RMS "
-        "of its layer; probabilities as they are"
+        "largest difference of an embedding (mean and deviation over frames) of four synthetic sounds of 0.5 to 3.1 s, "
+        "over the RMS of its layer; probabilities as they are"
     )
     return Table("Alone, in batches, padded", columns, rows, [note], 1)
 

@@ -36,7 +36,7 @@ class Measured:
 FIGURES = {
     "batch": "alone, and among two clips of its length: plain transformers",
     "padded": "alone, and in one padded batch of all clips, as the folder's feature extractor pads: plain transformers",
-    "bf16": "in float32, and with weights and activations in bfloat16: plain transformers",
+    "bf16": "in float32, and under autocast to bfloat16: plain transformers",
     "gpu": "on a CPU, and on the GPU that there is, both in float32: plain transformers",
     "ours alone": "plain transformers, and this toolkit, alone",
     "ours batch": "this toolkit: alone, and among two clips of its length",

@@ -92,9 +92,14 @@ class Trained:
             found.setdefault(
                 ("checkpoint", start.name), Source(start.name, "checkpoint", start.terms.identifier, start.terms)
             )
+        heard: dict[str, list[CorpusFacts]] = {}
         for corpus in self.corpora:
             if corpus.weight != 0:
-                found.setdefault(("corpus", corpus.name), Source(corpus.name, "corpus", corpus.licence, corpus.terms))
+                heard.setdefault(corpus.name, []).append(corpus)
+        # Folders of shards may call other clips by one name.
+        for name, own in heard.items():
+            licence = ", ".join(dict.fromkeys(one.licence for one in own))
+            found["corpus", name] = Source(name, "corpus", licence, strictest(*(one.terms for one in own)))
         return list(found.values())
 
     def joined(self, other: "Trained") -> "Trained":

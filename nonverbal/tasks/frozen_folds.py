@@ -1,12 +1,11 @@
 """Folds as a file for others: which clip is on which side of which fold, by names and by hashes of the samples."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nonverbal.files import write_atomically
+from nonverbal.files import sha256_of, write_atomically
 from nonverbal.row_files import row_file
 from nonverbal.system import version_of
 from nonverbal.tasks.divisions import plan
@@ -68,7 +67,7 @@ def write_folds(path: Path, task: Task) -> Path:
     division = task.division
     said = {
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256_of(path),
         "data_sha256": task.shards.sha256,
         "protocol": task.protocol,
         "settings": {

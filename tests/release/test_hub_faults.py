@@ -200,6 +200,10 @@ CASES = [
         "same command again",
     ),
     Case(
+        "the Hub is out of order, and stays so",
+        "org/model: merging failed: the Hub answered 500 (it is out of order); run the same command again: it continues",
+    ),
+    Case(
         "too many requests",
         "org/model: tagging failed: the Hub answered 429 (it is out of order); wait some minutes, and run the same "
         "command again: it continues",
@@ -224,6 +228,8 @@ def prepare(hub: HubServer, folder: Path, case: Case) -> None:
         (folder / "README.md").write_text("---\ncolour: [\n---\n")
     elif "somebody" in case.name:
         hub.fault(STEPS["merge"], "", 1, change)
+    elif "out of order" in case.name:
+        hub.fault(STEPS["merge"], "500")
     elif "too many" in case.name:
         hub.fault(STEPS["tag"], "429")
 

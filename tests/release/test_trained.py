@@ -91,6 +91,18 @@ def test_a_fine_tuning_has_heard_the_clips_of_its_classes_alone(make_shards, tmp
     assert all(source.terms.commercial for source in found.sources)
 
 
+def test_corpora_of_one_name_have_the_strictest_of_their_terms(make_shards, tmp_path):
+    before = write_pretraining(tmp_path / "before", [make_shards(CLIPS)])
+    second = make_shards([("a", 1.0, "train")], "second")
+    relabel(second.folder, licence="CC-BY-NC-SA-4.0")
+    run = write_pretraining(tmp_path / "run", [second], init=str(before / "encoder"))
+    found = {source.name: source for source in trained(run).sources}
+    assert found.keys() == {"a", "b"}
+    assert (found["a"].licence, found["a"].terms.identifier) == ("CC0-1.0, CC-BY-NC-SA-4.0", "")
+    assert (found["a"].terms.commercial, found["a"].terms.share_alike) == (False, True)
+    assert found["b"].terms.commercial is True
+
+
 def test_runs_that_name_each_other_end(make_shards, tmp_path):
     shards = make_shards(CLIPS)
     for name, other in (("x", "y"), ("y", "x")):

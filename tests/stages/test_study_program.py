@@ -76,6 +76,18 @@ def test_settings_that_a_command_does_not_have_are_found_before_anything_runs(he
     assert not Path("out").exists()
 
 
+def test_settings_of_each_corpus_and_of_each_value_are_checked(here):
+    given = [*here, "--data", "sounds=corpus", "absent=corpus", "--dry-run"]
+    Path("study.yaml").write_text(RECIPE.replace("absent: {}", "absent: {prepare: {validation_shared: 0.1}}"))
+    with pytest.raises(UserError, match="corpora.absent.prepare: unknown key 'validation_shared'"):
+        program.main(given)
+    each = "each: {corpus: all, model: all, folds: [4, four]}"
+    text = RECIPE.replace("each: {corpus: all, model: all}", each).replace("folds: 4", 'folds: "{folds}"')
+    Path("study.yaml").write_text(text)
+    with pytest.raises(UserError, match="steps.probe: --folds must be int or .*, but is 'four'"):
+        program.main(given)
+
+
 @pytest.mark.slow  # half a minute: six commands, each with what it imports
 def test_a_study_goes_from_sounds_to_a_page_and_on_after_a_signal(here, capfd):
     command = [sys.executable, "-m", "nonverbal", "study", *here]

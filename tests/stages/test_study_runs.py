@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -92,6 +93,30 @@ def test_a_key_is_of_content_and_not_of_places(tmp_path, study_given, fake_comma
         "scores.json",
         "report.html",
     ]
+
+
+def test_names_of_files_that_are_no_text_are_names(tmp_path, study_given, fake_commands):
+    """As of corpora from systems whose names are in Latin-1."""
+    (tmp_path / "corpora/cries" / os.fsdecode(b"g\xeane.wav")).write_bytes(b"sound")
+    run(running(tmp_path, **study_given))
+    assert "to do" not in statuses(running(tmp_path, **study_given)).values()
+
+
+def test_what_is_removed_while_a_study_runs_fails_what_needs_it(
+    tmp_path, study_given, fake_commands, monkeypatch, capsys
+):
+    study = running(tmp_path, **study_given)
+    noted, out = study.kept.begin, tmp_path / "out"
+
+    def begin(step, state):
+        if step.name == "finetune.cries.ours":
+            shutil.rmtree(out / "shards/cries")
+        return noted(step, state)
+
+    monkeypatch.setattr(study.kept, "begin", begin)
+    with pytest.raises(UserError, match="3 steps failed: probe.heard, probe.cries, scores"):
+        run(study)
+    assert "probe.cries needs prepare.cries, whose inputs or output have changed meanwhile" in capsys.readouterr().out
 
 
 def test_an_encoder_is_known_by_its_weights(tmp_path, study_given, fake_commands):

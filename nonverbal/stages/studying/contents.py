@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nonverbal.files import sha256_of
 from nonverbal.recipes import read_recipe
 from nonverbal.stages.studying.arguments import counted, flat
 from nonverbal.stages.studying.placing import Placed, bare
@@ -124,8 +125,7 @@ def file_sha256(path: Path) -> str:
 
 @cache
 def _read(path: Path, *_: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def tree_sha256(path: Path) -> str:
@@ -152,4 +152,5 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sha256(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+    # In ASCII: names of files may hold what no text can.
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

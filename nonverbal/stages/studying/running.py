@@ -142,7 +142,10 @@ class Running:
         self._write_record()
 
     def _run_held(self, step: Planned, state: State) -> None:
-        assert state.key is not None, step.name
+        if state.key is None:
+            # What was done when the study began was changed or removed while it ran.
+            waits = next(name for name in step.needs if self.kept.key_if_done(self.plan, name) is None)
+            raise StepFailed(f"{step.name} needs {waits}, whose inputs or output have changed meanwhile")
         if step.template.run == PRETRAIN:
             self._plan_pretraining(step)
         if state.past is not None:

@@ -44,7 +44,7 @@ def parsed(argv: list[str]) -> tuple[type[Analysis[Any]], AnalysisSettings]:
     """
     kind = KINDS.get(argv[0]) if argv else None
     if kind is None:
-        what = f"there is no analysis {argv[0]!r}" if argv and not argv[0].startswith("-") else "say what to make"
+        what = f"there is no analysis {argv[0]!r}" if argv and not argv[0].startswith("-") else "name an analysis"
         raise UserError(f"{what}: nonverbal analyze NAME, of {', '.join(KINDS)}; see nonverbal analyze --help")
     prog, description = f"nonverbal analyze {kind.NAME}", explained(kind)
     return kind, config.load(kind.SETTINGS, with_systems(argv[1:]), prog=prog, description=description)
@@ -64,7 +64,7 @@ def check(kind: type[Analysis[Any]], settings: AnalysisSettings) -> None:
     """Refuse files that cannot be written, before anything is computed."""
     end = end_of(kind.NAME)
     if not settings.out.name.endswith(end) or not settings.out.parent.is_dir():
-        raise UserError(f"--out must be a file NAME{end} in a folder that is there, but is {settings.out}")
+        raise UserError(f"--out must be a file NAME{end} in an existing folder, but is {settings.out}")
     check_figure(settings.figure)
 
 

@@ -68,15 +68,17 @@ class AuditConfig:
             if getattr(self, name) < least:
                 raise UserError(f"--{name} must be at least {least}, but is {getattr(self, name)}")
         if self.a is None and self.folds is None:
-            raise UserError("nothing is given to audit: a folder of shards, two, or lists of folds (--folds FILE)")
+            raise UserError(
+                "there is nothing to audit: give one or two folders of shards, or lists of folds (--folds FILE)"
+            )
         if self.folds is not None and (self.b is not None or self.exclude is not None):
             raise UserError(f"--folds takes one folder of shards at most, and no --{'b' if self.b else 'exclude'}")
         if self.speaker is not None and self.folds is None:
-            raise UserError("--speaker is about the paths of --folds; give these too")
+            raise UserError("--speaker applies to the paths in --folds; give --folds too")
         if self.exclude is not None and self.b is None:
             raise UserError(
-                "--exclude needs two folders: nonverbal audit A B --exclude FILE; within one, say in a metadata.csv "
-                "what was recorded together (docs/prepare.md), and prepare it again"
+                "--exclude needs two folders: nonverbal audit A B --exclude FILE; for one folder, name in a "
+                "metadata.csv what was recorded together (docs/prepare.md), and prepare it again"
             )
 
 
@@ -92,7 +94,9 @@ def main(argv: list[str]) -> None:
     assert settings.a is not None, "settings refuse that"
     a, b = open_shards(settings.a), None if settings.b is None else open_shards(settings.b)
     if b is not None and a.sha256 == b.sha256:
-        raise UserError(f"{settings.a} and {settings.b} hold the same clips; within one: nonverbal audit {settings.a}")
+        raise UserError(
+            f"{settings.a} and {settings.b} hold the same clips; to audit one folder: nonverbal audit {settings.a}"
+        )
     result = audit(a, b, settings.kinds, settings.processes)
     show(result, settings.shown)
     if settings.json is not None:
@@ -151,12 +155,12 @@ def verdict_on_folds(result: ListAudit, path: Path) -> str:
     """Return in one line what was found of lists."""
     if leaks := result.leaks:
         said = ", ".join(f"{kind} in {count} of {len(result.folds)} folds" for kind, count in leaks.items())
-        return f"LEAK: the test side shares with what is trained or chosen on, in {path}: {said}"
+        return f"LEAK: in {path}, the test side shares with the training or validation side: {said}"
     of = {
         kind: [fold.test[kind].known == fold.counts["test"] for fold in result.folds] for kind in result.folds[0].test
     }
     unknown = [kind for kind, known in of.items() if not all(known)]
-    but = f"; not known of all: {', '.join(unknown)}" if unknown else ""
+    but = f"; not known for all files: {', '.join(unknown)}" if unknown else ""
     return f"no leak in {path} by {', '.join(kind for kind in of if kind not in unknown)}{but}"
 
 
@@ -184,7 +188,10 @@ def show(result: Audit, shown: int) -> None:
     console.print(line + more, markup=False, soft_wrap=True)
     if result.found is not None and result.found.left_out:
         out, of = result.found.left_out, result.found.left_out + result.found.compared
-        note = f"note: {out} of {of} comparisons were left out, of words that too many clips hear; pairs may be missing"
+        note = (
+            f"note: {out} of {of} comparisons were left out, of fingerprint words that too many clips share; "
+            "pairs may be missing"
+        )
         console.print(note, soft_wrap=True)
     style = "bold red" if result.leaks() else "green"
     console.print(verdict(result), style=style, markup=False, soft_wrap=True)
@@ -201,7 +208,7 @@ def verdict(result: Audit) -> str:
     if leaks:
         return f"LEAK: pairs that straddle train and validation in {folder}: {pairs}"
     apart = sum(result.apart(pair.a, pair.b) for pair in result.pairs)
-    more = f"; {apart} pairs are in different groups, which other splits and folds may part" if apart else ""
+    more = f"; {apart} pairs are in different groups, which other splits and folds may separate" if apart else ""
     return f"no pair straddles train and validation in {folder}{more}"
 
 

@@ -60,7 +60,7 @@ def with_encoders(argv: list[str]) -> list[str]:
     if len(argv) > 1 and not argv[0].startswith("-") and not argv[1].startswith("-"):
         return [f"--a={argv[0]}", f"--b={argv[1]}", *argv[2:]]
     if argv and not argv[0].startswith("-"):
-        raise UserError("two encoders are compared, but one was given: nonverbal compare A B")
+        raise UserError("give two encoders: nonverbal compare A B")
     return argv
 
 
@@ -78,7 +78,9 @@ def show(differences: Differences, weights: int) -> None:
         console.print(f"note: {note}", markup=False, soft_wrap=True)
     for one, names in (("A", differences.only_in_a), ("B", differences.only_in_b)):
         if names:
-            console.print(f"only {one} has, in this shape: {', '.join(names)}", markup=False, soft_wrap=True)
+            console.print(
+                f"weights that only {one} has in this shape: {', '.join(names)}", markup=False, soft_wrap=True
+            )
     if all(movement.relative == 0 for movement in differences.moved):
         console.print("no weight moved" if differences.moved else "no weight has the same name and shape in both")
         return

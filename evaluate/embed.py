@@ -90,11 +90,11 @@ def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work)
     """Keep the embeddings of all clips by one encoder."""
     encoder = load_encoder(name, settings.seed)
     if isinstance(encoder, ManifestEncoder):
-        raise UserError(f"{name} is what the manifest says of a clip: there is nothing to keep; leave it out")
+        raise UserError(f"{name} is taken from the manifest, so it has no embeddings to keep; leave it out")
     if isinstance(encoder, AudioWords):
         raise UserError(
-            f"{name} is made fold by fold by nonverbal probe, of codebooks of each training side: there is nothing to "
-            "keep before; leave it out"
+            f"nonverbal probe computes {name} in each fold, from codebooks of the training side, so it has no "
+            "embeddings to keep; leave it out"
         )
     clips = np.unique(shards.table["clip"]).astype("<i8")
     if settings.frames:
@@ -116,7 +116,7 @@ def shards_of(data: Path, out: Path) -> ShardFolder:
     if (data / "index.json").exists():
         return open_shards(data)
     if not data.exists():
-        raise UserError(f"there is no folder {data}: give one of shards, or of sound, as --data")
+        raise UserError(f"there is no folder {data}; give a folder of shards or of sound as --data")
     name = re.sub(r"[^a-z0-9_-]+", "-", data.resolve().name.lower()).strip("-_") or "sound"
     corpora = {name: Source(folder=data)}
     return prepare(PrepareConfig(out=out / "shards" / name, corpora=corpora, validation_share=0.0))

@@ -95,9 +95,9 @@ def list_encoders(chosen: ListConfig, console: Console) -> None:
         return
     console.print(table)
     console.print(
-        "values: of a frame. layers: with what enters the first block. Both as published, not read from checkpoints. A "
-        "licence with ? was not read at its source. tried: on which released weights; where never, with random weights "
-        "alone, against the code that it is of. Any folder or Hub id of these kinds is taken too, and "
+        "values: per frame. layers: including the input to the first block. Both are as published, not read from "
+        "checkpoints. A licence with ? was not read at its source. tried: on which released weights; if on none, "
+        "only with random weights, against the original code. Folders and Hub ids of these kinds are accepted too, and "
         f"{INITIALISED}NAME draws random weights. More: nonverbal encoders show NAME.",
         highlight=False,
         soft_wrap=True,
@@ -183,7 +183,7 @@ def _of_kind(kind: Kind) -> dict[str, str]:
         "kind": kind.name,
         **_limits(kind.shortest, kind.max_seconds),
         "needs": f"pip install 'nonverbal[{kind.needs}]'" if kind.needs else "nothing more",
-        **({"tried": kind.tried or "never on released weights; with random weights alone"} if kind.learned else {}),
+        **({"tried": kind.tried or "only with random weights, never on released ones"} if kind.learned else {}),
     }
 
 
@@ -196,7 +196,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _limits(shortest: int, max_seconds: float) -> dict[str, str]:
-    longest = "the whole clip" if math.isinf(max_seconds) else f"{max_seconds:g} s; a longer clip in equal windows"
+    longest = "the whole clip" if math.isinf(max_seconds) else f"{max_seconds:g} s; longer clips in equal windows"
     milliseconds = f"{1000 * shortest / SAMPLE_RATE:g} ms"
     return {"shortest clip": f"{_counted(shortest, 'sample')} ({milliseconds})", "hears at once": longest}
 

@@ -79,7 +79,7 @@ def found_of(settings: VerifyConfig) -> list[Finding]:
     folder = Path(settings.source)
     if folder.is_dir():
         if settings.revision is not None:
-            raise UserError(f"--revision is of a repository, but {folder} is a folder; leave it out")
+            raise UserError(f"--revision applies only to a repository, but {folder} is a folder; leave it out")
         return verify(folder, settings.trust_code, settings.python, names)
     if settings.source.startswith((".", "/")) or settings.source.count("/") != 1:
         raise UserError(f"there is no folder {settings.source}; give one, or a repository as ORGANISATION/NAME")
@@ -101,7 +101,7 @@ def show(source: str, findings: Sequence[Finding], every: bool) -> None:
             table.add_row(*(one_line(text).replace("[", r"\[") for text in row), style=None if finding.ok else "bold")
         console.print(table)
     checks = len({finding.check for finding in findings})
-    verdict = f"findings of what is wrong: {len(bad)}" if bad else "nothing is wrong"
+    verdict = f"problems found: {len(bad)}" if bad else "nothing is wrong"
     console.print(f"{source}: {verdict}, by {checks} checks", markup=False, soft_wrap=True)
 
 

@@ -62,7 +62,7 @@ class PredictConfig:
                 raise UserError(f"--{name} must be a number of seconds above 0, but is {seconds}")
         if self.hop is not None and self.hop > (self.window or 0):
             asked = "leave it out, or give --window too" if self.window is None else f"lower it to {self.window:g}"
-            raise UserError(f"--hop is {self.hop:g} s, and would leave sound out between windows; {asked}")
+            raise UserError(f"--hop is {self.hop:g} s, which would skip sound between windows; {asked}")
 
     @property
     def spans(self) -> Spans | None:
@@ -96,9 +96,9 @@ def main(argv: list[str]) -> None:
             advance(1)
     print(f"predictions: {settings.out} ({rows} rows of {len(recordings)} files)")
     if unread:
-        print(f"{unread} of {len(recordings)} files cannot be read: their rows say why, as `problem`")
+        print(f"{unread} of {len(recordings)} files cannot be read; the column `problem` gives the reasons")
     if unread == len(recordings):
-        raise UserError(f"no file could be read; {settings.out} says why of each")
+        raise UserError(f"no file could be read; {settings.out} gives the reason for each")
 
 
 def rows_of(name: str, said: list[Said] | str, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -130,8 +130,8 @@ def model_in(source: str) -> str:
         return source
     if not (run / "model").is_dir():
         raise UserError(
-            f"{run} has no model of all clips: run its nonverbal finetune again with --final; or give the model of one "
-            f"fold, such as {run / 'seed-0/fold-0'}"
+            f"{run} has no model trained on all clips: run its nonverbal finetune again with --final, or give the "
+            f"model of one fold, such as {run / 'seed-0/fold-0'}"
         )
     return str(run / "model")
 

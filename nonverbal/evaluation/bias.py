@@ -76,7 +76,7 @@ def bias_tasks(task: Task) -> dict[Cell, Task]:
     protocol = task.division.protocol
     if protocol.folds != "leave-one-out" and not isinstance(protocol.folds, int):
         raise UserError(
-            f"--bias compares ways to divide into folds, and {protocol.name} has none: give --folds 5, or leave-one-out"
+            f"--bias compares kinds of folds, but {protocol.name} has no folds: give --folds 5, or leave-one-out"
         )
     group: Group = "speaker" if protocol.group == "none" else protocol.group
     honest = replace(protocol, group=group, select="inner", refit=True, counting="nonverbal")
@@ -151,7 +151,8 @@ def bias_tables(rows: Sequence[Bias], title: str) -> list[Table]:
     ]
     groups = rows[0].prices["the common way"].groups
     notes = [
-        f"UAR that the first way has above {group}-disjoint folds with choices inside; interval: .95 over {groups} "
+        f"UAR of the common way (random folds, chosen on the test fold) minus that of {group}-disjoint folds with "
+        f"choices inside; interval: .95 over {groups} "
         "groups (jackknife t of the difference), of these trained models; the parts need not sum to the whole"
     ]
     columns = [*names, "price of", "UAR", "interval"]

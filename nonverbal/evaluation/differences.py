@@ -144,7 +144,9 @@ def _reading(a: Checkpoint, b: Checkpoint) -> tuple[bool, list[str]]:
     alike = a.normalise == b.normalise
     if kind is other and (ways := kind.read_alike(a, b)):
         alike = False
-        notes.append(f"{b.source} reads clips in another way ({', '.join(ways)}); here both do as {a.source}")
+        notes.append(
+            f"{b.source} prepares clips differently ({', '.join(ways)}); here both are prepared as for {a.source}"
+        )
     if a.normalise != b.normalise:
         one = a if a.normalise else b
         notes.append(f"only the waveforms of {one.source} are normalised, which alone makes hidden states differ")
@@ -201,8 +203,8 @@ def _check_frames(a: Checkpoint, b: Checkpoint, states: Sequence[Sequence[Tensor
     frames = [len(each[0]) for each in states]
     if frames[0] != frames[1]:
         raise UserError(
-            f"{a.source} makes {frames[0]} frames of a clip, and {b.source} {frames[1]}, so no frame has "
-            "a counterpart; compare encoders whose frames are at the same places"
+            f"{a.source} makes {frames[0]} frames of a clip and {b.source} {frames[1]}, so frames do not correspond; "
+            "compare encoders with frames at the same times"
         )
 
 

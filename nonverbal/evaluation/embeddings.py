@@ -224,8 +224,8 @@ def _read(path: Path, key: dict[str, str], clips: int | None) -> dict[str, np.nd
         with safe_open(path, framework="numpy") as file:
             metadata, found = file.metadata(), {name: file.get_tensor(name) for name in ("pooled", "clips")}
     except SafetensorError as error:
-        raise UserError(f"the kept embeddings {path} cannot be read ({error}); remove the file") from error
+        raise UserError(f"the cached embeddings {path} cannot be read ({error}); remove the file") from error
     other = any(metadata.get(name) != value for name, value in key.items())
     if other or len(found["pooled"]) != (len(found["clips"]) if clips is None else clips):
-        raise UserError(f"the kept embeddings {path} are of other clips or another encoder; remove the file")
+        raise UserError(f"the cached embeddings {path} belong to other clips or another encoder; remove the file")
     return found

@@ -156,7 +156,7 @@ def difference(one: np.ndarray, other: np.ndarray, of: Literal["layer", "value"]
 def _in_another_process(name: str, seed: int, clips: list[np.ndarray]) -> np.ndarray:
     (done,) = over_processes(partial(_embedded_anew, name, seed), [clips], 1)
     if done.result is None:
-        raise UserError(f"{name} took its process down ({done.crash})")
+        raise UserError(f"{name} crashed its process ({done.crash})")
     return done.result
 
 

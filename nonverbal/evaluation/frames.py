@@ -34,7 +34,7 @@ class KeptFrames(Mapping[int, np.ndarray]):
             with safe_open(path, framework="numpy") as file:
                 frames: np.ndarray = file.get_tensor(str(int(clip)))
         except (SafetensorError, OSError) as error:
-            raise UserError(f"the kept frames {path} cannot be read ({error}); remove {self.folder}") from error
+            raise UserError(f"the cached frames {path} cannot be read ({error}); remove {self.folder}") from error
         return frames
 
     def __iter__(self) -> Iterator[int]:
@@ -58,7 +58,7 @@ def open_frames(folder: Path, key: Mapping[str, str]) -> KeptFrames:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'index.json'} cannot be read ({error}); remove {folder}") from error
     if index.get("format") != FORMAT or any(index.get(name) != value for name, value in key.items()):
-        raise UserError(f"the kept frames {folder} are of other clips or another encoder; remove the folder")
+        raise UserError(f"the cached frames {folder} belong to other clips or another encoder; remove the folder")
     return KeptFrames(folder, files)
 
 

@@ -62,8 +62,8 @@ def sets_of(encoders: Sequence[str], size: int, pairs: Pairs = "all", twins: boo
     kinds = {name: kind_of(name).name for name in encoders}
     if audio_words.NAME in kinds.values():
         raise UserError(
-            f"{audio_words.NAME} is made fold by fold by nonverbal probe, of codebooks of each training side, and "
-            "fusions are of what is the same in all folds: leave it out"
+            f"nonverbal probe computes {audio_words.NAME} in each fold, from codebooks of the training side, and "
+            "only encoders that are the same in all folds can be fused: leave it out"
         )
     sets = [
         names
@@ -190,5 +190,7 @@ def _member(task: Task, name: str, status: str, cache: Path) -> Member:
     one_frame = isinstance(encoder, ManifestEncoder) or encoder.one_frame
     values = FusionSettings().read(embeddings, one_frame).numpy()
     if values.shape[1] < NARROWEST:
-        raise UserError(f"{name} has {values.shape[1]} value, and RENO's max-pool takes {NARROWEST}: fuse others")
+        raise UserError(
+            f"{name} has {values.shape[1]} value, but RENO's max-pool needs {NARROWEST}: fuse other encoders"
+        )
     return Member(name, encoder.key, status, values)

@@ -67,7 +67,7 @@ class ClipEncoder:
     def _checked(self, waveforms: Sequence[Any]) -> list[np.ndarray]:
         clips = [_waveform(waveform, place) for place, waveform in enumerate(waveforms)]
         if not clips:
-            raise UserError("there are no waveforms; give a list of at least one")
+            raise UserError("there are no waveforms; give a list with at least one")
         for clip in clips:
             refuse_short(self.encoder.name, len(clip), self.shortest)
         return clips
@@ -77,7 +77,7 @@ def _waveform(given: Any, place: int) -> np.ndarray:
     array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
     if array.ndim != 1 or array.dtype.kind != "f" or not np.isfinite(array).all():
         raise UserError(
-            f"waveform {place} is of shape {array.shape} and {array.dtype}, where finite samples in floating point, of "
-            "shape (samples,), are read: 16 kHz, one channel, between -1 and 1, in a list"
+            f"waveform {place} has shape {array.shape} and type {array.dtype}, but must have finite floating-point "
+            "samples, of shape (samples,): 16 kHz, one channel, between -1 and 1, in a list"
         )
     return array.astype(np.float32, copy=False)

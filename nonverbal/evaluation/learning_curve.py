@@ -116,14 +116,12 @@ def curve_table(points: Sequence[Point], title: str) -> Table:
     columns = ["model", *(["head"] if several else []), "clips a class", "training clips"]
     columns += ["UAR", "interval", "UAR by fold", "folds with choices"]
     notes = [
-        "training clips are drawn by seed, in turn from a class's groups; fewer clips are a part of more; test sides "
-        "are the same throughout",
-        "by fold: mean ± population std over folds and seeds, whose draws differ; it is no interval",
+        "training clips are drawn by seed, in turn from a class's groups; smaller samples are parts of larger ones; "
+        "test sides are the same for all sizes",
+        "by fold: mean ± population std over folds and seeds, whose draws differ; it is not an interval",
     ]
     if any(point.chosen < point.folds for point in points):
-        notes.append(
-            "where so few clips cannot be divided, nothing is chosen, and the head takes what it has by default"
-        )
+        notes.append("if there are too few clips to divide, nothing is chosen, and the head uses its defaults")
     return Table(f"{title}: learning curve", columns, cells, notes, 2 if several else 1)
 
 

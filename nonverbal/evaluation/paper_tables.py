@@ -74,7 +74,7 @@ def _corpora(record: StudyRecord, folder: Path, name: str, shape: TableShape) ->
         both = zip(pairs, shape.metrics, strict=True)
         cells = [_text(value, metric) for pair, metric in both for value in pair[: len(sides)]]
         rows.append([label, *cells])
-    notes = [f"{HERE}: clips as prepared, without what cannot be read and without duplicates"]
+    notes = [f"{HERE}: clips as prepared, without unreadable files and duplicates"]
     if shape.total is not None:
         notes.append(f"{shape.total}, {HERE}: {sum(label in own for label in listed)} of {len(listed)} corpora")
     notes += _absent(record, listed)
@@ -179,7 +179,9 @@ def _protocols(record: StudyRecord, cells: dict[str, list[OwnCell]]) -> list[str
             "not be the same"
         )
     if any(cell.protocol for own in cells.values() for cell in own):
-        notes.append("means over folds ± population std over folds, no interval; F1 over true and predicted classes")
+        notes.append(
+            "means over folds ± population std over folds, not an interval; F1 over true and predicted classes"
+        )
     return notes
 
 

@@ -116,7 +116,7 @@ def make(job: Job, pieces: Sequence[Piece], encoder: FrameEncoder, advance: Call
     for done in over_processes(partial(_make_elsewhere, job, threads), pieces, processes):
         if done.crash is not None:
             raise UserError(
-                f"{job.encoder} took its process down ({done.crash}) at clips {done.item.clips[0]} to "
+                f"{job.encoder} crashed its process ({done.crash}) at clips {done.item.clips[0]} to "
                 f"{done.item.clips[-1]} of {job.shards}; run it again with --processes 1"
             )
         advance(len(done.item.clips))
@@ -232,7 +232,7 @@ def _make_elsewhere(job: Job, threads: int, piece: Piece) -> None:
     """Make a piece in another process, whose encoder and shards stay open from piece to piece."""
     encoder = _loaded(job.encoder, job.work.seed, threads)
     if encoder.key != job.key:
-        raise UserError(f"{job.encoder} changed while it was at work: run the command again")
+        raise UserError(f"{job.encoder} changed while the command ran: run the command again")
     make_piece(job, piece, encoder, _opened(job.shards))
 
 

@@ -27,7 +27,7 @@ def plot_training(metrics: Path, figure: Path) -> None:
     panels = [panel for panel in panels if any(is_number(row.get(panel.metric)) for row in rows)]
     if not panels:
         what = "besides its step" if known is None else f"of what {metrics.parent / NAME} names"
-        raise UserError(f"{metrics} has nothing to draw: no row has a number {what}, as where all steps were skipped")
+        raise UserError(f"{metrics} has nothing to plot: no row has a number {what}; perhaps all steps were skipped")
     columns = min(2, len(panels))
     height = -(-len(panels) // columns)
     canvas = Figure(figsize=(5.5 * columns, 3.6 * height), layout="constrained")

@@ -129,8 +129,8 @@ def check_encoders(tasks: Sequence[Task], encoders: Sequence[str], null: int) ->
             open_run(source).check(task)
         if null:
             raise UserError(
-                f"{source} has learned from the labels as they are, so a null by permuted labels would say nothing of "
-                "it: leave --null out, or the encoder"
+                f"{source} was trained on the true labels, so a null by permuted labels would say nothing about it: "
+                "leave out --null, or the encoder"
             )
 
 
@@ -143,9 +143,9 @@ def refuse_seen(encoders: Sequence[str], statuses: Sequence[str]) -> None:
     for source, status in zip(encoders, statuses, strict=True):
         if status == LABELS_SEEN:
             raise UserError(
-                f"{source} was fine-tuned with labels of these clips, so that what it makes of them says nothing of "
-                "others: take finetuned:RUN, under the folds of its run, or clips whose labels it has not seen; with "
-                "--allow-seen it is taken all the same, and what is written says so"
+                f"{source} was fine-tuned with labels of these clips, so its decisions on them say nothing about "
+                "other clips: give finetuned:RUN, under the folds of its run, or clips whose labels it has not "
+                "seen; with --allow-seen it is scored anyway, and the results state this"
             )
 
 

@@ -15,8 +15,9 @@ from nonverbal.tasks.statistics.ranks import FRIEDMAN_CORPORA
 from nonverbal.tasks.told_apart import apart_notes
 
 CAUTION = (
-    "the test is of these trained models: where chance trained one encoder's probe better, that is a difference. With "
-    "weakly trained probes (UAR about .6) equally good encoders came out different in up to .097 of cases, and not .05"
+    "the test compares these trained models: if one encoder's probe was trained better by chance, that counts as a "
+    "difference. With weakly trained probes (UAR about .6), equally good encoders differed in up to .097 of cases "
+    "instead of .05"
 )
 
 
@@ -68,7 +69,7 @@ def classes_table(task: TaskResult, percentile: bool = False) -> Table:
         for name, recall in recalls(model, percentile).items()
     ]
     columns = [*model_columns(task), "class", "clips", "recall", "interval"]
-    notes = [f"intervals of .95 over those of {task.units} {task.unit} that have clips of the class"]
+    notes = [f".95 intervals over those of the {task.units} {task.unit} that have clips of the class"]
     return Table(f"{title(task)}: recall by class", columns, rows, notes, len(model_columns(task)) + 1)
 
 
@@ -113,7 +114,7 @@ def comparisons_table(task: TaskResult, family: Sequence[Comparison]) -> Table:
     notes = [
         f"difference of UAR, the first model's minus the second's, with its .95 interval over {groups} {task.unit}; p: "
         f"predictions swapped by {task.unit}, {how}; Holm over {_count(len(family), 'comparison')}; last: the "
-        f"{task.unit} for which the first is better, worse, equal (accuracy, where one has a single class)",
+        f"{task.unit} for which the first is better, worse, equal (by accuracy if one has a single class)",
         CAUTION,
     ]
     if not family[0].testable:
@@ -140,7 +141,7 @@ def ranking_table(ranking: Ranking) -> Table:
         for number, model in enumerate(ranking.models)
     ]
     if ranking.friedman is None:
-        note = f"no Friedman test: it takes {FRIEDMAN_CORPORA} corpora and 3 models that differ somewhere"
+        note = f"no Friedman test: it needs {FRIEDMAN_CORPORA} corpora and 3 models that differ somewhere"
     else:
         statistic, p = ranking.friedman
         note = f"Friedman: chi-squared {statistic:.2f}, p {probability(p)}, over {len(ranking.corpora)} corpora"
@@ -164,11 +165,11 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     clips = f"{sum(task.clips.values())} clips of {task.units} {task.unit}; chance UAR {short(1 / len(task.classes))}"
     notes = [
         f"{clips}; UAR, accuracy (WAR) and macro F1 of the decisions of all folds together; F1 true: mean over true "
-        "classes; seen: over true and predicted ones, as scikit-learn and voc2vec have it",
-        f"interval: .95 over {task.unit} ({method}), of these trained models: another training set is left out"
+        "classes; seen: over true and predicted ones, as in scikit-learn and voc2vec",
+        f"interval: .95 over {task.unit} ({method}), for these trained models; it does not cover other training sets"
         if task.units > 1
-        else f"no interval: all clips are of one of the {task.unit}",
-        f"by fold: mean ± population std over {_folds(task)}, as papers print it; it is no interval",
+        else f"no interval: all clips belong to one of the {task.unit}",
+        f"by fold: mean ± population std over {_folds(task)}, as papers print it; this is not an interval",
     ]
     if any(score.test_classes < len(score.classes) for model in task.models for score in model.scores):
         notes.append("some folds lack clips of a class: their own UAR and F1 are means over the classes they have")
@@ -188,8 +189,8 @@ def _null_cells(model: ModelResult) -> list[str]:
 
 def _null_note(model: ModelResult) -> str:
     return (
-        f"{model.null['what']}; folds, choices and fit made again for each draw; mean UAR of the draws, and one-sided "
-        "p = (b + 1) / (n + 1), of the first seed; not adjusted for the number of models"
+        f"{model.null['what']}; folds, choices and fit are repeated for each draw; mean UAR of the draws, and "
+        "one-sided p = (b + 1) / (n + 1), of the first seed; not adjusted for the number of models"
     )
 
 

@@ -178,5 +178,5 @@ def read_study(path: Path) -> StudyRecord:
         return read_record(StudyRecord, json.loads(path.read_text(encoding="utf-8")), f"in {path}")
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} is no record of a study ({' '.join(str(error).split())}); run nonverbal study again"
+            f"{path} is not a record of a study ({' '.join(str(error).split())}); run nonverbal study again"
         ) from error

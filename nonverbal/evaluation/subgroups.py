@@ -73,7 +73,9 @@ def values_of(clips: Sequence[Clip], name: str) -> list[str]:
     if all(value is None for value in found):
         there = sorted({key for clip in clips for key in clip.attributes})
         there += [column for column in COLUMNS if any(getattr(clip, column) is not None for clip in clips)]
-        raise UserError(f"no clip says its {name}; --by takes what clips say: {', '.join(map(shown, there))}")
+        raise UserError(
+            f"no clip has the attribute {name}; --by takes attributes that clips have: {', '.join(map(shown, there))}"
+        )
     numbers = np.array([value for value in found if isinstance(value, int | float)], dtype=np.float64)
     if len(np.unique(numbers)) <= MOST_NUMBERS:
         return [NOT_STATED if value is None else _text(value) for value in found]
@@ -110,7 +112,7 @@ def subgroups_table(rows: Sequence[Subgroup], name: str, title: str) -> Table:
     notes = [
         "the same decisions as above; UAR is the mean recall of the classes that the subgroup has",
         "interval: .95 over the groups (speakers where they are known) that have such clips (jackknife t); "
-        "groups of the same speakers are not independent, and intervals that overlap are no test",
+        "groups of the same speakers are not independent, and overlapping intervals are not a test",
     ]
     return Table(f"{title}: by {name}", columns, cells, notes, 3 if several else 2)
 

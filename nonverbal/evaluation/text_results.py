@@ -83,11 +83,12 @@ def text_table(result: TextResult) -> Table:
     through = dict.fromkeys(text for model in result.models for score in model.scores for text in score.lets_through)
     notes = [
         f"{result.clips} clips of {result.units} {result.unit}, {result.words} words, {result.characters} characters; "
-        "WER, CER: words, characters to substitute, delete and insert over those that are said, in all folds together; "
+        "WER, CER: words, characters to substitute, delete and insert, divided by those in the reference, in all "
+        "folds together; "
         "upper case, without punctuation; the most likely token of each frame, no language model",
-        f"interval: .95 over {result.unit} (jackknife t, log scale), of these trained models; none where no word is "
-        "wrong, or all clips are of one",
-        "by fold: mean ± population std over folds; it is no interval",
+        f"interval: .95 over {result.unit} (jackknife t, log scale), for these trained models; none if no word is "
+        "wrong, or all clips belong to one",
+        "by fold: mean ± population std over folds; this is not an interval",
         *apart_notes(score for model in result.models for score in model.scores),
         *([f"the protocol lets through: {'; '.join(through)}"] if through else []),
     ]

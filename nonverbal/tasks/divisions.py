@@ -151,8 +151,8 @@ def possible(clips: Sequence[Clip]) -> str:
 def _seeds(protocol: Protocol) -> tuple[int, ...]:
     if protocol.folds == "leave-one-out" and len(protocol.seeds) != 1:
         raise UserError(
-            f"leaving one {protocol.group} out draws nothing, so it takes one seed, "
-            f"but was given {list(protocol.seeds)}"
+            f"leaving one {protocol.group} out draws nothing at random, so give one seed instead of "
+            f"{list(protocol.seeds)}"
         )
     return protocol.seeds
 
@@ -190,8 +190,8 @@ def _random(
     for fold in folds:
         if missing := untrained(fold, labels):
             notes.append(
-                f"fold {fold.name} of seed {seed} is left out: nothing of {', '.join(map(shown, missing))} is left to "
-                "train on, which fails in the code of voc2vec"
+                f"fold {fold.name} of seed {seed} is left out: its training side has no clip of "
+                f"{', '.join(map(shown, missing))}, on which the code of voc2vec fails"
             )
     if not (kept := [fold for fold in folds if not untrained(fold, labels)]):
         raise UserError("every fold leaves a class untrained; leave rare classes out (--labels)")

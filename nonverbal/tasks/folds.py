@@ -216,7 +216,7 @@ def checked(folds: list[Fold], labels: Sequence[str], groups: Sequence[str]) -> 
     for fold in folds:
         missing = untrained(fold, labels)
         if missing or not len(fold.test):
-            what = f"leaves nothing of {', '.join(missing)} to train on" if missing else "has nothing to test on"
+            what = f"leaves no clip of {', '.join(missing)} to train on" if missing else "has nothing to test on"
             raise UserError(
                 f"fold {fold.name} {what}: too few groups ({len(set(groups))}) for these folds; "
                 "give another seed, other --folds, or fewer --labels"

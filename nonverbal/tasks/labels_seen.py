@@ -68,8 +68,8 @@ def labels_seen_by(folder: Path) -> LabelsSeen | None:
             raise TypeError("an entry is not a SHA-256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error}), so nobody can say which labels the model has "
-            "seen; copy it again from where the model comes from"
+            f"{path} cannot be read ({type(error).__name__}: {error}), so it is not known which labels the model has "
+            "seen; copy it again from the source of the model"
         ) from error
     return LabelsSeen(frozenset(samples), frozenset(recordings), None if init is None else str(init))
 
@@ -99,7 +99,7 @@ def carry(source: Path, out: Path) -> str | None:
     if seen_by(source) is None:
         return None
     if not out.is_dir():
-        return f"the weights have seen labels, which {out} cannot say: do not score it on the clips of its fine-tuning"
+        return f"the weights have seen labels that {out} cannot record: do not score it on the clips of its fine-tuning"
     place = source if (source / FILE).is_file() else source / "encoder"
     write_atomically(out / FILE, (place / FILE).read_text(encoding="utf-8"))
     return None

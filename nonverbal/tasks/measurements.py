@@ -107,7 +107,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = sorted(path.rglob(SCORES)) if path.is_dir() else [path]
         if not inside:
-            raise UserError(f"there is no {SCORES} in {path}; give what was --out of nonverbal probe")
+            raise UserError(f"there is no {SCORES} in {path}; give the folder that was --out of nonverbal probe")
         files += inside
     return list(dict.fromkeys(files))
 
@@ -167,4 +167,4 @@ def _check_folds(
                 f"{score.metrics[metric]:.4f}; {AGAIN}"
             )
     if there:
-        raise UserError(f"{path} has clips of folds {', '.join(there)}, of which {file} has no scores; {AGAIN}")
+        raise UserError(f"{path} has clips of folds {', '.join(there)}, for which {file} has no scores; {AGAIN}")

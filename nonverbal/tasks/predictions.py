@@ -113,7 +113,7 @@ def rows_by_clip(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
     if not _hold_texts(rows, required):
         number = next(number for number, row in enumerate(rows, 1) if not _hold_texts([row], required))
         texts = ", ".join(required)
-        raise UserError(f"{path}, line {number}: not a prediction, which holds {texts} as texts; {AGAIN}")
+        raise UserError(f"{path}, line {number}: not a prediction: {texts} must be texts; {AGAIN}")
     rows.sort(key=itemgetter("clip"))
     for one, following in pairwise(rows):
         if one["clip"] == following["clip"]:

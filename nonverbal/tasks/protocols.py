@@ -62,15 +62,15 @@ class Protocol:
         if min(self.shares) < 1 or sum(self.shares) != 100:
             raise UserError(f"shares must be three percentages that sum to 100, but are {list(self.shares)}")
         if self.folds != "transfer" and (self.train_on or self.test_on):
-            raise UserError("corpora to train on and to test on are of the transfer alone: --protocol transfer")
+            raise UserError("only a transfer takes corpora to train on and to test on: --protocol transfer")
         if both := set(self.train_on) & set(self.test_on):
             raise UserError(f"a corpus cannot be trained on and tested on: {', '.join(sorted(both))}")
         if isinstance(self.folds, int) and self.folds < 2:
             raise UserError(f"folds must be at least 2, but is {self.folds}")
         if self.per_class is not None and self.per_class < 1:
-            raise UserError(f"clips a class must be at least 1, but are {self.per_class}")
+            raise UserError(f"clips per class must be at least 1, but are {self.per_class}")
         if self.counting == "voc2vec" and (self.group != "none" or not isinstance(self.folds, int)):
-            raise UserError("classes are counted as voc2vec's code does in random folds alone: --group none --folds 10")
+            raise UserError("only random folds can count classes as voc2vec's code does: --group none --folds 10")
 
     @property
     def name(self) -> str:

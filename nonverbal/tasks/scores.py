@@ -124,7 +124,7 @@ def _score(where: str, row: Any) -> Score:
         raise UserError(f"{where}: not a score; missing or unknown: {wrong}")
     for name, value in row.items():
         if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
-            raise UserError(f"{where}: not a score; {name} is {str(value)[:60]!r}, which is of another kind")
+            raise UserError(f"{where}: not a score; {name} is {str(value)[:60]!r}, which has the wrong type")
     if not all(isinstance(value, int | float) for value in (*row["metrics"].values(), *row.get("inner_uar", []))):
         raise UserError(f"{where}: not a score; a metric or inner_uar is not a number")
     if not all(isinstance(value, str) for value in (*row["classes"], *row.get("merged", {}).values())):

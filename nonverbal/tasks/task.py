@@ -152,7 +152,7 @@ def task_of(shards: ShardFolder, labels: Labels, protocol: Protocol, kind: Kind 
         return _of_texts(shards, labels, protocol, there)
     labelled = [(row, clip, clip.label) for row, clip in there if clip.label is not None]
     if not labelled:
-        raise UserError(f"no clip in {shards.folder} has a label, so there is nothing to tell apart")
+        raise UserError(f"no clip in {shards.folder} has a label, so there are no classes")
     becomes = label_map(labels, list(Counter(label for _, _, label in labelled)), str(shards.folder))
     chosen = [(row, clip, name) for row, clip, label in labelled if (name := becomes[label]) is not None]
     if not chosen:
@@ -163,7 +163,7 @@ def task_of(shards: ShardFolder, labels: Labels, protocol: Protocol, kind: Kind 
 
 def _of_texts(shards: ShardFolder, labels: Labels, protocol: Protocol, there: Sequence[tuple[int, Clip]]) -> Task:
     if labels:
-        raise UserError("labels are of tasks that tell classes apart; leave them out (--labels), or choose such a task")
+        raise UserError("labels apply only to tasks with classes; leave out --labels, or choose such a task")
     said = [(row, clip) for row, clip in there if spoken(clip.text or "")]
     if not said:
         raise UserError(

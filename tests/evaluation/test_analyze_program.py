@@ -90,7 +90,7 @@ class Run:
     ("options", "message"),
     [
         (["--layer", "3"], "--layer must be from -1 to 0 with logmel, but is 3"),
-        (["--fold", "0"], "--fold is of finetuned:RUN alone"),
+        (["--fold", "0"], "--fold applies only to finetuned:RUN"),
         (["--corpora", "other"], "--corpora: .*shards holds made"),
         (["--encoder", "rate"], "the encoder rate has no space of its own"),
     ],
@@ -105,7 +105,7 @@ def test_what_cannot_be_mapped_is_refused(
 def test_the_name_says_what_it_is(shards: ShardFolder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--out must be a file NAME.map.json"):
         run(shards, tmp_path / "x.json")
-    with pytest.raises(UserError, match="say what to make: nonverbal analyze NAME, of map"):
+    with pytest.raises(UserError, match="name an analysis: nonverbal analyze NAME, of map"):
         analyze.main(["--data", str(shards.folder)])
 
 
@@ -137,7 +137,7 @@ def test_an_analysis_is_kept_shown_and_drawn(tmp_path: Path, capsys: pytest.Capt
     assert (made.first, made.others[0].system, made.others[0].differ.value) == ("m, linear", "m, svm", 0.5)
     assert figure.read_bytes().startswith(b"\x89PNG")
     said = capsys.readouterr().out
-    assert "m, svm decides otherwise than m, linear on .500" in said
+    assert "m, svm decides differently from m, linear on .500" in said
     assert f"wrote {out}" in said
     with pytest.raises(UserError, match="--out must be a file NAME.decisions.json"):
         analyze.main(["decisions", "--scores", str(tmp_path), *systems, "--out", str(tmp_path / "x.map.json")])

@@ -162,5 +162,5 @@ class TestOpensmile:
     def test_there_is_nothing_to_embed(self, labelled_shards: Make, tmp_path: Path) -> None:
         shards = labelled_shards(tones())
         argv = ["--data", str(shards.folder), "--encoders", "boaw", "--out", str(tmp_path / "kept")]
-        with pytest.raises(UserError, match="boaw is made fold by fold by nonverbal probe"):
+        with pytest.raises(UserError, match="nonverbal probe computes boaw in each fold"):
             embed_main(argv)

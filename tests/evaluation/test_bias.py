@@ -34,7 +34,7 @@ def test_the_four_ways_share_clips_folds_and_training(labelled_shards: Make) -> 
     assert bias_tasks(task_of(shards, [], NAMED["reno"].protocol))[HONEST].protocol == (
         "speaker-disjoint 5-fold, stratified"
     )
-    with pytest.raises(UserError, match="hold-out has none: give --folds 5"):
+    with pytest.raises(UserError, match="hold-out has no folds: give --folds 5"):
         bias_tasks(task_of(shards, [], Protocol("hold-out")))
 
 

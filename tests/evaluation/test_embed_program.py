@@ -94,9 +94,9 @@ def test_any_folder_of_sound_may_be_given(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_named(shards: ShardFolder, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there is no folder .*nothing: give one of shards, or of sound"):
+    with pytest.raises(UserError, match=r"there is no folder .*nothing; give a folder of shards or of sound"):
         main([f"--data={tmp_path / 'nothing'}", "--encoders=logmel"])
-    with pytest.raises(UserError, match="rate is what the manifest says of a clip"):
+    with pytest.raises(UserError, match="rate is taken from the manifest"):
         main([f"--data={shards.folder}", "--encoders=rate", f"--out={tmp_path / 'kept'}"])
     with pytest.raises(UserError, match="--processes must be at least 0, but is -1"):
         main([f"--data={shards.folder}", "--encoders=logmel", "--processes=-1"])

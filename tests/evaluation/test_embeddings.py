@@ -202,7 +202,9 @@ def test_frames_are_kept_in_16_bits(labelled_shards: Make, encoder_folder: Path,
     assert len(said) == 1
     index = tmp_path / next((tmp_path / "cache").glob("*.frames/index.json"))
     index.write_text(index.read_text().replace(shards.sha256, "0"))
-    with pytest.raises(UserError, match=r"kept frames .* are of other clips or another encoder; remove the folder"):
+    with pytest.raises(
+        UserError, match=r"cached frames .* belong to other clips or another encoder; remove the folder"
+    ):
         embed_frames(encoder, shards, clips, tmp_path / "cache")
 
 

@@ -93,7 +93,7 @@ def test_another_division_is_refused(
 
 def test_other_clips_are_refused(task: Task, run: Path, labelled_shards: Make) -> None:
     other = make_task(labelled_shards(tones(speakers=4), "others"), [], "speaker", 2, [0])
-    with pytest.raises(UserError, match="under its own folds alone.*: these are other shards; give --data"):
+    with pytest.raises(UserError, match="only under the folds of its run.*: these are other shards; give --data"):
         compare(other, [f"finetuned:{run}"], [], run / "cache", run / "out")
     rows = json.loads((run / "folds.json").read_text())
     rows["folds"][0]["fitted"].append(rows["folds"][0]["test"].pop())
@@ -144,7 +144,7 @@ def test_a_run_that_is_not_whole_is_refused(task: Task, run: Path) -> None:
     (run / "folds.json").write_text(json.dumps(rows))
     refused(r"'../elsewhere' is not in the run")
     (run / "folds.json").unlink()
-    refused(r"is no run of nonverbal finetune: folds\.json is missing")
+    refused(r"is not a run of nonverbal finetune: folds\.json is missing")
 
 
 def test_labels_that_were_seen_are_refused_or_said(task: Task, run: Path, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_labels_that_were_seen_are_refused_or_said(task: Task, run: Path, tmp_pa
     write_labels_seen(model, task.clips, "initialised:x")
     for name in (str(model), str(run / "seed-0/fold-0/encoder"), str(run / "seed-0/fold-0")):
         with pytest.raises(
-            UserError, match="was fine-tuned with labels of these clips.*take finetuned:RUN.*allow-seen"
+            UserError, match="was fine-tuned with labels of these clips.*give finetuned:RUN.*allow-seen"
         ):
             compare(task, [name], [], tmp_path / "cache", tmp_path / "out")
     assert not (tmp_path / "cache").exists()
@@ -220,9 +220,11 @@ def test_embeddings_say_whose_labels_were_seen(
 
 
 def test_a_run_is_no_encoder_by_itself(task: Task, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="is an encoder a fold, which nonverbal probe and nonverbal embed read"):
+    with pytest.raises(
+        UserError, match="has one encoder per fold, which only nonverbal probe and nonverbal embed read"
+    ):
         load_encoder(f"finetuned:{run}")
-    with pytest.raises(UserError, match="initialised: takes what the run began from"):
+    with pytest.raises(UserError, match="initialised: takes the encoder from which the run started"):
         load_encoder(f"initialised:finetuned:{run}")
     with pytest.raises(UserError, match=f"{run} is a run of nonverbal finetune.* finetuned:{run}"):
         load_encoder(str(run))

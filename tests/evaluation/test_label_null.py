@@ -69,7 +69,7 @@ def test_the_null_of_the_probe_program(
     probe.main([*options, "--encoders", "logmel", "--seeds", "0,1", "--null", "19"])
     said = " ".join(capsys.readouterr().out.split())
     assert "null UAR p (null)" in said
-    assert "null: labels permuted within 6 groups; folds, choices and fit made again for each draw" in said
+    assert "null: labels permuted within 6 groups; folds, choices and fit are repeated for each draw" in said
     scores = read_scores(out / "scores.jsonl")
     assert [bool(score.null) for score in scores] == [True] * 3 + [False] * 3
     assert scores[0].null["p"] == 1 / 20

@@ -68,5 +68,5 @@ def test_a_curve_is_drawn_to_a_file(tmp_path: Path) -> None:
 
 def test_sizes_below_one_are_refused(labelled_shards: Callable[..., ShardFolder]) -> None:
     task = task_of(labelled_shards(tones()), [], Protocol(3))
-    with pytest.raises(UserError, match="clips a class must be at least 1"):
+    with pytest.raises(UserError, match="clips per class must be at least 1"):
         curve_tasks(task, [0])

@@ -104,7 +104,7 @@ def test_where_nothing_was_measured_nothing_is_drawn(tmp_path: Path) -> None:
         write_panels(tmp_path, [Panel("loss", "loss")])
     for panels in ([], [Panel("kind", "kind")], [Panel("not measured", "nothing")]):
         write_panels(tmp_path, panels)
-        with pytest.raises(UserError, match=r"has nothing to draw: .* of what .*curves.json names"):
+        with pytest.raises(UserError, match=r"has nothing to plot: .* of what .*curves.json names"):
             plot_training(_write(metrics, _rows()), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 

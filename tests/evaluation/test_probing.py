@@ -228,5 +228,7 @@ def test_the_probe_program_shows_bias_curve_and_subgroups(
     assert kept("learning-curve.png").read_bytes().startswith(b"\x89PNG")
     # Four ways, of which one is the protocol itself, and two sizes.
     assert len({score.protocol for score in read_scores(out / "scores.jsonl")}) == 6
-    with pytest.raises(UserError, match="no clip says its sex; --by takes what clips say: corpus, speaker"):
+    with pytest.raises(
+        UserError, match="no clip has the attribute sex; --by takes attributes that clips have: corpus, speaker"
+    ):
         probe.main([*folders, "--encoders", "logmel", "--by", "sex"])

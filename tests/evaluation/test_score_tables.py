@@ -64,7 +64,7 @@ def test_a_table_by_hand(tmp_path: Path) -> None:
     assert table.rows[1][:2] + table.rows[1][-1:] == ["bad", ".600", "transductive"]
     assert table.notes[0].startswith("10 clips of 5 speakers; chance UAR .500; ")
     assert table.notes[1] == (
-        "interval: .95 over speakers (jackknife t), of these trained models: another training set is left out"
+        "interval: .95 over speakers (jackknife t), for these trained models; it does not cover other training sets"
     )
     assert "over 2 folds" in table.notes[2]
 
@@ -151,7 +151,7 @@ def test_ranks(tmp_path: Path) -> None:
         ["model", "c", "d", "average rank"],
         [["good", ".900", ".900", "1.00"], ["bad", ".700", ".700", "2.00"]],
     )
-    assert table.notes[-1] == "no Friedman test: it takes 6 corpora and 3 models that differ somewhere"
+    assert table.notes[-1] == "no Friedman test: it needs 6 corpora and 3 models that differ somewhere"
 
 
 def test_scores_are_printed_with_what_a_reader_must_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

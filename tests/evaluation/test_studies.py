@@ -76,11 +76,13 @@ def test_names_stand_for_steps_and_all_combinations(tmp_path):
 def test_what_is_no_record_is_refused(tmp_path, key, value, message):
     path = tmp_path / "study.json"
     path.write_text(json.dumps(asdict(RECORD) | {key: value}))
-    with pytest.raises(UserError, match=f"study.json is no record of a study .*{message}.*run nonverbal study again"):
+    with pytest.raises(
+        UserError, match=f"study.json is not a record of a study .*{message}.*run nonverbal study again"
+    ):
         read_study(path)
 
 
 def test_what_is_no_json_is_refused(tmp_path):
     (tmp_path / "study.json").write_text("[" * 100_000)
-    with pytest.raises(UserError, match="is no record of a study"):
+    with pytest.raises(UserError, match="is not a record of a study"):
         read_study(tmp_path / "study.json")

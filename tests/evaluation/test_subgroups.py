@@ -100,5 +100,7 @@ def test_numbers_of_many_values_are_cut_at_quartiles() -> None:
 
 
 def test_what_no_clip_says_is_refused() -> None:
-    with pytest.raises(UserError, match="no clip says its accent; --by takes what clips say: age, sex, corpus, "):
+    with pytest.raises(
+        UserError, match="no clip has the attribute accent; --by takes attributes that clips have: age, sex, corpus, "
+    ):
         values_of(CLIPS, "accent")

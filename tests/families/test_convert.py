@@ -207,7 +207,7 @@ def test_weights_that_only_one_has_are_named(tmp_path, capsys):
         with pytest.raises(SystemExit, match="1"):
             compare([*(str(tmp_path / name) for name in pair), "--clips", "1"])
         output = " ".join(capsys.readouterr().out.split())
-        assert f"only {one} has, in this shape: project_hid.bias" in output
+        assert f"weights that only {one} has in this shape: project_hid.bias" in output
         assert "quantizer.weight_proj.weight" in output
 
 
@@ -316,10 +316,10 @@ def test_audio_mambas_are_compared_as_they_read_clips_alike(tmp_path):
     # As they would be used, their frames are not the same.
     assert found.differ
     assert found.notes[1] == "their configurations differ in frame_order, padding"
-    assert f"{tmp_path / 'b'} reads clips in another way (padding, frame_order)" in found.notes[2]
+    assert f"{tmp_path / 'b'} prepares clips differently (padding, frame_order)" in found.notes[2]
     assert len(found.moved) == len(model.state_dict())
     save_transformers(tmp_path / "c")
-    with pytest.raises(UserError, match=r"a makes \d+ frames of a clip, and .*c \d+, so no frame has a counterpart"):
+    with pytest.raises(UserError, match=r"a makes \d+ frames of a clip and .*c \d+, so frames do not correspond"):
         compare_encoders(str(tmp_path / "a"), str(tmp_path / "c"), None, 2)
 
 

@@ -45,7 +45,7 @@ def test_what_is_wrong_is_shown_and_written(release: Path, tmp_path: Path, capsy
     with pytest.raises(SystemExit) as end:
         program.main([str(release), "--names", str(tmp_path / "names.txt"), "--json", str(found)])
     assert end.value.code == 1
-    assert "findings of what is wrong: 3" in capsys.readouterr().out
+    assert "problems found: 3" in capsys.readouterr().out
     bad = [row for row in json.loads(found.read_text()) if not row["ok"]]
     assert [row["check"] for row in bad] == ["file too many", "pickle", "name"]
     assert bad[2]["file"] == "README.md"
@@ -83,7 +83,7 @@ def test_a_repository_is_downloaded_and_removed_again(
     [
         (lambda folder: ["./none"], "there is no folder ./none"),
         (lambda folder: ["none"], "ORGANISATION/NAME"),
-        (lambda folder: [str(folder), "--revision", "x"], "--revision is of a repository"),
+        (lambda folder: [str(folder), "--revision", "x"], "--revision applies only to a repository"),
         (lambda folder: [str(folder), "--json", "none/x.json"], "there is no folder none"),
     ],
 )

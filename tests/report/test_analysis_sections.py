@@ -61,7 +61,7 @@ def test_a_page_has_a_section_for_each_analysis(tmp_path: Path) -> None:
     assert [len(section.drawings) for section in page.analyses] == [3, 4, 2]
     html = render(page)
     assert HOSTILE not in html.replace(html[html.index("<style>") : html.index("</style>")], "")
-    assert "y decides otherwise than" in html
+    assert "y decides differently from" in html
     assert all(f'<section id="{section.anchor}">' in html for section in page.analyses)
     assert "3 analyses" in html
     for section in page.analyses:

@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_read_has_a_row_with_the_reason(
     assert [cell["problem"].split(":")[0] for cell in cells] == ["", "truncated", "", "unreadable"]
     assert {cells[1][name] for name in ("start", "end", "predicted", "probabilities.sigh")} == {""}
     assert "2 of 4 files cannot be read" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"no file could be read; .*one\.jsonl says why of each"):
+    with pytest.raises(UserError, match=r"no file could be read; .*one\.jsonl gives the reason for each"):
         main([str(model), str(sounds / "a, b.wav"), f"--out={tmp_path / 'one.jsonl'}", "--processes=1"])
     (row,) = read(tmp_path / "one.jsonl")
     assert row["problem"] == "unreadable: the file has no bytes"
@@ -166,7 +166,7 @@ def test_a_classifier_is_shown_clips_as_it_was_in_training(tmp_path: Path) -> No
     ("arguments", "said"),
     [
         (["--out=said.xlsx"], r"--out must end in \.csv or \.jsonl"),
-        (["--out=said.csv", "--hop=1"], "would leave sound out between windows; leave it out, or give --window too"),
+        (["--out=said.csv", "--hop=1"], "would skip sound between windows; leave it out, or give --window too"),
         (["--out=said.csv", "--hop=2", "--window=1"], "--hop is 2 s, .* lower it to 1"),
         (["--out=said.csv", "--hop=0", "--window=1"], "--hop must be a number of seconds above 0, but is 0"),
         (["--out=said.csv", "--window=-1"], "--window must be a number of seconds above 0"),
@@ -189,7 +189,9 @@ def test_models_that_tell_no_classes_are_refused(model: Path, sounds: Path, tmp_
     run = tmp_path / "run"
     run.mkdir()
     (run / "folds.json").write_text("{}")
-    with pytest.raises(UserError, match="has no model of all clips: run its nonverbal finetune again with --final"):
+    with pytest.raises(
+        UserError, match="has no model trained on all clips: run its nonverbal finetune again with --final"
+    ):
         main([str(run), str(sounds), out])
     (run / "model").symlink_to(model)
     main([str(run), str(sounds / "0.wav"), out, "--processes=1"])

@@ -145,7 +145,7 @@ def test_auto_leaves_one_out_of_few_groups_alone() -> None:
     [
         (Protocol(13), r"folds must be 2 to 12.*; possible here: --group speaker with 2 to 12 folds; --group session"),
         (Protocol("official"), "no clip is on the train side.* sides there are: none; possible here: --group speaker"),
-        (Protocol("leave-one-out", seeds=(0, 1)), "takes one seed, but was given"),
+        (Protocol("leave-one-out", seeds=(0, 1)), "so give one seed instead of"),
         (Protocol("transfer"), "needs corpora to train on"),
     ],
 )
@@ -179,7 +179,7 @@ def test_classes_of_few_clips_are_counted_as_voc2vecs_code_does() -> None:
     assert all({labels[row] for row in fold.train} == {"common", "rare", "single"} for fold in folds)
     small, left_out = division.notes
     assert small == "fewer clips than folds: rare (2), single (1); some folds test none of them"
-    assert "is left out: nothing of single is left to train on, which fails in the code of voc2vec" in left_out
+    assert "is left out: its training side has no clip of single, on which the code of voc2vec fails" in left_out
     with pytest.raises(UserError, match="all clips of class 'single' are in one group"):
         divide(Protocol(10, "none", stratified=False), labels, clips)
 

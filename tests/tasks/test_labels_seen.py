@@ -39,7 +39,7 @@ def test_what_the_first_model_has_seen_the_second_has_seen_too(labelled_shards: 
 def test_a_damaged_file_is_not_taken_for_none(content: str, tmp_path: Path) -> None:
     assert labels_seen_by(tmp_path) is None
     (tmp_path / "heard.json").write_text(content)
-    with pytest.raises(UserError, match=r"heard\.json cannot be read .* nobody can say which labels"):
+    with pytest.raises(UserError, match=r"heard\.json cannot be read .* it is not known which labels"):
         labels_seen_by(tmp_path)
 
 

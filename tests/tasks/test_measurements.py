@@ -27,7 +27,7 @@ def test_folders_stand_for_the_files_in_them(tmp_path: Path) -> None:
     assert len({one.table for one in read}) == 1
     assert measurements_of(read_scores(first), first)[0].scores == read[0].scores
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(UserError, match=r"there is no scores.jsonl in .*nothing; give what was --out"):
+    with pytest.raises(UserError, match=r"there is no scores.jsonl in .*nothing; give the folder that was --out"):
         read_measurements([tmp_path / "nothing"])
 
 
@@ -105,7 +105,7 @@ def test_predictions_of_another_run(tmp_path: Path, change: dict[str, str], mess
 def test_predictions_of_folds_without_scores(tmp_path: Path) -> None:
     file = write_scored(tmp_path, "m", LABELS, LABELS, FOLDS, GROUPS)
     file.write_text(file.read_text().splitlines()[0] + "\n")
-    with pytest.raises(UserError, match="has clips of folds 1, of which .*scores.jsonl has no scores"):
+    with pytest.raises(UserError, match="has clips of folds 1, for which .*scores.jsonl has no scores"):
         read_measurements([file])
 
 

@@ -46,7 +46,7 @@ def test_files_of_before_are_read(tmp_path: Path) -> None:
 WRONG = [
     ("{", "x.jsonl, line 2: not a JSON object"),
     ("[]", "x.jsonl, line 2: not a prediction"),
-    (json.dumps({"clip": "z"}), "x.jsonl, line 2: not a prediction, which holds clip, label, predicted, group, fold"),
+    (json.dumps({"clip": "z"}), "x.jsonl, line 2: not a prediction: clip, label, predicted, group, fold"),
     (json.dumps(row()), "x.jsonl: clip ä has two rows; write the scores and their predictions again"),
     (json.dumps(row(clip="z", predicted="q")), "x.jsonl: predicted 'q' is not a class of the scores"),
     (json.dumps(row(clip="z", probabilities={"a": 1})), "x.jsonl: a row has no probabilities of every class"),

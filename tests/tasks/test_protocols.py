@@ -70,7 +70,7 @@ def test_few_groups_are_left_out_in_turn() -> None:
         ({"train_on": ("a",)}, "of the transfer alone"),
         ({"folds": "transfer", "train_on": ("a",), "test_on": ("a", "b")}, "cannot be trained on and tested on: a"),
         ({"folds": 1}, "folds must be at least 2, but is 1"),
-        ({"per_class": 0}, "clips a class must be at least 1"),
+        ({"per_class": 0}, "clips per class must be at least 1"),
         ({"counting": "voc2vec"}, "in random folds alone"),
     ],
 )

@@ -34,7 +34,7 @@ def test_a_task_that_cannot_be_is_refused(labelled_shards: Make) -> None:
         make_task(shards, ["high"], "speaker", 3, [0])
     with pytest.raises(UserError, match="takes one seed"):
         make_task(shards, [], "speaker", None, [0, 1])
-    with pytest.raises(UserError, match="nothing to tell apart"):
+    with pytest.raises(UserError, match="so there are no classes"):
         make_task(labelled_shards(tones()[-1:], "unlabelled"), [], "speaker", 3, [0])
     with pytest.raises(UserError, match="all labels are dropped"):
         make_task(shards, {"high": None, "low": None}, "speaker", 3, [0])
@@ -112,7 +112,7 @@ def test_a_task_of_texts_that_cannot_be_is_refused(labelled_shards: Make) -> Non
     with pytest.raises(UserError, match="no clip in .* has a text with words, so there is nothing to recognise; prep"):
         task_of(shards, [], Protocol(3), "texts")
     with_texts(shards, ["one"] * 25)
-    with pytest.raises(UserError, match="labels are of tasks that tell classes apart; leave them out"):
+    with pytest.raises(UserError, match="labels apply only to tasks with classes; leave out --labels"):
         task_of(shards, ["high"], Protocol(3), "texts")
     with_texts(shards, [*["one"] * 4, *[None] * 21])
     with pytest.raises(UserError, match=r"all clips are in one group \(s0\); group otherwise \(--group\)"):

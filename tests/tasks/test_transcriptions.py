@@ -33,7 +33,7 @@ def test_transcriptions_are_read_beside_decisions(tmp_path: Path) -> None:
             "in fold 0 it has 4 clips and a word error rate of 0.6667, the scores have 4 and 0.5",
         ),
         ({"fold": "1"}, "in fold 0 it has 3 clips"),
-        ({"predicted_text": None}, "line 1: not a prediction, which holds clip, text, predicted_text, group, fold"),
+        ({"predicted_text": None}, "line 1: not a prediction: clip, text, predicted_text, group, fold"),
         ({"text": " "}, "the text of clip c0 has no words"),
         ({"clip": "c1"}, "clip c1 has two rows"),
     ],

@@ -96,7 +96,7 @@ class Confusions(Analysis[ConfusionSettings]):
         ]
         columns = ["system", "true class", "clips", "recall", "interval", *(f"as {name}" for name in self.classes)]
         title = f"{self.corpus}, {len(self.classes)} classes, {self.protocol}: confusions"
-        notes = [f"intervals of .95 over those of {self.units} {self.unit} that have clips of the class"]
+        notes = [f".95 intervals over those of the {self.units} {self.unit} that have clips of the class"]
         return [Table(title, columns, rows, [*notes, "as: clips decided for, a mean over seeds"], 2)]
 
     def check(self) -> None:

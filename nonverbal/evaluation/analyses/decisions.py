@@ -120,7 +120,7 @@ class Decisions(Analysis[DecisionsSettings]):
             f"{words_of(one.other_right)}, neither on {words_of(one.neither_right)}"
         )
         return (
-            f"{one.system} decides otherwise than {self.first} on {one.differ.text} of the clips (by chance "
+            f"{one.system} decides differently from {self.first} on {one.differ.text} of the clips (by chance "
             f"{short(one.by_chance)}; kappa {words_of(one.kappa)}){right if one.first_right else ''}."
         )
 

@@ -48,7 +48,7 @@ def held_out_spaces(
     every = rows_of(shards, corpora)
     if not is_finetuned(name):
         if fold is not None:
-            raise UserError("--fold is of finetuned:RUN alone")
+            raise UserError("--fold applies only to finetuned:RUN")
         manifest = shards.clips()
         (status,) = leak_statuses([manifest[row] for row in every], [name], [])
         refuse_seen([name], [status])
@@ -89,7 +89,7 @@ def paired_spaces(
     """
     runs = [name for name in names if is_finetuned(name)]
     if fold is not None and not runs:
-        raise UserError("--fold is of finetuned:RUN alone")
+        raise UserError("--fold applies only to finetuned:RUN")
     spaces = [held_out_spaces(name, shards, corpora, seed, fold if name in runs else None) for name in names]
     if not runs:
         return [[own for (own,) in spaces]]

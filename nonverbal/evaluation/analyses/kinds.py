@@ -37,5 +37,5 @@ def read_analysis(path: Path) -> Analysis[Any]:
     kind = kind_of(path)
     if kind is None:
         ends = ", ".join(map(end_of, KINDS))
-        raise UserError(f"{path} has not the name of an analysis, which ends in one of {ends}")
+        raise UserError(f"{path} does not have the name of an analysis, which ends in one of {ends}")
     return read_as(kind, path)

@@ -148,7 +148,7 @@ def weights_table(rows: Sequence[Weights]) -> Table:
             ]
         )
     notes = [
-        "weights: means over corpora, which count alike, of means over folds; std: over all folds",
+        "weights: means over corpora, with equal weights, of means over folds; std: over all folds",
         "mean layer: layers averaged by their weights; the figure has the weight of every layer",
         *_corpora_notes(rows),
     ]
@@ -169,8 +169,8 @@ def weights_said(rows: Sequence[Weights]) -> str:
     for row in rows[:MOST_TOLD]:
         most = int(np.argmax(row.mean))
         told.append(
-            f"{row.name} weighs layer {row.first_layer + most} most: {short(row.mean[most])} ± {short(row.std[most])} "
-            f"over {row.folds} folds (alike: {short(1 / len(row.mean))})"
+            f"{row.name} weighs layer {row.first_layer + most} most: {short(row.mean[most])} ± "
+            f"{short(row.std[most])} over {row.folds} folds (equal weights: {short(1 / len(row.mean))})"
         )
     rest = f"; {len(rows) - MOST_TOLD} more in the table" if len(rows) > MOST_TOLD else ""
     return f"{'; '.join(told)}{rest}. A weight is a layer’s share of a sum, and does not say what the layer holds."
@@ -216,7 +216,7 @@ def likeness_table(likeness: Likeness) -> Table:
         best = max(known, key=lambda place: known[place], default=None)
         nearest = ["", ""] if best is None else [str(best), short(known[best])]
         rows.append([str(layer), _cell(known.get(layer)), *nearest])
-    columns = [f"layer of {first}", "same layer", f"most alike of {second}", "CKA"]
+    columns = [f"layer of {first}", "same layer", f"most similar in {second}", "CKA"]
     notes = [
         f"debiased linear CKA, 0: unrelated; {likeness.clips} clips of {likeness.corpus}, means over frames",
         likeness.held_out,
@@ -231,16 +231,16 @@ def likeness_said(likeness: Likeness) -> str:
         for layer, row in enumerate(likeness.cka)
         if layer < len(row) and (value := row[layer]) is not None
     ]
-    told = "Layers of one number have no CKA"
+    told = "Layers of the same number have no CKA"
     if same:
         least, most = min(same, key=lambda one: one[1]), max(same, key=lambda one: one[1])
         told = (
-            f"Layers of one number have a CKA from {short(least[1])} (layer {least[0]}) to {short(most[1])} (layer "
-            f"{most[0]})"
+            f"Layers of the same number have a CKA from {short(least[1])} (layer {least[0]}) to {short(most[1])} "
+            f"(layer {most[0]})"
         )
     return (
-        f"{told}, debiased, on {likeness.clips} clips of {likeness.corpus}; unrelated layers have about 0. CKA says "
-        "how alike clips lie in two spaces, not what of them the spaces hold."
+        f"{told}, debiased, on {likeness.clips} clips of {likeness.corpus}; unrelated layers have about 0. CKA shows "
+        "how similarly clips lie in two spaces, not what the spaces hold of them."
     )
 
 

@@ -114,8 +114,8 @@ class SoundMap(Analysis[MapSettings]):
         chance = f"{self.kept_by_chance:.0%} by chance"
         same = "" if self.same_class is None else f"; {self.same_class:.0%} of them have its class"
         return (
-            f"{len(self.clips)} clips by layer {self.layer}; {self.held_out}. How a map looks is no evidence: of a "
-            f"clip’s {self.neighbours} nearest in the original space {self.kept:.0%} are among its nearest here "
+            f"{len(self.clips)} clips by layer {self.layer}; {self.held_out}. The look of a map is not evidence: of "
+            f"a clip’s {self.neighbours} nearest in the original space {self.kept:.0%} are among its nearest here "
             f"({chance}){same}."
         )
 

@@ -67,7 +67,7 @@ def load_frame_encoder(name: str, seed: int = 0) -> FrameEncoder:
     """
     encoder = load_encoder(name, seed)
     if isinstance(encoder, ManifestEncoder):
-        raise UserError(f"{name} makes no frames: it knows of a clip what the manifest says; give another encoder")
+        raise UserError(f"{name} makes no frames, because it is taken from the manifest; give another encoder")
     return encoder
 
 
@@ -109,8 +109,12 @@ def _found(name: str, seed: int = 0) -> tuple[Kind, Named]:
     initialised = source != name
     if is_finetuned(source):
         raise UserError(
-            f"{source} is an encoder a fold, which nonverbal probe and nonverbal embed read"
-            + (f"; {INITIALISED} takes what the run began from, its recipe's init" if initialised else "")
+            f"{source} has one encoder per fold, which only nonverbal probe and nonverbal embed read"
+            + (
+                f"; {INITIALISED} takes the encoder from which the run started, its recipe's init"
+                if initialised
+                else ""
+            )
             + f"; elsewhere give the folder of one, such as {source.removeprefix(FINETUNED)}/model"
         )
     if source in KINDS and not KINDS[source].learned:

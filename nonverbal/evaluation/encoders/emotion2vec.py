@@ -78,8 +78,8 @@ def check(named: Named) -> None:
         )
     if not Path(named.source).is_dir():
         raise UserError(
-            f"{named.source} is not read from the Hub, which has it as a pickle: download it whole (hf download "
-            f"{named.source} --local-dir FOLDER), and give the folder"
+            f"{named.source} cannot be read from the Hub, where it is a pickle: download the whole repository (hf "
+            f"download {named.source} --local-dir FOLDER), and give the folder"
         )
     from nonverbal.models.checkpoints.emotion2vec import read_settings
 

@@ -109,9 +109,9 @@ class FinetunedRun:
 
     def _other(self, what: str) -> UserError:
         return UserError(
-            f"{self.name} is an encoder under its own folds alone, where the weights of a fold have not seen the "
-            f"labels that it tests: {what}; give --data, --labels and the protocol as {self.folder / 'recipe.yaml'} "
-            "has them, or one of its models by its folder, with --allow-seen"
+            f"{self.name} can be used only under the folds of its run, where the weights of a fold have not seen the "
+            f"labels that it tests: {what}; give --data, --labels and the protocol of {self.folder / 'recipe.yaml'}, "
+            "or the folder of one of its models with --allow-seen"
         )
 
 
@@ -130,7 +130,7 @@ def open_run(name: str) -> FinetunedRun:
     path = folder / "folds.json"
     if not path.is_file():
         raise UserError(
-            f"{folder} is no run of nonverbal finetune: {path.name} is missing; give the folder that was its --out"
+            f"{folder} is not a run of nonverbal finetune: {path.name} is missing; give the folder that was its --out"
         )
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
@@ -146,7 +146,7 @@ def open_run(name: str) -> FinetunedRun:
     for (seed, fold), tuned in folds.items():
         if not (tuned.folder / DONE).is_file() or not tuned.encoder.is_dir():
             raise UserError(
-                f"fold {fold} of seed {seed} of {folder} is not done, so its clips have no encoder; run nonverbal "
+                f"fold {fold} of seed {seed} of {folder} is not finished, so its clips have no encoder; run nonverbal "
                 "finetune again, which continues"
             )
     return run

@@ -89,7 +89,9 @@ class Smile:
             warnings.simplefilter("ignore")
             found = self.smile.process_signal(waveform.clip(-1, LOUDEST), SAMPLE_RATE).to_numpy()
         if not np.isfinite(found).all():
-            raise UserError(f"openSMILE gave NaN or infinite values of {len(waveform)} samples; leave such clips out")
+            raise UserError(
+                f"openSMILE gave NaN or infinite values for a clip of {len(waveform)} samples; leave such clips out"
+            )
         values: np.ndarray = found.astype(np.float32)
         return values
 

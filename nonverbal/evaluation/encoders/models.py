@@ -86,7 +86,7 @@ class ModelEncoder:
         with torch.inference_mode():
             states = layers_of(self.model(inputs, output_hidden_states=True, return_dict=True))
         if len(states) != self.layers:
-            raise UserError(f"{self.name} gives {len(states)} layers of hidden states, and not {self.layers}")
+            raise UserError(f"{self.name} gives {len(states)} layers of hidden states instead of {self.layers}")
         return states
 
     def own(self, states: list[Any], samples: int) -> list[Any]:
@@ -105,7 +105,7 @@ def place(source: str) -> str:
     path = place_of(source)
     if path is not None and path.is_file():
         raise UserError(
-            f"{source} is a file, where a folder in Hugging Face format is read; make one of it: nonverbal convert "
+            f"{source} is a file, but a folder in Hugging Face format is needed; convert it: nonverbal convert "
             f"{source} --to transformers --out FOLDER"
         )
     return source if path is None else str(path)

@@ -71,8 +71,8 @@ def _checked(model: Any, source: str) -> Any:
     reads_waveforms = hasattr(model.config, "conv_kernel") or model.config.model_type in own
     if not reads_waveforms or not hasattr(model.config, "num_hidden_layers"):
         raise UserError(
-            f"{source} is a {model.config.model_type!r} model, which is of no kind that is read here; give one of "
-            f"{', '.join(own)}, or of what nonverbal encoders lists"
+            f"{source} is a {model.config.model_type!r} model, which cannot be read here; give one of "
+            f"{', '.join(own)}, or one that nonverbal encoders lists"
         )
     if getattr(model, "adapter", None) is not None:
         # It comes after the encoder, whose layers alone are looked at.

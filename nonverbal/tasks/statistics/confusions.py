@@ -152,7 +152,7 @@ def check_groups(groups: int) -> None:
     """
     if groups < 2:
         raise UserError(
-            f"an interval or a comparison needs clips of at least 2 groups, but has those of {groups}; "
+            f"an interval or a comparison needs clips of at least 2 groups, but has clips of {groups}; "
             "group by something smaller, such as recordings"
         )
 

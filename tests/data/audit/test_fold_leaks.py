@@ -129,7 +129,7 @@ def test_the_program_shows_judges_and_writes(shards, run, tmp_path):
         writer.writerows([("s1/s1_a.wav", "train"), ("s2/s2_c.wav", "train"), ("s2/s2_d.wav", "test")])
     asked = (shards.folder, "--folds", tmp_path / "lists.csv")
     out = run(*asked, "--json", tmp_path / "audit.json")
-    assert f"LEAK: the test side shares with what is trained or chosen on, in {tmp_path / 'lists.csv'}: " in out
+    assert f"LEAK: in {tmp_path / 'lists.csv'}, the test side shares with the training or validation side: " in out
     assert "speaker in 1 of 1 folds" in out
     found = json.loads((tmp_path / "audit.json").read_text())
     assert found["leaks"] == {"speaker": 1}
@@ -138,16 +138,16 @@ def test_the_program_shows_judges_and_writes(shards, run, tmp_path):
         run(*asked, "--strict")
     # Without shards nobody knows whose the files are.
     out = run("--folds", tmp_path / "lists.csv", "--strict")
-    assert "by file; not known of all: samples, recording, speaker" in out
+    assert "by file; not known for all files: samples, recording, speaker" in out
     assert "unknown" in out
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "nothing is given to audit"),
+        ([], "there is nothing to audit"),
         (["a", "b", "--folds", "x"], "--folds takes one folder of shards at most, and no --b"),
-        (["a", "--speaker", "(x)"], "--speaker is about the paths of --folds"),
+        (["a", "--speaker", "(x)"], "--speaker applies to the paths in --folds"),
     ],
 )
 def test_settings_that_contradict_are_refused(argv, message):

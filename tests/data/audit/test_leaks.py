@@ -225,8 +225,8 @@ def test_strict_ends_with_two_where_there_is_a_leak(both, within, run, tmp_path)
     [
         (["{tmp}/none"], "is not a folder of shards"),
         (["{a}", "{tmp}"], "is not a folder of shards"),
-        ([], "nothing is given to audit"),
-        (["{a}", "{a}"], "hold the same clips; within one: nonverbal audit"),
+        ([], "there is nothing to audit"),
+        (["{a}", "{a}"], "hold the same clips; to audit one folder: nonverbal audit"),
         (["{a}", "{b}", "{b}"], "unexpected argument"),
         (["{a}", "--kind", "sound"], "unknown key 'kind' on the command line; did you mean 'kinds'?"),
         (["{a}", "--kinds", "smell"], "--kinds must be among samples, recording, speaker, sound, but has 'smell'"),

@@ -75,5 +75,5 @@ def test_the_name_says_the_kind() -> None:
     for name, kind in KINDS.items():
         assert kind_of(Path(f"a/b.c{end_of(name)}")) is kind
     assert kind_of(Path("scores.jsonl")) is None
-    with pytest.raises(UserError, match="x.json has not the name of an analysis, which ends in one of .map.json"):
+    with pytest.raises(UserError, match="x.json does not have the name of an analysis, which ends in one of .map.json"):
         read_analysis(Path("x.json"))

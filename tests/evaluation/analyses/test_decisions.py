@@ -48,7 +48,7 @@ def test_differences_are_counted_by_hand(tmp_path: Path) -> None:
     assert [found and found.clips for found in rights] == [4, 4, 4, 4]
     assert one.decisions == [[1, 2], [2, 3]]
     assert made.between_seeds == {}
-    assert "y decides otherwise than x on .500" in made.summary()
+    assert "y decides differently from x on .500" in made.summary()
 
 
 def test_shares_are_those_of_a_plain_loop_and_kappa_scikit_learns(tmp_path: Path) -> None:

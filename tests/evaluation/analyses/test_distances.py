@@ -192,7 +192,7 @@ def test_encoders_that_are_no_runs_are_compared_on_all_clips(task: Task, tmp_pat
         (["logmel", "mfcc"], {}, "between which there is no cosine"),
         (["logmel", "mfcc"], {"hold": 0.0}, "--hold must be above 0 and at most 1"),
         (["logmel", "mfcc"], {"threshold": 3.0}, "--threshold must be a cosine distance from 0 to 2"),
-        (["logmel", "mfcc"], {"fold": "0"}, "--fold is of finetuned:RUN alone"),
+        (["logmel", "mfcc"], {"fold": "0"}, "--fold applies only to finetuned:RUN"),
         (["logmel", "mfcc"], {"systems": ["x"]}, "--systems needs --scores"),
         (["logmel", "rate"], {}, "the encoder rate has no space of its own"),
     ],

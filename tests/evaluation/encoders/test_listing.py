@@ -90,12 +90,12 @@ def test_one_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         return " ".join(capsys.readouterr().out.split())
 
     assert "frames 13 layers of 768 values licence MIT ? terms allows commercial use" in shown("openai/whisper-small")
-    assert "tried never on released weights; with random weights alone" in shown("openai/whisper-small")
+    assert "tried only with random weights, never on released ones" in shown("openai/whisper-small")
     assert "needs pip install 'nonverbal[opensmile]'" in shown("compare")
     assert "checkpoints openai/whisper-small.en, openai/whisper-small" in shown("whisper")
     own = shown(str(save_tiny("wavlm base", tmp_path)))
     assert "kind wavlm frames 3 layers of 16 values key " in own
-    assert "shortest clip 400 samples (25 ms) hears at once 30 s; a longer clip in equal windows" in own
+    assert "shortest clip 400 samples (25 ms) hears at once 30 s; longer clips in equal windows" in own
     assert "frames 1 layer of 1 value" in shown("rate")
 
 

@@ -203,7 +203,5 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     config = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     BertModel(config).save_pretrained(tmp_path)
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(
-        UserError, match=r"is a 'bert' model, which is of no kind that is read here; give one of .*hubert"
-    ):
+    with pytest.raises(UserError, match=r"is a 'bert' model, which cannot be read here; give one of .*hubert"):
         load_encoder(str(tmp_path))

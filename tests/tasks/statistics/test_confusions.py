@@ -96,7 +96,7 @@ def test_what_cannot_be_counted_is_refused() -> None:
         confusion_counts(["a", "b"], ["a", "c"], [0, 1], ["a", "b"])
     with pytest.raises(ValueError, match=r"must have one length, but have shapes \(2,\), \(3,\) and \(2,\)"):
         confusion_counts(["a", "b"], ["a", "b"], [0, 1, 2], ["a", "b"])
-    with pytest.raises(UserError, match="at least 2 groups, but has those of 1; group by something smaller"):
+    with pytest.raises(UserError, match="at least 2 groups, but has clips of 1; group by something smaller"):
         by_group(confusion_counts(["a", "b"], ["a", "b"], [0, 0], ["a", "b"]))
     with pytest.raises(ValueError, match=r"`counts` must be .*, but is \(3, 3\)"):
         by_group(np.ones((3, 3)))

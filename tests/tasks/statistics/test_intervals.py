@@ -140,7 +140,7 @@ def test_what_has_no_interval_is_refused() -> None:
     labels, predicted, groups = drawn(9, 30, 3, 2)
     counts = confusion_counts(labels, predicted, groups, range(2))
     for interval in (jackknife_t, bootstrap, lambda one: difference_t(one, one)):
-        with pytest.raises(UserError, match="at least 2 groups, but has those of 1"):
+        with pytest.raises(UserError, match="at least 2 groups, but has clips of 1"):
             interval(counts[:1])
     other = confusion_counts(1 - labels, predicted, groups, range(2))
     with pytest.raises(ValueError, match="same clips in the same groups"):
@@ -163,5 +163,5 @@ def test_a_rate_of_which_one_group_has_all_errors_or_none_has_any() -> None:
     error = np.sqrt(2 / 3 * (2 * 0.05**2 + 0.1**2)) / 0.1
     assert found.high == pytest.approx(0.1 * np.exp(4.302652730 * error))
     assert rate_t(np.zeros(3), np.full(3, 10)).high == np.inf
-    with pytest.raises(UserError, match="clips of at least 2 groups, but has those of 1"):
+    with pytest.raises(UserError, match="clips of at least 2 groups, but has clips of 1"):
         rate_t(np.array([1, 0]), np.array([10, 0]))

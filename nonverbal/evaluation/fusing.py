@@ -62,7 +62,7 @@ def sets_of(encoders: Sequence[str], size: int, pairs: Pairs = "all", twins: boo
     kinds = {name: kind_of(name).name for name in encoders}
     if audio_words.NAME in kinds.values():
         raise UserError(
-            f"nonverbal probe computes {audio_words.NAME} in each fold, from codebooks of the training side, and "
+            f"{audio_words.NAME} is computed by nonverbal probe in each fold, from codebooks of the training side, and "
             "only encoders that are the same in all folds can be fused: leave it out"
         )
     sets = [

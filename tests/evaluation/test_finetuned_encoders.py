@@ -138,7 +138,7 @@ def test_a_run_that_is_not_whole_is_refused(task: Task, run: Path) -> None:
             compare(task, [f"finetuned:{run}"], [], run / "cache", run / "out")
 
     (run / "seed-1/fold-1/fold.json").unlink()
-    refused("fold 1 of seed 1 of .*run is not done.*; run nonverbal finetune again")
+    refused("fold 1 of seed 1 of .*run is not finished.*; run nonverbal finetune again")
     rows = json.loads((run / "folds.json").read_text())
     rows["folds"][0]["folder"] = "../elsewhere"
     (run / "folds.json").write_text(json.dumps(rows))

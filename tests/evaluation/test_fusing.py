@@ -40,7 +40,7 @@ def test_all_sets_of_a_size_with_the_same_of_random_weights(encoder_folder: Path
             sets_of(*wrong)
     with pytest.raises(UserError, match="there is no file or folder"):
         sets_of(["logmel", "runs/nothing/encoder"], 2)
-    for own in ("probe computes boaw in each fold", "finetuned:runs/cries has one encoder per fold"):
+    for own in ("boaw is computed by nonverbal probe", "finetuned:runs/cries has one encoder per fold"):
         with pytest.raises(UserError, match=own):
             sets_of(["logmel", own.split()[0]], 2)
 

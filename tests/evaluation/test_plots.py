@@ -99,7 +99,7 @@ def test_where_nothing_was_measured_nothing_is_drawn(tmp_path: Path) -> None:
     """As where all steps before the first row of training were skipped."""
     metrics = _write(tmp_path / "metrics.jsonl", [{"kind": "train", "step": 10}])
     for _ in range(2):
-        with pytest.raises(UserError, match=r"metrics.jsonl has nothing to draw"):
+        with pytest.raises(UserError, match=r"metrics.jsonl has nothing to plot"):
             plot_training(metrics, tmp_path / "none.png")
         write_panels(tmp_path, [Panel("loss", "loss")])
     for panels in ([], [Panel("kind", "kind")], [Panel("not measured", "nothing")]):

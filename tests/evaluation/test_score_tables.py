@@ -135,7 +135,7 @@ def test_comparisons_say_what_cannot_be_tested(tmp_path: Path) -> None:
     assert table.rows[0][:3] == ["good", "bad", "+.200"]
     assert table.rows[0][5:] == ["not testable", "2, 1, 2"]
     assert table.notes[0].startswith("not testable: over 5 speakers p is at least 2^(1 - 5) = 0.0625, which Holm")
-    assert "of these trained models" in table.notes[-1]
+    assert "compares these trained models" in table.notes[-1]
     assert untestable(5, 1, "speakers")
     assert untestable(6, 1, "speakers") == untestable(5, 0, "speakers") == ""
     assert "2 comparisons" in untestable(6, 2, "speakers")

@@ -59,7 +59,7 @@ def test_what_was_seen_goes_along_with_weights(labelled_shards: Make, tmp_path: 
     assert carry(source, out) is None
     assert labels_seen_by(out) is None
     write_labels_seen(source / "encoder", labelled_shards(tones()[:2]).clips(), "x")
-    assert f"the weights have seen labels, which {tmp_path / 'out.pt'} cannot say" in str(
+    assert f"the weights have seen labels that {tmp_path / 'out.pt'} cannot record" in str(
         carry(source, tmp_path / "out.pt")
     )
     assert carry(source, out) is None

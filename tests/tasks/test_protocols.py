@@ -67,11 +67,11 @@ def test_few_groups_are_left_out_in_turn() -> None:
         ({"seeds": (1, 1)}, "seeds must be one or more, each once"),
         ({"shares": (80, 10, 20)}, "that sum to 100"),
         ({"shares": (90, 10, 0)}, "that sum to 100"),
-        ({"train_on": ("a",)}, "of the transfer alone"),
+        ({"train_on": ("a",)}, "only a transfer takes corpora"),
         ({"folds": "transfer", "train_on": ("a",), "test_on": ("a", "b")}, "cannot be trained on and tested on: a"),
         ({"folds": 1}, "folds must be at least 2, but is 1"),
         ({"per_class": 0}, "clips per class must be at least 1"),
-        ({"counting": "voc2vec"}, "in random folds alone"),
+        ({"counting": "voc2vec"}, "only random folds can count classes"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(settings: dict[str, object], words: str) -> None:

@@ -32,7 +32,7 @@ def test_a_task_that_cannot_be_is_refused(labelled_shards: Make) -> None:
         make_task(shards, ["hihg", "low"], "speaker", 3, [0])
     with pytest.raises(UserError, match="at least two classes"):
         make_task(shards, ["high"], "speaker", 3, [0])
-    with pytest.raises(UserError, match="takes one seed"):
+    with pytest.raises(UserError, match="so give one seed"):
         make_task(shards, [], "speaker", None, [0, 1])
     with pytest.raises(UserError, match="so there are no classes"):
         make_task(labelled_shards(tones()[-1:], "unlabelled"), [], "speaker", 3, [0])

@@ -189,6 +189,7 @@ def test_settings_are_arguments():
         ({"tables/Table II/steps": ["fintune"]}, "the study has no step 'fintune'; did you mean 'finetune'?"),
         ({"steps/report": {"run": "report"}}, "the step 'report' in .* has a name with a meaning of its own"),
         ({"steps/a.b": {"run": "probe"}}, "the step 'a.b' in .* must be named in letters, digits"),
+        ({"steps/scores/file": "../../x.json"}, "steps.scores.file in .* must be how a file's name ends, as map.json"),
         ({"corpora/Cries": {}}, "the corpus 'Cries' in .* must be named in lower-case letters"),
         ({"steps/probe/recipe": "nowhere.yaml"}, "no file 'nowhere.yaml' here or among the shipped ones"),
     ],

@@ -41,7 +41,9 @@ def _check(content: dict[str, Any], cls: type, where: str, prefix: str, all_know
     hints = _hints(cls)
     for key, value in content.items():
         if key not in hints:
-            raise UserError(f"unknown key {prefix + key!r} {where}; {_nearest(prefix + key, all_known)}")
+            # YAML reads 1, no and null as keys that are no texts.
+            name = f"{prefix}{key}"
+            raise UserError(f"unknown key {name!r} {where}; {_nearest(name, all_known)}")
         _check_value(value, hints[key], where, prefix + key, all_known)
 
 

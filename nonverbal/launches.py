@@ -42,7 +42,8 @@ def launch_of(command: Sequence[str], packages: Sequence[str] = PACKAGES, **fact
 def launch_key(launch: dict[str, Any]) -> str:
     """Return the hash of a launch, 12 hexadecimal digits: that of another of the same content, whenever it was."""
     content = json.dumps([launch.get(name) for name in OF_CONTENT], ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    # Arguments may name files whose names are no text.
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 def add_launch(folder: Path, launch: dict[str, Any]) -> str:
@@ -54,7 +55,7 @@ def add_launch(folder: Path, launch: dict[str, Any]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     rows = [*read_launches(path), launch] if path.exists() else [launch]
-    write_atomically(path, json.dumps(rows, indent=1, ensure_ascii=False))
+    write_atomically(path, json.dumps(rows, indent=1))
     return launch_key(launch)
 
 

@@ -1,6 +1,7 @@
 """Launches as ``environment.json`` keeps them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def test_launches_are_added_to_those_before(tmp_path: Path) -> None:
     kept = read_launches(tmp_path / "new/environment.json")
     assert [launch_key(launch) for launch in kept] == keys
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_arguments_that_are_no_text_are_kept(tmp_path: Path) -> None:
+    """A folder whose name is in Latin-1, as the system gives it to a program."""
+    command = ["nonverbal", "probe", "--data", os.fsdecode(b"g\xeane"), "gêne"]
+    key = add_launch(tmp_path, launch_of(command))
+    (kept,) = read_launches(tmp_path / "environment.json")
+    assert (kept["command"], launch_key(kept)) == (command, key)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"[1]", b"[" * 100_000])

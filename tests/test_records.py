@@ -50,6 +50,8 @@ def test_a_record_is_what_is_written():
     ("change", "message"),
     [
         ({"name": 1}, "name must be a text, but is 1 in x.json"),
+        ({1: "x"}, "unknown key '1' in x.json"),
+        ({"inner": {"size": 1, False: "x"}}, "unknown key 'inner.False' in x.json"),
         ({"nane": 1}, "unknown key 'nane' in x.json; did you mean 'name'?"),
         ({"wiht": {}}, "unknown key 'wiht' in x.json; did you mean 'with'?"),
         ({"with_": {}}, "unknown key 'with_' in x.json; did you mean 'with'?"),

@@ -48,6 +48,13 @@ def test_a_study_is_the_commands_that_a_user_would_type(tmp_path, data):
     }
 
 
+def test_what_a_recipe_keeps_out_of_pretraining_comes_beside_what_is_scored(tmp_path, data):
+    manifests = "out/shards/cries/manifest.jsonl out/shards/laughs/manifest.jsonl"
+    for asked in ("mine.jsonl", ["mine.jsonl"]):
+        plan, _ = planned(tmp_path, data=data, change={"corpora/heard/prepare": {"exclude": asked}})
+        assert f" --exclude {manifests} mine.jsonl --out" in commands(plan)["prepare.heard"]
+
+
 def test_each_step_comes_after_what_it_needs_whatever_the_order_in_the_recipe(tmp_path, data):
     content = yaml.safe_load(STUDY)
     content["steps"] = dict(reversed(content["steps"].items()))
@@ -189,6 +196,7 @@ def test_settings_are_arguments():
         ({"tables/Table II/steps": ["fintune"]}, "the study has no step 'fintune'; did you mean 'finetune'?"),
         ({"steps/report": {"run": "report"}}, "the step 'report' in .* has a name with a meaning of its own"),
         ({"steps/a.b": {"run": "probe"}}, "the step 'a.b' in .* must be named in letters, digits"),
+        ({"steps/scores/file": "../../x.json"}, "steps.scores.file in .* must be how a file's name ends, as map.json"),
         ({"corpora/Cries": {}}, "the corpus 'Cries' in .* must be named in lower-case letters"),
         ({"steps/probe/recipe": "nowhere.yaml"}, "no file 'nowhere.yaml' here or among the shipped ones"),
     ],

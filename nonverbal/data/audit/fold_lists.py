@@ -14,6 +14,7 @@ from typing import Any
 
 from nonverbal.errors import UserError
 from nonverbal.files import json_lines
+from nonverbal.row_files import FORMULA
 from nonverbal.text import shown
 
 TRAIN, VALIDATION, TEST = SIDES = ("train", "validation", "test")
@@ -137,8 +138,9 @@ def _text(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
     for name in names:
         value = row.get(name)
         if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value) != "":
-            # What a spreadsheet would compute has an apostrophe before it (nonverbal.row_files).
-            return str(value).removeprefix("'")
+            text = str(value)
+            # What a spreadsheet would compute has an apostrophe before it.
+            return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
     return None
 
 

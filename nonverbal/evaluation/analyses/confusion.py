@@ -102,8 +102,8 @@ class Confusions(Analysis[ConfusionSettings]):
     def check(self) -> None:
         """Refuse counts of other classes."""
         size = len(self.classes)
-        if not self.systems or self.clips.keys() != set(self.classes):
-            raise ValueError("there is no system, or clips are not of the classes")
+        if not self.systems or not self.classes or self.clips.keys() != set(self.classes):
+            raise ValueError("there is no system or class, or clips are not of the classes")
         for one in self.systems:
             if len(one.counts) != size or any(len(row) != size for row in one.counts):
                 raise ValueError("counts are not classes by classes")

@@ -178,8 +178,8 @@ class Decisions(Analysis[DecisionsSettings]):
     def check(self) -> None:
         """Refuse tables of other classes."""
         size = len(self.classes)
-        if not self.others or self.clips.keys() != set(self.classes):
-            raise ValueError("there is no other system, or clips are not of the classes")
+        if not self.others or not self.classes or self.clips.keys() != set(self.classes):
+            raise ValueError("there is no other system or no class, or clips are not of the classes")
         for one in self.others:
             if len(one.decisions) != size or any(len(row) != size for row in one.decisions):
                 raise ValueError("decisions are not classes by classes")

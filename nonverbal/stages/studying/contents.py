@@ -152,5 +152,6 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _sha256(content: Any) -> str:
-    # In ASCII: names of files may hold what no text can.
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    # Names of files may hold what no text can.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -103,8 +103,13 @@ class Plan:
                 own = {key: value for key, value in corpus.prepare.items() if key in Source.__dataclass_fields__}
                 folder = {"folder": f"{{path:{name}}}", **({"reader": corpus.reader} if corpus.reader else {}), **own}
                 rest = {key: value for key, value in corpus.prepare.items() if key not in own}
-                apart = {"exclude": "{manifests:score}"} if corpus.use == "pretrain" else {}
-                yield name, Step(PREPARE, with_={"corpora": {name: folder}, **apart, **rest})
+                if corpus.use == "pretrain":
+                    # What the recipe keeps out comes beside what is scored, and not in its place.
+                    asked, scored = rest.pop("exclude", []), "{manifests:score}"
+                    rest = {
+                        "exclude": [scored, *(asked if isinstance(asked, list) else [asked])] if asked else scored
+                    } | rest
+                yield name, Step(PREPARE, with_={"corpora": {name: folder}, **rest})
 
     def _loops(self, name: str, step: Step) -> Iterator[tuple[str, dict[str, str]]]:
         """The combinations of a step's loops, absent ones too, by full name; the step itself where there are none."""

@@ -12,6 +12,9 @@ from nonverbal.records import read_record
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Of steps, corpora and models: they are parts of file names, between dots."""
 
+END = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+"""Of an output that is a file, behind its step's name and a dot: it lies in the study's folder."""
+
 USES = ("all", "pretrain", "score")
 """Words that stand for several corpora."""
 
@@ -119,6 +122,11 @@ def _check_names(study: Study, where: str) -> None:
                 raise UserError(f"the {kind} {name!r} {where} must be named in letters, digits, - and _")
             if name in taken:
                 raise UserError(f"the {kind} {name!r} {where} has a name with a meaning of its own; give it another")
+    for name, step in study.steps.items():
+        if step.file is not None and not END.fullmatch(step.file):
+            raise UserError(
+                f"steps.{name}.file {where} must be how a file's name ends, as map.json, but is {step.file!r}"
+            )
     for name in study.corpora:
         if name != name.lower():
             raise UserError(f"the corpus {name!r} {where} must be named in lower-case letters, as prepare names it")

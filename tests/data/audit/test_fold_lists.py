@@ -107,6 +107,12 @@ def test_a_table_with_folds_alone_tests_each_in_turn(tmp_path):
     ]
 
 
+def test_an_apostrophe_is_taken_off_what_a_spreadsheet_would_compute_alone(tmp_path):
+    rows = [{"file": "'=a.wav", "set": "test"}, {"file": "'til.wav", "set": "train"}]
+    found = read_lists(lines(tmp_path / "x.jsonl", *rows))
+    assert [one.path for one in found] == ["=a.wav", "'til.wav"]
+
+
 def test_rows_say_more_than_names_of_files(tmp_path):
     rows = [{"file": "a", "set": "test", "fold": 3}, {"file": "b", "set": "train", "fold": 3, "sha256": "1f"}]
     found = read_lists(lines(tmp_path / "train_fold_1.jsonl", *rows))

@@ -255,8 +255,8 @@ def _audit(
     score = one.scores[0]
     title, scored_as = f"{score.corpus}, {score.protocol}", worst(row.pretraining for row in one.scores)
     if not heard:
-        said = "as its scores say; no manifest of pretraining is here to audit"
-        return scored_as, f"{title}: {scored_as}, {said}."
+        why = "as its scores say; no manifest of pretraining is here to audit"
+        return scored_as, f"{title}: {scored_as}, {why}."
     read = one.predictions if isinstance(one, Measurement) else one.transcriptions
     ids = set(read.clips)
     clips = _clips(score.data_sha256, ids, data)

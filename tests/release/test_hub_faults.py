@@ -201,7 +201,8 @@ CASES = [
     ),
     Case(
         "the Hub is out of order, and stays so",
-        "org/model: merging failed: the Hub answered 500 (it is out of order); run the same command again: it continues",
+        "org/model: merging failed: the Hub answered 500 (it is out of order); run the same command again: it "
+        "continues",
     ),
     Case(
         "too many requests",

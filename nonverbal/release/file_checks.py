@@ -28,6 +28,9 @@ MAGIC = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6
 
 INDEX = "model.safetensors.index.json"
 
+ADAPTER = "adapter_config.json"
+"""By which transformers, where PEFT is installed, loads a model from wherever it says, and this folder's none."""
+
 SHOWN = 5
 """Names that a finding holds at most."""
 
@@ -169,6 +172,9 @@ def check_code(found: Contents, trust: bool) -> Iterator[Finding]:
         check_foreign_code("config.json", found.config)
     except UserError as error:
         yield Finding("code", False, "config.json", str(error), "no other files or code", "release it again")
+    if ADAPTER in found.files:
+        remedy = "merge it into the model, and release that"
+        yield Finding("code", False, ADAPTER, "an adapter, which loads another model", "a model of its own", remedy)
     if not found.code:
         return
     kind = str(found.config.get("model_type"))

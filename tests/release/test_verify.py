@@ -300,3 +300,9 @@ def test_what_lies_deep_is_found_too(release: Path) -> None:
     (release / CONFIG).write_text(json.dumps(content | {"auto_map": "X"}).replace('"X"', deep))
     seal(release)
     assert {"code", "local path", "loads"} <= checks(verify(release))
+
+
+def test_an_adapter_is_not_followed_to_another_model(release: Path, tmp_path: Path) -> None:
+    (release / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "other")}))
+    seal(release)
+    assert {"code", "loads"} <= checks(verify(release))

@@ -104,10 +104,10 @@ def test_a_long_clip_is_heard_in_equal_windows(tmp_path: Path) -> None:
     ("waveforms", "message"),
     [
         ([], "there are no waveforms"),
-        (np.zeros(500, np.float32), "waveform 0 is of shape ()"),
-        ([np.zeros(500, np.int16)], "and int16, where"),
-        ([np.zeros(500, np.float32), np.full(500, np.nan)], "waveform 1 is of shape (500,)"),
-        ([np.zeros((1, 500), np.float32)], "of shape (1, 500)"),
+        (np.zeros(500, np.float32), "waveform 0 has shape ()"),
+        ([np.zeros(500, np.int16)], "and type int16, but"),
+        ([np.zeros(500, np.float32), np.full(500, np.nan)], "waveform 1 has shape (500,)"),
+        ([np.zeros((1, 500), np.float32)], "shape (1, 500)"),
         ([torch.zeros(100)], "logmel makes a frame of 201 samples, but a part of a clip has 100"),
     ],
 )

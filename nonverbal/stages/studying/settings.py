@@ -118,7 +118,7 @@ def _check_names(study: Study, where: str) -> None:
             if not NAME.fullmatch(name):
                 raise UserError(f"the {kind} {name!r} {where} must be named in letters, digits, - and _")
             if name in taken:
-                raise UserError(f"the {kind} {name!r} {where} has a name with a meaning of its own; give it another")
+                raise UserError(f"the {kind} {name!r} {where} has a reserved name; give it another")
     for name in study.corpora:
         if name != name.lower():
             raise UserError(f"the corpus {name!r} {where} must be named in lower-case letters, as prepare names it")

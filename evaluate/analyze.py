@@ -1,6 +1,6 @@
-"""Look into what models decide and represent: ``nonverbal analyze NAME --key value ... --out FILE.NAME.json``.
+"""Analyze what models decide and represent: ``nonverbal analyze NAME --key value ... --out FILE.NAME.json``.
 
-By path: ``python evaluate/analyze.py NAME ...``. The numbers are kept as JSON, which ``nonverbal report`` shows, and
+By path: ``python evaluate/analyze.py NAME ...``. The numbers are written as JSON, which ``nonverbal report`` shows;
 ``--figure`` draws them.
 """
 

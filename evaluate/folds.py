@@ -1,7 +1,7 @@
-"""Folds as a file for others: ``nonverbal folds --data SHARDS --protocol NAME --out FILE``.
+"""Write folds to a file for others: ``nonverbal folds --data SHARDS --protocol NAME --out FILE``.
 
 By path: ``python evaluate/folds.py --data SHARDS --out FILE``. FILE has a row for each clip on a side of a fold, with
-its path and the SHA-256 of its samples, so that others test on the very same clips; FILE.about.json says what they are.
+its path and the SHA-256 of its samples, so that others test on the same clips; FILE.about.json describes the folds.
 """
 
 from dataclasses import dataclass, field

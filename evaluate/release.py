@@ -1,9 +1,9 @@
-"""A folder for the Hugging Face Hub: ``nonverbal release RUN_OR_MODEL --repo ORG/NAME --out FOLDER``.
+"""Make a folder for the Hugging Face Hub: ``nonverbal release RUN_OR_MODEL --repo ORG/NAME --out FOLDER``.
 
 By path: ``python evaluate/release.py RUN_OR_MODEL --repo ... --out ...``. The folder holds the model, its card and its
-passport, and nothing else. Licences are looked at first: what the terms of corpora and of a starting checkpoint leave
-is printed, terms on data have to be acknowledged, and terms that forbid the model refuse it. With ``--push`` the folder
-is released on the Hub too, private unless ``--public``.
+passport, and nothing else. Licences are checked first: the combined terms of the corpora and the starting checkpoint
+are printed, terms on data must be acknowledged, and a model that terms forbid is refused. With ``--push`` the folder is
+also released on the Hub, in a private repository unless ``--public`` is given.
 """
 
 from functools import partial

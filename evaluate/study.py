@@ -1,9 +1,9 @@
-"""Run what a paper did, step by step: ``nonverbal study RECIPE --data NAME=PATH ... --out DIR``.
+"""Run the experiments of a paper, step by step: ``nonverbal study RECIPE --data NAME=PATH ... --out DIR``.
 
 By path: ``python evaluate/study.py RECIPE --data NAME=PATH ... --out DIR``. A study is a recipe that lists steps, each
-a command of its own: prepare, pretrain, finetune, probe, analyze. What is done is skipped, what was interrupted goes
-on, corpora that are not given are left out with all that needs them, and a report ends it. ``--dry-run`` says what
-there is to do and what it will take, and runs nothing.
+of them a command: prepare, pretrain, finetune, probe, analyze. Steps that are done are skipped, and interrupted steps
+continue. Corpora that are not given are left out, together with the steps that need them. The study ends with a report.
+``--dry-run`` shows the steps, and the time and disk they will take, and runs nothing.
 """
 
 import contextlib

@@ -1,8 +1,9 @@
 """Verify a released model: ``nonverbal verify FOLDER_OR_REPO``.
 
 By path: ``python evaluate/verify.py FOLDER_OR_REPO``. Every file is compared with the passport that was written with
-the model, and looked through for pickles, links, foreign code, paths, tokens and names. Then torch and transformers
-alone load it, in a process of its own and an empty folder, and measure it again. Exit code 1 where something is wrong.
+the model, and searched for pickles, links, foreign code, paths, tokens and names. Then torch and transformers alone
+load the model, in a separate process and an empty folder, and measure it again. The exit code is 1 if something is
+wrong.
 """
 
 import json

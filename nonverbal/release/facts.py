@@ -112,8 +112,8 @@ def find_model(source: Path) -> Model:
     if (source / "folds.json").is_file():
         if not (source / "model").is_dir():
             raise UserError(
-                f"{source} has a model a fold, each made to be tested; run its command again with --final, which "
-                "trains one on all clips, and release that"
+                f"{source} has only the models of its folds; run its command again with --final, which trains a model "
+                "on all clips, and release that"
             )
         return _model(source / "model", source, source / "final")
     if (source / "recipe.yaml").is_file():
@@ -124,7 +124,7 @@ def find_model(source: Path) -> Model:
         raise UserError(f"{source} is neither a run nor a folder in Hugging Face format: it has no config.json")
     above = source.resolve().parent
     if (above / "fold.json").is_file():
-        raise UserError(f"{source} is of a fold, and made to be tested; release the run, with the model of --final")
+        raise UserError(f"{source} is the model of a fold; release the run, with the model of --final")
     if (above / "folds.json").is_file() or (above / "recipe.yaml").is_file():
         return find_model(above)
     return _model(source, None, None)

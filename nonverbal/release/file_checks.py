@@ -74,7 +74,7 @@ def contents_of(folder: Path) -> Contents:
         UserError: it is none.
     """
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; nonverbal release writes one, or give a name of the Hub")
+        raise UserError(f"there is no folder {folder}; give one that nonverbal release wrote, or a Hub repository")
     files, links, others = [], [], []
     for place, folders, names in os.walk(folder):
         for name in sorted([*names, *folders]):
@@ -106,7 +106,7 @@ def check_inside(found: Contents, passport: Passport | None) -> Iterator[Finding
     for file, names in named.items():
         for name in names:
             if leaves(name):
-                yield Finding("path outside", False, file, name, "a path within the folder", "release it again")
+                yield Finding("path outside", False, file, name, "a path inside the folder", "release it again")
 
 
 def check_bits(found: Contents, passport: Passport) -> Iterator[Finding]:
@@ -117,7 +117,7 @@ def check_bits(found: Contents, passport: Passport) -> Iterator[Finding]:
         if name not in found.files:
             yield Finding("missing file", False, name, "not there", sha256, "download or release it again")
         elif (now := sha256_of(found.folder / name)) != sha256:
-            remedy = "download it again; where it was meant to change, release it again"
+            remedy = "download it again; if you changed it on purpose, release it again"
             yield Finding("changed bit", False, name, now, sha256, remedy)
 
 
@@ -126,7 +126,7 @@ def check_surplus(found: Contents, passport: Passport) -> Iterator[Finding]:
     for name in found.files:
         if name != PASSPORT and name not in passport.files:
             yield Finding(
-                "file too many", False, name, "not in the passport", "the passport's files alone", "remove it"
+                "file too many", False, name, "not in the passport", "only the files in the passport", "remove it"
             )
 
 
@@ -153,7 +153,7 @@ def check_weights(found: Contents) -> Iterator[Finding]:
                 with safe_open(found.folder / name, framework="numpy") as file:
                     file.keys()
             except (SafetensorError, OSError) as error:
-                yield Finding("weights", False, name, str(error), "whole safetensors", "download it again")
+                yield Finding("weights", False, name, str(error), "complete safetensors", "download it again")
     for name in sorted({*_in_index(found)} - {*found.files}):
         if not leaves(name):
             yield Finding("weights", False, name, f"not there, but {INDEX} names it", "a file", "download it again")
@@ -166,8 +166,8 @@ def check_code(found: Contents, trust: bool) -> Iterator[Finding]:
         named = content.get("auto_map") if isinstance(content, dict) else None
         for target in texts_in(named):
             if "--" in target or leaves(target):
-                remedy = "release it again: code is read from the folder itself alone"
-                yield Finding("code", False, file, f"auto_map: {target}", "code of this folder", remedy)
+                remedy = "release it again: code is read only from the folder itself"
+                yield Finding("code", False, file, f"auto_map: {target}", "code in this folder", remedy)
     try:
         check_foreign_code("config.json", found.config)
     except UserError as error:

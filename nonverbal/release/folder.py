@@ -58,7 +58,7 @@ def write_release(facts: Facts, terms: ReleaseTerms, settings: ReleaseConfig, co
     """
     out = settings.out
     if out.exists() and not (out.is_dir() and ((out / PASSPORT).is_file() or not any(out.iterdir()))):
-        raise UserError(f"--out {out} is there and no release; give another folder, or remove it")
+        raise UserError(f"--out {out} exists and is not a release; give another folder, or remove it")
     with whole(out) as new:
         new.mkdir()
         write_model(facts.model, new)
@@ -84,7 +84,7 @@ def write_model(model: Model, out: Path) -> None:
     if not weights:
         raise UserError(f"{model.folder} has no model.safetensors; nonverbal convert writes one")
     if (model.folder / "head.json").is_file():
-        raise UserError(f"{model.folder} has a head that transformers has no class for, so that nobody could load it")
+        raise UserError(f"{model.folder} has a head for which transformers has no class, so nobody could load it")
     plain = [path for name in PLAIN if (path := model.folder / name).is_file()]
     for path in sorted([*weights, *plain, *code_of(model)]):
         shutil.copyfile(path, out / path.name)
@@ -110,7 +110,9 @@ def code_of(model: Model) -> list[Path]:
         name = waiting.pop()
         path = model.folder / f"{name}.py"
         if not name.isidentifier() or not path.is_file():
-            raise UserError(f"{model.folder / CONFIG} names the code {name!r}, which is not beside it; export it again")
+            raise UserError(
+                f"{model.folder / CONFIG} names the code {name!r}, which is not in the folder; export the model again"
+            )
         found[name] = path
         waiting |= _imported(path) - found.keys()
     return list(found.values())
@@ -121,7 +123,7 @@ def _imported(path: Path) -> set[str]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError) as error:
-        raise UserError(f"{path} is no Python ({error}); export the model again") from error
+        raise UserError(f"{path} is not valid Python ({error}); export the model again") from error
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
     return {name for node in nodes for name in ([node.module] if node.module else [a.name for a in node.names])}
 
@@ -141,12 +143,12 @@ def private_names(facts: Facts, settings: ReleaseConfig) -> frozenset[str]:
     """
     alone = {name: name.partition(":")[2] or name for name in facts.trained.names}
     if unknown := [name for name in settings.may_name if name not in (*alone, *alone.values())]:
-        raise UserError(f"--may_name {unknown[0]}: no speaker of its corpora is called so; leave it out")
+        raise UserError(f"--may_name {unknown[0]}: no speaker of the model's corpora has this name; leave it out")
     return frozenset(name for name, own in alone.items() if not {name, own} & {*settings.may_name})
 
 
 def _check(folder: Path, names: frozenset[str]) -> None:
     if faults := wrong(verify(folder, trust=True, names=names)):
-        said = "; ".join(f"{fault.check}: {fault.file} {fault.value}, not {fault.expected}" for fault in faults[:5])
-        named = " (--may_name, where it may stand there)" if any(fault.check == "name" for fault in faults) else ""
-        raise UserError(f"what was written does not hold, so there is no release: {said}; {faults[0].remedy}{named}")
+        said = "; ".join(f"{one.check}: {one.file} {one.value}, expected {one.expected}" for one in faults[:5])
+        named = " (or --may_name, if the name may appear)" if any(fault.check == "name" for fault in faults) else ""
+        raise UserError(f"the release does not pass its checks and was not written: {said}; {faults[0].remedy}{named}")

@@ -68,9 +68,9 @@ def _opened(repo: str, tag: str | None, say: Callable[[str], None]) -> tuple["Hf
     token = get_token()
     calls = Calls(_checked(repo), token, say)
     if tag is not None and not TAG.fullmatch(tag):
-        raise calls.error(f"--tag is {tag!r}, but a tag is of letters, digits, and . _ - within; such as v1")
+        raise calls.error(f"--tag is {tag!r}, but must have letters and digits, with . _ - between them, such as v1")
     if constants.HF_HUB_OFFLINE:
-        raise calls.error("HF_HUB_OFFLINE is set, which keeps from the network; unset it to push")
+        raise calls.error("HF_HUB_OFFLINE is set, which blocks the network; unset it to push")
     if not token:
         raise calls.error(f"there is no token to push with: {LOGIN}")
     return HfApi(token=token), calls
@@ -90,7 +90,7 @@ def download(repo: str, into: Path, revision: str | None = None) -> Path:
     from huggingface_hub import HfApi, get_token
 
     if into.exists() and any(into.iterdir()):
-        raise UserError(f"{into} is not empty; give a folder that is not there yet")
+        raise UserError(f"{into} is not empty; give a folder that does not exist yet")
     token = get_token()
     calls = Calls(_checked(repo), token, lambda _: None)
     with quiet(calls):

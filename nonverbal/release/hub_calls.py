@@ -40,7 +40,7 @@ CONNECTION = ("RequestException", "TransportError", "HTTPError", "ConnectionErro
 TOKENS = re.compile(r"hf_[A-Za-z0-9]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)|(?<=Bearer )\S+")
 """What looks like a secret in a text: a token, a name with a password in an address, a header."""
 
-LOGIN = "log in by `hf auth login`, or set HF_TOKEN; tokens are made at https://huggingface.co/settings/tokens"
+LOGIN = "log in with `hf auth login`, or set HF_TOKEN; create a token at https://huggingface.co/settings/tokens"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def fault_of(error: BaseException) -> Fault | None:
             return Fault(None, str(link) or type(link).__name__)
     # The client finds a file shorter than was announced.
     short = isinstance(error, OSError) and "Consistency check failed" in str(error)
-    return Fault(None, "a file came in part only") if short else None
+    return Fault(None, "a file was received only in part") if short else None
 
 
 def _said(response: Any) -> str:
@@ -141,7 +141,7 @@ class Calls:
                 if wait is None or not fault.passing:
                     # Without what it came from, which may hold headers.
                     raise self.error(f"{doing} failed: {_what(fault)}; {self._remedy(fault)}") from None
-            self.say(f"{doing}: {_what(fault)}; again in {wait:g} s")
+            self.say(f"{doing}: {_what(fault)}; trying again in {wait:g} s")
             time.sleep(wait)
         raise AssertionError
 
@@ -153,14 +153,14 @@ class Calls:
         again = "run the same command again: it continues"
         organisation = self.repo.partition("/")[0]
         remedies = {
-            401: f"the token is wrong, or was revoked: {LOGIN}",
-            403: f"give the token the right to write to {self.repo}, or ask who owns {organisation}, or choose another "
+            401: f"the token is wrong or was revoked: {LOGIN}",
+            403: f"give the token write access to {self.repo}, ask the owner of {organisation}, or choose another "
             "--repo",
-            404: "look whether its name is right, and whether the token may see it",
-            409: "look at the repository, and run the same command again",
-            412: f"somebody changed main meanwhile: look at it, and {again}",
+            404: "check that its name is right, and that the token can see it",
+            409: "check the repository, and run the same command again",
+            412: f"somebody else changed main: check it, and {again}",
             413: "release smaller files",
-            429: f"wait some minutes, and {again}",
+            429: f"wait a few minutes, and {again}",
         }
         return remedies.get(fault.status or 0, again)
 

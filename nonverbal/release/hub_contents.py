@@ -44,10 +44,10 @@ def contents_of(folder: Path, token: str | None = None) -> dict[str, Identity]:
         UserError: no such folder, it is empty, or a file is hidden, a link or not plain, or holds a token.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; write it first by `nonverbal release ... --out FOLDER`")
+        raise UserError(f"{folder} is not a folder; create it first with `nonverbal release ... --out FOLDER`")
     found = {path.relative_to(folder).as_posix(): _identity(path, token) for path in sorted(_plain(folder))}
     if not found:
-        raise UserError(f"{folder} holds no file; write it first by `nonverbal release ... --out FOLDER`")
+        raise UserError(f"{folder} is empty; create it first with `nonverbal release ... --out FOLDER`")
     return found
 
 
@@ -57,8 +57,8 @@ def _plain(folder: Path) -> Iterable[Path]:
             path = Path(root, name)
             if name.startswith(".") or path.is_symlink() or not (path.is_dir() or path.is_file()):
                 raise UserError(
-                    f"{path} is hidden, a link, or no plain file, which a release does not hold; remove it, or release "
-                    "into another folder"
+                    f"{path} is hidden, a link, or not a regular file, and a release must not contain it; remove it, "
+                    "or release into another folder"
                 )
         yield from (Path(root, name) for name in names)
 
@@ -79,8 +79,8 @@ def _identity(path: Path, token: str | None) -> Identity:
 def _refuse_tokens(path: Path, text: bytes, token: str | None) -> None:
     if TOKEN.search(text) or (token and token.encode() in text):
         raise UserError(
-            f"{path} holds a token of the Hugging Face Hub; revoke it at https://huggingface.co/settings/tokens, find "
-            "what wrote it there, and release again"
+            f"{path} contains a token of the Hugging Face Hub; revoke it at https://huggingface.co/settings/tokens, "
+            "find what wrote it there, and release again"
         )
 
 
@@ -107,5 +107,5 @@ def differences(wanted: Contents, got: Contents) -> str:
     """Say which files are missing, too many or other, or nothing where all are as wanted."""
     missing, extra = sorted(wanted.keys() - got.keys()), sorted(got.keys() - wanted.keys())
     other = sorted(name for name in wanted.keys() & got.keys() if wanted[name].sha256 != got[name].sha256)
-    said = {"missing": missing, "not ours": extra, "of another content": other}
+    said = {"missing": missing, "unexpected": extra, "changed": other}
     return "; ".join(f"{what}: {', '.join(map(shown, names))}" for what, names in said.items() if names)

@@ -24,7 +24,7 @@ MARK = "passport.json"
 MET = {OWN, "README.md", "LICENSE", MARK}
 """Files that the Hub's own page makes with a repository, and ours."""
 
-ASKING = "asking whose token it is"
+ASKING = "checking the token"
 
 Verify = Callable[[Path], Sequence[Finding]]
 
@@ -38,8 +38,8 @@ def user_of(api: "HfApi", calls: Calls) -> str:
     who = api.whoami()
     if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
         raise calls.error(
-            f"the token of {who['name']} may only read; make one that may write at "
-            "https://huggingface.co/settings/tokens, and log in with it by `hf auth login` or set HF_TOKEN"
+            f"the token of {who['name']} can only read; create one with write access at "
+            "https://huggingface.co/settings/tokens, and log in with it (`hf auth login`) or set HF_TOKEN"
         )
     return str(who["name"])
 
@@ -61,12 +61,12 @@ class Push:
         self.calls.call("looking for the repository", lambda: self._meet(private))
         self.calls.call("looking at its tags", lambda: self._check_tag(tag))
         if self._is_released():
-            self.calls.say("main holds these files already")
+            self.calls.say("main already has these files")
         else:
             number = self.calls.call("uploading", lambda: self._upload(user))
             self._verify(number)
             self.calls.call("merging", lambda: self._merge(number))
-            self.calls.say(f"pull request {number} is merged: main holds the release")
+            self.calls.say(f"pull request {number} is merged: main has the release")
         tag = self.calls.call("tagging", lambda: self._tag(tag))
         if not private:
             self.calls.call("making it public", self._publish)
@@ -90,14 +90,14 @@ class Push:
             raise self.calls.error(f"the repository is called {info.id} on the Hub; give --repo {info.id}")
         if private and not info.private:
             raise self.calls.error(
-                "the repository is public, and releases are private unless told otherwise; give --public, or another "
+                "the repository is public, but a release without --public must be private; give --public, or another "
                 "--repo"
             )
         files = {file.path for file in self._files("main")}
         if MARK not in files and files - MET:
             raise self.calls.error(
-                f"the repository holds what is no release of nonverbal's: {', '.join(sorted(files - MET)[:5])}; "
-                "choose another --repo, or empty that one"
+                f"the repository has files but no release by nonverbal: {', '.join(sorted(files - MET)[:5])}; choose "
+                "another --repo, or empty this one"
             )
 
     def _make(self) -> None:
@@ -107,10 +107,10 @@ class Push:
             if getattr(getattr(error, "response", None), "status_code", None) != 409 or self._info() is not None:
                 raise
             raise self.calls.error(
-                "the name is taken, by a repository that this token may not see; choose another --repo, or give the "
-                "token the right to it"
+                "the name is taken by a repository that this token cannot see; choose another --repo, or give the "
+                "token access to it"
             ) from None
-        self.calls.say("made, private")
+        self.calls.say("created, private")
 
     def _files(self, revision: str) -> list[Any]:
         listed = self.api.list_repo_tree(self.repo, recursive=True, revision=revision)
@@ -131,14 +131,14 @@ class Push:
         for request in list(self.api.get_repo_discussions(self.repo)):
             if request.is_pull_request and request.status in ("open", "draft") and request.author == user:
                 if request.title == self.title and self._is_ours(request, main):
-                    self.calls.say(f"pull request {request.num} holds these files already")
+                    self.calls.say(f"pull request {request.num} already has these files")
                     return int(request.num)
                 if TITLES.fullmatch(request.title):
                     self.api.change_discussion_status(
                         self.repo, request.num, "closed", comment="Replaced by another release."
                     )
         total = size(sum(identity.size for identity in self.contents.values()))
-        self.calls.say(f"{len(self.contents)} files, {total}, go up as a pull request")
+        self.calls.say(f"uploading {len(self.contents)} files ({total}) as a pull request")
         return self._commit(main)
 
     def _is_ours(self, request: Any, main: str) -> bool:
@@ -171,13 +171,15 @@ class Push:
         text = str(error)
         if "Invalid metadata in README.md" in text:
             said = text.partition("README.md.")[2].strip()
-            return self.calls.error(f"the Hub cannot read README.md: {said}; mend it, and run the same command again")
+            return self.calls.error(
+                f"the Hub cannot read README.md: {said}; correct it, and run the same command again"
+            )
         if not (match := re.search(r"Encountered error for file with OID (\w+): `?(.*)", text)):
             return None
         names = [name for name, identity in self.contents.items() if identity.sha256 == match[1]]
         return self.calls.error(
-            f"the Hub does not take {', '.join(names)}: {match[2]}; release a smaller model, or ask for a higher limit "
-            "(https://huggingface.co/docs/hub/storage-limits). Main is as it was"
+            f"the Hub does not accept {', '.join(names)}: {match[2]}; release a smaller model, or ask for a higher "
+            "limit (https://huggingface.co/docs/hub/storage-limits). main is unchanged"
         )
 
     def _verify(self, number: int) -> None:
@@ -188,10 +190,10 @@ class Push:
             faults = self._faults(fresh)
         if faults:
             raise self.calls.error(
-                f"what was downloaded does not pass: {faults}. Pull request {number} stays open and main is as it was; "
-                "mend it and run the same command again"
+                f"the download does not pass verification: {faults}. Pull request {number} stays open and main is "
+                "unchanged; correct the release and run the same command again"
             )
-        self.calls.say(f"pull request {number}, downloaded into a fresh folder, passes every check")
+        self.calls.say(f"pull request {number}, downloaded into a fresh folder, passes all checks")
 
     def _faults(self, fresh: Path) -> str:
         if other := differences(self.contents, contents_of(fresh, self.calls.token)):
@@ -211,8 +213,8 @@ class Push:
             if self._holds("main"):
                 return
         raise self.calls.error(
-            "main does not hold the release after the merge: somebody changed it meanwhile; look at it, and run the "
-            "same command again"
+            "main does not have the release after the merge: somebody else changed it; check the repository, and run "
+            "the same command again"
         )
 
     def _tags(self) -> dict[str, str]:
@@ -221,7 +223,7 @@ class Push:
     def _check_tag(self, tag: str | None) -> None:
         """Refuse a tag that is another release's, before anything goes up."""
         if tag in (tags := self._tags()) and not (tags[str(tag)] == self._head() and self._holds("main")):
-            raise self.calls.error(f"the tag {tag} is another release's; give another --tag")
+            raise self.calls.error(f"the tag {tag} belongs to another release; give another --tag")
 
     def _tag(self, tag: str | None) -> str:
         """Tag main, and return the tag: the one that it has, or a new one."""

@@ -69,7 +69,7 @@ def run_plain(folder: Path, trust: bool = False, python: Path | None = None) -> 
         command = [interpreter, "-I", plain_measure.__file__, str(folder.resolve()), str(out)]
         done = _run([*command, *(["--trust"] if trust else [])], empty, _environment(place))
         if not out.exists():
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise UserError(
                 f"{interpreter} could not measure {folder} (exit code {done.returncode}: {last}); --python needs an "
                 "environment with torch, transformers and safetensors"
@@ -86,8 +86,8 @@ def read(folder: Path, found: Mapping[str, Any]) -> Loaded:
     if "failed" in found:
         stack = ", ".join(f"{name} {version}" for name, version in found["stack"].items())
         raise Unloadable(
-            f"transformers cannot load {folder} ({found['failed']}) under {stack}; release the model again, or with "
-            "the versions that its passport names"
+            f"transformers cannot load {folder} ({found['failed']}) under {stack}; release the model again, or "
+            "use the versions in its passport"
         )
     measured = Measured(found["stack"], found["figures"], found["layers"], found["sketch"])
     return Loaded(measured, found["loading"])
@@ -130,7 +130,7 @@ def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> "s
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"measuring took more than {TIMEOUT} s; take a machine with more cores") from error
+        raise UserError(f"measuring took more than {TIMEOUT} s; use a machine with more cores") from error
     except OSError as error:
         raise UserError(f"--python: {command[0]} cannot be run ({error.strerror})") from error
 

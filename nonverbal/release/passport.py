@@ -95,9 +95,7 @@ def write_passport(folder: Path, data_sha256: str | None, measured: list[Measure
     for row in measured:
         bad = [name for name, value in row.figures.items() if value is not None and not math.isfinite(value)]
         if bad:
-            raise UserError(
-                f"{folder}: {', '.join(bad)} is not finite under {row.stack}; its model gives NaN somewhere"
-            )
+            raise UserError(f"{folder}: {', '.join(bad)} is not finite under {row.stack}; the model gives NaN")
     passport = Passport(files_of(folder), data_sha256, measured)
     content = {"format": FORMAT, "version": VERSION, **asdict(passport)}
     write_atomically(folder / PASSPORT, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
@@ -120,10 +118,10 @@ def read_passport(folder: Path) -> Passport:
         if not passport.measured:
             raise ValueError("nothing was measured")
         if any(len({tuple(map(len, clip)) for clip in row.sketch}) > 1 for row in passport.measured):
-            raise ValueError("the sketches of its clips are of different shapes")
+            raise ValueError("the sketches of its clips have different shapes")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"{path} is no passport of version {VERSION} ({type(error).__name__}: {error}); nonverbal release writes "
-            "one with the model"
+            f"{path} is not a passport of version {VERSION} ({type(error).__name__}: {error}); nonverbal release "
+            "writes one with the model"
         ) from error
     return passport

@@ -135,8 +135,8 @@ def scored(
     if paths and not any(id(one) in mine for one in [*classes, *texts]):
         models = dict.fromkeys(one.scores[0].model for one in [*classes, *texts])
         raise UserError(
-            f"--scores: no row is of {source}: those there are of {', '.join(models) or 'nothing'}, with other "
-            "weights or read otherwise; probe the very model that is released"
+            f"--scores: no row is for {source}; the rows are for {', '.join(models) or 'nothing'}, with other weights "
+            "or read differently; probe the model that is released"
         )
     names = {one.scores[0].model for one in [*classes, *texts] if id(one) in mine}
 
@@ -221,7 +221,7 @@ def _once(measurements: Iterable[Any]) -> list[Any]:
         if [score.metrics for score in one.scores] != [score.metrics for score in first.scores]:
             score = one.scores[0]
             raise UserError(
-                f"{first.file} and {one.file} hold different scores of one model ({score.corpus}, {score.protocol}, "
+                f"{first.file} and {one.file} have different scores of one model ({score.corpus}, {score.protocol}, "
                 f"{score.probe}, seed {score.seed}); give one of them"
             )
     return list(found.values())

@@ -16,57 +16,58 @@ class ReleaseConfig:
     """Which model is released, and what only a person knows of it."""
 
     source: Path
-    """A run of pretrain, one of finetune that has a --final model, or a folder in Hugging Face format; it may stand
-    first, without `--source`."""
+    """A run of pretrain, a run of finetune with a --final model, or a folder in Hugging Face format. It may come first,
+    without `--source`."""
     repo: str
-    """Where it will be on the Hugging Face Hub: ORG/NAME. Nothing is sent there without `--push`."""
+    """Repository on the Hugging Face Hub, as ORG/NAME. Nothing is sent there without `--push`."""
     out: Path
-    """Folder of the release, which is made. The same command again makes it anew."""
+    """Folder for the release, which is created. Running the same command again replaces it."""
     scores: list[Path] = field(default_factory=list)
-    """Files of scores, or folders, which stand for every scores.jsonl in them. Rows of the very weights are shown, and
-    beside them encoders without checkpoints, public ones, and the same with random weights. Those of a fine-tuning are
-    found."""
+    """Score files, or folders, which stand for every scores.jsonl in them. The card shows the rows of exactly these
+    weights, and beside them encoders without checkpoints, public ones, and the same architecture with random weights.
+    The scores of a fine-tuning run need not be given."""
     data: list[Path] = field(default_factory=list)
-    """Folders of shards: those of the run, where they are not where it says, and those that it was scored on, whose
-    samples are compared with what it has heard."""
+    """Folders of shards: those of the run, if they are no longer at the path in the run; and those that the model was
+    scored on, whose samples are compared with its training data."""
     base_model: str | None = None
-    """Id on the Hub of the checkpoint that it started from, where the run names a folder or file."""
+    """Hub id of the checkpoint that the run started from, if the run names a folder or file."""
     acknowledge: list[str] = field(default_factory=list)
-    """Corpora and checkpoints whose terms on data, such as an agreement, you know and keep to. The card names them."""
+    """Corpora and checkpoints with terms on data, such as an agreement, that you know and follow. The card names
+    them."""
     i_have_permission: str | None = None
-    """Why a model may be released whose terms forbid it: who has permitted it, and how. The card prints it."""
+    """Why the model may be released although terms forbid it: who permitted it, and how. The card prints this."""
     language: list[str] = field(default_factory=list)
-    """ISO 639 codes of what is spoken; none for sounds without words."""
+    """ISO 639 codes of the spoken languages. Unset: sounds without words."""
     description: str | None = None
-    """A text in Markdown that opens the card, or a file that holds it."""
+    """Markdown text for the beginning of the card, or a file with it."""
     citation: str | None = None
-    """BibTeX, or a file that holds it."""
+    """BibTeX entry, or a file with it."""
     may_name: list[str] = field(default_factory=list)
-    """Speakers, as the manifests call them, whose names may stand in the card, since a licence or a citation names
-    them. No other may."""
+    """Speakers, named as in the manifests, whose names may appear in the card, because a licence or a citation names
+    them. No other speaker's name may appear."""
     python: list[Path] = field(default_factory=list)
-    """Interpreters of other environments with torch and transformers: the passport has their figures too."""
+    """Python interpreters of other environments with torch and transformers, in which the model is also measured."""
     push: bool = False
-    """Release the folder on the Hub: as a pull request that is downloaded, verified, merged and tagged. The token is
-    that of `hf auth login`, or of HF_TOKEN. The same command again continues."""
+    """Release the folder on the Hub, as a pull request that is downloaded, verified, merged and tagged. The token is
+    that of `hf auth login`, or HF_TOKEN. Running the same command again continues an interrupted push."""
     public: bool = False
-    """With `--push`: for everybody to see, from when all is done. Unset: the repository is private."""
+    """With `--push`: make the repository public, as the last step. Unset: the repository is private."""
     tag: str | None = None
-    """With `--push`: tag of the release, such as v1. Unset: the next of v1, v2, ..."""
+    """With `--push`: tag for the release, such as v1. Unset: the next of v1, v2, ..."""
 
     def __post_init__(self) -> None:
         """Refuse a name that the Hub would, and an output that would destroy its source."""
         if not REPO.fullmatch(self.repo) or "--" in self.repo or ".." in self.repo or self.repo.endswith(".git"):
             raise UserError(
-                f"--repo must be ORG/NAME of letters, digits, -, _ and ., at most 96 each, but is {self.repo!r}"
+                f"--repo must be ORG/NAME, each of at most 96 letters, digits, -, _ and ., but is {self.repo!r}"
             )
         if self.out.name in ("", ".."):
-            raise UserError(f"--out is {self.out}; give the name of a folder, which is made")
+            raise UserError(f"--out is {self.out}; give the name of a folder to create")
         out, source = self.out.resolve(), self.source.resolve()
         if out == source or out in source.parents:
-            raise UserError(f"--out is {self.out}, which holds the model itself; give a folder of its own")
+            raise UserError(f"--out is {self.out}, which contains the model itself; give another folder")
         if not self.push and (self.public or self.tag is not None):
-            raise UserError(f"--{'public' if self.public else 'tag'} says how to push; give --push too")
+            raise UserError(f"--{'public' if self.public else 'tag'} applies only with --push; give --push too")
 
     @property
     def name(self) -> str:
@@ -82,4 +83,4 @@ def text_of(given: str | None) -> str:
         is_file = "\n" not in given and len(given) < 1000 and Path(given).is_file()
         return (Path(given).read_text(encoding="utf-8") if is_file else given).strip()
     except (OSError, ValueError) as error:
-        raise UserError(f"{given} cannot be read ({error}); give a text, or a file of UTF-8") from error
+        raise UserError(f"{given} cannot be read ({error}); give a text, or a file in UTF-8") from error

@@ -104,8 +104,8 @@ def release_terms(
     refused = {source.name: why for source in sources if (why := forbids(source))}
     if refused and permission is None:
         raise UserError(
-            f"terms forbid this model: {_listed(refused)}; ask whoever owns it, and give what was answered with "
-            "--i-have-permission REASON, which the card prints"
+            f"terms forbid this model: {_listed(refused)}; ask the owner, and give the answer with --i-have-permission "
+            "REASON, which the card prints"
         )
     if permission is not None and not refused:
         raise UserError("--i-have-permission is given, but no terms forbid this model; leave it out")
@@ -215,10 +215,10 @@ def _check_acknowledged(asked: dict[str, str], acknowledged: Sequence[str], name
     for name in acknowledged:
         if name not in asked:
             why = "has no terms on data" if name in names else f"is not among {', '.join(names) or 'what is known'}"
-            raise UserError(f"--acknowledge {name}: that {why}; leave it out")
+            raise UserError(f"--acknowledge {name}: it {why}; leave it out")
     if open_ := {name: what for name, what in asked.items() if name not in acknowledged}:
         raise UserError(
-            f"terms on data do not forbid weights, but have to be known: {_listed(open_)}; if you keep to them, say "
+            f"terms on data do not forbid weights, but you must know them: {_listed(open_)}; if you follow them, give "
             f"--acknowledge {' '.join(open_)}, which the card prints"
         )
 

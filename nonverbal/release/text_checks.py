@@ -44,7 +44,7 @@ TOKENS = re.compile(
 HIDDEN = 4
 """Characters of a token that are shown."""
 
-REMEDY = "take it out, and release it again"
+REMEDY = "remove it, and release again"
 
 
 def check_sizes(found: Contents) -> Iterator[Finding]:
@@ -53,7 +53,7 @@ def check_sizes(found: Contents) -> Iterator[Finding]:
         count = (found.folder / name).stat().st_size
         if not name.endswith(".safetensors") and count > LARGEST:
             expected = f"at most {size(LARGEST)}, apart from safetensors"
-            yield Finding("too large", False, name, size(count), expected, "remove it, or look through it yourself")
+            yield Finding("too large", False, name, size(count), expected, "remove it, or search it yourself")
 
 
 def check_paths(found: Contents) -> Iterator[Finding]:
@@ -71,7 +71,7 @@ def check_tokens(found: Contents) -> Iterator[Finding]:
     for name, text, _ in texts_of(found):
         for token in dict.fromkeys(match[0] for match in TOKENS.finditer(text)):
             shown = f"{token[:HIDDEN]}... ({len(token)} characters)"
-            remedy = "revoke it where it was made; then take it out, and release again"
+            remedy = "revoke it where it was created; then remove it, and release again"
             yield Finding("token", False, name, shown, "no token, key or password", remedy)
 
 
@@ -90,7 +90,7 @@ def check_names(found: Contents, names: Iterable[str]) -> Iterator[Finding]:
         plain = _plain(text)
         for form in sorted(forms):
             if form in plain and re.search(rf"(?<!\w){re.escape(form)}(?!\w)", plain):
-                remedy = "take it out; where a licence asks for the name, leave it out of the list"
+                remedy = "remove it; if a licence requires the name, leave it out of the list"
                 yield Finding("name", False, file, form, "no speaker's name", remedy)
 
 

@@ -283,4 +283,6 @@ def check_data(data: Sequence[Path]) -> None:
     """
     for folder in data:
         if not (folder / "index.json").is_file():
-            raise UserError(f"--data: {folder} is no folder of shards: it has no index.json; give what prepare wrote")
+            raise UserError(
+                f"--data: {folder} is not a folder of shards: it has no index.json; give a folder that prepare wrote"
+            )

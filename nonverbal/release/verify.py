@@ -74,10 +74,10 @@ def verify(folder: Path, trust: bool = False, python: Path | None = None, names:
     findings += look(found, passport, trust, names)
     unsafe = [finding for finding in wrong(findings) if finding.check in UNSAFE]
     if found.code and (passport is None or any(finding.file in found.code for finding in wrong(findings))):
-        unsafe += [Finding("code", False, found.code[0], "not as in the passport", "the passport's bits", "see above")]
+        unsafe += [Finding("code", False, found.code[0], "not as in the passport", "the passport's hash", "see above")]
     if unsafe:
         reasons = few(list(dict.fromkeys(finding.check for finding in unsafe)))
-        return [*findings, Finding("loads", False, "", f"not tried: {reasons}", "a folder that is safe", "see above")]
+        return [*findings, Finding("loads", False, "", f"not tried: {reasons}", "a safe folder", "see above")]
     return findings + load(folder, passport, trust, python)
 
 
@@ -133,7 +133,7 @@ def compared(stated: Measured, now: Measured) -> list[Finding]:
     """Compare what plain transformers gives now with what the passport says that it gave."""
     apart = gap(now, stated.sketch)
     expected = f"at most {ACROSS:g} of a layer's RMS from the passport's"
-    remedy = "compare versions with the passport's; where only they differ, report it to whoever released the model"
+    remedy = "compare versions with the passport's; if only they differ, report it to the publisher of the model"
     well = apart <= ACROSS
     first = Finding("embeddings", well, PASSPORT, f"{apart:.1e}", expected, "" if well else remedy)
     return [first, *figures(stated, now, [name for name in MOST if not name.startswith("ours")])]
@@ -148,7 +148,7 @@ def figures(stated: Measured, now: Measured, names: Iterable[str]) -> list[Findi
             most = MOST[name](said or 0.0) * (ON_GPU if name.startswith("ours") and device() == "cuda" else 1)
             well = value <= most
             expected = f"at most {most:.2g}" + ("" if said is None else f"; the passport says {said:.2g}")
-            remedy = "" if well else "measure with the passport's versions; where it stays, release the model again"
+            remedy = "" if well else "measure with the passport's versions; if it persists, release the model again"
             found.append(Finding(name, well, "", f"{value:.2g}", expected, remedy))
     return found
 
@@ -161,7 +161,7 @@ def in_words(measured: Measured) -> str:
 def _passport(found: Contents) -> tuple[Passport | None, list[Finding]]:
     try:
         if PASSPORT not in found.files:
-            raise UserError("there is none, as a file of the folder's own")
+            raise UserError("the folder has no such file")
         passport = read_passport(found.folder)
     except UserError as error:
         remedy = "release the model again; without a passport, its files and figures cannot be compared"

@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         kind = fault.kind if fault else ""
         self.half, self.mute = kind == "half", kind == "lost"
         if kind.isdigit():
-            self.answer(int(kind), {"error": "it is out of order"})
+            self.answer(int(kind), {"error": "try again later"})
         elif kind == "echo":
             self.refuse(403, f"no rights: {self.headers.get('Authorization', 'Bearer ' + WRITE)}")
         elif kind == "drop":
@@ -141,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/api/validate-yaml":
             bad = "colour: [" in json.loads(self.body)["content"]
             return self.answer(
-                400 if bad else 200, {"errors": [{"message": "it is no YAML"}] if bad else [], "warnings": []}
+                400 if bad else 200, {"errors": [{"message": "invalid YAML"}] if bad else [], "warnings": []}
             )
         if self.command in ("POST", "PUT") and self.role() != "write":
             return self.refuse(403, "Forbidden: you must use a write token to upload to a repository.")

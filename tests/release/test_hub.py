@@ -58,10 +58,10 @@ def test_a_release_is_made_private_verified_merged_and_tagged(hub, tmp_path, cap
         "POST /api/models/org/model/tag/SHA",
     ]
     assert capsys.readouterr().out.splitlines() == [
-        "org/model: made, private",
-        "org/model: 5 files, 3.13 kB, go up as a pull request",
-        "org/model: pull request 1, downloaded into a fresh folder, passes every check",
-        "org/model: pull request 1 is merged: main holds the release",
+        "org/model: created, private",
+        "org/model: uploading 5 files (3.13 kB) as a pull request",
+        "org/model: pull request 1, downloaded into a fresh folder, passes all checks",
+        "org/model: pull request 1 is merged: main has the release",
         "org/model: tagged v1",
     ]
 
@@ -101,7 +101,7 @@ def test_a_repository_that_the_page_of_the_hub_made_is_taken(hub, tmp_path):
 
 def test_what_others_keep_is_not_replaced(hub, tmp_path):
     there = hub.make("org/model", files={"pytorch_model.bin": b"theirs"})
-    with pytest.raises(UserError, match="org/model: the repository holds what is no release .*: pytorch_model.bin; ch"):
+    with pytest.raises(UserError, match="org/model: the repository has files but no release .*: pytorch_model.bin; ch"):
         pushed(write_release(tmp_path / "model"))
     assert there.files() == {"pytorch_model.bin": b"theirs"}
     assert changes(hub) == []
@@ -109,7 +109,7 @@ def test_what_others_keep_is_not_replaced(hub, tmp_path):
 
 def test_a_public_repository_is_met_only_where_that_is_said(hub, tmp_path):
     hub.make("org/model", private=False)
-    with pytest.raises(UserError, match="org/model: the repository is public, and .*; give --public, or another --rep"):
+    with pytest.raises(UserError, match="org/model: the repository is public, but .*; give --public, or another --rep"):
         pushed(write_release(tmp_path / "model"))
     assert changes(hub) == []
     pushed(tmp_path / "model", private=False)
@@ -121,9 +121,9 @@ def test_what_does_not_pass_is_not_merged_and_continues_when_it_does(hub, tmp_pa
     with pytest.raises(UserError) as error:
         pushed(folder, verify=lambda folder: [finding(), MISSING])
     assert str(error.value) == (
-        "org/model: what was downloaded does not pass: key drawn at random: model.safetensors masked_spec_embed, "
-        "expected it there: convert. Pull request 1 stays open and main is as it was; mend it and run the same command "
-        "again"
+        "org/model: the download does not pass verification: key drawn at random: model.safetensors masked_spec_embed, "
+        "expected it there: convert. Pull request 1 stays open and main is unchanged; correct the release and run the "
+        "same command again"
     )
     assert released(hub) == ({}, ["open"], {}, True)
     pushed(folder)
@@ -168,7 +168,7 @@ def test_bytes_that_come_down_changed_are_not_merged(hub, tmp_path):
         files["config.json"] = type(files["config.json"])(b"[]", False)
 
     hub.fault("GET .*/revision/refs/pr/1", "", 1, change)
-    with pytest.raises(UserError, match="does not pass: of another content: config.json. Pull request 1 stays open"):
+    with pytest.raises(UserError, match="does not pass verification: changed: config.json. Pull request 1 stays open"):
         pushed(folder)
     assert released(hub)[0] == {}
 
@@ -179,14 +179,14 @@ def test_a_tag_of_another_release_is_refused_before_anything_goes_up(hub, tmp_pa
     pushed(folder, tag=tag)
     (folder / "config.json").write_text("{2}")
     before = changes(hub)
-    with pytest.raises(UserError, match=f"org/model: the tag {tag} is another release's; give another --tag"):
+    with pytest.raises(UserError, match=f"org/model: the tag {tag} belongs to another release; give another --tag"):
         pushed(folder, tag=tag)
     assert changes(hub) == before
 
 
 @pytest.mark.parametrize("tag", ["", "two words", "-v1", "v1.", "a/b", "v1\n"])
 def test_what_git_takes_for_no_tag_is_refused(hub, tmp_path, tag):
-    with pytest.raises(UserError, match="org/model: --tag is .*, but a tag is of letters, digits"):
+    with pytest.raises(UserError, match="org/model: --tag is .*, but must have letters and digits"):
         pushed(write_release(tmp_path / "model"), tag=tag)
 
 
@@ -200,10 +200,10 @@ def test_what_is_no_name_of_a_repository_is_refused(hub, tmp_path, repo):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / ".env").write_text("x"), "is hidden, a link, or no plain file"),
-        (lambda folder: (folder / "link").symlink_to("config.json"), "is hidden, a link, or no plain file"),
-        (lambda folder: (folder / "config.json").write_text(f'{{"a": "{WRITE}"}}'), "config.json holds a token of"),
-        (lambda folder: (folder / "x.bin").write_bytes(bytes(2**20 - 9) + READ.encode()), "x.bin holds a token of"),
+        (lambda folder: (folder / ".env").write_text("x"), "is hidden, a link, or not a regular file"),
+        (lambda folder: (folder / "link").symlink_to("config.json"), "is hidden, a link, or not a regular file"),
+        (lambda folder: (folder / "config.json").write_text(f'{{"a": "{WRITE}"}}'), "config.json contains a token of"),
+        (lambda folder: (folder / "x.bin").write_bytes(bytes(2**20 - 9) + READ.encode()), "x.bin contains a token of"),
     ],
 )
 def test_what_must_not_leave_is_refused_before_any_request(hub, tmp_path, spoil, message):
@@ -217,13 +217,13 @@ def test_what_must_not_leave_is_refused_before_any_request(hub, tmp_path, spoil,
 
 def test_a_folder_that_is_none_or_empty_is_refused(hub, tmp_path):
     for folder in (tmp_path / "none", tmp_path):
-        with pytest.raises(UserError, match="write it first by `nonverbal release"):
+        with pytest.raises(UserError, match="create it first with `nonverbal release"):
             pushed(folder)
 
 
 def test_without_a_token_it_says_how_to_get_one(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
-    with pytest.raises(UserError, match="org/model: there is no token to push with: log in by `hf auth login`, or set"):
+    with pytest.raises(UserError, match="org/model: there is no token to push with: log in with `hf auth login`"):
         pushed(write_release(tmp_path / "model"))
 
 
@@ -236,9 +236,9 @@ def test_a_repository_comes_down_by_tag_and_without_a_token_where_it_is_public(h
     got = download("org/model", tmp_path / "got", "v1")
     assert contents_of(got) == contents_of(write_release(tmp_path / "again"))
     assert contents_of(download("org/model", tmp_path / "new")) == contents_of(folder)
-    with pytest.raises(UserError, match="got is not empty; give a folder that is not there yet"):
+    with pytest.raises(UserError, match="got is not empty; give a folder that does not exist yet"):
         download("org/model", got)
-    with pytest.raises(UserError, match="org/model: downloading failed: the Hub answered 404 .*; look whether"):
+    with pytest.raises(UserError, match="org/model: downloading failed: the Hub answered 404 .*; check that its name"):
         download("org/model", tmp_path / "none", "v9")
 
 

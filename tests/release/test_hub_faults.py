@@ -95,7 +95,7 @@ def test_a_fault_that_stays_ends_it_and_the_same_command_continues(hub, tmp_path
     hub.fault(STEPS[step], kind)
     with pytest.raises(UserError) as error:
         pushed(folder)
-    what = r"the Hub answered 500 \(it is out of order\)" if kind == "500" else r"the connection failed \(.+\)"
+    what = r"the Hub answered 500 \(try again later\)" if kind == "500" else r"the connection failed \(.+\)"
     assert re.fullmatch(
         rf"org/model: [a-z ']+ failed: {what}; run the same command again: it continues", str(error.value)
     )
@@ -149,64 +149,63 @@ class Case:
 CASES = [
     Case(
         "a token that is wrong or was revoked",
-        "org/model: asking whose token it is failed: the Hub answered 401 (Invalid credentials in Authorization "
-        "header); the token is wrong, or was revoked: log in by `hf auth login`, or set HF_TOKEN; tokens are made at "
+        "org/model: checking the token failed: the Hub answered 401 (Invalid credentials in Authorization header); the "
+        "token is wrong or was revoked: log in with `hf auth login`, or set HF_TOKEN; create a token at "
         "https://huggingface.co/settings/tokens",
         token=WRONG,
     ),
     Case(
-        "a token that may only read",
-        "org/model: the token of me may only read; make one that may write at https://huggingface.co/settings/tokens, "
-        "and log in with it by `hf auth login` or set HF_TOKEN",
+        "a token that can only read",
+        "org/model: the token of me can only read; create one with write access at "
+        "https://huggingface.co/settings/tokens, and log in with it (`hf auth login`) or set HF_TOKEN",
         token=READ,
     ),
     Case(
         "an organisation that is not yours",
         "others/model: looking for the repository failed: the Hub answered 403 (You don't have the rights to create a "
-        "model under the namespace 'others'); give the token the right to write to others/model, or ask who owns "
-        "others, or choose another --repo",
+        "model under the namespace 'others'); give the token write access to others/model, ask the owner of others, or "
+        "choose another --repo",
         repo="others/model",
     ),
     Case(
-        "a name that is taken by what the token may not see",
-        "org/hidden: the name is taken, by a repository that this token may not see; choose another --repo, or give "
-        "the token the right to it",
+        "a name that is taken by a repository the token cannot see",
+        "org/hidden: the name is taken by a repository that this token cannot see; choose another --repo, or give the "
+        "token access to it",
         repo="org/hidden",
     ),
     Case(
         "a repository that holds something else",
-        "org/theirs: the repository holds what is no release of nonverbal's: pytorch_model.bin; choose another --repo, "
-        "or empty that one",
+        "org/theirs: the repository has files but no release by nonverbal: pytorch_model.bin; choose another --repo, "
+        "or empty this one",
         repo="org/theirs",
     ),
     Case(
         "a repository that is public, without `--public`",
-        "org/public: the repository is public, and releases are private unless told otherwise; give --public, or "
+        "org/public: the repository is public, but a release without --public must be private; give --public, or "
         "another --repo",
         repo="org/public",
     ),
     Case(
         "a file over the limit",
-        "org/model: the Hub does not take model.safetensors: file of 3072 bytes exceeds the limit; release a smaller "
-        "model, or ask for a higher limit (https://huggingface.co/docs/hub/storage-limits). Main is as it was",
+        "org/model: the Hub does not accept model.safetensors: file of 3072 bytes exceeds the limit; release a smaller "
+        "model, or ask for a higher limit (https://huggingface.co/docs/hub/storage-limits). main is unchanged",
     ),
     Case(
         "a card that the Hub cannot read",
-        "org/model: the Hub cannot read README.md: - it is no YAML; mend it, and run the same command again",
+        "org/model: the Hub cannot read README.md: - invalid YAML; correct it, and run the same command again",
     ),
     Case(
         "somebody changes main during the push",
-        "org/model: merging failed: the Hub answered 409 (it conflicts with main); look at the repository, and run the "
+        "org/model: merging failed: the Hub answered 409 (it conflicts with main); check the repository, and run the "
         "same command again",
     ),
     Case(
-        "the Hub is out of order, and stays so",
-        "org/model: merging failed: the Hub answered 500 (it is out of order); "
-        "run the same command again: it continues",
+        "an error of the server that persists",
+        "org/model: merging failed: the Hub answered 500 (try again later); run the same command again: it continues",
     ),
     Case(
         "too many requests",
-        "org/model: tagging failed: the Hub answered 429 (it is out of order); wait some minutes, and run the same "
+        "org/model: tagging failed: the Hub answered 429 (try again later); wait a few minutes, and run the same "
         "command again: it continues",
     ),
 ]
@@ -229,7 +228,7 @@ def prepare(hub: HubServer, folder: Path, case: Case) -> None:
         (folder / "README.md").write_text("---\ncolour: [\n---\n")
     elif "somebody" in case.name:
         hub.fault(STEPS["merge"], "", 1, change)
-    elif "out of order" in case.name:
+    elif "persists" in case.name:
         hub.fault(STEPS["merge"], "500")
     elif "too many" in case.name:
         hub.fault(STEPS["tag"], "429")

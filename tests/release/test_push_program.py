@@ -55,14 +55,14 @@ def test_what_is_pushed_comes_back_as_it_was(hub: HubServer, make_shards, tmp_pa
 def test_a_token_that_may_not_is_refused_before_anything_is_written(hub, make_shards, tmp_path, monkeypatch):
     run = write_pretraining(tmp_path / "run", [make_shards(CLIPS)])
     monkeypatch.setenv("HF_TOKEN", "hf_wrongWrongWrongWrongWrongWrongWrong")
-    with pytest.raises(UserError, match="org/tiny: asking whose token it is failed: the Hub answered 401"):
+    with pytest.raises(UserError, match="org/tiny: checking the token failed: the Hub answered 401"):
         release.main([str(run), "--repo", "org/tiny", "--out", str(tmp_path / "out"), "--push"])
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("how", [["--public"], ["--tag", "v1"]])
 def test_how_to_push_without_pushing_is_refused(tmp_path, how):
-    with pytest.raises(UserError, match=f"{how[0]} says how to push; give --push too"):
+    with pytest.raises(UserError, match=f"{how[0]} applies only with --push; give --push too"):
         release.main([str(tmp_path / "run"), "--repo", "org/tiny", "--out", str(tmp_path / "out"), *how])
 
 

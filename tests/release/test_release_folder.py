@@ -126,12 +126,12 @@ def test_nothing_is_left_of_a_release_that_fails(shards, tmp_path, monkeypatch):
 
 def test_what_is_found_wrong_afterwards_is_no_release(shards, tmp_path):
     speaker = shards.clips()[0].speaker
-    with pytest.raises(UserError, match=f"there is no release: name: README.md {speaker}"):
+    with pytest.raises(UserError, match=f"was not written: name: README.md {speaker}"):
         release(write_pretraining(tmp_path / "run", [shards]), tmp_path / "out", description=f"Thanks to {speaker}!")
     release(tmp_path / "run", tmp_path / "named", description=f"Thanks to {speaker}!", may_name=[str(speaker)])
-    with pytest.raises(UserError, match="--may_name nobody: no speaker of its corpora is called so"):
+    with pytest.raises(UserError, match="--may_name nobody: no speaker of the model's corpora has this name"):
         release(tmp_path / "run", tmp_path / "out", may_name=["nobody"])
-    with pytest.raises(UserError, match="there is no release: token: README.md hf_A"):
+    with pytest.raises(UserError, match="was not written: token: README.md hf_A"):
         release(tmp_path / "run", tmp_path / "out", description="hf_AbCdEfGhIjKlMnOpQrStUvWx")
     assert not (tmp_path / "out").exists()
 
@@ -140,9 +140,9 @@ def test_a_folder_of_something_else_is_not_written_over(shards, tmp_path):
     run = write_pretraining(tmp_path / "run", [shards])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="is there and no release; give another folder"):
+    with pytest.raises(UserError, match="exists and is not a release; give another folder"):
         release(run, tmp_path / "out")
-    with pytest.raises(UserError, match="which holds the model itself"):
+    with pytest.raises(UserError, match="which contains the model itself"):
         settings(run / "encoder", run)
     for place in (".", "..", "/"):
         with pytest.raises(UserError, match="give the name of a folder"):
@@ -187,7 +187,7 @@ def test_models_that_were_made_to_be_tested_are_not_released(shards, make_shards
     fold = run / "seed-0" / "fold-0"
     shutil.copytree(run / "model", fold / "encoder")
     (fold / "fold.json").write_text("{}")
-    with pytest.raises(UserError, match="is of a fold, and made to be tested"):
+    with pytest.raises(UserError, match="is the model of a fold"):
         release(fold / "encoder", tmp_path / "out")
     shutil.rmtree(run / "model")
     with pytest.raises(UserError, match="run its command again with --final"):
@@ -201,7 +201,7 @@ def test_models_that_were_made_to_be_tested_are_not_released(shards, make_shards
 def test_a_head_that_transformers_has_no_class_for_is_refused(tmp_path):
     model = save_tiny("wav2vec2 base", tmp_path / "model")
     (model / "head.json").write_text("{}")
-    with pytest.raises(UserError, match="a head that transformers has no class for"):
+    with pytest.raises(UserError, match="a head for which transformers has no class"):
         release(model, tmp_path / "out")
 
 
@@ -209,7 +209,7 @@ def test_code_that_lies_elsewhere_is_refused(shards, tmp_path):
     run = write_pretraining(tmp_path / "run", [shards], "audio_mamba")
     path = run / "encoder" / "config.json"
     (run / "encoder" / "selective_scan.py").unlink()
-    with pytest.raises(UserError, match="names the code 'selective_scan', which is not beside it"):
+    with pytest.raises(UserError, match="names the code 'selective_scan', which is not in the folder"):
         release(run, tmp_path / "out")
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"auto_map": {"AutoModel": "somebody/else--model.Model"}}))

@@ -96,5 +96,5 @@ def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_sh
     assert "pretrained from random weights on" in card.text
     assert "| a | pretraining |" in card.text
     assert "| made | fine-tuning |" in card.text
-    with pytest.raises(UserError, match="made to be tested"):
+    with pytest.raises(UserError, match="has only the models of its folds"):
         main([str(tmp_path / "tuned" / "seed-0" / "fold-0" / "encoder"), "--repo=org/tiny", f"--out={release}"])

@@ -52,11 +52,11 @@ def test_others_are_shown_where_their_names_are_public(sounds, tmp_path):
 
 def test_scores_without_a_row_of_the_model_are_refused(sounds, tmp_path):
     write_scores_on(tmp_path, "other", sounds, key="xyz-normalised-cpu")
-    with pytest.raises(UserError, match="--scores: no row is of run: those there are of other, with other weights"):
+    with pytest.raises(UserError, match="--scores: no row is for run; the rows are for other, with other weights"):
         read(tmp_path, sounds)
     # Read otherwise, it is another encoder.
     write_scores_on(tmp_path, "same", sounds, key="abc-as it is-cpu")
-    with pytest.raises(UserError, match="or read otherwise"):
+    with pytest.raises(UserError, match="or read differently"):
         read(tmp_path, sounds)
 
 
@@ -179,7 +179,7 @@ def test_one_model_that_came_out_in_two_ways_is_shown_in_two_rows_or_refused(sou
     # Under two names nothing tells them apart.
     write_scores_on(tmp_path / "bob" / "one", "run", sounds, key=KEY)
     write_scores_on(tmp_path / "bob" / "two", "other", sounds, key=KEY, wrong=2)
-    with pytest.raises(UserError, match="hold different scores of one model"):
+    with pytest.raises(UserError, match="have different scores of one model"):
         scored(KEY, "run", [], [tmp_path / "bob"], [], [])
 
 

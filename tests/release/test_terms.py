@@ -81,9 +81,9 @@ def test_terms_on_data_forbid_no_weights_but_have_to_be_acknowledged():
 
 
 def test_what_has_no_terms_on_data_cannot_be_acknowledged():
-    with pytest.raises(UserError, match="--acknowledge c0: that has no terms on data"):
+    with pytest.raises(UserError, match="--acknowledge c0: it has no terms on data"):
         release_terms(of("MIT"), ["c0"])
-    with pytest.raises(UserError, match="--acknowledge nnime: that is not among c0"):
+    with pytest.raises(UserError, match="--acknowledge nnime: it is not among c0"):
         release_terms(of("MIT"), ["nnime"])
 
 

@@ -18,7 +18,7 @@ def test_some_steps_show_the_tables_that_they_fill(tmp_path, study_given, fake_c
 
 def test_costs_are_those_of_plan_and_of_steps_alike(tmp_path, study_given, fake_commands):
     study = running(tmp_path, **study_given)
-    assert summary(rows_of(study.plan, study.kept, study.costs)).endswith("to come: nobody knows what they take")
+    assert summary(rows_of(study.plan, study.kept, study.costs)).endswith("remaining: unknown time and disk")
     run(study, ["prepare"])
     study.costs.rates.clear()
     rows = {row.step.name: row for row in rows_of(study.plan, study.kept, study.costs)}
@@ -58,8 +58,8 @@ def test_the_overview_says_what_stands_where(tmp_path, study_given, fake_command
     cells = {row[0]: row for row in steps.rows}
     assert cells["prepare.cries"][1:4] == ["done", "", ""]
     assert cells["finetune.cries.ours"][1:] == ["to do", "unknown", "unknown", "Table II", "after pretrain"]
-    assert cells["probe.laughs"][1:] == ["left out", "", "", "", "--data gives no laughs=PATH"]
-    assert "absent corpora, with all that needs them: laughs" in steps.notes
+    assert cells["probe.laughs"][1:] == ["left out", "", "", "", "no --data laughs=PATH is given"]
+    assert "absent corpora, left out with all steps that need them: laughs" in steps.notes
     assert shown.rows == [["Table II", "1 to do, 1 left out", "what was scored"], ["Table I", "to do", ""]]
 
 

@@ -74,7 +74,7 @@ def test_shards_are_taken_as_they_are(tmp_path):
 
 def test_what_needs_an_absent_corpus_is_left_out_and_said(tmp_path, data):
     plan, _ = planned(tmp_path, data=data[1:2])
-    no_heard, no_laughs = "--data gives no heard=PATH", "--data gives no laughs=PATH"
+    no_heard, no_laughs = "no --data heard=PATH is given", "no --data laughs=PATH is given"
     assert left_out(plan) == {
         "pretrain": no_heard,
         "finetune.cries.ours": f"pretrain is left out: {no_heard}",
@@ -151,7 +151,7 @@ def test_what_is_put_in_is_not_read_again():
 @pytest.mark.parametrize(
     ("value", "loop", "message"),
     [
-        ("{lair}", LOOP, "with: nothing is known of {lair}; did you mean {layer}?"),
+        ("{lair}", LOOP, "with: {lair} is unknown; did you mean {layer}?"),
         ("{manifest:x}", LOOP, "did you mean {manifests:NAME}?"),
         ("{data}", {}, "with: {data} needs a loop over corpus; or give a name: {data:NAME}"),
     ],
@@ -194,7 +194,7 @@ def test_settings_are_arguments():
             "need each other: .*model",
         ),
         ({"tables/Table II/steps": ["fintune"]}, "the study has no step 'fintune'; did you mean 'finetune'?"),
-        ({"steps/report": {"run": "report"}}, "the step 'report' in .* has a name with a meaning of its own"),
+        ({"steps/report": {"run": "report"}}, "the step 'report' in .* has a reserved name"),
         ({"steps/a.b": {"run": "probe"}}, "the step 'a.b' in .* must be named in letters, digits"),
         ({"steps/scores/file": "../../x.json"}, "steps.scores.file in .* must be how a file's name ends, as map.json"),
         ({"corpora/Cries": {}}, "the corpus 'Cries' in .* must be named in lower-case letters"),
@@ -230,7 +230,7 @@ def test_tables_and_figures_say_which_steps_show_them(tmp_path, data):
 
 def test_a_loop_over_nothing_is_left_out_and_said(tmp_path):
     plan, _ = planned(tmp_path, data=[], change={"corpora": {"*": {}}, "steps/pretrain/with": {}})
-    assert left_out(plan)["probe"] == "there is nothing that its loop over corpus stands for"
+    assert left_out(plan)["probe"] == "its loop over corpus has no values"
 
 
 def test_the_study_that_the_page_shows_is_one(tmp_path):

@@ -46,7 +46,7 @@ def test_a_dry_run_says_all_and_makes_nothing(here, capsys):
     said = capsys.readouterr().out
     assert re.search(r"prepare.sounds +to do +unknown +unknown", said)
     assert re.search(r"probe.sounds.words +to do .*Table I .*a minute", said)
-    assert re.search(r"probe.absent.words +left out .*--data gives no absent=PATH", said)
+    assert re.search(r"probe.absent.words +left out .*no --data absent=PATH is given", said)
     assert re.search(r"Table I +1 to do, 1 left out +UAR of all", said)
     program.main([*here, "--dry-run", "--only", "prepare"])
     said = capsys.readouterr().out

@@ -27,7 +27,7 @@ def test_a_study_runs_what_is_missing_and_skips_what_is_done(tmp_path, study_giv
     ]
     said = capsys.readouterr().out
     assert f"nonverbal pretrain --data {tmp_path}/out/shards/heard --trainer.steps 3" in said
-    assert "9 steps: 7 to do, 2 left out; to come: nobody knows what they take" in said
+    assert "9 steps: 7 to do, 2 left out; remaining: unknown time and disk" in said
     assert said.endswith("== 9 steps: 7 done, 2 left out\n")
     study = running(tmp_path, **study_given)
     assert {name for name, status in statuses(study).items() if status != "done"} == {
@@ -116,7 +116,7 @@ def test_what_is_removed_while_a_study_runs_fails_what_needs_it(
     monkeypatch.setattr(study.kept, "begin", begin)
     with pytest.raises(UserError, match="3 steps failed: probe.heard, probe.cries, scores"):
         run(study)
-    assert "probe.cries needs prepare.cries, whose inputs or output have changed meanwhile" in capsys.readouterr().out
+    assert "probe.cries needs prepare.cries, whose inputs or output changed during the run" in capsys.readouterr().out
 
 
 def test_an_encoder_is_known_by_its_weights(tmp_path, study_given, fake_commands):
@@ -140,13 +140,13 @@ def test_an_encoder_is_known_by_its_weights(tmp_path, study_given, fake_commands
 
 def test_an_interrupted_step_goes_on(tmp_path, study_given, fake_commands):
     fake_commands.ends[str(tmp_path / "out/pretrain")] = (130, 2)
-    with pytest.raises(Interrupted, match="interrupted in the step pretrain; run the same command again to go on"):
+    with pytest.raises(Interrupted, match="interrupted in the step pretrain; run the same command again to continue"):
         run(running(tmp_path, **study_given))
     assert fake_commands.ran[-1][0] == "pretrain"
     fake_commands.names()
     study = running(tmp_path, **study_given)
     (row,) = (row for row in rows_of(study.plan, study.kept, study.costs) if row.step.name == "pretrain")
-    assert (row.status, row.why) == ("to do", "continues; time and disk are those of the whole")
+    assert (row.status, row.why) == ("to do", "continues; time and disk are for the whole step")
     run(study)
     assert ran(fake_commands, tmp_path)[0] == "pretrain"
     assert not (tmp_path / "out/past").exists()
@@ -188,7 +188,7 @@ def test_what_does_not_depend_on_a_step_that_failed_is_run_all_the_same(tmp_path
     with pytest.raises(UserError, match="finetune.cries.ours failed .exit status 2.: finetune says this") as caught:
         run(running(tmp_path, **study_given))
     assert f"(log: {log})" in str(caught.value)
-    assert "; not run, since it needs that: scores; when it is put right" in str(caught.value)
+    assert "; not run, because they depend on it: scores; correct it" in str(caught.value)
     names = ran(fake_commands, tmp_path)
     assert "probe.cries" in names
     assert "scores.json" not in names
@@ -202,7 +202,7 @@ def test_what_does_not_depend_on_a_step_that_failed_is_run_all_the_same(tmp_path
 def test_many_failures_are_one_line(tmp_path, study_given, fake_commands):
     fake_commands.ends = {str(tmp_path / f"out/{name}"): (2, 0) for name in ("probe.cries", "probe.heard")}
     logs = tmp_path / "out/logs/[*].log"
-    with pytest.raises(UserError, match=f"^2 steps failed: probe.heard, probe.cries .logs: {logs}.; when it is put"):
+    with pytest.raises(UserError, match=f"^2 steps failed: probe.heard, probe.cries .logs: {logs}.; correct it"):
         run(running(tmp_path, **study_given))
 
 
@@ -213,7 +213,7 @@ def test_a_step_that_makes_nothing_has_failed(tmp_path, study_given, fake_comman
         return 0, 0
 
     monkeypatch.setattr(module, "run_command", nothing)
-    with pytest.raises(UserError, match="prepare.cries ended well, but made no .*shards/cries: it said nothing"):
+    with pytest.raises(UserError, match="prepare.cries ended without an error, but did not .*shards/cries: no output"):
         run(running(tmp_path, **study_given))
 
 
@@ -226,16 +226,14 @@ def test_only_some_steps_are_run(tmp_path, study_given, fake_commands):
     assert ran(fake_commands, tmp_path) == ["probe.cries"]
     run(running(tmp_path, **study_given), ["report"])
     assert ran(fake_commands, tmp_path) == ["report.html"]
-    with pytest.raises(UserError, match="--only probe.laughs: it is left out: --data gives no laughs=PATH"):
+    with pytest.raises(UserError, match="--only probe.laughs: this step is left out: no --data laughs=PATH is given"):
         run(running(tmp_path, **study_given), ["probe.laughs"])
     with pytest.raises(UserError, match="the study has no step 'prob'; did you mean 'probe'?"):
         run(running(tmp_path, **study_given), ["prob"])
 
 
 def test_a_study_without_anything_to_run_says_so(tmp_path, fake_commands):
-    with pytest.raises(
-        UserError, match="nothing to run: all steps are left out, such as pretrain: --data gives no heard"
-    ):
+    with pytest.raises(UserError, match="nothing to run: all steps are left out, such as pretrain: no --data heard"):
         run(running(tmp_path, change={"models/logmel/source": None}))
     assert not (tmp_path / "out").exists()
 
@@ -253,7 +251,7 @@ def test_two_processes_do_not_run_one_step_or_one_study(tmp_path, study_given, f
 
 def test_what_the_study_did_not_make_is_left_as_it_is(tmp_path, study_given, fake_commands):
     (tmp_path / "out/shards/cries").mkdir(parents=True)
-    with pytest.raises(UserError, match="shards/cries is there, but this study did not make it; move it away"):
+    with pytest.raises(UserError, match="shards/cries exists, but this study did not make it; move it away"):
         run(running(tmp_path, **study_given))
     # A pretraining that a cluster's job made is the pretraining's own to refuse or to go on with.
     (tmp_path / "out/shards/cries").rmdir()

@@ -82,7 +82,7 @@ def attention_distances(
         rows, heads, elsewhere = rows + one.rows, heads + one.heads, elsewhere + one.elsewhere
         by_clip.append(np.diagonal(one.heads, axis1=2, axis2=3).mean(-1))
     if not clips:
-        raise UserError("no clip has two frames, so no row has anything to differ in")
+        raise UserError("no clip has two frames or more, so there are no rows to compare")
     return Distances(clips, short, rows, heads / len(clips), elsewhere / len(clips), np.array(by_clip), keys)
 
 

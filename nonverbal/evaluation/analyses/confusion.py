@@ -40,7 +40,7 @@ class Confusions(Analysis[ConfusionSettings]):
     """
 
     NAME: ClassVar[str] = "confusion"
-    ABOUT: ClassVar[str] = "What systems take for what: confusion matrices, recalls with intervals."
+    ABOUT: ClassVar[str] = "Which classes systems confuse: confusion matrices, recalls with intervals."
     SETTINGS: ClassVar[type[AnalysisSettings]] = ConfusionSettings
 
     corpus: str

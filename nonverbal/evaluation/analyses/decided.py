@@ -68,7 +68,7 @@ def decided_by(
     else:
         return None
     if any(one[0].table != own[0][0].table for one in own):
-        raise UserError(f"the decisions of {', '.join(encoders)} are not of one task and protocol")
+        raise UserError(f"the decisions of {', '.join(encoders)} are not for one task and one protocol")
     if own[0][0].scores[0].data_sha256 != shards.sha256:
         raise UserError(f"the decisions are not on the clips of {shards.folder}: the shards' hashes differ")
     return Decided(what, [_by_clip(one, seed) for one in own])
@@ -103,4 +103,4 @@ def _by_clip(own: Sequence[Measurement], seed: int) -> dict[str, int]:
             predictions = measurement.predictions
             return dict(zip(predictions.clips, predictions.predicted.tolist(), strict=True))
     seeds = ", ".join(str(one.scores[0].seed) for one in own)
-    raise UserError(f"--seed must be one of {seeds}, of which there are decisions of {own[0].scores[0].model}")
+    raise UserError(f"--seed must be one of {seeds}, the seeds with decisions of {own[0].scores[0].model}")

@@ -147,7 +147,7 @@ class Distances(Analysis[DistancesSettings]):
         decided = decided_by(names, settings.scores, settings.systems, settings.protocol, settings.seed, shards)
         folds = [own for one in spaces if len((own := with_decisions(one, shards, decided))[0].rows)]
         if not folds:
-            raise UserError(f"no clip of {settings.data} is left to be compared: none has a decision of every system")
+            raise UserError(f"no clip of {settings.data} can be compared: none has a decision by every system")
         vectors, layers = vectors_of(folds, names, shards, settings.layer, settings.seed, settings.embeddings)
         clips = [shards.clips()[row] for one in folds for row in one[0].rows]
         numbers, unit = units([c.id for c in clips], [c.speaker for c in clips], [c.recording for c in clips])

@@ -69,7 +69,7 @@ class Costs:
             return planned
         like, models, work = likeness(plan, step), _models(plan, step), work_of(plan, step)
         if work is None:
-            return Cost(by="its cost is known when its shards are made")
+            return Cost(by="unknown until its shards are made")
         same = [rate for rate in self.rates if rate.like == like and rate.machine == self.machine]
         own = [rate for rate in same if rate.models == models]
         by = "as before" if own else "as other models before"
@@ -100,7 +100,7 @@ class Costs:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, LookupError) as error:
-            raise UserError(f"{path} is not what nonverbal plan writes ({error}); remove it") from error
+            raise UserError(f"{path} is not a file that nonverbal plan wrote ({error}); remove it") from error
 
 
 def work_of(plan: Plan, step: Planned) -> float | None:

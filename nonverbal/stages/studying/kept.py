@@ -129,7 +129,7 @@ class Kept:
         if state.past is not None:
             self.move_aside(step, state.past)
         elif step.out.exists() and state.begun is None and step.template.run not in ADOPTED:
-            raise UserError(f"{step.out} is there, but this study did not make it; move it away, or give another --out")
+            raise UserError(f"{step.out} exists, but this study did not make it; move it away, or give another --out")
         # Of an output that was removed by hand: what is made now is not that.
         self._done(step.name).unlink(missing_ok=True)
         begun = replace(state.begun or Begun(state.key), failed=None)
@@ -181,5 +181,5 @@ def _read(cls: type[T], path: Path) -> T | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} cannot be read ({' '.join(str(error).split())}); remove it, and what its step made"
+            f"{path} cannot be read ({' '.join(str(error).split())}); remove it, and the output of its step"
         ) from error

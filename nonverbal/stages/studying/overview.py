@@ -68,24 +68,24 @@ def summary(rows: Sequence[Row]) -> str:
     seconds, disk, unknown = total(waiting)
     known = f"{duration(seconds)} and {size(disk)}"
     if unknown == len(waiting):
-        known = "nobody knows what they take"
+        known = "unknown time and disk"
     elif unknown:
         known = f"{known} for {len(waiting) - unknown} of them, unknown for the others"
     counted = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    return f"{len(rows)} steps: {counted}" + (f"; to come: {known}" if waiting else "")
+    return f"{len(rows)} steps: {counted}" + (f"; remaining: {known}" if waiting else "")
 
 
 def room(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """Warn where the disk has less room than the steps are known to take."""
     place = next(folder for folder in (plan.out.absolute(), *plan.out.absolute().parents) if folder.exists())
     free, wanted = shutil.disk_usage(place).free, total([row.cost for row in rows if row.waits])[1]
-    return [f"warning: {size(free)} are free for {plan.out}, which is less than that"] if free < wanted else []
+    return [f"warning: only {size(free)} are free for {plan.out}, less than the steps need"] if free < wanted else []
 
 
 def absent(plan: Plan) -> list[str]:
     """Say which corpora and models are absent, a line for each reason."""
     corpora = [name for name, placed in plan.corpora.items() if placed.why is not None]
-    lines = [f"absent corpora, with all that needs them: {', '.join(corpora)}"] if corpora else []
+    lines = [f"absent corpora, left out with all steps that need them: {', '.join(corpora)}"] if corpora else []
     models = [f"{model.name} ({model.why})" for model in models_of(plan) if not model.present]
     return lines + ([f"absent models: {', '.join(models)}"] if models else [])
 

@@ -33,7 +33,7 @@ class Placed:
     @property
     def why(self) -> str | None:
         """Why it is absent."""
-        return None if self.path is not None else f"--data gives no {self.name}=PATH"
+        return None if self.path is not None else f"no --data {self.name}=PATH is given"
 
 
 def placed(study: Study, given: Iterable[str], out: Path) -> dict[str, Placed]:
@@ -49,7 +49,7 @@ def placed(study: Study, given: Iterable[str], out: Path) -> dict[str, Placed]:
         if name not in known and (others is None or not NAME.fullmatch(name)):
             raise UserError(f"--data {name}: the study has no corpus of this name; {nearest(name, known)}")
         if not path.exists():
-            raise UserError(f"--data {name}: there is no {path}; give the corpus's folder, or its folder of shards")
+            raise UserError(f"--data {name}: there is no {path}; give a folder of sound, or a folder of shards")
         known.setdefault(name, others or Corpus())
     return {name: _placed(name, corpus, paths.get(name), out) for name, corpus in known.items()}
 

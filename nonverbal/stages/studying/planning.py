@@ -173,7 +173,7 @@ class Plan:
     def _check_loop(self, loop: dict[str, str]) -> None:
         for word, value in loop.items():
             if value == "":
-                raise LeftOut(f"there is nothing that its loop over {word} stands for")
+                raise LeftOut(f"its loop over {word} has no values")
         if "corpus" in loop:
             chosen(self.corpora, loop["corpus"])
         if "model" in loop:
@@ -190,7 +190,7 @@ class Plan:
             raise UserError(f"{self.where}: the study has no model {name!r}; {nearest(name, self.sources)}")
         source = self.sources[name]
         if source is None:
-            raise LeftOut(f"--models gives no {name}=SOURCE")
+            raise LeftOut(f"no --models {name}=SOURCE is given")
         key = f"models.{name}.source {self.where}"
         found = self._alone(f"model {name}", lambda: resolved(source, {}, lookup, key))
         return found if isinstance(found, list) else [found]
@@ -229,7 +229,7 @@ class Paths:
             return self._of_steps(name)
         found = chosen(self.plan.corpora, name)
         if not found and kind != "manifests":
-            raise LeftOut(f"--data gives no corpus {'at all' if name == 'all' else f'to {name}'}")
+            raise LeftOut(f"--data names no corpus{'' if name == 'all' else f' to {name}'}")
         if kind != "path":
             made = [step for one in found if one.made for step in self.plan.named(f"{PREPARE}.{one.name}")]
             self.steps += [step.name for step in made]

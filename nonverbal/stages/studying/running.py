@@ -79,7 +79,7 @@ class Running:
         for name in only:
             own = [] if name == REPORT else self.plan.named(name)
             if own and all(step.why is not None for step in own):
-                raise UserError(f"--only {name}: it is left out: {own[0].why}")
+                raise UserError(f"--only {name}: this step is left out: {own[0].why}")
         return [step for step in self.plan.steps if step.why is None and (not only or step.name in chosen)]
 
     def _refuse_waiting(self, wanted: list[Planned]) -> None:
@@ -127,8 +127,8 @@ class Running:
         """Say what failed, in one line."""
         what = f"{len(failed)} steps failed: {', '.join(failed)} (logs: {self.kept.log('*')})"
         told = what if len(failed) > 1 else next(iter(failed.values()))
-        skipped = f"; not run, since it needs that: {', '.join(waiting)}" if waiting else ""
-        return f"{told}{skipped}; when it is put right, run the same command again: it goes on from here"
+        skipped = f"; not run, because they depend on it: {', '.join(waiting)}" if waiting else ""
+        return f"{told}{skipped}; correct it, and run the same command again to continue"
 
     def _run_step(self, step: Planned) -> None:
         if self.kept.state(self.plan, step).done is not None:
@@ -145,16 +145,16 @@ class Running:
         if state.key is None:
             # What was done when the study began was changed or removed while it ran.
             waits = next(name for name in step.needs if self.kept.key_if_done(self.plan, name) is None)
-            raise StepFailed(f"{step.name} needs {waits}, whose inputs or output have changed meanwhile")
+            raise StepFailed(f"{step.name} needs {waits}, whose inputs or output changed during the run")
         if step.template.run == PRETRAIN:
             self._plan_pretraining(step)
         if state.past is not None:
-            _say(f"{step.name} has changed: what is there goes to {self.kept.past(step, state.past)}")
+            _say(f"{step.name} has changed: its earlier output is moved to {self.kept.past(step, state.past)}")
         begun = self.kept.begin(step, state)
         _say(shown(command_of(step)))
         begun, came = self._timed(step.name, command_of(step), begun)
         if not step.out.exists():
-            self._fail(step.name, begun, f"ended well, but made no {step.out}")
+            self._fail(step.name, begun, f"ended without an error, but did not write {step.out}")
         done = self._done(begun, command_of(step), step.out)
         self.kept.finish(step.name, done)
         self.costs.keep(self.plan, step, done.seconds, done.bytes)
@@ -180,7 +180,7 @@ class Running:
         """End the study where a signal came."""
         if came:
             self._write_record()
-            raise Interrupted(came, f"{where}; run the same command again to go on")
+            raise Interrupted(came, f"{where}; run the same command again to continue")
 
     def _fail(self, name: str, begun: Begun, how: str) -> None:
         log = self.kept.log(name)
@@ -199,7 +199,7 @@ class Running:
         command = arguments("plan", step.recipe, {**step.settings, "seconds": PLAN_SECONDS, "json": str(file)})
         _say(shown(command))
         code, came = run_command(command, log)
-        self._end(came, f"interrupted in planning {step.name}")
+        self._end(came, f"interrupted while planning {step.name}")
         if code:
             raise StepFailed(f"planning {step.name} {_ended(code)}: {_last_line(log)} (log: {log})")
 
@@ -238,7 +238,7 @@ def _last_line(log: Path) -> str:
     """The last line that a command wrote, which is its error's."""
     lines = log.read_bytes()[-10_000:].decode(errors="replace").splitlines()
     own = [line for line in lines if line.strip() and not line.startswith("== ")]
-    return one_line(own[-1]).removeprefix("nonverbal: ") if own else "it said nothing"
+    return one_line(own[-1]).removeprefix("nonverbal: ") if own else "no output"
 
 
 def _say(text: str) -> None:

@@ -121,7 +121,7 @@ def _check_names(study: Study, where: str) -> None:
             if not NAME.fullmatch(name):
                 raise UserError(f"the {kind} {name!r} {where} must be named in letters, digits, - and _")
             if name in taken:
-                raise UserError(f"the {kind} {name!r} {where} has a name with a meaning of its own; give it another")
+                raise UserError(f"the {kind} {name!r} {where} has a reserved name; give it another")
     for name, step in study.steps.items():
         if step.file is not None and not END.fullmatch(step.file):
             raise UserError(

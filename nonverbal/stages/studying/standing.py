@@ -48,10 +48,10 @@ def status_of(plan: Plan, kept: Kept, step: Planned) -> tuple[Status, str | None
     if state.key is None:
         return "to do", f"after {next(name for name in step.needs if kept.key_if_done(plan, name) is None)}"
     if state.past is not None:
-        return "to do", f"settings, inputs or version have changed: what is there goes to {kept.past(step, state.past)}"
+        return "to do", f"settings, inputs or version have changed: the output moves to {kept.past(step, state.past)}"
     if state.begun is not None and state.begun.failed is not None:
         return "failed", state.begun.failed
-    return "to do", "continues; time and disk are those of the whole" if state.begun is not None else None
+    return "to do", "continues; time and disk are for the whole step" if state.begun is not None else None
 
 
 def command_of(step: Planned) -> list[str]:

@@ -98,5 +98,5 @@ def _meaning(word: str, loop: Mapping[str, str], lookup: Lookup, where: str) -> 
         return lookup.texts(word, loop[OF_LOOP[word]])
     words = [*loop, *OF_LOOP, *(f"{one}:NAME" for one in KINDS)]
     near = difflib.get_close_matches(word, words, 1)
-    hint = f"did you mean {{{near[0]}}}?" if near else "known are " + ", ".join(f"{{{one}}}" for one in words)
-    raise UserError(f"{where}: nothing is known of {{{word}}}; {hint}")
+    hint = f"did you mean {{{near[0]}}}?" if near else "the known words are " + ", ".join(f"{{{one}}}" for one in words)
+    raise UserError(f"{where}: {{{word}}} is unknown; {hint}")

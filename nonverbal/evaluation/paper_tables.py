@@ -13,7 +13,7 @@ from nonverbal.evaluation.printed_cells import PrintedTable, Value, printed_tabl
 from nonverbal.evaluation.published import SOURCES
 from nonverbal.evaluation.studies import StudyRecord, StudyStep, TableShape
 from nonverbal.evaluation.study_cells import Names, OwnCell, analysis_cells, corpus_values, score_cells
-from nonverbal.evaluation.table_grids import NONE, Grid, ambiguous, in_order, means
+from nonverbal.evaluation.table_grids import BETWEEN, NONE, Grid, ambiguous, in_order, means, place_of
 from nonverbal.evaluation.tables import Table
 from nonverbal.tasks.contamination import HELD_OUT
 
@@ -105,15 +105,17 @@ def _scores(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> 
     printed = printed_table(record.paper, name, shape.heads)
     cells = {group: [replace(cell, label=printed.spelling(cell.label)) for cell in own] for group, own in cells.items()}
     scored = [Names(record).corpus(corpus) for corpus in record.corpora if corpus.use == "score"]
-    notes = []
+    notes: list[str] = []
     if shape.mean is not None:
         found = {group: means(own, shape.mean, scored) for group, own in cells.items()}
-        notes = [_over(group, over, scored) for group, (_, over) in found.items()]
-        cells = {_counted(group, over, scored): own for group, (own, over) in found.items()}
+        notes = [_over(group, own.over, scored) for group, own in found.items()]
+        notes += [note for group, own in found.items() for note in _several(f"{group}: no mean", own.several)]
+        cells = {_counted(group, own.over, scored): own.cells for group, own in found.items()}
     grid = _grid(record, name, shape, cells, printed)
     by_metric = bool(grid.columns) and (len(shape.metrics) == 1 or len(grid.column_keys(shape.metrics)) > FEW)
     parts = [[metric] for metric in shape.metrics] if by_metric else [shape.metrics]
-    notes = [*_protocols(record, cells), *notes, *_heard(cells), *_classes(cells)]
+    notes = [*_protocols(record, cells), *notes, *_several(f"a{BETWEEN}b", grid.several(shape.metrics))]
+    notes += [*_heard(cells), *_classes(cells)]
     notes += [*_reasons(record, shape, grid), *_said(shape)]
     return [_table(f"{name}: {shape.caption}", grid, part, by_metric, notes) for part in parts]
 
@@ -197,12 +199,20 @@ def _over(group: str, over: Sequence[str], scored: Sequence[str]) -> str:
     return f"{group}: {len(over)} of {len(scored)} corpora{which}"
 
 
+def _several(what: str, places: dict[str, list[str]]) -> list[str]:
+    """Say where several steps measured what one number is to stand for."""
+    listed = [f"{place} by {', '.join(steps)}" for place, steps in list(places.items())[:SHOWN]]
+    rest = f"; and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    told = "in the table's groups, a group for each step tells them apart"
+    return [f"{what}: measured several times: {'; '.join(listed)}{rest}; {told}"] if places else []
+
+
 def _heard(cells: dict[str, list[OwnCell]]) -> list[str]:
     """Say of which numbers the model is not known to be new to the clips."""
     heard: dict[str, dict[str, None]] = {}
     for cell in (cell for own in cells.values() for cell in own):
         if cell.pretraining and not cell.pretraining.startswith(HELD_OUT):
-            heard.setdefault(cell.pretraining, {})[f"{cell.label} ({cell.corpus})"] = None
+            heard.setdefault(cell.pretraining, {})[place_of(cell)] = None
     return [f"pretraining on these clips: {status}: {_some(list(names))}" for status, names in heard.items()]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -9,7 +10,6 @@ from pathlib import Path
 
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.files import json_lines
 from nonverbal.records import read_record
 from nonverbal.stages.studying.contents import file_sha256, likeness, size_of
 from nonverbal.stages.studying.planning import PREPARE, Plan, Planned
@@ -53,15 +53,11 @@ class Costs:
         """Read the rates.
 
         Args:
-            rates: JSON Lines; need not be there.
+            rates: JSON Lines; need not be there. Lines that are damaged are skipped, and this is said.
             plans: folder of the figures of ``nonverbal plan``.
-
-        Raises:
-            UserError: the file is damaged.
         """
         self.file, self.plans, self.machine = rates, plans, machine()
-        lines = json_lines(rates, torn=True) if rates.exists() else ()
-        self.rates = [read_record(Rate, row, f"in {rates}, line {number}") for number, row in lines]
+        self.rates = _read(rates) if rates.exists() else []
 
     def of(self, plan: Plan, step: Planned, key: str | None) -> Cost:
         """Return what a step will take on this machine."""
@@ -101,6 +97,20 @@ class Costs:
             return None
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise UserError(f"{path} is not what nonverbal plan writes ({error}); remove it") from error
+
+
+def _read(path: Path) -> list[Rate]:
+    """Return the rates in a file. A rate that is lost is one more cost that is unknown, and no reason to stop."""
+    rates, skipped = [], []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            rates.append(read_record(Rate, json.loads(line), f"in {path}, line {number}"))
+        except (UserError, ValueError, RecursionError):
+            skipped.append(number)
+    if skipped:
+        which = f"line {skipped[0]}" + (f" and {len(skipped) - 1} more" if len(skipped) > 1 else "")
+        print(f"nonverbal: warning: {path}, {which}: skipped, since it is not what a study writes", file=sys.stderr)
+    return rates
 
 
 def work_of(plan: Plan, step: Planned) -> float | None:

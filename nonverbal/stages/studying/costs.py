@@ -58,6 +58,8 @@ class Costs:
         """
         self.file, self.plans, self.machine = rates, plans, machine()
         self.rates = _read(rates) if rates.exists() else []
+        self.unplanned: dict[Path, str] = {}
+        """How ``nonverbal plan`` failed while this study runs, by the file that it was to write."""
 
     def of(self, plan: Plan, step: Planned, key: str | None) -> Cost:
         """Return what a step will take on this machine."""
@@ -69,7 +71,8 @@ class Costs:
         same = [rate for rate in self.rates if rate.like == like and rate.machine == self.machine]
         own = [rate for rate in same if rate.models == models]
         by = "as before" if own else "as other models before"
-        return _cost(own or same, work, by) if same else Cost()
+        unplanned = "" if key is None else self.unplanned.get(self.plan_file(step, key), "")
+        return _cost(own or same, work, by) if same else Cost(by=unplanned)
 
     def plan_file(self, step: Planned, key: str) -> Path:
         """Return the file for the figures of ``nonverbal plan``."""

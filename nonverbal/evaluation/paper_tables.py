@@ -11,7 +11,7 @@ from pathlib import Path
 from nonverbal.errors import UserError
 from nonverbal.evaluation.printed_cells import PrintedTable, Value, printed_table
 from nonverbal.evaluation.published import SOURCES
-from nonverbal.evaluation.studies import StudyRecord, StudyStep, TableShape
+from nonverbal.evaluation.studies import StudyRecord, TableShape, not_done
 from nonverbal.evaluation.study_cells import Names, OwnCell, analysis_cells, corpus_values, score_cells
 from nonverbal.evaluation.table_grids import BETWEEN, NONE, Grid, ambiguous, in_order, means, place_of
 from nonverbal.evaluation.tables import Table
@@ -232,19 +232,12 @@ def _classes(cells: dict[str, list[OwnCell]]) -> list[str]:
 
 def _reasons(record: StudyRecord, shape: TableShape, grid: Grid) -> list[str]:
     """Say why numbers are missing: what steps, corpora and models were not there."""
-    reasons: dict[str, list[str]] = {}
-    for step in record.matching(shape.all_steps):
-        if step.status != "done":
-            reasons.setdefault(_why(step), []).append(step.name)
-    notes = [f"{NONE}: {why}: {_some(names)}" for why, names in reasons.items()]
+    steps = record.matching(shape.all_steps)
+    notes = [f"{NONE}: {why}: {_some(names)}" for why, names in not_done(steps).items()]
     models = set(grid.models) if "model" in (*grid.rows, *grid.columns) else set()
     names = Names(record)
     absent = [model for model in record.models if not model.present and names.label(model) in models]
     return [*notes, *_absent(record, grid.corpora), *(f"{names.label(model)}: {model.why}" for model in absent)]
-
-
-def _why(step: StudyStep) -> str:
-    return step.status if step.why is None else f"{step.status}, {step.why}"
 
 
 def _absent(record: StudyRecord, listed: Sequence[str]) -> list[str]:

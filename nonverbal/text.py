@@ -1,4 +1,4 @@
-"""Text that other people wrote: split into lines, shown so that nothing breaks a line or hides, put into names."""
+"""Text that other people wrote: split into lines, shown so that nothing breaks a line or hides; numbers as text."""
 
 import re
 
@@ -33,3 +33,10 @@ def size(count: float) -> str:
         if count >= 0.9995 * power:
             return f"{count / power:.3g} {unit}"
     return f"{count / 1e3:.3g} kB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person reads it: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"

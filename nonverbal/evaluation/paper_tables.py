@@ -11,9 +11,9 @@ from pathlib import Path
 from nonverbal.errors import UserError
 from nonverbal.evaluation.printed_cells import PrintedTable, Value, printed_table
 from nonverbal.evaluation.published import SOURCES
-from nonverbal.evaluation.studies import StudyRecord, StudyStep, TableShape
+from nonverbal.evaluation.studies import StudyRecord, TableShape, not_done
 from nonverbal.evaluation.study_cells import Names, OwnCell, analysis_cells, corpus_values, score_cells
-from nonverbal.evaluation.table_grids import NONE, Grid, ambiguous, in_order, means
+from nonverbal.evaluation.table_grids import BETWEEN, NONE, Grid, ambiguous, in_order, means, place_of
 from nonverbal.evaluation.tables import Table
 from nonverbal.tasks.contamination import HELD_OUT
 
@@ -105,15 +105,17 @@ def _scores(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> 
     printed = printed_table(record.paper, name, shape.heads)
     cells = {group: [replace(cell, label=printed.spelling(cell.label)) for cell in own] for group, own in cells.items()}
     scored = [Names(record).corpus(corpus) for corpus in record.corpora if corpus.use == "score"]
-    notes = []
+    notes: list[str] = []
     if shape.mean is not None:
         found = {group: means(own, shape.mean, scored) for group, own in cells.items()}
-        notes = [_over(group, over, scored) for group, (_, over) in found.items()]
-        cells = {_counted(group, over, scored): own for group, (own, over) in found.items()}
+        notes = [_over(group, own.over, scored) for group, own in found.items()]
+        notes += [note for group, own in found.items() for note in _several(f"{group}: no mean", own.several)]
+        cells = {_counted(group, own.over, scored): own.cells for group, own in found.items()}
     grid = _grid(record, name, shape, cells, printed)
     by_metric = bool(grid.columns) and (len(shape.metrics) == 1 or len(grid.column_keys(shape.metrics)) > FEW)
     parts = [[metric] for metric in shape.metrics] if by_metric else [shape.metrics]
-    notes = [*_protocols(record, cells), *notes, *_heard(cells), *_classes(cells)]
+    notes = [*_protocols(record, cells), *notes, *_several(f"a{BETWEEN}b", grid.several(shape.metrics))]
+    notes += [*_heard(cells), *_classes(cells)]
     notes += [*_reasons(record, shape, grid), *_said(shape)]
     return [_table(f"{name}: {shape.caption}", grid, part, by_metric, notes) for part in parts]
 
@@ -197,12 +199,20 @@ def _over(group: str, over: Sequence[str], scored: Sequence[str]) -> str:
     return f"{group}: {len(over)} of {len(scored)} corpora{which}"
 
 
+def _several(what: str, places: dict[str, list[str]]) -> list[str]:
+    """Say where several steps measured what one number is to stand for."""
+    listed = [f"{place} by {', '.join(steps)}" for place, steps in list(places.items())[:SHOWN]]
+    rest = f"; and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    told = "in the table's groups, a group for each step tells them apart"
+    return [f"{what}: measured several times: {'; '.join(listed)}{rest}; {told}"] if places else []
+
+
 def _heard(cells: dict[str, list[OwnCell]]) -> list[str]:
     """Say of which numbers the model is not known to be new to the clips."""
     heard: dict[str, dict[str, None]] = {}
     for cell in (cell for own in cells.values() for cell in own):
         if cell.pretraining and not cell.pretraining.startswith(HELD_OUT):
-            heard.setdefault(cell.pretraining, {})[f"{cell.label} ({cell.corpus})"] = None
+            heard.setdefault(cell.pretraining, {})[place_of(cell)] = None
     return [f"pretraining on these clips: {status}: {_some(list(names))}" for status, names in heard.items()]
 
 
@@ -222,19 +232,12 @@ def _classes(cells: dict[str, list[OwnCell]]) -> list[str]:
 
 def _reasons(record: StudyRecord, shape: TableShape, grid: Grid) -> list[str]:
     """Say why numbers are missing: what steps, corpora and models were not there."""
-    reasons: dict[str, list[str]] = {}
-    for step in record.matching(shape.all_steps):
-        if step.status != "done":
-            reasons.setdefault(_why(step), []).append(step.name)
-    notes = [f"{NONE}: {why}: {_some(names)}" for why, names in reasons.items()]
+    steps = record.matching(shape.all_steps)
+    notes = [f"{NONE}: {why}: {_some(names)}" for why, names in not_done(steps).items()]
     models = set(grid.models) if "model" in (*grid.rows, *grid.columns) else set()
     names = Names(record)
     absent = [model for model in record.models if not model.present and names.label(model) in models]
     return [*notes, *_absent(record, grid.corpora), *(f"{names.label(model)}: {model.why}" for model in absent)]
-
-
-def _why(step: StudyStep) -> str:
-    return step.status if step.why is None else f"{step.status}, {step.why}"
 
 
 def _absent(record: StudyRecord, listed: Sequence[str]) -> list[str]:

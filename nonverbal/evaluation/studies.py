@@ -163,6 +163,15 @@ def stands_for(name: str, step: str) -> bool:
     return len(wanted) <= len(parts) and all(a in ("*", b) for a, b in zip(wanted, parts, strict=False))
 
 
+def not_done(steps: Sequence[StudyStep]) -> dict[str, list[str]]:
+    """Return the names of steps that are not done, by how they stand and why: ``left out, cries is absent``."""
+    found: dict[str, list[str]] = {}
+    for step in steps:
+        if step.status != "done":
+            found.setdefault(step.status if step.why is None else f"{step.status}, {step.why}", []).append(step.name)
+    return found
+
+
 def write_study(folder: Path, record: StudyRecord) -> None:
     """Write the record of the study in ``folder``."""
     write_atomically(folder / FILE, json.dumps(asdict(record), ensure_ascii=False, indent=1) + "\n")

@@ -34,6 +34,8 @@ class OwnCell:
     """Whether the model has heard the clips; empty where nothing is scored."""
     values: dict[str, Value]
     """By metric."""
+    step: str
+    """The whole name of the step that measured them."""
 
 
 class Names:
@@ -68,11 +70,16 @@ class Names:
         """Return what a model of a score file is called, here and in the paper; None for one that the study has not."""
         if (said := self.of_step(step, shape)) is not None:
             return said, said
-        members = [self.models.get(source) for source in _members(step, model)]
+        members = [self._model(step, source) for source in _members(step, model)]
         known = [member for member in members if member is not None]
         if len(known) < len(members):
             return None
         return "+".join(map(self.label, known)), "+".join(member.printed or member.name for member in known)
+
+    def _model(self, step: StudyStep, source: str) -> StudyModel | None:
+        """Return the model of a source; of several that are read from one, that of the step's loop."""
+        looped = self.by_name.get(step.loop.get("model", ""))
+        return looped if looped is not None and looped.source == source else self.models.get(source)
 
     def of_system(self, system: str, shape: TableShape) -> tuple[str, str] | None:
         """Return what a system of an analysis is called: a model's source, or a fine-tuned run of a step."""
@@ -130,7 +137,8 @@ def _score_cell(
     several = model.folds > 1
     values = {name: Value(mean, model.fold_std[name] if several else None) for name, mean in model.fold_mean.items()}
     head = next((name for name, own in shape.heads.items() if model.head.partition(":")[0] == own), model.head)
-    return OwnCell(*called, names.corpus(corpus), head, task.protocol, len(task.classes), model.pretraining, values)
+    task_of = head, task.protocol, len(task.classes), model.pretraining
+    return OwnCell(*called, names.corpus(corpus), *task_of, values, step.name)
 
 
 def corpus_values(record: StudyRecord, folder: Path) -> dict[str, dict[str, Value]]:
@@ -172,7 +180,7 @@ def analysis_cells(record: StudyRecord, folder: Path, shape: TableShape, steps: 
     """
     names = Names(record)
     return [
-        OwnCell(*called, names.corpus(names.corpora[step.loop["corpus"]]), "", "", 0, "", values)
+        OwnCell(*called, names.corpus(names.corpora[step.loop["corpus"]]), "", "", 0, "", values, step.name)
         for step in record.matching(steps)
         if step.status == "done" and step.out is not None and step.loop.get("corpus") in names.corpora
         for system, values in _of_others(folder / step.out)

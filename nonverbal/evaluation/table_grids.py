@@ -1,7 +1,8 @@
 """A table in a paper's shape: what stands in its rows and columns, ours and what is printed.
 
 Each group of steps has columns of its own, and each protocol too where a group has several in one column; what the
-paper printed stands behind them. A number that is not there is ``-``.
+paper printed stands behind them. A number that is not there is ``-``; several that belong in one cell, such as those of
+two layers, all stand there.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,9 @@ from nonverbal.evaluation.printed_cells import PrintedTable, Value, own_metric, 
 from nonverbal.evaluation.study_cells import OwnCell
 
 NONE = "-"
+
+BETWEEN = " / "
+"""What stands between the numbers of a cell that has several."""
 
 At = dict[str, str]
 """Where a number stands: model, corpus, head, as far as a row and a column say."""
@@ -107,16 +111,34 @@ class Grid:
         return found
 
     def text(self, row: At, column: Column) -> str:
-        """Return what stands in a row and a column."""
-        at = row | column.at
+        """Return what stands in a row and a column: all that is measured there, in the order of the steps."""
         if column.group is None:
-            value = self.printed_value(at, column.metric)
+            printed = self.printed_value(row | column.at, column.metric)
+            values = [] if printed is None else [printed]
         else:
-            own = [cell for cell in self.found(at, column.group) if column.protocol in (None, cell.protocol)]
-            value = next(
-                (cell.values[name] for cell in own if (name := own_metric(column.metric)) in cell.values), None
-            )
-        return NONE if value is None else value.text(column.metric)
+            values = [cell.values[own_metric(column.metric)] for cell in self.measured(row, column)]
+        return BETWEEN.join(value.text(column.metric) for value in values) or NONE
+
+    def measured(self, row: At, column: Column) -> list[OwnCell]:
+        """Return our cells of a row and a column that have its metric."""
+        if column.group is None:
+            return []
+        own = [cell for cell in self.found(row | column.at, column.group) if column.protocol in (None, cell.protocol)]
+        return [cell for cell in own if own_metric(column.metric) in cell.values]
+
+    def several(self, metrics: Iterable[str]) -> dict[str, list[str]]:
+        """Return the steps of each place that has several numbers of one metric, by model and corpus."""
+        found: dict[str, list[str]] = {}
+        for row, column in product(self.row_keys(), self.column_keys(metrics)):
+            own = self.measured(row, column)
+            if len(own) > 1:
+                found[place_of(own[0])] = list(dict.fromkeys(cell.step for cell in own))
+        return found
+
+
+def place_of(cell: OwnCell) -> str:
+    """Return what notes call the place of a cell."""
+    return f"{cell.label} ({cell.corpus})"
 
 
 def ambiguous(grid: Grid) -> bool:
@@ -131,27 +153,42 @@ def ambiguous(grid: Grid) -> bool:
     return any(len(heads) > 1 for heads in seen.values())
 
 
-def means(cells: Sequence[OwnCell], name: str, corpora: Sequence[str]) -> tuple[list[OwnCell], list[str]]:
-    """Return means over corpora, of those that were divided by one protocol, and which corpora these are.
+@dataclass(frozen=True)
+class Means:
+    """Means over corpora."""
+
+    cells: list[OwnCell]
+    over: list[str]
+    """The corpora."""
+    several: dict[str, list[str]]
+    """Steps by place, where a model has several numbers on one corpus, and so no mean."""
+
+
+def means(cells: Sequence[OwnCell], name: str, corpora: Sequence[str]) -> Means:
+    """Return means over corpora, of those that were divided by one protocol.
 
     Args:
         cells: of one group of steps.
         name: of the mean, as the paper has it.
         corpora: all that the paper's mean is over.
 
-    A model that lacks one of them has no mean. Where corpora have several protocols, the one that most have counts. The
-    deviation is the population's, over corpora.
+    A model that lacks one of them, or has several numbers on one, has no mean. Where corpora have several protocols,
+    the one that most have counts. The deviation is the population's, over corpora.
     """
     protocols = [cell.protocol for cell in {cell.corpus: cell for cell in cells}.values()]
     if not protocols:
-        return [], []
+        return Means([], [], {})
     protocol = max(dict.fromkeys(protocols), key=protocols.count)
     own = [cell for cell in cells if cell.protocol == protocol and cell.corpus in corpora]
     over = [corpus for corpus in corpora if any(cell.corpus == corpus for cell in own)]
-    rows: dict[tuple[str, str], dict[str, OwnCell]] = {}
+    rows: dict[tuple[str, str], dict[str, list[OwnCell]]] = {}
     for cell in own:
-        rows.setdefault((cell.label, cell.head), {})[cell.corpus] = cell
-    return [_mean(list(row.values()), name) for row in rows.values() if len(row) == len(over)], over
+        rows.setdefault((cell.label, cell.head), {}).setdefault(cell.corpus, []).append(cell)
+    places = [place for row in rows.values() for place in row.values() if len(place) > 1]
+    several = {place_of(place[0]): [cell.step for cell in place] for place in places}
+    whole = [list(row.values()) for row in rows.values() if len(row) == len(over)]
+    single = [[place[0] for place in row] for row in whole if all(len(place) == 1 for place in row)]
+    return Means([_mean(row, name) for row in single], over, several)
 
 
 def _mean(cells: Sequence[OwnCell], name: str) -> OwnCell:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonverbal.evaluation.paper_tables import PaperTable, paper_tables
-from nonverbal.evaluation.studies import FILE, StudyCorpus, StudyModel, StudyRecord, StudyStep, read_study
+from nonverbal.evaluation.studies import FILE, StudyCorpus, StudyModel, StudyRecord, StudyStep, not_done, read_study
 from nonverbal.evaluation.tables import Table
 from nonverbal.files import sha256_of
-from nonverbal.text import slug
+from nonverbal.text import duration, slug
 
 KEY = 8
 """Characters of a step's key that are shown, those that name its past outputs too."""
@@ -103,7 +103,7 @@ def study_section(number: int, path: Path, shown: Mapping[Path, Link]) -> StudyS
         slug(f"study-{number}-{record.title}"),
         record.title,
         record.paper,
-        f"{len(done)} of {len(record.steps)} steps done, in {_time(seconds)} together; "
+        f"{len(done)} of {len(record.steps)} steps done, in {duration(seconds)} together; "
         f"{_present(record.corpora)} corpora, {_present(record.models)} models",
         record.notes,
         paper_tables(record, folder),
@@ -124,7 +124,7 @@ def _figures(record: StudyRecord, folder: Path, shown: Mapping[Path, Link]) -> I
     for name, shape in record.figures.items():
         steps = record.matching(shape.steps)
         made = [folder / step.out for step in steps if step.status == "done" and step.out is not None]
-        missing = _by_reason([step for step in steps if step.status != "done"])
+        missing = not_done(steps)
         yield FigureEntry(
             name,
             shape.caption,
@@ -165,17 +165,5 @@ def _left_out(record: StudyRecord) -> Table | None:
         for model in record.models
         if not model.present
     ]
-    others = [step for step in record.steps if step.status != "done"]
-    rows += [["steps", ", ".join(names), why, "-"] for why, names in _by_reason(others).items()]
+    rows += [["steps", ", ".join(names), why, "-"] for why, names in not_done(record.steps).items()]
     return Table("Left out", ["what", "name", "why", "to know"], rows, [], 4) if rows else None
-
-
-def _by_reason(steps: Sequence[StudyStep]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for step in steps:
-        found.setdefault(step.status if step.why is None else f"{step.status}, {step.why}", []).append(step.name)
-    return found
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"

@@ -63,7 +63,8 @@ def write_folds(path: Path, task: Task) -> Path:
     with row_file(path, COLUMNS) as write:
         for row in fold_rows(task):
             write(row)
-    about = path.with_suffix(".about.json")
+    # With the suffix, so that the same name as CSV and as JSON Lines has a file of its own each.
+    about = path.with_name(f"{path.name}.about.json")
     division = task.division
     said = {
         "file": path.name,

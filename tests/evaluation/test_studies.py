@@ -11,6 +11,7 @@ from nonverbal.evaluation.studies import (
     StudyRecord,
     StudyStep,
     TableShape,
+    not_done,
     read_study,
     stands_for,
     write_study,
@@ -86,3 +87,10 @@ def test_what_is_no_json_is_refused(tmp_path):
     (tmp_path / "study.json").write_text("[" * 100_000)
     with pytest.raises(UserError, match="is not a record of a study"):
         read_study(tmp_path / "study.json")
+
+
+def test_steps_that_are_not_done_stand_together_by_reason():
+    names = [("a", "done", None), ("b", "to do", None), ("c", "left out", "x is absent"), ("d", "failed", "exit")]
+    steps = [replace(STEP, name=name, status=status, why=why) for name, status, why in names]
+    steps.append(replace(steps[2], name="e"))
+    assert not_done(steps) == {"to do": ["b"], "left out, x is absent": ["c", "e"], "failed, exit": ["d"]}

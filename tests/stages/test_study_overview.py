@@ -46,9 +46,22 @@ def test_rates_are_kept_from_study_to_study(tmp_path, study_given, fake_commands
     study = running(tmp_path, **study_given)
     (row,) = (row for row in rows_of(study.plan, study.kept, study.costs) if row.step.name == "prepare.cries")
     assert row.cost.by == "as before"
-    (tmp_path / "rates.jsonl").write_text('{"run": "probe"}\n')
-    with pytest.raises(UserError, match="like is missing in .*rates.jsonl, line 1"):
-        running(tmp_path, **study_given)
+
+
+def test_rates_that_are_damaged_are_skipped_and_this_is_said_once(tmp_path, study_given, fake_commands, capsys):
+    run(running(tmp_path, **study_given))
+    file = tmp_path / "rates.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    assert "warning" not in capsys.readouterr().err
+    # A record that lacks something, no text, no object, and a line that was torn.
+    file.write_bytes(b"".join([b'{"run": "probe"}\n', b"\xff\n", b"3\n", *lines, lines[0][:20]]))
+    study = running(tmp_path, **study_given)
+    assert [rate.run for rate in study.costs.rates] == [json.loads(line)["run"] for line in lines]
+    assert capsys.readouterr().err == (
+        f"nonverbal: warning: {file}, line 1 and 3 more: skipped, since it is not what a study writes\n"
+    )
+    file.write_bytes(b"")
+    assert running(tmp_path, **study_given).costs.rates == []
 
 
 def test_the_overview_says_what_stands_where(tmp_path, study_given, fake_commands):

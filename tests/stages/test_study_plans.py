@@ -188,6 +188,11 @@ def test_settings_are_arguments():
         ({"steps/probe/with": {"encoders": "{source:our}"}}, "the study has no model 'our'; did you mean 'ours'?"),
         ({"steps/scores/with": {"paths": "{step:finetine}"}}, "has no step 'finetine'; did you mean 'finetune'?"),
         ({"steps/scores/with": {"paths": "{step:finetune.x}"}}, "the study has no step 'finetune.x'"),
+        (
+            {"steps/scores/with": {"paths": "{step:prepare.cires}"}},
+            "has no step 'prepare.cires'; did you mean 'prepare.cries'?",
+        ),
+        ({"tables/Table II/steps": ["prepare.cries.x"]}, "the study has no step 'prepare.cries.x'"),
         ({"steps/scores/with": {"paths": "{step:scores}"}}, "need each other: scores -> scores"),
         (
             {"models/logmel/source": "{source:ours}", "models/ours/source": "{source:logmel}"},
@@ -226,6 +231,14 @@ def test_tables_and_figures_say_which_steps_show_them(tmp_path, data):
     assert shown["finetune.cries.ours"] == ["Table II"]
     assert shown["probe.cries"] == ["Figure 1"]
     assert shown["probe.laughs"] == []
+
+
+def test_a_step_that_prepares_may_be_named_whether_or_not_its_corpus_is_given(tmp_path, data):
+    change = {"steps/scores/with": {"paths": "{step:prepare.cries}"}}
+    assert "--paths out/shards/cries " in commands(planned(tmp_path, data=data, change=change)[0])["scores"]
+    for given in ([], [f"cries={shards(tmp_path / 'shards')}"]):
+        plan, _ = planned(tmp_path, data=given, change=change)
+        assert left_out(plan)["scores"] == "there is no step prepare.cries"
 
 
 def test_a_loop_over_nothing_is_left_out_and_said(tmp_path):

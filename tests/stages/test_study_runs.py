@@ -199,6 +199,38 @@ def test_what_does_not_depend_on_a_step_that_failed_is_run_all_the_same(tmp_path
     assert ran(fake_commands, tmp_path) == ["finetune.cries.ours", "scores.json", "report.html"]
 
 
+def test_a_pretraining_that_cannot_be_planned_is_run_all_the_same(tmp_path, study_given, fake_commands, capsys):
+    run(running(tmp_path, **study_given), ["prepare"])
+    fake_commands.names()
+    study = running(tmp_path, **study_given)
+    step = study.plan.step("pretrain")
+    plan = study.costs.plan_file(step, study.kept.state(study.plan, step).key)
+    fake_commands.ends[str(plan)] = (2, 0)
+    capsys.readouterr()
+    run(study)
+    log = tmp_path / "out/logs/pretrain.plan.log"
+    how = f"nonverbal plan failed (exit status 2): plan says this (log: {log})"
+    said = capsys.readouterr().out
+    assert said.count(f"== nobody knows what pretrain will take: {how}\n") == 1
+    # It is tried once, and the pretraining goes on to its end.
+    assert ran(fake_commands, tmp_path)[:2] == [f"plans/{plan.name}", "pretrain"]
+    assert statuses(study)["pretrain"] == "done"
+    assert study.costs.of(study.plan, step, None).by == "as before"
+
+
+def test_a_pretraining_that_fails_like_its_plan_is_recorded_as_failed(tmp_path, study_given, fake_commands):
+    run(running(tmp_path, **study_given), ["prepare"])
+    study = running(tmp_path, **study_given)
+    step = study.plan.step("pretrain")
+    plan = study.costs.plan_file(step, study.kept.state(study.plan, step).key)
+    fake_commands.ends |= {str(plan): (2, 0), str(step.out): (2, 0)}
+    with pytest.raises(UserError, match="pretrain failed .exit status 2.: pretrain says this"):
+        run(study)
+    assert {one.name: one.status for one in read_study(tmp_path / "out/study.json").steps}["pretrain"] == "failed"
+    (row,) = (row for row in rows_of(study.plan, study.kept, study.costs) if row.step.name == "pretrain")
+    assert (row.cost.seconds, row.cost.by.startswith("nonverbal plan failed (exit status 2)")) == (None, True)
+
+
 def test_many_failures_are_one_line(tmp_path, study_given, fake_commands):
     fake_commands.ends = {str(tmp_path / f"out/{name}"): (2, 0) for name in ("probe.cries", "probe.heard")}
     logs = tmp_path / "out/logs/[*].log"

@@ -13,7 +13,7 @@ from nonverbal.data.audit.fold_leaks import audit_lists
 from nonverbal.data.audit.fold_lists import read_lists
 from nonverbal.errors import UserError
 from nonverbal.tasks.divisions import plan
-from nonverbal.tasks.frozen_folds import COLUMNS, fold_rows
+from nonverbal.tasks.frozen_folds import COLUMNS, fold_rows, write_folds
 from nonverbal.tasks.protocols import NAMED, Protocol
 from nonverbal.tasks.task import task_of
 
@@ -62,7 +62,7 @@ def test_the_program_writes_folds_that_others_can_read_and_audit(shards, tmp_pat
     out = tmp_path / f"folds.{ending}"
     main(["--data", str(shards.folder), "--protocol", "grouped", "--folds", "3", "--out", str(out)])
     assert f"folds: {out}" in capsys.readouterr().out
-    about = json.loads((tmp_path / "folds.about.json").read_text())
+    about = json.loads((tmp_path / f"folds.{ending}.about.json").read_text())
     assert about["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     assert about["data_sha256"] == shards.sha256
     assert (about["protocol"], about["classes"]) == ("speaker-disjoint 3-fold, stratified", ["high", "low"])
@@ -82,6 +82,17 @@ def test_the_program_writes_folds_that_others_can_read_and_audit(shards, tmp_pat
     before = out.read_bytes()
     main(["--data", str(shards.folder), "--folds", "3", "--out", str(out)])
     assert out.read_bytes() == before
+
+
+def test_one_name_in_two_formats_has_two_descriptions(shards, tmp_path):
+    task = task_of(shards, [], NAMED["reno"].protocol)
+    for ending in ("csv", "jsonl"):
+        about = write_folds(tmp_path / f"folds.{ending}", task)
+        assert about == tmp_path / f"folds.{ending}.about.json"
+    for ending in ("csv", "jsonl"):
+        said = json.loads((tmp_path / f"folds.{ending}.about.json").read_text())
+        assert said["file"] == f"folds.{ending}"
+        assert said["sha256"] == hashlib.sha256((tmp_path / said["file"]).read_bytes()).hexdigest()
 
 
 def test_random_folds_are_found_out(shards, tmp_path):

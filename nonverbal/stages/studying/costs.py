@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -9,7 +10,6 @@ from pathlib import Path
 
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.files import json_lines
 from nonverbal.records import read_record
 from nonverbal.stages.studying.contents import file_sha256, likeness, size_of
 from nonverbal.stages.studying.planning import PREPARE, Plan, Planned
@@ -53,15 +53,13 @@ class Costs:
         """Read the rates.
 
         Args:
-            rates: JSON Lines; need not be there.
+            rates: JSON Lines; need not be there. Lines that are damaged are skipped, and this is said.
             plans: folder of the figures of ``nonverbal plan``.
-
-        Raises:
-            UserError: the file is damaged.
         """
         self.file, self.plans, self.machine = rates, plans, machine()
-        lines = json_lines(rates, torn=True) if rates.exists() else ()
-        self.rates = [read_record(Rate, row, f"in {rates}, line {number}") for number, row in lines]
+        self.rates = _read(rates) if rates.exists() else []
+        self.unplanned: dict[Path, str] = {}
+        """How ``nonverbal plan`` failed while this study runs, by the file that it was to write."""
 
     def of(self, plan: Plan, step: Planned, key: str | None) -> Cost:
         """Return what a step will take on this machine."""
@@ -73,7 +71,8 @@ class Costs:
         same = [rate for rate in self.rates if rate.like == like and rate.machine == self.machine]
         own = [rate for rate in same if rate.models == models]
         by = "as before" if own else "as other models before"
-        return _cost(own or same, work, by) if same else Cost()
+        unplanned = "" if key is None else self.unplanned.get(self.plan_file(step, key), "")
+        return _cost(own or same, work, by) if same else Cost(by=unplanned)
 
     def plan_file(self, step: Planned, key: str) -> Path:
         """Return the file for the figures of ``nonverbal plan``."""
@@ -101,6 +100,20 @@ class Costs:
             return None
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise UserError(f"{path} is not a file that nonverbal plan wrote ({error}); remove it") from error
+
+
+def _read(path: Path) -> list[Rate]:
+    """Return the rates in a file. A rate that is lost is one more cost that is unknown, and no reason to stop."""
+    rates, skipped = [], []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            rates.append(read_record(Rate, json.loads(line), f"in {path}, line {number}"))
+        except (UserError, ValueError, RecursionError):
+            skipped.append(number)
+    if skipped:
+        which = f"line {skipped[0]}" + (f" and {len(skipped) - 1} more" if len(skipped) > 1 else "")
+        print(f"nonverbal: warning: {path}, {which}: skipped, since it is not what a study writes", file=sys.stderr)
+    return rates
 
 
 def work_of(plan: Plan, step: Planned) -> float | None:

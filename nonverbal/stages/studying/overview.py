@@ -7,7 +7,7 @@ from nonverbal.evaluation.tables import Table
 from nonverbal.stages.studying.costs import Cost, total
 from nonverbal.stages.studying.planning import PREPARE, Plan
 from nonverbal.stages.studying.standing import Row, models_of
-from nonverbal.text import size
+from nonverbal.text import duration, size
 
 
 def tables_of(plan: Plan, rows: Sequence[Row]) -> list[Table]:
@@ -103,13 +103,6 @@ def _together(plan: Plan, name: str, rows: Sequence[Row]) -> str:
 
 def _time(cost: Cost) -> str:
     return "unknown" if cost.seconds is None else duration(cost.seconds)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person reads it: 40 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"
 
 
 def _disk(cost: Cost) -> str:

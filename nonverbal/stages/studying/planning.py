@@ -198,13 +198,15 @@ class Plan:
     def named(self, name: str) -> list[Planned]:
         """Return the steps that a name stands for, planned; those that are left out too.
 
+        Of a corpus that is absent, or whose shards were given, ``prepare.NAME`` stands for none.
+
         Raises:
-            UserError: it stands for none.
+            UserError: it is the name of no step.
         """
         names = [full for full in self._looped if stands_for(name, full)]
-        first = name.partition(".")[0]
-        if not names and (first not in (PREPARE, *self.study.steps) or (first != PREPARE and "." in name)):
-            known = [*self.study.steps, *self._looped]
+        others = [PREPARE, *(f"{PREPARE}.{corpus}" for corpus in ("*", *self.corpora)), *self.study.steps]
+        if not names and name not in others:
+            known = [*self.study.steps, *self._looped, *others]
             raise UserError(f"{self.where}: the study has no step {name!r}; {nearest(name, dict.fromkeys(known))}")
         return [self._add(full) for full in names]
 

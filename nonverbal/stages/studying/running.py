@@ -1,6 +1,5 @@
 """Running a study: what is missing, in order; what depends on a step that failed is not run, all else is."""
 
-import contextlib
 import hashlib
 import signal
 import time
@@ -91,9 +90,7 @@ class Running:
 
     def _run_all(self, wanted: list[Planned], only: Sequence[str]) -> None:
         for step in wanted:
-            # One that cannot be planned fails when it is its turn.
-            with contextlib.suppress(StepFailed):
-                self._plan_pretraining(step)
+            self._plan_pretraining(step)
         names = {step.name for step in wanted}
         rows = rows_of(self.plan, self.kept, self.costs)
         show(tables_of(self.plan, [row for row in rows if not only or row.step.name in names]))
@@ -188,20 +185,26 @@ class Running:
         raise StepFailed(f"{name} {how}: {_last_line(log)} (log: {log})")
 
     def _plan_pretraining(self, step: Planned) -> None:
-        """Have ``nonverbal plan`` say what a pretraining will take, where its data are there and nobody knows."""
+        """Have ``nonverbal plan`` say what a pretraining will take, where its data are there and nobody knows.
+
+        Where it fails, the cost stays unknown, and the pretraining is run all the same: it says itself what is wrong.
+        """
         state = self.kept.state(self.plan, step)
         if step.template.run != PRETRAIN or state.key is None or state.done is not None:
             return
         if self.costs.of(self.plan, step, state.key).seconds is not None:
             return
         file, log = self.costs.plan_file(step, state.key), self.kept.log(f"{step.name}.plan")
+        if file in self.costs.unplanned:
+            return
         file.parent.mkdir(parents=True, exist_ok=True)
         command = arguments("plan", step.recipe, {**step.settings, "seconds": PLAN_SECONDS, "json": str(file)})
         _say(shown(command))
         code, came = run_command(command, log)
         self._end(came, f"interrupted while planning {step.name}")
         if code:
-            raise StepFailed(f"planning {step.name} {_ended(code)}: {_last_line(log)} (log: {log})")
+            how = self.costs.unplanned[file] = f"nonverbal plan {_ended(code)}: {_last_line(log)} (log: {log})"
+            _say(f"nobody knows what {step.name} will take: {how}")
 
     def _write_record(self) -> None:
         # Steps that are run side by side write it in turn.

@@ -157,7 +157,7 @@ def read_facts(
         known = trained(model.run, data, base_model)
     else:
         lost = "There is no run beside the model, so that nothing says what it was trained on, or how."
-        known = Trained(starts=[start_named(base_model)] if base_model else [], missing=[lost])
+        known = Trained(starts=[start_named(base_model, True)] if base_model else [], missing=[lost])
     encoder = load_frame_encoder(str(model.folder))
     recipe = read_file(model.run / "recipe.yaml", dict) if model.run else {}
     own = [model.run / "scores.jsonl"] if model.run and (model.run / "scores.jsonl").is_file() else []

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from nonverbal.release.measuring import measure
 from nonverbal.release.passport import PASSPORT, Passport, write_passport
 from nonverbal.release.settings import ReleaseConfig
 from nonverbal.release.terms import ReleaseTerms, release_terms
+from nonverbal.release.text_checks import folded
 from nonverbal.release.trained import data_sha256
 from nonverbal.release.verify import verify
 from nonverbal.report.origins import read_file
@@ -139,14 +141,19 @@ def private_names(facts: Facts, settings: ReleaseConfig) -> frozenset[str]:
     Raises:
         UserError: one that may be named is no speaker of the model's corpora.
     """
-    alone = {name: name.partition(":")[2] or name for name in facts.trained.names}
-    if unknown := [name for name in settings.may_name if name not in (*alone, *alone.values())]:
+    forms = {name: {folded(name), folded(name.partition(":")[2] or name)} for name in facts.trained.names}
+    allowed = {folded(name) for name in settings.may_name}
+    known = {form for own in forms.values() for form in own}
+    if unknown := [name for name in settings.may_name if folded(name) not in known]:
         raise UserError(f"--may_name {unknown[0]}: no speaker of its corpora is called so; leave it out")
-    return frozenset(name for name, own in alone.items() if not {name, own} & {*settings.may_name})
+    return frozenset(name for name, own in forms.items() if not own & allowed)
 
 
 def _check(folder: Path, names: frozenset[str]) -> None:
     if faults := wrong(verify(folder, trust=True, names=names)):
         said = "; ".join(f"{fault.check}: {fault.file} {fault.value}, not {fault.expected}" for fault in faults[:5])
-        named = " (--may_name, where it may stand there)" if any(fault.check == "name" for fault in faults) else ""
-        raise UserError(f"what was written does not hold, so there is no release: {said}; {faults[0].remedy}{named}")
+        named = list(dict.fromkeys(fault.value for fault in faults if fault.check == "name"))
+        may = f"; or say --may_name {shlex.join(named)}, where that is a word like any other, or a licence asks for it"
+        raise UserError(
+            f"what was written does not hold, so there is no release: {said}; {faults[0].remedy}{may if named else ''}"
+        )

@@ -42,8 +42,8 @@ class ReleaseConfig:
     citation: str | None = None
     """BibTeX, or a file that holds it."""
     may_name: list[str] = field(default_factory=list)
-    """Speakers, as the manifests call them, whose names may stand in the card, since a licence or a citation names
-    them. No other may."""
+    """Speakers, as the manifests call them, whose names may stand in the card: a licence or a citation names them, or
+    they are called like a word that stands there. No other may."""
     python: list[Path] = field(default_factory=list)
     """Interpreters of other environments with torch and transformers: the passport has their figures too."""
     push: bool = False

@@ -136,6 +136,30 @@ def test_what_is_found_wrong_afterwards_is_no_release(shards, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def call_speaker(shards, name):
+    """Give the first speaker of some shards another name."""
+    path = shards.folder / "manifest.jsonl"
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | {"speaker": f"a:{name}"}), *rest, ""]))
+
+
+@pytest.mark.parametrize("name", ["one", "Female", "model", "padding", "7", "Al"])
+def test_speakers_that_are_called_like_ordinary_words_are_looked_for_with_their_corpus(name, shards, tmp_path):
+    call_speaker(shards, name)
+    run = write_pretraining(tmp_path / "run", [shards])
+    release(run, tmp_path / "out", description=f"This is {name}.")
+    with pytest.raises(UserError, match=f"name: README.md a:{name.casefold()}, .*; or say --may_name a:"):
+        release(run, tmp_path / "other", description=f"This is a:{name}.")
+
+
+def test_a_speaker_that_is_called_like_a_word_of_the_card_may_be_named(shards, tmp_path):
+    call_speaker(shards, "Alice")
+    run = write_pretraining(tmp_path / "run", [shards])
+    with pytest.raises(UserError, match="name: README.md alice, .*; or say --may_name alice, where that is a word"):
+        release(run, tmp_path / "out", description="Alice in Wonderland.")
+    release(run, tmp_path / "out", description="Alice in Wonderland.", may_name=["alice"])
+
+
 def test_a_folder_of_something_else_is_not_written_over(shards, tmp_path):
     run = write_pretraining(tmp_path / "run", [shards])
     (tmp_path / "out").mkdir()

@@ -156,7 +156,10 @@ def read_facts(
     if model.run is not None:
         known = trained(model.run, data, base_model)
     else:
-        lost = "There is no run beside the model, so that nothing says what it was trained on, or how."
+        lost = (
+            "There is no run beside the model, so that nothing says what it was trained on, or how, and no speaker's "
+            "name could be looked for."
+        )
         known = Trained(starts=[start_named(base_model, True)] if base_model else [], missing=[lost])
     encoder = load_frame_encoder(str(model.folder))
     recipe = read_file(model.run / "recipe.yaml", dict) if model.run else {}

@@ -200,12 +200,16 @@ def _of_shards(run: Path, recipe: dict[str, Any], use: Use, data: Sequence[Path]
     folders = [str(name) for name in (named if isinstance(named, list) else [named]) if name is not None]
     # A fine-tuning takes of its shards the clips of its classes alone.
     seen = None if use == "pretraining" else labels_seen_by(run / "model") or seen_by(run)
-    found = Trained(missing=[] if folders else ["The run does not say which shards it was trained on."])
+    unsaid = "The run does not say which shards it was trained on, so no speaker's name could be looked for."
+    found = Trained(missing=[] if folders else [unsaid])
     for name in folders:
         sha256 = said.get(name)
         shards = _shards(name, run, sha256, data)
         if shards is None:
-            lost = f"The shards {Path(name).name} are not here, so their corpora, hours and licences are not known."
+            lost = (
+                f"The shards {Path(name).name} are not here, so their corpora, hours and licences are not known, and their "
+                "speakers' names could not be looked for in this release."
+            )
             found = found.joined(Trained(missing=[lost], data_sha256=[sha256] if isinstance(sha256, str) else []))
         else:
             found = found.joined(_of_folder(shards, recipe, use, seen))

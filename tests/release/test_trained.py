@@ -124,7 +124,11 @@ def test_shards_that_have_moved_are_found_by_their_content(make_shards, tmp_path
     moved = shards.folder.rename(tmp_path / "elsewhere")
     lost = trained(run, [other.folder])
     assert lost.corpora == []
-    assert lost.missing == ["The shards shards are not here, so their corpora, hours and licences are not known."]
+    assert lost.missing == [
+        "The shards shards are not here, so their corpora, hours and licences are not known, and their speakers' names "
+        "could not be looked for in this release."
+    ]
+    assert lost.names == frozenset()
     assert lost.data_sha256 == [shards.sha256]
     found = trained(run, [other.folder, moved])
     assert [corpus.name for corpus in found.corpora] == ["a", "b"]

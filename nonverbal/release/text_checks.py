@@ -45,12 +45,12 @@ TOKENS = re.compile(
 SHORTEST = 4
 """Letters of a name that is looked for alone; a shorter one stands in many words' place."""
 
-PEOPLE = frozenset(
-    "adult anon anonymous baby boy caller child client control actor actress donor elder female girl group guest healthy "
-    "human infant male member mother father newborn other patient person participant sick singer somebody someone "
-    "speaker student subject talker teacher tester unknown user voice volunteer woman women first second third three "
-    "four five six seven eight nine left right middle high low young old happy sad angry neutral cough laugh breath "
-    "crying test train validation sample session recording".split()
+PEOPLE = (
+    "adult anon anonymous baby boy caller child client control actor actress donor elder female girl group guest "
+    "healthy human infant male member mother father newborn other patient person participant sick singer somebody "
+    "someone speaker student subject talker teacher tester unknown user voice volunteer woman first second third "
+    "three four five six seven eight nine left right middle high low young old happy sad angry neutral cough laugh "
+    "breath crying test train validation sample session recording"
 )
 """What corpora call speakers for want of a name."""
 
@@ -103,7 +103,9 @@ def check_names(found: Contents, names: Iterable[str]) -> Iterator[Finding]:
         plain = folded(text)
         for form in sorted(forms):
             if form in plain and re.search(rf"(?<!\w){re.escape(form)}(?!\w)", plain):
-                remedy = "take it out; where it is an ordinary word there, or a licence asks for it, leave it out of the list"
+                remedy = (
+                    "take it out; where it is a word like any other, or a licence asks for it, leave it out of the list"
+                )
                 yield Finding("name", False, file, form, "no speaker's name", remedy)
 
 
@@ -164,8 +166,8 @@ def _forms(name: str) -> list[str]:
 def ordinary_words() -> frozenset[str]:
     """Return words that are no names: of ``PEOPLE``, and those that this package writes in the card of any model."""
     sources = [path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".j2")]
-    texts = (path.read_text(encoding="utf-8") for path in sources)
-    return PEOPLE.union(*(re.findall(r"[a-z]+", folded(text)) for text in texts))
+    texts = [PEOPLE, *(path.read_text(encoding="utf-8") for path in sources)]
+    return frozenset(word for text in texts for word in re.findall(r"[a-z]+", folded(text)))
 
 
 def folded(text: str) -> str:

@@ -207,8 +207,8 @@ def _of_shards(run: Path, recipe: dict[str, Any], use: Use, data: Sequence[Path]
         shards = _shards(name, run, sha256, data)
         if shards is None:
             lost = (
-                f"The shards {Path(name).name} are not here, so their corpora, hours and licences are not known, and their "
-                "speakers' names could not be looked for in this release."
+                f"The shards {Path(name).name} are not here, so their corpora, hours and licences are not known, and "
+                "their speakers' names could not be looked for in this release."
             )
             found = found.joined(Trained(missing=[lost], data_sha256=[sha256] if isinstance(sha256, str) else []))
         else:

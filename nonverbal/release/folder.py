@@ -11,7 +11,7 @@ from nonverbal.errors import UserError
 from nonverbal.files import whole, write_atomically
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.release.card import CARD, card_text
-from nonverbal.release.facts import Facts, Model, read_facts
+from nonverbal.release.facts import Facts, Model, read_facts, weights_of
 from nonverbal.release.findings import wrong
 from nonverbal.release.measuring import measure
 from nonverbal.release.passport import PASSPORT, Passport, write_passport
@@ -80,11 +80,9 @@ def write_model(model: Model, out: Path) -> None:
     """Copy the files of a model that belong in a release.
 
     Raises:
-        UserError: it has no weights in safetensors, or needs code that is not of this toolkit's models.
+        UserError: it has no weights in safetensors, or not all, or needs code that is not of this toolkit's models.
     """
-    weights = [*model.folder.glob("model*.safetensors"), *model.folder.glob("model.safetensors.index.json")]
-    if not weights:
-        raise UserError(f"{model.folder} has no model.safetensors; nonverbal convert writes one")
+    weights = weights_of(model.folder)
     if (model.folder / "head.json").is_file():
         raise UserError(f"{model.folder} has a head that transformers has no class for, so that nobody could load it")
     plain = [path for name in PLAIN if (path := model.folder / name).is_file()]

@@ -24,6 +24,9 @@ from nonverbal.release.verify import verify
 PUSHING = ("--push", "--public", "--tag")
 """Settings that change nothing of the folder, and so are not in the command that its card shows."""
 
+TEXTS = ("--description", "--citation")
+"""Settings that are texts, which the card shows in a place of their own."""
+
 
 def main(argv: list[str]) -> None:
     """Read, say what licences allow, measure, and write."""
@@ -32,7 +35,7 @@ def main(argv: list[str]) -> None:
     say(facts, terms)
     if settings.push:
         check_push(settings.repo, settings.tag)
-    out = write_release(facts, terms, settings, command_line(["release", *without_push(argv)]))
+    out = write_release(facts, terms, settings, command_line(["release", *shown(argv)]))
     print(
         f"wrote {out}: {len(list(out.iterdir()))} files; read {out / CARD}, and check it with: nonverbal verify {out}"
     )
@@ -41,14 +44,14 @@ def main(argv: list[str]) -> None:
         print(f"released at {push(out, settings.repo, checks, not settings.public, settings.tag)}")
 
 
-def without_push(argv: list[str]) -> list[str]:
-    """Leave out what is about pushing alone: a folder that is written first and pushed later is the same."""
+def shown(argv: list[str]) -> list[str]:
+    """Leave out what is about pushing alone, so that a folder is the same whenever it is pushed, and texts."""
     kept: list[str] = []
     for before, word in pairwise(["", *argv]):
         key = word.partition("=")[0]
         # The value of a switch may stand behind it.
-        of_push = before in PUSHING and not word.startswith("--")
-        if key not in PUSHING and not of_push:
+        of_those = before in (*PUSHING, *TEXTS) and not word.startswith("--")
+        if key not in (*PUSHING, *TEXTS) and not of_those:
             kept.append(word)
     return kept
 

@@ -17,6 +17,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_frame_encoder
 from nonverbal.evaluation.plots import every_metric, is_number, read_metrics
 from nonverbal.evaluation.tables import Table
+from nonverbal.models.checkpoints.weight_files import files_of
 from nonverbal.release.public import commands_of, recipe_text
 from nonverbal.release.scored import Scored, scored
 from nonverbal.release.trained import Trained, check_data, start_named, trained
@@ -156,8 +157,11 @@ def read_facts(
     if model.run is not None:
         known = trained(model.run, data, base_model)
     else:
-        lost = "There is no run beside the model, so that nothing says what it was trained on, or how."
-        known = Trained(starts=[start_named(base_model)] if base_model else [], missing=[lost])
+        lost = (
+            "There is no run beside the model, so that nothing says what it was trained on, or how, and no speaker's "
+            "name could be looked for."
+        )
+        known = Trained(starts=[start_named(base_model, True)] if base_model else [], missing=[lost])
     encoder = load_frame_encoder(str(model.folder))
     recipe = read_file(model.run / "recipe.yaml", dict) if model.run else {}
     own = [model.run / "scores.jsonl"] if model.run and (model.run / "scores.jsonl").is_file() else []
@@ -193,13 +197,24 @@ def read_facts(
     )
 
 
+def weights_of(folder: Path) -> list[Path]:
+    """Return the files of a model's weights, with the index where there is one.
+
+    Raises:
+        UserError: there are none in safetensors, or one that the index names is missing.
+    """
+    try:
+        return files_of(folder)
+    except FileNotFoundError as error:
+        raise UserError(f"{error}; nonverbal convert {folder} --to transformers writes one") from error
+
+
 def _parameters(folder: Path) -> int:
     total = 0
-    for path in sorted(folder.glob("model*.safetensors")):
-        with safe_open(path, "pt") as file:
-            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    if not total:
-        raise UserError(f"{folder} has no model.safetensors; nonverbal convert {folder} --to transformers writes one")
+    for path in weights_of(folder):
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
     return total
 
 

@@ -17,8 +17,8 @@ from nonverbal.models.checkpoints.config_keys import check_foreign_code
 from nonverbal.release.findings import Finding
 from nonverbal.release.passport import PASSPORT, Passport
 
-OF_THE_HUB = re.compile(r"\.gitattributes$|\.cache/huggingface/")
-"""What the Hub and its client put beside a release: not of it, and read by no model."""
+OF_THE_HUB = re.compile(r"(?:\.gitattributes|LICENSE)$|\.cache/huggingface/")
+"""What the Hub, its page and its client put beside a release: not of it, and read by no model."""
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 """Ends of names of files that may run something when they are read, or hold weights in another form."""

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from nonverbal.errors import UserError
 from nonverbal.files import whole, write_atomically
 from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.release.card import CARD, card_text
-from nonverbal.release.facts import Facts, Model, read_facts
+from nonverbal.release.facts import Facts, Model, read_facts, weights_of
 from nonverbal.release.findings import wrong
 from nonverbal.release.measuring import measure
 from nonverbal.release.passport import PASSPORT, Passport, write_passport
 from nonverbal.release.settings import ReleaseConfig
 from nonverbal.release.terms import ReleaseTerms, release_terms
+from nonverbal.release.text_checks import folded
 from nonverbal.release.trained import data_sha256
 from nonverbal.release.verify import verify
 from nonverbal.report.origins import read_file
@@ -78,11 +80,9 @@ def write_model(model: Model, out: Path) -> None:
     """Copy the files of a model that belong in a release.
 
     Raises:
-        UserError: it has no weights in safetensors, or needs code that is not of this toolkit's models.
+        UserError: it has no weights in safetensors, or not all, or needs code that is not of this toolkit's models.
     """
-    weights = [*model.folder.glob("model*.safetensors"), *model.folder.glob("model.safetensors.index.json")]
-    if not weights:
-        raise UserError(f"{model.folder} has no model.safetensors; nonverbal convert writes one")
+    weights = weights_of(model.folder)
     if (model.folder / "head.json").is_file():
         raise UserError(f"{model.folder} has a head for which transformers has no class, so nobody could load it")
     plain = [path for name in PLAIN if (path := model.folder / name).is_file()]
@@ -141,14 +141,19 @@ def private_names(facts: Facts, settings: ReleaseConfig) -> frozenset[str]:
     Raises:
         UserError: one that may be named is no speaker of the model's corpora.
     """
-    alone = {name: name.partition(":")[2] or name for name in facts.trained.names}
-    if unknown := [name for name in settings.may_name if name not in (*alone, *alone.values())]:
+    forms = {name: {folded(name), folded(name.partition(":")[2] or name)} for name in facts.trained.names}
+    allowed = {folded(name) for name in settings.may_name}
+    known = {form for own in forms.values() for form in own}
+    if unknown := [name for name in settings.may_name if folded(name) not in known]:
         raise UserError(f"--may_name {unknown[0]}: no speaker of the model's corpora has this name; leave it out")
-    return frozenset(name for name, own in alone.items() if not {name, own} & {*settings.may_name})
+    return frozenset(name for name, own in forms.items() if not own & allowed)
 
 
 def _check(folder: Path, names: frozenset[str]) -> None:
     if faults := wrong(verify(folder, trust=True, names=names)):
         said = "; ".join(f"{one.check}: {one.file} {one.value}, expected {one.expected}" for one in faults[:5])
-        named = " (or --may_name, if the name may appear)" if any(fault.check == "name" for fault in faults) else ""
-        raise UserError(f"the release does not pass its checks and was not written: {said}; {faults[0].remedy}{named}")
+        named = list(dict.fromkeys(fault.value for fault in faults if fault.check == "name"))
+        may = f"; or give --may_name {shlex.join(named)}, if that is an ordinary word, or a licence asks for the name"
+        raise UserError(
+            f"the release does not pass its checks and was not written: {said}; {faults[0].remedy}{may if named else ''}"
+        )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nonverbal.errors import UserError
 from nonverbal.files import room_for
-from nonverbal.release.hub_contents import OWN
+from nonverbal.release.hub_contents import KEPT
 from nonverbal.text import one_line
 
 if TYPE_CHECKING:
@@ -203,14 +203,14 @@ def quiet(calls: Calls) -> Iterator[None]:
 
 
 def fetch(api: "HfApi", calls: Calls, revision: str | None, into: Path) -> None:
-    """Download all files of a revision, the Hub's own aside."""
+    """Download all files of a revision, those aside that are not of a release."""
 
     def fresh() -> None:
         # What an earlier try left is not to be taken for an answer, which the client does where it gets none.
         shutil.rmtree(into, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="nonverbal-") as cache:
             api.snapshot_download(
-                calls.repo, revision=revision, local_dir=into, cache_dir=cache, ignore_patterns=[OWN], max_workers=4
+                calls.repo, revision=revision, local_dir=into, cache_dir=cache, ignore_patterns=[*KEPT], max_workers=4
             )
         shutil.rmtree(into / ".cache", ignore_errors=True)
 

@@ -15,8 +15,9 @@ CHUNK = 1 << 20
 TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
 """Tokens of the Hugging Face Hub, as they look in 2026; the names of files and models do not."""
 
-OWN = ".gitattributes"
-"""The Hub's own file, which says which files are large."""
+KEPT = frozenset({".gitattributes", "LICENSE"})
+"""Files that are not of a release, and stay as they are in its repository: the Hub's own, which says which files are
+large, and what its page makes."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,13 @@ def key_of(contents: Contents) -> str:
 
 
 def same(contents: Contents, remote: Iterable[Any]) -> bool:
-    """Whether a revision holds these files and no others, the Hub's own aside.
+    """Whether a revision holds these files and no others, those aside that stay.
 
     Args:
         contents: of the folder.
         remote: ``RepoFile`` of huggingface_hub for each file of the revision.
     """
-    there = {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in remote if file.path != OWN}
+    there = {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in remote if file.path not in KEPT}
     if there.keys() != contents.keys():
         return False
     return all(there[name] in (identity.oid, identity.sha256) for name, identity in contents.items())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nonverbal.errors import UserError
 from nonverbal.release.findings import Finding, wrong
 from nonverbal.release.hub_calls import WAITS, Calls, fetch
-from nonverbal.release.hub_contents import OWN, contents_of, differences, key_of, same
+from nonverbal.release.hub_contents import KEPT, contents_of, differences, key_of, same
 from nonverbal.text import size
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ TITLES = re.compile(r"Release [0-9a-f]{12} by nonverbal")
 MARK = "passport.json"
 """What tells a release of ours from what others keep in a repository."""
 
-MET = {OWN, "README.md", "LICENSE", MARK}
-"""Files that the Hub's own page makes with a repository, and ours."""
+MET = KEPT | {"README.md", MARK}
+"""Files that the Hub's own page makes with a repository, and ours: its README becomes the card, the others stay."""
 
 ASKING = "checking the token"
 
@@ -155,7 +155,7 @@ class Push:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         there = {file.path for file in self._files(main)}
-        gone = [CommitOperationDelete(path) for path in sorted(there - self.contents.keys() - {OWN})]
+        gone = [CommitOperationDelete(path) for path in sorted(there - self.contents.keys() - KEPT)]
         new = [CommitOperationAdd(name, str(self.folder / name)) for name in self.contents]
         try:
             made = self.api.create_commit(

@@ -21,6 +21,18 @@ COMMANDS = {"pretrain": "pretrain", "finetune": "finetune"}
 NAMES = ("--repo", "--base_model", "--base-model")
 """Settings that are names of the Hub, and no paths."""
 
+QUERY = re.compile(r"[?#][\w.%-]+=.*")
+"""What stands behind an address: a token among other things."""
+
+PREFIX = re.compile(r"[\w.-]{2,}:(?!//)")
+"""What stands before a path, such as ``initialised:``; a letter alone is a drive."""
+
+WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\|(?:~|\.\.?)\\")
+"""How a path of Windows begins."""
+
+ROOTED = re.compile(rf"^(?:/|~|\.\.?[/\\]|{WINDOWS.pattern})|://")
+"""What is a path or an address for certain."""
+
 
 def recipe_text(recipe: dict[str, Any]) -> str:
     """Return a recipe without groups of other families, and of paths their last parts alone."""
@@ -33,22 +45,34 @@ def recipe_text(recipe: dict[str, Any]) -> str:
 
 def _without_paths(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_paths(item) for key, item in value.items()}
+        # A label or a corpus may have a slash in its name.
+        return {last_part(key) if _is_place(key) else key: _without_paths(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
     return last_part(value) if isinstance(value, str) else value
 
 
+def _is_place(key: object) -> bool:
+    return isinstance(key, str) and (ROOTED.search(key) or QUERY.search(key)) is not None
+
+
 def last_part(text: str) -> str:
     """Return the last part of a path, as nobody's business is where it lies; checkpoints of the Hub stay as they are.
 
-    So do shipped recipes, which stand in this toolkit under their names.
+    So do shipped recipes, which stand in this toolkit under their names. Of an address what it asks for, which may be a
+    token, is left out. Of several lines each is taken for a path.
     """
-    before, colon, source = text.rpartition(":")
-    if source in CHECKPOINTS or "/" not in source or "\n" in text:
-        return text
+    if "\n" in text:
+        return "\n".join(map(last_part, text.split("\n")))
+    text = QUERY.sub("", text)
+    if before := PREFIX.match(text):
+        return before[0] + last_part(text[before.end() :])
+    source = text.replace("\\", "/") if WINDOWS.match(text) else text
+    if source in CHECKPOINTS or "/" not in source:
+        return source
     shipped = re.search(r"(?:^|/)(recipes/(?:\w+/)?[\w.-]+\.yaml)$", source)
-    return before + colon + (shipped[1] if shipped else source.rstrip("/").rpartition("/")[2])
+    last = source.rstrip("/").rpartition("/")[2]
+    return shipped[1] if shipped else last.rpartition("@")[2] if "://" in source else last
 
 
 def commands_of(run: Path) -> list[str]:

@@ -44,7 +44,7 @@ class ReleaseConfig:
     """BibTeX entry, or a file with it."""
     may_name: list[str] = field(default_factory=list)
     """Speakers, named as in the manifests, whose names may appear in the card, because a licence or a citation names
-    them. No other speaker's name may appear."""
+    them, or because they are ordinary words. No other speaker's name may appear."""
     python: list[Path] = field(default_factory=list)
     """Python interpreters of other environments with torch and transformers, in which the model is also measured."""
     push: bool = False

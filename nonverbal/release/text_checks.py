@@ -4,6 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ TOKENS = re.compile(
     r"|\bhttps?://[^\s/:@]+:[^\s/@]+@"
 )
 """Of Hugging Face, GitHub, GitLab, OpenAI, Amazon, Google, Slack; JSON web tokens, private keys, passwords in links."""
+
+SHORTEST = 4
+"""Letters of a name that is looked for alone; a shorter one stands in many words' place."""
+
+PEOPLE = (
+    "adult anon anonymous baby boy caller child client control actor actress donor elder female girl group guest "
+    "healthy human infant male member mother father newborn other patient person participant sick singer somebody "
+    "someone speaker student subject talker teacher tester unknown user voice volunteer woman first second third "
+    "three four five six seven eight nine left right middle high low young old happy sad angry neutral cough laugh "
+    "breath crying test train validation sample session recording"
+)
+"""What corpora call speakers for want of a name."""
 
 HIDDEN = 4
 """Characters of a token that are shown."""
@@ -80,17 +93,17 @@ def check_names(found: Contents, names: Iterable[str]) -> Iterator[Finding]:
 
     Args:
         found: the folder.
-        names: as manifests have them, ``corpus:name``, or names alone. One of fewer than three letters, or of digits
-            alone, is looked for with its corpus only.
+        names: as manifests have them, ``corpus:name``, or names alone. One of fewer than four letters, of digits alone,
+            or that is an ordinary word, is looked for with its corpus only.
     """
     forms = {form for name in names for form in _forms(name)}
     for file, text, _ in texts_of(found):
         if file.endswith(".py"):
             continue
-        plain = _plain(text)
+        plain = folded(text)
         for form in sorted(forms):
             if form in plain and re.search(rf"(?<!\w){re.escape(form)}(?!\w)", plain):
-                remedy = "remove it; if a licence requires the name, leave it out of the list"
+                remedy = "remove it; if it is an ordinary word or a licence requires it, leave it out of the list"
                 yield Finding("name", False, file, form, "no speaker's name", remedy)
 
 
@@ -143,9 +156,18 @@ def _beside(path: Path) -> list[str]:
 
 def _forms(name: str) -> list[str]:
     alone = name.partition(":")[2] or name
-    telling = len(alone) > 2 and not alone.isdigit()
-    return [_plain(form) for form in dict.fromkeys((name, alone)) if telling or ":" in form]
+    telling = len(alone) >= SHORTEST and not alone.isdigit() and folded(alone) not in ordinary_words()
+    return [folded(form) for form in dict.fromkeys((name, alone)) if telling or ":" in form]
 
 
-def _plain(text: str) -> str:
+@cache
+def ordinary_words() -> frozenset[str]:
+    """Return words that are no names: of ``PEOPLE``, and those that this package writes in the card of any model."""
+    sources = [path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".j2")]
+    texts = [PEOPLE, *(path.read_text(encoding="utf-8") for path in sources)]
+    return frozenset(word for text in texts for word in re.findall(r"[a-z]+", folded(text)))
+
+
+def folded(text: str) -> str:
+    """Return a text as names are compared: in one case and one form of accents."""
     return unicodedata.normalize("NFC", text).casefold()

@@ -32,6 +32,9 @@ Use = Literal["pretraining", "fine-tuning"]
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
+NOT_HERE = "a folder or file that is not here"
+"""Remark on the terms of a start that is neither here nor known to be on the Hub."""
+
 
 @dataclass(frozen=True)
 class CorpusFacts:
@@ -143,7 +146,7 @@ def _trained(run: Path, data: Sequence[Path], base_model: str | None, later: fro
     before = _run_of(init, run)
     if before is not None and before not in later:
         return _trained(before, data, base_model, later | {run.resolve()}).joined(own)
-    return Trained(starts=[start_named(base_model or init)]).joined(own)
+    return _started(init, base_model).joined(own)
 
 
 def init_of(recipe: dict[str, Any]) -> str | None:
@@ -153,15 +156,32 @@ def init_of(recipe: dict[str, Any]) -> str | None:
     return None if found is None else str(found)
 
 
-def start_named(name: str) -> StartFacts:
-    """Return what is known of a checkpoint by its id; of a folder or file nothing but its name is."""
+def start_named(name: str, given: bool = False) -> StartFacts:
+    """Return what is known of a checkpoint by its name, which is an id on the Hub or a path.
+
+    The path of a run may look like an id, so one is an id where it is in the list here, or is given as such.
+
+    Args:
+        name: as a recipe has it, or ``--base_model``.
+        given: whether it is ``--base_model``.
+    """
     known = CHECKPOINTS.get(name)
     if known is not None:
         return StartFacts(name, True, heard_by(known), known.terms)
-    here = Path(name).exists() or not HUB_ID.fullmatch(name)
-    shown = Path(name).name if here else name
-    terms = Terms("nobody", False, remark="a folder or file, which does not say" if here else "not in the list here")
-    return StartFacts(shown, not here, "not known", terms)
+    here = Path(name).exists()
+    on_hub = given and not here and HUB_ID.fullmatch(name) is not None
+    remark = "a folder or file, which does not say" if here else "not in the list here" if on_hub else NOT_HERE
+    return StartFacts(name if on_hub else Path(name).name, on_hub, "not known", Terms("nobody", False, remark=remark))
+
+
+def _started(init: str, base_model: str | None) -> Trained:
+    """Return what a run started from that nobody here trained, and that it is not here where that is so."""
+    start = start_named(base_model or init, base_model is not None)
+    lost = (
+        f"It started from {start.name}, which is neither here nor in the list of checkpoints, so what that has heard "
+        "and its terms are not known; --base_model says which checkpoint of the Hub it is."
+    )
+    return Trained(starts=[start], missing=[lost] if start.terms.remark == NOT_HERE else [])
 
 
 def _run_of(init: str, run: Path) -> Path | None:
@@ -180,12 +200,16 @@ def _of_shards(run: Path, recipe: dict[str, Any], use: Use, data: Sequence[Path]
     folders = [str(name) for name in (named if isinstance(named, list) else [named]) if name is not None]
     # A fine-tuning takes of its shards the clips of its classes alone.
     seen = None if use == "pretraining" else labels_seen_by(run / "model") or seen_by(run)
-    found = Trained(missing=[] if folders else ["The run does not say which shards it was trained on."])
+    unsaid = "The run does not say which shards it was trained on, so no speaker's name could be looked for."
+    found = Trained(missing=[] if folders else [unsaid])
     for name in folders:
         sha256 = said.get(name)
         shards = _shards(name, run, sha256, data)
         if shards is None:
-            lost = f"The shards {Path(name).name} are not here, so their corpora, hours and licences are not known."
+            lost = (
+                f"The shards {Path(name).name} are not here, so their corpora, hours and licences are not known, and "
+                "their speakers' names could not be looked for in this release."
+            )
             found = found.joined(Trained(missing=[lost], data_sha256=[sha256] if isinstance(sha256, str) else []))
         else:
             found = found.joined(_of_folder(shards, recipe, use, seen))

@@ -1,9 +1,11 @@
 """The card of a release, read back by the Hub's own client: metadata, and what is said and not said."""
 
+import json
 import re
 from dataclasses import replace
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 from labelled_tones import tones
 from made_models import CLIPS, relabel, settings, write_pretraining, write_scores_on
@@ -119,7 +121,7 @@ def test_permission_and_acknowledgement_are_printed(make_shards, tmp_path):
     shards = make_shards(CLIPS)
     relabel(shards.folder, licence="CC-BY-ND-4.0")
     run = write_pretraining(tmp_path / "run", [shards], init="x/y")
-    facts = read_facts(run)
+    facts = read_facts(run, base_model="x/y")
     strict = replace(facts.trained.starts[0].terms, models=False)
     trained = replace(facts.trained, starts=[replace(facts.trained.starts[0], terms=strict)])
     facts = replace(facts, trained=trained)
@@ -181,3 +183,31 @@ def test_of_paths_the_last_parts_alone_are_published():
     assert command_line(["release", "/m", "--repo", "org/n"]) == "nonverbal release m --repo org/n"
     recipe = {"family": "ssam", "data": ["/x/y"], "wav2vec2": {"init": "/z"}, "ssam": {"init": "/a/b.pth"}}
     assert recipe_text(recipe) == "family: ssam\ndata:\n- y\nssam:\n  init: b.pth\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (r"C:\Users\alice\shards", "shards"),
+        ("C:/Users/alice/shards", "shards"),
+        (r"\\server\alice\shards", "shards"),
+        (r"initialised:D:\alice\run", "initialised:run"),
+        ("/home/alice/a:b", "a:b"),
+        ("/home/alice/a\n/home/alice/b\nword", "a\nb\nword"),
+        ("https://host:80/alice/x.tar?token=secret&a=1", "x.tar"),
+        ("https://bo:secret@host", "host"),
+        ("x.tar?sig=secret", "x.tar"),
+        ("data/part-?.tar", "part-?.tar"),
+        (r"\d+ of \w", r"\d+ of \w"),
+    ],
+)
+def test_paths_of_every_kind_and_what_an_address_asks_for_are_left_out(text, shown):
+    assert last_part(text) == shown
+    assert recipe_text({"data": text}) == yaml.safe_dump({"data": shown})
+
+
+def test_keys_that_are_paths_are_left_out_and_names_with_a_slash_are_not():
+    recipe = {"weights": {"/home/alice/x": 1, r"C:\alice\y": 2, "https://h/z?token=secret": 3, "a/b": 4, 5: 6}}
+    assert yaml.safe_load(recipe_text(recipe)) == {"weights": {"x": 1, "y": 2, "z": 3, "a/b": 4, 5: 6}}
+    argv = ["release", "/m", "--weights", json.dumps(recipe["weights"])]
+    assert "alice" not in command_line(argv)

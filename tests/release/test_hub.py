@@ -95,8 +95,15 @@ def test_another_release_replaces_the_files_and_keeps_the_tag_of_the_first(hub, 
 
 def test_a_repository_that_the_page_of_the_hub_made_is_taken(hub, tmp_path):
     hub.make("org/model", files={"README.md": b"", "LICENSE": b"Apache"})
-    pushed(write_release(tmp_path / "model"))
-    assert released(hub)[0] == FILES
+    folder = write_release(tmp_path / "model")
+    pushed(folder)
+    assert released(hub)[0] == FILES | {"LICENSE": b"Apache"}
+    # What is released already is known again, and the next release keeps the licence, too.
+    assert pushed(folder).endswith("/tree/v1")
+    (folder / "config.json").write_text("{2}")
+    assert pushed(folder).endswith("/tree/v2")
+    assert released(hub)[0] == FILES | {"LICENSE": b"Apache", "config.json": b"{2}"}
+    assert contents_of(download("org/model", tmp_path / "new")) == contents_of(folder)
 
 
 def test_what_others_keep_is_not_replaced(hub, tmp_path):

@@ -71,8 +71,10 @@ def test_how_to_push_without_pushing_is_refused(tmp_path, how):
 )
 def test_pushing_is_not_in_the_command_of_the_card(pushing):
     rest = ["run", "--repo", "org/tiny", "--out", "o"]
-    assert release.without_push([*rest, *pushing]) == rest
-    assert release.without_push([*pushing, *rest[1:]]) == rest[1:]
+    assert release.shown([*rest, *pushing]) == rest
+    assert release.shown([*pushing, *rest[1:]]) == rest[1:]
+    texts = ["--description", "Of alice.", "--citation=@misc{x}"]
+    assert release.shown([*rest, *texts, *pushing]) == rest
 
 
 def test_hub_py_needs_no_torch():

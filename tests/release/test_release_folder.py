@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 from made_models import CLIPS, measured_here, relabel, settings, write_finetuning, write_pretraining
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_encoders import save_tiny
 
 from evaluate.release import main
@@ -136,6 +136,30 @@ def test_what_is_found_wrong_afterwards_is_no_release(shards, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def call_speaker(shards, name):
+    """Give the first speaker of some shards another name."""
+    path = shards.folder / "manifest.jsonl"
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | {"speaker": f"a:{name}"}), *rest, ""]))
+
+
+@pytest.mark.parametrize("name", ["one", "Female", "model", "padding", "7", "Al"])
+def test_speakers_that_are_called_like_ordinary_words_are_looked_for_with_their_corpus(name, shards, tmp_path):
+    call_speaker(shards, name)
+    run = write_pretraining(tmp_path / "run", [shards])
+    release(run, tmp_path / "out", description=f"This is {name}.")
+    with pytest.raises(UserError, match=f"name: README.md a:{name.casefold()}, .*; or say --may_name a:"):
+        release(run, tmp_path / "other", description=f"This is a:{name}.")
+
+
+def test_a_speaker_that_is_called_like_a_word_of_the_card_may_be_named(shards, tmp_path):
+    call_speaker(shards, "Alice")
+    run = write_pretraining(tmp_path / "run", [shards])
+    with pytest.raises(UserError, match="name: README.md alice, .*; or say --may_name alice, where that is a word"):
+        release(run, tmp_path / "out", description="Alice in Wonderland.")
+    release(run, tmp_path / "out", description="Alice in Wonderland.", may_name=["alice"])
+
+
 def test_a_folder_of_something_else_is_not_written_over(shards, tmp_path):
     run = write_pretraining(tmp_path / "run", [shards])
     (tmp_path / "out").mkdir()
@@ -203,6 +227,38 @@ def test_a_head_that_transformers_has_no_class_for_is_refused(tmp_path):
     (model / "head.json").write_text("{}")
     with pytest.raises(UserError, match="a head for which transformers has no class"):
         release(model, tmp_path / "out")
+
+
+def split_in_two(folder):
+    """Write the weights of a model as two parts with an index, instead of one file."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    files = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for n, file in enumerate(files):
+        save_file({name: tensors[name] for name in names[n::2]}, folder / file, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: files[n % 2] for n, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return {*files, "model.safetensors.index.json"}
+
+
+def test_weights_of_an_earlier_time_are_left_where_they_are(shards, tmp_path):
+    run = write_pretraining(tmp_path / "run", [shards])
+    once = release(run, tmp_path / "out")
+    whole = run / "encoder" / "model.safetensors"
+    shutil.copyfile(whole, stale := whole.with_name("model-00001-of-00007.safetensors"))
+    assert release(run, tmp_path / "beside") == once
+    content = whole.read_bytes()
+    parts = split_in_two(run / "encoder")
+    assert release(run, tmp_path / "parts").keys() == BARE - {"model.safetensors"} | parts
+    # Where one file holds all, an index of parts is none of its own.
+    whole.write_bytes(content)
+    assert release(run, tmp_path / "both") == once
+    whole.unlink()
+    (run / "encoder" / "model-00002-of-00002.safetensors").unlink()
+    assert stale.is_file()
+    with pytest.raises(UserError, match="No such file or directory: .*model-00002-of-00002.safetensors"):
+        release(run, tmp_path / "none")
 
 
 def test_code_that_lies_elsewhere_is_refused(shards, tmp_path):

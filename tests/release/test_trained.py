@@ -124,7 +124,11 @@ def test_shards_that_have_moved_are_found_by_their_content(make_shards, tmp_path
     moved = shards.folder.rename(tmp_path / "elsewhere")
     lost = trained(run, [other.folder])
     assert lost.corpora == []
-    assert lost.missing == ["The shards shards are not here, so their corpora, hours and licences are not known."]
+    assert lost.missing == [
+        "The shards shards are not here, so their corpora, hours and licences are not known, and their speakers' names "
+        "could not be looked for in this release."
+    ]
+    assert lost.names == frozenset()
     assert lost.data_sha256 == [shards.sha256]
     found = trained(run, [other.folder, moved])
     assert [corpus.name for corpus in found.corpora] == ["a", "b"]
@@ -146,8 +150,22 @@ def test_a_folder_that_a_run_started_from_is_named_and_its_terms_are_unknown(mak
     assert (start.name, start.on_hub, start.terms.commercial) == ("converted", False, None)
     (start,) = trained(run, base_model="facebook/wav2vec2-base").starts
     assert (start.on_hub, start.terms) == (True, CHECKPOINTS["facebook/wav2vec2-base"].terms)
-    assert start_named("somebody/else").on_hub
-    assert start_named("somebody/else").terms.commercial is None
+    given = start_named("somebody/else", True)
+    assert (given.name, given.on_hub, given.terms.commercial) == ("somebody/else", True, None)
+
+
+def test_a_relative_path_that_is_not_here_any_more_is_no_id_of_the_hub(make_shards, tmp_path):
+    run = write_pretraining(tmp_path / "run", [make_shards(CLIPS)], init="runs/first")
+    found = trained(run)
+    (start,) = found.starts
+    assert (start.name, start.on_hub, start.terms.commercial) == ("first", False, None)
+    assert start.terms.remark == "a folder or file that is not here"
+    (said,) = found.missing
+    assert said.startswith("It started from first, which is neither here nor in the list of checkpoints, so what that")
+    assert "--base_model" in said
+    found = trained(run, base_model="somebody/else")
+    assert ([start.name for start in found.starts], found.starts[0].on_hub) == (["somebody/else"], True)
+    assert found.missing == []
 
 
 def test_an_earlier_fine_tuning_counts_as_its_run_does(make_shards, tmp_path):

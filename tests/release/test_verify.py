@@ -256,6 +256,7 @@ def test_weights_load_under_either_spelling_of_weight_norm(release: Path) -> Non
 
 def test_what_the_hub_puts_beside_a_release_is_not_too_much(release: Path) -> None:
     (release / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
+    (release / "LICENSE").write_text("As the Hub's page makes it.\n")
     (release / ".cache/huggingface/download").mkdir(parents=True)
     (release / ".cache/huggingface/download/config.json.metadata").write_text("a\n")
     assert wrong(verify(release)) == []

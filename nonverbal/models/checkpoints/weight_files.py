@@ -83,6 +83,19 @@ def file_in(folder: Path) -> Path:
     raise FileNotFoundError(f"{folder} has no model.safetensors")
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a folder in Hugging Face format that hold its weights, and the index of these if they are parts.
+
+    Others may lie there, of an earlier time that it was written.
+
+    Raises:
+        FileNotFoundError: it has none in safetensors.
+        UserError: the index is damaged, or names files that are not there, or lie elsewhere.
+    """
+    file = file_in(folder)
+    return [file, *_parts(file)] if file.name.endswith(".index.json") else [file]
+
+
 def holds_any(path: Path, names: Iterable[str]) -> bool:
     """Whether a file holds one of these names of weights, which stand in files of every format as they are."""
     if not path.stat().st_size:

@@ -154,6 +154,5 @@ def _check(folder: Path, names: frozenset[str]) -> None:
         said = "; ".join(f"{one.check}: {one.file} {one.value}, expected {one.expected}" for one in faults[:5])
         named = list(dict.fromkeys(fault.value for fault in faults if fault.check == "name"))
         may = f"; or give --may_name {shlex.join(named)}, if that is an ordinary word, or a licence asks for the name"
-        raise UserError(
-            f"the release does not pass its checks and was not written: {said}; {faults[0].remedy}{may if named else ''}"
-        )
+        remedy = faults[0].remedy + (may if named else "")
+        raise UserError(f"the release does not pass its checks and was not written: {said}; {remedy}")

@@ -148,14 +148,14 @@ def test_speakers_that_are_called_like_ordinary_words_are_looked_for_with_their_
     call_speaker(shards, name)
     run = write_pretraining(tmp_path / "run", [shards])
     release(run, tmp_path / "out", description=f"This is {name}.")
-    with pytest.raises(UserError, match=f"name: README.md a:{name.casefold()}, .*; or say --may_name a:"):
+    with pytest.raises(UserError, match=f"name: README.md a:{name.casefold()}, .*; or give --may_name a:"):
         release(run, tmp_path / "other", description=f"This is a:{name}.")
 
 
 def test_a_speaker_that_is_called_like_a_word_of_the_card_may_be_named(shards, tmp_path):
     call_speaker(shards, "Alice")
     run = write_pretraining(tmp_path / "run", [shards])
-    with pytest.raises(UserError, match="name: README.md alice, .*; or say --may_name alice, where that is a word"):
+    with pytest.raises(UserError, match="name: README.md alice, .*; or give --may_name alice, if that is an ordinary word"):
         release(run, tmp_path / "out", description="Alice in Wonderland.")
     release(run, tmp_path / "out", description="Alice in Wonderland.", may_name=["alice"])
 

@@ -149,6 +149,8 @@ def private_names(facts: Facts, settings: ReleaseConfig) -> frozenset[str]:
 
 def _check(folder: Path, names: frozenset[str]) -> None:
     if faults := wrong(verify(folder, trust=True, names=names)):
-        said = "; ".join(f"{fault.check}: {fault.file} {fault.value}, expected {fault.expected}" for fault in faults[:5])
+        found = [f"{fault.check}: {fault.file} {fault.value}, expected {fault.expected}" for fault in faults[:5]]
         named = " (or --may_name, if the name may appear)" if any(fault.check == "name" for fault in faults) else ""
-        raise UserError(f"the release does not pass its checks and was not written: {said}; {faults[0].remedy}{named}")
+        raise UserError(
+            f"the release does not pass its checks and was not written: {'; '.join(found)}; {faults[0].remedy}{named}"
+        )

@@ -84,7 +84,7 @@ def file_in(folder: Path) -> Path:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files of a folder in Hugging Face format that hold its weights, and the index of these if they are parts.
+    """Return the files of a folder in Hugging Face format that hold its weights; of parts, the index too.
 
     Others may lie there, of an earlier time that it was written.
 

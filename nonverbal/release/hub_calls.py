@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nonverbal.errors import UserError
 from nonverbal.files import room_for
 from nonverbal.release.hub_contents import KEPT
+from nonverbal.release.tokens import TOKENS
 from nonverbal.text import one_line
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 CONNECTION = ("RequestException", "TransportError", "HTTPError", "ConnectionError", "TimeoutError", "IncompleteRead")
 """Classes, by name, of which errors without an answer are: those of requests, httpx and Python."""
 
-TOKENS = re.compile(r"hf_[A-Za-z0-9]{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)|(?<=Bearer )\S+")
-"""What looks like a secret in a text: a token, a name with a password in an address, a header."""
+HEADER = re.compile(r"(?<=Bearer )\S+")
+"""What a header of a request says that it may, whatever it looks like."""
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN; create a token at https://huggingface.co/settings/tokens"
 
@@ -113,7 +114,7 @@ class Calls:
     def clean(self, text: str) -> str:
         """Return a text on one line, without the token and what looks like one."""
         text = text.replace(self.token, "<token>") if self.token else text
-        return one_line(TOKENS.sub("<token>", text))
+        return one_line(HEADER.sub("<token>", TOKENS.sub("<token>", text)))
 
     def error(self, text: str) -> UserError:
         """Make an error about the repository."""

@@ -2,18 +2,16 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
+from nonverbal.release.tokens import holds_token
 from nonverbal.text import shown
 
 CHUNK = 1 << 20
-TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
-"""Tokens of the Hugging Face Hub, as they look in 2026; the names of files and models do not."""
 
 KEPT = frozenset({".gitattributes", "LICENSE"})
 """Files that are not of a release, and stay as they are in its repository: the Hub's own, which says which files are
@@ -30,11 +28,11 @@ class Identity:
     size: int
 
 
-Contents = Mapping[str, Identity]
+Identities = Mapping[str, Identity]
 """Path in the folder, with slashes, to what is there."""
 
 
-def contents_of(folder: Path, token: str | None = None) -> dict[str, Identity]:
+def identities_of(folder: Path, token: str | None = None) -> dict[str, Identity]:
     """Read all files of a folder.
 
     Args:
@@ -78,20 +76,20 @@ def _identity(path: Path, token: str | None) -> Identity:
 
 
 def _refuse_tokens(path: Path, text: bytes, token: str | None) -> None:
-    if TOKEN.search(text) or (token and token.encode() in text):
+    if holds_token(text) or (token and token.encode() in text):
         raise UserError(
-            f"{path} contains a token of the Hugging Face Hub; revoke it at https://huggingface.co/settings/tokens, "
-            "find what wrote it there, and release again"
+            f"{path} contains a token, key or password; revoke it where it was created, find what wrote it there, and "
+            "release again"
         )
 
 
-def key_of(contents: Contents) -> str:
+def key_of(contents: Identities) -> str:
     """Return what a release is known by: 12 hexadecimal digits of a hash over its names and contents."""
     text = "".join(f"{name}\0{identity.sha256}\n" for name, identity in sorted(contents.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def same(contents: Contents, remote: Iterable[Any]) -> bool:
+def same(contents: Identities, remote: Iterable[Any]) -> bool:
     """Whether a revision holds these files and no others, those aside that stay.
 
     Args:
@@ -104,7 +102,7 @@ def same(contents: Contents, remote: Iterable[Any]) -> bool:
     return all(there[name] in (identity.oid, identity.sha256) for name, identity in contents.items())
 
 
-def differences(wanted: Contents, got: Contents) -> str:
+def differences(wanted: Identities, got: Identities) -> str:
     """Say which files are missing, too many or other, or nothing where all are as wanted."""
     missing, extra = sorted(wanted.keys() - got.keys()), sorted(got.keys() - wanted.keys())
     other = sorted(name for name in wanted.keys() & got.keys() if wanted[name].sha256 != got[name].sha256)

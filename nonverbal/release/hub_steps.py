@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nonverbal.errors import UserError
 from nonverbal.release.findings import Finding, wrong
 from nonverbal.release.hub_calls import WAITS, Calls, fetch
-from nonverbal.release.hub_contents import KEPT, contents_of, differences, key_of, same
+from nonverbal.release.hub_contents import KEPT, differences, identities_of, key_of, same
 from nonverbal.text import size
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Push:
         self.repo = calls.repo
         self.folder = folder
         self.verify = verify
-        self.contents = contents_of(folder, calls.token)
+        self.contents = identities_of(folder, calls.token)
         self.title = TITLE.format(key_of(self.contents))
 
     def run(self, private: bool, tag: str | None) -> str:
@@ -196,7 +196,7 @@ class Push:
         self.calls.say(f"pull request {number}, downloaded into a fresh folder, passes all checks")
 
     def _faults(self, fresh: Path) -> str:
-        if other := differences(self.contents, contents_of(fresh, self.calls.token)):
+        if other := differences(self.contents, identities_of(fresh, self.calls.token)):
             return other
         return "; ".join(
             f"{finding.check}: {finding.file}{' ' * bool(finding.file)}{finding.value}, expected {finding.expected}: "

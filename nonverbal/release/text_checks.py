@@ -12,6 +12,7 @@ from nonverbal.data.manifest import read_manifest
 from nonverbal.errors import UserError
 from nonverbal.release.file_checks import Contents, texts_in
 from nonverbal.release.findings import Finding
+from nonverbal.release.tokens import TOKENS
 from nonverbal.text import one_line, size
 
 LARGEST = 50_000_000
@@ -32,16 +33,6 @@ PATHS = re.compile(
 ALONE = re.compile(r"(/[\w.@+-]+/|~/|\.\.?/)[\w.@+-]{2}")
 """How a text of JSON begins that is a path and nothing else."""
 
-TOKENS = re.compile(
-    r"\bhf_[A-Za-z0-9]{16,}"
-    r"|\bgh[opsu]_[A-Za-z0-9]{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}"
-    r"|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bxox[abprs]-[\w-]{10,}"
-    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\bhttps?://[^\s/:@]+:[^\s/@]+@"
-)
-"""Of Hugging Face, GitHub, GitLab, OpenAI, Amazon, Google, Slack; JSON web tokens, private keys, passwords in links."""
-
 SHORTEST = 4
 """Letters of a name that is looked for alone; a shorter one stands in many words' place."""
 
@@ -54,7 +45,7 @@ PEOPLE = (
 )
 """What corpora call speakers for want of a name."""
 
-HIDDEN = 4
+SHOWN = 4
 """Characters of a token that are shown."""
 
 REMEDY = "remove it, and release again"
@@ -83,7 +74,8 @@ def check_tokens(found: Contents) -> Iterator[Finding]:
     """Find what lets somebody in; it is shown in part."""
     for name, text, _ in texts_of(found):
         for token in dict.fromkeys(match[0] for match in TOKENS.finditer(text)):
-            shown = f"{token[:HIDDEN]}... ({len(token)} characters)"
+            # Of a name with its password, the name.
+            shown = f"{token.partition(':')[0][:SHOWN]}... ({len(token)} characters)"
             remedy = "revoke it where it was created; then remove it, and release again"
             yield Finding("token", False, name, shown, "no token, key or password", remedy)
 

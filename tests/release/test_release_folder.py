@@ -155,7 +155,9 @@ def test_speakers_that_are_called_like_ordinary_words_are_looked_for_with_their_
 def test_a_speaker_that_is_called_like_a_word_of_the_card_may_be_named(shards, tmp_path):
     call_speaker(shards, "Alice")
     run = write_pretraining(tmp_path / "run", [shards])
-    with pytest.raises(UserError, match="name: README.md alice, .*; or give --may_name alice, if that is an ordinary word"):
+    with pytest.raises(
+        UserError, match="name: README.md alice, .*; or give --may_name alice, if that is an ordinary word"
+    ):
         release(run, tmp_path / "out", description="Alice in Wonderland.")
     release(run, tmp_path / "out", description="Alice in Wonderland.", may_name=["alice"])
 

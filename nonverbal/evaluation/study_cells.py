@@ -137,8 +137,8 @@ def _score_cell(
     several = model.folds > 1
     values = {name: Value(mean, model.fold_std[name] if several else None) for name, mean in model.fold_mean.items()}
     head = next((name for name, own in shape.heads.items() if model.head.partition(":")[0] == own), model.head)
-    task_of = head, task.protocol, len(task.classes), model.pretraining
-    return OwnCell(*called, names.corpus(corpus), *task_of, values, step.name)
+    place, classes = (*called, names.corpus(corpus), head, task.protocol), len(task.classes)
+    return OwnCell(*place, classes, model.pretraining, values, step.name)
 
 
 def corpus_values(record: StudyRecord, folder: Path) -> dict[str, dict[str, Value]]:

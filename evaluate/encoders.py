@@ -65,18 +65,13 @@ def main(argv: list[str]) -> None:
     # Nobody reads a table that is folded to the width of a pipe.
     console = console if console.is_terminal else Console(width=160)
     if argv[:1] == ["show"]:
-        chosen = config.load(ShowConfig, with_name(argv[1:]), "nonverbal encoders show", str(__doc__))
+        chosen = config.load(ShowConfig, config.with_first(argv[1:], "name"), "nonverbal encoders show", str(__doc__))
         show(encoders_in(chosen.name)[0], console)
     elif argv[:1] == ["check"]:
-        asked = config.load(CheckConfig, with_name(argv[1:]), "nonverbal encoders check", str(__doc__))
+        asked = config.load(CheckConfig, config.with_first(argv[1:], "name"), "nonverbal encoders check", str(__doc__))
         check(encoders_in(asked.name)[0], asked.seed)
     else:
         list_encoders(config.load(ListConfig, argv, "nonverbal encoders", str(__doc__)), console)
-
-
-def with_name(argv: list[str]) -> list[str]:
-    """Give the leading argument the name that it stands for."""
-    return ["--name", *argv] if argv and not argv[0].startswith("-") else argv
 
 
 def list_encoders(chosen: ListConfig, console: Console) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 
 from nonverbal import cli
-from nonverbal.config import load
+from nonverbal.config import load, with_first
 from nonverbal.evaluation.tables import Table, show
 from nonverbal.release.card import CARD, sources_table
 from nonverbal.release.facts import Facts
@@ -30,7 +30,7 @@ TEXTS = ("--description", "--citation")
 
 def main(argv: list[str]) -> None:
     """Read, say what licences allow, measure, and write."""
-    settings = load(ReleaseConfig, with_model(argv), prog="nonverbal release", description=__doc__)
+    settings = load(ReleaseConfig, with_first(argv, "source"), prog="nonverbal release", description=__doc__)
     facts, terms = check_terms(settings)
     say(facts, terms)
     if settings.push:
@@ -54,11 +54,6 @@ def shown(argv: list[str]) -> list[str]:
         if key not in (*PUSHING, *TEXTS) and not of_those:
             kept.append(word)
     return kept
-
-
-def with_model(argv: list[str]) -> list[str]:
-    """Give the leading argument the name that it stands for."""
-    return ["--source", *argv] if argv and not argv[0].startswith("-") else argv
 
 
 def say(facts: Facts, terms: ReleaseTerms) -> None:

@@ -59,7 +59,7 @@ class StudyConfig:
 
 def main(argv: list[str]) -> None:
     """Plan the study, and show or run it."""
-    settings = config.load(StudyConfig, with_study(argv), prog="nonverbal study", description=__doc__)
+    settings = config.load(StudyConfig, config.with_first(argv, "study"), prog="nonverbal study", description=__doc__)
     study, recipe = read_study_recipe(settings.study)
     check_commands(study)
     corpora = placed(study, settings.data, settings.out)
@@ -75,11 +75,6 @@ def main(argv: list[str]) -> None:
     show(tables_of(plan, [row for row in rows_of(plan, kept, costs) if not settings.only or row.step.name in named]))
     if settings.only:
         print("\n".join(shown(command_of(step)) for step in wanted))
-
-
-def with_study(argv: list[str]) -> list[str]:
-    """Turn a first argument without ``--`` into ``--study``: it is a recipe, but not one of settings."""
-    return ["--study", *argv] if argv and not argv[0].startswith("-") else argv
 
 
 def check_commands(study: Study) -> None:

@@ -55,7 +55,9 @@ class VerifyConfig:
 
 def main(argv: list[str]) -> None:
     """Verify, show, and write; end with exit code 1 where something is wrong."""
-    settings = config.load(VerifyConfig, with_source(argv), prog="nonverbal verify", description=__doc__)
+    settings = config.load(
+        VerifyConfig, config.with_first(argv, "source"), prog="nonverbal verify", description=__doc__
+    )
     if settings.json is not None and not settings.json.parent.is_dir():
         raise UserError(f"--json: there is no folder {settings.json.parent}; make it first")
     findings = found_of(settings)
@@ -67,11 +69,6 @@ def main(argv: list[str]) -> None:
         print(f"wrote {settings.json}")
     if wrong(findings):
         sys.exit(WRONG)
-
-
-def with_source(argv: list[str]) -> list[str]:
-    """Give the leading argument the name that it stands for."""
-    return ["--source", *argv] if argv and not argv[0].startswith("-") else argv
 
 
 def found_of(settings: VerifyConfig) -> list[Finding]:

@@ -58,6 +58,11 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     return cls(**{key: _expanded(value, key) for key, value in values.items()})
 
 
+def with_first(argv: list[str], name: str) -> list[str]:
+    """Turn a leading argument into ``--NAME=ARGUMENT``, for programs whose first argument is no recipe of settings."""
+    return [f"--{name}={argv[0]}", *argv[1:]] if argv and not argv[0].startswith("-") else argv
+
+
 def with_paths(argv: list[str]) -> list[str]:
     """Turn leading paths into ``--paths PATHS``, for programs whose first arguments they are."""
     leading = next((place for place, argument in enumerate(argv) if argument.startswith("-")), len(argv))

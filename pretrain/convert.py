@@ -39,7 +39,9 @@ class ConvertConfig:
 
 def main(argv: list[str]) -> None:
     """Convert, compare, and show."""
-    settings = config.load(ConvertConfig, with_source(argv), prog="nonverbal convert", description=__doc__)
+    settings = config.load(
+        ConvertConfig, config.with_first(argv, "source"), prog="nonverbal convert", description=__doc__
+    )
     # Before a name of the Hub is downloaded.
     if settings.to not in formats():
         raise UserError(f"--to is {settings.to!r}, but must be one of {', '.join(formats())}")
@@ -47,11 +49,6 @@ def main(argv: list[str]) -> None:
     if (note := carry(Path(settings.source), settings.out)) is not None:
         print(f"note: {note}")
     print(f"wrote {settings.out}")
-
-
-def with_source(argv: list[str]) -> list[str]:
-    """Turn a leading ``SOURCE`` into ``--source=SOURCE``."""
-    return [f"--source={argv[0]}", *argv[1:]] if argv and not argv[0].startswith("-") else argv
 
 
 def show(conversion: Conversion) -> None:

@@ -68,10 +68,10 @@ def test_a_command_is_understood(page, line):
         else:
             config.load(PretrainConfig, [*passed, "--out", "runs/x"], "nonverbal pretrain", "")
         argv = module.with_cluster(own)
-    keyed = {"prepare": "with_corpora", "convert": "with_source", "compare": "with_encoders", "audit": "with_folders"}
+    keyed = {"prepare": "with_corpora", "compare": "with_encoders", "audit": "with_folders"}
     keyed |= {"scores": "with_paths", "report": "with_paths", "predict": "with_model"}
-    keyed |= {"study": "with_study"}
-    keyed |= {"release": "with_model", "verify": "with_source"}
+    first = {"convert": "source", "release": "source", "verify": "source", "study": "study"}
+    argv = config.with_first(argv, first[command]) if command in first else argv
     argv = getattr(module, keyed[command])(argv) if command in keyed else argv
     config.load(getattr(module, CONFIGS[command]), argv, f"nonverbal {command}", "")
 

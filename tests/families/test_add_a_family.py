@@ -22,7 +22,7 @@ from nonverbal.models.checkpoints import hugging_face
 from nonverbal.objectives.base import Objective
 from nonverbal.stages import pretraining
 from pretrain import train
-from pretrain.convert import ConvertConfig, with_source
+from pretrain.convert import ConvertConfig
 from pretrain.convert import main as convert
 
 PAGE = (Path(__file__).parents[2] / "docs/add-a-family.md").read_text(encoding="utf-8")
@@ -145,7 +145,7 @@ def test_the_pages_commands_are_understood(ripple):
         "pretrain": (train.PretrainConfig, list),
         "compare": (CompareConfig, with_encoders),
         "probe": (ProbeConfig, list),
-        "convert": (ConvertConfig, with_source),
+        "convert": (ConvertConfig, lambda argv: config.with_first(argv, "source")),
     }
     for command, line in lines:
         settings, keyed = programs[command]

@@ -46,7 +46,12 @@ def recipe_text(recipe: dict[str, Any]) -> str:
 def _without_paths(value: Any) -> Any:
     if isinstance(value, dict):
         # A label or a corpus may have a slash in its name.
-        return {last_part(key) if _is_place(key) else key: _without_paths(item) for key, item in value.items()}
+        kept: dict[Any, Any] = {}
+        for key, item in value.items():
+            name = last_part(key) if _is_place(key) else key
+            same = sum(str(other).partition(" (")[0] == name for other in kept)
+            kept[f"{name} ({same + 1})" if same and name in kept else name] = _without_paths(item)
+        return kept
     if isinstance(value, list):
         return [_without_paths(item) for item in value]
     return last_part(value) if isinstance(value, str) else value

@@ -209,5 +209,7 @@ def test_paths_of_every_kind_and_what_an_address_asks_for_are_left_out(text, sho
 def test_keys_that_are_paths_are_left_out_and_names_with_a_slash_are_not():
     recipe = {"weights": {"/home/alice/x": 1, r"C:\alice\y": 2, "https://h/z?token=secret": 3, "a/b": 4, 5: 6}}
     assert yaml.safe_load(recipe_text(recipe)) == {"weights": {"x": 1, "y": 2, "z": 3, "a/b": 4, 5: 6}}
+    recipe_of_two = {"weights": {"/home/alice/x": 1, "/home/bob/x": 2, "/home/eve/x": 3}}
+    assert yaml.safe_load(recipe_text(recipe_of_two)) == {"weights": {"x": 1, "x (2)": 2, "x (3)": 3}}
     argv = ["release", "/m", "--weights", json.dumps(recipe["weights"])]
     assert "alice" not in command_line(argv)

@@ -46,7 +46,7 @@ def test_messages_texts_and_uploads_know_the_same_tokens(text: str, secret: bool
     (tmp_path / "README.md").unlink()
     (tmp_path / "model.safetensors").write_bytes(bytes(2**20 - 7) + said.encode() + b"\xff\x00")
     if secret:
-        with pytest.raises(UserError, match="holds a token, key or password") as error:
+        with pytest.raises(UserError, match="contains a token, key or password") as error:
             identities_of(tmp_path)
         assert text not in str(error.value)
     else:

@@ -12,7 +12,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import FrameEncoder
 from nonverbal.evaluation.pieces import Piece
 from nonverbal.evaluation.pooling import windows
-from nonverbal.files import write_atomically
+from nonverbal.files import read_json, write_atomically
 from nonverbal.text import size
 
 FORMAT = "nonverbal-frames"
@@ -53,7 +53,7 @@ def open_frames(folder: Path, key: Mapping[str, str]) -> KeptFrames:
         UserError: it cannot be read, or is of another encoder or of other clips than ``key`` says.
     """
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "index.json")
         files = {int(clip): str(name) for name, clips in index["files"].items() for clip in clips}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'index.json'} cannot be read ({error}); remove {folder}") from error

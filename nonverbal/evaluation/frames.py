@@ -33,8 +33,10 @@ class KeptFrames(Mapping[int, np.ndarray]):
         try:
             with safe_open(path, framework="numpy") as file:
                 frames: np.ndarray = file.get_tensor(str(int(clip)))
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, TypeError) as error:
             raise UserError(f"the kept frames {path} cannot be read ({error}); remove {self.folder}") from error
+        if frames.ndim != 3 or frames.dtype != np.float16:
+            raise UserError(f"the kept frames {path} are not values by layer and frame; remove {self.folder}")
         return frames
 
     def __iter__(self) -> Iterator[int]:
@@ -54,9 +56,13 @@ def open_frames(folder: Path, key: Mapping[str, str]) -> KeptFrames:
     """
     try:
         index = read_json(folder / "index.json")
+        if not isinstance(index, dict):
+            raise TypeError(f"it holds {type(index).__name__}")
         files = {int(clip): str(name) for name, clips in index["files"].items() for clip in clips}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'index.json'} cannot be read ({error}); remove {folder}") from error
+    if strange := [name for name in files.values() if Path(name).name != name or "\0" in name]:
+        raise UserError(f"{folder / 'index.json'} names {strange[0]!r}, which is outside its folder; remove {folder}")
     if index.get("format") != FORMAT or any(index.get(name) != value for name, value in key.items()):
         raise UserError(f"the kept frames {folder} are of other clips or another encoder; remove the folder")
     return KeptFrames(folder, files)

@@ -60,8 +60,8 @@ class Target:
     """Puts right what hashes in the files say of each other, so that changes get past them."""
     fixed: tuple[str, ...] = ()
     """Files that are never changed."""
-    quick: bool = True
-    """Whether hundreds of inputs take seconds."""
+    smoke: int = 60
+    """Inputs in the ordinary tests."""
 
 
 @dataclass
@@ -241,15 +241,21 @@ def save(target: str, number: int | None, seed: int, files: Files, found: tuple[
     return path
 
 
+MODULES = ("tables_targets", "shards_targets", "sounds_targets", "weights_targets")
+"""Of targets, from what imports little to what imports much."""
+
+
 def targets() -> dict[str, Target]:
-    """Return all targets by name; each file of targets is imported here alone, since some import much."""
-    modules = [
-        importlib.import_module(name)
-        for name in ("tables_targets", "shards_targets", "sounds_targets", "weights_targets")
-    ]
-    found = [target for module in modules for target in module.TARGETS]
+    """Return all targets by name."""
+    found = [target for module in MODULES for target in importlib.import_module(module).TARGETS]
     assert len({target.name for target in found}) == len(found), "names tell targets apart"
     return {target.name: target for target in found}
+
+
+def target_named(name: str) -> Target:
+    """Return a target, and import no more than it takes to find it."""
+    every = (target for module in MODULES for target in importlib.import_module(module).TARGETS)
+    return next(target for target in every if target.name == name)
 
 
 def prepare(place: Path) -> Watch:
@@ -315,9 +321,9 @@ def child(name: str, seed: int, first: int, seconds: float, place: Path, engine:
         import atheris
 
         with atheris.instrument_imports(include=["nonverbal"]):
-            bench = Bench(targets()[name], place / "bench", watch)
+            bench = Bench(target_named(name), place / "bench", watch)
     else:
-        bench = Bench(targets()[name], place / "bench", watch)
+        bench = Bench(target_named(name), place / "bench", watch)
     counts = Counts(name, seed, first)
     limit_memory()
     sink = open(os.devnull, "w")  # noqa: SIM115
@@ -445,7 +451,7 @@ def campaign(seconds: float, seed: int, engine: str, only: list[str], fresh: boo
 def replay(path: Path) -> None:
     """Feed an input that was kept once more, and let its exception through."""
     kept = json.loads(path.read_text())
-    target = targets()[kept["target"]]
+    target = target_named(kept["target"])
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         bench = Bench(target, place / "bench", prepare(place))

@@ -54,11 +54,11 @@ def test_a_flac_that_claims_64_gigabytes_is_a_row_of_the_ledger(tmp_path: Path) 
     assert json.loads(found)[0] in ("unreadable", "truncated")
 
 
-def test_a_wav_that_claims_2_gigabytes_is_a_row_of_the_ledger(tmp_path: Path) -> None:
+def test_a_wav_that_claims_a_gigabyte_is_a_row_of_the_ledger(tmp_path: Path) -> None:
     head = (
-        b"RIFF" + struct.pack("<I", 0x7FFFFFF0) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16)
+        b"RIFF" + struct.pack("<I", 0x50000024) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16)
     )
-    (tmp_path / "a.wav").write_bytes(head + b"data" + struct.pack("<I", 0x7FFFFF00) + noise(1).tobytes())
+    (tmp_path / "a.wav").write_bytes(head + b"data" + struct.pack("<I", 0x50000000) + noise(1).tobytes())
     found = decoded(tmp_path, "a.wav")
     assert isinstance(found, bytes)
     assert json.loads(found)[0] == "truncated"

@@ -16,9 +16,6 @@ from mutate import mutated
 from nonverbal.errors import UserError
 
 SEED = 1
-QUICK, SLOW = 100, 6
-"""Inputs of a target."""
-
 NAMES = list(targets())
 
 
@@ -41,7 +38,7 @@ def test_hostile_files_are_read_or_refused(name: str, watch: Watch, tmp_path: Pa
     target = targets()[name]
     bench = Bench(target, tmp_path / "bench", watch)
     counts = Counts(name, SEED)
-    for number in range(QUICK if target.quick else SLOW):
+    for number in range(target.smoke):
         count(bench, counts, number, input_of(target, bench.seed, SEED, number), tmp_path)
     assert counts.ways == {}
     assert counts.read + counts.refused == counts.inputs

@@ -177,20 +177,18 @@ def read_emotion2vec(folder: Path) -> object:
 
 
 TARGETS = [
-    Target("wav2vec2-folder", make_folder("wav2vec2 base"), read_folder, fixed=(f"{CANARY}.py",)),
-    Target("hubert-folder", make_folder("hubert base"), read_folder, fixed=(f"{CANARY}.py",)),
-    Target("mamba-folder", make_folder("audio_mamba"), read_folder, fixed=(f"{CANARY}.py",)),
-    Target("wavlm-tuned", make_folder("wavlm base"), read_encoder, fixed=(f"{CANARY}.py",), quick=False),
-    Target("whisper-tuned", make_folder("whisper"), read_encoder, fixed=(f"{CANARY}.py",), quick=False),
-    Target(
-        "ast-tuned", make_folder("audio-spectrogram-transformer"), read_encoder, fixed=(f"{CANARY}.py",), quick=False
-    ),
-    Target("classifier", make_classifier, read_classifier, quick=False),
-    Target("fairseq", make_fairseq, read_file),
-    Target("fairseq-legacy", make_legacy, read_file),
-    Target("fairseq2-state", make_state, read_file),
-    Target("ssam", make_ssam, read_file),
-    Target("parts", make_parts, read_parts),
+    Target("wav2vec2-folder", make_folder("wav2vec2 base"), read_folder, fixed=(f"{CANARY}.py",), smoke=10),
+    Target("hubert-folder", make_folder("hubert base"), read_folder, fixed=(f"{CANARY}.py",), smoke=10),
+    Target("mamba-folder", make_folder("audio_mamba"), read_folder, fixed=(f"{CANARY}.py",), smoke=10),
+    Target("wavlm-tuned", make_folder("wavlm base"), read_encoder, fixed=(f"{CANARY}.py",), smoke=6),
+    Target("whisper-tuned", make_folder("whisper"), read_encoder, fixed=(f"{CANARY}.py",), smoke=6),
+    Target("ast-tuned", make_folder("audio-spectrogram-transformer"), read_encoder, fixed=(f"{CANARY}.py",), smoke=6),
+    Target("classifier", make_classifier, read_classifier, smoke=6),
+    Target("fairseq", make_fairseq, read_file, smoke=10),
+    Target("fairseq-legacy", make_legacy, read_file, smoke=10),
+    Target("fairseq2-state", make_state, read_file, smoke=10),
+    Target("ssam", make_ssam, read_file, smoke=10),
+    Target("parts", make_parts, read_parts, smoke=10),
     Target("checkpoint", make_checkpoint, read_checkpoint, bind=bind_checkpoint),
     Target("emotion2vec", make_emotion2vec, read_emotion2vec),
 ]

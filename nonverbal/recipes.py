@@ -157,7 +157,11 @@ def _values(node: yaml.Node, level: int, known: dict[tuple[int, int], int]) -> i
     key = id(node), level
     if key not in known:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        inner = node.value if isinstance(node, yaml.SequenceNode) else [item for pair in pairs for item in pair]
+        inner = (
+            node.value
+            if isinstance(node, yaml.SequenceNode)
+            else [item for key, value in pairs for item in (value, key)]
+        )
         known[key] = 1 + sum(_values(item, level + 1, known) for item in inner)
     return known[key]
 

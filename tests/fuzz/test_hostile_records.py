@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_inputs import write_tables
 from safetensors.numpy import load_file, save_file
 from shards_targets import make_embeddings, make_log_mel, read_embeddings, read_zip
 from tables_targets import make_ledger, make_run, read_run
@@ -19,6 +20,7 @@ from nonverbal.errors import UserError
 from nonverbal.files import sha256_of
 from nonverbal.models.checkpoints.weight_files import hold
 from nonverbal.recipes import read_recipe, yaml_of
+from nonverbal.tasks.measurements import read_measurements
 
 LAUGHS = "a0: &a0 {x: 1, y: 2}\n" + "".join(f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}\n" for n in range(1, 31))
 """A few lines that stand for thousands of millions of values."""
@@ -149,3 +151,24 @@ def test_a_log_mel_table_without_meaning_is_refused(tmp_path: Path, value: float
     (tmp_path / FACTS).write_text(json.dumps(facts | {"files": {TABLE: sha256_of(tmp_path / TABLE)}}))
     with pytest.raises(UserError, match="does not belong"):
         open_log_mel(open_shards(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "value"), [("speaker", ["a"]), ("recording", 3), ("speaker", {})])
+def test_predictions_whose_speaker_is_no_text_are_refused(tmp_path: Path, name: str, value: object) -> None:
+    file = write_tables(tmp_path)
+    path = next((tmp_path / "predictions").iterdir())
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[2][name] = value
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="line 3: not a prediction, which holds .* and speaker and recording as texts"):
+        read_measurements([file])
+
+
+@pytest.mark.parametrize("name", ["uar", "accuracy", "f1"])
+def test_scores_without_a_metric_are_refused(tmp_path: Path, name: str) -> None:
+    file = write_tables(tmp_path)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    del rows[1]["metrics"][name]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=f"the score of fold 1 has no {name}"):
+        read_measurements([file])

@@ -161,7 +161,7 @@ def open_shards(folder: Path) -> ShardFolder:
     return ShardFolder(Path(folder), index["corpora"], index["shards"], table, hashlib.sha256(text).hexdigest())
 
 
-_SHARD = {"name": str, "split": str, "clips": int, "seconds": (int, float), "bytes": int, "sha256": str}
+_SHARD: dict[str, Any] = {"name": str, "split": str, "clips": int, "seconds": (int, float), "bytes": int, "sha256": str}
 """What is said of each shard."""
 
 

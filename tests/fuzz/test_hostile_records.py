@@ -1,5 +1,6 @@
 """What fuzzing found in files of records, a test for each kind: other types, names too long, aliases without end."""
 
+import contextlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from report_inputs import write_tables
 from safetensors.numpy import load_file, save_file
 from shards_targets import make_embeddings, make_log_mel, read_embeddings, read_zip
 from tables_targets import make_ledger, make_run, read_run
+from weights_targets import make_folder, read_folder
 
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import FACTS, TABLE, open_log_mel
@@ -172,3 +174,12 @@ def test_scores_without_a_metric_are_refused(tmp_path: Path, name: str) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match=f"the score of fold 1 has no {name}"):
         read_measurements([file])
+
+
+@pytest.mark.parametrize("dtype", [["float32"], {"a": 1}, "a.b.c", 3])
+def test_a_configuration_whose_dtype_is_no_name_is_read_or_refused(tmp_path: Path, dtype: object) -> None:
+    make_folder("hubert base")(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": dtype}))
+    with contextlib.suppress(UserError):
+        read_folder(tmp_path)

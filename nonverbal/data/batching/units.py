@@ -69,7 +69,7 @@ class UnitFolder:
         return Units(flat, ends)
 
     def _are_of(self, flat: np.ndarray, ends: np.ndarray, parts: int) -> bool:
-        if (flat.dtype, flat.ndim, ends.dtype, ends.shape) != (np.uint16, 1, np.int64, (parts,)):
+        if flat.dtype != np.uint16 or flat.ndim != 1 or ends.dtype != np.int64 or ends.shape != (parts,):
             return False
         rising = not parts or bool(ends[0] >= 0 and (np.diff(ends) >= 0).all() and ends[-1] == len(flat))
         return rising and int(flat.max(initial=0)) < self.clusters

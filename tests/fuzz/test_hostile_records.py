@@ -13,7 +13,7 @@ from report_inputs import write_tables
 from safetensors.numpy import load_file, save_file
 from shards_targets import make_embeddings, make_log_mel, read_embeddings, read_zip
 from tables_targets import make_ledger, make_run, read_run
-from weights_targets import make_folder, read_folder
+from weights_targets import make_folder, make_ssam, read_file, read_folder
 
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import FACTS, TABLE, open_log_mel
@@ -183,3 +183,15 @@ def test_a_configuration_whose_dtype_is_no_name_is_read_or_refused(tmp_path: Pat
     path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": dtype}))
     with contextlib.suppress(UserError):
         read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(("at", "value"), [(6, 99), (8, 1), (10, 77)])
+def test_a_checkpoint_in_a_zip_of_another_kind_is_refused(tmp_path: Path, at: int, value: int) -> None:
+    """The version that is needed, the bit of a locked member, and the number of a packing, in the list of members."""
+    make_ssam(tmp_path)
+    data = bytearray((tmp_path / "a.pt").read_bytes())
+    place = data.index(b"PK\x01\x02")
+    data[place + at] = value
+    (tmp_path / "a.pt").write_bytes(data)
+    with pytest.raises(UserError, match=r"a.pt cannot be read"):
+        read_file(tmp_path)

@@ -157,6 +157,7 @@ class Bench:
         """Read an input. Returns what came of it, the way in which it broke, and the traceback."""
         from nonverbal.errors import UserError
 
+        own: tuple[type[BaseException], ...] = (UserError, *self.target.allowed)
         self.put(files)
         self.watch.found, kind, way, text = {}, "read", "", ""
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -165,7 +166,7 @@ class Bench:
         self.watch.folder = str(self.place.resolve())
         try:
             self.target.read(self.folder)
-        except (UserError, *self.target.allowed) as error:
+        except own as error:
             kind = "refused"
             way, text = self._told(error)
             kind = "crashes" if way else kind

@@ -50,8 +50,8 @@ def read_folder(folder: Path) -> object:
 
 def read_encoder(folder: Path) -> object:
     """Open an encoder as fine-tuning does."""
-    from nonverbal.models.tuned.base import TunedSettings
     from nonverbal.models.tuned.opening import open_tuned
+    from nonverbal.models.tuned.settings import TunedSettings
 
     with quiet():
         return open_tuned(str(folder), TunedSettings(train="head"), seed=0)
@@ -108,7 +108,7 @@ def make_parts(folder: Path) -> None:
     from safetensors.torch import save_file
 
     weights = fairseq_weights(model_of("base", **WIDE), "base")
-    names, parts = sorted(weights), {}
+    names, parts = sorted(weights), dict[str, str]()
     for place in range(2):
         name = f"model-0000{place + 1}-of-00002.safetensors"
         own = {key: weights[key].contiguous() for key in names[place::2]}

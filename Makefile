@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LATEST := .venv-latest
 MODEL ?= wav2vec2
+SECONDS ?= 600
+SEED ?= 19
 LOOSE := --allow-untyped-defs --allow-untyped-calls --allow-incomplete-defs --allow-any-generics \
 	--no-warn-return-any --no-warn-unused-ignores --cache-dir .mypy_cache/loose
 ALONE := unshare --pid --fork --mount-proc --kill-child
@@ -12,7 +14,7 @@ PATIENCE := -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https
 INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurm-wlm munge; }
 
-.PHONY: demo test check types docs test-slow chaos test-gpu test-slurm test-browser chromium test-latest format clean
+.PHONY: demo test check types docs test-slow chaos fuzz test-gpu test-slurm test-browser chromium test-latest format clean
 
 demo: $(INSTALLED)
 	$(BIN)/nonverbal demo $(if $(filter-out wav2vec2,$(MODEL)),--pretraining recipes/demo_$(MODEL).yaml --out runs/demo-$(MODEL))
@@ -43,6 +45,11 @@ test-gpu: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m pytest -m chaos tests/chaos
+
+# Hostile files for everything that reads files; SECONDS are for all targets together. Goes on where it ended; what
+# breaks a target is kept in build/fuzz: .venv/bin/python tests/fuzz/harness.py --replay FILE
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz/harness.py --seconds $(SECONDS) --seed $(SEED) $(FUZZ)
 
 # On a Slurm of its own, two nodes on this machine, which the tests start and stop; where the kernel allows it, in a
 # process namespace of its own, so that nothing outlives tests that are killed.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import read_json, write_atomically
 
 NAME = "curves.json"
 """The file, beside ``metrics.jsonl``."""
@@ -43,7 +43,7 @@ def read_panels(folder: Path) -> list[Panel] | None:
     if not path.exists():
         return None
     try:
-        return _panels(json.loads(path.read_text(encoding="utf-8")))
+        return _panels(read_json(path))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read ({' '.join(str(error).split())}); expected the panels that the run wrote: put the "

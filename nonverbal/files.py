@@ -15,6 +15,9 @@ from typing import Any
 
 from nonverbal.errors import UserError
 
+HALF = rb"\ud"
+"""How JSON escapes one of two halves of a character, in small letters; and some whole ones."""
+
 IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 """What ``flock`` says of a file that another process has locked; the last on file systems that make it a lock of
 ``fcntl``, such as NFS."""
@@ -106,6 +109,31 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def read_json(path: Path) -> Any:
+    """Return what a file of JSON holds.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8, or holds what no file can.
+        OSError: it cannot be read.
+    """
+    return json_of(path.read_bytes())
+
+
+def json_of(data: bytes) -> Any:
+    """Return what JSON in UTF-8 holds.
+
+    Raises:
+        ValueError: it is none, is nested too deeply to be read, or escapes half a character, which nothing can write.
+    """
+    try:
+        content = json.loads(data.decode("utf-8"))
+        if HALF in data.lower():
+            json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return content
+
+
 def json_lines(path: Path, torn: bool = False) -> Iterator[tuple[int, Any]]:
     """Yield the number, from 1, and the content of each line of JSON Lines. Only ``\\n`` ends a line.
 
@@ -124,8 +152,8 @@ def json_lines(path: Path, torn: bool = False) -> Iterator[tuple[int, Any]]:
             if torn and not line.endswith(b"\n"):
                 return
             try:
-                content = json.loads(line)
-            except (ValueError, RecursionError) as error:
+                content = json_of(line)
+            except ValueError as error:
                 raise UserError(f"{path}, line {number}: not a JSON object ({error})") from error
             yield number, content
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import read_json, write_atomically
 from nonverbal.system import version_of
 
 FILE = "environment.json"
@@ -66,7 +66,7 @@ def read_launches(path: Path) -> list[dict[str, Any]]:
         UserError: it is damaged.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = read_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REMEDY}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -19,6 +19,10 @@ MERGE = "tag:yaml.org,2002:merge"
 LEVELS = 32
 """How deeply what a recipe holds may be nested."""
 
+MOST = 100_000
+"""Values that a file of YAML may hold, each alias (*) counted as what it stands for: a few lines can stand for any
+number."""
+
 DEEP = f"more than {LEVELS} levels deep, or an alias (*) stands within what it stands for"
 
 FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
@@ -123,10 +127,51 @@ def _layer(path: Path, where: str) -> Layer:
     return Layer(path, where, text, node, bases[-1].value if bases else None)
 
 
+def yaml_of(text: str) -> Any:
+    """Return what YAML holds: numbers, texts, lists, dictionaries and dates, none of them too deep or too many.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        if node is None:
+            return None
+        _check_size(node)
+        return yaml.SafeLoader("").construct_document(node)
+    except FAULTS as error:
+        reason = f"it is nested {DEEP}" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ValueError(f"not valid YAML: {reason}") from error
+
+
+def _check_size(node: yaml.Node) -> None:
+    values = _values(node, 0, {})
+    if values > MOST:
+        raise ValueError(f"its aliases (*) stand for {values:.3g} values, and at most {MOST} are read")
+
+
+def _values(node: yaml.Node, level: int, known: dict[tuple[int, int], int]) -> int:
+    """Count the values in a node, those that aliases stand for too, without going through these again."""
+    if level > LEVELS:
+        raise ValueError(f"line {node.start_mark.line + 1}: this is nested {DEEP}")
+    key = id(node), level
+    if key not in known:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        inner = (
+            node.value
+            if isinstance(node, yaml.SequenceNode)
+            else [item for key, value in pairs for item in (value, key)]
+        )
+        known[key] = 1 + sum(_values(item, level + 1, known) for item in inner)
+    return known[key]
+
+
 def _parsed(text: str, where: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
     """Return the nodes of a recipe, with ``<<`` resolved, and what they hold: each value is one that YAML can read."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
+        if node is not None:
+            _check_size(node)
         if isinstance(node, yaml.MappingNode):
             _check_names(node, where)
             _resolve_merges(node)
@@ -147,10 +192,8 @@ def _content(text: str) -> dict[str, Any]:
     return content
 
 
-def _check_names(node: yaml.Node, where: str, level: int = 0) -> None:
+def _check_names(node: yaml.Node, where: str) -> None:
     """Refuse a key that is there twice, of which YAML takes the last, or that YAML does not read as a text."""
-    if level > LEVELS:
-        raise UserError(f"{where}, line {node.start_mark.line + 1}: this is nested {DEEP}")
     names = set()
     for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
         line = f"{where}, line {key.start_mark.line + 1}"
@@ -159,9 +202,9 @@ def _check_names(node: yaml.Node, where: str, level: int = 0) -> None:
         if key.value in names:
             raise UserError(f"{line}: the key {key.value!r} is there twice: remove one, or give it another name")
         names.add(key.value)
-        _check_names(value, where, level + 1)
+        _check_names(value, where)
     for item in node.value if isinstance(node, yaml.SequenceNode) else []:
-        _check_names(item, where, level + 1)
+        _check_names(item, where)
 
 
 def _resolve_merges(node: yaml.Node) -> None:

@@ -1,5 +1,6 @@
 """Where recipes, programs and templates lie: beside the package in a checkout, inside it in a wheel."""
 
+import os
 from pathlib import Path
 
 from nonverbal.errors import UserError
@@ -21,7 +22,8 @@ def find_file(name: str, folder: Path = Path()) -> Path:
         UserError: there is no such file.
     """
     for place in (folder / name, find_shipped(name)):
-        if place.is_file():
+        # pathlib raises at a name that is too long.
+        if os.path.isfile(place):
             return place
     recipes = sorted(str(path.relative_to(_root())) for path in _root().glob("recipes/**/*.yaml"))
     where = "here" if folder == Path() else f"in {folder}"

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,17 @@ from typing import Any, Literal
 import numpy as np
 import soundfile
 
+from nonverbal.data.arrays import open_array
 from nonverbal.data.manifest import Clip, read_manifest
 from nonverbal.errors import UserError
-from nonverbal.files import sha256_of
+from nonverbal.files import json_of, sha256_of
 
 FORMAT = "nonverbal-shards"
 VERSION = 2
 SAMPLE_RATE = 16_000
+
+LONGEST = 3600 * SAMPLE_RATE
+"""Samples of a part, at most: what ``nonverbal prepare`` takes as ``max_seconds``."""
 
 Split = Literal["train", "validation"]
 
@@ -57,7 +60,13 @@ class ShardFolder:
 
     def clips(self) -> list[Clip]:
         """Return the manifest: row i describes the parts whose table column ``clip`` is i."""
-        return list(read_manifest(self.folder / "manifest.jsonl"))
+        path = self.folder / "manifest.jsonl"
+        clips = list(read_manifest(path))
+        if len(self.table) and self.table["clip"].max() >= len(clips):
+            raise UserError(
+                f"{path} has {len(clips)} clips, fewer than table.npy beside it names; copy the folder again"
+            )
+        return clips
 
     def parts(self, clips: np.ndarray) -> list[np.ndarray]:
         """Return of each clip, a row of the manifest, the rows of the table with its parts, in their order."""
@@ -81,6 +90,9 @@ class ShardFolder:
             raise UserError(f"{where} cannot be read ({error.strerror}); {remedy}") from error
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as file:
+                # Before it takes the memory that a header promises to fill.
+                if file.frames != int(part["samples"]) or file.channels != 1:
+                    raise RuntimeError(f"{file.frames} samples in {file.channels} channels, not {part['samples']} in 1")
                 file.seek(start)
                 samples: np.ndarray = file.read(-1 if stop is None else stop - start, dtype=dtype)
                 depth = file.subtype
@@ -106,7 +118,7 @@ def open_shards(folder: Path) -> ShardFolder:
     path = Path(folder) / "index.json"
     try:
         text = path.read_bytes()
-        index = json.loads(text)
+        index = json_of(text)
     except OSError as error:
         raise UserError(
             f"{folder} is not a folder of shards: {path} cannot be read ({error.strerror}); "
@@ -114,6 +126,8 @@ def open_shards(folder: Path) -> ShardFolder:
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); make the folder again with nonverbal prepare") from error
+    if not isinstance(index, dict):
+        raise UserError(f"{path} holds {type(index).__name__}, not an index; make the folder again")
     lacking = [key for key in ("format", "version", "corpora", "files", "shards") if key not in index]
     if lacking:
         raise UserError(f"{path} does not say {', '.join(lacking)}; make the folder again with nonverbal prepare")
@@ -122,11 +136,13 @@ def open_shards(folder: Path) -> ShardFolder:
             f"{path} has format {index['format']!r} version {index['version']!r}, but {FORMAT!r} version "
             f"{VERSION} is expected; make the folder again with nonverbal prepare"
         )
+    if fault := _fault(index):
+        raise UserError(f"{path}: {fault}; make the folder again with nonverbal prepare")
     for shard in index["shards"]:
         name = shard["name"]
-        if Path(name).name != name:
+        if Path(name).name != name or "\0" in name:
             raise UserError(f"{path} names the shard {name!r}, which is outside its folder")
-        size = (path.parent / name).stat().st_size if (path.parent / name).is_file() else None
+        size = os.path.getsize(path.parent / name) if os.path.isfile(path.parent / name) else None
         if size != shard["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes"
             raise UserError(
@@ -134,11 +150,46 @@ def open_shards(folder: Path) -> ShardFolder:
                 "copy it again, or remove the folder and run nonverbal prepare again"
             )
     try:
-        table = np.load(path.parent / "table.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        table = open_array(path.parent / "table.npy")
+    except (OSError, ValueError) as error:
         raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
     # A wrong offset may still find audio: another clip's.
-    same = sha256_of(path.parent / "table.npy") == index["files"]["table.npy"]
-    if not same or table.dtype != TABLE_DTYPE or len(table) != sum(shard["clips"] for shard in index["shards"]):
+    same = sha256_of(path.parent / "table.npy") == index["files"].get("table.npy")
+    whole = table.dtype == TABLE_DTYPE and table.shape == (sum(shard["clips"] for shard in index["shards"]),)
+    if not same or not whole or not _is_of(table, index):
         raise UserError(f"{path.parent / 'table.npy'} does not belong to {path}; make the folder again")
     return ShardFolder(Path(folder), index["corpora"], index["shards"], table, hashlib.sha256(text).hexdigest())
+
+
+_SHARD: dict[str, Any] = {"name": str, "split": str, "clips": int, "seconds": (int, float), "bytes": int, "sha256": str}
+"""What is said of each shard."""
+
+
+def _fault(index: dict[str, Any]) -> str | None:
+    """Say what of an index is of another kind than ``nonverbal prepare`` writes."""
+    corpora, files, shards = index["corpora"], index["files"], index["shards"]
+    if not isinstance(corpora, list) or not all(isinstance(name, str) for name in corpora):
+        return "corpora is not a list of names"
+    if not isinstance(files, dict) or not all(isinstance(sha256, str) for sha256 in files.values()):
+        return "files does not give hashes by name"
+    if not isinstance(shards, list) or not all(isinstance(shard, dict) for shard in shards):
+        return "shards is not a list of objects"
+    for number, shard in enumerate(shards):
+        for key, kind in _SHARD.items():
+            value = shard.get(key)
+            is_kind = isinstance(value, kind) and not isinstance(value, bool)
+            if not is_kind or (kind is not str and not value >= 0):
+                return f"{key} of shard {number} is {str(value)[:60]!r}"
+    return None
+
+
+def _is_of(table: np.ndarray, index: dict[str, Any]) -> bool:
+    """Whether each part is of a shard and corpus of the index, lies within that shard, and is not too long."""
+    if not len(table):
+        return True
+    if table["shard"].max() >= len(index["shards"]) or table["corpus"].max() >= len(index["corpora"]):
+        return False
+    ends = np.array([shard["bytes"] for shard in index["shards"]], dtype=np.uint64)[table["shard"]]
+    sizes = table["size"].astype(np.uint64)
+    inside = (table["offset"] <= ends) & (sizes <= ends - np.minimum(table["offset"], ends))
+    return bool(inside.all() and table["samples"].max() <= LONGEST)

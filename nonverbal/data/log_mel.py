@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from nonverbal.batch import AddingSampler, Excerpt, Rows, Targets, TargetSampler
+from nonverbal.data.arrays import open_array
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.data.progress import progress
 from nonverbal.data.workers import over_processes
 from nonverbal.errors import UserError
-from nonverbal.files import locked, sha256_of, whole, write_atomically
+from nonverbal.files import locked, read_json, sha256_of, whole, write_atomically
 from nonverbal.models.audio_mamba import FRAMES, HOP, N_FFT, log_mel
 
 FORMAT, VERSION = "nonverbal-log-mel", 1
@@ -125,15 +126,22 @@ def open_log_mel(shards: ShardFolder) -> LogMel | None:
     if not path.exists():
         return None
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = read_json(path)
         kind, of, sha256 = (facts["format"], facts["version"]), facts["index"], facts["files"][TABLE]
         same = sha256_of(shards.folder / TABLE) == sha256
-        values: np.ndarray = np.load(shards.folder / TABLE, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
+        values = open_array(shards.folder / TABLE)
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} and {TABLE} cannot be read ({error!r}); {again}") from error
-    if kind != (FORMAT, VERSION) or of != shards.sha256 or not same or values.shape != (len(shards.table), 2):
+    if kind != (FORMAT, VERSION) or of != shards.sha256 or not same or not _is_table(values, len(shards.table)):
         raise UserError(f"{shards.folder / TABLE} does not belong to {path} and to the shards beside it; {again}")
     return LogMel(values, shards.table["samples"], sha256)
+
+
+def _is_table(values: np.ndarray, parts: int) -> bool:
+    """Whether each part has a mean and a deviation that a spectrogram can have."""
+    if values.dtype != np.float32 or values.shape != (parts, 2):
+        return False
+    return bool(np.isfinite(values).all() and (values[:, 1] >= 0).all())
 
 
 def write_log_mel(folder: Path, processes: int) -> LogMel:

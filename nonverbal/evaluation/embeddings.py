@@ -181,6 +181,8 @@ class Place:
 
     def _among(self, path: Path) -> np.ndarray | None:
         found = _read(path, {}, None)
+        if not len(found["clips"]):
+            return None
         order = np.argsort(found["clips"])
         at = np.searchsorted(found["clips"], self.clips, sorter=order)
         at = order[np.minimum(at, len(order) - 1)]
@@ -213,7 +215,7 @@ def _whole(path: Path, piece: Piece, key: str) -> bool:
             pooled = "clips" in file.keys()  # noqa: SIM118  (it is no dictionary)
             clips = file.get_tensor("clips").tolist() if pooled else [int(name) for name in file.keys()]  # noqa: SIM118
             return sorted(clips) == sorted(piece.clips) and (file.metadata() or {}).get("encoder") == key
-    except SafetensorError:
+    except (SafetensorError, ValueError, TypeError, OSError):
         return False
 
 
@@ -222,9 +224,12 @@ def _read(path: Path, key: dict[str, str], clips: int | None) -> dict[str, np.nd
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata, found = file.metadata(), {name: file.get_tensor(name) for name in ("pooled", "clips")}
-    except SafetensorError as error:
+            metadata, found = file.metadata() or {}, {name: file.get_tensor(name) for name in ("pooled", "clips")}
+    except (SafetensorError, OSError, TypeError) as error:
         raise UserError(f"the cached embeddings {path} cannot be read ({error}); remove the file") from error
+    pooled, rows = found["pooled"], found["clips"]
+    if (pooled.ndim, rows.ndim, rows.dtype.kind) != (3, 1, "i") or pooled.dtype != np.float32:
+        raise UserError(f"the cached embeddings {path} are not numbers by clip and layer; remove the file")
     other = any(metadata.get(name) != value for name, value in key.items())
     if other or len(found["pooled"]) != (len(found["clips"]) if clips is None else clips):
         raise UserError(f"the cached embeddings {path} belong to other clips or another encoder; remove the file")

@@ -12,7 +12,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import FrameEncoder
 from nonverbal.evaluation.pieces import Piece
 from nonverbal.evaluation.pooling import windows
-from nonverbal.files import write_atomically
+from nonverbal.files import read_json, write_atomically
 from nonverbal.text import size
 
 FORMAT = "nonverbal-frames"
@@ -33,8 +33,10 @@ class KeptFrames(Mapping[int, np.ndarray]):
         try:
             with safe_open(path, framework="numpy") as file:
                 frames: np.ndarray = file.get_tensor(str(int(clip)))
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, TypeError) as error:
             raise UserError(f"the cached frames {path} cannot be read ({error}); remove {self.folder}") from error
+        if frames.ndim != 3 or frames.dtype != np.float16:
+            raise UserError(f"the cached frames {path} are not values by layer and frame; remove {self.folder}")
         return frames
 
     def __iter__(self) -> Iterator[int]:
@@ -53,10 +55,14 @@ def open_frames(folder: Path, key: Mapping[str, str]) -> KeptFrames:
         UserError: it cannot be read, or is of another encoder or of other clips than ``key`` says.
     """
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "index.json")
+        if not isinstance(index, dict):
+            raise TypeError(f"it holds {type(index).__name__}")
         files = {int(clip): str(name) for name, clips in index["files"].items() for clip in clips}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'index.json'} cannot be read ({error}); remove {folder}") from error
+    if strange := [name for name in files.values() if Path(name).name != name or "\0" in name]:
+        raise UserError(f"{folder / 'index.json'} names {strange[0]!r}, which is outside its folder; remove {folder}")
     if index.get("format") != FORMAT or any(index.get(name) != value for name, value in key.items()):
         raise UserError(f"the cached frames {folder} belong to other clips or another encoder; remove the folder")
     return KeptFrames(folder, files)

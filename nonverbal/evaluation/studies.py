@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import read_json, write_atomically
 from nonverbal.records import read_record
 
 FILE = "study.json"
@@ -184,7 +184,7 @@ def read_study(path: Path) -> StudyRecord:
         UserError: the file cannot be read, or is no record; names what is wrong in it.
     """
     try:
-        return read_record(StudyRecord, json.loads(path.read_text(encoding="utf-8")), f"in {path}")
+        return read_record(StudyRecord, read_json(path), f"in {path}")
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is not a record of a study ({' '.join(str(error).split())}); run nonverbal study again"

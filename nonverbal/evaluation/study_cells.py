@@ -1,5 +1,6 @@
 """What a study measured, cell by cell: of score files, of manifests, and of analyses."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def score_cells(record: StudyRecord, folder: Path, shape: TableShape, steps: Seq
 
 
 def _results_of(path: Path) -> list[TaskResult]:
-    return results(read_measurements([path])) if path.is_file() else []
+    return results(read_measurements([path])) if os.path.isfile(path) else []
 
 
 def _score_cell(
@@ -148,7 +149,7 @@ def corpus_values(record: StudyRecord, folder: Path) -> dict[str, dict[str, Valu
     return {
         names.corpus(corpus): _prepared(corpus.name, folder / corpus.shards)
         for corpus in record.corpora
-        if corpus.present and corpus.shards is not None and (folder / corpus.shards / "index.json").is_file()
+        if corpus.present and corpus.shards is not None and os.path.isfile(folder / corpus.shards / "index.json")
     }
 
 

@@ -1,6 +1,5 @@
 """Classifiers out of folders: those that are written here, and models of transformers that compute the same."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForAudioClassification
 
 from nonverbal.errors import UserError
+from nonverbal.files import read_json
 from nonverbal.models.checkpoints.hugging_face import load, misshapen, place_of, refuse_not_finite
 from nonverbal.models.checkpoints.quiet import quiet
 from nonverbal.models.classifier_heads import ClassifierHead, HeadShape
@@ -91,7 +91,7 @@ def _beside(folder: Path) -> Head:
     """Read ``head.json`` and ``head.safetensors``."""
     path = folder / HEAD_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         classes, shape = _read_content(content)
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(

@@ -1,6 +1,5 @@
 """What can be found of a released folder's files without loading anything: bits, links, pickles, code."""
 
-import json
 import os
 import re
 import stat
@@ -12,7 +11,7 @@ from typing import Any
 
 from nonverbal import models
 from nonverbal.errors import UserError
-from nonverbal.files import sha256_of
+from nonverbal.files import read_json, sha256_of
 from nonverbal.models.checkpoints.config_keys import check_foreign_code
 from nonverbal.release.findings import Finding
 from nonverbal.release.passport import PASSPORT, Passport
@@ -57,7 +56,7 @@ class Contents:
         if name not in self.files:
             return None
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+            return read_json(self.folder / name)
         except (OSError, ValueError, RecursionError):
             return None
 

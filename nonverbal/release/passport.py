@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nonverbal.errors import UserError
-from nonverbal.files import sha256_of, write_atomically
+from nonverbal.files import read_json, sha256_of, write_atomically
 from nonverbal.records import read_record
 
 PASSPORT = "passport.json"
@@ -110,7 +110,7 @@ def read_passport(folder: Path) -> Passport:
     """
     path = folder / PASSPORT
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         kind = (content.pop("format"), content.pop("version"))
         if kind != (FORMAT, VERSION):
             raise ValueError(f"format {kind[0]!r}, version {kind[1]!r}")

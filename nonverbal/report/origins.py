@@ -1,17 +1,16 @@
 """Where numbers come from: files with their hashes, commands, versions."""
 
-import json
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nonverbal.errors import UserError
-from nonverbal.files import sha256_of
+from nonverbal.files import read_json, sha256_of
 from nonverbal.launches import FILE, launch_key
+from nonverbal.recipes import yaml_of
 from nonverbal.tasks.measurements import ScoredFolds
 from nonverbal.tasks.scores import Score
 
@@ -80,7 +79,7 @@ def shared_launches(origins: Sequence[Origin]) -> list[Launch]:
 def read_launches(folder: Path) -> list[Launch]:
     """Return the starts that a run folder's ``environment.json`` tells of; none where it is not there."""
     path = folder / FILE
-    rows = read_file(path, list) if path.is_file() else []
+    rows = read_file(path, list) if os.path.isfile(path) else []
     return [_launch(row) for row in rows if isinstance(row, dict)]
 
 
@@ -91,9 +90,8 @@ def read_file(path: Path, kind: type) -> Any:
         UserError: it cannot be read, or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        content = read_json(path) if path.suffix == ".json" else yaml_of(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({' '.join(str(error).split())}); put back what the run wrote, or leave this "
             "folder out of the report"

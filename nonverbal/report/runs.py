@@ -1,6 +1,7 @@
 """A pretraining run as a page has it: its curves, its data, what it cost, how it was started."""
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def _ledgers(data: dict[str, Any], folder: Path) -> tuple[list[Table], list[str]
 
 
 def _has_ledger(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in (LEDGER, "index.json"))
+    return all(os.path.isfile(folder / name) for name in (LEDGER, "index.json"))
 
 
 def _ledger(name: str, ledger: dict[str, Any]) -> Table:

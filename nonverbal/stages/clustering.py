@@ -21,7 +21,7 @@ import numpy as np
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.errors import UserError
-from nonverbal.files import locked, whole, write_atomically
+from nonverbal.files import locked, read_json, whole, write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, generator
 
@@ -111,7 +111,7 @@ def cluster(settings: ClusterConfig) -> dict[str, Any]:
         }
         _check_settings(settings.out, wanted)
         if (settings.out / "units.json").exists():
-            facts: dict[str, Any] = json.loads((settings.out / "units.json").read_text(encoding="utf-8"))
+            facts: dict[str, Any] = read_json(settings.out / "units.json")
             return facts
         centroids = _fit_once(settings, folders)
         units = {folder.sha256: _assign(settings, folder, centroids) for folder in folders}
@@ -197,7 +197,7 @@ def agreement(counts: np.ndarray) -> dict[str, float]:
 def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
     path = out / "settings.json"
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         changed = [
             f"{key}: {before.get(key)} then, {wanted[key]} now" for key in wanted if before.get(key) != wanted[key]
         ]

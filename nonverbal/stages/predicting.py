@@ -13,7 +13,7 @@ import torch
 from nonverbal.batch import Batch
 from nonverbal.data.batching.clips import ClipBatches
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import read_json, write_atomically
 from nonverbal.objectives.classification import ClassificationObjective
 from nonverbal.training.processes import Processes
 
@@ -98,7 +98,7 @@ def read_limits(folder: Path) -> ClipBatches:
     if not path.is_file():
         return ClipBatches()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         pad_to = content["pad_to"]
         return ClipBatches(max_seconds=float(content["max_seconds"]), pad_to=None if pad_to is None else float(pad_to))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import read_json, write_atomically
 
 FILE = "heard.json"
 
@@ -62,7 +62,7 @@ def labels_seen_by(folder: Path) -> LabelsSeen | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         samples, recordings, init = list(content["labels_seen"]), list(content["recordings"]), content.get("init")
         if not all(isinstance(item, str) and len(item) == 64 for item in (*samples, *recordings)):
             raise TypeError("an entry is not a SHA-256")

@@ -16,6 +16,8 @@ from nonverbal.tasks.told_apart import Held, told_apart
 from nonverbal.tasks.transcriptions import Transcriptions, read_transcriptions
 
 SCORES = "scores.jsonl"
+METRICS = {"accuracy": {"accuracy", "uar", "f1"}, "wer": {"wer", "cer"}}
+"""What scores with decisions hold, and those with transcriptions, by what both are compared by with their rows."""
 _INDEFINITE = {"accuracy": "an accuracy", "wer": "a word error rate"}
 
 
@@ -159,6 +161,8 @@ def _check_folds(
     clips, one, other = (np.bincount(where, weights, len(names)) for weights in (None, *parts))
     there = {name: (int(count), a / b) for name, count, a, b in zip(names.tolist(), clips, one, other, strict=True)}
     for score in scores:
+        if lacking := METRICS[metric] - score.metrics.keys():
+            raise UserError(f"{file}: the score of fold {score.fold} has no {', '.join(sorted(lacking))}; {AGAIN}")
         count, value = there.pop(score.fold, (0, 0.0))
         if count != score.test_clips or abs(value - score.metrics[metric]) > 1e-9:
             raise UserError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,9 @@ from nonverbal.errors import UserError
 from nonverbal.files import json_lines, write_lines
 
 Gives = Literal["probabilities", "decision_values"]
+
+_OPTIONAL = ("speaker", "recording")
+"""What a row holds as a text or null, or does not have."""
 
 _REQUIRED = ("clip", "label", "predicted", "group", "fold")
 AGAIN = "write the scores and their predictions again with the command that made them"
@@ -113,7 +117,10 @@ def rows_by_clip(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
     if not _hold_texts(rows, required):
         number = next(number for number, row in enumerate(rows, 1) if not _hold_texts([row], required))
         texts = ", ".join(required)
-        raise UserError(f"{path}, line {number}: not a prediction: {texts} must be texts; {AGAIN}")
+        raise UserError(
+            f"{path}, line {number}: not a prediction: {texts} must be texts, and {' and '.join(_OPTIONAL)} texts or "
+            f"null; {AGAIN}"
+        )
     rows.sort(key=itemgetter("clip"))
     for one, following in pairwise(rows):
         if one["clip"] == following["clip"]:
@@ -125,7 +132,8 @@ def _hold_texts(rows: Sequence[Any], required: Sequence[str]) -> bool:
     """Whether all rows have the fields that none may lack."""
     if not set(map(type, rows)) <= {dict}:
         return False
-    return all(set(map(type, (row.get(name) for row in rows))) <= {str} for name in required)
+    kinds = {name: {str} for name in required} | {name: {str, NoneType} for name in _OPTIONAL}
+    return all(set(map(type, (row.get(name) for row in rows))) <= kind for name, kind in kinds.items())
 
 
 def _places(path: Path, rows: Sequence[dict[str, Any]], field: str, places: dict[str, int]) -> np.ndarray:

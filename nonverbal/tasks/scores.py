@@ -146,7 +146,8 @@ def summarise(scores: Sequence[Score]) -> list[Summary]:
     summaries = []
     for model in dict.fromkeys(score.model for score in scores):
         rows = [score for score in scores if score.model == model]
-        values = {name: np.array([row.metrics[name] for row in rows]) for name in rows[0].metrics}
+        names = [name for name in rows[0].metrics if all(name in row.metrics for row in rows)]
+        values = {name: np.array([row.metrics[name] for row in rows]) for name in names}
         mean = {name: float(value.mean()) for name, value in values.items()}
         std = {name: float(value.std()) for name, value in values.items()}
         summaries.append(Summary(model, rows[0].protocol, rows[0].pretraining, len(rows), mean, std))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nonverbal.errors import UserError
-from nonverbal.files import is_own_fault, sha256_of, write_atomically
+from nonverbal.files import is_own_fault, read_json, sha256_of, write_atomically
 from nonverbal.training.position import Position
 
 NAME = re.compile(r"step-(0|[1-9][0-9]*)")
@@ -84,7 +84,7 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
         OSError: the machine cannot read it for now.
     """
     try:
-        state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        state = read_json(checkpoint / "state.json")
         for name, sha256 in state["sha256"].items():
             if sha256_of(checkpoint / name) != sha256:
                 raise UserError(f"{checkpoint / name} has changed since it was written")

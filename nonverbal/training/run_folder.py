@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nonverbal.config import differences, dump
 from nonverbal.errors import UserError
-from nonverbal.files import locked, whole, write_atomically
+from nonverbal.files import locked, read_json, whole, write_atomically
 from nonverbal.launches import add_launch, launch_of
+from nonverbal.recipes import yaml_of
 from nonverbal.training.hardware import hardware
 
 PACKAGES = (
@@ -140,10 +139,9 @@ def _read(path: Path, kind: type) -> Any:
     Raises:
         UserError: it is damaged.
     """
-    parse = json.loads if path.suffix == ".json" else yaml.safe_load
     try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
+        content = read_json(path) if path.suffix == ".json" else yaml_of(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}); {REMEDY}") from error
     if not isinstance(content, kind):
         raise UserError(f"{path} is damaged: it holds {str(content)[:80]!r}; {REMEDY}")
@@ -153,5 +151,5 @@ def _read(path: Path, kind: type) -> Any:
 def _step(row: str) -> float:
     try:
         return float(json.loads(row)["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return float("inf")

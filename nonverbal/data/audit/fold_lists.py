@@ -5,7 +5,6 @@ file and folders: EmoBox has ``fold_1/NAME_train_fold_1.jsonl``, s3prl ``Session
 """
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
-from nonverbal.files import json_lines
+from nonverbal.files import json_lines, read_json
 from nonverbal.row_files import FORMULA
 from nonverbal.text import shown
 
@@ -180,7 +179,7 @@ def _table(file: Path) -> Iterator[tuple[str, Any]]:
 def _json(file: Path) -> Iterator[tuple[str, Any]]:
     """A list of rows; s3prl's, which stands under ``meta_data``; or rows by their keys, as EmoBox has them."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not valid JSON ({error})") from error
     if isinstance(content, dict):

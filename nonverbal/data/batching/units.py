@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from nonverbal.data.arrays import open_array
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
-from nonverbal.files import sha256_of, write_atomically
+from nonverbal.files import json_of, sha256_of, write_atomically
 
 FORMAT = "nonverbal-units"
 VERSION = 2
@@ -54,13 +55,24 @@ class UnitFolder:
             UserError: there are none, or they cannot be read.
         """
         name = self.facts["folders"].get(shards.sha256)
-        if name is None:
+        if name is None or Path(name).name != name or "\0" in name:
             raise UserError(
                 f"{self.folder} holds no units of {shards.folder} as it is now; make them with: "
                 f"nonverbal cluster --data {shards.folder} --out ANOTHER_FOLDER"
             )
         flat, ends = (self._array(f"{name}{end}.npy") for end in ("", "-ends"))
+        if not self._are_of(flat, ends, len(shards.table)):
+            raise UserError(
+                f"{self.folder} holds units of {shards.folder} that do not fit its parts, or are of none of "
+                f"{self.clusters} clusters; make the units again"
+            )
         return Units(flat, ends)
+
+    def _are_of(self, flat: np.ndarray, ends: np.ndarray, parts: int) -> bool:
+        if flat.dtype != np.uint16 or flat.ndim != 1 or ends.dtype != np.int64 or ends.shape != (parts,):
+            return False
+        rising = not parts or bool(ends[0] >= 0 and (np.diff(ends) >= 0).all() and ends[-1] == len(flat))
+        return rising and int(flat.max(initial=0)) < self.clusters
 
     def _array(self, name: str) -> np.ndarray:
         try:
@@ -71,8 +83,10 @@ class UnitFolder:
             raise UserError(
                 f"{self.folder / name} is not what {self.folder / 'units.json'} lists; make the units again"
             )
-        array: np.ndarray = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
-        return array
+        try:
+            return open_array(self.folder / name)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.folder / name} cannot be read ({error}); make the units again") from error
 
 
 def open_units(folder: Path) -> UnitFolder:
@@ -84,7 +98,7 @@ def open_units(folder: Path) -> UnitFolder:
     path = Path(folder) / "units.json"
     try:
         text = path.read_bytes()
-        facts = json.loads(text)
+        facts = json_of(text)
     except FileNotFoundError as error:
         raise UserError(
             f"{folder} is not a folder of units: it has no units.json; nonverbal cluster makes one"
@@ -93,7 +107,11 @@ def open_units(folder: Path) -> UnitFolder:
         raise UserError(f"{path} cannot be read ({error}); make the units again") from error
     if not isinstance(facts, dict) or (facts.get("format"), facts.get("version")) != (FORMAT, VERSION):
         raise UserError(f"{path} is not of format {FORMAT!r} version {VERSION}; make the units again")
-    return UnitFolder(Path(folder), int(facts["clusters"]), facts, hashlib.sha256(text).hexdigest())
+    clusters, of = facts.get("clusters"), (facts.get("folders"), facts.get("files"))
+    texts = all(isinstance(one, dict) and all(isinstance(text, str) for text in one.values()) for one in of)
+    if type(clusters) is not int or not 0 < clusters <= 1 << 16 or not texts:
+        raise UserError(f"{path} does not say clusters, folders and files as units do; make the units again")
+    return UnitFolder(Path(folder), clusters, facts, hashlib.sha256(text).hexdigest())
 
 
 def write_units(folder: Path, facts: dict[str, Any], units: dict[str, list[np.ndarray]]) -> None:

@@ -1,6 +1,7 @@
 """The catalog: corpora that can be read as they are distributed, and readers for folders of one's own."""
 
 import difflib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -133,7 +134,8 @@ def _usable(file: Found | Skipped, folder: Path) -> Found | Skipped:
         return Skipped(printable, "its name is not valid UTF-8")
     if isinstance(file, Found) and hidden(file.path):
         return Skipped(file.path, HIDDEN)
-    if (folder / file.path).is_dir():
+    # pathlib raises at a name that is too long, which an archive or a table may have.
+    if os.path.isdir(folder / file.path):
         return Skipped(file.path, "a link to a folder, which is not followed")
     if isinstance(file, Found) and leaves(folder, file.path):
         return Skipped(file.path, LEAVES)

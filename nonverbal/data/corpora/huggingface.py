@@ -18,7 +18,7 @@ from nonverbal.data.manifest import Value
 from nonverbal.data.progress import progress
 from nonverbal.data.reading.audio import EXTENSIONS
 from nonverbal.errors import UserError
-from nonverbal.files import locked, room_for, write_atomically
+from nonverbal.files import locked, read_json, room_for, write_atomically
 
 USUAL = ("label", "speaker", "session", "recording", "language", "text")
 """What may be known of a clip, by columns of these names (``metadata.COLUMNS``) where nothing else is named."""
@@ -91,7 +91,7 @@ def _asked(origin: Origin) -> dict[str, Any]:
 def _about(folder: Path) -> dict[str, Any] | None:
     """What a folder was copied from; None where it does not say."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = read_json(folder / ABOUT)
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None

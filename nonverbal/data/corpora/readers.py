@@ -248,5 +248,5 @@ def read_json(folder: Path, path: str) -> Any:
     """
     try:
         return json.loads(read_text(folder, path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{folder / path} is not valid JSON: {error}") from error

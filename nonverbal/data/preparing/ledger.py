@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from nonverbal.data.corpora import VOC125
 from nonverbal.data.corpora.base import Count
-from nonverbal.files import write_atomically
+from nonverbal.errors import UserError
+from nonverbal.files import read_json, write_atomically
+from nonverbal.records import read_record
 
 NOTES = ("downmixed", "out_of_phase", "resampled", "scaled", "mislabelled", "cut")
 """What may have been done to a clip that is kept: see ``nonverbal.data.reading.audio.Audio.notes``; cut: into equal
@@ -65,6 +67,13 @@ class Summary:
     expected_hours: float | None
 
 
+@dataclass(frozen=True)
+class Kept(Summary):
+    """A summary as JSON holds it."""
+
+    expected_clips: int | list[int] | None  # type: ignore[assignment]
+
+
 def summarise(entries: Sequence[Entry], corpus: str, **facts: Any) -> Summary:
     """Add up the entries of a corpus; ``facts`` are its reader, licence and what was expected."""
     mine = [entry for entry in entries if entry.corpus == corpus]
@@ -102,13 +111,28 @@ def write_ledger(folder: Path, entries: Sequence[Entry], summaries: Sequence[Sum
 
 
 def read_summaries(folder: Path) -> list[Summary]:
-    """Read ``ledger.json``."""
-    rows = json.loads((folder / "ledger.json").read_text(encoding="utf-8")).values()
-    return [Summary(**{**row, "expected_clips": _count(row["expected_clips"])}) for row in rows]
+    """Read ``ledger.json``.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    path = folder / "ledger.json"
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {type(content).__name__}")
+        read = [read_record(Kept, row, f"of {name}") for name, row in content.items()]
+        return [Summary(**{**vars(row), "expected_clips": _count(row.expected_clips)}) for row in read]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a ledger ({error}); prepare the folder again") from error
 
 
 def _count(value: int | list[int] | None) -> Count:
-    return (value[0], value[1]) if isinstance(value, list) else value
+    if isinstance(value, list):
+        if len(value) != 2:
+            raise ValueError(f"expected_clips has {len(value)} numbers, not the least and the most")
+        return value[0], value[1]
+    return value
 
 
 def print_summaries(summaries: Sequence[Summary]) -> None:

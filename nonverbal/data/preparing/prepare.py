@@ -32,7 +32,7 @@ from nonverbal.data.preparing.settings import PrepareConfig, Source, licence_of,
 from nonverbal.data.preparing.shards import Part, write_shards
 from nonverbal.data.progress import progress
 from nonverbal.errors import UserError
-from nonverbal.files import json_lines, locked, room_for, write_atomically
+from nonverbal.files import json_lines, locked, read_json, room_for, write_atomically
 
 SHARD = re.compile(r"(train|validation)-\d{6,}\.tar(\.new)?")
 """A shard, whole or unfinished; what else lies in the folder is left alone."""
@@ -149,7 +149,7 @@ def _finished(config: PrepareConfig, inputs: dict[str, str], say: Callable[[str]
     remedy = "choose another --out, or remove the folder to make it again"
     try:
         before = (config.out / "recipe.yaml").read_text(encoding="utf-8")
-        inputs_before = json.loads((config.out / ".inputs.json").read_text(encoding="utf-8"))
+        inputs_before = read_json(config.out / ".inputs.json")
         summaries = read_summaries(config.out)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(

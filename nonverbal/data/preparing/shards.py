@@ -15,7 +15,7 @@ import numpy as np
 from nonverbal.data.index import FORMAT, SAMPLE_RATE, TABLE_DTYPE, VERSION, Split
 from nonverbal.data.manifest import Clip, as_row, write_manifest
 from nonverbal.errors import UserError
-from nonverbal.files import sha256_of, whole, write_atomically
+from nonverbal.files import read_json, sha256_of, whole, write_atomically
 from nonverbal.seeding import Stream, generator
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
@@ -82,7 +82,7 @@ def verify(folder: Path) -> int:
     from nonverbal.data.index import open_shards
 
     opened = open_shards(folder)
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    index = read_json(folder / "index.json")
     expected = {shard["name"]: shard["sha256"] for shard in opened.shards} | index["files"]
     # A thread that adds up a file lets the others run.
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:

@@ -7,6 +7,7 @@ Members of tars can be read the same way, but are listed by ``nonverbal.data.rea
 import errno
 import io
 import lzma
+import os
 import re
 import shutil
 import stat
@@ -48,7 +49,7 @@ class DamagedArchive(UserError):
 
 def is_archive(path: Path) -> bool:
     """Whether a file is read as a folder: a zip, by its ending."""
-    return path.suffix.lower() == ".zip" and path.is_file()
+    return path.suffix.lower() == ".zip" and os.path.isfile(path)
 
 
 def unpacked(path: str) -> str:

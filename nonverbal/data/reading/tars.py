@@ -57,7 +57,7 @@ class Listing:
 
 def is_tar(path: Path) -> bool:
     """Whether a file is a tar, by its name."""
-    return NAME.search(path.name) is not None and path.is_file()
+    return NAME.search(path.name) is not None and os.path.isfile(path)
 
 
 def split(path: Path) -> tuple[Path, str] | None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.tables import Table
-from nonverbal.files import write_atomically
+from nonverbal.files import read_json, write_atomically
 from nonverbal.records import read_record
 
 
@@ -94,7 +94,7 @@ def read_as(kind: type[A], path: Path) -> A:
         UserError: the file cannot be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         # JSON can hold halves of characters, which no file can.
         json.dumps(content, ensure_ascii=False).encode()
         made = read_record(kind, content, "in it")

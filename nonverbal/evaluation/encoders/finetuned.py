@@ -6,16 +6,15 @@ pooled over folds are decisions, clip by clip.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from nonverbal.errors import UserError
+from nonverbal.files import read_json
+from nonverbal.recipes import yaml_of
 from nonverbal.tasks.task import Task
 
 FINETUNED = "finetuned:"
@@ -133,13 +132,13 @@ def open_run(name: str) -> FinetunedRun:
             f"{folder} is not a run of nonverbal finetune: {path.name} is missing; give the folder that was its --out"
         )
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+        said = read_json(path)
+        recipe = yaml_of((folder / "recipe.yaml").read_text(encoding="utf-8"))
         sha256, protocol, init = str(said["data_sha256"]), str(said["protocol"]), str(recipe["init"])
         classes, merged = [str(label) for label in said["classes"]], {str(k): str(v) for k, v in said["merged"].items()}
         folds = {(int(row["seed"]), str(row["fold"])): _fold(folder, row) for row in said["folds"]}
         run = FinetunedRun(name, folder, sha256, protocol, classes, merged, init, folds)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} and recipe.yaml cannot be read ({type(error).__name__}: {error}); run nonverbal finetune again"
         ) from error

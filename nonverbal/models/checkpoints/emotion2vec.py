@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
@@ -22,6 +21,7 @@ from nonverbal.errors import UserError
 from nonverbal.models.checkpoints.fairseq_settings import conv_layers
 from nonverbal.models.checkpoints.hugging_face import check_whole, misshapen, refuse_not_finite
 from nonverbal.models.checkpoints.weight_files import hold
+from nonverbal.recipes import yaml_of
 
 CONFIG = "config.yaml"
 
@@ -131,8 +131,8 @@ def read_settings(folder: Path) -> Emotion2vecConfig:
     """
     path = folder / CONFIG
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        given = yaml_of(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({' '.join(str(error).split())[:160]}); download it again") from error
     if not isinstance(given, Mapping) or given.get("model") != "Emotion2vec":
         raise UserError(f"{path} is not the configuration of an emotion2vec: expected model: Emotion2vec")

@@ -1,6 +1,5 @@
 """How an encoder reads waveforms, by the settings of the feature extractor beside its weights."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from transformers import ASTFeatureExtractor, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from nonverbal.errors import UserError
+from nonverbal.files import read_json
 from nonverbal.models.checkpoints.hugging_face import unloadable
 from nonverbal.models.checkpoints.quiet import LOADING_ERRORS, quiet
 
@@ -46,7 +46,7 @@ def _in_a_folder(folder: Path) -> dict[str, Any]:
     for path in (folder / ALONE, folder / WITHIN):
         if path.is_file():
             try:
-                content = json.loads(path.read_text(encoding="utf-8"))
+                content = read_json(path)
             except ValueError as error:
                 raise UserError(f"{path} is not valid JSON ({error}); download or export it again") from error
             within = content.get("feature_extractor") if isinstance(content, dict) else None

@@ -7,8 +7,10 @@ object that only keeps what it is given; any other, and the file is refused. Wha
 
 import pickletools
 import re
+import struct
 import warnings
 import zipfile
+import zlib
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import deque
 from collections.abc import Iterator
@@ -41,6 +43,14 @@ READABLE = 2
 
 LEGACY_STREAMS = 5
 """Pickles at the head of a file from before PyTorch 1.6: magic number, protocol, system, object, storages."""
+
+
+DAMAGED = (
+    *(OSError, ValueError, EOFError, LookupError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, RuntimeError),
+)
+"""What zipfile and pickletools raise at what they cannot read; RuntimeError for members that are locked or packed in an
+unknown way."""
 
 
 class Inert:
@@ -77,7 +87,7 @@ def load_weights_only(path: Path) -> Any:
 def _checked_globals(path: Path) -> set[str]:
     try:
         names = set(list_globals(path))
-    except (OSError, ValueError, EOFError, UnicodeDecodeError, zipfile.BadZipFile, KeyError) as error:
+    except DAMAGED as error:
         raise _unreadable(path, error) from error
     foreign = sorted(name for name in names if not _harmless(name))
     if foreign:

@@ -7,7 +7,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 LOADING_ERRORS = (
-    *(ArithmeticError, AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError),
+    *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
     *(SafetensorError, StrictDataclassError),
 )
 """What transformers raises of files, configurations and names of the Hub that it cannot make a model of."""

@@ -1,7 +1,7 @@
 """Weights out of a file: in parts or whole, whatever was wrapped around the model, and the encoder that is meant."""
 
-import json
 import mmap
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nonverbal.errors import UserError
+from nonverbal.files import read_json
 from nonverbal.models.checkpoints.pickles import load_weights_only
 
 ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".index.json")
@@ -124,11 +125,11 @@ def _tree(path: Path) -> Any:
 def _parts(index: Path) -> list[Path]:
     """Return the files that an index names, all in its own folder."""
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is not an index of parts ({error}); download or export it again") from error
     strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
-    missing = [name for name in names if not strange and not (index.parent / name).is_file()]
+    missing = [name for name in names if not strange and not os.path.isfile(index.parent / name)]
     if strange or missing:
         what = "names files of other folders" if strange else "names files that are not there"
         raise UserError(f"{index} {what}: {', '.join(map(str, (strange or missing)[:3]))}; download or export it again")

@@ -10,7 +10,7 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import INITIALISED
-from nonverbal.files import json_lines, write_atomically
+from nonverbal.files import json_lines, read_json, write_atomically
 from nonverbal.stages.finetuning.folds import FoldRun
 from nonverbal.stages.finetuning.learner import Learner, Tested
 from nonverbal.stages.predicting import write_limits
@@ -79,7 +79,7 @@ def kept_score(folder: Path) -> Score:
     """
     path = folder / KEPT
     try:
-        return Score(**json.loads(path.read_text(encoding="utf-8")))
+        return Score(**read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); remove {folder}, and run the command again") from error
 

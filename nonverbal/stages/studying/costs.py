@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
+from nonverbal.files import read_json
 from nonverbal.records import read_record
 from nonverbal.stages.studying.contents import file_sha256, likeness, size_of
 from nonverbal.stages.studying.planning import PREPARE, Plan, Planned
@@ -94,7 +95,7 @@ class Costs:
         """Return what ``nonverbal plan`` said of a pretraining; None where it has not said."""
         path = self.plan_file(step, key)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             return Cost(3600 * float(content["hours"]), float(content["disk_bytes"]), "by nonverbal plan")
         except FileNotFoundError:
             return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nonverbal.errors import UserError
-from nonverbal.files import write_atomically
+from nonverbal.files import read_json, write_atomically
 from nonverbal.records import read_record
 from nonverbal.stages.studying.contents import Unknown, key_of, recipe_text
 from nonverbal.stages.studying.planning import Plan, Planned
@@ -176,7 +176,7 @@ class Kept:
 
 def _read(cls: type[T], path: Path) -> T | None:
     try:
-        return read_record(cls, json.loads(path.read_text(encoding="utf-8")), f"in {path}")
+        return read_record(cls, read_json(path), f"in {path}")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

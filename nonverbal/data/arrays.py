@@ -1,0 +1,33 @@
+"""Arrays in files of NumPy that may come from others: mapped from the disk, and refused where they are none."""
+
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+
+FAULTS = (
+    ValueError,
+    EOFError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    SyntaxError,
+    TokenError,
+)
+"""What NumPy raises at a header, which it reads as Python's literals, and at a size that a file does not have."""
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Return what a ``.npy`` file holds, memory-mapped: nothing is read before it is used, and no object is unpickled.
+
+    Raises:
+        ValueError: it is damaged, of another kind, or holds objects.
+        OSError: it cannot be read.
+    """
+    try:
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    except FAULTS as error:
+        raise ValueError(f"no array of NumPy: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
+    return array

@@ -122,7 +122,7 @@ def test_kept_embeddings_of_another_kind_are_refused(tmp_path: Path, change: Cal
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata()
     save_file(change(load_file(path)), path, metadata)
-    with pytest.raises(UserError, match=r"the kept embeddings .* (are not numbers|cannot be read)"):
+    with pytest.raises(UserError, match=r"the cached embeddings .* (are not numbers|cannot be read)"):
         read_embeddings(tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_kept_embeddings_that_say_nothing_of_themselves_are_refused(tmp_path: Pa
     make_embeddings(tmp_path)
     (path,) = (tmp_path / "cache").glob("*.safetensors")
     save_file(load_file(path), path)
-    with pytest.raises(UserError, match="of other clips or another encoder"):
+    with pytest.raises(UserError, match="belong to other clips or another encoder"):
         read_embeddings(tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_predictions_whose_speaker_is_no_text_are_refused(tmp_path: Path, name: 
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[2][name] = value
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match="line 3: not a prediction, which holds .* and speaker and recording as texts"):
+    with pytest.raises(UserError, match="line 3: not a prediction: .* must be texts, and speaker and recording texts or null"):
         read_measurements([file])
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import time
 from collections.abc import Sequence
@@ -25,13 +26,13 @@ def launch_of(command: Sequence[str], packages: Sequence[str] = PACKAGES, **fact
     """Return what is known of a command that starts now.
 
     Args:
-        command: as it was given.
+        command: as it was given; bytes of an argument that are not UTF-8, as names of files may have, are escaped.
         packages: whose versions count.
         facts: what else is known.
     """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": list(command),
+        "command": [os.fsencode(argument).decode("utf-8", "backslashreplace") for argument in command],
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version_of(name) for name in packages},
@@ -42,7 +43,6 @@ def launch_of(command: Sequence[str], packages: Sequence[str] = PACKAGES, **fact
 def launch_key(launch: dict[str, Any]) -> str:
     """Return the hash of a launch, 12 hexadecimal digits: that of another of the same content, whenever it was."""
     content = json.dumps([launch.get(name) for name in OF_CONTENT], ensure_ascii=False)
-    # Arguments may name files whose names are no text.
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
 
 

@@ -119,7 +119,7 @@ def test_where_nothing_was_measured_nothing_is_drawn(tmp_path: Path) -> None:
         ('[{"metric": "loss"}]', "missing 1 required positional argument"),
         ("{}", "it is not a list of objects"),
         ('["loss"]', "it is not a list of objects"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_panels_of_another_kind_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -250,7 +250,7 @@ def test_a_manifest_of_other_clips_is_refused(both, tmp_path):
         (folder / path.name).write_bytes(path.read_bytes() if path.is_file() else b"")
     lines = (folder / "manifest.jsonl").read_text().splitlines(keepends=True)
     (folder / "manifest.jsonl").write_text("".join(lines[:-1]))
-    with pytest.raises(UserError, match=r"manifest.jsonl has 7 clips, but table.npy 8; .* --verify"):
+    with pytest.raises(UserError, match=r"manifest.jsonl has 7 clips, fewer than table.npy beside it names"):
         audit(open_shards(folder), None, ["samples"], processes=1)
 
 

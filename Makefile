@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LATEST := .venv-latest
 MODEL ?= wav2vec2
+QUICK := not slow and not slurm and not chaos and not browser
 SECONDS ?= 600
 SEED ?= 19
 LOOSE := --allow-untyped-defs --allow-untyped-calls --allow-incomplete-defs --allow-any-generics \
@@ -21,7 +22,8 @@ demo: $(INSTALLED)
 
 # A worker a core, each test in one thread; a file's tests stay together, since they share what they make.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not alone and $(QUICK)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "alone and $(QUICK)"
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

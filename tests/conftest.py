@@ -38,8 +38,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
     ``pytest -m gpu`` runs the tests that need one.
     """
-    # A shell ignores it in what it starts in the background; tests send it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not str(config.getoption("markexpr")).startswith("gpu"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -50,6 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU: make test-gpu"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let SIGINT interrupt: a command that was run in this process, and ended, may have left it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

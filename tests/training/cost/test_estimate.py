@@ -306,6 +306,7 @@ def test_a_tiny_run_is_planned_and_costs_what_it_then_costs(make_shards, tmp_pat
     assert plan["measured"]["encoder_bytes"] == encoder
 
 
+@pytest.mark.alone
 def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, tmp_path):
     shards, scratch = make_shards(CLIPS).folder, tmp_path / "scratch"
     scratch.mkdir()

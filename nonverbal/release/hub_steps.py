@@ -57,6 +57,7 @@ class Push:
         self.title = TITLE.format(key_of(self.contents))
 
     def run(self, private: bool, tag: str | None) -> str:
+        """Take every step that the repository still lacks, and return the address of the release."""
         user = self.calls.call(ASKING, lambda: user_of(self.api, self.calls))
         self.calls.call("looking for the repository", lambda: self._meet(private))
         self.calls.call("looking at its tags", lambda: self._check_tag(tag))

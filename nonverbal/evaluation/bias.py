@@ -13,7 +13,7 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.results import Estimate, estimate
-from nonverbal.evaluation.tables import Table, short, signed
+from nonverbal.evaluation.tables import Table, bounds, short, signed
 from nonverbal.tasks.divisions import divide
 from nonverbal.tasks.folds import Group
 from nonverbal.tasks.measurements import measurements_of
@@ -164,5 +164,4 @@ def _names(row: Bias, several: bool) -> list[str]:
 
 
 def _cell(found: Estimate) -> str:
-    low, high = found.low, found.high
-    return short(found.value) + ("" if low is None or high is None else f" [{short(low)}, {short(high)}]")
+    return f"{short(found.value)} {bounds(found.low, found.high, '')}".rstrip()

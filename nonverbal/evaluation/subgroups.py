@@ -8,7 +8,7 @@ import numpy as np
 from nonverbal.data.manifest import Clip, Value
 from nonverbal.errors import UserError
 from nonverbal.evaluation.results import Estimate, counts_of, estimate
-from nonverbal.evaluation.tables import Table, short
+from nonverbal.evaluation.tables import Table, bounds, short
 from nonverbal.tasks.measurements import Measurement
 from nonverbal.tasks.statistics.confusions import ACCURACY, UAR
 from nonverbal.text import shown
@@ -149,5 +149,4 @@ def _range(value: Value, edges: np.ndarray) -> str:
 
 
 def _cells(found: Estimate) -> list[str]:
-    low, high = found.low, found.high
-    return [short(found.value), "-" if low is None or high is None else f"[{short(low)}, {short(high)}]"]
+    return [short(found.value), bounds(found.low, found.high)]

@@ -9,7 +9,7 @@ import numpy as np
 from nonverbal.data.transcripts import Edits
 from nonverbal.errors import UserError
 from nonverbal.evaluation.results import Estimate
-from nonverbal.evaluation.tables import Table, short
+from nonverbal.evaluation.tables import Table, bounds, short
 from nonverbal.tasks.groups import units
 from nonverbal.tasks.measurements import TextMeasurement
 from nonverbal.tasks.predictions import AGAIN
@@ -205,5 +205,4 @@ def _estimate(errors: np.ndarray, totals: np.ndarray) -> Estimate:
 
 
 def _with_interval(estimate: Estimate) -> list[str]:
-    low, high = estimate.low, estimate.high
-    return [short(estimate.value), "-" if low is None or high is None else f"[{short(low)}, {short(high)}]"]
+    return [short(estimate.value), bounds(estimate.low, estimate.high)]

@@ -89,6 +89,23 @@ def bias_tasks(task: Task) -> dict[Cell, Task]:
     return tasks
 
 
+def once_a_protocol(compute: Callable[[Task, int], list[Score]], null: int) -> Callable[[Task], list[Score]]:
+    """Return a function that scores a task, once where several have the same protocol: a way may be that asked for.
+
+    Args:
+        compute: scores a task, and draws so many labels for its null.
+        null: how many are drawn for the first task; none for the others.
+    """
+    done: dict[str, list[Score]] = {}
+
+    def score(task: Task) -> list[Score]:
+        if task.protocol not in done:
+            done[task.protocol] = compute(task, 0 if done else null)
+        return done[task.protocol]
+
+    return score
+
+
 def measure_bias(tasks: Mapping[Cell, Task], score: Callable[[Task], list[Score]], file: Path) -> list[Bias]:
     """Score all models under the four ways.
 

@@ -10,6 +10,7 @@ import numpy as np
 from nonverbal.evaluation.plots import MUTED, save
 from nonverbal.evaluation.results import Estimate, results
 from nonverbal.evaluation.tables import Table, bounds, short
+from nonverbal.grouping import grouped
 from nonverbal.tasks.divisions import plan
 from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.scores import Score
@@ -133,9 +134,7 @@ def plot_curve(points: Sequence[Point], title: Sequence[str], chance: float, fig
     from matplotlib.figure import Figure
 
     several = len({point.head for point in points}) > 1
-    rows: dict[str, list[Point]] = {}
-    for point in points:
-        rows.setdefault(f"{point.model}, {point.head}" if several else point.model, []).append(point)
+    rows = grouped(points, lambda point: f"{point.model}, {point.head}" if several else point.model)
     canvas = Figure(figsize=(6.5, 3.8 + 0.2 * len(rows)), layout="constrained")
     axes = canvas.subplots()
     classes = round(1 / chance)

@@ -73,11 +73,7 @@ class EncoderArchitecture:
         self._check_divides("hidden_size", "position_groups")
 
     def normalises(self, asked: bool | None) -> bool:
-        """Whether a new encoder's waveforms are brought to zero mean and unit variance: large yes, base no (fairseq).
-
-        Args:
-            asked: overrides that custom.
-        """
+        """Whether waveforms are brought to zero mean and unit variance: as ``asked``, else large yes, base no (fairseq)."""
         return self.layout == "large" if asked is None else asked
 
     def _check_divides(self, whole: str, part: str) -> None:

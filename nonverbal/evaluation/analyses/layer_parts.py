@@ -10,6 +10,7 @@ import numpy as np
 
 from nonverbal.evaluation.layer_weights import first_layer, layer_weights
 from nonverbal.evaluation.tables import Table, short, short_or
+from nonverbal.grouping import grouped
 from nonverbal.tasks.measurements import ScoredFolds
 
 MOST_TOLD = 6
@@ -111,11 +112,8 @@ def weights_of(measured: Sequence[ScoredFolds]) -> list[Weights]:
 
 def curves_of(measured: Sequence[ScoredFolds]) -> list[Curve]:
     """Return UAR by layer of each model whose head chose a layer, over all seeds."""
-    found: dict[tuple[object, ...], list[ScoredFolds]] = {}
-    for one in measured:
-        found.setdefault((one.table, one.row), []).append(one)
     curves = []
-    for own in found.values():
+    for own in grouped(measured, lambda one: (one.table, one.row)).values():
         scores = [score for one in own for score in one.scores if len(score.inner_uar) > 1 and "layer" in score.chosen]
         if scores and len({len(score.inner_uar) for score in scores}) == 1:
             inner = np.array([score.inner_uar for score in scores], dtype=np.float64)
@@ -128,10 +126,7 @@ def curves_of(measured: Sequence[ScoredFolds]) -> list[Curve]:
 
 def by_task(curves: Sequence[Curve]) -> list[list[Curve]]:
     """Return curves that may stand side by side: of one corpus, with the same number of classes, under one protocol."""
-    tasks: dict[tuple[str, str, int], list[Curve]] = {}
-    for curve in curves:
-        tasks.setdefault((curve.corpus, curve.protocol, curve.classes), []).append(curve)
-    return list(tasks.values())
+    return list(grouped(curves, lambda curve: (curve.corpus, curve.protocol, curve.classes)).values())
 
 
 def weights_table(rows: Sequence[Weights]) -> Table:

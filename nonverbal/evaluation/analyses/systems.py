@@ -1,6 +1,6 @@
 """Systems whose decisions are looked into: models with a head, as tables of scores name them, under one protocol."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
 from nonverbal.evaluation.results import TaskResult, results
+from nonverbal.grouping import grouped
 from nonverbal.tasks.measurements import Measurement, read_measurements
 
 
@@ -96,9 +97,7 @@ def read_systems(
     Raises:
         UserError: a file is missing or damaged, a system is in no table or with another in none, or in several.
     """
-    tables: dict[tuple[Hashable, ...], list[Measurement]] = {}
-    for measurement in read_measurements(scores):
-        tables.setdefault(measurement.table, []).append(measurement)
+    tables = grouped(read_measurements(scores), lambda one: one.table)
     kept = [own for own in tables.values() if _asked(own[0], corpus, protocol)]
     if not kept:
         there = _places(tables.values()) or "none of classes"

@@ -1,6 +1,6 @@
 """What a page has of a task: its tables, its drawings, and where every number comes from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -70,8 +70,8 @@ def text_sections(measurements: Sequence[TextMeasurement]) -> list[Section]:
     return [_of_texts(f"texts-{n}", text_results(own)[0], own) for n, own in enumerate(_by_table(measurements))]
 
 
-def _by_table(measurements: Sequence[M]) -> Iterator[list[M]]:
-    yield from grouped(measurements, lambda one: one.table).values()
+def _by_table(measurements: Sequence[M]) -> list[list[M]]:
+    return list(grouped(measurements, lambda one: one.table).values())
 
 
 def _of_classes(number: int, task: TaskResult, own: Sequence[Measurement], against: str | None) -> Section:

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, recalls, results
-from nonverbal.evaluation.tables import Table, short, show, signed
+from nonverbal.evaluation.tables import Table, bounds, short, show, signed
 from nonverbal.evaluation.text_results import text_results, text_table
 from nonverbal.tasks.measurements import measurements_of, text_measurements_of
 from nonverbal.tasks.scores import Score
@@ -214,8 +214,7 @@ def model_cells(task: TaskResult, model: ModelResult) -> list[str]:
 
 
 def _with_interval(estimate: Estimate) -> list[str]:
-    low, high = estimate.low, estimate.high
-    return [_value(estimate.value), "-" if low is None or high is None else f"[{short(low)}, {short(high)}]"]
+    return [_value(estimate.value), bounds(estimate.low, estimate.high)]
 
 
 def _value(value: float | None) -> str:

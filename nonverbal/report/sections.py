@@ -1,6 +1,6 @@
 """What a page has of a task: its tables, its drawings, and where every number comes from."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from nonverbal.evaluation.score_tables import (
 )
 from nonverbal.evaluation.tables import Table
 from nonverbal.evaluation.text_results import RATES, TextResult, text_results, text_table
+from nonverbal.grouping import grouped
 from nonverbal.report import task_charts as charts
 from nonverbal.report.clips import ListedClip, Rivals, disputed, rivals, wrong_for_all
 from nonverbal.report.drawing import Drawing
@@ -70,10 +71,7 @@ def text_sections(measurements: Sequence[TextMeasurement]) -> list[Section]:
 
 
 def _by_table(measurements: Sequence[M]) -> Iterator[list[M]]:
-    tables: dict[tuple[Hashable, ...], list[M]] = {}
-    for measurement in measurements:
-        tables.setdefault(measurement.table, []).append(measurement)
-    yield from tables.values()
+    yield from grouped(measurements, lambda one: one.table).values()
 
 
 def _of_classes(number: int, task: TaskResult, own: Sequence[Measurement], against: str | None) -> Section:

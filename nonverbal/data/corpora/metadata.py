@@ -16,6 +16,7 @@ from nonverbal.data.corpora.readers import read_content
 from nonverbal.data.corpora.tables import WESTERN, as_number, as_text, decode, delimited, json_rows, stripped
 from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError
+from nonverbal.grouping import grouped
 from nonverbal.text import LINE_END, shown, told_apart
 
 METADATA = "metadata.csv or metadata.jsonl"
@@ -224,9 +225,9 @@ def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, R
     there = set(found)
     taken = {row.name for row in rows if row.name in there}
     # Names that differ in case may be two files' names, but not where they differ in how é is written.
-    alike: dict[Key, dict[str, list[str]]] = {_composed: _alike(found, _composed)}
+    alike: dict[Key, dict[str, list[str]]] = {_composed: grouped(found, _composed)}
     left = [path for path in found if path not in taken]
-    alike |= {key: _alike(left, key) for key in (_folded, _unpacked, _unpacked_in_place)}
+    alike |= {key: grouped(left, key) for key in (_folded, _unpacked, _unpacked_in_place)}
     by_file: dict[str, Row] = {}
     for row in rows:
         path = row.name if row.name in there else _meant(row, alike)
@@ -239,13 +240,6 @@ def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, R
         _refuse_swallowed(rows, set(filter(is_audio, found)) - by_file.keys())
         _refuse_strangers(by_file, found, folder)
     return by_file
-
-
-def _alike(found: Iterable[str], key: Key) -> dict[str, list[str]]:
-    paths: dict[str, list[str]] = {}
-    for path in found:
-        paths.setdefault(key(path), []).append(path)
-    return paths
 
 
 def _meant(row: Row, alike: Mapping[Key, dict[str, list[str]]]) -> str:

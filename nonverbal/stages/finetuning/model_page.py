@@ -25,6 +25,26 @@ CLIPS = 32
 ROWS = 8
 """Clips of transformers' padded batches."""
 
+FRONT = """\
+---
+library_name: transformers
+pipeline_tag: audio-classification
+tags:
+- audio-classification
+- nonverbal
+---
+"""
+"""What the Hub reads of a page."""
+
+USE = """\
+```python
+from transformers import pipeline
+
+tell = pipeline("audio-classification", model="FOLDER")
+tell("sound.wav")
+```
+"""
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -115,18 +135,8 @@ def write_page(folder: Path, task: Task, settings: FinetuneConfig, epochs: float
 
 def page(task: Task, settings: FinetuneConfig, epochs: float, result: ModelResult, found: Compared) -> str:
     """Return the text of the page."""
-    uar = result.pooled["uar"]
-    interval = "" if uar.low is None or uar.high is None else f" [{uar.low:.3f}, {uar.high:.3f}]"
     classes = ", ".join(f"`{one_line(name)}`" for name in task.classes)
-    through = "; ".join(task.division.lets_through)
-    return f"""---
-library_name: transformers
-pipeline_tag: audio-classification
-tags:
-- audio-classification
-- nonverbal
----
-
+    return f"""{FRONT}
 # A classifier of vocal sounds
 
 It tells {len(task.classes)} classes apart: {classes}. Each sound is given one of them, whatever it is.
@@ -134,25 +144,29 @@ It tells {len(task.classes)} classes apart: {classes}. Each sound is given one o
 It is `{one_line(Path(str(settings.init)).name)}`, fine-tuned on {len(task.clips)} clips of {one_line(task.corpus)}.
 Epochs: {epochs:g}, the median of what the folds chose.
 
-```python
-from transformers import pipeline
+{USE}
+{_how_good(task, result)}
+{_padding(found)}
+Clips were shown to it in stretches of at most {settings.batches.max_seconds:g} s.
+"""
 
-tell = pipeline("audio-classification", model="FOLDER")
-tell("sound.wav")
-```
 
-## How good it is
+def _how_good(task: Task, result: ModelResult) -> str:
+    uar = result.pooled["uar"]
+    interval = "" if uar.low is None or uar.high is None else f" [{uar.low:.3f}, {uar.high:.3f}]"
+    return f"""## How good it is
 
 This model was trained on all clips, so nothing is left to test it on. Of the models of the folds, trained in the same
 way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). What that protocol
-lets through: {through}.
+lets through: {"; ".join(task.division.lets_through)}.
+"""
 
-## Padding
+
+def _padding(found: Compared) -> str:
+    return f"""## Padding
 
 On {found.clips} clips, one at a time, transformers gives the probabilities of `nonverbal predict` to within
 {found.alone:.1e}. In batches of {ROWS}, filled up to the longest clip as its feature extractor does, they differ by up
 to {found.padded:.1e}, and {found.decisions} of {found.clips} clips are decided otherwise. `nonverbal predict` hears
 each file as if it were alone.
-
-Clips were shown to it in stretches of at most {settings.batches.max_seconds:g} s.
 """

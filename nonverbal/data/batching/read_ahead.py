@@ -1,9 +1,11 @@
 """Processes that read micro-batches ahead, by torch's ``DataLoader``; and what is said when one of them dies."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
+import threading
 import weakref
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -25,6 +27,10 @@ LEAST_AHEAD = 2
 
 SMALLER = "batches.batch_seconds (batches.batch_clips, where clips are counted)"
 """The settings that make micro-batches smaller: one of the two, as the run is of one kind or the other."""
+
+GRACE = 5.0
+"""Seconds by which torch's own timeout comes first. It covers the wait for a worker's message, but not the exchange in
+which the worker then hands over the shared memory of the batch."""
 
 _reading: weakref.WeakKeyDictionary[Any, list[BaseProcess]] = weakref.WeakKeyDictionary()
 """torch's iterators that are in use, and this process's children when they began: their workers among them."""
@@ -87,16 +93,58 @@ def read_ahead(
     """
     batches = iter(_loader(_Told(dataset), requests, workers, timeout, ahead))
     _reading[batches] = multiprocessing.active_children()
+    deadline = _Deadline(_reading[batches], timeout + GRACE)
     try:
-        for item in batches:
+        while True:
+            with deadline.for_a_batch() if workers else contextlib.nullcontext():
+                item = next(batches, None)
+            if item is None:
+                return
             if isinstance(item, UserError):
                 # The error would hold this frame, which holds the error, and with them torch's iterator and workers.
                 del batches
                 raise item
             yield item
-    except (EOFError, ConnectionError) as error:
+    except (RuntimeError, EOFError, ConnectionError) as error:
+        if deadline.passed:
+            raise RuntimeError(f"DataLoader worker did not hand over a batch for {timeout:g} seconds") from error
+        if isinstance(error, RuntimeError):
+            raise
         # What is left of a worker's pipe where it died while it wrote; torch has no word of its own for it.
         raise RuntimeError("DataLoader worker exited unexpectedly in the middle of a batch") from error
+
+
+class _Deadline:
+    """Kills workers that keep this process waiting for a batch, which ends the wait.
+
+    A worker that is stopped (SIGSTOP) after it has announced a batch never hands it over, and torch waits for that
+    without a timeout.
+    """
+
+    def __init__(self, workers: list[BaseProcess], seconds: float) -> None:
+        self.workers, self.seconds = workers, seconds
+        self.passed = False
+
+    @contextlib.contextmanager
+    def for_a_batch(self) -> Iterator[None]:
+        """Enclose the wait for a batch."""
+        arrived = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(arrived,), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            arrived.set()
+            watch.join()
+
+    def _watch(self, arrived: threading.Event) -> None:
+        # Second by second: a process that was stopped itself, with its workers, goes on where it was.
+        for _ in range(math.ceil(self.seconds)):
+            if arrived.wait(1):
+                return
+        self.passed = True
+        for worker in self.workers:
+            worker.kill()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from nonverbal.release.hub import check_push, push
 from nonverbal.release.public import command_line
 from nonverbal.release.settings import ReleaseConfig
 from nonverbal.release.terms import ReleaseTerms
+from nonverbal.release.trained import NOT_HERE
 from nonverbal.release.verify import verify
 
 PUSHING = ("--push", "--public", "--tag")
@@ -63,6 +64,9 @@ def say(facts: Facts, terms: ReleaseTerms) -> None:
     )
     for missing in facts.trained.missing:
         print(f"not known: {missing}")
+    for start in facts.trained.starts:
+        if start.terms.remark == NOT_HERE:
+            print(f"if {start.name} is a checkpoint of the Hub, name it with --base_model")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A model card: metadata by huggingface_hub, and a text of facts. What is not known is said, or left out.
+"""The model card: metadata by huggingface_hub, and a text from a template. The card says what is not known.
 
 Shapes: N clips, L layers, S frames, M values.
 """
@@ -18,9 +18,10 @@ from nonverbal.release.facts import Facts
 from nonverbal.release.passport import FIGURES, Passport
 from nonverbal.release.scored import Result
 from nonverbal.release.settings import ReleaseConfig, text_of
-from nonverbal.release.terms import CARRIED, OTHER, STRICTEST, UNKNOWN, ReleaseTerms
+from nonverbal.release.terms import CARRIED, NOBODY, OTHER, STRICTEST, UNKNOWN, ReleaseTerms
 from nonverbal.release.trained import Use
 from nonverbal.system import version_of
+from nonverbal.tasks.contamination import BY_AUTHORS, HELD_OUT, LABELS_SEEN, TRANSDUCTIVE
 from nonverbal.tasks.contamination import UNKNOWN as UNHEARD
 from nonverbal.text import slug
 
@@ -33,38 +34,47 @@ TASKS = {
     "classifier": "audio-classification",
     "recogniser": "automatic-speech-recognition",
 }
-"""What a model is to the Hub's ``pipeline_tag``."""
+"""Kind of model to the Hub's ``pipeline_tag``."""
 
 CALLED = {
-    "encoder": "An encoder of sound",
-    "classifier": "A classifier of sound",
-    "recogniser": "A recogniser of speech",
+    "encoder": "An audio encoder",
+    "classifier": "An audio classifier",
+    "recogniser": "A speech recogniser",
 }
 
-STATUSES = {UNHEARD: "not known whether held out"}
-"""Leak statuses that need more words in a sentence."""
+STATUSES = {UNHEARD: "unknown whether held out"}
+"""Leak statuses that a sentence calls something else."""
+
+MEANINGS = {
+    HELD_OUT: "none of the test clips, and no clip of the same recordings, was in its training data",
+    TRANSDUCTIVE: "test clips, or clips of the same recordings, were in its pretraining data, without their labels",
+    LABELS_SEEN: "the model was trained with labels of test clips, or of their recordings",
+    UNHEARD: "its training data are not known well enough to tell",
+    BY_AUTHORS.strip(): "according to what the model's authors say about their training data",
+}
+"""Leak statuses, and what may follow them, to their definitions."""
 
 USES: dict[Use, str] = {"pretraining": "pretrained", "fine-tuning": "fine-tuned"}
 
 TYPES = {"uar": "recall", "accuracy": "accuracy", "f1": "f1", "wer": "wer", "cer": "cer"}
-"""Our metrics to the Hub's identifiers: UAR is the mean of the classes' recalls."""
+"""Metric to the Hub's identifier. UAR is the mean recall over classes."""
 
 OTHERS = {
-    UNKNOWN: "of part of what it was made of nobody says what is allowed, so that no licence is named.",
-    STRICTEST: "no one licence says all of this.",
+    UNKNOWN: "the terms of part of what the model was made from are not stated, so no licence is named.",
+    STRICTEST: "no single licence expresses all terms of what the model was made from.",
 }
-"""What a card says of these in the place of a licence."""
+"""``license_name`` to what the card says in place of a licence."""
 
 
 def card_text(facts: Facts, terms: ReleaseTerms, passport: Passport, settings: ReleaseConfig, command: str) -> str:
-    """Return a model card, metadata and text.
+    """Return the model card: metadata and text.
 
     Args:
-        facts: of the model.
-        terms: what its licences leave of it.
-        passport: figures and stacks; its files are not looked at.
+        facts: what is known of the model.
+        terms: the combined terms of its sources.
+        passport: figures and stacks; its files are not read.
         settings: names, and what only a person knows.
-        command: that made the release.
+        command: the command that made the release.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -75,10 +85,12 @@ def card_text(facts: Facts, terms: ReleaseTerms, passport: Passport, settings: R
         terms=terms,
         settings=settings,
         opening=opening(facts),
-        statuses={STATUSES.get(status, status): corpora for status, corpora in facts.scored.heard.items()},
+        evaluated=evaluated(facts),
+        meanings=meanings(facts),
+        seeds=", ".join(map(str, facts.scored.seeds)),
         fine_tuned=facts.model.fine_tuned,
         code="auto_map" in facts.model.config,
-        other=OTHERS.get(terms.licence_name, "under this licence."),
+        other=OTHERS.get(terms.licence_name, "the terms of this licence apply."),
         facts_table=facts_table(facts),
         figures=figures_table(passport),
         padding=padding(passport),
@@ -101,25 +113,40 @@ def card_text(facts: Facts, terms: ReleaseTerms, passport: Passport, settings: R
 
 
 def opening(facts: Facts) -> str:
-    """Return what a model is, in a sentence: its kind and size, what it started from, how much of what it heard."""
+    """Return a sentence that says what a model is: its kind and size, where it started, and what it was trained on."""
     known = facts.trained
     heard = {use: [one for one in known.corpora if one.use == use and one.weight != 0] for use in USES}
     origin = " and ".join(md(start.name) for start in known.starts) or ("random weights" if known.corpora else "")
-    parts = [f"{CALLED[facts.model.kind]}: {md(facts.family)}, {facts.parameters:,} parameters"]
+    parts = [f"{CALLED[facts.model.kind]} ({md(facts.family)}, {facts.parameters:,} parameters)"]
     for use, done in USES.items():
         if own := heard[use]:
             names = ", ".join(dict.fromkeys(md(one.name) for one in own))
             start = f" from {origin}" if origin else ""
-            parts.append(f"{done}{start} on {sum(one.hours for one in own):.3g} h of {names}")
-            # What comes second starts from what came first.
+            parts.append(f"{done}{start} on {sum(one.hours for one in own):.3g} h of audio ({names})")
+            # The second training starts from the result of the first.
             origin = ""
     if origin and len(parts) == 1:
-        parts.append(f"from {origin}")
+        parts.append(f"made from {origin}")
     return ", ".join(parts) + "."
 
 
+def evaluated(facts: Facts) -> list[str]:
+    """Return the corpora on which a model has scores, each with its leak status."""
+    return [
+        f"{md(corpus)} ({STATUSES.get(status, status)})"
+        for status, corpora in facts.scored.heard.items()
+        for corpus in corpora
+    ]
+
+
+def meanings(facts: Facts) -> list[tuple[str, str]]:
+    """Return the definitions of the leak statuses that the tables of scores contain."""
+    shown = " ".join(row[-1] for table in facts.scored.tables for row in table.rows)
+    return [(status, meaning) for status, meaning in MEANINGS.items() if status in shown]
+
+
 def metadata(facts: Facts, terms: ReleaseTerms, settings: ReleaseConfig) -> ModelCardData:
-    """Return what stands between the dashes."""
+    """Return the card's YAML metadata."""
     bases = [start.name for start in facts.trained.starts if start.on_hub]
     datasets = dict.fromkeys(corpus.dataset for corpus in facts.trained.corpora if corpus.dataset)
     results = [eval_result(result) for result in facts.scored.results]
@@ -144,7 +171,7 @@ def metadata(facts: Facts, terms: ReleaseTerms, settings: ReleaseConfig) -> Mode
 
 
 def eval_result(result: Result) -> EvalResult:
-    """Return a number as ``model-index`` has it: protocol and leak status stand beside it."""
+    """Return an entry of ``model-index``: a number with its protocol, leak status and interval."""
     return EvalResult(
         task_type=result.task,
         dataset_type=slug(result.corpus),
@@ -152,71 +179,72 @@ def eval_result(result: Result) -> EvalResult:
         dataset_config=result.how,
         dataset_args={"pretraining": result.status},
         metric_type=TYPES[result.metric],
-        metric_name=f"{result.name} {result.interval}".strip(),
+        metric_name=f"{result.name} (95% interval {result.interval})" if result.interval else result.name,
         metric_value=round(result.value, 4),
     )
 
 
 def facts_table(facts: Facts) -> Table:
-    """Return what a user has to know of a model before all else."""
-    frames = f"{facts.frames_a_second:.4g} a second"
-    longest = "the whole clip" if math.isinf(facts.longest) else f"{facts.longest:g} s; longer ones in equal windows"
+    """Return the architecture of a model, and what input it takes."""
     normalised = {
-        True: "to zero mean and unit variance, by its feature extractor",
-        False: "none: waveforms as they are, in [-1, 1]",
-        None: "by its feature extractor",
+        True: "to zero mean and unit variance, by the feature extractor",
+        False: "none: waveforms in [-1, 1]",
+        None: "by the feature extractor",
     }
-    shown = [["longest clip in training", f"{facts.shown:g} s"]] if facts.shown is not None else []
+    longest = "the whole clip" if math.isinf(facts.longest) else f"{facts.longest:g} s; longer clips in equal windows"
+    samples = f"{facts.shortest} sample{'' if facts.shortest == 1 else 's'}"
+    shown = [["longest input in fine-tuning", f"{facts.shown:g} s"]] if facts.shown is not None else []
     rows = [
-        ["kind", facts.family],
+        ["model type", facts.family],
         ["parameters", f"{facts.parameters:,}"],
         *[[words, value] for words, value in facts.architecture],
-        ["layers", f"{facts.layers}, with what enters the first block"],
-        ["values of a frame", str(facts.dimensions)],
-        ["frames", frames],
-        ["sound", f"mono, {SAMPLE_RATE:,} Hz"],
-        ["normalisation", normalised[facts.normalise]],
-        [
-            "shortest clip",
-            f"{facts.shortest} sample{'' if facts.shortest == 1 else 's'} ({1000 * facts.shortest / SAMPLE_RATE:g} ms)",
-        ],
-        ["at once, by nonverbal", longest],
+        ["layers of hidden states", f"{facts.layers}: the input of the first block, and the output of each block"],
+        ["values per frame", str(facts.dimensions)],
+        ["frames per second", f"{facts.frames_a_second:.4g}"],
+        ["audio", f"mono, {SAMPLE_RATE:,} Hz"],
+        ["normalisation of the waveform", normalised[facts.normalise]],
+        ["shortest clip", f"{samples} ({1000 * facts.shortest / SAMPLE_RATE:g} ms)"],
+        ["longest input in nonverbal", longest],
         *shown,
     ]
-    return Table("What it is", ["", ""], rows, [], 2)
+    return Table("Architecture and input", ["", ""], rows, [], 2)
 
 
 def figures_table(passport: Passport) -> Table:
-    """Return what was measured, a column a stack."""
-    columns = ["difference", *(_stack(stack) for stack in passport.stacks)]
+    """Return the measured figures, one column for each stack."""
+    columns = ["compared", *(_stack(stack) for stack in passport.stacks)]
     names = [name for name in FIGURES if any(one.figures.get(name) is not None for one in passport.measured)]
     rows = [[FIGURES[name], *(_figure(one.figures.get(name)) for one in passport.measured)] for name in names]
     note = (
-        "largest difference of an embedding (mean and deviation over frames) of four synthetic sounds of 0.5 to 3.1 s, "
-        "over the RMS of its layer; probabilities as they are"
+        "largest difference between embeddings (mean and standard deviation over frames) of four synthetic clips of "
+        "0.5 to 3.1 s, divided by the RMS of the layer; probabilities: largest absolute difference"
     )
-    return Table("Alone, in batches, padded", columns, rows, [note], 1)
+    return Table("Measured differences", columns, rows, [note], 1)
 
 
 def padding(passport: Passport) -> str:
-    """Return in a sentence what padding does in plain transformers, at worst under the stacks that were tried."""
+    """Return a sentence on what padding changes in transformers, at worst over the stacks that were measured."""
     worst = {
         name: max((value for one in passport.measured if (value := one.figures.get(name)) is not None), default=None)
         for name in ("batch", "padded")
     }
     if worst["padded"] is None:
-        return "Whether padding changes anything in plain transformers was not measured: give clips one at a time."
+        return "Whether padding changes the output in transformers was not measured. Process clips one at a time."
     if worst["padded"] <= EXACT:
-        return "In plain transformers, clips may be padded as its feature extractor does: nothing changes but rounding."
-    alone = "" if worst["batch"] is None or worst["batch"] > EXACT else ", or in batches of one length"
+        return (
+            "In transformers, clips of different lengths may be padded by the feature extractor: the embeddings then "
+            "differ only by rounding."
+        )
+    alone = "" if worst["batch"] is None or worst["batch"] > EXACT else ", or in batches of equal length"
     return (
-        f"In plain transformers, padding changes embeddings, by up to {worst['padded']:.1e} of a layer's RMS below: "
-        f"give clips one at a time{alone}."
+        f"In transformers, padding changes the embeddings, by up to {worst['padded']:.1e} of a layer's RMS in the "
+        f"table below. Process clips one at a time{alone}."
     )
 
 
 def _stack(stack: dict[str, str]) -> str:
-    return ", ".join(f"{name} {stack[name]}" for name in ("torch", "transformers", "device") if name in stack)
+    named = [f"{name} {stack[name]}" for name in ("torch", "transformers") if name in stack]
+    return ", ".join([*named, *([stack["device"]] if "device" in stack else [])])
 
 
 def _figure(value: float | None) -> str:
@@ -224,7 +252,7 @@ def _figure(value: float | None) -> str:
 
 
 def corpora_table(facts: Facts) -> Table:
-    """Return the corpora that it was trained on."""
+    """Return the corpora that a model was trained on, one row each."""
     rows = [
         [
             corpus.name,
@@ -233,33 +261,34 @@ def corpora_table(facts: Facts) -> Table:
             f"{corpus.hours:.3g}",
             f"{corpus.validation_clips:,}" if corpus.validation_clips else "-",
             corpus.licence,
-            corpus.home or "not in the catalog of the toolkit",
+            corpus.home or "not in the toolkit's catalog",
         ]
         for corpus in facts.trained.corpora
     ]
-    columns = ["corpus", "for", "clips", "hours", "validation clips", "licence", "home"]
+    columns = ["corpus", "used for", "clips", "hours", "validation clips", "licence", "source"]
     return Table("Corpora", columns, rows, [], 2)
 
 
 def sources_table(facts: Facts) -> Table:
-    """Return the terms of all that it was made of."""
+    """Return the terms of everything that a model was made from, one row each."""
     rows = [
         [
             source.name,
             source.kind,
             source.licence or "not stated",
             in_words(source.terms),
-            source.terms.source + ("" if source.terms.verified else ", not read at the owner's"),
+            source.terms.source + ("" if source.terms.verified or source.terms.source == NOBODY else " (not verified)"),
         ]
         for source in facts.trained.sources
     ]
-    return Table("Terms of what it was made of", ["source", "kind", "licence", "terms", "by"], rows, [], 5)
+    columns = ["source", "kind", "licence", "terms", "terms stated by"]
+    return Table("Terms of what the model was made from", columns, rows, [], 5)
 
 
 def _carried(terms: ReleaseTerms) -> list[tuple[str, str]]:
-    """Return what is carried over, in words."""
-    allowed = {True: "allowed", False: "refused", None: "nobody says"}
-    asked = {True: "asked for", False: "not asked for", None: "nobody says"}
+    """Return the terms that are carried over, in words."""
+    allowed = {True: "allowed", False: "not allowed", None: "not stated"}
+    asked = {True: "required", False: "not required", None: "not stated"}
     return [
         (words, (allowed if name in ("commercial", "derivatives") else asked)[getattr(terms.carried, name)])
         for name, words in CARRIED.items()

@@ -10,7 +10,8 @@ from typing import Any
 
 from nonverbal.data.manifest import read_manifest
 from nonverbal.errors import UserError
-from nonverbal.release.file_checks import Contents, texts_in
+from nonverbal.release.contents import Contents
+from nonverbal.release.file_checks import texts_in
 from nonverbal.release.findings import Finding
 from nonverbal.release.tokens import TOKENS
 from nonverbal.text import one_line, size

@@ -7,8 +7,8 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders.models import device
 from nonverbal.evaluation.exactness import EXACT
 from nonverbal.release import measuring
+from nonverbal.release.contents import Contents, contents_of
 from nonverbal.release.file_checks import (
-    Contents,
     check_bits,
     check_code,
     check_inside,
@@ -16,7 +16,6 @@ from nonverbal.release.file_checks import (
     check_pickles,
     check_surplus,
     check_weights,
-    contents_of,
     few,
 )
 from nonverbal.release.findings import Finding, wrong

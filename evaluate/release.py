@@ -12,7 +12,8 @@ from itertools import pairwise
 from nonverbal import cli
 from nonverbal.config import load, with_first
 from nonverbal.evaluation.tables import Table, show
-from nonverbal.release.card import CARD, sources_table
+from nonverbal.release.card import CARD
+from nonverbal.release.card_tables import sources_table
 from nonverbal.release.facts import Facts
 from nonverbal.release.folder import check_terms, private_names, write_release
 from nonverbal.release.hub import check_push, push

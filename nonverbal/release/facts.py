@@ -241,7 +241,7 @@ def _training(model: Model, recipe: dict[str, Any], known: Trained) -> list[tupl
     heard = _epochs(model.run, known) if model.fine_tuned else _steps(model.last, recipe, rows)
     speeds = [row["audio_per_second"] for row in rows if is_number(row.get("audio_per_second"))]
     speeds = [speed for speed in speeds if speed > 0]
-    pace = [("speed", f"{median(speeds):.3g} s of audio per second (median)")] if speeds else []
+    pace = [("throughput", f"{median(speeds):.3g} s of audio per second (median)")] if speeds else []
     return [*heard, *pace, *_machine(model.last)]
 
 

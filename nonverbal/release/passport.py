@@ -34,15 +34,15 @@ class Measured:
 
 
 FIGURES = {
-    "batch": "a clip alone, and in a batch with two clips of its length: transformers",
-    "padded": "a clip alone, and in one batch padded by the feature extractor: transformers",
-    "bf16": "float32, and autocast to bfloat16: transformers",
-    "gpu": "CPU, and GPU, both in float32: transformers",
-    "ours alone": "transformers, and nonverbal, a clip alone",
-    "ours batch": "a clip alone, and in a batch with two clips of its length: nonverbal",
-    "ours padded": "a clip alone, and in one batch of all clips: nonverbal",
-    "probabilities batch": "probabilities of a clip alone, and in a batch with two clips of its length: transformers",
-    "probabilities padded": "probabilities of a clip alone, and in one padded batch: transformers",
+    "batch": "a clip alone vs. in a batch with two clips of its length (transformers)",
+    "padded": "a clip alone vs. in one batch padded by the feature extractor (transformers)",
+    "bf16": "float32 vs. autocast to bfloat16 (transformers)",
+    "gpu": "CPU vs. GPU, both in float32 (transformers)",
+    "ours alone": "transformers vs. nonverbal, for a clip alone",
+    "ours batch": "a clip alone vs. in a batch with two clips of its length (nonverbal)",
+    "ours padded": "a clip alone vs. in one batch of all clips (nonverbal)",
+    "probabilities batch": "probabilities: a clip alone vs. in a batch with two clips of its length (transformers)",
+    "probabilities padded": "probabilities: a clip alone vs. in one padded batch (transformers)",
 }
 """Name of a figure to what it compares. A figure is the largest difference of embeddings divided by the RMS of their
 layer, or the largest absolute difference of class probabilities."""

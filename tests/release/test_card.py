@@ -12,7 +12,8 @@ from made_models import CLIPS, relabel, settings, write_pretraining, write_score
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_frame_encoder
-from nonverbal.release.card import card_text, padding
+from nonverbal.release.card import card_text
+from nonverbal.release.card_tables import padding
 from nonverbal.release.facts import read_facts
 from nonverbal.release.passport import Measured, Passport
 from nonverbal.release.public import command_line, last_part, recipe_text
@@ -94,6 +95,8 @@ def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(
     assert "Seeds of folds and heads: 0." in made.text
     assert "- held out: none of the test clips" in made.text
     assert "- transductive:" not in made.text
+    assert "UAR is the unweighted average recall" in made.text
+    assert 'In the column "layer", 3×2 means that 3 was chosen in two folds.' in made.text
     assert "24 test clips were compared with 3 clips of pretraining. No overlap was found." in made.text
     assert "### made, speakers apart: layers with a logistic head" in made.text
 

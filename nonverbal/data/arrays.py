@@ -27,7 +27,19 @@ def open_array(path: Path) -> np.ndarray:
         OSError: it cannot be read.
     """
     try:
+        _refuse_values_without_bytes(path)
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except FAULTS as error:
         raise ValueError(f"no array of NumPy: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
     return array
+
+
+def _refuse_values_without_bytes(path: Path) -> None:
+    """NumPy divides a file's length by the size of a value before it maps it, and a size of 0 ends the process."""
+    with open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+        if read is None:
+            raise ValueError(f"its format has version {version}")
+        if read(file)[2].itemsize == 0:
+            raise ValueError("its values have no bytes")

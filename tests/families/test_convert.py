@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sources import model_of, save_fairseq, save_transformers
+from tiny_shapes import SSAM
 from transformers import AutoModel, HubertConfig, HubertModel
 
 from evaluate.compare import main as compare
@@ -260,7 +261,7 @@ def audio_mamba(folder, **options):
     from nonverbal.models.audio_mamba import AudioMambaForPreTraining
 
     torch.manual_seed(0)
-    shape = ssam.Architecture(hidden_size=16, layers=2, state_size=3)
+    shape = ssam.Architecture(**SSAM)
     model = AudioMambaForPreTraining(ssam.config_of(shape, **options))
     ssam.export(model, model.state_dict(), folder)
     return model

@@ -9,6 +9,7 @@ import numpy as np
 import plain_audio_mamba as plain
 import pytest
 import torch
+from tiny_shapes import AUDIO_MAMBA
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -29,14 +30,13 @@ from nonverbal.models.audio_mamba import (
     standardise,
 )
 
-TINY = {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 3}
 CPU = torch.device("cpu")
 
 
 def model_of(cls=AudioMambaForPreTraining, **options):
     """A small model whose biases and norms are random too: as zeros and ones a mistake would not show."""
     torch.manual_seed(0)
-    model = cls(AudioMambaConfig(**{**TINY, **options})).eval()
+    model = cls(AudioMambaConfig(**AUDIO_MAMBA | options)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_runs import CLIPS, assert_same_run, pretrain
+from tiny_shapes import WAV2VEC2
 from toy import ToyObjective
 
 from nonverbal.errors import UserError
@@ -16,7 +17,6 @@ from nonverbal.models.wav2vec2 import Architecture
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, rate_factor, set_rate
 
-TINY = Architecture(hidden_size=32, layers=3, heads=4, ffn_size=48, conv_channels=16, position_groups=4, codes=16)
 PARTS = (
     "wav2vec2.warm_quantiser_steps=3",
     "trainer.optimizer.freeze_conv_steps=4",
@@ -26,7 +26,7 @@ HEAD = ("model.quantizer", "model.project", "model.wav2vec2.masked")
 
 
 def objective(warm=0, layout="base"):
-    architecture = Architecture(**{**TINY.__dict__, "layout": layout})
+    architecture = Architecture(**WAV2VEC2 | {"layout": layout, "layers": 3})
     return build_objective(Wav2Vec2Settings(architecture=architecture, warm_quantiser_steps=warm), seed=0)
 
 

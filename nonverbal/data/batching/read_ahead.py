@@ -28,10 +28,6 @@ LEAST_AHEAD = 2
 SMALLER = "batches.batch_seconds (batches.batch_clips, where clips are counted)"
 """The settings that make micro-batches smaller: one of the two, as the run is of one kind or the other."""
 
-GRACE = 5.0
-"""Seconds by which torch's own timeout comes first. It covers the wait for a worker's message, but not the exchange in
-which the worker then hands over the shared memory of the batch."""
-
 _reading: weakref.WeakKeyDictionary[Any, list[BaseProcess]] = weakref.WeakKeyDictionary()
 """torch's iterators that are in use, and this process's children when they began: their workers among them."""
 
@@ -91,9 +87,9 @@ def read_ahead(
         timeout: seconds to wait for a batch.
         ahead: micro-batches that each worker reads ahead.
     """
-    batches = iter(_loader(_Told(dataset), requests, workers, timeout, ahead))
+    batches = iter(_loader(_Told(dataset), requests, workers, ahead))
     _reading[batches] = multiprocessing.active_children()
-    deadline = _Deadline(_reading[batches], timeout + GRACE)
+    deadline = _Deadline(_reading[batches], timeout)
     try:
         while True:
             with deadline.for_a_batch() if workers else contextlib.nullcontext():
@@ -117,8 +113,9 @@ def read_ahead(
 class _Deadline:
     """Kills workers that keep this process waiting for a batch, which ends the wait.
 
-    A worker that is stopped (SIGSTOP) after it has announced a batch never hands it over, and torch waits for that
-    without a timeout.
+    torch has a timeout for a worker's message, but not for the exchange that follows, in which the worker hands over
+    the shared memory of the batch: a worker that is stopped (SIGSTOP) between the two never does. Also, torch's timeout
+    goes on while this process is stopped itself, with its workers.
     """
 
     def __init__(self, workers: list[BaseProcess], seconds: float) -> None:
@@ -138,7 +135,7 @@ class _Deadline:
             watch.join()
 
     def _watch(self, arrived: threading.Event) -> None:
-        # Second by second: a process that was stopped itself, with its workers, goes on where it was.
+        # Second by second, so that time in which this process is stopped does not count.
         for _ in range(math.ceil(self.seconds)):
             if arrived.wait(1):
                 return
@@ -199,11 +196,10 @@ class _Told(Dataset[Batch | UserError]):
             return error
 
 
-def _loader(dataset: _Told, requests: Any, workers: int, timeout: float, ahead: int) -> DataLoader[Batch | UserError]:
+def _loader(dataset: _Told, requests: Any, workers: int, ahead: int) -> DataLoader[Batch | UserError]:
     return DataLoader(
         dataset,
         sampler=requests,
-        timeout=timeout if workers else 0,
         batch_size=None,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),

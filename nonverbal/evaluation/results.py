@@ -62,6 +62,11 @@ class Result:
     """One a fold and seed."""
 
 
+def lets_through(models: Sequence[Result]) -> list[str]:
+    """Return what the protocol of models on one task lets through, see ``Score``."""
+    return list(dict.fromkeys(text for model in models for score in model.scores for text in score.lets_through))
+
+
 @dataclass(frozen=True)
 class ModelResult(Result):
     """A classifier. Pooled are the metrics in ``POOLED``; of folds, ``uar``, ``accuracy``, ``f1_true``, ``f1_seen``."""

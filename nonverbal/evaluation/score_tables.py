@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, recalls, results
+from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, lets_through, recalls, results
 from nonverbal.evaluation.tables import Table, bounds, short, show, signed
 from nonverbal.evaluation.text_results import text_results, text_table
 from nonverbal.tasks.measurements import measurements_of, text_measurements_of
@@ -176,8 +176,7 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     notes += [f"null: {text}" for text in dict.fromkeys(_null_note(model) for model in task.models if model.null)]
     notes += apart_notes(score for model in task.models for score in model.scores)
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
-    through = dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)
-    if through:
+    if through := lets_through(task.models):
         notes.append(f"the protocol lets through: {'; '.join(through)}")
     return notes
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nonverbal.data.transcripts import Edits
 from nonverbal.errors import UserError
-from nonverbal.evaluation.results import Estimate, Result
+from nonverbal.evaluation.results import Estimate, Result, lets_through
 from nonverbal.evaluation.tables import Table, bounds, short
 from nonverbal.grouping import grouped
 from nonverbal.tasks.groups import units
@@ -61,7 +61,7 @@ def text_table(result: TextResult) -> Table:
         ]
         for model in result.models
     ]
-    through = dict.fromkeys(text for model in result.models for score in model.scores for text in score.lets_through)
+    through = lets_through(result.models)
     notes = [
         f"{result.clips} clips of {result.units} {result.unit}, {result.words} words, {result.characters} characters; "
         "WER, CER: words, characters to substitute, delete and insert, divided by those in the reference, in all "

@@ -21,7 +21,7 @@ def new_encoder(architecture: EncoderArchitecture, normalise: bool | None, seed:
 
     Args:
         architecture: its shape.
-        normalise: see ``normalises``.
+        normalise: see ``EncoderArchitecture.normalises``.
         seed: draws the weights.
     """
     with drawn_from(seed):

@@ -17,7 +17,7 @@ from nonverbal.data.corpora.tables import WESTERN, as_number, as_text, decode, d
 from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError
 from nonverbal.grouping import grouped
-from nonverbal.text import LINE_END, shown, told_apart
+from nonverbal.text import LINE_END, shown, some_of, told_apart
 
 METADATA = "metadata.csv or metadata.jsonl"
 """What the tables are called, in words."""
@@ -102,8 +102,7 @@ def columns_said(known: Mapping[str, Iterable[str]], columns: Iterable[str]) -> 
     named = [repr(column) for column in columns if attribute_name(column) is not None]
     taken += [f"attributes from {', '.join(named)}"] if named else []
     rest = [repr(column) for column in columns if attribute_name(column) is None]
-    rest = rest[:NAMED] + ([f"{len(rest) - NAMED} more"] if len(rest) > NAMED else [])
-    return f"columns: {', '.join(taken)}" + (f"; not used: {', '.join(rest)}" if rest else "")
+    return f"columns: {', '.join(taken)}" + (f"; not used: {some_of(rest, NAMED)}" if rest else "")
 
 
 def read_tables(folder: Path, found: Sequence[str], say: Callable[[str], None]) -> dict[str, Row]:
@@ -125,7 +124,7 @@ def read_tables(folder: Path, found: Sequence[str], say: Callable[[str], None]) 
         rows += of_table
         said.setdefault(text, []).append(table)
     for text, tables in said.items():
-        say(f"{tables[0]}{f' and {len(tables) - 1} more' if len(tables) > 1 else ''}: {text}")
+        say(f"{some_of(tables, 1)}: {text}")
     return _by_file(rows, found, folder)
 
 

@@ -29,8 +29,13 @@ def column(table, name):
 def test_rows_of_the_same_weights_are_the_models_whatever_they_were_called(sounds, tmp_path):
     write_scores_on(tmp_path, "/home/alice/run/encoder", sounds, key="abc-normalised-cuda")
     found = read(tmp_path, sounds)
-    (table,) = found.tables
+    (table,), (recalls,) = found.tables, found.recalls
     assert column(table, "model") == [THIS]
+    # One clip of low is taken for high.
+    assert list(zip(column(recalls, "class"), column(recalls, "recall"), strict=True)) == [
+        ("high", "1.000"),
+        ("low", ".917"),
+    ]
     assert "alice" not in str(found)
 
 

@@ -70,7 +70,7 @@ class Scored:
     tables: list[Table]
     """One for each task and protocol."""
     recalls: list[Table]
-    """The model's recall of each class, one for each task."""
+    """The model's recall of each class. Protocols that choose on the test side have none."""
     layers: list[Table]
     """UAR of each layer inside the training sides, and how often the layer was chosen there. Protocols that choose on
     the test side have none."""
@@ -173,7 +173,7 @@ def _summary(sides: Sides, audits: list[str], left_out: int) -> Scored:
     rows = [row for row in found if row[3].model == THIS]
     return Scored(
         [*map(scores_table, tasks), *map(text_table, recognised)],
-        [classes_table(_of_this(task)) for task in tasks],
+        [classes_table(own) for task in tasks if (own := _of_this(task)).models],
         [table for _, corpus, protocol, row in rows if (table := layer_table(corpus, protocol, row))],
         [result for place in rows for result in _results(*place)],
         _by_status(rows),
@@ -185,8 +185,8 @@ def _summary(sides: Sides, audits: list[str], left_out: int) -> Scored:
 
 
 def _of_this(task: TaskResult) -> TaskResult:
-    """Return a task with this model's rows only."""
-    return replace(task, models=[row for row in task.models if row.model == THIS])
+    """Return a task with only this model's rows, without those that were chosen on the test side."""
+    return replace(task, models=[row for row in task.models if row.model == THIS and not _chosen_on_test(row)])
 
 
 def _by_status(rows: Iterable[tuple[str, str, str, Row]]) -> dict[str, list[str]]:

@@ -98,7 +98,7 @@ def test_what_was_chosen_on_the_test_side_stands_in_tables_alone(sounds, tmp_pat
     write_scores_on(tmp_path, "run", sounds, key=KEY, layers=(0.5, 0.6, 0.4), lets_through=[ON_TEST])
     found = read(tmp_path, sounds)
     assert len(found.tables) == 1
-    assert found.results == found.layers == []
+    assert found.results == found.layers == found.recalls == []
 
 
 def test_labels_that_were_seen_make_no_result(sounds, tmp_path):

@@ -13,10 +13,10 @@ from nonverbal.release.terms import NOBODY
 from nonverbal.tasks.contamination import BY_AUTHORS, HELD_OUT, LABELS_SEEN, TRANSDUCTIVE, UNKNOWN
 
 MEANINGS = {
-    HELD_OUT: "none of the test clips, and no clip of the same recordings, was in its training data",
+    HELD_OUT: "no test clip, and no clip of the same recordings, was in its pretraining data",
     TRANSDUCTIVE: "test clips, or clips of the same recordings, were in its pretraining data, without their labels",
-    LABELS_SEEN: "the model was trained with labels of test clips, or of their recordings",
-    UNKNOWN: "its training data are not known well enough to tell",
+    LABELS_SEEN: "the model had been trained with labels of test clips, or of their recordings",
+    UNKNOWN: "its pretraining data are not known well enough to tell",
     BY_AUTHORS.strip(): "according to what the model's authors say about their training data",
 }
 """Leak statuses, and what may follow them, to their definitions."""
@@ -31,7 +31,6 @@ def facts_table(facts: Facts) -> Table:
     }
     longest = "the whole clip" if math.isinf(facts.longest) else f"{facts.longest:g} s; longer clips in equal windows"
     samples = f"{facts.shortest} sample{'' if facts.shortest == 1 else 's'}"
-    shown = [["longest input in fine-tuning", f"{facts.shown:g} s"]] if facts.shown is not None else []
     rows = [
         ["model type", facts.family],
         ["parameters", f"{facts.parameters:,}"],
@@ -42,8 +41,9 @@ def facts_table(facts: Facts) -> Table:
         ["audio", f"mono, {SAMPLE_RATE:,} Hz"],
         ["normalisation of the waveform", normalised[facts.normalise]],
         ["shortest clip", f"{samples} ({1000 * facts.shortest / SAMPLE_RATE:g} ms)"],
-        ["longest input in nonverbal", longest],
-        *shown,
+        ["longest input in nonverbal", longest]
+        if facts.shown is None
+        else ["longest input in fine-tuning", f"{facts.shown:g} s"],
     ]
     return Table("Architecture and input", ["", ""], rows, [], 2)
 

@@ -159,7 +159,6 @@ def read_facts(
     encoder = load_frame_encoder(str(model.folder))
     recipe = read_file(model.run / "recipe.yaml", dict) if model.run else {}
     own = [model.run / "scores.jsonl"] if model.run and (model.run / "scores.jsonl").is_file() else []
-    complete = not (known.missing or known.starts)
     return Facts(
         model=model,
         family=encoder.kind,
@@ -177,7 +176,7 @@ def read_facts(
         recipe=recipe_text(recipe),
         training=_training(model, recipe, known),
         curves=_curves(model.last) if model.last and not model.fine_tuned else None,
-        scored=scored(encoder.key, str(source), own, scores, known.clips, [*data, *known.folders], complete),
+        scored=scored(encoder.key, str(source), own, scores, known.clips, [*data, *known.folders], known.complete),
         commands=commands_of(model.last) if model.last else [],
     )
 

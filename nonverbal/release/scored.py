@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import INITIALISED, KINDS
-from nonverbal.evaluation.results import Estimate, results
-from nonverbal.evaluation.score_tables import scores_table
+from nonverbal.evaluation.results import Estimate, TaskResult, results
+from nonverbal.evaluation.score_tables import classes_table, scores_table
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.evaluation.text_results import RATES, text_results, text_table
 from nonverbal.launches import FILE as LAUNCHES
@@ -69,6 +69,8 @@ class Scored:
 
     tables: list[Table]
     """One for each task and protocol."""
+    recalls: list[Table]
+    """The model's recall of each class. Protocols that choose on the test side have none."""
     layers: list[Table]
     """UAR of each layer inside the training sides, and how often the layer was chosen there. Protocols that choose on
     the test side have none."""
@@ -171,6 +173,7 @@ def _summary(sides: Sides, audits: list[str], left_out: int) -> Scored:
     rows = [row for row in found if row[3].model == THIS]
     return Scored(
         [*map(scores_table, tasks), *map(text_table, recognised)],
+        [classes_table(own) for task in tasks if (own := _of_this(task)).models],
         [table for _, corpus, protocol, row in rows if (table := layer_table(corpus, protocol, row))],
         [result for place in rows for result in _results(*place)],
         _by_status(rows),
@@ -179,6 +182,11 @@ def _summary(sides: Sides, audits: list[str], left_out: int) -> Scored:
         left_out,
         sorted({score.seed for *_, row in rows for score in row.scores}),
     )
+
+
+def _of_this(task: TaskResult) -> TaskResult:
+    """Return a task with only this model's rows, without those that were chosen on the test side."""
+    return replace(task, models=[row for row in task.models if row.model == THIS and not _chosen_on_test(row)])
 
 
 def _by_status(rows: Iterable[tuple[str, str, str, Row]]) -> dict[str, list[str]]:

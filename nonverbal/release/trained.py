@@ -88,6 +88,11 @@ class Trained:
     """Speakers of all clips, named as in the manifests. None of these names may be published."""
 
     @property
+    def complete(self) -> bool:
+        """Whether ``clips`` are everything that the model was pretrained on."""
+        return not (self.missing or self.starts)
+
+    @property
     def sources(self) -> list[Source]:
         """Checkpoints and corpora that the model was made from, each once, without corpora that were never drawn."""
         found: dict[tuple[str, str], Source] = {}

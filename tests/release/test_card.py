@@ -93,12 +93,13 @@ def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(
     assert re.fullmatch(r"UAR \(95% interval \[\.\d{3}, (\.\d{3}|1\.000)\]\)", uar.metric_name)
     assert "It was evaluated on made (held out)." in made.text
     assert "Seeds of folds and heads: 0." in made.text
-    assert "- held out: none of the test clips" in made.text
+    assert "- held out: no test clip" in made.text
     assert "- transductive:" not in made.text
     assert "UAR is the unweighted average recall" in made.text
     assert 'In the column "layer", 3×2 means that 3 was chosen in two folds.' in made.text
     assert "24 test clips were compared with 3 clips of pretraining. No overlap was found." in made.text
     assert "### made, speakers apart: layers with a logistic head" in made.text
+    assert ": recall by class" in made.text
 
 
 def test_what_is_known_of_the_training_is_said(run):

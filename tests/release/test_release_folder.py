@@ -87,6 +87,8 @@ def test_a_final_model_is_released_with_what_prediction_needs(shards, make_shard
         in card.text
     )
     assert "It distinguishes 2 classes: a, b." in card.text
+    assert "Models of cross-validation folds, trained in the same way, were evaluated on" in card.text
+    assert "| longest input in fine-tuning | 4 s |" in card.text
     assert "trained on all labelled clips, so that no clip is left to test it on" in card.text
     assert [result.dataset_config for result in card.data.eval_results] == [
         "by hand; models of the folds, fine-tuned"

@@ -29,8 +29,13 @@ def column(table, name):
 def test_rows_of_the_same_weights_are_the_models_whatever_they_were_called(sounds, tmp_path):
     write_scores_on(tmp_path, "/home/alice/run/encoder", sounds, key="abc-normalised-cuda")
     found = read(tmp_path, sounds)
-    (table,) = found.tables
+    (table,), (recalls,) = found.tables, found.recalls
     assert column(table, "model") == [THIS]
+    # One clip of low is taken for high.
+    assert list(zip(column(recalls, "class"), column(recalls, "recall"), strict=True)) == [
+        ("high", "1.000"),
+        ("low", ".917"),
+    ]
     assert "alice" not in str(found)
 
 
@@ -93,7 +98,7 @@ def test_what_was_chosen_on_the_test_side_stands_in_tables_alone(sounds, tmp_pat
     write_scores_on(tmp_path, "run", sounds, key=KEY, layers=(0.5, 0.6, 0.4), lets_through=[ON_TEST])
     found = read(tmp_path, sounds)
     assert len(found.tables) == 1
-    assert found.results == found.layers == []
+    assert found.results == found.layers == found.recalls == []
 
 
 def test_labels_that_were_seen_make_no_result(sounds, tmp_path):

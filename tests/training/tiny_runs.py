@@ -63,6 +63,22 @@ def pretrain(shards, out, *settings, launcher=(sys.executable,)):
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=180)
 
 
+def pretrain_here(shards, out, *settings):
+    """Run to the end within this process, where nothing has to be imported again, and return the folder.
+
+    With one thread, as the processes of ``pretrain``.
+    """
+    from pretrain import train
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train.main(command_of(shards, out, *settings)[2:])
+    finally:
+        torch.set_num_threads(threads)
+    return out
+
+
 def rows(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 

@@ -1,5 +1,6 @@
 """Configuration: dataclass defaults < a recipe's base < recipe < command line. An unknown key is an error."""
 
+import difflib
 import json
 import re
 from dataclasses import MISSING, fields, is_dataclass, replace
@@ -215,7 +216,8 @@ def _check_complete(table: str, content: dict[str, Any], cls: Any) -> None:
     for name, values in content.items():
         for key in required:
             if key not in values:
-                raise UserError(f"missing: --{table}.{name}.{key}")
+                near = difflib.get_close_matches(name, [other for other in content if other != name], 1)
+                raise UserError(f"missing: --{table}.{name}.{key}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
 def _joined(name: str, values: list[str], hint: Any) -> str:

@@ -228,7 +228,10 @@ def test_the_final_model_is_trained_on_all_clips(sounds, encoder, tmp_path, caps
         ({"trainer.validate_every": 7}, r"trainer.validate_every is 7, but with epochs \(3\) each epoch is validated"),
         ({"trainer.optimizer.warmup_steps": 2}, r"warmup_steps is 2, but warmup_share \(0.1\) says how long"),
         ({"trainer.stop_after": 2}, r"trainer.stop_after is set by the folds themselves"),
-        ({"warmup_share": "null"}, r"warmup_steps is 500, but a fold has \d+ steps \(\d an epoch\); lower it"),
+        (
+            {"warmup_share": "null"},
+            r"warmup_steps is 500, but a fold has \d+ steps \(\d per epoch\); lower it: --\S+warmup_steps \d",
+        ),
         ({"encoder.lora.rank": 4}, r"encoder.train is no_convolutions, so encoder.lora.rank would not count"),
         ({"head.pooling": "attentive", "only": "final"}, r"--final writes a model that plain transformers loads, but"),
     ],

@@ -5,6 +5,8 @@ from tokenize import TokenError
 
 import numpy as np
 
+from nonverbal.data.reading.archives import DAMAGED
+
 FAULTS = (
     ValueError,
     EOFError,
@@ -32,6 +34,24 @@ def open_array(path: Path) -> np.ndarray:
     except FAULTS as error:
         raise ValueError(f"no array of NumPy: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
     return array
+
+
+def load_arrays(path: Path) -> list[np.ndarray]:
+    """Return the arrays of a ``.npz`` file, in the order in which they are written.
+
+    Raises:
+        ValueError: it is damaged, of another kind, or holds objects.
+        OSError: it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[name] for name in file.files]
+    # RuntimeError is for a member that asks for a password.
+    except (*FAULTS, *DAMAGED, AttributeError, RuntimeError) as error:
+        raise ValueError(f"no arrays of NumPy: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
+    if not all(isinstance(array, np.ndarray) for array in arrays):
+        raise ValueError("it holds other files than arrays")
+    return arrays
 
 
 def _refuse_values_without_bytes(path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from mutate import Files, mutated
 
@@ -45,7 +45,13 @@ class Target:
 class Watch:
     """What a process does besides reading: hears Python's audit events while an input is read."""
 
-    WRITES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod")
+    WRITES: ClassVar[dict[str, tuple[tuple[int, int | None], ...]]] = {
+        **dict.fromkeys(("os.remove", "os.rmdir"), ((0, 1),)),
+        **dict.fromkeys(("os.mkdir", "os.chmod"), ((0, 2),)),
+        **dict.fromkeys(("os.rename", "os.link"), ((0, 2), (1, 3))),
+        **{"os.symlink": ((1, 2),), "os.truncate": ((0, None),)},
+    }
+    """Of each event: which of its values is a path, and which the open folder that it is relative to, or -1."""
     RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.connect", "pty.spawn")
 
     def __init__(self) -> None:
@@ -61,8 +67,8 @@ class Watch:
         elif event == "open" and self._writes(given):
             self._wrote(event, given[0])
         elif event in self.WRITES:
-            for path in given[: 2 if event in ("os.rename", "os.link", "os.symlink") else 1]:
-                self._wrote(event, path)
+            for path, folder in self.WRITES[event]:
+                self._wrote(event, given[path], given[folder] if folder is not None else -1)
 
     @staticmethod
     def _writes(given: tuple[Any, ...]) -> bool:
@@ -70,10 +76,11 @@ class Watch:
         by_mode = isinstance(mode, str) and any(letter in mode for letter in "wax+")
         return by_mode or bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
 
-    def _wrote(self, event: str, path: object) -> None:
+    def _wrote(self, event: str, path: object, folder: int = -1) -> None:
         if isinstance(path, int) or self.folder is None:
             return
-        place = os.path.realpath(os.path.abspath(os.fsdecode(path)))  # type: ignore[arg-type]
+        above = "" if folder < 0 else f"/proc/self/fd/{folder}"
+        place = os.path.realpath(os.path.join(above, os.fsdecode(path)))  # type: ignore[arg-type]
         if not place.startswith(self.folder) and place != "/dev/null":
             self.found.setdefault("outside", f"{event} {place}")
 

@@ -110,6 +110,7 @@ KINDS: tuple[tuple[str, Callable[[bytes, Random], bytes]], ...] = (
     (".safetensors", of_safetensors),
     (".tar", of_tar),
     (".zip", of_zip),
+    (".npz", of_zip),
     (".pt", of_zip),
     (".pkl", of_pickle),
 )

@@ -4,7 +4,15 @@ import importlib
 
 from bench import Target
 
-MODULES = ("tables_targets", "recipes_targets", "shards_targets", "sounds_targets", "weights_targets")
+MODULES = (
+    "tables_targets",
+    "recipes_targets",
+    "runs_targets",
+    "corpora_targets",
+    "shards_targets",
+    "sounds_targets",
+    "weights_targets",
+)
 """Of targets, from what imports little to what imports much."""
 
 

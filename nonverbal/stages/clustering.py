@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from nonverbal.data.arrays import load_arrays, read_array
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.errors import UserError
-from nonverbal.files import locked, read_json, whole, write_atomically
+from nonverbal.files import locked, whole, write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, generator
+from nonverbal.stages.begun_units import kept_centroids, kept_facts, kept_units
 
 MFCC = PathOrName("mfcc")
 
@@ -115,8 +115,7 @@ def cluster(settings: ClusterConfig) -> dict[str, Any]:
         }
         _check_settings(settings.out, wanted)
         if (settings.out / "units.json").exists():
-            facts: dict[str, Any] = read_json(settings.out / "units.json")
-            return facts
+            return kept_facts(settings.out / "units.json")
         centroids = _fit_once(settings, folders)
         units = {folder.sha256: _assign(settings, folder, centroids) for folder in folders}
         facts = wanted | measure(units, folders, settings.clusters)
@@ -203,7 +202,7 @@ def agreement(counts: np.ndarray) -> dict[str, float]:
 def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
     path = out / "settings.json"
     if path.exists():
-        before = _kept_settings(path)
+        before = kept_facts(path)
         changed = [
             f"{key} was {before.get(key)} and is now {wanted[key]}" for key in wanted if before.get(key) != wanted[key]
         ]
@@ -212,47 +211,10 @@ def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
     write_atomically(path, json.dumps(wanted, indent=1) + "\n")
 
 
-def _kept_settings(path: Path) -> dict[str, Any]:
-    try:
-        kept = read_json(path)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    if not isinstance(kept, dict):
-        raise _damaged(path, f"it holds {type(kept).__name__}")
-    return kept
-
-
-def _damaged(path: Path, why: object) -> UserError:
-    return UserError(f"{path} is damaged ({why}); remove it, and run the same command again")
-
-
-def _kept_centroids(path: Path, clusters: int) -> np.ndarray:
-    """Return centroids that are kept, ``(clusters, dim)`` float32."""
-    try:
-        centroids, _ = read_array(path)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    if centroids.dtype != np.float32 or centroids.ndim != 2 or len(centroids) != clusters:
-        raise _damaged(path, f"its values are {centroids.dtype} of shape {centroids.shape}")
-    return centroids
-
-
-def _kept_units(path: Path, parts: int, clusters: int) -> list[np.ndarray]:
-    """Return the units of some parts that are kept, ``(frames,)`` uint16 each."""
-    try:
-        units = load_arrays(path)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    fit = (one.ndim == 1 and one.dtype == np.uint16 and one.max(initial=0) < clusters for one in units)
-    if len(units) != parts or not all(fit):
-        raise _damaged(path, f"it does not hold units of {parts} parts")
-    return units
-
-
 def _fit_once(settings: ClusterConfig, folders: list[ShardFolder]) -> np.ndarray:
     path = settings.out / "centroids.npy"
     if path.exists():
-        return _kept_centroids(path, settings.clusters)
+        return kept_centroids(path, settings.clusters)
     frames = np.concatenate(list(_sampled_frames(settings, folders)))[: settings.fit_frames]
     print(f"k-means on {len(frames)} frames of {frames.shape[1]} values", flush=True)
     centroids = fit(frames, settings.clusters, settings.seed)
@@ -289,7 +251,7 @@ def _assign(settings: ClusterConfig, folder: ShardFolder, centroids: np.ndarray)
         path = kept / f"{folder.sha256[:16]}-{start}.npz"
         if path.exists():
             parts = min(CHUNK, len(folder.table) - start)
-            done[start] = _kept_units(path, parts, settings.clusters)
+            done[start] = kept_units(path, parts, settings.clusters)
     rows = [row for start in starts if start not in done for row in range(start, min(start + CHUNK, len(folder.table)))]
     for start, units in _mapped(settings, folder, rows, centroids, f"units of {folder.folder.name}"):
         with whole(kept / f"{folder.sha256[:16]}-{start}.npz") as unfinished, open(unfinished, "wb") as file:

@@ -96,7 +96,7 @@ def test_rows_of_metrics_that_are_no_text_are_measured_again(tmp_path: Path) -> 
     [
         ("settings.json", b"[]", "it holds list"),
         ("settings.json", b"{", "is damaged"),
-        ("centroids.npy", b"\x93NUMPY", "no array of NumPy"),
+        ("centroids.npy", b"\x93NUMPY", "not a NumPy array"),
         ("unfinished/*.npz", b"PK\x03\x04", "not NumPy arrays"),
     ],
 )

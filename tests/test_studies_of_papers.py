@@ -119,6 +119,9 @@ KINDS = {
 }
 """Of models that are not a wav2vec 2.0 base."""
 
+EMPTY = ("wer", "for the HuBERT models that the authors added")
+"""Titles of tables without a value here: noise has no words, and what is cut leaves these models out."""
+
 COMPUTED = ("opensmile", "compare", "boaw")
 
 
@@ -159,7 +162,7 @@ def test_a_papers_study_goes_from_folders_to_its_tables(
             own = [place for place, name in enumerate(part.columns) if place >= part.texts and "printed" not in name]
             assert own, part.title
             filled = {row[place] for row in part.rows for place in own} - {"-"}
-            assert filled or "wer" in part.title, part.title
+            assert filled or any(words in part.title for words in EMPTY), part.title
     page = collect([folder], "", "")
     (study,) = page.studies
     assert [figure.name for figure in study.figures] == list(record.figures)

@@ -1,5 +1,6 @@
 """What is wrong with settings that the parser refused: a value that its field cannot take, or a field without one."""
 
+import difflib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
@@ -7,7 +8,7 @@ from functools import reduce
 from itertools import repeat
 from typing import Any, get_args, get_origin
 
-from nonverbal.keys import hints_of, is_required, kinds_of
+from nonverbal.keys import hints_of, is_required, kinds_of, tables
 from nonverbal.recipes import FAULTS
 from nonverbal.records import abridged, in_words
 
@@ -42,8 +43,10 @@ def fault(given: list[Given], cls: type) -> str | None:
         if wrong := _first_wrong(_values(counts, cls)):
             key, hint, value = wrong
             return f"{one.before}{key} must be {in_words(hint)}, but is {abridged(value)}{one.after}"
-    missing = _missing(_merged(given), cls)
-    return "missing: " + ", ".join(f"--{key}" for key in missing) if missing else None
+    all_given = _merged(given)
+    if missing := _missing(all_given, cls):
+        return f"missing: {', '.join(f'--{key}' for key in missing)}{_meant(missing[0], all_given, cls)}"
+    return None
 
 
 def _values(content: dict[str, Any], cls: type, prefix: str = "") -> list[Value]:
@@ -118,6 +121,16 @@ def _missing(content: dict[str, Any], cls: type, prefix: str = "") -> list[str]:
         for name, group, items in _groups(prefix + key, hints[key], content.get(key, {})):
             found += _missing(items, group, f"{name}.")
     return found
+
+
+def _meant(missing: str, content: dict[str, Any], cls: type) -> str:
+    """Name the entry of a table whose name is near that of one that lacks a key, in case it is misspelt."""
+    table, _, rest = missing.partition(".")
+    if table not in tables(cls):
+        return ""
+    name = rest.rpartition(".")[0]
+    near = difflib.get_close_matches(name, [other for other in content[table] if other != name], 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _merged(given: list[Given]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import (
     HubertModel,
     PretrainedConfig,
+    PreTrainedModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
@@ -72,13 +73,15 @@ class EncoderArchitecture:
         self._check_divides("hidden_size", "position_groups")
 
     def normalises(self, asked: bool | None) -> bool:
-        """Whether waveforms get zero mean and unit variance: as ``asked``; if unset, large yes, base no (fairseq)."""
+        """Whether to scale waveforms to zero mean and unit variance: ``asked``, or fairseq's default (large: yes)."""
         return self.layout == "large" if asked is None else asked
 
     def _check_divides(self, whole: str, part: str) -> None:
-        size, parts = getattr(self, whole), getattr(self, part)
-        if parts < 1 or size % parts:
-            raise UserError(f"architecture.{whole} must be a multiple of {part}, but they are {size} and {parts}")
+        if getattr(self, part) < 1 or getattr(self, whole) % getattr(self, part):
+            raise UserError(
+                f"architecture.{whole} must be a multiple of {part}, but they are {getattr(self, whole)} and "
+                f"{getattr(self, part)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ def new_model(architecture: Architecture, normalise: bool | None, seed: int) -> 
 
     Args:
         architecture: its shape.
-        normalise: see ``EncoderArchitecture.normalises``.
+        normalise: see ``normalises``.
         seed: draws the weights.
     """
     with drawn_from(seed):
@@ -146,7 +149,7 @@ def new_model(architecture: Architecture, normalise: bool | None, seed: int) -> 
     return model, architecture.normalises(normalise)
 
 
-def export(model: Any, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
+def export(model: PreTrainedModel, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
     """Write ``weights``, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
     model.save_pretrained(folder, state_dict=dict(weights))
     save_extractor(model.config, normalise, folder)

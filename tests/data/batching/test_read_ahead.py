@@ -172,12 +172,45 @@ def read_under_watch(data, killed):
 @pytest.mark.parametrize(
     ("sampler", "timeout", "told"),
     # Which of the two torch says depends on whether it hears of the death by signal or by looking.
-    [(count_frames, 60, "(is killed by signal: Killed|exited unexpectedly)"), (Hang(), 2, "timed out after 2 seconds")],
+    [
+        (count_frames, 60, "(is killed by signal: Killed|exited unexpectedly)"),
+        (Hang(), 2, "did not hand over a batch for 2 seconds"),
+    ],
 )
 def test_a_worker_that_dies_or_hangs_is_told_in_one_line(shards, restored_sigchld, sampler, timeout, told):
     data = ShardData([shards], BatchSettings(batch_seconds=10), sampler, 0, workers=1, timeout=timeout)
     with pytest.raises(UserError, match=f"reads audio ahead has died or hangs .*{told}.*continue"):
         read_under_watch(data, killed=sampler is count_frames)
+
+
+def test_a_worker_that_is_stopped_with_a_batch_announced_is_told_too(shards, restored_sigchld):
+    # torch waits without a timeout for the shared memory of a batch that a worker has announced.
+    data = ShardData([shards], BatchSettings(batch_seconds=10), count_frames, 0, workers=1, timeout=1)
+    with pytest.raises(UserError, match="died or hangs .DataLoader worker did not hand over a batch for 1 seconds.;"):
+        stop_and_read(data)
+
+
+def stop_and_read(data):
+    with workers_watched():
+        batches = iter(data.training(range(1000), 0, 0, 0, 1))
+        next(batches)
+        (reading,) = module._reading
+        assert reading._worker_result_queue._reader.poll(60)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGSTOP)
+        for _ in batches:
+            pass
+
+
+def test_only_seconds_in_which_this_process_runs_count_as_waiting():
+    # Each wait is at most a second, also where the process was stopped for an hour in the middle of it.
+    waits, killed = [], []
+    worker = SimpleNamespace(kill=lambda: killed.append(len(waits)))
+    deadline = module._Deadline([worker], 2.5)
+    deadline._watch(SimpleNamespace(wait=lambda seconds: waits.append(seconds)))
+    assert (waits, killed, deadline.passed) == ([1, 1, 1], [3], True)
+    deadline = module._Deadline([worker], 2.5)
+    deadline._watch(SimpleNamespace(wait=lambda seconds: True))
+    assert (killed, deadline.passed) == ([3], False)
 
 
 class Overflow(CountFrames):

@@ -5,6 +5,7 @@ successors from 1.0 on, and are known here by what they carry, not by their clas
 """
 
 import contextlib
+import glob
 import json
 import logging
 import re
@@ -20,9 +21,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nonverbal.errors import UserError
 from nonverbal.files import room_for
+from nonverbal.release.file_checks import leaves
 from nonverbal.release.hub_contents import KEPT
 from nonverbal.release.tokens import TOKENS
-from nonverbal.text import one_line
+from nonverbal.text import one_line, shown
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -37,6 +39,9 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 CONNECTION = ("RequestException", "TransportError", "HTTPError", "ConnectionError", "TimeoutError", "IncompleteRead")
 """Classes, by name, of which errors without an answer are: those of requests, httpx and Python."""
+
+UNREAD = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
+"""What the client raises at an answer that lacks something, or has it of another kind."""
 
 HEADER = re.compile(r"(?<=Bearer )\S+")
 """What a header of a request says that it may, whatever it looks like."""
@@ -138,7 +143,7 @@ class Calls:
             except Exception as error:
                 fault = fault_of(error)
                 if fault is None:
-                    raise self._bare(error) from None
+                    raise self._unread(doing, error) if isinstance(error, UNREAD) else self._bare(error) from None
                 if wait is None or not fault.passing:
                     # Without what it came from, which may hold headers.
                     raise self.error(f"{doing} failed: {_what(fault)}; {self._remedy(fault)}") from None
@@ -146,9 +151,16 @@ class Calls:
             time.sleep(wait)
         raise AssertionError
 
+    def _unread(self, doing: str, error: Exception) -> UserError:
+        said = str(error)[:200]
+        return self.error(
+            f"{doing} failed: the Hub answered what its client does not understand ({type(error).__name__}: {said}); "
+            "run the same command again, and update huggingface_hub where that does not help"
+        )
+
     def _bare(self, error: Exception) -> Exception:
         """What is neither the Hub's nor the network's fault, without the token in it."""
-        return type(error)(self.clean(str(error))) if type(error) in (ValueError, RuntimeError) else error
+        return RuntimeError(self.clean(str(error))) if type(error) is RuntimeError else error
 
     def _remedy(self, fault: Fault) -> str:
         again = "run the same command again: it continues"
@@ -203,15 +215,37 @@ def quiet(calls: Calls) -> Iterator[None]:
             client.enable_progress_bars()
 
 
+def _is_long(name: str) -> bool:
+    """Whether a file system has no such name."""
+    return any(len(part.encode("utf-8", "replace")) > 255 for part in name.split("/")) or len(name) > 1000
+
+
 def fetch(api: "HfApi", calls: Calls, revision: str | None, into: Path) -> None:
-    """Download all files of a revision, those aside that are not of a release."""
+    """Download all files of a revision, those aside that are not of a release.
+
+    Raises:
+        UserError: they do not come down, or a name leads out of the folder.
+    """
 
     def fresh() -> None:
+        info = api.repo_info(calls.repo, revision=revision)
+        names = [str(file.rfilename) for file in info.siblings or []]
+        if not isinstance(info.sha, str):
+            raise calls.error("the Hub does not say which commit the files are of; run the same command again")
+        if strange := [name for name in names if leaves(name) or "\0" in name or _is_long(name)]:
+            raise calls.error(f"the repository has a file {shown(strange[0])}, which leads out of it or is no name")
         # What an earlier try left is not to be taken for an answer, which the client does where it gets none.
         shutil.rmtree(into, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="nonverbal-") as cache:
             api.snapshot_download(
-                calls.repo, revision=revision, local_dir=into, cache_dir=cache, ignore_patterns=[*KEPT], max_workers=4
+                calls.repo,
+                revision=revision,
+                local_dir=into,
+                cache_dir=cache,
+                # The client follows any name, and asks for the names once more.
+                allow_patterns=[glob.escape(name) for name in names],
+                ignore_patterns=[*KEPT],
+                max_workers=4,
             )
         shutil.rmtree(into / ".cache", ignore_errors=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nonverbal.config import differences, dump
 from nonverbal.errors import UserError
-from nonverbal.files import locked, read_json, whole, write_atomically
+from nonverbal.files import locked, read_json, sync, whole, write_atomically
 from nonverbal.launches import add_launch, launch_of
 from nonverbal.recipes import yaml_of
 from nonverbal.training.hardware import hardware
@@ -123,6 +123,11 @@ class RunFolder:
         with open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
+    def sync_metrics(self) -> None:
+        """Return when all rows of metrics are on the disk."""
+        if self.metrics.exists():
+            sync(self.metrics)
+
     def mark_interrupted(self, cause: str, step: int) -> None:
         """Leave ``interrupted.json``, which tells a scheduler that the run wants to be continued."""
         write_atomically(self.marker, json.dumps({"cause": cause, "step": step}))
@@ -131,6 +136,9 @@ class RunFolder:
         """Call ``export(folder)`` and put what it wrote in the place of ``encoder/``, whole or not at all."""
         with whole(self.encoder) as unfinished:
             export(unfinished)
+            for path in (*unfinished.iterdir(), unfinished):
+                sync(path)
+        sync(self.folder)
 
 
 def _read(path: Path, kind: type) -> Any:

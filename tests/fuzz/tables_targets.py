@@ -168,7 +168,7 @@ def make_passport(folder: Path) -> None:
 
 def read_passport(folder: Path) -> object:
     """Look at a released folder without loading its model."""
-    from nonverbal.release.file_checks import contents_of
+    from nonverbal.release.contents import contents_of
     from nonverbal.release.passport import read_passport as read
     from nonverbal.release.verify import look
 

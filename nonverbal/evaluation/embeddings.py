@@ -140,7 +140,7 @@ class Place:
         folder = self.frames if frames else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        job = Job(self.encoder.name, self.encoder.key, self.shards.folder, parts, folder, work)
+        job = Job(self.encoder.name, self.encoder.key, self.shards.seen, parts, folder, work)
         pieces = plan(self.shards, self.clips)
         todo = [piece for piece in pieces if not all(_whole(path, piece, job.key) for path in job.files(piece))]
         with progress(f"embedding with {self.encoder.name}", len(self.clips), "clips") as advance:
@@ -200,7 +200,7 @@ def _kept(cache: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         try:
             with safe_open(path, framework="numpy") as file:
                 yield path, file.metadata() or {}
-        except SafetensorError:
+        except (SafetensorError, OSError):
             continue
 
 

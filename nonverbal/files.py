@@ -252,6 +252,7 @@ def whole(path: Path) -> Iterator[Path]:
         _remove(leftover)
     try:
         yield new
+        make_readable(new)
         if path.is_dir():
             # A folder that holds something cannot be replaced in one step.
             os.replace(path, old)
@@ -259,6 +260,20 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         _remove(new)
     _remove(old)
+
+
+def make_readable(path: Path) -> None:
+    """Let those read a file of tensors, or all in a folder, who may read other new files: safetensors lets nobody."""
+    usual = 0o666 & ~_umask()
+    for file in files_below(path, "*.safetensors") if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink():
+            file.chmod(file.stat().st_mode | usual)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _remove(path: Path) -> None:

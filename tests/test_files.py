@@ -3,15 +3,18 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from nonverbal import files
 from nonverbal.errors import UserError
-from nonverbal.files import files_below, json_lines, locked, room_for, write_atomically, write_lines
+from nonverbal.files import files_below, json_lines, locked, room_for, whole, write_atomically, write_lines
 
 
 @pytest.mark.parametrize(
@@ -181,3 +184,19 @@ def test_files_are_found_below_folders_that_vanish_meanwhile(tmp_path, monkeypat
     monkeypatch.setattr(os, "scandir", scandir_late)
     walked = [str(path.relative_to(tmp_path)) for path in files_below(tmp_path, "scores.jsonl")]
     assert walked == ["a/scores.jsonl", "b/scores.jsonl"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_tensors_may_be_read_by_those_who_may_read_other_files(tmp_path, mask, mode):
+    """safetensors makes files that their owner alone may read, whatever the mask."""
+    before = os.umask(mask)
+    try:
+        with whole(tmp_path / "one.safetensors") as new:
+            save_file({"x": np.zeros(1)}, new)
+        with whole(tmp_path / "encoder") as new:
+            new.mkdir()
+            save_file({"x": np.zeros(1)}, new / "model.safetensors")
+    finally:
+        assert os.umask(before) == mask
+    for file in ("one.safetensors", "encoder/model.safetensors"):
+        assert stat.S_IMODE((tmp_path / file).stat().st_mode) == mode

@@ -15,7 +15,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import Encoder, FrameEncoder, ManifestEncoder
 from nonverbal.evaluation.frames import KeptFrames, announce, open_frames, write_index
 from nonverbal.evaluation.pieces import Job, Piece, Work, make, plan
-from nonverbal.files import locked, room_for
+from nonverbal.files import locked, make_readable, room_for
 from nonverbal.text import slug
 
 POOLING = "mean and population standard deviation over all frames"
@@ -160,6 +160,7 @@ class Place:
         pooled = np.concatenate([piece["pooled"] for piece in read])[np.argsort(clips, kind="stable")][place]
         unfinished = parts / "joined.safetensors"
         save_file({"pooled": pooled, "clips": self.clips}, unfinished, self.key | {"name": self.encoder.name})
+        make_readable(unfinished)
         unfinished.replace(self.file)
 
     @cached_property

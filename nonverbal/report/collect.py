@@ -68,7 +68,7 @@ def collect(
         looked_into,
         [ranking_table(ranking) for ranking in rankings(tasks)],
         command,
-        sounds_of(lists, data, sounds),
+        sounds_of(lists, data, sounds, {one.scores[0].data_sha256 for one in [*measurements, *texts]}),
     )
 
 

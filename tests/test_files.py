@@ -147,7 +147,7 @@ def test_who_waits_long_says_for_whom_once(tmp_path, monkeypatch, capsys):
             if sum(slept) > 2 * files.PATIENCE:
                 fcntl.flock(other, fcntl.LOCK_UN)
 
-        monkeypatch.setattr(files.time, "sleep", sleep)
+        monkeypatch.setattr("time.sleep", sleep)
         with locked(tmp_path, wait=True):
             pass
     said = capsys.readouterr().err

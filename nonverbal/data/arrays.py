@@ -9,6 +9,8 @@ from tokenize import TokenError
 import numpy as np
 from numpy.lib import format as npy
 
+from nonverbal.data.reading.archives import DAMAGED
+
 FAULTS = (
     ValueError,
     EOFError,
@@ -40,7 +42,7 @@ def read_array(path: Path) -> tuple[np.ndarray, str]:
         data = path.read_bytes()
         return _array_of(data), hashlib.sha256(data).hexdigest()
     except FAULTS as error:
-        raise ValueError(f"not a NumPy array: {' '.join(str(error).split())[:160] or type(error).__name__}") from error
+        raise ValueError(f"not a NumPy array: {_short(error)}") from error
 
 
 def _array_of(data: bytes) -> np.ndarray:
@@ -54,3 +56,25 @@ def _array_of(data: bytes) -> np.ndarray:
         raise ValueError(f"its header promises {str(shape)[:60]} of {str(dtype)[:60]}, but {held} bytes follow")
     values = np.frombuffer(data, dtype, count, file.tell())
     return values.reshape(shape, order="F" if in_fortran_order else "C")
+
+
+def load_arrays(path: Path) -> list[np.ndarray]:
+    """Return the arrays of a ``.npz`` file, in the order in which they are written.
+
+    Raises:
+        ValueError: the file is damaged, of another format, or holds objects.
+        OSError: the file cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [file[name] for name in file.files]
+    # RuntimeError is for a member that asks for a password.
+    except (*FAULTS, *DAMAGED, AttributeError, RuntimeError) as error:
+        raise ValueError(f"not NumPy arrays: {_short(error)}") from error
+    if not all(isinstance(array, np.ndarray) for array in arrays):
+        raise ValueError("it holds files that are not arrays")
+    return arrays
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Folds side by side: each in a process of its own, which runs this very command for that fold alone."""
+"""Trains folds in parallel: each in a process of its own, which runs the same command for that fold only."""
 
 import os
 import signal
@@ -14,19 +14,19 @@ from nonverbal.signals import Interrupted, PassedOn, end_with_parent, name_of
 
 
 class Jobs:
-    """Runs commands, at most so many at once; a signal goes to all of them, and they save themselves."""
+    """Runs at most ``at_once`` commands at a time, and passes signals on to them, so that they save a checkpoint."""
 
     def __init__(self, at_once: int) -> None:
         self.at_once = at_once
         self.running: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}
-        """Of each fold: the place that it takes, and its process."""
+        """By fold: its place (0 to ``at_once`` - 1) and its process."""
         self.signals = PassedOn()
 
     def run(self, names: Sequence[str]) -> list[str]:
-        """Run each of the folds of these names, and return those that failed.
+        """Run the folds with these names, and return the names of those that failed.
 
         Raises:
-            Interrupted: a signal came; the folds at work have saved themselves.
+            Interrupted: a signal came; the running folds have saved a checkpoint.
         """
         waiting, failed = list(names), []
         with self.signals as signals:
@@ -48,7 +48,7 @@ class Jobs:
         child = subprocess.Popen(
             [sys.executable, *sys.argv, "--only", name, "--jobs", "1"],
             env={**os.environ, **_share(place, self.at_once)},
-            # A Ctrl-C comes to this process alone, which passes it on once.
+            # Only this process receives a Ctrl-C, and it passes it on once.
             start_new_session=True,
             preexec_fn=partial(end_with_parent, signal.SIGTERM),
         )
@@ -56,7 +56,7 @@ class Jobs:
         self.signals.to(child)
 
     def _ended(self) -> list[str]:
-        """Forget those that have ended, and return the names of those that failed."""
+        """Remove the folds whose process has ended, and return the names of those that failed."""
         ended = {name: child for name, (_, child) in self.running.items() if child.poll() is not None}
         for name in ended:
             del self.running[name]
@@ -64,7 +64,7 @@ class Jobs:
 
 
 def _share(place: int, at_once: int) -> dict[str, str]:
-    """Return what a process is told, so that it takes its GPU, or its share of the cores."""
+    """Return environment variables that assign a process its GPU, or its share of the cores."""
     if gpus := torch.cuda.device_count():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         return {"CUDA_VISIBLE_DEVICES": visible[place % gpus]}

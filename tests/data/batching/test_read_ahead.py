@@ -17,7 +17,6 @@ from nonverbal.batch import Targets, TargetSampler
 from nonverbal.data.batching import read_ahead as module
 from nonverbal.data.batching.batches import ShardData, ShardDataset
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
-from nonverbal.data.batching.labels import LabelSampler
 from nonverbal.data.batching.micro_batches import MicroBatch
 from nonverbal.data.batching.read_ahead import check_shared_memory, micro_batches_ahead, workers_watched
 from nonverbal.data.batching.requests import Request, TrainingRequests
@@ -115,8 +114,7 @@ def test_the_size_of_a_batch_is_that_of_all_its_tensors(shards):
     ).target_sampler
     lengths = np.array([48_000, 32_000])
     request = Request(MicroBatch([np.array([0]), np.array([1])], lengths), 0, 0)
-    labels = LabelSampler(["x"], [np.zeros(8, np.int64)])
-    samplers = (count_frames, UnitSampler(count_frames, units), ssam, ExcerptSampler(ssam, tables), labels)
+    samplers = (count_frames, UnitSampler(count_frames, units), ssam, ExcerptSampler(ssam, tables))
     sizes = []
     for sampler in samplers:
         dataset = ShardDataset([shards], table, sampler, 0)
@@ -124,7 +122,6 @@ def test_the_size_of_a_batch_is_that_of_all_its_tensors(shards):
         assert sizes[-1] == bytes_of(dataset[request])
     assert sizes[0] == 2 * (2 * 48_000 + 8 + 8)
     assert sizes[1] - sizes[0] == 2 * 8 * frame_count(48_000)
-    assert sizes[4] == sizes[0]
 
 
 def test_all_processes_of_a_machine_share_its_memory(monkeypatch):

@@ -16,11 +16,11 @@ from finetune.train import main
 from nonverbal.errors import UserError
 from nonverbal.evaluation.results import results
 from nonverbal.files import locked
+from nonverbal.signals import Interrupted
 from nonverbal.stages.finetuning import campaign
 from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.scores import read_scores
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.signals import Interrupted
 from nonverbal.training.trainer import Trainer
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from nonverbal.data import workers
 from nonverbal.data.corpora import listing as listing_module
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.preparing import check as check_module
@@ -23,6 +22,7 @@ from nonverbal.data.reading import archives as archives_module
 from nonverbal.data.reading import audio as audio_module
 from nonverbal.data.reading.audio import AudioProblem
 from nonverbal.errors import UserError
+from nonverbal.signals import interrupt_deferred
 from nonverbal.training import checkpoint
 
 
@@ -183,7 +183,7 @@ def test_an_interruption_waits_for_a_process_to_be_started():
     done = []
 
     def start():
-        with workers._interrupted_after():
+        with interrupt_deferred():
             signal.raise_signal(signal.SIGINT)
             done.append("started")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from patience import HANGS
 
 from nonverbal import cli
 from nonverbal.errors import UserError
@@ -139,7 +140,7 @@ def test_a_reader_that_has_gone_is_no_traceback(argument):
     read, write = os.pipe()
     os.close(read)
     process = subprocess.run(
-        [sys.executable, "-m", "nonverbal", argument], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
+        [sys.executable, "-m", "nonverbal", argument], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, timeout=HANGS
     )
     os.close(write)
     assert (process.returncode, process.stderr) == (141, b"")

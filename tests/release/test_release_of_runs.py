@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 from labelled_tones import tones
 from made_models import CLIPS
+from patience import HANGS
 from tiny_runs import MAMBA, pretrain
 from tiny_shapes import HUBERT
 from tuned_runs import arguments, run
@@ -64,7 +65,7 @@ def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     assert card.data.eval_results[0].dataset_args == {"pretraining": "held out"}
     shown = subprocess.run(
         [sys.executable, "-I", "-c", LOAD, str(release), str(family == "ssam")],
-        capture_output=True, text=True, cwd=tmp_path, env={"HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}, timeout=300,
+        capture_output=True, text=True, cwd=tmp_path, env={"HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}, timeout=HANGS,
     )  # fmt: skip
     layers, values = map(int, shown.stdout.split())
     assert f"# {layers} layers, each (1, S, {values})" in card.text

@@ -3,9 +3,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from patience import HANGS, wait_until
 from tiny_runs import (
     CLIPS,
     MAMBA,
@@ -99,11 +99,7 @@ def started(command, run, step):
     process = subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    deadline = time.monotonic() + 100
-    while not (run / "metrics.jsonl").exists() or len(losses(run)) < step:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: (run / "metrics.jsonl").exists() and len(losses(run)) >= step, process)
     return process
 
 
@@ -113,7 +109,7 @@ def test_a_signal_to_the_command_reaches_all_processes_once(tmp_path, shards, nu
     command = command_of(shards, run, "trainer.processes=2", "trainer.steps=100000", "trainer.checkpoint_every=100000")
     process = started(command, run, 2)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 128 + number, errors
     marker = json.loads((run / "interrupted.json").read_text())
     assert marker["cause"] == signal.Signals(number).name
@@ -132,7 +128,7 @@ def test_the_other_process_ends_when_one_is_killed(tmp_path, shards):
     trainers = [pid for pid in children_of(process) if str(PROGRAM).encode() in cmdline(pid)]
     assert len(trainers) == 2
     subprocess.run(["kill", "-KILL", str(trainers[1])], check=True)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 128 + signal.SIGKILL
     assert "nonverbal: process 1 was ended by SIGKILL; the others end too" in errors
     assert "nonverbal: lost contact with another process of this run" in errors

@@ -38,6 +38,7 @@ print(len(states), states[-1].shape[-1])
 """What a card shows."""
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert", "ssam"])
 def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     family,
@@ -71,6 +72,7 @@ def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     assert f"# {layers} layers, each (1, S, {values})" in card.text
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("task", ["classes", "ctc"])
 def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_shards, tmp_path):
     heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder

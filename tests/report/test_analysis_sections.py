@@ -71,6 +71,7 @@ def test_a_page_has_a_section_for_each_analysis(tmp_path: Path) -> None:
             assert all(len(row) == len(table.columns) for row in table.rows)
 
 
+@pytest.mark.processes
 def test_reading_analyses_needs_no_torch() -> None:
     code = "import sys; import nonverbal.report.collect; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS, check=False)

@@ -88,6 +88,7 @@ def test_settings_of_each_corpus_and_of_each_value_are_checked(here):
         program.main(given)
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # half a minute: six commands, each with what it imports
 def test_a_study_goes_from_sounds_to_a_page_and_on_after_a_signal(here, capfd):
     command = [sys.executable, "-m", "nonverbal", "study", *here]

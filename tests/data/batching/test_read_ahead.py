@@ -231,6 +231,7 @@ sys.exit(3)
 """
 
 
+@pytest.mark.processes
 def test_a_pin_thread_that_is_gone_is_told_as_a_worker_and_never_waited_for():
     done = subprocess.run([sys.executable, "-c", PINNING], capture_output=True, text=True, timeout=HANGS)
     assert "audio ahead has died or hangs (Pin memory thread exited unexpectedly); if memory" in done.stdout, (

@@ -161,6 +161,7 @@ soundfile.SoundFile = SoundFile
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("ends", ["SIGABRT", "SIGKILL"])
 def test_a_file_that_crashes_its_decoder_costs_no_other_and_a_kill_is_not_its_fault(tmp_path, ends):
     (tmp_path / "sitecustomize.py").write_text(CRASHING.replace("ENDS", f"signal.{ends}"))
@@ -179,7 +180,6 @@ def test_a_file_that_crashes_its_decoder_costs_no_other_and_a_kill_is_not_its_fa
     assert rows[1]["detail"] == "it crashes the decoder (SIGSEGV)"
 
 
-@pytest.mark.alone
 def test_an_interruption_waits_for_a_process_to_be_started():
     done = []
 
@@ -194,7 +194,7 @@ def test_an_interruption_waits_for_a_process_to_be_started():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.alone
+@pytest.mark.processes
 def test_ctrl_c_twice_ends_at_once_and_leaves_no_process(tmp_path):
     for number in range(3):
         soundfile.write(tmp_path / f"{number}.wav", np.random.default_rng(number).uniform(-0.5, 0.5, 8000), 16_000)

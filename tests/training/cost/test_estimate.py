@@ -279,6 +279,7 @@ def command_of(shards, *arguments):
     return [sys.executable, str(PROGRAM), f"--data={shards}", *tiny, *arguments]
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # two programs
 def test_a_tiny_run_is_planned_and_costs_what_it_then_costs(make_shards, tmp_path):
     shards, scratch, out = make_shards(CLIPS).folder, tmp_path / "scratch", tmp_path / "run"
@@ -307,7 +308,7 @@ def test_a_tiny_run_is_planned_and_costs_what_it_then_costs(make_shards, tmp_pat
     assert plan["measured"]["encoder_bytes"] == encoder
 
 
-@pytest.mark.alone
+@pytest.mark.processes
 def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, tmp_path):
     shards, scratch = make_shards(CLIPS).folder, tmp_path / "scratch"
     scratch.mkdir()

@@ -49,6 +49,7 @@ report.html
 """
 
 
+@pytest.mark.processes
 def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(RECIPE)

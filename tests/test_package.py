@@ -29,12 +29,6 @@ COMES_WITH = {
 """Package of Python to the requirement that brings it, where their names differ."""
 
 
-def test_the_version_is_the_same_wherever_it_stands():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    changes = re.findall(r"^## (\S+), ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert citation["version"] == changes[0] == nonverbal.__version__
-
-
 def imports(node: ast.AST, within: bool = False) -> Iterator[tuple[str, bool]]:
     """Yield the packages that code imports, and whether a function imports them: then it may do without."""
     for child in ast.iter_child_nodes(node):
@@ -59,6 +53,12 @@ def test_the_package_needs_what_its_code_imports_and_nothing_else():
     assert {name for name, within in found if not within} <= base
     assert {name for name, _ in found} <= base | extra
     assert base <= {name for name, _ in found} | {"tensorboard"}  # torch.utils.tensorboard needs it
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    changes = re.findall(r"^## (\S+), ", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert citation["version"] == changes[0] == nonverbal.__version__
 
 
 @pytest.mark.slow  # builds a wheel, and makes an environment

@@ -11,6 +11,7 @@ from pathlib import Path
 from nonverbal import cli
 from nonverbal.config import load, with_paths
 from nonverbal.errors import UserError
+from nonverbal.files import room_for, write_atomically
 from nonverbal.paths import check_folder_of
 from nonverbal.report.collect import collect
 from nonverbal.report.page import render
@@ -55,10 +56,11 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--sounds must be at least 0, but is {settings.sounds}")
     command = shlex.join(["nonverbal", "report", *argv])
     page = collect(settings.paths, settings.title, command, settings.against, settings.data, settings.sounds)
-    write_tables(page, settings.markdown, settings.latex)
-    if settings.figures is not None:
-        write_figures(page, settings.figures)
-    settings.out.write_text(render(page), encoding="utf-8")
+    with room_for(settings.out, continues=False):
+        write_tables(page, settings.markdown, settings.latex)
+        if settings.figures is not None:
+            write_figures(page, settings.figures)
+        write_atomically(settings.out, render(page))
     print(f"wrote {settings.out}: open it in any browser")
 
 

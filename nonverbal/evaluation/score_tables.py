@@ -153,7 +153,7 @@ def ranking_table(ranking: Ranking) -> Table:
 def title(task: TaskResult) -> str:
     """Return what a task's tables are called: corpus, head where there is one, classes, protocol."""
     head = f" {task.heads[0]} head," if len(task.heads) == 1 else ""
-    return f"{task.corpus}:{head} {len(task.classes)} classes, {task.protocol}"
+    return f"{task.corpus}:{head} {len(task.classes)} classes, {task.protocol}{task.which_data}"
 
 
 def probability(p: float) -> str:

@@ -5,7 +5,7 @@ import re
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import yaml
 
@@ -13,6 +13,9 @@ from nonverbal.errors import UserError
 from nonverbal.keys import check, known, tables
 from nonverbal.paths import PathOrName, expanded
 from nonverbal.recipes import FAULTS, Recipe, read_recipe
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 T = TypeVar("T")
 
@@ -36,14 +39,9 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
         UserError: an unknown key (with the nearest known one), a value of the wrong type, null where a value must be,
             an unreadable recipe, a variable in a path that is not set.
     """
-    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
-    from jsonargparse.typing import register_type
+    from jsonargparse import ArgumentError
 
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    register_type(PathOrName, str, _path_or_name, ValueError, fail_already_registered=False)
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
-    parser.add_argument("--recipe", action="config", help=RECIPE)
-    parser.add_class_arguments(cls)
+    parser = _parser(cls, prog, description)
     name, rest = _split_recipe(argv)
     recipe = None if name is None else read_recipe(name).without(getattr(cls, "PAST", {}))
     if recipe is not None:
@@ -56,6 +54,18 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
         raise UserError(f"{_reworded(str(error))}; see {prog} --help") from error
     values.pop("recipe", None)
     return cls(**{key: _expanded(value, key) for key, value in values.items()})
+
+
+def _parser(cls: type, prog: str, description: str) -> "ArgumentParser":
+    from jsonargparse import ArgumentParser, set_parsing_settings
+    from jsonargparse.typing import register_type
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    register_type(PathOrName, str, _path_or_name, ValueError, fail_already_registered=False)
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser.add_argument("--recipe", action="config", help=RECIPE)
+    parser.add_class_arguments(cls)
+    return parser
 
 
 def with_first(argv: list[str], name: str) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from nonverbal.data.arrays import load_arrays, open_array
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.errors import UserError
@@ -197,7 +198,7 @@ def agreement(counts: np.ndarray) -> dict[str, float]:
 def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
     path = out / "settings.json"
     if path.exists():
-        before = read_json(path)
+        before = _kept_settings(path)
         changed = [
             f"{key}: {before.get(key)} then, {wanted[key]} now" for key in wanted if before.get(key) != wanted[key]
         ]
@@ -206,11 +207,47 @@ def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
     write_atomically(path, json.dumps(wanted, indent=1) + "\n")
 
 
+def _kept_settings(path: Path) -> dict[str, Any]:
+    try:
+        kept = read_json(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(kept, dict):
+        raise _damaged(path, f"it holds {type(kept).__name__}")
+    return kept
+
+
+def _damaged(path: Path, why: object) -> UserError:
+    return UserError(f"{path} is damaged ({why}); remove it, and run the same command again")
+
+
+def _kept_centroids(path: Path, clusters: int) -> np.ndarray:
+    """Return centroids that are kept, ``(clusters, dim)`` float32."""
+    try:
+        centroids = open_array(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    if centroids.dtype != np.float32 or centroids.ndim != 2 or len(centroids) != clusters:
+        raise _damaged(path, f"its values are {centroids.dtype} of shape {centroids.shape}")
+    return centroids
+
+
+def _kept_units(path: Path, parts: int, clusters: int) -> list[np.ndarray]:
+    """Return the units of some parts that are kept, ``(frames,)`` uint16 each."""
+    try:
+        units = load_arrays(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    fit = (one.ndim == 1 and one.dtype == np.uint16 and one.max(initial=0) < clusters for one in units)
+    if len(units) != parts or not all(fit):
+        raise _damaged(path, f"it does not hold units of {parts} parts")
+    return units
+
+
 def _fit_once(settings: ClusterConfig, folders: list[ShardFolder]) -> np.ndarray:
     path = settings.out / "centroids.npy"
     if path.exists():
-        centroids: np.ndarray = np.load(path, allow_pickle=False)
-        return centroids
+        return _kept_centroids(path, settings.clusters)
     frames = np.concatenate(list(_sampled_frames(settings, folders)))[: settings.fit_frames]
     print(f"k-means over {len(frames)} frames of {frames.shape[1]} values", flush=True)
     centroids = fit(frames, settings.clusters, settings.seed)
@@ -246,8 +283,8 @@ def _assign(settings: ClusterConfig, folder: ShardFolder, centroids: np.ndarray)
     for start in starts:
         path = kept / f"{folder.sha256[:16]}-{start}.npz"
         if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                done[start] = [file[name] for name in file.files]
+            parts = min(CHUNK, len(folder.table) - start)
+            done[start] = _kept_units(path, parts, settings.clusters)
     rows = [row for start in starts if start not in done for row in range(start, min(start + CHUNK, len(folder.table)))]
     for start, units in _mapped(settings, folder, rows, centroids, f"units of {folder.folder.name}"):
         with whole(kept / f"{folder.sha256[:16]}-{start}.npz") as unfinished, open(unfinished, "wb") as file:

@@ -115,8 +115,8 @@ class RunFolder:
     def cut_metrics(self, step: int) -> None:
         """Drop the rows after ``step``, which a resumed run measures again, and a row that was cut off in writing."""
         if self.metrics.exists():
-            rows = [row for row in self.metrics.read_text(encoding="utf-8").split("\n") if _step(row) <= step]
-            write_atomically(self.metrics, "".join(row + "\n" for row in rows))
+            rows = [row for row in self.metrics.read_bytes().split(b"\n") if _step(row) <= step]
+            write_atomically(self.metrics, "".join(row.decode() + "\n" for row in rows))
 
     def add_metrics(self, row: dict[str, Any]) -> None:
         """Append a row to ``metrics.jsonl``."""
@@ -148,8 +148,8 @@ def _read(path: Path, kind: type) -> Any:
     return content
 
 
-def _step(row: str) -> float:
+def _step(row: bytes) -> float:
     try:
-        return float(json.loads(row)["step"])
+        return float(json.loads(row.decode())["step"])
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return float("inf")

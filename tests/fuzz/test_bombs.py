@@ -154,6 +154,7 @@ HEADERS = [
     "{'descr': '<f8', 'fortran_order': False, 'shape': (" + "9" * 500 + ",), }",
     "{'descr': '<f8',",
     "(" * 3000,
+    "{'descr': '|S0', 'fortran_order': False, 'shape': (3,), }",
     "__import__('os').system('true')",
 ]
 

@@ -277,7 +277,8 @@ def _unpacked(path: str) -> str:
 
 def _unpacked_in_place(path: str) -> str:
     """As ``_folded``, had each archive been unpacked to the folder that it lies in."""
-    return _folded(re.sub(r"(?i)[^/]+\.zip/", "", path))
+    *folders, name = path.split("/")
+    return _folded("/".join([*(part for part in folders if len(part) < 5 or not part.lower().endswith(".zip")), name]))
 
 
 def _refuse_swallowed(rows: Iterable[Row], without: set[str]) -> None:

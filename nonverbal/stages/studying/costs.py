@@ -99,7 +99,7 @@ class Costs:
             return Cost(3600 * float(content["hours"]), float(content["disk_bytes"]), "by nonverbal plan")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, LookupError) as error:
+        except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
             raise UserError(f"{path} is not a file that nonverbal plan wrote ({error}); remove it") from error
 
 

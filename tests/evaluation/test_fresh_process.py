@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from patience import HANGS
+from tiny_shapes import SSAM
 
 from nonverbal.models import ssam
 
@@ -18,7 +20,7 @@ for name in sys.argv[1:]:
 
 @pytest.fixture
 def audio_mamba(tmp_path):
-    shape = ssam.Architecture(hidden_size=16, layers=2, state_size=3)
+    shape = ssam.Architecture(**SSAM)
     model, _ = ssam.build_model(None, shape, {}, 0)
     ssam.export(model, model.state_dict(), tmp_path / "encoder")
     return tmp_path / "encoder"
@@ -26,5 +28,5 @@ def audio_mamba(tmp_path):
 
 def test_an_audio_mamba_loads_without_the_code_that_lies_beside_it(audio_mamba):
     command = [sys.executable, "-c", CODE, str(audio_mamba), f"initialised:{audio_mamba}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.stdout.splitlines() == ["(3, 50, 80)"] * 2, done.stderr

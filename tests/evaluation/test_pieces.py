@@ -3,12 +3,12 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import wait_until
 from safetensors.numpy import load_file
 from tiny_encoders import SAVED, save_tiny
 
@@ -229,9 +229,7 @@ embed(LogMel(), open_shards(Path(sys.argv[1])), np.arange(9), Path(sys.argv[2]))
     begun = tmp_path / "begun"
     first = subprocess.Popen([sys.executable, "-c", code, shards.folder, tmp_path / "cache", begun])
     try:
-        deadline = time.monotonic() + 60
-        while not begun.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(begun.exists, first)
         encoder = LogMel()
         encoder.frames = lambda _: pytest.fail("computed twice")  # type: ignore[method-assign]
         assert len(embed(encoder, shards, np.arange(9), tmp_path / "cache")) == 9

@@ -12,7 +12,9 @@ import pytest
 from huggingface_hub import ModelCard
 from labelled_tones import tones
 from made_models import CLIPS
+from patience import HANGS
 from tiny_runs import MAMBA, pretrain
+from tiny_shapes import HUBERT
 from tuned_runs import arguments, run
 
 from evaluate import probe
@@ -24,11 +26,7 @@ from pretrain import cluster
 
 pytestmark = pytest.mark.slow
 
-HUBERT = ("family=hubert", *(f"hubert.architecture.{key}" for key in (
-    "hidden_size=32", "layers=3", "heads=4", "ffn_size=48", "conv_channels=16", "position_kernel=16",
-    "position_groups=4", "projection_size=12",
-)))  # fmt: skip
-"""The same as ``tiny_runs.TINY`` with a HuBERT."""
+HUBERT_RUN = ("family=hubert", *(f"hubert.architecture.{name}={value}" for name, value in HUBERT.items()))
 
 
 def shown(text: str, release: Path) -> list[str]:
@@ -42,7 +40,7 @@ def printed(code: str, folder: Path) -> str:
     """Run code in a process without this toolkit's path and without the network, and return what it prints."""
     environment = {"HOME": str(folder), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=folder, env=environment, timeout=300
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=folder, env=environment, timeout=HANGS
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -58,7 +56,7 @@ def test_an_encoder_that_was_pretrained_goes_into_other_hands(
 ):
     monkeypatch.chdir(tmp_path)
     heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder
-    more: tuple[str, ...] = {"wav2vec2": (), "hubert": HUBERT, "ssam": MAMBA}[family]
+    more: tuple[str, ...] = {"wav2vec2": (), "hubert": HUBERT_RUN, "ssam": MAMBA}[family]
     if family == "hubert":
         cluster.main(["--data=heard", "--out=units", "--clusters=4"])
         more = (*more, "hubert.units=units")

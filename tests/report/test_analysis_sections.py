@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANGS
 from report_inputs import HOSTILE, write_map_of, write_tables
 
 from nonverbal.errors import UserError
@@ -72,7 +73,7 @@ def test_a_page_has_a_section_for_each_analysis(tmp_path: Path) -> None:
 
 def test_reading_analyses_needs_no_torch() -> None:
     code = "import sys; import nonverbal.report.collect; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.stdout == "False\n", done.stderr
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from classifier import CLASSES, Labelled, trainer_of
+from patience import HANGS
 from safetensors.torch import load_file
 from sklearn.metrics import recall_score
 from test_trainer import CLIPS, settings_of, stop_at
@@ -38,7 +39,7 @@ from nonverbal.training.signals import Interrupted, Signals
 
 def run_of(folder, processes, *arguments):
     command = [*TORCHRUN, str(processes), str(Path(__file__).with_name("classifier.py")), str(folder), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=HANGS, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from patience import HANGS
 from tiny_runs import CLIPS, TORCHRUN, command_of, environment
 
 from nonverbal.errors import UserError
@@ -38,7 +39,7 @@ launch.torch.cuda.is_available = lambda: len(sys.argv) > 1
 launch.launch(2, 7.5)
 if os.environ["RANK"] == "1":
     os.abort()
-time.sleep(100)
+time.sleep(1000)
 """
 
 MEETING = """
@@ -66,7 +67,7 @@ def run(tmp_path, script, *arguments, launcher=(sys.executable,), variables=None
     path.write_text(script)
     command = [*launcher, str(path), *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment() | (variables or {}), timeout=120, check=False
+        command, capture_output=True, text=True, env=environment() | (variables or {}), timeout=HANGS, check=False
     )
 
 

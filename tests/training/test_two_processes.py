@@ -3,9 +3,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from patience import HANGS, wait_until
 from tiny_runs import (
     CLIPS,
     MAMBA,
@@ -17,6 +17,7 @@ from tiny_runs import (
     environment,
     losses,
     pretrain,
+    pretrain_here,
 )
 
 ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch")
@@ -30,10 +31,7 @@ def shards(module_shards):
 @pytest.fixture(scope="module")
 def one(shards, tmp_path_factory):
     """The run as one process does it."""
-    out = tmp_path_factory.mktemp("one") / "run"
-    result = pretrain(shards, out)
-    assert result.returncode == 0, result.stderr
-    return out
+    return pretrain_here(shards, tmp_path_factory.mktemp("one") / "run")
 
 
 def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
@@ -45,10 +43,10 @@ def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
 
 @pytest.mark.slow
 def test_two_processes_with_an_audio_mamba(tmp_path, shards):
-    for number in (1, 2):
-        result = pretrain(shards, tmp_path / str(number), *MAMBA, f"trainer.processes={number}")
-        assert result.returncode == 0, result.stderr
-    assert_same_run(tmp_path / "1", tmp_path / "2")
+    one = pretrain_here(shards, tmp_path / "one", *MAMBA)
+    result = pretrain(shards, tmp_path / "two", *MAMBA, "trainer.processes=2")
+    assert result.returncode == 0, result.stderr
+    assert_same_run(one, tmp_path / "two")
 
 
 @pytest.mark.slow  # several processes, or a compiler, that import torch
@@ -101,11 +99,7 @@ def started(command, run, step):
     process = subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    deadline = time.monotonic() + 100
-    while not (run / "metrics.jsonl").exists() or len(losses(run)) < step:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: (run / "metrics.jsonl").exists() and len(losses(run)) >= step, process)
     return process
 
 
@@ -115,7 +109,7 @@ def test_a_signal_to_the_command_reaches_all_processes_once(tmp_path, shards, nu
     command = command_of(shards, run, "trainer.processes=2", "trainer.steps=100000", "trainer.checkpoint_every=100000")
     process = started(command, run, 2)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 128 + number, errors
     marker = json.loads((run / "interrupted.json").read_text())
     assert marker["cause"] == signal.Signals(number).name
@@ -134,7 +128,7 @@ def test_the_other_process_ends_when_one_is_killed(tmp_path, shards):
     trainers = [pid for pid in children_of(process) if str(PROGRAM).encode() in cmdline(pid)]
     assert len(trainers) == 2
     subprocess.run(["kill", "-KILL", str(trainers[1])], check=True)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 128 + signal.SIGKILL
     assert "nonverbal: process 1 was ended by SIGKILL; the others end too" in errors
     assert "nonverbal: lost contact with another process of this run" in errors

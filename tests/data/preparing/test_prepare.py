@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import webdataset
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import wait_until
 
 from nonverbal import config
 from nonverbal.data import workers
@@ -389,10 +389,7 @@ def test_killed_while_decoding_it_leaves_no_process_and_continues(corpus, tmp_pa
     done = {path.name: path.stat().st_mtime_ns for path in out.glob(".scratch/*.jsonl")}
     assert done
     assert not (out / "index.json").exists()
-    deadline = time.monotonic() + 10
-    while members(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not members(process.pid)
+    wait_until(lambda: not members(process.pid))
     seen = {}
 
     def scan_and_look(*arguments):

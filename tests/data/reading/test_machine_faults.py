@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 import soundfile
+from patience import HANGS, wait_until
 
 from nonverbal.data import workers
 from nonverbal.data.corpora import listing as listing_module
@@ -202,12 +203,11 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_no_process(tmp_path):
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     options = {"env": environment, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     with subprocess.Popen(command, **options) as process:
-        while not (tmp_path / "begun").exists():
-            time.sleep(0.02)
+        wait_until((tmp_path / "begun").exists, process)
         for _ in range(2):
             os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.01)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 130, errors
     assert "interrupted; run the same command again to continue" in errors
 
@@ -220,7 +220,7 @@ class SoundFile(soundfile.SoundFile):
     def __init__(self, file, *rest, **more):
         if isinstance(file, (str, os.PathLike)):
             open(os.path.join(os.path.dirname(file), "begun"), "w").close()
-            time.sleep(60)
+            time.sleep(3600)
         super().__init__(file, *rest, **more)
 
 soundfile.SoundFile = SoundFile

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from patience import HANGS
 from tiny_runs import ROOT, TORCHRUN, environment
 
 from nonverbal.errors import UserError
@@ -57,7 +58,7 @@ def both(first, second, code=None):
     """Run two processes, each with its own arguments; return the exit codes and outputs."""
     port = free_port()
     running = [started(0, port, *first), started(1, port, *second, code=code)]
-    outputs = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=HANGS) for process in running]
     return [process.returncode for process in running], outputs
 
 
@@ -147,7 +148,7 @@ def test_a_clock_that_differs(tmp_path):
 
 def test_a_process_that_never_starts_is_named():
     process = started(0, free_port(), "--timeout", 2)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 2
     assert errors.startswith(
         "nonverbal: no answer within 2 s from process 1 on a node not known yet (looking at its node and the shards; "
@@ -158,7 +159,7 @@ def test_a_process_that_never_starts_is_named():
 def test_process_0_that_never_starts_is_named():
     port = free_port()
     process = started(1, port, "--timeout", 2)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 2
     assert "nonverbal (process 1): process 1 on" in errors
     assert f"cannot reach process 0 at 127.0.0.1:{port}" in errors
@@ -172,7 +173,7 @@ def test_a_process_that_hangs_in_its_file_system_is_named(tmp_path):
     port = free_port()
     stuck = started(1, port, "--data", tmp_path / "shards")
     process = started(0, port, "--timeout", 4)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     stuck.kill()
     stuck.communicate()
     assert process.returncode == 2
@@ -190,7 +191,7 @@ def test_a_process_that_stops_in_an_all_reduce_is_named(tmp_path):
     port = free_port()
     stuck = started(1, port, code=stop)
     process = started(0, port, "--timeout", 4)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     stuck.send_signal(signal.SIGKILL)
     stuck.communicate()
     assert process.returncode == 2
@@ -279,7 +280,7 @@ launch_check.check = check
 def test_what_hangs_at_exit_does_not_keep_a_user_error_waiting():
     code = f"{HANGING}runpy.run_path({str(PROGRAM)!r}, run_name='__main__')"
     process = started(0, free_port(), code=code, world="1")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert (process.returncode, errors) == (2, "nonverbal: no answer\n")
 
 
@@ -287,7 +288,7 @@ def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         process = started(0, port, "--timeout", 2)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 2
     assert f"nonverbal: port {port} of 127.0.0.1 is in use by another program" in errors
 

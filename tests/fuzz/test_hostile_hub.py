@@ -58,5 +58,5 @@ def test_an_answer_that_lacks_something_is_told_in_words(
     (tmp_path / "in").mkdir()
     make_answers(tmp_path / "in")
     change(tmp_path / f"in/{file}.json", **changes)
-    with pytest.raises(UserError, match=f"org/model: {doing} failed: the Hub answered what its client does not"):
+    with pytest.raises(UserError, match=f"org/model: {doing} failed: huggingface_hub does not understand"):
         (read_download if doing == "downloading" else read_push)(tmp_path / "in")

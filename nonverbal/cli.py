@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from nonverbal.errors import UserError
+from nonverbal.files import is_full
 from nonverbal.shipped import find_shipped
+from nonverbal.signals import exit_code, ignore
 from nonverbal.text import one_line
 
 PROGRAMS = {
@@ -83,7 +85,7 @@ def main() -> None:
             # While the program was still importing: ``run`` takes care of all that follows.
             if "--debug" in arguments:
                 raise
-            _fail(INTERRUPTED, 128 + signal.SIGINT)
+            _fail(INTERRUPTED, exit_code(signal.SIGINT))
 
 
 def run(program: Callable[[list[str]], None]) -> None:
@@ -103,15 +105,18 @@ def run(program: Callable[[list[str]], None]) -> None:
         if debug:
             raise
         # Another Ctrl-C has nothing left to interrupt.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignore(signal.SIGINT)
         # A run that a signal ended knows which one.
         number = getattr(error, "signal", signal.SIGINT)
-        _fail(str(error) or INTERRUPTED, 128 + number)
+        _fail(str(error) or INTERRUPTED, exit_code(number))
     except Exception as error:
         if debug:
             raise
         if isinstance(error, UserError):
             _fail(str(error))
+        if is_full(error):
+            where = getattr(error, "filename", None) or "what this command writes"
+            _fail(f"no space is left for {where}; make room, and run the same command again")
         if isinstance(error, OSError) and error.strerror:
             _fail(f"{error.filename or 'file system'}: {error.strerror}")
         _fail(f"unexpected {type(error).__name__}: {error}; this is a bug in nonverbal, run it again with --debug", 1)

@@ -24,6 +24,14 @@ def test_recipes_are_found_from_anywhere(monkeypatch, tmp_path):
         find_file("nowhere.yaml")
 
 
+def test_a_misspelt_recipe_is_told_the_nearest_of_its_folder_and_of_the_shipped_ones(tmp_path):
+    (tmp_path / "digits.yaml").write_text("")
+    with pytest.raises(UserError, match=f"did you mean {tmp_path / 'digits.yaml'}\\?"):
+        find_file(str(tmp_path / "digit.yaml"))
+    with pytest.raises(UserError, match=r"did you mean recipes/pretrain/wav2vec2_tiny.yaml\?"):
+        find_file("recipes/wav2vec2-tiny.yaml")
+
+
 def test_a_folder_comes_before_what_is_shipped(tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/demo.yaml").write_text("")
@@ -39,6 +47,7 @@ def test_the_tests_import_the_programs_of_the_checkout(program):
     assert module.__file__ == str(find_shipped(program)) == str(ROOT / program)
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_a_package_that_is_called_as_a_folder_of_programs_is_not_taken_for_it(tmp_path):
     for name in ("evaluate", "finetune", "pretrain", "demo"):

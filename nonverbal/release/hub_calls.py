@@ -42,7 +42,7 @@ CONNECTION = ("RequestException", "TransportError", "HTTPError", "ConnectionErro
 """Names of the classes of errors without an answer: those of requests, httpx and Python."""
 
 UNREAD = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
-"""What the client raises if a part of an answer is missing or has another type."""
+"""What the client raises when an answer lacks a field or has a value of the wrong type."""
 
 HEADER = re.compile(r"(?<=Bearer )\S+")
 """The credential in a request's header, whatever it looks like."""
@@ -160,8 +160,8 @@ class Calls:
     def _unread(self, doing: str, error: Exception) -> UserError:
         said = str(error)[:200]
         return self.error(
-            f"{doing} failed: huggingface_hub does not understand the Hub's answer ({type(error).__name__}: {said}); "
-            "run the same command again; if that does not help, update huggingface_hub"
+            f"{doing} failed: the client cannot read the Hub's answer ({type(error).__name__}: {said}); run the same "
+            "command again, and update huggingface_hub if that does not help"
         )
 
     def _bare(self, error: Exception) -> Exception:
@@ -222,7 +222,7 @@ def quiet(calls: Calls) -> Iterator[None]:
 
 
 def _is_long(name: str) -> bool:
-    """Whether a path is too long for a file system."""
+    """Whether a name is too long for a file system."""
     return any(len(part.encode("utf-8", "replace")) > 255 for part in name.split("/")) or len(name) > 1000
 
 
@@ -237,7 +237,7 @@ def fetch(api: "HfApi", calls: Calls, revision: str | None, into: Path) -> None:
         info = api.repo_info(calls.repo, revision=revision)
         names = [str(file.rfilename) for file in info.siblings or []]
         if not isinstance(info.sha, str):
-            raise calls.error("the Hub does not say which commit the files are of; run the same command again")
+            raise calls.error("the Hub does not say which commit the files belong to; run the same command again")
         if strange := [name for name in names if leaves(name) or "\0" in name or _is_long(name)]:
             raise calls.error(f"the repository has a file {shown(strange[0])}, which leads out of it or is no name")
         # Without an answer, the client would return the files of an earlier try.
@@ -248,7 +248,7 @@ def fetch(api: "HfApi", calls: Calls, revision: str | None, into: Path) -> None:
                 revision=revision,
                 local_dir=into,
                 cache_dir=cache,
-                # The client follows any name, and asks for the names once more.
+                # The client asks for the names again, and writes wherever they lead.
                 allow_patterns=[glob.escape(name) for name in names],
                 ignore_patterns=[*KEPT],
                 max_workers=4,

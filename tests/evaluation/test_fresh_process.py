@@ -26,6 +26,7 @@ def audio_mamba(tmp_path):
     return tmp_path / "encoder"
 
 
+@pytest.mark.processes
 def test_an_audio_mamba_loads_without_the_code_that_lies_beside_it(audio_mamba):
     command = [sys.executable, "-c", CODE, str(audio_mamba), f"initialised:{audio_mamba}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)

@@ -185,6 +185,6 @@ def read_download(folder: Path) -> object:
 FIXED = tuple(f"release/{name}" for name in RELEASE)
 
 TARGETS = [
-    Target("push", make_answers, read_push, fixed=FIXED, smoke=10),
-    Target("download", make_answers, read_download, smoke=10),
+    Target("push", make_answers, read_push, fixed=FIXED, smoke=20),
+    Target("download", make_answers, read_download, smoke=20),
 ]

@@ -38,7 +38,7 @@ def test_a_download_of_no_commit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     make_answers(tmp_path / "in")
     change(tmp_path / "in/info.json", sha=None)
-    with pytest.raises(UserError, match="the Hub does not say which commit"):
+    with pytest.raises(UserError, match="the Hub does not say which commit the files belong to"):
         read_download(tmp_path / "in")
 
 
@@ -58,5 +58,5 @@ def test_an_answer_that_lacks_something_is_told_in_words(
     (tmp_path / "in").mkdir()
     make_answers(tmp_path / "in")
     change(tmp_path / f"in/{file}.json", **changes)
-    with pytest.raises(UserError, match=f"org/model: {doing} failed: huggingface_hub does not understand"):
+    with pytest.raises(UserError, match=f"org/model: {doing} failed: the client cannot read the Hub's answer"):
         (read_download if doing == "downloading" else read_push)(tmp_path / "in")

@@ -96,8 +96,8 @@ def test_rows_of_metrics_that_are_no_text_are_measured_again(tmp_path: Path) -> 
     [
         ("settings.json", b"[]", "it holds list"),
         ("settings.json", b"{", "is damaged"),
-        ("centroids.npy", b"\x93NUMPY", "no array of NumPy"),
-        ("unfinished/*.npz", b"PK\x03\x04", "no arrays of NumPy"),
+        ("centroids.npy", b"\x93NUMPY", "not a NumPy array"),
+        ("unfinished/*.npz", b"PK\x03\x04", "not NumPy arrays"),
     ],
 )
 def test_units_that_were_begun_and_are_damaged_are_refused(tmp_path: Path, name: str, data: bytes, said: str) -> None:

@@ -439,6 +439,7 @@ if auto == "AutoModel":
 """
 
 
+@pytest.mark.processes
 def test_a_checkpoint_is_enough_in_a_fresh_process_and_an_empty_folder(tmp_path):
     model = model_of(padding="official")
     ssam.export(model, model.state_dict(), tmp_path / "checkpoint")

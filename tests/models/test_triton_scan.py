@@ -40,6 +40,7 @@ for name in ("scan_forward", "scan_backward", "conv_forward", "conv_backward"):
 """
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_values_and_gradients_under_the_interpreter():
     pytest.importorskip("triton")
@@ -50,6 +51,7 @@ def test_values_and_gradients_under_the_interpreter():
     assert re.search(r"\d\d passed", ran.stdout), ran.stdout
 
 
+@pytest.mark.processes
 def test_the_kernels_compile_for_a_gpu_without_one(tmp_path):
     pytest.importorskip("triton")
     source = tmp_path / "compile_kernels.py"

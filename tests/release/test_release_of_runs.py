@@ -46,6 +46,7 @@ def printed(code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert", "ssam"])
 def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     family,
@@ -80,6 +81,7 @@ def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     assert f"# (clips, {layers}, {2 * values})" in ours
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("task", ["classes", "ctc"])
 def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_shards, tmp_path):
     heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder

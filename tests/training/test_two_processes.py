@@ -34,6 +34,7 @@ def one(shards, tmp_path_factory):
     return pretrain_here(shards, tmp_path_factory.mktemp("one") / "run")
 
 
+@pytest.mark.processes
 def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
     two = tmp_path / "two"
     result = pretrain(shards, two, "trainer.processes=2")
@@ -41,6 +42,7 @@ def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
     assert_same_run(one, two)
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_two_processes_with_an_audio_mamba(tmp_path, shards):
     one = pretrain_here(shards, tmp_path / "one", *MAMBA)
@@ -49,6 +51,7 @@ def test_two_processes_with_an_audio_mamba(tmp_path, shards):
     assert_same_run(one, tmp_path / "two")
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_two_processes_started_by_accelerate(tmp_path, shards, one):
     two = tmp_path / "two"
@@ -58,6 +61,7 @@ def test_two_processes_started_by_accelerate(tmp_path, shards, one):
     assert_same_run(one, two)
 
 
+@pytest.mark.processes
 def test_a_run_of_one_process_continued_by_two_of_torchrun(tmp_path, shards, one):
     both = tmp_path / "both"
     shutil.copytree(one, both)
@@ -70,6 +74,7 @@ def test_a_run_of_one_process_continued_by_two_of_torchrun(tmp_path, shards, one
     assert [launch["processes"] for launch in launches] == [1, 2]
 
 
+@pytest.mark.processes
 def test_accelerate_starting_one_process_in_silence_is_noticed(tmp_path, shards):
     launcher = (*ACCELERATE, "--cpu", "--num_processes", "2")
     result = pretrain(shards, tmp_path / "run", "trainer.processes=2", launcher=launcher)
@@ -78,6 +83,7 @@ def test_accelerate_starting_one_process_in_silence_is_noticed(tmp_path, shards)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_more_processes_than_micro_batches_are_refused(tmp_path, shards):
     result = pretrain(shards, tmp_path / "run", "batches.batches_per_step=1", "trainer.processes=2")
@@ -85,6 +91,7 @@ def test_more_processes_than_micro_batches_are_refused(tmp_path, shards):
     assert "2 processes share the 1 micro-batches of a step, so some would have none" in result.stderr
 
 
+@pytest.mark.processes
 def test_what_the_first_process_refuses_is_no_bug_of_the_others(tmp_path, shards, one):
     both = tmp_path / "both"
     shutil.copytree(one, both)
@@ -103,6 +110,7 @@ def started(command, run, step):
     return process
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_to_the_command_reaches_all_processes_once(tmp_path, shards, number):
     run = tmp_path / "run"
@@ -121,6 +129,7 @@ def children_of(process):
     return [int(pid) for pid in subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()]
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_the_other_process_ends_when_one_is_killed(tmp_path, shards):
     run = tmp_path / "run"

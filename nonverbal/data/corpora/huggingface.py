@@ -271,6 +271,7 @@ def _rows(origin: Origin, split: Any, columns: dict[str, str], skip: int) -> Ite
     try:
         for table in chosen.iter(batch_size=BATCH):
             yield from table.to_pylist()
+    # As above: a connection that breaks is an error of requests, httpx, fsspec or Arrow.
     except Exception as error:
         raise UserError(
             f"reading {origin.dataset} failed: {_one_line(error)}; run the same command again to continue"
@@ -292,6 +293,7 @@ def _audio(origin: Origin, audio: Mapping[str, Any]) -> bytes | None:
             return bytes(file.read())
     except FileNotFoundError:
         return None
+    # As above.
     except Exception as error:
         raise UserError(f"{audio['path']}: {_one_line(error)}; run the same command again to continue") from error
 

@@ -376,6 +376,7 @@ def test_an_interruption_in_the_middle_of_decoding_loses_one_chunk(corpus, tmp_p
     assert content(again.folder) == content(whole.folder)
 
 
+@pytest.mark.processes
 def test_killed_while_decoding_it_leaves_no_process_and_continues(corpus, tmp_path):
     for number in range(256):
         write(corpus / f"many/{number:03}.wav", noise(1000 + number, rate=44_100), 44_100)
@@ -447,6 +448,7 @@ def test_other_settings_and_other_input_are_refused_and_named(corpus, tmp_path):
         prepare(settings({"x": corpus}, out))
 
 
+@pytest.mark.processes
 def test_a_second_process_is_refused(corpus, tmp_path):
     code = (
         f"from nonverbal.files import locked; from pathlib import Path; held = locked(Path({str(tmp_path / 'out')!r}))"
@@ -598,7 +600,12 @@ def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path):
     [
         (["Laughs=laughs"], "the corpus 'Laughs' must be named in lower-case letters, digits, - and _"),
         (["laughs=laugs"], "the corpus 'laughs' should be in laugs, but there is no such folder"),
-        (["laughs"], "no file 'laughs' here or among the shipped ones"),
+        (["laughs"], "laughs is a folder: give its corpus a name, such as sounds=laughs"),
+        (["laughs="], "no file 'laughs=' here or among the shipped ones"),
+        (
+            ["laughs=laughs", "--corpora.laugh.licence", "CC0-1.0"],
+            "missing: --corpora.laugh.folder; did you mean 'laughs'?",
+        ),
         (["laughs=laughs", "--seeds", "3"], "unknown key 'seeds' on the command line; did you mean 'seed'?"),
         (["laughs=laughs", "--strict"], "--strict: 5 files are not as they should be"),
         (["--seed", "3"], "no corpora: give at least one NAME=FOLDER"),
@@ -614,6 +621,7 @@ def test_mistakes_on_the_command_line_are_one_line(corpus, tmp_path, monkeypatch
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.processes
 def test_the_command_line_from_folder_to_verified_shards(corpus, tmp_path, capsys):
     command = [sys.executable, "-m", "nonverbal", "prepare", "laughs=laughs", "--out", "out"]
     made = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

@@ -15,7 +15,6 @@ import pytest
 import soundfile
 from patience import HANGS, wait_until
 
-from nonverbal.data import workers
 from nonverbal.data.corpora import listing as listing_module
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.preparing import check as check_module
@@ -24,6 +23,7 @@ from nonverbal.data.reading import archives as archives_module
 from nonverbal.data.reading import audio as audio_module
 from nonverbal.data.reading.audio import AudioProblem
 from nonverbal.errors import UserError
+from nonverbal.signals import interrupt_deferred
 from nonverbal.training import checkpoint
 
 
@@ -161,6 +161,7 @@ soundfile.SoundFile = SoundFile
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("ends", ["SIGABRT", "SIGKILL"])
 def test_a_file_that_crashes_its_decoder_costs_no_other_and_a_kill_is_not_its_fault(tmp_path, ends):
     (tmp_path / "sitecustomize.py").write_text(CRASHING.replace("ENDS", f"signal.{ends}"))
@@ -179,12 +180,11 @@ def test_a_file_that_crashes_its_decoder_costs_no_other_and_a_kill_is_not_its_fa
     assert rows[1]["detail"] == "it crashes the decoder (SIGSEGV)"
 
 
-@pytest.mark.alone
 def test_an_interruption_waits_for_a_process_to_be_started():
     done = []
 
     def start():
-        with workers._interrupted_after():
+        with interrupt_deferred():
             signal.raise_signal(signal.SIGINT)
             done.append("started")
 
@@ -194,7 +194,7 @@ def test_an_interruption_waits_for_a_process_to_be_started():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.alone
+@pytest.mark.processes
 def test_ctrl_c_twice_ends_at_once_and_leaves_no_process(tmp_path):
     for number in range(3):
         soundfile.write(tmp_path / f"{number}.wav", np.random.default_rng(number).uniform(-0.5, 0.5, 8000), 16_000)

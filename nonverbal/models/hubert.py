@@ -1,4 +1,4 @@
-"""HuBERT's encoder: transformers' modules, run by wav2vec 2.0's forward pass, from which it does not differ."""
+"""HuBERT's encoder: transformers' modules, run by the forward pass of wav2vec 2.0, which is the same."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ class Architecture(EncoderArchitecture):
     """Shape of a HuBERT. Defaults are base (Hsu et al., 2021, table I)."""
 
     projection_size: int = 256
-    """Width in which context and units are compared."""
+    """Width of the vectors by which context and units are compared."""
 
 
 def new_encoder(architecture: EncoderArchitecture, normalise: bool | None, seed: int) -> tuple[HubertModel, bool]:
-    """Return a new encoder in float32, and whether its waveforms are brought to zero mean and unit variance.
+    """Return a new encoder in float32, and whether its waveforms are normalised to zero mean and unit variance.
 
     Args:
         architecture: its shape.
-        normalise: overrides the custom of the layout (fairseq): large yes, base no.
-        seed: draws the weights.
+        normalise: overrides the default of the layout (as in fairseq: yes for large, no for base).
+        seed: of the weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, Stream.INIT))
@@ -35,6 +35,6 @@ def new_encoder(architecture: EncoderArchitecture, normalise: bool | None, seed:
 
 
 def export(encoder: HubertModel, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
-    """Write ``weights``, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
+    """Write ``weights``, configuration and feature extractor in Hugging Face format, for ``from_pretrained``."""
     encoder.save_pretrained(folder, state_dict=dict(weights))
     save_extractor(encoder.config, normalise, folder)

@@ -74,7 +74,7 @@ def test_yaml_that_cannot_be_held_is_refused(text: str) -> None:
 def test_a_run_with_another_recipe_is_refused(tmp_path: Path, text: str) -> None:
     make_run(tmp_path)
     (tmp_path / "run/recipe.yaml").write_text(text)
-    with pytest.raises(UserError, match=r"recipe.yaml (cannot be read|holds list)"):
+    with pytest.raises(UserError, match=r"recipe.yaml (cannot be read|contains list)"):
         read_run(tmp_path)
 
 

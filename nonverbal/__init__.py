@@ -3,7 +3,7 @@
 from os import PathLike
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # what this package can do is imported where it is asked for: it takes seconds
+if TYPE_CHECKING:  # imports take seconds, so they are made only when they are needed
     from nonverbal.evaluation.hearing import ClipEncoder
 
 __version__ = "0.1.0"
@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 def load_encoder(source: str | PathLike[str], seed: int = 0) -> "ClipEncoder":
     """Load an encoder that is called with waveforms and returns embeddings, frames and masks.
 
-    Each clip is heard as if it were alone, whatever is beside it, of whatever length; a clip that is longer than what
-    the encoder hears at once is given in equal windows.
+    Each clip, of any length, is encoded as if it were alone, whatever the others. A clip that is too long for the
+    encoder is divided into equal windows.
 
     >>> import numpy as np
     >>> import nonverbal
@@ -24,11 +24,11 @@ def load_encoder(source: str | PathLike[str], seed: int = 0) -> "ClipEncoder":
 
     Args:
         source: a folder or ``ORGANISATION/NAME`` of the Hugging Face Hub, a run, or a name that ``nonverbal encoders``
-            lists; ``initialised:`` before it draws random weights. No code that lies beside a checkpoint is run.
-        seed: draws the weights of ``initialised:``.
+            lists; with the prefix ``initialised:``, weights are random. Code beside a checkpoint is never run.
+        seed: of the weights of ``initialised:``.
 
     Raises:
-        nonverbal.errors.UserError: it cannot be loaded whole, or makes no frames.
+        nonverbal.errors.UserError: it cannot be loaded completely, or makes no frames.
     """
     from nonverbal.evaluation.hearing import ClipEncoder
 

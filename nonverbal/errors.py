@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """Something the user can put right; the message says what was found, what was expected, and the remedy.
+    """A mistake that the user can correct; the message says what was found, what was expected, and the remedy.
 
-    The command line prints it as one line and exits with code 2. Anything else that escapes is our mistake.
+    The command line prints it as one line and exits with code 2. Any other exception is a bug.
     """

@@ -1,4 +1,4 @@
-"""Where recipes, programs and templates lie: beside the package in a checkout, inside it in a wheel."""
+"""Finds recipes, programs and templates: beside the package in a checkout, inside it in a wheel."""
 
 import os
 from pathlib import Path
@@ -7,30 +7,32 @@ from nonverbal.errors import UserError
 
 
 def find_shipped(name: str) -> Path:
-    """Return a program or template of this package: inside an installed wheel or a checkout, and nowhere else."""
+    """Return the path of a program or template of this package, in the installed wheel or the checkout only."""
     return _root() / name
 
 
 def find_file(name: str, folder: Path = Path()) -> Path:
-    """Find a recipe: a path as given, else one that is shipped.
+    """Find a recipe: by its path, or else among the shipped ones.
 
     Args:
         name: a path, or the name of a shipped recipe (``recipes/demo.yaml``).
-        folder: what a relative path is relative to; the current folder where it is left out.
+        folder: to which a relative path is relative; by default the current folder.
 
     Raises:
         UserError: there is no such file.
     """
     for place in (folder / name, find_shipped(name)):
-        # pathlib raises at a name that is too long.
+        # pathlib raises an error for a name that is too long.
         if os.path.isfile(place):
             return place
     recipes = sorted(str(path.relative_to(_root())) for path in _root().glob("recipes/**/*.yaml"))
     where = "here" if folder == Path() else f"in {folder}"
-    raise UserError(f"no file {name!r} {where} or among the shipped ones; shipped recipes: {', '.join(recipes)}")
+    raise UserError(
+        f"there is no file {name!r} {where} or among the shipped ones; shipped recipes: {', '.join(recipes)}"
+    )
 
 
 def _root() -> Path:
-    """The folder of programs, recipes and templates."""
+    """Return the folder of programs, recipes and templates."""
     package = Path(__file__).parent
     return package / "programs" if (package / "programs").is_dir() else package.parent

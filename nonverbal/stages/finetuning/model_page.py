@@ -144,8 +144,8 @@ classify("sound.wav")
 ## How good it is
 
 This model was trained on all clips, so none are left to test it on. The models of the folds were trained in the same
-way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). Leaks that this
-protocol allows: {through}.
+way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). This
+protocol lets through: {through}.
 
 ## Padding
 

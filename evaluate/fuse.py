@@ -11,13 +11,14 @@ from typing import Literal
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.bias import Cell, bias_tasks, measure_bias
+from nonverbal.evaluation.bias import Cell, bias_tasks, measure_bias, once_a_protocol
 from nonverbal.evaluation.fusing import check_fusion, fuse, method_comparisons, sets_of
 from nonverbal.evaluation.heads.fusion import FusionSettings
 from nonverbal.evaluation.results import results
 from nonverbal.evaluation.score_tables import comparisons_table, print_scores
 from nonverbal.evaluation.tables import show
 from nonverbal.evaluation.views import print_bias, print_division, print_sizes, print_untestable
+from nonverbal.files import locked, room_for
 from nonverbal.paths import PathOrName
 from nonverbal.stages.launching import keep_launch
 from nonverbal.tasks.measurements import measurements_of
@@ -79,8 +80,9 @@ def main(argv: list[str]) -> None:
     ways = [bias_tasks(task) if settings.bias else {} for task in tasks]
     check_fusion(tasks, sets, settings.pretraining, settings.null, settings.allow_seen)
     launch = keep_launch(settings.out, ["fuse", *argv], settings)
-    for task, own in zip(tasks, ways, strict=True):
-        run(task, own, sets, settings, launch)
+    with room_for(settings.out):
+        for task, own in zip(tasks, ways, strict=True):
+            run(task, own, sets, settings, launch)
     print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}")
 
 
@@ -88,24 +90,21 @@ def run(task: Task, ways: Mapping[Cell, Task], sets: list[tuple[str, ...]], sett
     """Fuse all sets on the clips of one folder, under the ways of ``--bias`` too, and show what came of it."""
     print_division(task)
     print_untestable(task, len(sets) * len(settings.methods), "sets and methods")
-    done: dict[str, list[Score]] = {}
 
-    def score(task: Task) -> list[Score]:
-        # One of the ways of --bias may be the protocol itself.
-        if task.protocol not in done:
-            # The null is of the protocol that was asked for, which is the first.
-            null = 0 if done else settings.null
-            how = settings.methods, settings.fusion, settings.pretraining, settings.cache, settings.out
-            done[task.protocol] = fuse(task, sets, *how, settings.allow_seen, null, launch)
-        return done[task.protocol]
+    def compute(task: Task, null: int) -> list[Score]:
+        how = settings.methods, settings.fusion, settings.pretraining, settings.cache, settings.out
+        return fuse(task, sets, *how, settings.allow_seen, null, launch)
 
+    score = once_a_protocol(compute, settings.null)
     scores, file = score(task), settings.out / "scores.jsonl"
     print_scores(scores, file)
     show_methods(scores, file)
     for probe in dict.fromkeys(score.probe for score in scores):
         print_sizes([score for score in scores if score.probe == probe])
     if ways:
-        print_bias(measure_bias(ways, score, file), task, settings.out)
+        biases = measure_bias(ways, score, file)
+        with locked(settings.out, wait=True):
+            print_bias(biases, task, settings.out)
 
 
 def show_methods(scores: list[Score], file: Path) -> None:

@@ -128,11 +128,6 @@ class TargetSampler(ABC):
     It contains only numbers and arrays, so that it can be sent to data workers.
     """
 
-    @property
-    def joins(self) -> bool:
-        """Whether a row may consist of several clips."""
-        return True
-
     @abstractmethod
     def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Draw targets for ``rows``. The sizes of the tensors depend only on lengths."""
@@ -151,11 +146,6 @@ class AddingSampler(TargetSampler):
     """Adds tensors to the targets of another sampler, and reads rows in the same way."""
 
     sampler: TargetSampler
-
-    @property
-    def joins(self) -> bool:
-        """As the other sampler."""
-        return self.sampler.joins
 
     def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Return the other sampler's targets, with the tensors of ``added``."""

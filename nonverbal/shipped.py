@@ -1,5 +1,6 @@
 """Finds recipes, programs and templates: beside the package in a checkout, inside it in a wheel."""
 
+import difflib
 import os
 from pathlib import Path
 
@@ -25,11 +26,17 @@ def find_file(name: str, folder: Path = Path()) -> Path:
         # pathlib raises an error for a name that is too long.
         if os.path.isfile(place):
             return place
-    recipes = sorted(str(path.relative_to(_root())) for path in _root().glob("recipes/**/*.yaml"))
     where = "here" if folder == Path() else f"in {folder}"
-    raise UserError(
-        f"there is no file {name!r} {where} or among the shipped ones; shipped recipes: {', '.join(recipes)}"
-    )
+    raise UserError(f"there is no file {name!r} {where} or among the shipped ones; {_hint(folder / name)}")
+
+
+def _hint(missing: Path) -> str:
+    """Suggest the recipe with the nearest name, in the same folder or shipped, or else list all shipped recipes."""
+    shipped = sorted(path.relative_to(_root()) for path in _root().glob("recipes/**/*.yaml"))
+    beside = missing.parent.glob("*.yaml") if missing.parent.is_dir() else ()
+    by_name = {path.name: path for path in [*shipped, *sorted(beside)]}
+    near = difflib.get_close_matches(missing.name, by_name, 1, 0.8)
+    return f"did you mean {by_name[near[0]]}?" if near else f"shipped recipes: {', '.join(map(str, shipped))}"
 
 
 def _root() -> Path:

@@ -1,6 +1,7 @@
 """Text from other people: split into lines, and shown without line breaks or invisible characters; numbers as text."""
 
 import re
+from collections.abc import Sequence
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 """Ends of lines in files. ``str.splitlines`` also splits at characters that labels may contain: U+2028, U+0085, form
@@ -15,6 +16,17 @@ def shown(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text with line breaks and invisible characters escaped as in Python."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things: 1 fold, 5 folds."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def some_of(texts: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return the first texts, and how many others there are: ``a, b and 3 more``."""
+    others = len(texts) - most
+    return between.join(texts[:most]) + (f" and {others} more" if others > 0 else "")
 
 
 def slug(name: str) -> str:

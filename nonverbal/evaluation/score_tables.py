@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, recalls, results
-from nonverbal.evaluation.tables import Table, short, show, signed
+from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, lets_through, recalls, results
+from nonverbal.evaluation.tables import Table, bounds, short, show, signed
 from nonverbal.evaluation.text_results import text_results, text_table
 from nonverbal.tasks.measurements import measurements_of, text_measurements_of
 from nonverbal.tasks.scores import Score
@@ -13,6 +13,7 @@ from nonverbal.tasks.statistics.comparisons import ALPHA, EXACT_GROUPS, Comparis
 from nonverbal.tasks.statistics.probabilities import CALIBRATION_BINS
 from nonverbal.tasks.statistics.ranks import FRIEDMAN_CORPORA
 from nonverbal.tasks.told_apart import apart_notes
+from nonverbal.text import counted
 
 CAUTION = (
     "the test compares these trained models: if one encoder's probe was trained better by chance, that counts as a "
@@ -113,7 +114,7 @@ def comparisons_table(task: TaskResult, family: Sequence[Comparison]) -> Table:
     how = "all ways" if groups <= EXACT_GROUPS else "100000 drawn ways"
     notes = [
         f"difference of UAR, the first model's minus the second's, with its .95 interval over {groups} {task.unit}; p: "
-        f"predictions swapped by {task.unit}, {how}; Holm over {_count(len(family), 'comparison')}; last: the "
+        f"predictions swapped by {task.unit}, {how}; Holm over {counted(len(family), 'comparison')}; last: the "
         f"{task.unit} for which the first is better, worse, equal (by accuracy if one has a single class)",
         CAUTION,
     ]
@@ -129,8 +130,8 @@ def untestable(groups: int, comparisons: int, unit: str) -> str:
         return ""
     return (
         f"not testable: over {groups} {unit} p is at least 2^(1 - {groups}) = {2.0 ** (1 - groups):.3g}, which Holm "
-        f"multiplies by {_count(comparisons, 'comparison')}: above {ALPHA:g} whatever the models do; compare fewer, or "
-        f"on more {unit}"
+        f"multiplies by {counted(comparisons, 'comparison')}: above {ALPHA:g} whatever the models do; compare fewer, "
+        f"or on more {unit}"
     )
 
 
@@ -152,7 +153,7 @@ def ranking_table(ranking: Ranking) -> Table:
 def title(task: TaskResult) -> str:
     """Return what a task's tables are called: corpus, head where there is one, classes, protocol."""
     head = f" {task.heads[0]} head," if len(task.heads) == 1 else ""
-    return f"{task.corpus}:{head} {len(task.classes)} classes, {task.protocol}"
+    return f"{task.corpus}:{head} {len(task.classes)} classes, {task.protocol}{task.which_data}"
 
 
 def probability(p: float) -> str:
@@ -176,8 +177,7 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     notes += [f"null: {text}" for text in dict.fromkeys(_null_note(model) for model in task.models if model.null)]
     notes += apart_notes(score for model in task.models for score in model.scores)
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
-    through = dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)
-    if through:
+    if through := lets_through(task.models):
         notes.append(f"the protocol lets through: {'; '.join(through)}")
     return notes
 
@@ -196,11 +196,7 @@ def _null_note(model: ModelResult) -> str:
 
 def _folds(task: TaskResult) -> str:
     counts = sorted({model.folds for model in task.models})
-    return _count(counts[0], "fold") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} folds"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return counted(counts[0], "fold") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} folds"
 
 
 def model_columns(task: TaskResult) -> list[str]:
@@ -214,8 +210,7 @@ def model_cells(task: TaskResult, model: ModelResult) -> list[str]:
 
 
 def _with_interval(estimate: Estimate) -> list[str]:
-    low, high = estimate.low, estimate.high
-    return [_value(estimate.value), "-" if low is None or high is None else f"[{short(low)}, {short(high)}]"]
+    return [_value(estimate.value), bounds(estimate.low, estimate.high)]
 
 
 def _value(value: float | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nonverbal.tasks.contamination import LABELS_SEEN, TRANSDUCTIVE
+from nonverbal.terminal import console_of
 from nonverbal.text import one_line
 
 WIDTH = 160
@@ -25,12 +26,10 @@ class Table:
 def show(tables: Sequence[Table]) -> None:
     """Print tables."""
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table as RichTable
 
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    console = console_of(WIDTH)
     for table in tables:
         shown = RichTable(
             box=box.SIMPLE_HEAD,
@@ -70,6 +69,16 @@ def short(value: float) -> str:
     """Return a number with three decimals and without a leading zero, as tables of scores are set."""
     text = f"{round(value, 3) + 0.0:.3f}"  # adding 0 makes -0 positive
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def short_or(value: float | None, otherwise: str = "") -> str:
+    """Return a number as ``short`` does, and ``otherwise`` where there is none."""
+    return otherwise if value is None else short(value)
+
+
+def bounds(low: float | None, high: float | None, otherwise: str = "-") -> str:
+    """Return an interval, and ``otherwise`` where there is none."""
+    return otherwise if low is None or high is None else f"[{short(low)}, {short(high)}]"
 
 
 def signed(value: float) -> str:

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
-from nonverbal.data.index import ShardFolder, open_shards
+from nonverbal.data.index import Seen, ShardFolder, open_shards
 from nonverbal.errors import UserError
-from nonverbal.files import locked, read_json, whole, write_atomically
+from nonverbal.files import locked, whole, write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, generator
+from nonverbal.stages.begun_units import kept_centroids, kept_facts, kept_units
 
 MFCC = PathOrName("mfcc")
 
@@ -114,8 +115,7 @@ def cluster(settings: ClusterConfig) -> dict[str, Any]:
         }
         _check_settings(settings.out, wanted)
         if (settings.out / "units.json").exists():
-            facts: dict[str, Any] = read_json(settings.out / "units.json")
-            return facts
+            return kept_facts(settings.out / "units.json")
         centroids = _fit_once(settings, folders)
         units = {folder.sha256: _assign(settings, folder, centroids) for folder in folders}
         facts = wanted | measure(units, folders, settings.clusters)
@@ -202,7 +202,7 @@ def agreement(counts: np.ndarray) -> dict[str, float]:
 def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
     path = out / "settings.json"
     if path.exists():
-        before = read_json(path)
+        before = kept_facts(path)
         changed = [
             f"{key} was {before.get(key)} and is now {wanted[key]}" for key in wanted if before.get(key) != wanted[key]
         ]
@@ -214,8 +214,7 @@ def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
 def _fit_once(settings: ClusterConfig, folders: list[ShardFolder]) -> np.ndarray:
     path = settings.out / "centroids.npy"
     if path.exists():
-        centroids: np.ndarray = np.load(path, allow_pickle=False)
-        return centroids
+        return kept_centroids(path, settings.clusters)
     frames = np.concatenate(list(_sampled_frames(settings, folders)))[: settings.fit_frames]
     print(f"k-means on {len(frames)} frames of {frames.shape[1]} values", flush=True)
     centroids = fit(frames, settings.clusters, settings.seed)
@@ -251,8 +250,8 @@ def _assign(settings: ClusterConfig, folder: ShardFolder, centroids: np.ndarray)
     for start in starts:
         path = kept / f"{folder.sha256[:16]}-{start}.npz"
         if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                done[start] = [file[name] for name in file.files]
+            parts = min(CHUNK, len(folder.table) - start)
+            done[start] = kept_units(path, parts, settings.clusters)
     rows = [row for start in starts if start not in done for row in range(start, min(start + CHUNK, len(folder.table)))]
     for start, units in _mapped(settings, folder, rows, centroids, f"units of {folder.folder.name}"):
         with whole(kept / f"{folder.sha256[:16]}-{start}.npz") as unfinished, open(unfinished, "wb") as file:
@@ -271,7 +270,7 @@ def _mapped(
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     console = Console()
     processes = min(settings.processes or _cores(), len(chunks))
-    work = partial(_work, settings, folder.folder, centroids)
+    work = partial(_work, settings, folder.seen, centroids)
     results: Iterable[list[np.ndarray]]
     if processes <= 1:
         results = map(work, chunks)
@@ -282,8 +281,8 @@ def _mapped(
         yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
 
 
-def _work(settings: ClusterConfig, path: Path, centroids: np.ndarray | None, rows: list[int]) -> list[np.ndarray]:
-    folder, features = _opened(str(path)), _loaded(settings.features, settings.layer)
+def _work(settings: ClusterConfig, seen: Seen, centroids: np.ndarray | None, rows: list[int]) -> list[np.ndarray]:
+    folder, features = seen.open(), _loaded(settings.features, settings.layer)
     frames = [features(folder.read(row, 0, int(folder.table[row]["samples"]))) for row in rows]
     for part, row in zip(frames, rows, strict=True):
         assert len(part) == frame_count(int(folder.table[row]["samples"]))
@@ -293,11 +292,6 @@ def _work(settings: ClusterConfig, path: Path, centroids: np.ndarray | None, row
 def _leave_signals() -> None:
     # Ctrl-C reaches all processes; the parent ends this one, which must not print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@cache
-def _opened(path: str) -> ShardFolder:
-    return open_shards(Path(path))
 
 
 @cache

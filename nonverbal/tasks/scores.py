@@ -76,7 +76,7 @@ class Score:
     @property
     def key(self) -> tuple[Hashable, ...]:
         """What makes a row the same measurement again."""
-        return *self.task, self.model, self.seed, self.fold
+        return self.data_sha256, *self.task, self.model, self.seed, self.fold
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,10 @@ _KINDS: dict[str, type] = {name: get_origin(hint) or hint for name, hint in get_
 def write_scores(path: Path, scores: Sequence[Score]) -> None:
     """Add rows to a file of scores, which is made where it is missing.
 
-    A measurement made again takes the place of all rows of its model under its protocol and seed. The file is at
-    every moment the old one or the new one.
+    A measurement made again takes the place of all rows of its model on the same shards under its protocol and seed;
+    rows of other shards stay, in tables of their own. The file is at
+    every moment the old one or the new one. Where several commands may add to it, the caller holds its folder
+    (``nonverbal.files.locked``).
     """
     replaced = {score.key[:-1] for score in scores}
     kept = [score for score in read_scores(path) if score.key[:-1] not in replaced] if path.exists() else []
@@ -113,12 +115,17 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
 def read_scores(path: Path) -> list[Score]:
     """Read a file of scores; a row that is not a score is a ``UserError`` naming file and line."""
     try:
-        return [_score(f"{path}, line {number}", row) for number, row in json_lines(path)]
+        return [score_of(row, f"{path}, line {number}") for number, row in json_lines(path)]
     except OSError as error:
         raise UserError(f"cannot read the scores {path}: {error.strerror}") from error
 
 
-def _score(where: str, row: Any) -> Score:
+def score_of(row: Any, where: str) -> Score:
+    """Return the score that a row of JSON holds.
+
+    Raises:
+        UserError: it is not a score; names ``where``.
+    """
     if not isinstance(row, dict) or not _REQUIRED <= row.keys() <= _FIELDS:
         wrong = sorted(_REQUIRED - set(row) | set(row) - _FIELDS) if isinstance(row, dict) else type(row).__name__
         raise UserError(f"{where}: not a score; missing or unknown: {wrong}")

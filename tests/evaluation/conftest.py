@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from labelled_tones import labelled_shards  # noqa: F401  (a fixture)
+from tiny_shapes import LARGE, WAVEFORMS
 
 
 @pytest.fixture(params=["group", "layer"])
@@ -14,18 +15,11 @@ def encoder_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
     large = request.param == "layer"
     config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=[8] * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
+        **WAVEFORMS,
         codevector_dim=8,
         proj_codevector_dim=8,
         num_codevectors_per_group=4,
-        feat_extract_norm=request.param,
-        do_stable_layer_norm=large,
+        **(LARGE if large else {}),
     )
     with torch.random.fork_rng():
         torch.manual_seed(5)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from tiny_shapes import SSAM
 
 from nonverbal.models import ssam
 
@@ -18,7 +19,7 @@ for name in sys.argv[1:]:
 
 @pytest.fixture
 def audio_mamba(tmp_path):
-    shape = ssam.Architecture(hidden_size=16, layers=2, state_size=3)
+    shape = ssam.Architecture(**SSAM)
     model, _ = ssam.build_model(None, shape, {}, 0)
     ssam.export(model, model.state_dict(), tmp_path / "encoder")
     return tmp_path / "encoder"

@@ -101,7 +101,7 @@ def test_it_learns_and_is_recognised_read_back_and_continued(ripple, pretrain, t
     assert np.isfinite([row["loss"] for row in losses if "loss" in row]).all()
     assert recognised(str(trained)) is ripple.FAMILY.encoders
     before = read_any(str(trained))
-    slowly = {"ripple.init": trained, "trainer.optimizer.lr": 1e-12}
+    slowly = {"ripple.init": trained, "trainer.optimizer.lr": 1e-9}
     again = pretrain(tmp_path / "run", **slowly)
     assert re.search(r"starting from .*\n.*taken.*encoder.*8 weights", capsys.readouterr().out, re.DOTALL)
     after = read_any(str(again))

@@ -1,8 +1,6 @@
 """``nonverbal convert`` and ``nonverbal compare``, and a run between two formats."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sources import model_of, save_fairseq, save_transformers
+from tiny_shapes import SSAM
 from transformers import AutoModel, HubertConfig, HubertModel
 
 from evaluate.compare import main as compare
@@ -18,6 +17,7 @@ from nonverbal.evaluation.differences import LinearCKA, compare_encoders
 from nonverbal.families import conversion, read_any
 from nonverbal.models.checkpoints.reading import read_checkpoint
 from nonverbal.models.wav2vec2 import export
+from pretrain import train
 from pretrain.convert import main as convert
 
 CLIPS = [("a", seconds, "train") for seconds in (0.6, 1.0, 1.5, 0.4, 2.0)] * 3 + [("a", 1.0, "validation")]
@@ -63,13 +63,12 @@ def test_in_a_few_steps_and_out(tmp_path, make_shards, capsys):
     settings = {"trainer.steps": 2, "trainer.optimizer.warmup_steps": 1, "trainer.precision": "fp32"}
     settings |= {"batches.batch_seconds": 3, "batches.batches_per_step": 2, "batches.max_seconds": 2}
     settings |= {"batches.min_seconds": 0.5}
-    command = [sys.executable, "-m", "nonverbal", "pretrain", "--data", str(make_shards(CLIPS).folder)]
-    command += ["--out", str(run), "--wav2vec2.init", str(tmp_path / "start.pt")]
-    command += [f"--{key}={value}" for key, value in settings.items()]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "starting from" in done.stdout
-    assert "initialised" not in done.stdout
+    given = ["--data", str(make_shards(CLIPS).folder), "--out", str(run)]
+    given += ["--wav2vec2.init", str(tmp_path / "start.pt"), *(f"--{key}={value}" for key, value in settings.items())]
+    train.main(given)
+    said = capsys.readouterr().out
+    assert "starting from" in said
+    assert "initialised" not in said
     convert([str(run), "--to", "fairseq", "--out", str(tmp_path / "end.pt")])
     convert([str(tmp_path / "end.pt"), "--to", "transformers", "--out", str(tmp_path / "end")])
     trained, back = AutoModel.from_pretrained(run / "encoder"), AutoModel.from_pretrained(tmp_path / "end")
@@ -260,7 +259,7 @@ def audio_mamba(folder, **options):
     from nonverbal.models.audio_mamba import AudioMambaForPreTraining
 
     torch.manual_seed(0)
-    shape = ssam.Architecture(hidden_size=16, layers=2, state_size=3)
+    shape = ssam.Architecture(**SSAM)
     model = AudioMambaForPreTraining(ssam.config_of(shape, **options))
     ssam.export(model, model.state_dict(), folder)
     return model

@@ -9,8 +9,9 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import tiny_shapes
 import torch
-from tiny_runs import CLIPS, MAMBA, TINY, TORCHRUN, command_of, losses
+from tiny_runs import CLIPS, MAMBA, TORCHRUN, command_of, losses
 
 from nonverbal.batch import TargetSampler
 from nonverbal.data.batching.batches import ShardData, ShardDataset
@@ -31,9 +32,8 @@ from nonverbal.training.trainer import Trainer
 
 pytestmark = pytest.mark.gpu
 
-SIZES = {name.rpartition(".")[2]: value for name, value in TINY.items() if name.startswith("wav2vec2.architecture.")}
-SHAPE = Architecture(**SIZES)
-HUBERT = hubert.Architecture(**{name: SIZES[name] for name in SIZES if hasattr(hubert.Architecture, name)})
+SHAPE = Architecture(**tiny_shapes.WAV2VEC2 | {"layers": 3})
+HUBERT = hubert.Architecture(**tiny_shapes.HUBERT | {"layers": 3})
 UNITS = 7
 
 

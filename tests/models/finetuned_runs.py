@@ -5,30 +5,19 @@ from pathlib import Path
 
 import torch
 from tiny_encoders import save_random
+from tiny_shapes import WAVEFORMS
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
 from nonverbal.tasks.labels_seen import write_labels_seen
 from nonverbal.tasks.task import Task
-
-TINY = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-    "classifier_proj_size": 8,
-}
 
 
 def save_classifier(folder: Path, seed: int, classes: list[str]) -> Path:
     """Write a tiny classifier of transformers, with weights of a seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = Wav2Vec2Config(
-            **TINY, id2label=dict(enumerate(classes)), label2id={k: i for i, k in enumerate(classes)}
-        )
+        labels = {"id2label": dict(enumerate(classes)), "label2id": {k: i for i, k in enumerate(classes)}}
+        config = Wav2Vec2Config(**WAVEFORMS, **labels, classifier_proj_size=8)
         save_random(Wav2Vec2ForSequenceClassification(config), folder)
     Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
     return folder

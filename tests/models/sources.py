@@ -6,29 +6,20 @@ import types
 import typing
 
 import torch
+from tiny_shapes import WAV2VEC2
 from transformers import Wav2Vec2ForPreTraining
 
 from nonverbal.models.checkpoints.weight_names import Layout, renamed
 from nonverbal.models.wav2vec2 import Architecture, config_of, export
 
-SIZES = {
-    "hidden_size": 64,
-    "layers": 2,
-    "heads": 4,
-    "ffn_size": 48,
-    "conv_channels": 16,
-    "position_kernel": 16,
-    "position_groups": 4,
-    "codes": 16,
-    "code_size": 16,
-    "projection_size": 12,
-}
+SIZES = WAV2VEC2 | {"hidden_size": 64}
+"""A file that does not say how many heads a model has is taken to have one for 64 channels."""
 
 
 def model_of(layout="base", **sizes):
     """A model whose biases and norms are random too: drawn as zeros and ones, a mistake would not show."""
     torch.manual_seed(1)
-    model = Wav2Vec2ForPreTraining(config_of(Architecture(layout=layout, **{**SIZES, **sizes}))).eval()
+    model = Wav2Vec2ForPreTraining(config_of(Architecture(layout=layout, **SIZES | sizes))).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:

@@ -10,6 +10,7 @@ import plain_audio_mamba as plain
 import pytest
 import torch
 from sources import save_transformers
+from tiny_shapes import SSAM
 from transformers import Wav2Vec2FeatureExtractor
 
 from nonverbal.errors import UserError
@@ -20,7 +21,7 @@ from nonverbal.models.audio_mamba import AudioMambaConfig, AudioMambaForAudioCla
 from nonverbal.models.checkpoints.audio_mamba import CHOICES, read_checkpoint
 from nonverbal.models.ssam import Architecture, build_model, config_of
 
-SMALL = Architecture(hidden_size=16, layers=2, state_size=3)
+SMALL = Architecture(**SSAM)
 OPTIONS = {"mask_ratio": 0.5, "loss": "masked", "masked_positions": "kept"}
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_shapes import WAV2VEC2
 from transformers import AutoFeatureExtractor, AutoModel, Wav2Vec2ForPreTraining
 
 from nonverbal.errors import UserError
@@ -12,23 +13,10 @@ from nonverbal.models import wav2vec2
 from nonverbal.models.checkpoints.starting import start_from
 from nonverbal.models.wav2vec2 import NO_DROPOUT, Architecture, Dropouts, export, frames_of, new_model, normalised
 
-SIZES = {
-    "hidden_size": 32,
-    "layers": 2,
-    "heads": 4,
-    "ffn_size": 48,
-    "conv_channels": 16,
-    "position_kernel": 16,
-    "position_groups": 4,
-    "codes": 16,
-    "code_size": 16,
-    "projection_size": 12,
-}
-
 
 @pytest.mark.parametrize("layout", ["base", "large"])
 def test_the_exported_encoder_gives_the_context_of_our_forward_pass(tmp_path, layout):
-    model, normalise = new_model(Architecture(layout=layout, **SIZES), None, seed=0)
+    model, normalise = new_model(Architecture(layout=layout, **WAV2VEC2), None, seed=0)
     model.eval()
     export(model, model.state_dict(), normalise, tmp_path)
     waveforms = 0.1 * torch.randn(2, 16_000) + 0.05
@@ -46,27 +34,27 @@ def test_the_exported_encoder_gives_the_context_of_our_forward_pass(tmp_path, la
 
 
 def test_a_checkpoint_is_continued_with_its_weights_shape_and_normalisation(tmp_path):
-    model, _ = new_model(Architecture(**SIZES), None, seed=0)
+    model, _ = new_model(Architecture(**WAV2VEC2), None, seed=0)
     export(model, model.state_dict(), True, tmp_path)
     start = start_from(str(tmp_path), Architecture(), None, seed=1)
     again = start.model
     assert start.normalise
     assert again.state_dict().keys() == model.state_dict().keys()
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
-    assert start_from(str(tmp_path), Architecture(**SIZES), False, seed=1).normalise is False
+    assert start_from(str(tmp_path), Architecture(**WAV2VEC2), False, seed=1).normalise is False
 
 
 def test_what_is_no_checkpoint_is_refused_in_words(tmp_path):
     with pytest.raises(UserError, match="there is no file or folder .*nowhere; nonverbal pretrain"):
         start_from(str(tmp_path / "nowhere"), Architecture(), None, 0)
-    model, _ = new_model(Architecture(**SIZES), None, seed=0)
+    model, _ = new_model(Architecture(**WAV2VEC2), None, seed=0)
     export(model, model.state_dict(), False, tmp_path / "whole")
     with pytest.raises(UserError, match=r"architecture contradicts the checkpoint '.*whole' in num_hidden_layers"):
-        start_from(str(tmp_path / "whole"), Architecture(**{**SIZES, "layers": 3}), None, 0)
+        start_from(str(tmp_path / "whole"), Architecture(**WAV2VEC2 | {"layers": 3}), None, 0)
 
 
 def test_a_pickled_checkpoint_is_never_loaded(tmp_path):
-    model, _ = new_model(Architecture(**SIZES), None, seed=0)
+    model, _ = new_model(Architecture(**WAV2VEC2), None, seed=0)
     export(model, model.state_dict(), False, tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
@@ -76,7 +64,7 @@ def test_a_pickled_checkpoint_is_never_loaded(tmp_path):
 
 def test_weights_are_a_function_of_the_seed():
     state = torch.get_rng_state()
-    models = [new_model(Architecture(**SIZES), None, seed)[0].state_dict() for seed in (0, 0, 1)]
+    models = [new_model(Architecture(**WAV2VEC2), None, seed)[0].state_dict() for seed in (0, 0, 1)]
     assert torch.equal(state, torch.get_rng_state())
     name = "project_hid.weight"
     assert torch.equal(models[0][name], models[1][name])
@@ -92,7 +80,7 @@ def test_base_has_the_size_of_the_paper():
 
 
 def test_frames_are_as_transformers_counts_them():
-    model, _ = new_model(Architecture(**SIZES), None, seed=0)
+    model, _ = new_model(Architecture(**WAV2VEC2), None, seed=0)
     kernels, strides = model.config.conv_kernel, model.config.conv_stride
     lengths = torch.tensor([400, 719, 720, 1040, 16_000, 160_000])
     expected = model._get_feat_extract_output_lengths(lengths)
@@ -125,7 +113,7 @@ def test_impossible_settings_are_refused(make, message):
 
 def test_stock_convolutions_agree_with_ours(monkeypatch):
     for layout in ("base", "large"):
-        model, _ = new_model(Architecture(layout=layout, **SIZES), None, seed=0)
+        model, _ = new_model(Architecture(layout=layout, **WAV2VEC2), None, seed=0)
         waveforms = torch.randn(2, 4000)
         with torch.no_grad():
             stock = model.wav2vec2.feature_extractor(waveforms).transpose(1, 2)
@@ -140,7 +128,7 @@ def test_a_frames_size_gives_their_number(layers, more):
 
 
 def test_convolutions_without_biases_before_layer_norm():
-    model, _ = new_model(Architecture(layout="large", **SIZES), None, seed=0)
+    model, _ = new_model(Architecture(layout="large", **WAV2VEC2), None, seed=0)
     for layer in model.wav2vec2.feature_extractor.conv_layers:
         layer.conv.bias = None
     waveforms = torch.randn(2, 4000)

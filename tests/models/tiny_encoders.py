@@ -6,17 +6,7 @@ from typing import Any
 
 import torch
 import transformers
-
-WAVEFORMS: dict[str, Any] = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-}
-LARGE: dict[str, Any] = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+from tiny_shapes import AUDIO_MAMBA, LARGE, TRANSFORMER, WAVEFORMS
 
 
 def _waveforms(name: str, large: bool = False, **more: Any) -> Callable[[Path], None]:
@@ -48,9 +38,7 @@ def _whisper(folder: Path) -> None:
 
 
 def _ast(folder: Path) -> None:
-    config = transformers.ASTConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, num_labels=3
-    )
+    config = transformers.ASTConfig(**TRANSFORMER, num_labels=3)
     save_random(transformers.ASTForAudioClassification(config), folder)
     transformers.ASTFeatureExtractor().save_pretrained(folder)
 
@@ -59,7 +47,7 @@ def _audio_mamba(folder: Path) -> None:
     from nonverbal.models.audio_mamba import AudioMambaConfig, AudioMambaModel
     from nonverbal.models.ssam import save_extractor
 
-    save_random(AudioMambaModel(AudioMambaConfig(hidden_size=8, num_hidden_layers=2, state_size=4)), folder)
+    save_random(AudioMambaModel(AudioMambaConfig(**AUDIO_MAMBA)), folder)
     save_extractor(folder)
 
 

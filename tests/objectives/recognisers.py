@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tiny_shapes import LARGE, WAVEFORMS
 from tuned_batches import NONE, noise
 
 from nonverbal.batch import Batch, Rows
@@ -19,13 +20,7 @@ from nonverbal.objectives.ctc import CtcObjective, CtcSettings
 TEXTS = ["TWO", "THREE FEET", "A", "TOOT"]
 VOCABULARY = vocabulary_of(TEXTS)
 SHAPE = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [8] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
+    **WAVEFORMS,
     "vocab_size": len(VOCABULARY.tokens),
     "pad_token_id": 0,
     "ctc_loss_reduction": "sum",
@@ -37,7 +32,7 @@ SHAPE = {
 }
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "wav2vec2": ("Wav2Vec2", {}),
-    "wav2vec2 large": ("Wav2Vec2", {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}),
+    "wav2vec2 large": ("Wav2Vec2", LARGE | {"conv_bias": True}),
     "hubert": ("Hubert", {}),
     "wavlm": ("WavLM", {}),
     "unispeech-sat": ("UniSpeechSat", {}),

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_shapes import WAV2VEC2
 from transformers import Wav2Vec2ForPreTraining
 from transformers.models.wav2vec2 import modeling_wav2vec2
 
@@ -21,18 +22,7 @@ from nonverbal.objectives.contrastive import (
 )
 from nonverbal.objectives.masking import frame_tensors
 
-TINY = Architecture(
-    hidden_size=32,
-    layers=2,
-    heads=4,
-    ffn_size=48,
-    conv_channels=16,
-    position_kernel=16,
-    position_groups=4,
-    codes=16,
-    code_size=16,
-    projection_size=12,
-)
+TINY = Architecture(**WAV2VEC2)
 BARE = ContrastiveSettings(penalty_weight=0, conv_gradient_scale=1)
 """What transformers' loss has: no feature penalty, no scaled gradient."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tiny_shapes import SSAM
 from transformers import AutoModelForPreTraining
 
 from nonverbal.batch import Batch, Rows, Targets
@@ -23,7 +24,7 @@ from nonverbal.objectives.reconstruction import (
 )
 from nonverbal.training.optimizer import OptimizerSettings, build_optimizer
 
-TINY = Architecture(hidden_size=16, layers=2, state_size=3)
+TINY = Architecture(**SSAM)
 
 
 def objective_of(architecture=TINY, **objective):

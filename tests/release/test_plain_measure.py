@@ -11,7 +11,8 @@ import pytest
 import transformers
 from released import checks, seal
 from safetensors.torch import load_file, save_file
-from tiny_encoders import WAVEFORMS, save_random, save_tiny
+from tiny_encoders import save_random, save_tiny
+from tiny_shapes import WAVEFORMS
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor
 
 from nonverbal.errors import UserError

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 from made_models import CLIPS, measured_here, relabel, settings, write_finetuning, write_pretraining
+from relisted import relisted
 from safetensors.torch import load_file, save_file
 from tiny_encoders import save_tiny
 
@@ -73,7 +74,7 @@ def test_a_final_model_is_released_with_what_prediction_needs(shards, make_shard
     path = labelled.folder / "manifest.jsonl"
     rows = [json.loads(line) | {"label": "ab"[n % 2]} for n, line in enumerate(path.read_text().splitlines())]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run = write_finetuning(tmp_path / "tuned", labelled, before)
+    run = write_finetuning(tmp_path / "tuned", relisted(labelled.folder), before)
     files = release(run, tmp_path / "out")
     assert files.keys() == BARE | {"clips.json", "heard.json"}
     heard = json.loads(files["heard.json"])
@@ -82,9 +83,14 @@ def test_a_final_model_is_released_with_what_prediction_needs(shards, make_shard
     assert nowhere(tmp_path, files)
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.pipeline_tag == "audio-classification"
-    assert "pretrained from random weights on 0.000833 h of a, b, fine-tuned on 0.00333 h of c." in card.text
-    assert "It tells 2 classes apart: a, b." in card.text
-    assert "trained on all clips, so that nothing is left to test it on" in card.text
+    assert (
+        "pretrained from random weights on 0.000833 h of audio (a, b), fine-tuned on 0.00333 h of audio (c)."
+        in card.text
+    )
+    assert "It distinguishes 2 classes: a, b." in card.text
+    assert "Models of cross-validation folds, trained in the same way, were evaluated on" in card.text
+    assert "| longest input in fine-tuning | 4 s |" in card.text
+    assert "trained on all labelled clips, so that no clip is left to test it on" in card.text
     assert [result.dataset_config for result in card.data.eval_results] == [
         "by hand; models of the folds, fine-tuned"
     ] * 3
@@ -100,7 +106,7 @@ def test_where_transformers_loaded_a_model_from_is_left_out(shards, tmp_path):
 
 def test_a_folder_without_a_run_is_released_and_that_nothing_is_known_is_said(tmp_path):
     files = release(save_tiny("hubert base", tmp_path / "model"), tmp_path / "out")
-    assert b"nothing says what it was trained on" in files["README.md"]
+    assert b"its training data and procedure are not known" in files["README.md"]
     assert b"license_name: unknown-in-part" in files["README.md"]
     files = release(tmp_path / "model", tmp_path / "out", base_model="facebook/hubert-base-ls960")
     assert b"license: apache-2.0" in files["README.md"]
@@ -141,20 +147,19 @@ def call_speaker(shards, name):
     path = shards.folder / "manifest.jsonl"
     first, *rest = path.read_text().splitlines()
     path.write_text("\n".join([json.dumps(json.loads(first) | {"speaker": f"a:{name}"}), *rest, ""]))
+    return relisted(shards.folder)
 
 
 @pytest.mark.parametrize("name", ["one", "Female", "model", "padding", "7", "Al"])
 def test_speakers_that_are_called_like_ordinary_words_are_looked_for_with_their_corpus(name, shards, tmp_path):
-    call_speaker(shards, name)
-    run = write_pretraining(tmp_path / "run", [shards])
+    run = write_pretraining(tmp_path / "run", [call_speaker(shards, name)])
     release(run, tmp_path / "out", description=f"This is {name}.")
     with pytest.raises(UserError, match=f"name: README.md a:{name.casefold()}, .*; or give --may_name a:"):
         release(run, tmp_path / "other", description=f"This is a:{name}.")
 
 
 def test_a_speaker_that_is_called_like_a_word_of_the_card_may_be_named(shards, tmp_path):
-    call_speaker(shards, "Alice")
-    run = write_pretraining(tmp_path / "run", [shards])
+    run = write_pretraining(tmp_path / "run", [call_speaker(shards, "Alice")])
     with pytest.raises(
         UserError, match="name: README.md alice, .*; or give --may_name alice, if that is an ordinary word"
     ):
@@ -208,7 +213,7 @@ def test_names_are_those_that_the_hub_takes(repo, fits):
 
 def test_models_that_were_made_to_be_tested_are_not_released(shards, make_shards, tmp_path):
     before = write_pretraining(tmp_path / "before", [shards])
-    relabel(shards.folder, label="a")
+    shards = relabel(shards.folder, label="a")
     run = write_finetuning(tmp_path / "tuned", shards, before)
     fold = run / "seed-0" / "fold-0"
     shutil.copytree(run / "model", fold / "encoder")
@@ -285,7 +290,7 @@ def test_the_program_prints_licences_before_it_writes(shards, tmp_path, capsys):
     main([*argv, "--acknowledge", "a", "b"])
     said = capsys.readouterr().out
     assert "licence: cc-by-nc-nd-4.0" in said
-    assert "a: changed copies of its audio must not be passed on. Whoever releases" in said
+    assert "a: changed copies of its audio must not be redistributed. The publisher" in said
     assert load_file(tmp_path / "out" / "model.safetensors")
     assert (
         "nonverbal release run --repo=org/tiny --out=out --acknowledge a b" in (tmp_path / "out/README.md").read_text()

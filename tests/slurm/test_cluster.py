@@ -13,26 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 from on_slurm import hold, launches, preempt, process, step
+from tiny_shapes import WAV2VEC2
 
 pytestmark = pytest.mark.slurm
 
 ROOT = Path(__file__).parents[2]
 STEPS = 80
 RECIPE = {
-    "wav2vec2": {
-        "architecture": {
-            "hidden_size": 32,
-            "layers": 2,
-            "heads": 4,
-            "ffn_size": 48,
-            "conv_channels": 16,
-            "position_kernel": 16,
-            "position_groups": 4,
-            "codes": 16,
-            "code_size": 16,
-            "projection_size": 12,
-        }
-    },
+    "wav2vec2": {"architecture": WAV2VEC2},
     "batches": {"batch_seconds": 6, "batches_per_step": 4, "max_seconds": 1.5, "min_seconds": 0.5},
     "trainer": {
         "steps": STEPS,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from tiny_shapes import WAVEFORMS
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 ROOT = Path(__file__).parents[2]
@@ -29,16 +30,7 @@ QUICK = {
 def tiny_encoder(folder: Path, seed: int = 0) -> Path:
     """Write a wav2vec 2.0 of two blocks that takes waveforms as they are."""
     torch.manual_seed(seed)
-    config = Wav2Vec2Config(
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=32,
-        conv_dim=(16,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-    )
-    Wav2Vec2Model(config).save_pretrained(folder)
+    Wav2Vec2Model(Wav2Vec2Config(**WAVEFORMS)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=False).save_pretrained(folder)
     return folder
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_trainer import rows_of, stop_at
+from tiny_shapes import SSAM, WAV2VEC2
 
 from nonverbal.data.batching.batches import ShardData
 from nonverbal.data.batching.epochs import BatchSettings
@@ -19,18 +20,7 @@ from nonverbal.training.settings import TrainerSettings
 from nonverbal.training.signals import Interrupted
 from nonverbal.training.trainer import Trainer
 
-TINY = Architecture(
-    hidden_size=32,
-    layers=3,
-    heads=4,
-    ffn_size=48,
-    conv_channels=16,
-    position_kernel=16,
-    position_groups=4,
-    codes=16,
-    code_size=16,
-    projection_size=12,
-)
+TINY = Architecture(**WAV2VEC2 | {"layers": 3})
 
 
 def contrastive():
@@ -41,7 +31,7 @@ def contrastive():
 
 
 def reconstruction():
-    settings = SsamSettings(architecture=ssam.Architecture(hidden_size=16, layers=2, state_size=3))
+    settings = SsamSettings(architecture=ssam.Architecture(**SSAM))
     optimizer = OptimizerSettings(lr=1e-3, warmup_steps=2, weight_decay=0.05, decay="matrices", schedule="cosine")
     return build_ssam_objective(settings, seed=0), optimizer
 

@@ -7,7 +7,8 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import CLIPS, assert_same_run, pretrain
+from tiny_runs import CLIPS, assert_same_run, pretrain, pretrain_here
+from tiny_shapes import WAV2VEC2
 from toy import ToyObjective
 
 from nonverbal.errors import UserError
@@ -16,17 +17,17 @@ from nonverbal.models.wav2vec2 import Architecture
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, rate_factor, set_rate
 
-TINY = Architecture(hidden_size=32, layers=3, heads=4, ffn_size=48, conv_channels=16, position_groups=4, codes=16)
 PARTS = (
     "wav2vec2.warm_quantiser_steps=3",
     "trainer.optimizer.freeze_conv_steps=4",
     "trainer.optimizer.layer_decay=0.5",
 )
+KEPT = ("trainer.checkpoint_every=1", "trainer.keep_checkpoints=9")
 HEAD = ("model.quantizer", "model.project", "model.wav2vec2.masked")
 
 
 def objective(warm=0, layout="base"):
-    architecture = Architecture(**{**TINY.__dict__, "layout": layout})
+    architecture = Architecture(**WAV2VEC2 | {"layout": layout, "layers": 3})
     return build_objective(Wav2Vec2Settings(architecture=architecture, warm_quantiser_steps=warm), seed=0)
 
 
@@ -107,9 +108,7 @@ def whole(shards, tmp_path_factory):
 
 
 def run_of(shards, out, *settings):
-    result = pretrain(shards, out, "trainer.checkpoint_every=1", "trainer.keep_checkpoints=9", *settings)
-    assert result.returncode == 0, result.stderr
-    return out
+    return pretrain_here(shards, out, *KEPT, *settings)
 
 
 def test_what_is_to_stand_still_does_and_the_rest_moves(whole):
@@ -140,6 +139,7 @@ def test_a_run_that_continues_in_the_middle_takes_the_same_steps(tmp_path, shard
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_zero_takes_the_same_steps(tmp_path, shards, stage):
     settings = (*PARTS, "batches.batches_per_step=4", "wav2vec2.dropouts.layer=0")
-    runs = [run_of(shards, tmp_path / "whole", *settings)]
-    runs.append(run_of(shards, tmp_path / "zero", *settings, "trainer.processes=2", f"trainer.zero={stage}"))
-    assert_same_run(*runs)
+    whole = run_of(shards, tmp_path / "whole", *settings)
+    result = pretrain(shards, tmp_path / "zero", *KEPT, *settings, "trainer.processes=2", f"trainer.zero={stage}")
+    assert result.returncode == 0, result.stderr
+    assert_same_run(whole, tmp_path / "zero")

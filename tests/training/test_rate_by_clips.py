@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny_runs import CLIPS, MAMBA, pretrain, rows
+from tiny_runs import CLIPS, MAMBA, pretrain_here, rows
 
 from nonverbal.data.batching.epochs import BatchSettings
 from nonverbal.errors import UserError
@@ -33,10 +33,9 @@ def test_it_needs_a_number_of_clips():
         settings_of(rows=None, lr=1.5e-4, lr_clips=256)
 
 
-def test_a_run_learns_at_the_scaled_rate_and_says_so(make_shards, tmp_path):
+def test_a_run_learns_at_the_scaled_rate_and_says_so(make_shards, tmp_path, capsys):
     batches = ("batches.batch_rows=2", "batches.batches_per_step=3", "trainer.steps=2")
     rate = ("trainer.optimizer.lr=0.01", "trainer.optimizer.lr_clips=60", "trainer.optimizer.warmup_steps=1")
-    done = pretrain(make_shards(CLIPS).folder, tmp_path / "run", *MAMBA, *batches, *rate)
-    assert done.returncode == 0, done.stderr
-    assert "peak learning rate: 0.001, for 6 clips a step" in done.stdout
-    assert rows(tmp_path / "run")[0]["lr"] == pytest.approx(0.001)
+    run = pretrain_here(make_shards(CLIPS).folder, tmp_path / "run", *MAMBA, *batches, *rate)
+    assert "peak learning rate: 0.001, for 6 clips a step" in capsys.readouterr().out
+    assert rows(run)[0]["lr"] == pytest.approx(0.001)

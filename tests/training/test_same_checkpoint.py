@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from test_trainer import settings_of
-from tiny_runs import CLIPS, MAMBA, TORCHRUN, assert_same_run, pretrain
+from tiny_runs import CLIPS, MAMBA, TORCHRUN, assert_same_run, pretrain, pretrain_here
 from toy import ToyObjective, toy_data
 
 from nonverbal.errors import UserError
@@ -24,10 +24,7 @@ def shards(module_shards):
 @pytest.fixture(scope="module")
 def one(shards, tmp_path_factory):
     """The run as one process does it."""
-    out = tmp_path_factory.mktemp("one") / "run"
-    result = pretrain(shards.folder, out, *MAMBA)
-    assert result.returncode == 0, result.stderr
-    return out
+    return pretrain_here(shards.folder, tmp_path_factory.mktemp("one") / "run", *MAMBA)
 
 
 def damage(folder):

@@ -17,6 +17,7 @@ from tiny_runs import (
     environment,
     losses,
     pretrain,
+    pretrain_here,
 )
 
 ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch")
@@ -30,10 +31,7 @@ def shards(module_shards):
 @pytest.fixture(scope="module")
 def one(shards, tmp_path_factory):
     """The run as one process does it."""
-    out = tmp_path_factory.mktemp("one") / "run"
-    result = pretrain(shards, out)
-    assert result.returncode == 0, result.stderr
-    return out
+    return pretrain_here(shards, tmp_path_factory.mktemp("one") / "run")
 
 
 def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
@@ -45,10 +43,10 @@ def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
 
 @pytest.mark.slow
 def test_two_processes_with_an_audio_mamba(tmp_path, shards):
-    for number in (1, 2):
-        result = pretrain(shards, tmp_path / str(number), *MAMBA, f"trainer.processes={number}")
-        assert result.returncode == 0, result.stderr
-    assert_same_run(tmp_path / "1", tmp_path / "2")
+    one = pretrain_here(shards, tmp_path / "one", *MAMBA)
+    result = pretrain(shards, tmp_path / "two", *MAMBA, "trainer.processes=2")
+    assert result.returncode == 0, result.stderr
+    assert_same_run(one, tmp_path / "two")
 
 
 @pytest.mark.slow  # several processes, or a compiler, that import torch

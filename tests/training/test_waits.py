@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_shapes import SSAM, WAV2VEC2
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -55,19 +56,7 @@ class OnDevice(NoWaits):
 
 
 def architecture(layout):
-    return Architecture(
-        layout=layout,
-        hidden_size=32,
-        layers=3,
-        heads=4,
-        ffn_size=48,
-        conv_channels=16,
-        position_kernel=16,
-        position_groups=4,
-        codes=16,
-        code_size=16,
-        projection_size=12,
-    )
+    return Architecture(**WAV2VEC2 | {"layout": layout, "layers": 3})
 
 
 def of_wav2vec2(layout):
@@ -81,7 +70,7 @@ def of_hubert(layout):
 
 
 def of_ssam(_):
-    shape = ssam.Architecture(hidden_size=16, layers=2, state_size=3)
+    shape = ssam.Architecture(**SSAM)
     return reconstruction.build_ssam_objective(reconstruction.SsamSettings(architecture=shape), 0)
 
 

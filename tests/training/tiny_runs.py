@@ -9,20 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_shapes import SSAM, WAV2VEC2
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "pretrain" / "train.py"
 TINY = {
-    "wav2vec2.architecture.hidden_size": 32,
+    **{f"wav2vec2.architecture.{name}": value for name, value in WAV2VEC2.items()},
     "wav2vec2.architecture.layers": 3,
-    "wav2vec2.architecture.heads": 4,
-    "wav2vec2.architecture.ffn_size": 48,
-    "wav2vec2.architecture.conv_channels": 16,
-    "wav2vec2.architecture.position_kernel": 16,
-    "wav2vec2.architecture.position_groups": 4,
-    "wav2vec2.architecture.codes": 16,
-    "wav2vec2.architecture.code_size": 16,
-    "wav2vec2.architecture.projection_size": 12,
     "wav2vec2.dropouts.layer": 0.3,
     "batches.batch_seconds": 3,
     "batches.batches_per_step": 5,
@@ -38,9 +31,7 @@ TINY = {
 }
 MAMBA = (
     "family=ssam",
-    "ssam.architecture.hidden_size=16",
-    "ssam.architecture.layers=2",
-    "ssam.architecture.state_size=3",
+    *(f"ssam.architecture.{name}={value}" for name, value in SSAM.items()),
     "trainer.optimizer.decay=matrices",
     "trainer.optimizer.weight_decay=0.05",
 )
@@ -70,6 +61,22 @@ def pretrain(shards, out, *settings, launcher=(sys.executable,)):
     """Run to the end and return the finished process."""
     command = command_of(shards, out, *settings, launcher=launcher)
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=180)
+
+
+def pretrain_here(shards, out, *settings):
+    """Run to the end within this process, where nothing has to be imported again, and return the folder.
+
+    With one thread, as the processes of ``pretrain``.
+    """
+    from pretrain import train
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train.main(command_of(shards, out, *settings)[2:])
+    finally:
+        torch.set_num_threads(threads)
+    return out
 
 
 def rows(run):

@@ -141,13 +141,26 @@ def _operations(path: Path) -> Iterator[tuple[str, Any]]:
                     yield from _of_one(file)
         return
     with open(path, "rb") as file:
+        within = _Within(file, path.stat().st_size)
         for _ in range(LEGACY_STREAMS):
-            yield from _of_one(file)
+            yield from _of_one(within)
 
 
-def _of_one(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+class _Within:
+    """A file that is never read beyond its end, because Python allocates as much memory as a read asks for."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size = file, size
+        self.readline, self.tell = file.readline, file.tell
+
+    def read(self, size: int) -> bytes:
+        """Return ``size`` bytes, or as many as are left."""
+        return self._file.read(min(size, max(self._size - self._file.tell(), 0)))
+
+
+def _of_one(file: "IO[bytes] | _Within") -> Iterator[tuple[str, Any]]:
     """Yield the operations of one pickle, and leave the file's position after it."""
-    for code, argument, _ in pickletools.genops(file):
+    for code, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]
         yield code.name, argument
 
 

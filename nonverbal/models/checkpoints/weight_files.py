@@ -1,6 +1,5 @@
 """Reads the weights of one encoder from a file or from its parts, whatever wrapper the model was in."""
 
-import mmap
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,6 +27,9 @@ MEANT = ("", "model", "state_dict", "model_state_dict", "module")
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Types of weights that are plain numbers, without a scale stored elsewhere."""
+
+CHUNK = 1 << 24
+"""Bytes of a file that are searched at a time."""
 
 DEPTH = 4
 """Depth to which a file is searched for weights."""
@@ -100,10 +102,16 @@ def files_of(folder: Path) -> list[Path]:
 
 def holds_any(path: Path, names: Iterable[str]) -> bool:
     """Whether a file contains one of these names of weights, which appear unencoded in files of every format."""
-    if not path.stat().st_size:
-        return False
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(content.find(name.encode()) >= 0 for name in names)
+    wanted = [name.encode() for name in names]
+    longest, before = max(map(len, wanted)), b""
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            # A name may begin in one chunk and end in the next.
+            content = before + chunk
+            if any(name in content for name in wanted):
+                return True
+            before = content[-longest:]
+    return False
 
 
 def _where(place: str, encoder: Any) -> str:

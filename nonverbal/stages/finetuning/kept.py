@@ -16,7 +16,7 @@ from nonverbal.stages.finetuning.learner import Learner, Tested
 from nonverbal.stages.predicting import write_limits
 from nonverbal.tasks.labels_seen import seen_by, write_labels_seen
 from nonverbal.tasks.predictions import write_predictions
-from nonverbal.tasks.scores import Score, write_scores
+from nonverbal.tasks.scores import Score, score_of, write_scores
 from nonverbal.tasks.task import Task
 
 KEPT = "fold.json"
@@ -79,8 +79,8 @@ def kept_score(folder: Path) -> Score:
     """
     path = folder / KEPT
     try:
-        return Score(**read_json(path))
-    except (OSError, ValueError, TypeError) as error:
+        return score_of(read_json(path), str(path))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); delete {folder}, and run the command again") from error
 
 

@@ -25,6 +25,26 @@ CLIPS = 32
 ROWS = 8
 """Number of clips in transformers' padded batches."""
 
+FRONT = """\
+---
+library_name: transformers
+pipeline_tag: audio-classification
+tags:
+- audio-classification
+- nonverbal
+---
+"""
+"""What the Hub reads of a page."""
+
+USE = """\
+```python
+from transformers import pipeline
+
+classify = pipeline("audio-classification", model="FOLDER")
+classify("sound.wav")
+```
+"""
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -115,18 +135,8 @@ def write_page(folder: Path, task: Task, settings: FinetuneConfig, epochs: float
 
 def page(task: Task, settings: FinetuneConfig, epochs: float, result: ModelResult, found: Compared) -> str:
     """Return the text of the page."""
-    uar = result.pooled["uar"]
-    interval = "" if uar.low is None or uar.high is None else f" [{uar.low:.3f}, {uar.high:.3f}]"
     classes = ", ".join(f"`{one_line(name)}`" for name in task.classes)
-    through = "; ".join(task.division.lets_through)
-    return f"""---
-library_name: transformers
-pipeline_tag: audio-classification
-tags:
-- audio-classification
-- nonverbal
----
-
+    return f"""{FRONT}
 # A classifier of vocal sounds
 
 It distinguishes {len(task.classes)} classes: {classes}. It assigns one of them to every sound, even if none fits.
@@ -134,25 +144,29 @@ It distinguishes {len(task.classes)} classes: {classes}. It assigns one of them 
 It is `{one_line(Path(str(settings.init)).name)}`, fine-tuned on {len(task.clips)} clips of {one_line(task.corpus)} for
 {epochs:g} epochs, the median of the numbers that the folds chose.
 
-```python
-from transformers import pipeline
+{USE}
+{_how_good(task, result)}
+{_padding(found)}
+The model was trained on stretches of at most {settings.batches.max_seconds:g} s.
+"""
 
-classify = pipeline("audio-classification", model="FOLDER")
-classify("sound.wav")
-```
 
-## How good it is
+def _how_good(task: Task, result: ModelResult) -> str:
+    uar = result.pooled["uar"]
+    interval = "" if uar.low is None or uar.high is None else f" [{uar.low:.3f}, {uar.high:.3f}]"
+    return f"""## How good it is
 
 This model was trained on all clips, so none are left to test it on. The models of the folds were trained in the same
 way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). This
-protocol lets through: {through}.
+protocol lets through: {"; ".join(task.division.lets_through)}.
+"""
 
-## Padding
+
+def _padding(found: Compared) -> str:
+    return f"""## Padding
 
 For {found.clips} clips, one at a time, the probabilities of transformers differ from those of `nonverbal predict` by at
 most {found.alone:.1e}. In batches of {ROWS}, padded to the longest clip by its feature extractor, they differ by up to
 {found.padded:.1e}, and {found.decisions} of {found.clips} clips get another class. `nonverbal predict` computes each
 file as if it were alone.
-
-The model was trained on stretches of at most {settings.batches.max_seconds:g} s.
 """

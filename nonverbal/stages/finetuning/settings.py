@@ -155,7 +155,7 @@ def trainer_for(settings: FinetuneConfig, steps_per_epoch: int, share: float | N
     if warmup >= steps:
         raise UserError(
             f"trainer.optimizer.warmup_steps is {warmup}, but a fold has {steps} steps ({steps_per_epoch} per epoch); "
-            "lower it, or give the warm-up as a share of the steps (such as warmup_share 0.1)"
+            f"lower it: --trainer.optimizer.warmup_steps {steps // 10}"
         )
     return replace(
         trainer,

@@ -6,6 +6,7 @@ import numpy as np
 import plain_audio_mamba as plain
 import pytest
 import torch
+from tiny_shapes import SSAM
 from transformers import (
     AutoModel,
     HubertConfig,
@@ -345,7 +346,7 @@ def test_fairseqs_strides_and_what_a_fork_adds(tmp_path):
 @pytest.mark.parametrize("key", ["layer_norm_eps", "padding", "frame_order", "standardisation", "expand", "state_size"])
 def test_audio_mambas_keys_are_computed_as_the_plain_one_does_or_refused_by_name(tmp_path, key):
     torch.manual_seed(0)
-    config = ssam.config_of(ssam.Architecture(hidden_size=16, layers=2, state_size=3))
+    config = ssam.config_of(ssam.Architecture(**SSAM))
     model = AudioMambaForPreTraining(config)
     ssam.export(model, model.state_dict(), tmp_path)
     given = json.loads((tmp_path / "config.json").read_text())

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_encoders import SAVED, save_tiny
+from tiny_shapes import WAV2VEC2
 from transformers import AutoModelForAudioClassification
 from tuned_batches import NONE, batch_of, noise
 
@@ -71,13 +72,7 @@ def test_of_an_earlier_fine_tuning_the_head_is_left_over_and_said(name: str, tmp
 
 def test_a_run_and_its_encoder_are_the_same(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    model, normalise = new_model(
-        Architecture(
-            hidden_size=16, layers=2, heads=2, ffn_size=32, conv_channels=8, position_kernel=16, position_groups=4
-        ),
-        None,
-        0,
-    )
+    model, normalise = new_model(Architecture(**WAV2VEC2), None, 0)
     export(model, model.state_dict(), normalise, run / "encoder")
     (run / "recipe.yaml").write_text("")
     found, same = (open_tuned(str(path), SETTINGS, 0) for path in (run, run / "encoder"))
@@ -111,13 +106,7 @@ def test_fairseqs_files_are_read(tmp_path: Path) -> None:
     from nonverbal.families import wav2vec2
     from nonverbal.models.checkpoints.reading import read_checkpoint
 
-    model, normalise = new_model(
-        Architecture(
-            hidden_size=64, layers=2, heads=1, ffn_size=32, conv_channels=8, position_kernel=16, position_groups=4
-        ),
-        None,
-        0,
-    )
+    model, normalise = new_model(Architecture(**WAV2VEC2 | {"hidden_size": 64, "heads": 1}), None, 0)
     export(model, model.state_dict(), normalise, tmp_path / "encoder")
     checkpoint = read_checkpoint(str(tmp_path / "encoder"))
     wav2vec2.ENCODERS.formats["fairseq"].write(checkpoint, tmp_path / "fairseq.pt")

@@ -19,12 +19,12 @@ def one_line(text: str) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number of things: 1 fold, 5 folds."""
+    """Return a number with its noun: 1 fold, 5 folds."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def some_of(texts: Sequence[str], most: int, between: str = ", ") -> str:
-    """Return the first texts, and how many others there are: ``a, b and 3 more``."""
+    """Return the first texts, and the number of others: ``a, b and 3 more``."""
     others = len(texts) - most
     return between.join(texts[:most]) + (f" and {others} more" if others > 0 else "")
 

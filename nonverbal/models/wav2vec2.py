@@ -73,7 +73,7 @@ class EncoderArchitecture:
         self._check_divides("hidden_size", "position_groups")
 
     def normalises(self, asked: bool | None) -> bool:
-        """Whether to scale waveforms to zero mean and unit variance: ``asked``, or fairseq's default (large: yes)."""
+        """Whether to normalise waveforms to zero mean and unit variance: ``asked``, or else fairseq's default."""
         return self.layout == "large" if asked is None else asked
 
     def _check_divides(self, whole: str, part: str) -> None:

@@ -57,7 +57,7 @@ def frame(x: Scale, y: Scale, x_ticks: Sequence[float], y_ticks: Sequence[float]
 
 
 def axis_names(x: Scale, y: Scale, below: str, beside: str = "") -> list[Mark]:
-    """Return what the axes of such a plot are called."""
+    """Return the labels of the axes of such a plot."""
     marks: list[Mark] = [Words((x.start + x.end) / 2, y.start + 34, below, "muted", 11, "middle")]
     if beside:
         marks.append(Words(12, (y.start + y.end) / 2, beside, "muted", 11, "middle", turned=True))

@@ -73,7 +73,7 @@ def collect(
 
 
 def _run_sections(runs: Sequence[Path], alone: bool) -> list[RunSection]:
-    """Read runs. One that has only begun is left out, which is said; it is refused where a page would show nothing."""
+    """Read runs. A run without metrics is left out with a message, or refused if the page would otherwise be empty."""
     sections: list[RunSection] = []
     for folder in runs:
         try:

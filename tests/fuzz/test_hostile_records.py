@@ -31,7 +31,7 @@ LAUGHS = "a0: &a0 {x: 1, y: 2}\n" + "".join(f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{
     ("change", "said"),
     [
         (lambda ledger: [], "holds list"),
-        (lambda ledger: {"a": 3}, "what stands of a must be"),
+        (lambda ledger: {"a": 3}, "the content of a must be"),
         (lambda ledger: {"a": ledger["a"] | {"clips": "3"}}, "clips must be a whole number, but is '3' of a"),
         (lambda ledger: {"a": ledger["a"] | {"dropped": {"silent": None}}}, "dropped"),
         (lambda ledger: {"a": ledger["a"] | {"expected_clips": [1]}}, "expected_clips has 1 numbers"),

@@ -94,7 +94,7 @@ def test_rows_of_metrics_that_are_no_text_are_measured_again(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("settings.json", b"[]", "it holds list"),
+        ("settings.json", b"[]", "it contains list"),
         ("settings.json", b"{", "is damaged"),
         ("centroids.npy", b"\x93NUMPY", "not a NumPy array"),
         ("unfinished/*.npz", b"PK\x03\x04", "not NumPy arrays"),

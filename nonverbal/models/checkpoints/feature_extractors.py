@@ -19,7 +19,7 @@ ALONE, WITHIN = "preprocessor_config.json", "processor_config.json"
 
 SIZES = ("feature_size", "num_mel_bins", "n_fft", "hop_length", "chunk_length", "max_length")
 LARGEST = 10_000
-"""Of any size of a spectrogram: transformers makes room for the filters of as many bands as it is told."""
+"""Largest accepted size of a spectrogram, because transformers allocates filters for any number of bands."""
 
 KINDS = (None, "Wav2Vec2FeatureExtractor")
 """Values of ``feature_extractor_type`` for extractors that return waveforms."""

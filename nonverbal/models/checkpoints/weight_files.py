@@ -29,7 +29,7 @@ FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Types of weights that are plain numbers, without a scale stored elsewhere."""
 
 CHUNK = 1 << 24
-"""Bytes of a file that are searched at a time."""
+"""Number of bytes of a file that are searched at a time."""
 
 DEPTH = 4
 """Depth to which a file is searched for weights."""

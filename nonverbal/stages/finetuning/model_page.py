@@ -34,7 +34,7 @@ tags:
 - nonverbal
 ---
 """
-"""What the Hub reads of a page."""
+"""The metadata of the page for the Hub."""
 
 USE = """\
 ```python

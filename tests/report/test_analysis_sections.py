@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_analyses import apart
+from patience import HANGS
 from report_inputs import HOSTILE, write_map_of, write_tables
 
 from nonverbal.errors import UserError
@@ -55,9 +56,10 @@ def test_a_page_has_a_section_for_each_analysis(tmp_path: Path) -> None:
             assert all(len(row) == len(table.columns) for row in table.rows)
 
 
+@pytest.mark.processes
 def test_reading_analyses_needs_no_torch() -> None:
     code = "import sys; import nonverbal.report.collect; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.stdout == "False\n", done.stderr
 
 

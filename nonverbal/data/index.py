@@ -20,7 +20,7 @@ VERSION = 2
 SAMPLE_RATE = 16_000
 
 LONGEST = 3600 * SAMPLE_RATE
-"""Samples of a part, at most: what ``nonverbal prepare`` takes as ``max_seconds``."""
+"""Largest number of samples of a part: the largest ``max_seconds`` of ``nonverbal prepare``."""
 
 Split = Literal["train", "validation"]
 
@@ -36,12 +36,12 @@ TABLE_DTYPE = np.dtype(
         ("part", "<u2"),  # a long clip lies in equal parts, 0, 1, ...
     ]
 )
-"""One row a part, in the order in which the parts lie in the shards."""
+"""The columns of the table, which has one row per part, in the order of the parts in the shards."""
 
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """An opened folder of shards. Shards are opened when first read, once a process."""
+    """An opened folder of shards. Each process opens a shard when it first reads from it."""
 
     folder: Path
     corpora: list[str]
@@ -50,7 +50,7 @@ class ShardFolder:
     table: np.ndarray
     """``(parts,)`` of ``TABLE_DTYPE``."""
     sha256: str
-    """Of ``index.json``, and so of everything that it lists: names this folder's content."""
+    """SHA-256 of ``index.json``, which lists the SHA-256 of all other files: it identifies the folder's content."""
     _files: dict[int, int] = field(default_factory=dict, repr=False)
 
     def rows(self, split: Split) -> np.ndarray:
@@ -69,7 +69,7 @@ class ShardFolder:
         return clips
 
     def parts(self, clips: np.ndarray) -> list[np.ndarray]:
-        """Return of each clip, a row of the manifest, the rows of the table with its parts, in their order."""
+        """Return for each clip, given by its row in the manifest, the table rows of its parts in order."""
         order = np.lexsort((self.table["part"], self.table["clip"]))
         first, last = (np.searchsorted(self.table["clip"][order], clips, side) for side in ("left", "right"))
         return [order[a:b] for a, b in zip(first, last, strict=True)]
@@ -90,7 +90,7 @@ class ShardFolder:
             raise UserError(f"{where} cannot be read ({error.strerror}); {remedy}") from error
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as file:
-                # Before it takes the memory that a header promises to fill.
+                # This comes before allocating the memory for as many samples as the header claims.
                 if file.frames != int(part["samples"]) or file.channels != 1:
                     raise RuntimeError(f"{file.frames} samples in {file.channels} channels, not {part['samples']} in 1")
                 file.seek(start)
@@ -114,7 +114,7 @@ class ShardFolder:
 
 
 def open_shards(folder: Path) -> ShardFolder:
-    """Open a folder that ``nonverbal prepare`` wrote. Checks that every shard is there in its full size."""
+    """Open a folder that ``nonverbal prepare`` wrote, and check that every shard exists and has its full size."""
     path = Path(folder) / "index.json"
     try:
         text = path.read_bytes()
@@ -130,7 +130,7 @@ def open_shards(folder: Path) -> ShardFolder:
         raise UserError(f"{path} holds {type(index).__name__}, not an index; make the folder again")
     lacking = [key for key in ("format", "version", "corpora", "files", "shards") if key not in index]
     if lacking:
-        raise UserError(f"{path} does not say {', '.join(lacking)}; make the folder again with nonverbal prepare")
+        raise UserError(f"{path} lacks {', '.join(lacking)}; make the folder again with nonverbal prepare")
     if index["format"] != FORMAT or index["version"] != VERSION:
         raise UserError(
             f"{path} has format {index['format']!r} version {index['version']!r}, but {FORMAT!r} version "
@@ -153,7 +153,7 @@ def open_shards(folder: Path) -> ShardFolder:
         table, sha256 = read_array(path.parent / "table.npy")
     except (OSError, ValueError) as error:
         raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
-    # A wrong offset may still find audio: another clip's.
+    # At a wrong offset there may be audio too, but of another clip.
     same = sha256 == index["files"].get("table.npy")
     whole = table.dtype == TABLE_DTYPE and table.shape == (sum(shard["clips"] for shard in index["shards"]),)
     if not same or not whole or not _is_of(table, index):
@@ -162,11 +162,11 @@ def open_shards(folder: Path) -> ShardFolder:
 
 
 _SHARD: dict[str, Any] = {"name": str, "split": str, "clips": int, "seconds": (int, float), "bytes": int, "sha256": str}
-"""What is said of each shard."""
+"""The keys of each shard, and the types of their values."""
 
 
 def _fault(index: dict[str, Any]) -> str | None:
-    """Say what of an index is of another kind than ``nonverbal prepare`` writes."""
+    """Return what in an index differs in type from what ``nonverbal prepare`` writes, or None."""
     corpora, files, shards = index["corpora"], index["files"], index["shards"]
     if not isinstance(corpora, list) or not all(isinstance(name, str) for name in corpora):
         return "corpora is not a list of names"
@@ -184,7 +184,7 @@ def _fault(index: dict[str, Any]) -> str | None:
 
 
 def _is_of(table: np.ndarray, index: dict[str, Any]) -> bool:
-    """Whether each part is of a shard and corpus of the index, lies within that shard, and is not too long."""
+    """Return whether each part has a shard and corpus of the index, lies within the shard, and is not too long."""
     if not len(table):
         return True
     if table["shard"].max() >= len(index["shards"]) or table["corpus"].max() >= len(index["corpora"]):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from nonverbal.errors import UserError
+from nonverbal.files import is_full
 from nonverbal.shipped import find_shipped
 from nonverbal.signals import exit_code, ignore
 from nonverbal.text import one_line
@@ -113,6 +114,9 @@ def run(program: Callable[[list[str]], None]) -> None:
             raise
         if isinstance(error, UserError):
             _fail(str(error))
+        if is_full(error):
+            where = getattr(error, "filename", None) or "what this command writes"
+            _fail(f"no space is left for {where}; make room, and run the same command again")
         if isinstance(error, OSError) and error.strerror:
             _fail(f"{error.filename or 'file system'}: {error.strerror}")
         _fail(f"unexpected {type(error).__name__}: {error}; this is a bug in nonverbal, run it again with --debug", 1)

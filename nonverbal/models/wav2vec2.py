@@ -77,11 +77,9 @@ class EncoderArchitecture:
         return self.layout == "large" if asked is None else asked
 
     def _check_divides(self, whole: str, part: str) -> None:
-        if getattr(self, part) < 1 or getattr(self, whole) % getattr(self, part):
-            raise UserError(
-                f"architecture.{whole} must be a multiple of {part}, but they are {getattr(self, whole)} and "
-                f"{getattr(self, part)}"
-            )
+        size, parts = getattr(self, whole), getattr(self, part)
+        if parts < 1 or size % parts:
+            raise UserError(f"architecture.{whole} must be a multiple of {part}, but they are {size} and {parts}")
 
 
 @dataclass(frozen=True)

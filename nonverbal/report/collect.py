@@ -1,5 +1,6 @@
 """From paths to a page: which score files and runs they stand for, and what is shown of them."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,13 +8,15 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import end_of
 from nonverbal.evaluation.analyses.kinds import KINDS, kind_of
 from nonverbal.evaluation.analyses.maps import SoundMap
+from nonverbal.evaluation.plots import NothingYet
 from nonverbal.evaluation.results import check_against, rankings, results
 from nonverbal.evaluation.score_tables import ranking_table
 from nonverbal.evaluation.studies import FILE as STUDY
+from nonverbal.files import files_below
 from nonverbal.report.analyses import AnalysisSection, analysis_section
 from nonverbal.report.maps import MapSection, map_section
 from nonverbal.report.page import Page
-from nonverbal.report.runs import is_run, run_section
+from nonverbal.report.runs import RunSection, is_run, run_section
 from nonverbal.report.sections import task_sections, text_sections
 from nonverbal.report.sounds import sounds_of
 from nonverbal.report.studies import Link, counts, outputs_of, studies_in, study_section
@@ -60,13 +63,26 @@ def collect(
         title,
         [study_section(number, path, shown) for number, path in enumerate(studies)],
         sections,
-        [run_section(number, folder) for number, folder in enumerate(runs)],
+        _run_sections(runs, alone=not sections and not of_analyses and not studies),
         drawn,
         looked_into,
         [ranking_table(ranking) for ranking in rankings(tasks)],
         command,
-        sounds_of(lists, data, sounds),
+        sounds_of(lists, data, sounds, {one.scores[0].data_sha256 for one in [*measurements, *texts]}),
     )
+
+
+def _run_sections(runs: Sequence[Path], alone: bool) -> list[RunSection]:
+    """Read runs. One that has only begun is left out, which is said; it is refused where a page would show nothing."""
+    sections: list[RunSection] = []
+    for folder in runs:
+        try:
+            sections.append(run_section(len(sections), folder))
+        except NothingYet as error:
+            if alone and folder == runs[-1] and not sections:
+                raise
+            print(f"nonverbal: {error}, so the run is left out of the page", file=sys.stderr)
+    return sections
 
 
 def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
@@ -86,8 +102,8 @@ def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
         if path.name == STUDY:
             continue
         looked = _analyses(path)
-        inside = sorted(path.rglob(SCORES)) if path.is_dir() else [path] if not looked else []
-        folders = sorted({file.parent for file in path.rglob("metrics.jsonl")}) if path.is_dir() else []
+        inside = files_below(path, SCORES) if path.is_dir() else [path] if not looked else []
+        folders = sorted({file.parent for file in files_below(path, "metrics.jsonl")}) if path.is_dir() else []
         own = [folder for folder in folders if is_run(folder)]
         studies = studies_in([path])
         if not inside and not own and not looked and not studies:
@@ -105,4 +121,4 @@ def _analyses(path: Path) -> list[Path]:
     """Return the files with analyses in a folder, those of one kind after another; or the file, where it is one."""
     if not path.is_dir():
         return [path] if kind_of(path) is not None else []
-    return [file for name in KINDS for file in sorted(path.rglob(f"*{end_of(name)}"))]
+    return [file for name in KINDS for file in files_below(path, f"*{end_of(name)}")]

@@ -62,7 +62,8 @@ def task_sections(measurements: Sequence[Measurement], against: str | None) -> l
         measurements: of any tasks.
         against: the model that all others are compared with; None for all pairs.
     """
-    return [_of_classes(number, results(own)[0], own, against) for number, own in enumerate(_by_table(measurements))]
+    found = zip(results(measurements), _by_table(measurements), strict=True)
+    return [_of_classes(number, task, own, against) for number, (task, own) in enumerate(found)]
 
 
 def text_sections(measurements: Sequence[TextMeasurement]) -> list[Section]:
@@ -94,7 +95,7 @@ def _of_classes(number: int, task: TaskResult, own: Sequence[Measurement], again
     units = f"{sum(task.clips.values())} clips, {task.units} {task.unit}"
     return Section(
         anchor,
-        f"{task.corpus}, {len(task.classes)} classes",
+        f"{task.corpus}, {len(task.classes)} classes{task.which_data}",
         task.protocol,
         f"{units}; classes: {', '.join(f'{name} ({clips})' for name, clips in task.clips.items())}",
         lets_through(task.models),

@@ -8,7 +8,7 @@ from pathlib import Path
 from nonverbal.evaluation.paper_tables import PaperTable, paper_tables
 from nonverbal.evaluation.studies import FILE, StudyCorpus, StudyModel, StudyRecord, StudyStep, not_done, read_study
 from nonverbal.evaluation.tables import Table
-from nonverbal.files import sha256_of
+from nonverbal.files import files_below, sha256_of
 from nonverbal.text import duration, slug
 
 KEY = 8
@@ -63,7 +63,7 @@ class StudySection:
 
 def studies_in(paths: Sequence[Path]) -> list[Path]:
     """Return the records of studies in folders, or the files that are such records."""
-    inside = (sorted(path.rglob(FILE)) if path.is_dir() else [path] if path.name == FILE else [] for path in paths)
+    inside = (files_below(path, FILE) if path.is_dir() else [path] if path.name == FILE else [] for path in paths)
     return list(dict.fromkeys(file for files in inside for file in files))
 
 

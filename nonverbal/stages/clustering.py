@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
-from nonverbal.data.index import ShardFolder, open_shards
+from nonverbal.data.index import Seen, ShardFolder, open_shards
 from nonverbal.data.workers import start_worker
 from nonverbal.errors import UserError
 from nonverbal.files import locked, whole, write_atomically
@@ -270,7 +270,7 @@ def _mapped(
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     console = Console()
     processes = min(settings.processes or _cores(), len(chunks))
-    work = partial(_work, settings, folder.folder, centroids)
+    work = partial(_work, settings, folder.seen, centroids)
     results: Iterable[list[np.ndarray]]
     if processes <= 1:
         results = map(work, chunks)
@@ -281,17 +281,12 @@ def _mapped(
         yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
 
 
-def _work(settings: ClusterConfig, path: Path, centroids: np.ndarray | None, rows: list[int]) -> list[np.ndarray]:
-    folder, features = _opened(str(path)), _loaded(settings.features, settings.layer)
+def _work(settings: ClusterConfig, seen: Seen, centroids: np.ndarray | None, rows: list[int]) -> list[np.ndarray]:
+    folder, features = seen.open(), _loaded(settings.features, settings.layer)
     frames = [features(folder.read(row, 0, int(folder.table[row]["samples"]))) for row in rows]
     for part, row in zip(frames, rows, strict=True):
         assert len(part) == frame_count(int(folder.table[row]["samples"]))
     return frames if centroids is None else [nearest(part, centroids) for part in frames]
-
-
-@cache
-def _opened(path: str) -> ShardFolder:
-    return open_shards(Path(path))
 
 
 @cache

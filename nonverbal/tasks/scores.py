@@ -76,7 +76,7 @@ class Score:
     @property
     def key(self) -> tuple[Hashable, ...]:
         """What makes a row the same measurement again."""
-        return *self.task, self.model, self.seed, self.fold
+        return self.data_sha256, *self.task, self.model, self.seed, self.fold
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,10 @@ _KINDS: dict[str, type] = {name: get_origin(hint) or hint for name, hint in get_
 def write_scores(path: Path, scores: Sequence[Score]) -> None:
     """Add rows to a file of scores, which is made where it is missing.
 
-    A measurement made again takes the place of all rows of its model under its protocol and seed. The file is at
-    every moment the old one or the new one.
+    A measurement made again takes the place of all rows of its model on the same shards under its protocol and seed;
+    rows of other shards stay, in tables of their own. The file is at
+    every moment the old one or the new one. Where several commands may add to it, the caller holds its folder
+    (``nonverbal.files.locked``).
     """
     replaced = {score.key[:-1] for score in scores}
     kept = [score for score in read_scores(path) if score.key[:-1] not in replaced] if path.exists() else []

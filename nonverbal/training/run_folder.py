@@ -103,7 +103,7 @@ class RunFolder:
         before = self.data()
         if before is not None and list(before.values()) != list(sha256.values()):
             raise UserError(
-                f"{self.folder} holds a run on other data (before: {', '.join(before)}; now: {', '.join(sha256)}); "
+                f"{self.folder} holds a run on other data (before: {_named(before)}; now: {_named(sha256)}); "
                 "give the same shards (and units), unchanged, to continue it, or another --out to start a new one"
             )
         write_atomically(self.folder / "data.json", json.dumps(sha256, indent=1))
@@ -154,6 +154,11 @@ def _read(path: Path, kind: type) -> Any:
     if not isinstance(content, kind):
         raise UserError(f"{path} is damaged: it holds {str(content)[:80]!r}; {REMEDY}")
     return content
+
+
+def _named(sha256: dict[str, str]) -> str:
+    """Name data by its paths, which may be the same for other data, and the beginnings of its hashes."""
+    return ", ".join(f"{path}, sha256 {str(digest)[:8]}" for path, digest in sha256.items())
 
 
 def _step(row: bytes) -> float:

@@ -17,6 +17,7 @@ from nonverbal.evaluation.encoders import confounds
 from nonverbal.evaluation.encoders import load_frame_encoder as load_encoder
 from nonverbal.evaluation.encoders.confounds import Duration
 from nonverbal.evaluation.encoders.logmel import LogMel
+from nonverbal.evaluation.pieces import Work
 from nonverbal.evaluation.pooling import pool, windows
 
 Make = Callable[..., ShardFolder]
@@ -243,6 +244,25 @@ def test_kept_embeddings_belong_to_shards_and_weights(
     changed = embed(load_encoder(str(encoder_folder)), one, np.arange(1), tmp_path / "cache")
     np.testing.assert_array_equal(changed[:, :2], first[:, :2])
     assert (changed[:, 2] != first[:, 2]).any()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_clips_that_are_replaced_meanwhile_are_not_embedded_under_the_key_of_those_before(
+    labelled_shards: Make, tmp_path: Path, processes: int
+) -> None:
+    # Longer than a piece together, so that two processes have one each.
+    one = labelled_shards(
+        [("a", None, "1", [_noise(16000 * 200, 1)]), ("a", None, "2", [_noise(16000 * 200, 2)])], "one"
+    )
+    two = labelled_shards(
+        [("a", None, "1", [_noise(16000 * 200, 3)]), ("a", None, "2", [_noise(16000 * 200, 4)])], "two"
+    )
+    one.folder.rename(tmp_path / "before")
+    two.folder.rename(one.folder)
+    with pytest.raises(UserError, match=f"{one.folder} holds other data by now than when this command opened it"):
+        embed(load_encoder("logmel"), one, np.arange(2), tmp_path / "cache", Work(processes))
+    assert not list((tmp_path / "cache").glob("*.safetensors"))
+    assert not list((tmp_path / "cache").glob("*/*.safetensors"))
 
 
 def test_the_initialised_twin_is_random_by_seed(encoder_folder: Path) -> None:

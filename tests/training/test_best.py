@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from classifier import CLASSES, Labelled, trainer_of
+from patience import HANGS
 from safetensors.torch import load_file
 from sklearn.metrics import recall_score
 from test_trainer import CLIPS, settings_of, stop_at
@@ -38,7 +39,7 @@ from nonverbal.training.settings import TrainerSettings
 
 def run_of(folder, processes, *arguments):
     command = [*TORCHRUN, str(processes), str(Path(__file__).with_name("classifier.py")), str(folder), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=HANGS, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -52,6 +53,7 @@ def expected_uar(weights, corpora):
     return recall_score(true, predicted, average="macro", labels=sorted(set(true.tolist())))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_highest_uar_over_all_validation_rows_is_the_best(tmp_path, processes):
     output = run_of(tmp_path, processes)
@@ -78,6 +80,7 @@ def test_a_class_without_a_row_is_left_out(tmp_path):
     assert CLASSES == 3
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_all_processes_end_together_when_patience_is_at_its_end(tmp_path):
     output = run_of(tmp_path, 2, "patient")

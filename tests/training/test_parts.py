@@ -134,6 +134,7 @@ def test_a_run_that_continues_in_the_middle_takes_the_same_steps(tmp_path, shard
         assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is missing")
 @pytest.mark.parametrize("stage", [1, 2, 3])

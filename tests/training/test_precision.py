@@ -123,6 +123,7 @@ def said(capsys):
     return " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_processors_of_two_kinds_are_refused_at_once(tmp_path, make_shards):
     if not system.has_bf16_units():

@@ -322,6 +322,7 @@ def test_a_second_sigint_ends_at_once(tmp_path, shards):
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.processes
 def test_a_folder_in_use_is_refused(tmp_path):
     code = (
         "import sys; from pathlib import Path; from nonverbal.training.run_folder import RunFolder\n"

@@ -153,7 +153,7 @@ def workers_watched() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        # At exit, Python would wait for ever for a worker that hangs. torch need not report the workers that are killed.
+        # At exit, Python would wait for ever for a worker that hangs. torch need not report workers killed here.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _left.extend(_reading)
         workers = [worker for children in _reading.values() for worker in children]

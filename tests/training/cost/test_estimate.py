@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import HANGS, wait_until
 from tiny_runs import MAMBA, TINY, environment
 from tiny_runs import command_of as tiny_command
 from tiny_runs import pretrain as run_pretraining
@@ -278,6 +279,7 @@ def command_of(shards, *arguments):
     return [sys.executable, str(PROGRAM), f"--data={shards}", *tiny, *arguments]
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # two programs
 def test_a_tiny_run_is_planned_and_costs_what_it_then_costs(make_shards, tmp_path):
     shards, scratch, out = make_shards(CLIPS).folder, tmp_path / "scratch", tmp_path / "run"
@@ -288,7 +290,7 @@ def test_a_tiny_run_is_planned_and_costs_what_it_then_costs(make_shards, tmp_pat
         capture_output=True,
         text=True,
         env={**environment(), "TMPDIR": str(scratch)},
-        timeout=180,
+        timeout=HANGS,
     )
     assert told.returncode == 0, told.stderr
     assert "5 micro-batches in 3 rounds, 1 idle in the last" in told.stdout
@@ -306,24 +308,20 @@ def test_a_tiny_run_is_planned_and_costs_what_it_then_costs(make_shards, tmp_pat
     assert plan["measured"]["encoder_bytes"] == encoder
 
 
-@pytest.mark.alone
+@pytest.mark.processes
 def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, tmp_path):
     shards, scratch = make_shards(CLIPS).folder, tmp_path / "scratch"
     scratch.mkdir()
     process = subprocess.Popen(
-        command_of(shards, "--seconds=1000"),
+        command_of(shards, "--seconds=10000"),
         stderr=subprocess.PIPE,
         text=True,
         env={**environment(), "TMPDIR": str(scratch)},
     )
-    deadline = time.monotonic() + 100
-    while not list(scratch.glob("nonverbal-plan-*/metrics.jsonl")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: list(scratch.glob("nonverbal-plan-*/metrics.jsonl")), process)
     for _ in range(2):
         os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 128 + signal.SIGINT
     assert errors.splitlines()[-1] == "nonverbal: SIGINT: stopped; nothing was written"
     assert "Traceback" not in errors

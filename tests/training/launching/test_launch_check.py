@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from patience import HANGS
 from tiny_runs import ROOT, TORCHRUN, environment
 
 from nonverbal.errors import UserError
@@ -57,7 +58,7 @@ def both(first, second, code=None):
     """Run two processes, each with its own arguments; return the exit codes and outputs."""
     port = free_port()
     running = [started(0, port, *first), started(1, port, *second, code=code)]
-    outputs = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=HANGS) for process in running]
     return [process.returncode for process in running], outputs
 
 
@@ -66,6 +67,7 @@ def free_port():
         return server.getsockname()[1]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("launcher", [(sys.executable,), (*TORCHRUN, "2")])
 def test_a_good_launch_of_two_processes(tmp_path, shards, launcher):
     out, found = tmp_path / "runs/first", tmp_path / "found.json"
@@ -100,6 +102,7 @@ def test_one_process_alone(tmp_path, shards, monkeypatch):
     assert found.problems == ["--processes asks for 2, but the launcher started 1: set both to the same number"]
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_another_out_and_other_shards_on_one_process(tmp_path, shards, make_shards):
     other = make_shards([("b", 1.0, "train")], "others").folder
@@ -123,6 +126,7 @@ def test_another_out_and_other_shards_on_one_process(tmp_path, shards, make_shar
     assert outputs[1][0].replace("\n", "").startswith("[Gloo]") or outputs[1][0] == ""
 
 
+@pytest.mark.processes
 def test_shards_that_one_process_cannot_read(tmp_path, shards):
     found = tmp_path / "found.json"
     codes, _ = both(["--data", shards, "--json", found], ["--data", tmp_path / "nowhere"])
@@ -132,6 +136,7 @@ def test_shards_that_one_process_cannot_read(tmp_path, shards):
     assert f"{tmp_path}/nowhere is not a folder of shards" in problem
 
 
+@pytest.mark.processes
 def test_a_clock_that_differs(tmp_path):
     shift = (
         "import runpy, time, sys; now = time.time; time.time = lambda: now() + 100; "
@@ -145,25 +150,28 @@ def test_a_clock_that_differs(tmp_path):
     assert "is 100.0 s ahead of that of" in told["warnings"][-1]
 
 
+@pytest.mark.processes
 def test_a_process_that_never_starts_is_named():
     process = started(0, free_port(), "--timeout", 2)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 2
     assert errors.startswith(
         "nonverbal: no answer within 2 s from process 1 on an unknown node (examining its node and the shards; "
     )
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_process_0_that_never_starts_is_named():
     port = free_port()
     process = started(1, port, "--timeout", 2)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 2
     assert "nonverbal (process 1): process 1 on" in errors
     assert f"cannot reach process 0 at 127.0.0.1:{port}" in errors
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_a_process_that_hangs_in_its_file_system_is_named(tmp_path):
     # A pipe that nobody writes to: opening it waits for ever.
@@ -172,7 +180,7 @@ def test_a_process_that_hangs_in_its_file_system_is_named(tmp_path):
     port = free_port()
     stuck = started(1, port, "--data", tmp_path / "shards")
     process = started(0, port, "--timeout", 4)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     stuck.kill()
     stuck.communicate()
     assert process.returncode == 2
@@ -180,6 +188,7 @@ def test_a_process_that_hangs_in_its_file_system_is_named(tmp_path):
     assert errors.startswith(f"nonverbal: no answer within 4 s from process 1 on {host} (examining its node and the ")
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_a_process_that_stops_in_an_all_reduce_is_named(tmp_path):
     stop = (
@@ -190,7 +199,7 @@ def test_a_process_that_stops_in_an_all_reduce_is_named(tmp_path):
     port = free_port()
     stuck = started(1, port, code=stop)
     process = started(0, port, "--timeout", 4)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     stuck.send_signal(signal.SIGKILL)
     stuck.communicate()
     assert process.returncode == 2
@@ -276,18 +285,20 @@ launch_check.check = check
 """
 
 
+@pytest.mark.processes
 def test_what_hangs_at_exit_does_not_keep_a_user_error_waiting():
     code = f"{HANGING}runpy.run_path({str(PROGRAM)!r}, run_name='__main__')"
     process = started(0, free_port(), code=code, world="1")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert (process.returncode, errors) == (2, "nonverbal: no answer\n")
 
 
+@pytest.mark.processes
 def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         process = started(0, port, "--timeout", 2)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 2
     assert f"nonverbal: port {port} of 127.0.0.1 is in use by another program" in errors
 

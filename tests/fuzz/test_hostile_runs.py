@@ -147,6 +147,15 @@ def test_a_probability_beyond_floating_point_is_refused(tmp_path: Path) -> None:
         read_measurements([file])
 
 
+def test_a_metric_beyond_floating_point_is_refused(tmp_path: Path) -> None:
+    file = write_tables(tmp_path)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[1]["metrics"]["uar"] = TOO_LARGE
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="line 2: not a score; a metric or inner_uar is not a number"):
+        read_measurements([file])
+
+
 def test_a_configuration_beyond_floating_point_is_refused(tmp_path: Path) -> None:
     make_emotion2vec(tmp_path)
     text = (tmp_path / "config.yaml").read_text()

@@ -12,6 +12,7 @@ from nonverbal import cli
 from nonverbal.config import load, with_paths
 from nonverbal.errors import UserError
 from nonverbal.files import room_for, write_atomically
+from nonverbal.paths import check_folder_of
 from nonverbal.report.collect import collect
 from nonverbal.report.page import render
 from nonverbal.report.write import write_figures, write_tables
@@ -48,9 +49,7 @@ def main(argv: list[str]) -> None:
     """Read, draw, and write."""
     settings = load(ReportConfig, with_paths(argv), prog="nonverbal report", description=__doc__)
     for name in ("out", "markdown", "latex"):
-        path = getattr(settings, name)
-        if path is not None and not path.parent.is_dir():
-            raise UserError(f"--{name}: there is no folder {path.parent}; make it first")
+        check_folder_of(getattr(settings, name), name)
     if settings.out.is_dir():
         raise UserError(f"--out must be a file, such as {settings.out / 'report.html'}, but {settings.out} is a folder")
     if settings.sounds < 0:

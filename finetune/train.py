@@ -12,11 +12,11 @@ from nonverbal.evaluation.figures import plot_probes
 from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.evaluation.views import print_division
 from nonverbal.files import locked, room_for
+from nonverbal.signals import Interrupted
 from nonverbal.stages.finetuning.campaign import Campaign
 from nonverbal.stages.finetuning.settings import FinetuneConfig
 from nonverbal.stages.running import part
 from nonverbal.training.launching.launch import launch
-from nonverbal.training.signals import Interrupted
 
 
 def main(argv: list[str]) -> None:

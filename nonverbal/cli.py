@@ -10,6 +10,7 @@ from typing import NoReturn
 from nonverbal.errors import UserError
 from nonverbal.files import is_full
 from nonverbal.shipped import find_shipped
+from nonverbal.signals import exit_code, ignore
 from nonverbal.text import one_line
 
 PROGRAMS = {
@@ -84,7 +85,7 @@ def main() -> None:
             # While the program was still importing: ``run`` takes care of all that follows.
             if "--debug" in arguments:
                 raise
-            _fail(INTERRUPTED, 128 + signal.SIGINT)
+            _fail(INTERRUPTED, exit_code(signal.SIGINT))
 
 
 def run(program: Callable[[list[str]], None]) -> None:
@@ -104,10 +105,10 @@ def run(program: Callable[[list[str]], None]) -> None:
         if debug:
             raise
         # Another Ctrl-C has nothing left to interrupt.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignore(signal.SIGINT)
         # A run that a signal ended knows which one.
         number = getattr(error, "signal", signal.SIGINT)
-        _fail(str(error) or INTERRUPTED, 128 + number)
+        _fail(str(error) or INTERRUPTED, exit_code(number))
     except Exception as error:
         if debug:
             raise

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 from nonverbal.errors import UserError
 
@@ -12,6 +13,16 @@ HOME = re.compile(r"\A(\w+:)?(~[^/]*)")
 
 class PathOrName(str):
     """A path, or the name of something else, such as an id on the Hugging Face Hub."""
+
+
+def check_folder_of(path: Path | None, key: str) -> None:
+    """Refuse a file to write, given as ``--KEY``, whose folder is not there; None is no file.
+
+    Raises:
+        UserError: names the folder.
+    """
+    if path is not None and not path.parent.is_dir():
+        raise UserError(f"--{key}: there is no folder {path.parent}; make it first")
 
 
 def expanded(text: str, where: str) -> str:

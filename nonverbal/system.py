@@ -3,17 +3,7 @@
 import ctypes
 import importlib.metadata
 import os
-import signal
-import sys
 from pathlib import Path
-
-FROM_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1)
-"""Signals that schedulers send to end a run."""
-
-ENDING = (signal.SIGINT, *FROM_SCHEDULERS)
-"""Signals that end a run."""
-
-PR_SET_PDEATHSIG = 1
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """Of glibc's ``mallopt``."""
@@ -79,12 +69,6 @@ def set_up_gpus() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.enable_cudnn_sdp(False)
-
-
-def end_with_parent(number: int) -> None:
-    """Have the kernel send signal ``number`` to this process when its parent is gone. Linux only; nothing elsewhere."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def version_of(package: str) -> str | None:

@@ -17,6 +17,11 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things: 1 fold, 5 folds."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def some_of(texts: Sequence[str], most: int, between: str = ", ") -> str:
     """Return the first texts, and how many others there are: ``a, b and 3 more``."""
     others = len(texts) - most

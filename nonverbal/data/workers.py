@@ -1,6 +1,5 @@
 """Work over processes, of which one may go down: with a file that crashes its decoder, or because memory ran out."""
 
-import contextlib
 import os
 import signal
 import threading
@@ -11,10 +10,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import Connection
-from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from nonverbal.errors import UserError
+from nonverbal.signals import ignore, interrupt_deferred, name_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,7 +58,7 @@ def over_processes(
             while waiting or running:
                 while waiting and len(running) < 2 * processes:
                     # Where the pool is found broken, the item is still waiting.
-                    with _interrupted_after():
+                    with interrupt_deferred():
                         running[pool.submit(work, waiting[0])] = waiting[0]
                     waiting.popleft()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -75,7 +74,7 @@ def over_processes(
             raise
         finally:
             # A second Ctrl-C would leave workers behind that wait for work, and exit would wait for them.
-            with _interrupted_after():
+            with interrupt_deferred():
                 pool.shutdown(wait=True, cancel_futures=True)
         yield from [_alone(work, item) for item in running.values()]
 
@@ -84,7 +83,7 @@ def _alone(work: Callable[[Item], Result], item: Item) -> Done[Item, Result]:
     """Call ``work`` in a process of its own."""
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_answer, args=(sender, work, item))
-    with _interrupted_after():
+    with interrupt_deferred():
         process.start()
     sender.close()
     try:
@@ -93,33 +92,18 @@ def _alone(work: Callable[[Item], Result], item: Item) -> Done[Item, Result]:
         process.join()
         if process.exitcode not in CRASHES:
             raise UserError(ENDED) from None
-        return Done(item, None, signal.Signals(-process.exitcode).name)
+        return Done(item, None, name_of(-process.exitcode))
     process.join()
     if error is not None:
         raise error
     return Done(item, result)
 
 
-@contextlib.contextmanager
-def _interrupted_after() -> Iterator[None]:
-    """Let Ctrl-C wait for the block: a process that is half started would be waited for at exit, for ever."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda *what: came.append(what))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came and callable(before):
-        before(*came[0])
-
-
 def _answer(sender: Connection, work: Callable[[Any], Any], item: Any) -> None:
     start_worker()
     try:
         sender.send((work(item), None))
+    # The main process raises it.
     except Exception as error:
         sender.send((None, error))
 
@@ -127,7 +111,7 @@ def _answer(sender: Connection, work: Callable[[Any], Any], item: Any) -> None:
 def start_worker() -> None:
     """Make a worker leave Ctrl-C to the first process, and end with it."""
     # Ctrl-C goes to the whole group; the first process ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore(signal.SIGINT)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -54,3 +54,11 @@ def frame(x: Scale, y: Scale, x_ticks: Sequence[float], y_ticks: Sequence[float]
         marks.append(Words(x(value), y.start + 14, label(value), "muted", 11, "middle"))
     marks.append(Line([(x.start, y.start), (x.end, y.start)], "muted", 1))
     return marks
+
+
+def axis_names(x: Scale, y: Scale, below: str, beside: str = "") -> list[Mark]:
+    """Return what the axes of such a plot are called."""
+    marks: list[Mark] = [Words((x.start + x.end) / 2, y.start + 34, below, "muted", 11, "middle")]
+    if beside:
+        marks.append(Words(12, (y.start + y.end) / 2, beside, "muted", 11, "middle", turned=True))
+    return marks

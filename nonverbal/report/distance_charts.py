@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nonverbal.evaluation.analyses.distances import Distance, Distances
 from nonverbal.evaluation.tables import short
-from nonverbal.report.axes import Scale, frame, ticks
+from nonverbal.report.axes import Scale, axis_names, frame, ticks
 from nonverbal.report.drawing import SERIES, Dot, Drawing, Line, Mark, Words, shortened
 
 ROOM = 58.0
@@ -89,9 +89,7 @@ def _ground(made: Distances, title: str, x: Scale, y: Scale, what: str) -> list[
         marks.append(Line([(x(made.threshold), y.start), (x(made.threshold), y.end)], "ink", 1.4, "4 3"))
     if x.high > 1:
         marks.append(Line([(x(1), y.start), (x(1), y.end)], "muted", 1, "1 3"))
-    marks.append(Words((x.start + x.end) / 2, y.start + 32, "cosine distance", "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, what, "muted", 11, "middle", turned=True))
-    return marks
+    return marks + axis_names(x, y, "cosine distance", what)
 
 
 def _drawing(name: str, title: str, described: str, made: Distances, marks: list[Mark]) -> Drawing:

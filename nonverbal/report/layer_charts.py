@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from nonverbal.evaluation.analyses.layer_parts import Curve, Likeness, Weights, by_task
 from nonverbal.evaluation.analyses.layers import Layers
 from nonverbal.evaluation.tables import short
-from nonverbal.report.axes import Scale, around, frame, ticks
+from nonverbal.report.axes import Scale, around, axis_names, frame, ticks
 from nonverbal.report.drawing import SERIES, Dot, Drawing, Line, Mark, Words, shortened
 from nonverbal.report.value_maps import Axis, Shades, value_map
 
@@ -68,8 +68,7 @@ def curves_chart(name: str, curves: Sequence[Curve]) -> Drawing:
         marks.append(Line([(left, top), (left + 18, top)], f"series{number}", 2.2))
         marks.append(Words(left + 26, top, shortened(curve.name, 56), "ink", 11, title=curve.name))
     said = "layer (dots: chosen by folds; dashed: chance)"
-    marks.append(Words((x.start + x.end) / 2, height - 12, said, "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, "UAR, inner folds", "muted", 11, "middle", turned=True))
+    marks += axis_names(x, y, said, "UAR, inner folds")
     told = "; ".join(f"{curve.name}: {', '.join(map(short, curve.mean))}" for curve in curves)
     described = f"{title}, {first.protocol}, in the inner folds; chance {short(chance)}. {told}."
     return Drawing(name, title, described, width, height + 8 + 18 * len(curves), marks)

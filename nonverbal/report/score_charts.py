@@ -8,7 +8,7 @@ import numpy as np
 
 from nonverbal.evaluation.results import Estimate
 from nonverbal.evaluation.tables import bounds, short
-from nonverbal.report.axes import Scale, around, frame, label, ticks
+from nonverbal.report.axes import Scale, around, axis_names, frame, label, ticks
 from nonverbal.report.drawing import Area, Box, Dot, Drawing, Line, Mark, Words, shortened
 
 ROOM = 58
@@ -183,8 +183,7 @@ def layers_chart(name: str, title: str, inner: np.ndarray, chosen: Sequence[int]
         said = f"layer {layer}: chosen in {count} of {len(inner)} folds, inner UAR {short(mean[layer])}"
         marks.append(Dot(x(layer), y(mean[layer]), 3 + 6 * (count / len(inner)) ** 0.5, role, 1, said))
         marks.append(Words(x(layer), y(mean[layer]) - 16, f"{count}×", role, 11, "middle", bold=True))
-    marks.append(Words((x.start + x.end) / 2, height - 12, "layer (dots: folds that chose it)", "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, "UAR, inner folds", "muted", 11, "middle", turned=True))
+    marks += axis_names(x, y, "layer (dots: folds that chose it)", "UAR, inner folds")
     said = ", ".join(f"layer {layer} in {count} of {len(inner)} folds" for layer, count in sorted(times.items()))
     described = f"UAR by layer in the inner folds of {title}: {', '.join(map(short, mean))}. Chosen: {said}."
     return Drawing(name, title, described, width, height, marks)
@@ -208,8 +207,7 @@ def weights_chart(name: str, title: str, weights: np.ndarray, role: str, first: 
         box = (x(layer) - bar / 2, y(mean), bar, y.start - y(mean))
         marks.append(Box(*box, role, 0.6, f"layer {layer}: mean weight {short(mean)}"))
         marks += [Dot(x(layer), y(float(value)), 2.2, "ink", 0.6) for value in column]
-    marks.append(Words((x.start + x.end) / 2, height - 12, "layer (dashed: all alike)", "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, "learned weight", "muted", 11, "middle", turned=True))
+    marks += axis_names(x, y, "layer (dashed: all alike)", "learned weight")
     described = f"Learned weights of layers {first} to {last} of {title}: {', '.join(map(short, weights.mean(0)))}."
     return Drawing(name, title, described, width, height, marks)
 
@@ -238,8 +236,7 @@ def calibration_chart(
         said = f"said {short(confidence)}, right {short(right)}, {weight:.0%} of the clips (classes alike)"
         marks.append(Dot(*place, 2.5 + 9 * float(weight) ** 0.5, role, 0.8, said))
     marks.append(Words(x.end, y(0.06), f"error {short(error)}", "ink", 11.5, "end"))
-    marks.append(Words((x.start + x.end) / 2, height - 12, "probability of the decision", "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, "share that is right", "muted", 11, "middle", turned=True))
+    marks += axis_names(x, y, "probability of the decision", "share that is right")
     said = "; ".join(f"{short(c)} said, {short(r)} right" for _, c, r in zip(*bins, strict=True))
     described = f"Calibration of {title}: expected calibration error {short(error)}. {said}."
     return Drawing(name, title, described, width, height, marks)

@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,6 +19,7 @@ import numpy as np
 
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
 from nonverbal.data.index import Seen, ShardFolder, open_shards
+from nonverbal.data.workers import start_worker
 from nonverbal.errors import UserError
 from nonverbal.files import locked, whole, write_atomically
 from nonverbal.paths import PathOrName
@@ -276,7 +276,7 @@ def _mapped(
         results = map(work, chunks)
         yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
         return
-    with multiprocessing.get_context("spawn").Pool(processes, _leave_signals) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, start_worker) as pool:
         results = pool.imap(work, chunks)
         yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
 
@@ -287,11 +287,6 @@ def _work(settings: ClusterConfig, seen: Seen, centroids: np.ndarray | None, row
     for part, row in zip(frames, rows, strict=True):
         assert len(part) == frame_count(int(folder.table[row]["samples"]))
     return frames if centroids is None else [nearest(part, centroids) for part in frames]
-
-
-def _leave_signals() -> None:
-    # Ctrl-C reaches all processes; the parent ends this one, which must not print a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @cache

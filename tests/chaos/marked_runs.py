@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import PROGRAM, command_of, environment, rows
 
-from nonverbal.system import end_with_parent
+from nonverbal.signals import end_with_parent
 
 LIMIT = 40
 """Seconds in which all processes of a run must have ended after a fault; the launcher waits 15 of them."""

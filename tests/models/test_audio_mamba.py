@@ -9,6 +9,7 @@ import numpy as np
 import plain_audio_mamba as plain
 import pytest
 import torch
+from patience import HANGS
 from tiny_shapes import AUDIO_MAMBA
 from transformers import (
     AutoConfig,
@@ -438,6 +439,7 @@ if auto == "AutoModel":
 """
 
 
+@pytest.mark.processes
 def test_a_checkpoint_is_enough_in_a_fresh_process_and_an_empty_folder(tmp_path):
     model = model_of(padding="official")
     ssam.export(model, model.state_dict(), tmp_path / "checkpoint")
@@ -451,7 +453,7 @@ def test_a_checkpoint_is_enough_in_a_fresh_process_and_an_empty_folder(tmp_path)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HF_"))}
     home = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-I", "-c", ALONE, str(tmp_path / "checkpoint")]
-    done = subprocess.run(command, cwd=empty, env=kept | home, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=empty, env=kept | home, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stderr
     found, predicted = (
         torch.load(empty / f"{auto}-found.pt", weights_only=True) for auto in ("AutoModel", "AutoModelForPreTraining")

@@ -16,11 +16,11 @@ from finetune.train import main
 from nonverbal.errors import UserError
 from nonverbal.evaluation.results import results
 from nonverbal.files import locked
+from nonverbal.signals import Interrupted
 from nonverbal.stages.finetuning import campaign
 from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.scores import read_scores
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.signals import Interrupted
 from nonverbal.training.trainer import Trainer
 
 
@@ -188,6 +188,7 @@ def test_refitted_folds_are_fitted_to_their_whole_training_side_for_the_epochs_c
         assert json.loads(metrics[-1])["step"] == 4 * row["chosen"]["epoch"]
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_jobs_give_what_one_fold_after_the_other_gives(sounds, encoder, tmp_path):
     main(arguments(sounds, encoder, tmp_path / "one"))

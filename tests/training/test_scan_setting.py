@@ -19,6 +19,7 @@ def test_the_first_lines_say_which_scan_runs_and_without_the_setting_another_con
     assert "selective scan: PyTorch" in capsys.readouterr().out
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_a_scan_that_cannot_run_here_is_refused_before_anything_is_written(tmp_path, shards):
     refused = pretrain(shards, tmp_path / "run", *MAMBA, "ssam.scan=mamba-ssm")

@@ -7,7 +7,6 @@ rather than one, which makes up for the noise that shorter windows bring.
 """
 
 import itertools
-import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ import numpy as np
 
 from nonverbal.data.index import SAMPLE_RATE, Seen, ShardFolder
 from nonverbal.data.progress import progress
+from nonverbal.data.workers import start_worker
 from nonverbal.errors import UserError
 
 RATE = 5000
@@ -128,7 +128,7 @@ def _computed(folder: ShardFolder, chunks: list[list[np.ndarray]], processes: in
         yield from (_of_clips(folder, chunk) for chunk in chunks)
         return
     # Fresh interpreters: a copy of this one would copy its threads' locks.
-    pool = ProcessPoolExecutor(processes, get_context("forkserver"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(processes, get_context("forkserver"), initializer=start_worker)
     try:
         yield from pool.map(_work, itertools.repeat(folder.seen), chunks)
     except BrokenProcessPool as error:
@@ -138,14 +138,6 @@ def _computed(folder: ShardFolder, chunks: list[list[np.ndarray]], processes: in
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    from nonverbal.system import end_with_parent
-
-    # Ctrl-C goes to the whole group; the first process ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent(signal.SIGKILL)
 
 
 def _work(seen: Seen, clips: list[np.ndarray]) -> list[Fingerprints]:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from nonverbal.batch import Batch
 from nonverbal.errors import UserError
-from nonverbal.system import ENDING, end_with_parent
+from nonverbal.signals import ENDING, end_with_parent, ignore
 
 SHARED_MEMORY_FOLDER = Path("/dev/shm")
 """Through which torch's workers hand over tensors, on Linux."""
@@ -210,8 +210,7 @@ def _loader(dataset: _Told, requests: Any, workers: int, ahead: int) -> DataLoad
 
 def _start_worker(_: int) -> None:
     # Signals of the run are the main process's affair: it finishes its step, saves, and then ends the workers.
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
+    ignore(*ENDING)
     # A worker that outlives its process by seconds holds the lock of the run folder as long.
     end_with_parent(signal.SIGKILL)
     torch.set_num_threads(1)

@@ -17,6 +17,10 @@ SAMPLE_RATE = 16_000
 ALONE, WITHIN = "preprocessor_config.json", "processor_config.json"
 """Where transformers keeps the settings: in a file of their own, or as ``feature_extractor`` among a processor's."""
 
+SIZES = ("feature_size", "num_mel_bins", "n_fft", "hop_length", "chunk_length", "max_length")
+LARGEST = 10_000
+"""Of any size of a spectrogram: transformers makes room for the filters of as many bands as it is told."""
+
 KINDS = (None, "Wav2Vec2FeatureExtractor")
 """Extractors that give waveforms, by ``feature_extractor_type``."""
 
@@ -125,6 +129,8 @@ def _spectral(source: str, folder: Path | None, kind: Any, only: Mapping[str, An
             found = given.get("feature_extractor_type") or kind.__name__
             if found != kind.__name__:
                 raise UserError(f"the {where} asks for {found}, where the model reads {kind.__name__}; export it again")
+            if large := [key for key in SIZES if isinstance(given.get(key), int | float) and given[key] > LARGEST]:
+                raise UserError(f"the {where} says {large[0]}: {given[large[0]]!r}, more than any spectrogram has")
             extractor = kind.from_dict(given)
     except LOADING_ERRORS as error:
         raise unloadable(source, folder, error) from error

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from patience import HANGS
 from torch.utils.data import get_worker_info
 
 from nonverbal.batch import Targets, TargetSampler
@@ -261,8 +262,9 @@ sys.exit(3)
 """
 
 
+@pytest.mark.processes
 def test_a_pin_thread_that_is_gone_is_told_as_a_worker_and_never_waited_for():
-    done = subprocess.run([sys.executable, "-c", PINNING], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", PINNING], capture_output=True, text=True, timeout=HANGS)
     assert "audio ahead has died or hangs (Pin memory thread exited unexpectedly); if memory" in done.stdout, (
         done.stderr
     )

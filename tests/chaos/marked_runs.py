@@ -48,7 +48,7 @@ class MarkedCommand:
                 found[int(folder.name)] = variables
         return found
 
-    def wait_for(self, happened, seconds=120):
+    def wait_for(self, happened, seconds=400):
         """Wait until ``happened()``; the command must not end before."""
         deadline = time.monotonic() + seconds
         while not happened():

@@ -51,22 +51,26 @@ def test_their_clock_set_back(tmp_path, heard, encoders, quiet, clock, count):
             cast.start(name)
         drawn_moment(cast, draw, draw.choice(WORKING))
         Path(clock["CLOCK_SET_BACK"]).touch()
+        started = time.monotonic()
         told = os.popen(f"LD_PRELOAD={clock['LD_PRELOAD']} CLOCK_SET_BACK={clock['CLOCK_SET_BACK']} date +%s").read()
         assert abs(time.time() - int(told) - DAY) < 60
         while cast.running():
             stamp_files(cast.work, draw)
             time.sleep(0.2)
+        took = time.monotonic() - started
         failed = cast.failed(WORKING)
         cast.finish()
         apart = differences(quiet, cast)
         # All is done: given again, with files of any age, the commands change nothing.
         stamp_files(cast.work, draw)
+        started = time.monotonic()
         cast.finish()
+        took_again = time.monotonic() - started
         again = differences(quiet, cast)
     finally:
         cast.kill_all()
-    count("clock set back by a day, files of any age, five commands", not apart and not failed, 0)
-    count("the same commands again, their files of any age", not again, 0)
+    count("clock set back by a day, files of any age, five commands", not apart and not failed, took)
+    count("the same commands again, their files of any age", not again, took_again)
     assert not failed
     assert not apart
     assert not again
@@ -150,7 +154,9 @@ def test_their_shards_replaced(tmp_path, heard, others, encoders, quiet, quiet_o
             cast.started[name].wait_for(lambda name=name: cast.progress(name)[0])
         drawn_moment(cast, draw, draw.choice(WORKING))
         replace(own, others, draw)
+        started = time.monotonic()
         cast.wait(WORKING)
+        took = time.monotonic() - started
         said = cast.failed(WORKING)
         apart = mixed(cast, quiet, quiet_others)
         for name in TRAINING:
@@ -168,7 +174,7 @@ def test_their_shards_replaced(tmp_path, heard, others, encoders, quiet, quiet_o
         cast.kill_all()
     true = all(len(line.splitlines()) <= 4 and any(text in line for text in TRUE) for line in said)
     good = not apart and true and refused == {PRETRAIN, TUNE} and told
-    count(f"shards replaced by others under the same name: {way}", good, 0)
+    count(f"shards replaced by others under the same name: {way}, four commands", good, took)
     assert not apart
     assert true, said
     assert refused == {PRETRAIN, TUNE}

@@ -195,13 +195,16 @@ def reports_meanwhile(cast):
     return [said for said in failed + cast.failed([REPORT]) if NOTHING_YET not in said]
 
 
-def drawn_moment(cast, draw, name):
-    """Wait until a running command has come on by a drawn number of steps, or has ended."""
-    for _ in range(draw.choice((0, 1, 1, 2, 3))):
+def drawn_moment(cast, draw, name, done=False):
+    """Wait until a running command has come on by a drawn number of steps, or has ended.
+
+    One that was ``done`` before it was started makes no steps: it is caught as it starts.
+    """
+    for _ in range(0 if done else draw.choice((0, 1, 1, 2, 3))):
         before = cast.progress(name)
         while cast.progress(name) == before and name in cast.running():
             time.sleep(0.002)
-    if name == REPORT or draw.random() < 0.3:
+    if done or name == REPORT or draw.random() < 0.3:
         time.sleep(draw.uniform(0, 2))
 
 

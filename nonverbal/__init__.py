@@ -72,7 +72,7 @@ def open_shards(folder: str | PathLike[str]) -> "ShardFolder":
 
 
 def read_scores(file: str | PathLike[str]) -> "list[Score]":
-    """Read a ``scores.jsonl`` that ``nonverbal probe``, ``finetune`` or ``fuse`` wrote: one row per model, seed and fold.
+    """Read a ``scores.jsonl`` that ``nonverbal probe``, ``finetune`` or ``fuse`` wrote: a row per model, seed, fold.
 
     >>> import nonverbal
     >>> scores = nonverbal.read_scores("runs/first/probe/scores.jsonl")

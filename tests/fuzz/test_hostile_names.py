@@ -19,7 +19,7 @@ from nonverbal.evaluation.embeddings import _whole
 from nonverbal.evaluation.pieces import Piece
 from nonverbal.evaluation.studies import TableShape
 from nonverbal.evaluation.study_cells import corpus_values, score_cells
-from nonverbal.release.file_checks import contents_of
+from nonverbal.release.contents import contents_of
 from nonverbal.release.passport import read_passport
 from nonverbal.release.text_checks import texts_of
 from nonverbal.report.origins import origins

@@ -11,7 +11,6 @@ WITH_CUDA := { test -z "$(CPU_TORCH)" || test "$$(uname -sm)" != "Linux x86_64" 
 	command -v nvidia-smi >/dev/null || command -v sbatch >/dev/null; }
 LATEST := .venv-latest
 MODEL ?= wav2vec2
-QUICK := not slow and not slurm and not chaos and not browser
 SECONDS ?= 600
 SEED ?= 19
 LOOSE := --allow-untyped-defs --allow-untyped-calls --allow-incomplete-defs --allow-any-generics \
@@ -26,10 +25,10 @@ INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
 demo: $(BASE)
 	$(BIN)/nonverbal demo $(if $(filter-out wav2vec2,$(MODEL)),--pretraining recipes/demo_$(MODEL).yaml --out runs/demo-$(MODEL))
 
-# A worker a core, each test in one thread; a file's tests stay together, since they share what they make.
+# A worker a core, each test in one thread; a file's tests stay together, since they share what they make. The order of
+# files is that of tests/conftest.py: the longest first.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not alone and $(QUICK)"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "alone and $(QUICK)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -5,11 +5,14 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from nonverbal.data.manifest import Clip, write_manifest
 settings.register_profile("quick", deadline=None, max_examples=50)
 settings.load_profile("quick")
 
+START = subprocess.Popen.__init__
 MakeShards = Callable[..., ShardFolder]
 ROOT = Path(__file__).parent.parent
 
@@ -43,7 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, or where it is hidden."""
+    """Skip what needs a GPU where there is none or where it is hidden; begin with the files that take longest.
+
+    Those are the ones whose tests start processes. At the end, a worker would go through one of them alone.
+    """
+    starting = Counter(item.path for item in items if item.get_closest_marker("processes"))
+    items.sort(key=lambda item: -starting[item.path])
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
@@ -53,6 +62,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Let SIGINT interrupt: a command that was run in this process, and ended, may have left it ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that starts Python anew without the mark for it, so that ``-m "not processes"`` is quick."""
+    if any(item.get_closest_marker(name) for name in ("processes", "chaos", "slurm", "browser", "gpu")):
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", _start_no_python)
+        return (yield)
+
+
+def _start_no_python(process: Any, command: Any, *rest: Any, **options: Any) -> None:
+    if isinstance(command, list | tuple) and str(command[0]) == sys.executable:
+        pytest.fail("this test starts Python anew: mark it with @pytest.mark.processes")
+    START(process, command, *rest, **options)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from patience import HANGS
 
 RUN = Path(__file__).parents[1] / ".ci" / "run"
 
@@ -38,6 +39,6 @@ def test_the_browser_is_tested_where_one_can_be_had(
     program(tmp_path / "make", f'echo "$*" >> {tmp_path}/made; case "$1" in {cases}esac')
     program(tmp_path / "chromium", "exit 0" if starts else "exit 1")
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run([RUN], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([RUN], env=environment, capture_output=True, text=True, timeout=HANGS)
     assert (tmp_path / "made").read_text().splitlines() == made
     assert (done.returncode, done.stdout.strip()) == (code, said)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from patience import HANGS
 
 from nonverbal import cli
 from nonverbal.errors import UserError
@@ -38,6 +39,7 @@ def nonverbal(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
+@pytest.mark.processes
 def test_help_lists_every_command():
     result = nonverbal("--help")
     assert result.returncode == 0
@@ -45,6 +47,7 @@ def test_help_lists_every_command():
     assert nonverbal().stdout == result.stdout
 
 
+@pytest.mark.processes
 def test_help_needs_nothing_heavy():
     code = (
         "import sys; sys.argv = ['nonverbal']; from nonverbal import cli; cli.main(); assert 'torch' not in sys.modules"
@@ -62,6 +65,7 @@ def explained(tmp_path_factory):
     return {command: (int(code), *text) for command, code, text in zip(cli.PROGRAMS, codes, texts, strict=True)}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", cli.PROGRAMS)
 def test_every_command_explains_itself(command, explained):
     code, output, errors = explained[command]
@@ -69,6 +73,7 @@ def test_every_command_explains_itself(command, explained):
     assert f"usage: nonverbal {command}" in output
 
 
+@pytest.mark.processes
 def test_an_unknown_command_is_one_line():
     result = nonverbal("pretain")
     assert (result.returncode, result.stdout) == (2, "")
@@ -80,6 +85,8 @@ def test_an_unknown_command_is_one_line():
     [
         (UserError("no"), 2, "nonverbal: no\n"),
         (FileNotFoundError(2, "No such file or directory", "x"), 2, "nonverbal: x: No such file or directory\n"),
+        (OSError(28, "No space left on device", "x"), 2, "nonverbal: no space is left for x; make room, and run"),
+        (OSError(28, "No space left on device"), 2, "nonverbal: no space is left for what this command writes; make"),
         (KeyboardInterrupt(), 130, "nonverbal: interrupted; run the same command again to continue\n"),
         (ZeroDivisionError("x"), 1, "nonverbal: unexpected ZeroDivisionError: x; this is a bug in nonverbal, "),
     ],
@@ -122,6 +129,7 @@ def hostile(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.processes
 def test_programs_libraries_and_templates_are_never_those_of_the_current_folder(hostile):
     (hostile / "sounds").mkdir()
     soundfile.write(hostile / "sounds/a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), 16_000)
@@ -134,12 +142,13 @@ def test_programs_libraries_and_templates_are_never_those_of_the_current_folder(
         assert find_shipped(name).is_file()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("argument", ["--help", "--version"])
 def test_a_reader_that_has_gone_is_no_traceback(argument):
     read, write = os.pipe()
     os.close(read)
     process = subprocess.run(
-        [sys.executable, "-m", "nonverbal", argument], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
+        [sys.executable, "-m", "nonverbal", argument], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, timeout=HANGS
     )
     os.close(write)
     assert (process.returncode, process.stderr) == (141, b"")

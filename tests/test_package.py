@@ -61,6 +61,7 @@ def test_the_version_is_the_same_wherever_it_stands():
     assert citation["version"] == changes[0] == nonverbal.__version__
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # builds a wheel, and makes an environment
 def test_the_wheel_works_in_an_environment_of_its_own(tmp_path):
     pip = [sys.executable, "-m", "pip"]

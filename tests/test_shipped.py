@@ -47,6 +47,7 @@ def test_the_tests_import_the_programs_of_the_checkout(program):
     assert module.__file__ == str(find_shipped(program)) == str(ROOT / program)
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_a_package_that_is_called_as_a_folder_of_programs_is_not_taken_for_it(tmp_path):
     for name in ("evaluate", "finetune", "pretrain", "demo"):

@@ -147,6 +147,7 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, StudyRec
     return tmp_path / "study", read_study(tmp_path / "study" / "study.json")
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_a_papers_study_goes_from_folders_to_its_tables(
     made: tuple[Path, StudyRecord], monkeypatch: pytest.MonkeyPatch

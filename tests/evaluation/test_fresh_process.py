@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import HANGS
 from tiny_shapes import SSAM
 
 from nonverbal.models import ssam
@@ -25,7 +26,8 @@ def audio_mamba(tmp_path):
     return tmp_path / "encoder"
 
 
+@pytest.mark.processes
 def test_an_audio_mamba_loads_without_the_code_that_lies_beside_it(audio_mamba):
     command = [sys.executable, "-c", CODE, str(audio_mamba), f"initialised:{audio_mamba}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.stdout.splitlines() == ["(3, 50, 80)"] * 2, done.stderr

@@ -27,6 +27,7 @@ def test_its_example_is_true() -> None:
     assert doctest.testmod(nonverbal).failed == 0
 
 
+@pytest.mark.processes
 def test_importing_the_package_imports_no_library() -> None:
     code = "import sys, nonverbal; print({'torch', 'numpy', 'transformers', 'nonverbal.evaluation'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,12 +3,12 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import wait_until
 from safetensors.numpy import load_file
 from tiny_encoders import SAVED, save_tiny
 
@@ -167,6 +167,7 @@ embed_frames(LogMel(), open_shards(Path(sys.argv[1])), np.arange(9), Path(sys.ar
 """
 
 
+@pytest.mark.processes
 def test_a_killed_run_continues_to_the_same_files(
     labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_killed_run_continues_to_the_same_files(
     assert len(list((tmp_path / "killed").rglob("*"))) == len(list((tmp_path / "whole").rglob("*")))
 
 
+@pytest.mark.processes
 def test_a_piece_that_is_torn_or_of_another_plan_is_made_again(
     labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +210,7 @@ def test_a_piece_that_is_torn_or_of_another_plan_is_made_again(
     assert not list((tmp_path / "cache").glob("*.parts"))
 
 
+@pytest.mark.processes
 def test_two_at_once_compute_once(labelled_shards: Make, tmp_path: Path) -> None:
     """The second waits for the first, and reads what that has written."""
     shards = sounds(labelled_shards)
@@ -229,9 +232,7 @@ embed(LogMel(), open_shards(Path(sys.argv[1])), np.arange(9), Path(sys.argv[2]))
     begun = tmp_path / "begun"
     first = subprocess.Popen([sys.executable, "-c", code, shards.folder, tmp_path / "cache", begun])
     try:
-        deadline = time.monotonic() + 60
-        while not begun.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(begun.exists, first)
         encoder = LogMel()
         encoder.frames = lambda _: pytest.fail("computed twice")  # type: ignore[method-assign]
         assert len(embed(encoder, shards, np.arange(9), tmp_path / "cache")) == 9

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import HANGS
 from scans import assert_close, convolution, drawn, in_sequence, with_gradients
 
 from nonverbal.models.selective_scan import causal_conv, selective_scan
@@ -39,23 +40,25 @@ for name in ("scan_forward", "scan_backward", "conv_forward", "conv_backward"):
 """
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_values_and_gradients_under_the_interpreter():
     pytest.importorskip("triton")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(HERE / "interpreted_scans.py")]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    ran = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, timeout=300)
+    ran = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, timeout=HANGS)
     assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-2000:]
     assert re.search(r"\d\d passed", ran.stdout), ran.stdout
 
 
+@pytest.mark.processes
 def test_the_kernels_compile_for_a_gpu_without_one(tmp_path):
     pytest.importorskip("triton")
     source = tmp_path / "compile_kernels.py"
     source.write_text(COMPILE)
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment |= {"TRITON_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(HERE.parents[1])}
-    ran = subprocess.run([sys.executable, source], env=environment, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run([sys.executable, source], env=environment, capture_output=True, text=True, timeout=HANGS)
     assert ran.returncode == 0, ran.stderr[-5000:]
     assert re.findall(r"(\w+) \d{4,}", ran.stdout) == ["scan_forward", "scan_backward", "conv_forward", "conv_backward"]
 

@@ -116,6 +116,7 @@ push(Path(sys.argv[1]), "org/model", lambda folder: [finding()], private=False)
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["merge", *(pytest.param(step, marks=pytest.mark.slow) for step in OTHERS)])
 def test_a_push_that_is_killed_continues(hub, tmp_path, step, when):

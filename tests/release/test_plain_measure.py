@@ -95,6 +95,7 @@ def audio_mamba(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.processes
 def test_code_is_run_by_consent_alone(audio_mamba: Path) -> None:
     findings = verify(audio_mamba)
     assert checks(findings) == {"code", "loads"}
@@ -104,6 +105,7 @@ def test_code_is_run_by_consent_alone(audio_mamba: Path) -> None:
     assert wrong(verify(audio_mamba, trust=True)) == []
 
 
+@pytest.mark.processes
 def test_changed_code_is_not_run(audio_mamba: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(audio_mamba, tmp_path / "release"))
     mark = tmp_path / "was-run"
@@ -113,6 +115,7 @@ def test_changed_code_is_not_run(audio_mamba: Path, tmp_path: Path) -> None:
     assert not mark.exists()
 
 
+@pytest.mark.processes
 def test_what_is_loaded_cannot_lean_on_this_toolkit(audio_mamba: Path, tmp_path: Path) -> None:
     """Where the interpreter has it installed, too."""
     folder = Path(shutil.copytree(audio_mamba, tmp_path / "release"))

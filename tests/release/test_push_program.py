@@ -77,6 +77,7 @@ def test_pushing_is_not_in_the_command_of_the_card(pushing):
     assert release.shown([*rest, *texts, *pushing]) == rest
 
 
+@pytest.mark.processes
 def test_hub_py_needs_no_torch():
     """So that its tests can be run against any huggingface_hub, which transformers would hold back."""
     code = "import sys, nonverbal.release.hub; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"

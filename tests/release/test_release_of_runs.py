@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import ModelCard
 from labelled_tones import tones
 from made_models import CLIPS
+from patience import HANGS
 from tiny_runs import MAMBA, pretrain
 from tiny_shapes import HUBERT
 from tuned_runs import arguments, run
@@ -39,12 +40,13 @@ def printed(code: str, folder: Path) -> str:
     """Run code in a process without this toolkit's path and without the network, and return what it prints."""
     environment = {"HOME": str(folder), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=folder, env=environment, timeout=300
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=folder, env=environment, timeout=HANGS
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert", "ssam"])
 def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     family,
@@ -79,6 +81,7 @@ def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     assert f"# (clips, {layers}, {2 * values})" in ours
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("task", ["classes", "ctc"])
 def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_shards, tmp_path):
     heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder
@@ -104,5 +107,5 @@ def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_sh
     assert "| made | fine-tuning |" in card.text
     (plain,) = shown(card.text, release)
     assert ("'score'" if task == "classes" else "'text'") in printed(plain, tmp_path)
-    with pytest.raises(UserError, match="has only the models of its folds"):
+    with pytest.raises(UserError, match="is the model of a fold; release the run"):
         main([str(tmp_path / "tuned" / "seed-0" / "fold-0" / "encoder"), "--repo=org/tiny", f"--out={release}"])

@@ -12,6 +12,7 @@ from finetune import train
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "more", [{}, pytest.param({"encoder.train": "lora"}, marks=pytest.mark.slow)], ids=["all blocks", "LoRA"]
 )
@@ -29,6 +30,7 @@ def test_two_processes_train_as_one(labelled_shards, tmp_path, more):  # noqa: F
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=f"{name} differs")
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [2, 3])
 def test_zero_trains_as_one_process_with_what_is_frozen(labelled_shards, tmp_path, stage):  # noqa: F811

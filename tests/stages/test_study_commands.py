@@ -1,3 +1,5 @@
+import pytest
+
 from nonverbal.stages.studying import commands
 from nonverbal.stages.studying import running as module
 
@@ -10,10 +12,11 @@ def end(number, frame):
 signal.signal(signal.SIGTERM, end)
 import os
 os.kill(os.getppid(), signal.SIGTERM)
-time.sleep(60)
+time.sleep(600)
 """
 
 
+@pytest.mark.processes
 def test_a_commands_output_is_on_the_terminal_and_in_its_log(tmp_path, capfdbinary):
     log = tmp_path / "logs/x.log"
     for _ in range(2):
@@ -27,6 +30,7 @@ def test_a_commands_output_is_on_the_terminal_and_in_its_log(tmp_path, capfdbina
     assert module._last_line(log) == "wrong"
 
 
+@pytest.mark.processes
 def test_a_signal_is_passed_on_and_what_it_saves_is_waited_for(tmp_path):
     log = tmp_path / "x.log"
     program = [commands.sys.executable, "-u", "-c", WAITS]

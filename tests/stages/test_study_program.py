@@ -3,10 +3,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from patience import wait_until
 
 from evaluate import study as program
 from nonverbal.data.synthetic import write_corpus
@@ -88,13 +88,12 @@ def test_settings_of_each_corpus_and_of_each_value_are_checked(here):
         program.main(given)
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # half a minute: six commands, each with what it imports
 def test_a_study_goes_from_sounds_to_a_page_and_on_after_a_signal(here, capfd):
     command = [sys.executable, "-m", "nonverbal", "study", *here]
     with subprocess.Popen(command) as process:
-        while not Path("out/logs/probe.sounds.words.log").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until(Path("out/logs/probe.sounds.words.log").exists, process)
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     assert "interrupted in the step probe.sounds.words; run the same command again" in capfd.readouterr().err

@@ -176,7 +176,7 @@ def test_a_launch_is_checked_first(fakes, tmp_path, staging):
     (script,) = written(data=[data], out=out, gpus=4, staging=staging)
     stopped = fakes.run(script, out, CHECK=1)
     assert stopped.returncode == 1
-    assert "launch-check ended with status 1, so the run was not started. Mend what it names above" in stopped.stdout
+    assert "launch-check ended with status 1, so the run was not started. Fix the problems above" in stopped.stdout
     disk = " --staging /disk/me" if staging else ""
     record = f"{out}/slurm/launch-check-7.json"
     (checked,) = fakes.notes("checked")
@@ -429,6 +429,7 @@ def command(make_shards, tmp_path):
     return [recipe, "--data", shards, "--out", tmp_path / "runs/my first", "--cluster", cluster, "--then_probe", shards]
 
 
+@pytest.mark.processes
 def test_both_scripts_are_submitted_the_probe_after_the_pretraining(command, tmp_path):
     fakes, folder = Fakes(tmp_path), tmp_path / "runs/my first/slurm"
     result = submit(*command, "--submit", "--account=me", "--trainer.steps", 10, PATH=fakes.path, NOTES=str(tmp_path))
@@ -469,6 +470,7 @@ def test_what_sbatch_says_is_said(fakes, tmp_path, monkeypatch):
         sbatch.submit(Path("run.sh"))
 
 
+@pytest.mark.processes
 def test_a_setting_that_pretraining_does_not_know_is_refused(command, tmp_path):
     result = submit(*command, "--trainer.step", "10")
     assert (result.returncode, result.stdout) == (2, "")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from patience import HANGS
 from safetensors.torch import load_file
 from tiny_shapes import WAVEFORMS
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
@@ -44,7 +45,7 @@ def arguments(shards: Path, init: Path, out: Path, **settings: Any) -> list[str]
 def run(argv: list[str], launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.CompletedProcess[str]:
     """Run the program in a process of its own, to its end."""
     return subprocess.run(
-        [*launcher, str(PROGRAM), *argv], capture_output=True, text=True, timeout=300, env=environment()
+        [*launcher, str(PROGRAM), *argv], capture_output=True, text=True, timeout=HANGS, env=environment()
     )
 
 

@@ -84,11 +84,11 @@ def test_factors_are_functions_of_the_step():
         (lambda: objective(warm=-1), "warm_quantiser_steps must be at least 0, but is -1"),
         (
             lambda: build_optimizer(objective(warm=9), 9, OptimizerSettings(warmup_steps=1)),
-            "the head is to learn alone for 9 steps .*, but the run has 9, so the encoder would never learn",
+            "only the head is trained for the first 9 steps .*, but the run has 9, so the encoder would not be trained",
         ),
         (
             lambda: build_optimizer(ToyObjective(), 9, OptimizerSettings(warmup_steps=1, layer_decay=0.9)),
-            "need a model with parts, but ToyObjective has none",
+            "need a model that is divided into parts, but ToyObjective is not",
         ),
     ],
 )
@@ -134,6 +134,7 @@ def test_a_run_that_continues_in_the_middle_takes_the_same_steps(tmp_path, shard
         assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is missing")
 @pytest.mark.parametrize("stage", [1, 2, 3])

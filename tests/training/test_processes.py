@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from patience import HANGS
 from tiny_runs import CLIPS, TORCHRUN, command_of, environment
 
 from nonverbal.errors import UserError
@@ -38,7 +39,7 @@ launch.torch.cuda.is_available = lambda: len(sys.argv) > 1
 launch.launch(2, 7.5)
 if os.environ["RANK"] == "1":
     os.abort()
-time.sleep(100)
+time.sleep(1000)
 """
 
 MEETING = """
@@ -66,10 +67,11 @@ def run(tmp_path, script, *arguments, launcher=(sys.executable,), variables=None
     path.write_text(script)
     command = [*launcher, str(path), *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment() | (variables or {}), timeout=120, check=False
+        command, capture_output=True, text=True, env=environment() | (variables or {}), timeout=HANGS, check=False
     )
 
 
+@pytest.mark.processes
 def test_numbers_of_two_processes_are_added_in_one_message(tmp_path):
     result = run(tmp_path, ADDING, launcher=(*TORCHRUN, "2"))
     assert result.returncode == 0, result.stderr
@@ -91,6 +93,7 @@ def aborted(tmp_path, *arguments):
     return line
 
 
+@pytest.mark.processes
 def test_a_process_that_nccl_aborts_has_lost_contact(tmp_path):
     line = aborted(tmp_path, "on GPUs")
     assert line.startswith(
@@ -101,6 +104,7 @@ def test_a_process_that_nccl_aborts_has_lost_contact(tmp_path):
     assert line.endswith("run the same command again to continue from the last checkpoint")
 
 
+@pytest.mark.processes
 def test_without_gpus_an_abort_is_not_put_down_to_nccl(tmp_path):
     assert aborted(tmp_path) == (
         "nonverbal: process 1 was ended by SIGABRT; its own lines above say why; run the same command again to "
@@ -112,9 +116,9 @@ def test_the_launcher_speaks_of_the_settings_of_its_command(monkeypatch):
     for name in launch.LAUNCHED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="^--trainer.processes asks for 2, one a GPU, but this machine has 1$"):
+    with pytest.raises(UserError, match="^--trainer.processes asks for 2, one per GPU, but this machine has 1$"):
         launch.launch(2, 1.0)
-    with pytest.raises(UserError, match="^--processes asks for 2, one a GPU, but this machine has 1$"):
+    with pytest.raises(UserError, match="^--processes asks for 2, one per GPU, but this machine has 1$"):
         launch.launch(2, 1.0, launch_check.WORDING)
     children = object.__new__(launch._Children)
     children.timeout_minutes, children.wording = 1.0, launch_check.WORDING
@@ -122,16 +126,16 @@ def test_the_launcher_speaks_of_the_settings_of_its_command(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
         for number in (signal.SIGKILL, signal.SIGABRT):
             meaning = children._meaning(number)
-            assert meaning.endswith("; run the check again when that is mended")
+            assert meaning.endswith("; run the check again after the remedy")
             assert "trainer." not in meaning
             assert "batches." not in meaning
 
 
 def test_a_signal_outside_of_training_is_called_so(capsys):
     children = object.__new__(launch._Children)
-    children.passed_on = {signal.SIGUSR1}
+    children.signals = SimpleNamespace(came=signal.SIGUSR1)
     assert children._code(1, -signal.SIGUSR1) == 128 + signal.SIGUSR1
-    assert capsys.readouterr().err == "nonverbal: SIGUSR1 outside of training\n"
+    assert capsys.readouterr().err == "nonverbal: SIGUSR1 before or after the training\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -154,6 +158,7 @@ def test_a_signal_that_comes_when_all_is_saved_does_not_end_the_run(number):
     assert (left, came) == ([True], [])
 
 
+@pytest.mark.processes
 def test_finished_processes_end_without_a_complaint(tmp_path, make_shards):
     command = command_of(make_shards(CLIPS).folder, tmp_path / "run", "trainer.steps=3")
     result = run(tmp_path, LEAVING, *command[1:], launcher=(*TORCHRUN, "2"))
@@ -192,6 +197,7 @@ def test_what_gloo_says_is_told_with_it(tmp_path):
         raise RuntimeError("[gloo/pair.cc:5] Connection closed by peer")
 
 
+@pytest.mark.processes
 def test_a_port_in_use_is_named(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
@@ -300,6 +306,7 @@ def test_encoders_run_in_float32(tf32, monkeypatch):
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
+@pytest.mark.processes
 @pytest.mark.gpu
 @gpu
 def test_a_run_on_a_gpu_meets_and_leaves_by_nccl(tmp_path, make_shards):
@@ -314,6 +321,7 @@ def test_a_run_on_a_gpu_meets_and_leaves_by_nccl(tmp_path, make_shards):
     assert launch["gpus"][0]["driver"] is not None
 
 
+@pytest.mark.processes
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() != 1, reason="two processes must be made to share one GPU")
 def test_two_processes_on_one_gpu_are_told_so(tmp_path):

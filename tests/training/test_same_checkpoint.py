@@ -31,6 +31,7 @@ def damage(folder):
     (folder / "model.safetensors").write_bytes(b"damaged")
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_all_go_back_where_the_first_finds_its_newest_damaged(tmp_path, shards, one):
     run = shutil.copytree(one, tmp_path / "run")
@@ -42,6 +43,7 @@ def test_all_go_back_where_the_first_finds_its_newest_damaged(tmp_path, shards, 
     assert_same_run(one, run)
 
 
+@pytest.mark.processes
 def test_a_process_without_the_checkpoint_stops_the_run_and_is_named(tmp_path, shards, one):
     run = shutil.copytree(one, tmp_path / "run")
     result = pretrain(shards.folder, run, *MAMBA, launcher=OWN_FOLDERS)

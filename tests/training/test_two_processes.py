@@ -3,9 +3,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from patience import HANGS, wait_until
 from tiny_runs import (
     CLIPS,
     MAMBA,
@@ -34,6 +34,7 @@ def one(shards, tmp_path_factory):
     return pretrain_here(shards, tmp_path_factory.mktemp("one") / "run")
 
 
+@pytest.mark.processes
 def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
     two = tmp_path / "two"
     result = pretrain(shards, two, "trainer.processes=2")
@@ -41,6 +42,7 @@ def test_two_processes_started_by_the_command_itself(tmp_path, shards, one):
     assert_same_run(one, two)
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_two_processes_with_an_audio_mamba(tmp_path, shards):
     one = pretrain_here(shards, tmp_path / "one", *MAMBA)
@@ -49,6 +51,7 @@ def test_two_processes_with_an_audio_mamba(tmp_path, shards):
     assert_same_run(one, tmp_path / "two")
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_two_processes_started_by_accelerate(tmp_path, shards, one):
     two = tmp_path / "two"
@@ -58,6 +61,7 @@ def test_two_processes_started_by_accelerate(tmp_path, shards, one):
     assert_same_run(one, two)
 
 
+@pytest.mark.processes
 def test_a_run_of_one_process_continued_by_two_of_torchrun(tmp_path, shards, one):
     both = tmp_path / "both"
     shutil.copytree(one, both)
@@ -70,6 +74,7 @@ def test_a_run_of_one_process_continued_by_two_of_torchrun(tmp_path, shards, one
     assert [launch["processes"] for launch in launches] == [1, 2]
 
 
+@pytest.mark.processes
 def test_accelerate_starting_one_process_in_silence_is_noticed(tmp_path, shards):
     launcher = (*ACCELERATE, "--cpu", "--num_processes", "2")
     result = pretrain(shards, tmp_path / "run", "trainer.processes=2", launcher=launcher)
@@ -78,6 +83,7 @@ def test_accelerate_starting_one_process_in_silence_is_noticed(tmp_path, shards)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.processes
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_more_processes_than_micro_batches_are_refused(tmp_path, shards):
     result = pretrain(shards, tmp_path / "run", "batches.batches_per_step=1", "trainer.processes=2")
@@ -85,6 +91,7 @@ def test_more_processes_than_micro_batches_are_refused(tmp_path, shards):
     assert "2 processes share the 1 micro-batches of a step, so some would have none" in result.stderr
 
 
+@pytest.mark.processes
 def test_what_the_first_process_refuses_is_no_bug_of_the_others(tmp_path, shards, one):
     both = tmp_path / "both"
     shutil.copytree(one, both)
@@ -99,21 +106,18 @@ def started(command, run, step):
     process = subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    deadline = time.monotonic() + 100
-    while not (run / "metrics.jsonl").exists() or len(losses(run)) < step:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: (run / "metrics.jsonl").exists() and len(losses(run)) >= step, process)
     return process
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_to_the_command_reaches_all_processes_once(tmp_path, shards, number):
     run = tmp_path / "run"
     command = command_of(shards, run, "trainer.processes=2", "trainer.steps=100000", "trainer.checkpoint_every=100000")
     process = started(command, run, 2)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 128 + number, errors
     marker = json.loads((run / "interrupted.json").read_text())
     assert marker["cause"] == signal.Signals(number).name
@@ -125,6 +129,7 @@ def children_of(process):
     return [int(pid) for pid in subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()]
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_the_other_process_ends_when_one_is_killed(tmp_path, shards):
     run = tmp_path / "run"
@@ -132,7 +137,7 @@ def test_the_other_process_ends_when_one_is_killed(tmp_path, shards):
     trainers = [pid for pid in children_of(process) if str(PROGRAM).encode() in cmdline(pid)]
     assert len(trainers) == 2
     subprocess.run(["kill", "-KILL", str(trainers[1])], check=True)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 128 + signal.SIGKILL
     assert "nonverbal: process 1 was ended by SIGKILL; the others end too" in errors
     assert "nonverbal: lost contact with another process of this run" in errors

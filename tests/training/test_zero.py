@@ -12,7 +12,7 @@ from tiny_runs import CLIPS, MAMBA, TORCHRUN, assert_same_run, pretrain, rows
 
 from nonverbal.errors import UserError
 from nonverbal.training.settings import TrainerSettings
-from nonverbal.training.strategy import _deepspeed_config, _kept, check_zero
+from nonverbal.training.zero import _deepspeed_config, _kept, check_zero
 
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is missing")
 DIVIDING_ALL = (*TORCHRUN, "2", str(Path(__file__).with_name("divide_all.py")))
@@ -41,6 +41,7 @@ def without_layer_drop(shards, tmp_path_factory):
     return run_of(shards, tmp_path_factory.mktemp("whole") / "run", *WITHOUT_LAYER_DROP)
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize("stage", [1, 2])
@@ -49,6 +50,7 @@ def test_zero_takes_the_same_steps_with_dropped_layers(tmp_path, shards, with_la
     assert_same_run(with_layer_drop, zero)
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize("stage", [1, 2, 3])
@@ -57,6 +59,7 @@ def test_zero_with_offload_takes_the_same_steps(tmp_path, shards, with_layer_dro
     assert_same_run(with_layer_drop, run_of(shards, tmp_path / "zero", *settings))
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @needs_deepspeed
 def test_zero_3_takes_the_same_steps(tmp_path, shards, without_layer_drop):
@@ -64,6 +67,7 @@ def test_zero_3_takes_the_same_steps(tmp_path, shards, without_layer_drop):
     assert_same_run(without_layer_drop, run_of(shards, tmp_path / "zero", *settings))
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize("settings", [(), ("trainer.offload=true",)], ids=["alone", "offload"])
@@ -74,6 +78,7 @@ def test_zero_3_with_all_weights_divided_takes_the_same_steps_with_dropped_layer
     assert_same_run(run_of(shards, tmp_path / "whole", *EVEN), run)
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize("clips", [1, 3])
@@ -88,6 +93,7 @@ def test_processes_with_unequal_numbers_of_validation_batches(tmp_path, make_sha
     assert sum(name.startswith("corpora.") and name.endswith(".loss") for name in row) == clips
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @needs_deepspeed
 def test_an_audio_mamba_takes_the_same_steps(tmp_path, shards):
@@ -97,6 +103,7 @@ def test_an_audio_mamba_takes_the_same_steps(tmp_path, shards):
         assert_same_run(whole, run_of(shards, tmp_path / f"zero{stage}", *zero))
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @needs_deepspeed
 @pytest.mark.parametrize(
@@ -115,6 +122,7 @@ def test_a_checkpoint_goes_on_under_another_strategy_and_number(tmp_path, shards
     assert_same_run(without_layer_drop, run)
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @needs_deepspeed
 def test_bf16_keeps_weights_and_codebook_in_float32(tmp_path, shards):
@@ -127,6 +135,7 @@ def test_bf16_keeps_weights_and_codebook_in_float32(tmp_path, shards):
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 @needs_deepspeed
 def test_a_step_that_is_not_finite_changes_nothing(tmp_path, shards):
@@ -146,7 +155,9 @@ def test_a_step_that_is_not_finite_changes_nothing(tmp_path, shards):
     [2, 3],
 )
 def test_what_zero_cannot_do_is_refused(stage):
-    with pytest.raises(UserError, match="so each process needs as many as the others, but 2 processes share 5"):
+    with pytest.raises(
+        UserError, match="so each process needs the same number of micro-batches, but 2 processes share 5"
+    ):
         check_zero(stage, 2, 5)
 
 
@@ -195,5 +206,5 @@ def test_what_is_not_wanted_is_let_go_as_soon_as_it_is_gathered():
 
 
 def test_offload_without_zero_is_refused():
-    with pytest.raises(UserError, match="trainer.offload moves what ZeRO has divided: set trainer.zero"):
+    with pytest.raises(UserError, match="trainer.offload moves what ZeRO partitions: set trainer.zero"):
         TrainerSettings(offload=True)

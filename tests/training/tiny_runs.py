@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import HANGS
 from safetensors.torch import load_file
 from tiny_shapes import SSAM, WAV2VEC2
 
@@ -60,7 +61,7 @@ def environment():
 def pretrain(shards, out, *settings, launcher=(sys.executable,)):
     """Run to the end and return the finished process."""
     command = command_of(shards, out, *settings, launcher=launcher)
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=180)
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=HANGS)
 
 
 def pretrain_here(shards, out, *settings):

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from patience import HANGS
 from torch.utils.data import get_worker_info
 
 from nonverbal.batch import Targets, TargetSampler
@@ -22,6 +23,7 @@ from nonverbal.data.batching.read_ahead import check_shared_memory, micro_batche
 from nonverbal.data.batching.requests import Request, TrainingRequests
 from nonverbal.data.batching.unit_targets import UnitSampler
 from nonverbal.data.batching.units import Units, frame_count
+from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import ExcerptSampler, LogMel
 from nonverbal.errors import UserError
 from nonverbal.models.ssam import Architecture
@@ -145,7 +147,7 @@ def restored_sigchld():
 def test_what_a_worker_finds_wrong_is_told_in_one_line(shards, workers):
     path = shards.folder / "train-000000.tar"
     path.write_bytes(bytes(path.stat().st_size))
-    data = ShardData([shards], BatchSettings(batch_seconds=10), count_frames, 0, workers)
+    data = ShardData([open_shards(shards.folder)], BatchSettings(batch_seconds=10), count_frames, 0, workers)
     with pytest.raises(UserError, match=r"^.*train-000000.tar: the audio at byte \d+ cannot be decoded [^\n]*$"):
         next(iter(data.training(range(9), 0, 0, 0, 1)))
 
@@ -260,8 +262,9 @@ sys.exit(3)
 """
 
 
+@pytest.mark.processes
 def test_a_pin_thread_that_is_gone_is_told_as_a_worker_and_never_waited_for():
-    done = subprocess.run([sys.executable, "-c", PINNING], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", PINNING], capture_output=True, text=True, timeout=HANGS)
     assert "audio ahead has died or hangs (Pin memory thread exited unexpectedly); if memory" in done.stdout, (
         done.stderr
     )

@@ -638,6 +638,7 @@ def test_tars_on_two_processes_and_by_name_give_the_same_shards(tmp_path):
     assert prepare(again).sha256 == two.sha256
 
 
+@pytest.mark.processes
 def test_workers_and_commands_do_not_import_webdataset():
     imported = "import sys; import nonverbal.data.preparing.prepare"
     code = f"{imported}; sys.exit('webdataset' in sys.modules or 'torch' in sys.modules)"

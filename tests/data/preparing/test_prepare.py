@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import webdataset
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import wait_until
 
 from nonverbal import config
 from nonverbal.data import workers
@@ -376,6 +376,7 @@ def test_an_interruption_in_the_middle_of_decoding_loses_one_chunk(corpus, tmp_p
     assert content(again.folder) == content(whole.folder)
 
 
+@pytest.mark.processes
 def test_killed_while_decoding_it_leaves_no_process_and_continues(corpus, tmp_path):
     for number in range(256):
         write(corpus / f"many/{number:03}.wav", noise(1000 + number, rate=44_100), 44_100)
@@ -389,10 +390,7 @@ def test_killed_while_decoding_it_leaves_no_process_and_continues(corpus, tmp_pa
     done = {path.name: path.stat().st_mtime_ns for path in out.glob(".scratch/*.jsonl")}
     assert done
     assert not (out / "index.json").exists()
-    deadline = time.monotonic() + 10
-    while members(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not members(process.pid)
+    wait_until(lambda: not members(process.pid))
     seen = {}
 
     def scan_and_look(*arguments):
@@ -450,6 +448,7 @@ def test_other_settings_and_other_input_are_refused_and_named(corpus, tmp_path):
         prepare(settings({"x": corpus}, out))
 
 
+@pytest.mark.processes
 def test_a_second_process_is_refused(corpus, tmp_path):
     code = (
         f"from nonverbal.files import locked; from pathlib import Path; held = locked(Path({str(tmp_path / 'out')!r}))"
@@ -622,6 +621,7 @@ def test_mistakes_on_the_command_line_are_one_line(corpus, tmp_path, monkeypatch
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.processes
 def test_the_command_line_from_folder_to_verified_shards(corpus, tmp_path, capsys):
     command = [sys.executable, "-m", "nonverbal", "prepare", "laughs=laughs", "--out", "out"]
     made = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

@@ -13,8 +13,8 @@ import zipfile
 import numpy as np
 import pytest
 import soundfile
+from patience import HANGS, wait_until
 
-from nonverbal.data import workers
 from nonverbal.data.corpora import listing as listing_module
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.preparing import check as check_module
@@ -23,6 +23,7 @@ from nonverbal.data.reading import archives as archives_module
 from nonverbal.data.reading import audio as audio_module
 from nonverbal.data.reading.audio import AudioProblem
 from nonverbal.errors import UserError
+from nonverbal.signals import interrupt_deferred
 from nonverbal.training import checkpoint
 
 
@@ -160,6 +161,7 @@ soundfile.SoundFile = SoundFile
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("ends", ["SIGABRT", "SIGKILL"])
 def test_a_file_that_crashes_its_decoder_costs_no_other_and_a_kill_is_not_its_fault(tmp_path, ends):
     (tmp_path / "sitecustomize.py").write_text(CRASHING.replace("ENDS", f"signal.{ends}"))
@@ -178,12 +180,11 @@ def test_a_file_that_crashes_its_decoder_costs_no_other_and_a_kill_is_not_its_fa
     assert rows[1]["detail"] == "it crashes the decoder (SIGSEGV)"
 
 
-@pytest.mark.alone
 def test_an_interruption_waits_for_a_process_to_be_started():
     done = []
 
     def start():
-        with workers._interrupted_after():
+        with interrupt_deferred():
             signal.raise_signal(signal.SIGINT)
             done.append("started")
 
@@ -193,7 +194,7 @@ def test_an_interruption_waits_for_a_process_to_be_started():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.alone
+@pytest.mark.processes
 def test_ctrl_c_twice_ends_at_once_and_leaves_no_process(tmp_path):
     for number in range(3):
         soundfile.write(tmp_path / f"{number}.wav", np.random.default_rng(number).uniform(-0.5, 0.5, 8000), 16_000)
@@ -202,12 +203,11 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_no_process(tmp_path):
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     options = {"env": environment, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     with subprocess.Popen(command, **options) as process:
-        while not (tmp_path / "begun").exists():
-            time.sleep(0.02)
+        wait_until((tmp_path / "begun").exists, process)
         for _ in range(2):
             os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.01)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 130, errors
     assert "interrupted; run the same command again to continue" in errors
 
@@ -220,7 +220,7 @@ class SoundFile(soundfile.SoundFile):
     def __init__(self, file, *rest, **more):
         if isinstance(file, (str, os.PathLike)):
             open(os.path.join(os.path.dirname(file), "begun"), "w").close()
-            time.sleep(60)
+            time.sleep(3600)
         super().__init__(file, *rest, **more)
 
 soundfile.SoundFile = SoundFile

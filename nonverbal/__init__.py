@@ -1,7 +1,7 @@
 """Self-supervised pretraining and honest evaluation for human sounds that are not words.
 
-What is done with whole folders is a command of ``nonverbal``. From Python, ``load_encoder`` embeds clips,
-``open_shards`` reads what was prepared, ``read_scores`` what was measured, and ``uar`` rates decisions of your own.
+Commands of ``nonverbal`` work on whole folders. In Python, ``load_encoder`` embeds clips, ``open_shards`` reads shards,
+``read_scores`` reads the results of commands, and ``uar`` scores decisions of your own.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # what this package can do is imported where it is asked for: it takes seconds
+if TYPE_CHECKING:  # imports take seconds, so they are made only when they are needed
     from nonverbal.data.index import ShardFolder
     from nonverbal.evaluation.hearing import ClipEncoder
     from nonverbal.tasks.scores import Score
@@ -23,8 +23,8 @@ __all__ = ["load_encoder", "open_shards", "read_scores", "uar"]
 def load_encoder(source: str | PathLike[str], seed: int = 0) -> "ClipEncoder":
     """Load an encoder that is called with waveforms and returns embeddings, frames and masks.
 
-    Each clip is heard as if it were alone, whatever is beside it, of whatever length; a clip that is longer than what
-    the encoder hears at once is given in equal windows.
+    Each clip, of any length, is encoded as if it were alone, whatever the others. A clip that is too long for the
+    encoder is divided into equal windows.
 
     >>> import numpy as np
     >>> import nonverbal
@@ -35,11 +35,11 @@ def load_encoder(source: str | PathLike[str], seed: int = 0) -> "ClipEncoder":
 
     Args:
         source: a folder or ``ORGANISATION/NAME`` of the Hugging Face Hub, a run, or a name that ``nonverbal encoders``
-            lists; ``initialised:`` before it draws random weights. No code that lies beside a checkpoint is run.
-        seed: draws the weights of ``initialised:``.
+            lists; with the prefix ``initialised:``, weights are random. Code beside a checkpoint is never run.
+        seed: of the weights of ``initialised:``.
 
     Raises:
-        nonverbal.errors.UserError: it cannot be loaded whole, or makes no frames.
+        nonverbal.errors.UserError: it cannot be loaded completely, or makes no frames.
     """
     from nonverbal.evaluation.hearing import ClipEncoder
 
@@ -55,7 +55,7 @@ def open_shards(folder: str | PathLike[str]) -> "ShardFolder":
     >>> len(clips), clips[0].label, clips[0].speaker, clips[0].path
     (4, 'cry', 'sounds:ann', 'cry/ann_0.wav')
 
-    A clip that is longer than ``--max_seconds`` lies in several parts:
+    A clip that is longer than ``--max_seconds`` is stored in several parts:
 
     >>> import numpy as np
     >>> (parts,) = shards.parts([0])
@@ -64,7 +64,7 @@ def open_shards(folder: str | PathLike[str]) -> "ShardFolder":
     ((8000,), dtype('float32'))
 
     Raises:
-        nonverbal.errors.UserError: it is no such folder, or is not whole.
+        nonverbal.errors.UserError: it is not such a folder, or is incomplete.
     """
     from nonverbal.data.index import open_shards
 
@@ -72,7 +72,7 @@ def open_shards(folder: str | PathLike[str]) -> "ShardFolder":
 
 
 def read_scores(file: str | PathLike[str]) -> "list[Score]":
-    """Read a ``scores.jsonl`` that ``nonverbal probe``, ``finetune`` or ``fuse`` wrote: a row a model, seed and fold.
+    """Read a ``scores.jsonl`` that ``nonverbal probe``, ``finetune`` or ``fuse`` wrote: a row per model, seed, fold.
 
     >>> import nonverbal
     >>> scores = nonverbal.read_scores("runs/first/probe/scores.jsonl")

@@ -82,7 +82,7 @@ def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, mon
         (["--probe_speakers", "4"], "--probe_speakers must be at least 5, but is 4"),
         (["--pretraining", "nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
         (["--finetuning", "nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
-        (["--takes", "3"], "demo holds a demo of other settings .takes: 4 then, 3 now.; give the same"),
+        (["--takes", "3"], "demo holds a demo with other settings .takes: 4 then, 3 now.; give the same"),
     ],
 )
 def test_what_no_demo_can_be_made_of_is_refused(tmp_path, monkeypatch, argv, message):

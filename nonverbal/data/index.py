@@ -21,12 +21,12 @@ VERSION = 2
 SAMPLE_RATE = 16_000
 
 LONGEST = 3600 * SAMPLE_RATE
-"""Samples of a part, at most: what ``nonverbal prepare`` takes as ``max_seconds``."""
+"""Largest number of samples of a part: the largest ``max_seconds`` of ``nonverbal prepare``."""
 
 Split = Literal["train", "validation"]
 
 SAME = "put back what was there, or run the command again, and leave the folder as it is while commands read it"
-"""What to do where a folder of shards was replaced under a command."""
+"""The remedy if a folder of shards has been changed while a command uses it."""
 
 TABLE_DTYPE = np.dtype(
     [
@@ -40,16 +40,16 @@ TABLE_DTYPE = np.dtype(
         ("part", "<u2"),  # a long clip lies in equal parts, 0, 1, ...
     ]
 )
-"""One row a part, in the order in which the parts lie in the shards."""
+"""The columns of the table, which has one row per part, in the order of the parts in the shards."""
 
 
 Stamp = tuple[int, int]
-"""Of a file: its bytes, and when it was last written, in nanoseconds. Others may be another file, or a later state."""
+"""Size of a file in bytes, and time of its last change in nanoseconds. If they differ, its content may have changed."""
 
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """An opened folder of shards. Shards are opened when first read, once a process."""
+    """An opened folder of shards. Each process opens a shard when it first reads from it."""
 
     folder: Path
     corpora: list[str]
@@ -58,11 +58,11 @@ class ShardFolder:
     table: np.ndarray
     """``(parts,)`` of ``TABLE_DTYPE``."""
     sha256: str
-    """Of ``index.json``, and so of everything that it lists: names this folder's content."""
+    """SHA-256 of ``index.json``, which lists the SHA-256 of all other files: it identifies the folder's content."""
     manifest_sha256: str | None = None
-    """Of ``manifest.jsonl``, as the index lists it; None where it does not."""
+    """SHA-256 of ``manifest.jsonl`` in the index; None if the index does not list it."""
     stamps: dict[int, Stamp] = field(default_factory=dict, repr=False)
-    """Of each shard, by its place in ``shards``, as the folder was opened."""
+    """By index in ``shards``, the stamp of each shard when the folder was opened."""
     _files: dict[int, int] = field(default_factory=dict, repr=False)
 
     def rows(self, split: Split) -> np.ndarray:
@@ -91,7 +91,7 @@ class ShardFolder:
         return clips
 
     def parts(self, clips: np.ndarray) -> list[np.ndarray]:
-        """Return of each clip, a row of the manifest, the rows of the table with its parts, in their order."""
+        """Return for each clip, given by its row in the manifest, the table rows of its parts in order."""
         order = np.lexsort((self.table["part"], self.table["clip"]))
         first, last = (np.searchsorted(self.table["clip"][order], clips, side) for side in ("left", "right"))
         return [order[a:b] for a, b in zip(first, last, strict=True)]
@@ -114,7 +114,7 @@ class ShardFolder:
             raise UserError(f"{where} cannot be read ({error.strerror}); {remedy}") from error
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as file:
-                # Before it takes the memory that a header promises to fill.
+                # This comes before allocating the memory for as many samples as the header claims.
                 if file.frames != int(part["samples"]) or file.channels != 1:
                     raise RuntimeError(f"{file.frames} samples in {file.channels} channels, not {part['samples']} in 1")
                 file.seek(start)
@@ -130,9 +130,9 @@ class ShardFolder:
         return samples
 
     def _check_unchanged(self, shard: int) -> None:
-        """Refuse an open shard that is another than when the folder was opened: its clips may be others.
+        """Refuse an open shard that has changed since the folder was opened, because its clips may be others.
 
-        One that was only written anew, or touched, is read once to tell.
+        A shard that was only touched, or rewritten with the same content, is accepted: its hash decides.
         """
         now = _stamp(os.fstat(self._files[shard]))
         if now == self.stamps.get(shard, now):
@@ -149,7 +149,7 @@ class ShardFolder:
 
     @property
     def seen(self) -> "Seen":
-        """What another process needs to open the same."""
+        """What another process needs in order to open the same folder in the same state."""
         return Seen(self.folder, self.sha256, tuple(self.stamps.items()))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class ShardFolder:
 
 @dataclass(frozen=True)
 class Seen:
-    """A folder of shards as one process has seen it, for others that are to read the same."""
+    """The state of a folder of shards in which one process has opened it, for other processes."""
 
     folder: Path
     sha256: str
@@ -172,7 +172,7 @@ class Seen:
         """Return the folder, opened once in this process.
 
         Raises:
-            UserError: it holds other data by now.
+            UserError: the folder has changed since.
         """
         return _opened(self)
 
@@ -183,14 +183,14 @@ def _opened(seen: Seen) -> ShardFolder:
 
 
 def open_shards(folder: Path, sha256: str | None = None) -> ShardFolder:
-    """Open a folder that ``nonverbal prepare`` wrote. Checks that every shard is there in its full size.
+    """Open a folder that ``nonverbal prepare`` wrote, and check that every shard exists and has its full size.
 
     Args:
         folder: the folder.
-        sha256: of its index, where it must be one that is known.
+        sha256: required SHA-256 of its index; None: any.
 
     Raises:
-        UserError: it is damaged or not there, or its index is another.
+        UserError: the folder is missing or damaged, or its index is another.
     """
     path = Path(folder) / "index.json"
     try:
@@ -210,7 +210,7 @@ def open_shards(folder: Path, sha256: str | None = None) -> ShardFolder:
         raise UserError(f"{path} holds {type(index).__name__}, not an index; make the folder again")
     lacking = [key for key in ("format", "version", "corpora", "files", "shards") if key not in index]
     if lacking:
-        raise UserError(f"{path} does not say {', '.join(lacking)}; make the folder again with nonverbal prepare")
+        raise UserError(f"{path} lacks {', '.join(lacking)}; make the folder again with nonverbal prepare")
     if index["format"] != FORMAT or index["version"] != VERSION:
         raise UserError(
             f"{path} has format {index['format']!r} version {index['version']!r}, but {FORMAT!r} version "
@@ -236,7 +236,7 @@ def open_shards(folder: Path, sha256: str | None = None) -> ShardFolder:
         table, sha256 = read_array(path.parent / "table.npy")
     except (OSError, ValueError) as error:
         raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
-    # A wrong offset may still find audio: another clip's.
+    # At a wrong offset there may be audio too, but of another clip.
     same = sha256 == index["files"].get("table.npy")
     whole = table.dtype == TABLE_DTYPE and table.shape == (sum(shard["clips"] for shard in index["shards"]),)
     if not same or not whole or not _is_of(table, index):
@@ -250,11 +250,11 @@ def _stamp(stat: os.stat_result) -> Stamp:
 
 
 _SHARD: dict[str, Any] = {"name": str, "split": str, "clips": int, "seconds": (int, float), "bytes": int, "sha256": str}
-"""What is said of each shard."""
+"""The keys of each shard, and the types of their values."""
 
 
 def _fault(index: dict[str, Any]) -> str | None:
-    """Say what of an index is of another kind than ``nonverbal prepare`` writes."""
+    """Return what in an index differs in type from what ``nonverbal prepare`` writes, or None."""
     corpora, files, shards = index["corpora"], index["files"], index["shards"]
     if not isinstance(corpora, list) or not all(isinstance(name, str) for name in corpora):
         return "corpora is not a list of names"
@@ -272,7 +272,7 @@ def _fault(index: dict[str, Any]) -> str | None:
 
 
 def _is_of(table: np.ndarray, index: dict[str, Any]) -> bool:
-    """Whether each part is of a shard and corpus of the index, lies within that shard, and is not too long."""
+    """Return whether each part has a shard and corpus of the index, lies within the shard, and is not too long."""
     if not len(table):
         return True
     if table["shard"].max() >= len(index["shards"]) or table["corpus"].max() >= len(index["corpora"]):

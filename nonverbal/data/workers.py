@@ -1,4 +1,4 @@
-"""Work over processes, of which one may go down: with a file that crashes its decoder, or because memory ran out."""
+"""Distributes work over processes, of which one may crash: its decoder may fail on a file, or memory may run out."""
 
 import os
 import signal
@@ -19,33 +19,35 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
-"""Exit codes of processes that ended by what they did, not by what was done to them."""
+"""Exit codes of processes that crashed by themselves, and were not ended by another process."""
 
 ENDED = (
     "a process that decodes audio was ended from outside, perhaps for lack of memory; run the same command again with "
     "fewer --processes"
 )
 
-# Fresh interpreters: a copy of this one would copy its threads' locks. They import no torch, so they start fast.
+# The processes are fresh interpreters, because a fork of this one would copy the locks of its threads. They do not
+# import torch, so they start fast.
 CONTEXT = get_context("forkserver")
 
 
 @dataclass(frozen=True)
 class Done(Generic[Item, Result]):
-    """What became of an item."""
+    """The outcome of an item."""
 
     item: Item
     result: Result | None
     crash: str | None = None
-    """Name of the signal by which the item took its process down; it has no result then."""
+    """Name of the signal with which the process of this item crashed; then there is no result."""
 
 
 def over_processes(
     work: Callable[[Item], Result], items: Iterable[Item], processes: int
 ) -> Iterator[Done[Item, Result]]:
-    """Call ``work`` with each item, over processes, and yield what came of it, in any order.
+    """Call ``work`` with each item on several processes, and yield the outcomes in any order.
 
-    When a process goes down, each item that may have been its last gets a process of its own, which tells.
+    If a process crashes, each item that it may have been working on runs again in a process of its own, which shows
+    whether this item was the cause.
 
     Raises:
         UserError: a process was ended from outside.
@@ -57,7 +59,7 @@ def over_processes(
         try:
             while waiting or running:
                 while waiting and len(running) < 2 * processes:
-                    # Where the pool is found broken, the item is still waiting.
+                    # If the pool turns out to be broken, the item is still waiting.
                     with interrupt_deferred():
                         running[pool.submit(work, waiting[0])] = waiting[0]
                     waiting.popleft()
@@ -73,7 +75,7 @@ def over_processes(
                 child.kill()
             raise
         finally:
-            # A second Ctrl-C would leave workers behind that wait for work, and exit would wait for them.
+            # A second Ctrl-C here would leave idle workers, and the exit would wait for them.
             with interrupt_deferred():
                 pool.shutdown(wait=True, cancel_futures=True)
         yield from [_alone(work, item) for item in running.values()]
@@ -109,14 +111,14 @@ def _answer(sender: Connection, work: Callable[[Any], Any], item: Any) -> None:
 
 
 def start_worker() -> None:
-    """Make a worker leave Ctrl-C to the first process, and end with it."""
-    # Ctrl-C goes to the whole group; the first process ends the others.
+    """Make a worker ignore Ctrl-C, which the first process handles, and end when that process has ended."""
+    # All processes of the group receive Ctrl-C; the first one ends the others.
     ignore(signal.SIGINT)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker whose first process was killed would wait for work for ever."""
+    """End this worker after the first process, since it would wait for work for ever if that was killed."""
     parent = parent_process()
     assert parent is not None
     parent.join()

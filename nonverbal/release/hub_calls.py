@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nonverbal.errors import UserError
 from nonverbal.files import room_for
-from nonverbal.release.file_checks import leaves
+from nonverbal.release.contents import leaves
 from nonverbal.release.hub_contents import KEPT
 from nonverbal.release.tokens import TOKENS
 from nonverbal.text import one_line, shown
@@ -145,7 +145,7 @@ class Calls:
             except UserError:
                 raise
             # Every kind: the client wraps errors of requests in RuntimeError, ValueError and classes of its own, which
-            # differ by version. Those without a request behind them are raised again.
+            # differ by version.
             except Exception as error:
                 fault = fault_of(error)
                 if fault is None:

@@ -1,4 +1,4 @@
-"""From paths to a page: which score files and runs they stand for, and what is shown of them."""
+"""From paths to a page: finds the score files, runs and analyses in them, and builds their sections."""
 
 import sys
 from collections.abc import Sequence
@@ -31,18 +31,18 @@ def collect(
     data: Sequence[Path] = (),
     sounds: int = 300,
 ) -> Page:
-    """Read what paths stand for.
+    """Read the results in paths.
 
     Args:
-        paths: score files, run folders, or folders that hold some.
+        paths: score files, run folders, or folders that contain some.
         title: of the page.
-        command: that asked for it.
-        against: a model's name, with which all others of its tables are compared; None for all pairs.
-        data: folders of shards with the clips that are listed, so that they can be heard.
-        sounds: at most so many.
+        command: that was given.
+        against: name of a model with which all others in its tables are compared; None for all pairs.
+        data: folders of shards with the listed clips, so that the page can play them.
+        sounds: largest number of clips to play.
 
     Raises:
-        UserError: there is nothing in a path, something is damaged, or no table has the model ``against``.
+        UserError: a path has no results, something is damaged, or no table has the model ``against``.
     """
     files, runs, analyses = found(paths)
     studies = studies_in(paths)
@@ -73,7 +73,7 @@ def collect(
 
 
 def _run_sections(runs: Sequence[Path], alone: bool) -> list[RunSection]:
-    """Read runs. One that has only begun is left out, which is said; it is refused where a page would show nothing."""
+    """Read runs. A run without metrics is left out with a message, or refused if the page would otherwise be empty."""
     sections: list[RunSection] = []
     for folder in runs:
         try:
@@ -86,19 +86,19 @@ def _run_sections(runs: Sequence[Path], alone: bool) -> list[RunSection]:
 
 
 def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
-    """Return the score files, the run folders and the analyses that paths stand for, each once.
+    """Return the score files, run folders and analyses in paths, each once.
 
-    Of a study they are those that its steps have made, and not those of before.
+    For a study, these are the current outputs of its steps, without outputs of earlier versions.
 
     Raises:
-        UserError: a path is not there, or stands for nothing.
+        UserError: a path does not exist, or has no results.
     """
     files: list[Path] = []
     runs: list[Path] = []
     analyses: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise UserError(f"there is no {path}; give score files, run folders, or folders that hold some")
+            raise UserError(f"there is no {path}; give score files, run folders, or folders that contain some")
         if path.name == STUDY:
             continue
         looked = _analyses(path)
@@ -108,7 +108,7 @@ def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
         studies = studies_in([path])
         if not inside and not own and not looked and not studies:
             raise UserError(
-                f"{path} holds neither {SCORES} nor a pretraining run nor an analysis; give what was --out of a command"
+                f"{path} contains no {SCORES}, pretraining run or analysis; give the --out of a command that wrote one"
             )
         made = outputs_of(studies)
         files += [file for file in inside if counts(file, made)]
@@ -118,7 +118,7 @@ def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
 
 
 def _analyses(path: Path) -> list[Path]:
-    """Return the files with analyses in a folder, those of one kind after another; or the file, where it is one."""
+    """Return the analyses in a folder, ordered by kind; or the path itself if it is an analysis."""
     if not path.is_dir():
         return [path] if kind_of(path) is not None else []
     return [file for name in KINDS for file in files_below(path, f"*{end_of(name)}")]

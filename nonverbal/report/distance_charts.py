@@ -1,4 +1,4 @@
-"""Drawings of distances between encoders: histograms as lines, and the agreement of decisions by distance."""
+"""Drawings of distances between encoders: histograms as lines, and agreement of decisions by distance."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ WIDTH, HEIGHT = 440.0, 270.0
 
 
 def distance_drawings(made: Distances, anchor: str) -> list[Drawing]:
-    """Draw the histograms, and agreement by distance where decisions are known."""
+    """Draw the histograms and, if decisions are known, agreement by distance."""
     drawn = [histogram_chart(f"{anchor}-histogram", made)]
     return drawn + ([agreement_chart(f"{anchor}-agreement", made)] if made.decisions else [])
 
 
 def histogram_chart(name: str, made: Distances) -> Drawing:
-    """Draw a line through the shares of clips in the bins, an encoder each; the threshold is dashed."""
+    """Draw for each encoder a line through the shares of clips in the bins; the threshold is dashed."""
     x, y = _scales(made, max(value for one in made.others for value in one.shares) * 1.08)
     title = f"Cosine distance from {made.first}"
     marks = _ground(made, title, x, y, "share of clips")
@@ -39,7 +39,7 @@ def histogram_chart(name: str, made: Distances) -> Drawing:
 
 
 def agreement_chart(name: str, made: Distances) -> Drawing:
-    """Draw the share of clips on which decisions agree, by distance; dots are larger where a bin holds more clips."""
+    """Draw the share of clips on which decisions agree, by distance; larger dots are for bins with more clips."""
     x, y = _scales(made, 1.0)
     title = f"Decisions agree with {made.first}"
     marks = _ground(made, title, x, y, "share of a bin’s clips")

@@ -1,4 +1,4 @@
-"""Drawings of a pretraining run: its curves, as its ``curves.json`` says."""
+"""Drawings of a pretraining run: the curves listed in its ``curves.json``."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,18 +9,18 @@ from nonverbal.report.axes import Scale, around, axis_names, frame, label, ticks
 from nonverbal.report.drawing import Dot, Drawing, Line, Mark, Words
 
 POINTS = 600
-"""Of a curve at most: more are not told apart at a page's width."""
+"""Most points of a curve; more cannot be distinguished at the width of a page."""
 
 Curve = list[tuple[float, float]]
 
 
 def run_chart(name: str, rows: Sequence[dict[str, Any]], panel: Panel) -> Drawing | None:
-    """Draw one metric over steps, in training and in validation; None where nothing of it was measured.
+    """Draw one metric over steps, in training and in validation; None if it was never measured.
 
     Args:
         name: of the drawing.
         rows: of the run's ``metrics.jsonl``.
-        panel: what is drawn.
+        panel: the metric.
     """
     train, validation = (_curve(rows, kind, panel.metric) for kind in ("train", "validation"))
     baseline = _curve(rows, "train", panel.baseline) if panel.baseline is not None else []

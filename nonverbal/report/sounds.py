@@ -44,7 +44,7 @@ def sounds_of(
         lists: ids of clips, of each list on the page.
         folders: of shards, which hold the clips; none for a silent page.
         most: sounds, at most.
-        scored: SHA-256 of the shards that scores are of; empty where there are no scores.
+        scored: SHA-256 of the shards that were scored; empty if there are no scores.
 
     Raises:
         UserError: a folder cannot be read, or none has any of the clips.
@@ -67,8 +67,8 @@ def sounds_of(
     ]
     notes += [f"{most} of {len(audible)} clips can be heard (--sounds)"] if len(audible) > most else []
     notes += [
-        f"{shards.folder} (sha256 {shards.sha256[:8]}) is not the data that was scored, so what is heard may be "
-        "another clip of the same name"
+        f"{shards.folder} (sha256 {shards.sha256[:8]}) is not the data that was scored, so a sound may be another "
+        "clip with the same name"
         for shards in opened
         if scored and shards.sha256 not in scored
     ]

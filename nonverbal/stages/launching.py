@@ -22,6 +22,6 @@ def keep_launch(out: Path, command: Sequence[str], settings: Any) -> str:
         UserError: the file exists but is damaged.
     """
     launch = launch_of(["nonverbal", *command], settings=dump(settings), **hardware())
-    # Two commands may begin at once that write to the same folder.
+    # Two commands that write to the same folder may start at the same time.
     with locked(out, wait=True):
         return add_launch(out, launch)

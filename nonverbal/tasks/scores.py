@@ -132,13 +132,18 @@ def score_of(row: Any, where: str) -> Score:
     for name, value in row.items():
         if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
             raise UserError(f"{where}: not a score; {name} is {str(value)[:60]!r}, which has the wrong type")
-    if not all(isinstance(value, int | float) for value in (*row["metrics"].values(), *row.get("inner_uar", []))):
+    if not all(map(_is_number, (*row["metrics"].values(), *row.get("inner_uar", [])))):
         raise UserError(f"{where}: not a score; a metric or inner_uar is not a number")
     if not all(isinstance(value, str) for value in (*row["classes"], *row.get("merged", {}).values())):
         raise UserError(f"{where}: not a score; a class is not a text")
     if "details" not in row and row["probe"] == "linear":
         row["probe"] = UNFINISHED
     return Score(**row)
+
+
+def _is_number(value: object) -> bool:
+    # JSON has whole numbers beyond those of floating point.
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 53)
 
 
 def summarise(scores: Sequence[Score]) -> list[Summary]:

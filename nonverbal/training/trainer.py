@@ -15,7 +15,7 @@ from nonverbal.curves import write_panels
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Objective
 from nonverbal.seeding import Stream, torch_seed
-from nonverbal.signals import FROM_SCHEDULERS, Interrupted, Signals, name_of
+from nonverbal.signals import ENDING, Interrupted, Signals, name_of
 from nonverbal.system import keep_freed_memory
 from nonverbal.training import checkpoint
 from nonverbal.training.log import PANELS, Log
@@ -312,13 +312,16 @@ class Trainer:
         checkpoint.point(self.run.checkpoints, "best", path)
 
     def _leave(self, came: int) -> NoReturn:
-        """Save the run, and end it. ``came`` is the signal to this process, 0 if another process has received it."""
+        """Save the run, and end it. ``came`` is the signal that this process has received, 0 if only others have."""
         if self.saved != self.position.step:
             self._save(improved=False)
-        name = name_of(came) if came else "a signal to another process"
+        # The same signal may reach some processes a step later, but all must end with the same exit code.
+        received = self.processes.add(*(came == number for number in ENDING))
+        cause = next(number for number, count in zip(ENDING, received, strict=True) if count)
+        name = name_of(cause)
         if self.processes.is_first:
             self.run.mark_interrupted(name, self.position.step)
         # srun ends all processes when one has ended, so all wait until the marker has been written.
         self.processes.wait()
         message = f"{name}: saved at step {self.position.step}; run the same command again to continue"
-        raise Interrupted(came or FROM_SCHEDULERS[0], message)
+        raise Interrupted(cause, message)

@@ -107,7 +107,7 @@ def test_an_index_of_another_version_is_refused(shards):
 
 def test_an_index_that_says_too_little_is_refused(shards):
     (shards.folder / "index.json").write_text('{"format": "nonverbal-shards", "version": 1}')
-    with pytest.raises(UserError, match="index.json does not say corpora, files, shards; make the folder again"):
+    with pytest.raises(UserError, match="index.json lacks corpora, files, shards; make the folder again"):
         open_shards(shards.folder)
 
 

@@ -282,7 +282,7 @@ def test_weights_that_are_missing_are_not_drawn_at_random(encoder_folder: Path) 
     weights = load_file(encoder_folder / "model.safetensors")
     kept = {name: weight for name, weight in weights.items() if "layers.1.attention" not in name}
     save_file(kept, encoder_folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"not hold one whole encoder: missing weights: 8 \(.*layers\.1\.attention"):
+    with pytest.raises(UserError, match=r"not hold one complete encoder: missing weights: 8 \(.*layers\.1\.attention"):
         load_encoder(str(encoder_folder))
 
 
@@ -296,7 +296,7 @@ def test_blocks_that_the_configuration_has_not_are_not_left_out(encoder_folder: 
 def test_weights_that_are_cut_short_are_named(encoder_folder: Path) -> None:
     weights = encoder_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"model.safetensors is cut short or damaged: copy, download or export"):
+    with pytest.raises(UserError, match=r"model.safetensors is truncated or damaged; copy, download or export"):
         load_encoder(str(encoder_folder))
 
 

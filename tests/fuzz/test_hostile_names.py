@@ -1,12 +1,14 @@
 """What fuzzing found in names too long for a file system, in JSON nested too deeply, and in rows that differ."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from report_inputs import write_tables
+from runs_targets import make_trained, read_trained
 from safetensors.numpy import save_file
 from studied import corpus, model, record, step
 from tables_targets import make_passport
@@ -19,7 +21,7 @@ from nonverbal.evaluation.embeddings import _whole
 from nonverbal.evaluation.pieces import Piece
 from nonverbal.evaluation.studies import TableShape
 from nonverbal.evaluation.study_cells import corpus_values, score_cells
-from nonverbal.release.file_checks import contents_of
+from nonverbal.release.contents import contents_of
 from nonverbal.release.passport import read_passport
 from nonverbal.release.text_checks import texts_of
 from nonverbal.report.origins import origins
@@ -47,6 +49,15 @@ def test_a_run_of_a_name_too_long_has_no_launches(tmp_path: Path) -> None:
     for score in measured.scores:
         score.details["run"] = LONG
     assert origins([measured])[0].launches == []
+
+
+@pytest.mark.parametrize(("key", "said"), [("init", "The training started from x+,"), ("data", "The shards x+ of")])
+def test_a_start_or_data_of_a_name_too_long_is_missing(tmp_path: Path, key: str, said: str) -> None:
+    make_trained(tmp_path)
+    (tmp_path / "second/recipe.yaml").write_text(f"family: [wav2vec2]\n{key}: {LONG}\n")
+    (tmp_path / "second/data.json").write_text(json.dumps({LONG: "0"}))
+    missing = read_trained(tmp_path)[1]  # type: ignore[index]
+    assert any(re.search(said, one) for one in missing)
 
 
 def test_outputs_of_a_name_too_long_have_no_cells(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_runs_alone_make_a_page(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["nowhere"], "there is no nowhere; give score files"),
-        (["."], "holds neither scores.jsonl nor a pretraining run nor an analysis"),
+        (["."], "contains no scores.jsonl, pretraining run or analysis"),
         (["in", "--against", "q"], "--against must be one of the models x, y, but is 'q'"),
         (["in", "--markdown", "nowhere/x.md"], "--markdown: there is no folder nowhere"),
         (["in", "--out", "in"], "--out must be a file, such as in/report.html, but in is a folder"),

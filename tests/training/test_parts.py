@@ -88,7 +88,7 @@ def test_factors_are_functions_of_the_step():
         ),
         (
             lambda: build_optimizer(ToyObjective(), 9, OptimizerSettings(warmup_steps=1, layer_decay=0.9)),
-            "need a model with parts, but ToyObjective has none",
+            "need a model that is divided into parts, but ToyObjective is not",
         ),
     ],
 )

@@ -171,7 +171,7 @@ class Campaign:
         try:
             work()
         except (UserError, MemoryError, torch.cuda.OutOfMemoryError) as error:
-            # Where one fold finds no space, the next would not either, after hours.
+            # If there is no disk space for one fold, there would be none for the next either, after hours.
             if self.processes.world > 1 or isinstance(error, NoSpace):
                 raise
             problem = str(error) if isinstance(error, UserError) else "out of memory; lower batches.batch_clips"

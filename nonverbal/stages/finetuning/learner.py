@@ -56,9 +56,9 @@ class Learner(ABC, Generic[Trained]):
         key = digest(encoder.model)
         if self.keys.setdefault(seed, key) != key:
             raise UserError(
-                f"{self.settings.init} has other weights than when this command began, so folds would start from "
-                "different ones; put those back and run the same command again, or start anew with another --out and a "
-                "copy of the encoder that no run writes to"
+                f"the weights of {self.settings.init} have changed since this command began, so folds would start from "
+                "different weights; restore the old ones and run the same command again, or start again with another "
+                "--out and a copy of the encoder that no run writes to"
             )
         return encoder
 

@@ -8,7 +8,7 @@ import platform
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from nonverbal.data.batching.read_ahead import SHARED_MEMORY_FOLDER
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
+from nonverbal.grouping import grouped
 from nonverbal.system import version_of
 from nonverbal.text import size
 from nonverbal.training.processes import local_rank_problem
@@ -166,41 +167,38 @@ def launch_problems(facts: list[Facts]) -> list[str]:
         problems.append(
             f"--processes asks for {first.asked}, but the launcher started {first.world}: set both to the same number"
         )
-    for device, sharing in _grouped(facts, lambda one: one.device_id and (one.host, one.device_id)).items():
+    for device, sharing in grouped(facts, lambda one: one.device_id and (one.host, one.device_id)).items():
         if device is not None and len(sharing) > 1:
             problems.append(
                 f"{_names(sharing)} have the same GPU ({sharing[0].device}, {device[1]}): start as many processes on a "
                 "node as it has GPUs, each with a LOCAL_RANK of its own"
             )
-    by_kind = _grouped(facts, lambda one: one.device_id is not None)
+    by_kind = grouped(facts, lambda one: one.device_id is not None)
     if len(by_kind) > 1:
         problems.append(f"{_names(by_kind[False])} without a GPU, but the others have one: run nvidia-smi there")
     for name in sorted({name for one in facts for name in one.versions}):
-        groups: dict[Any, list[Facts]] = {}
-        for one in facts:
-            groups.setdefault(one.versions.get(name), []).append(one)
-        problems += _different(groups, name, "install the same version on all nodes")
+        problems += _different_versions(facts, name)
     return problems
 
 
 def other_problems(facts: list[Facts]) -> list[str]:
     """Return the other problems with which a run would fail, each with its remedy."""
-    own = _grouped([one for one in facts if one.problems], lambda one: tuple(one.problems))
+    own = grouped([one for one in facts if one.problems], lambda one: tuple(one.problems))
     problems = [f"{_names(ones)}: {problem}" for texts, ones in own.items() for problem in texts]
     with_data = [one for one in facts if one.data]
-    shards = _grouped(with_data, lambda one: ", ".join(one.data))
+    shards = grouped(with_data, lambda one: ", ".join(one.data))
     return problems + _different(shards, "--data (SHA-256 of index.json)", "give all nodes the same shards")
 
 
 def cautions(facts: list[Facts]) -> list[str]:
     """Return problems that do not stop a run, but should be fixed."""
-    zones = _grouped(facts, lambda one: one.timezone)
+    zones = grouped(facts, lambda one: one.timezone)
     notes = _different(zones, "time zone", "times in the logs of nodes will not agree")
     few = [one for one in facts if one.open_files < OPEN_FILES]
     if few:
         least = min(one.open_files for one in few)
         notes.append(f"{_names(few)} may open only {least} files: set ulimit -n to {OPEN_FILES} or more")
-    for host, ones in _grouped(facts, lambda one: one.host).items():
+    for host, ones in grouped(facts, lambda one: one.host).items():
         free = ones[0].shared_memory
         if free is not None and free < ROOM_FOR_BATCHES * len(ones):
             notes.append(
@@ -216,6 +214,11 @@ def cautions(facts: list[Facts]) -> list[str]:
     return notes
 
 
+def _different_versions(facts: list[Facts], package: str) -> list[str]:
+    groups = grouped(facts, lambda one: one.versions.get(package))
+    return _different(groups, package, "install the same version on all nodes")
+
+
 def _different(groups: dict[Any, list[Facts]], what: str, remedy: str) -> list[str]:
     if len(groups) < 2:
         return []
@@ -223,16 +226,9 @@ def _different(groups: dict[Any, list[Facts]], what: str, remedy: str) -> list[s
     return [f"{what} differs: {told}; {remedy}"]
 
 
-def _grouped(facts: Iterable[Facts], of: Callable[[Facts], Any]) -> dict[Any, list[Facts]]:
-    groups: dict[Any, list[Facts]] = {}
-    for one in facts:
-        groups.setdefault(of(one), []).append(one)
-    return groups
-
-
 def _names(facts: list[Facts]) -> str:
     """Return the names of processes, grouped by node."""
-    by_host = _grouped(facts, lambda one: one.host)
+    by_host = grouped(facts, lambda one: one.host)
     return ", ".join(f"{ranks([one.rank for one in ones])} on {host}" for host, ones in by_host.items())
 
 

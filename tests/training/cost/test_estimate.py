@@ -245,7 +245,7 @@ def test_a_plan_times_the_scan_that_is_asked_for_and_refuses_one_that_cannot_run
     command = tiny_command(make_shards(CLIPS).folder, tmp_path / "run", *MAMBA, "trainer.workers=0", "seconds=0.1")[2:]
     plan.main([*command, f"--json={path}", "--ssam.scan=PyTorch"])
     assert json.loads(path.read_text())["measured"]["scan"] == "PyTorch"
-    with pytest.raises(UserError, match="ssam.scan asks for Triton, which cannot compute scans on cpu"):
+    with pytest.raises(UserError, match="ssam.scan is Triton, which cannot compute scans on cpu"):
         plan.main([*command, "--ssam.scan=Triton"])
 
 

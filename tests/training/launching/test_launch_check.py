@@ -434,8 +434,7 @@ def test_a_full_or_forbidden_folder(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
     _, wrong, _ = shared_folder.look_together(tmp_path / "file/run", told(), [GPU])
     assert wrong == [
-        f"process 0 on node1 cannot write to {tmp_path}/file/run (Not a directory): choose an --out that you may "
-        "write to"
+        f"process 0 on node1 cannot write to {tmp_path}/file/run (Not a directory): choose a writable --out"
     ]
 
 

@@ -258,7 +258,7 @@ def _steps(run: Path, recipe: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
     facts = [("updates", f"{taken:,} ({said})" if said else f"{taken:,}")]
     batches = recipe.get("batches")
     sizes = [batches.get(name) for name in ("batch_seconds", "batches_per_step")] if isinstance(batches, dict) else []
-    numbers = [float(value) for value in sizes if isinstance(value, int | float)]
+    numbers = [float(value) for value in sizes if value is not None and is_number(value)]
     if len(numbers) == 2:
         seconds = taken * math.prod(numbers)
         amount = f"at most {seconds:,.0f} s ({seconds / 3600:.3g} h) in full batches, repetitions included"

@@ -196,6 +196,14 @@ def test_a_table_without_a_column_is_refused_by_name(tmp_path: Path) -> None:
         read_catalog(tmp_path)
 
 
+def test_a_row_of_a_name_with_a_null_character_is_skipped(tmp_path: Path) -> None:
+    make_catalog(tmp_path)
+    path = tmp_path / "iemocap/Session1/dialog/EmoEvaluation/Ses01F_impro04.txt"
+    path.write_text(path.read_text().replace("impro04_F000", "impro\x004_F000"))
+    (rows,) = read_catalog(tmp_path)  # type: ignore[misc]
+    assert any(b"its name contains a null character" in row for row in rows)
+
+
 @pytest.mark.parametrize("name", ["feature_size", "n_fft", "chunk_length"])
 def test_a_spectrogram_without_measure_is_refused_before_there_is_room_for_it(tmp_path: Path, name: str) -> None:
     make_folder("whisper")(tmp_path)

@@ -228,7 +228,7 @@ def _parameters(folder: Path) -> int:
 def _shown(folder: Path) -> float | None:
     path = folder / "clips.json"
     found = read_file(path, dict).get("max_seconds") if path.is_file() else None
-    return float(found) if isinstance(found, int | float) else None
+    return float(found) if isinstance(found, int | float) and is_number(found) else None
 
 
 def _training(model: Model, recipe: dict[str, Any], known: Trained) -> list[tuple[str, str]]:

@@ -75,6 +75,30 @@ def read_results(folder: Path) -> object:
     return results(read_measurements([folder]))
 
 
+def make_report(folder: Path) -> None:
+    """Write scores with what only a report and tables for people show of them."""
+    file = write_tables(folder)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    null = {"p": 0.01, "mean": 0.5, "draws": 99, "exceeding": 0, "what": "labels of speakers"}
+    for row in rows:
+        row |= {"null": null, "chosen": {"layer": 1, "C": "0.1"}}
+        row["details"]["parameters"] = 100
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_report(folder: Path) -> object:
+    """Make the tables and sections of scores."""
+    from nonverbal.evaluation.results import results
+    from nonverbal.evaluation.score_tables import classes_table, probabilities_table, scores_table
+    from nonverbal.report.origins import origins
+    from nonverbal.report.sections import task_sections
+    from nonverbal.tasks.measurements import read_measurements
+
+    measured = read_measurements([folder])
+    tables = [kind(task) for task in results(measured) for kind in (scores_table, classes_table, probabilities_table)]
+    return tables, task_sections(measured, None), origins(measured)
+
+
 def make_texts(folder: Path) -> None:
     """Write transcriptions."""
     rows = [
@@ -240,6 +264,7 @@ TARGETS = [
     Target("manifest", make_manifest, read_rows),
     Target("ledger", make_ledger, read_ledger),
     Target("scores", make_scores, read_results),
+    Target("score-report", make_report, read_report, smoke=30),
     Target("transcriptions", make_texts, read_texts),
     Target("analyses", make_analyses, read_analyses),
     Target("run", make_run, read_run, bind=bind_run),

@@ -10,6 +10,7 @@ from made_analyses import apart, attention, layers
 from mutate import Files
 from report_inputs import write_map_of, write_run, write_tables
 from studied import corpus, model, record, step, write_step
+from transcribed import write_transcribed
 
 from nonverbal.data.manifest import Clip, read_manifest, write_manifest
 from nonverbal.evaluation.analyses.base import write_analysis
@@ -113,6 +114,22 @@ def read_texts(folder: Path) -> object:
     from nonverbal.tasks.transcriptions import read_transcriptions
 
     return read_transcriptions(folder / "predictions.jsonl")
+
+
+def make_recognised(folder: Path) -> None:
+    """Write scores of two recognisers, with transcriptions."""
+    for name in "mn":
+        write_transcribed(folder, name)
+
+
+def read_recognised(folder: Path) -> object:
+    """Make the tables and sections of scores of texts."""
+    from nonverbal.evaluation.text_results import text_results, text_table
+    from nonverbal.report.sections import text_sections
+    from nonverbal.tasks.measurements import read_text_measurements
+
+    measured = read_text_measurements([folder / "scores.jsonl"])
+    return [text_table(task) for task in text_results(measured)], text_sections(measured)
 
 
 def make_analyses(folder: Path) -> None:
@@ -266,6 +283,7 @@ TARGETS = [
     Target("scores", make_scores, read_results),
     Target("score-report", make_report, read_report, smoke=30),
     Target("transcriptions", make_texts, read_texts),
+    Target("text-report", make_recognised, read_recognised, smoke=30),
     Target("analyses", make_analyses, read_analyses),
     Target("run", make_run, read_run, bind=bind_run),
     Target("study", make_study, read_study),

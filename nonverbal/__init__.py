@@ -72,7 +72,7 @@ def open_shards(folder: str | PathLike[str]) -> "ShardFolder":
 
 
 def read_scores(file: str | PathLike[str]) -> "list[Score]":
-    """Read a ``scores.jsonl`` that ``nonverbal probe``, ``finetune`` or ``fuse`` wrote: a row per model, seed, fold.
+    """Read a ``scores.jsonl`` of ``nonverbal probe``, ``finetune`` or ``fuse``: one row per model, seed and fold.
 
     >>> import nonverbal
     >>> scores = nonverbal.read_scores("runs/first/probe/scores.jsonl")
@@ -92,7 +92,7 @@ def read_scores(file: str | PathLike[str]) -> "list[Score]":
 def uar(
     labels: Sequence[object], predicted: Sequence[object], groups: Sequence[object], level: float = 0.95
 ) -> "Interval":
-    """Return the unweighted average recall of decisions, as scores have it, with its interval over groups of clips.
+    """Return the unweighted average recall of decisions, as in scores, with its interval over groups of clips.
 
     >>> import nonverbal
     >>> labels = ["cry", "cry", "cry", "cry", "laugh", "laugh"]
@@ -106,13 +106,13 @@ def uar(
 
     Args:
         labels: each clip's class.
-        predicted: the class decided for, by a model that was trained on none of these clips and groups.
-        groups: what clips have in common, such as their speaker or recording.
+        predicted: each clip's predicted class, from a model that was not trained on any of these clips and groups.
+        groups: each clip's group, such as its speaker or recording.
         level: nominal coverage, in (0, 1); see ``nonverbal.tasks.statistics.intervals.jackknife_t``.
 
     Raises:
         ValueError: the three differ in length.
-        nonverbal.errors.UserError: fewer than 2 groups.
+        nonverbal.errors.UserError: there are fewer than 2 groups.
     """
     from nonverbal.tasks.statistics.confusions import confusion_counts
     from nonverbal.tasks.statistics.intervals import jackknife_t

@@ -45,7 +45,7 @@ def run_held(
 
 def part(processes: Processes) -> None:
     """Leave the process group once nothing is left to save."""
-    # The run has ended, and a signal would make it a failure.
+    # The run has ended, but a signal now would make it count as failed.
     ignore(*FROM_SCHEDULERS)
     processes.leave()
 

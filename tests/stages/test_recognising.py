@@ -66,7 +66,7 @@ def test_texts_are_learned_in_folds_and_written_by_the_model_to_use(shards, tmp_
     [
         (
             {"batches.max_seconds": 0.3},
-            "8 of 8 clips are longer than the limit of 0.3 s .* raise batches.max_seconds to 1",
+            "8 of 8 clips are longer than the limit of 0.3 s, .* raise batches.max_seconds to 1",
         ),
         ({"augmentation.speed": "[1.0,4.0]"}, "4 of 8 clips are too short for their texts.* with 4 frames"),
         ({"labels": "[high]"}, "labels apply only to tasks with classes"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recipes_targets import loaded
 from report_inputs import write_tables
 from safetensors.numpy import load_file, save_file
 from shards_targets import make_embeddings, make_log_mel, read_embeddings, read_zip
@@ -207,3 +208,39 @@ def test_a_checkpoint_in_a_zip_of_another_kind_is_refused(tmp_path: Path, at: in
     (tmp_path / "a.pt").write_bytes(data)
     with pytest.raises(UserError, match=r"a.pt cannot be read"):
         read_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('out: "\\ud800"\n', "recipe.yaml is not valid YAML: .*surrogates not allowed"),
+        ('"\\udfff": x\n', "recipe.yaml is not valid YAML: .*surrogates not allowed"),
+        (f"validation_share: {10**400}\n", "validation_share must be a finite number, but is 1000"),
+    ],
+)
+def test_a_recipe_that_cannot_be_written_or_computed_with_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(UserError, match=said):
+        loaded([str(tmp_path / "recipe.yaml"), "--out", "x"])
+
+
+def test_batches_beyond_floating_point_are_left_out_of_a_report(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    path = tmp_path / "run/recipe.yaml"
+    before: Any = read_run(tmp_path)
+    recipe = json.loads(path.read_text())
+    recipe["batches"]["batch_seconds"] = 10**400
+    path.write_text(json.dumps(recipe))
+    section: Any = read_run(tmp_path)
+    assert {name for name, _ in before.facts} - {name for name, _ in section.facts} == {
+        "audio in training",
+        "time in training",
+    }
+
+
+def test_a_row_of_metrics_without_a_step_is_refused(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    with open(tmp_path / "run/metrics.jsonl", "a") as file:
+        file.write('{"kind": "train", "step": NaN}\n')
+    with pytest.raises(UserError, match="not a row of metrics"):
+        read_run(tmp_path)

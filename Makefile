@@ -2,7 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BASE := $(VENV)/.base
 INSTALLED := $(VENV)/.installed
+# torch's build for CPUs takes 6 GB less than the one with CUDA, which is for machines that have an NVIDIA GPU or submit
+# to Slurm, and wherever make is given CPU_TORCH= (nothing).
+CPU_TORCH ?= https://download.pytorch.org/whl/cpu
+WITH_CUDA := { test -z "$(CPU_TORCH)" || test "$$(uname -sm)" != "Linux x86_64" || test -e /dev/nvidiactl || \
+	command -v nvidia-smi >/dev/null || command -v sbatch >/dev/null; }
 LATEST := .venv-latest
 MODEL ?= wav2vec2
 SECONDS ?= 600
@@ -16,7 +22,7 @@ INSTALL_SLURM := { test $$(id -u) = 0 && apt-get update -qq && \
 
 .PHONY: demo test check types docs test-slow chaos fuzz test-gpu test-slurm test-browser chromium test-latest format clean
 
-demo: $(INSTALLED)
+demo: $(BASE)
 	$(BIN)/nonverbal demo $(if $(filter-out wav2vec2,$(MODEL)),--pretraining recipes/demo_$(MODEL).yaml --out runs/demo-$(MODEL))
 
 # A worker a core, each test in one thread; a file's tests stay together, since they share what they make. The order of
@@ -73,14 +79,23 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# DS_BUILD_OPS=0: DeepSpeed compiles its operators when they are first used, not here.
-$(INSTALLED): pyproject.toml constraints.txt
-	@command -v g++ >/dev/null || { echo "g++ is missing: apt-get install g++ (DeepSpeed and torch.compile need it)"; exit 2; }
+# What a user needs. Where CPU_TORCH cannot be reached, torch is PyPI's, for CUDA.
+$(BASE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer with venv is needed: apt-get install python3-venv, or make PYTHON=..."; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable '.[fairseq2,deepspeed,opensmile,datasets,lora,speech,docs,dev]'
+	@$(WITH_CUDA) || $(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --retries 1 \
+		--timeout 20 --index-url $(CPU_TORCH) torch torchaudio 2>/dev/null || \
+		echo "no torch for CPUs can be had from $(CPU_TORCH): PyPI's is installed, 6 GB more"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# What tests and pages need besides. fairseq2 loads only beside torch's build with CUDA. DS_BUILD_OPS=0: DeepSpeed
+# compiles its operators when they are first used, not here.
+$(INSTALLED): $(BASE)
+	@command -v g++ >/dev/null || { echo "g++ is missing: apt-get install g++ (DeepSpeed and torch.compile need it)"; exit 2; }
+	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable \
+		".[$$($(BIN)/python -m pip list | grep -q '^torch .*+cpu' || echo fairseq2,)deepspeed,opensmile,datasets,lora,speech,docs,dev]"
 	touch $@
 
 # The newest transformers 5.x and the newest torch that torchaudio allows, in an environment of its own. torchaudio

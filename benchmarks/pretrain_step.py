@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from base_work import forward_work
 from torch import Tensor
 
 from nonverbal.system import has_bf16_units
@@ -194,16 +195,7 @@ def floor(precision: str, rows: int, seconds: float) -> dict[str, float]:
     matmul = 2 * 2048 * 1024 * 3072 / _least_seconds(lambda: left @ right)
     signal, kernel = torch.randn(4, 512, 4000, dtype=dtype), torch.randn(512, 512, 3, dtype=dtype)
     conv = 2 * 4 * 1999 * 512 * 512 * 3 / _least_seconds(lambda: torch.conv1d(signal, kernel, stride=2))
-    samples, conv_work = round(seconds * 16_000), 0.0
-    channels = 1
-    for width, stride in zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True):
-        samples = (samples - width) // stride + 1
-        conv_work += 2 * samples * 512 * channels * width
-        channels = 512
-    frames = samples
-    conv_work += 2 * frames * 768 * (768 // 16) * 128
-    # Projections and feed-forward layers of 12 blocks, and attention's two products.
-    matmul_work = 12 * 2 * frames * (4 * 768**2 + 2 * 768 * 3072) + 12 * 2 * 2 * frames**2 * 768
+    conv_work, matmul_work = forward_work(round(seconds * 16_000))
     # A backward pass is two products for each of the forward's.
     total = 3 * rows * (matmul_work / matmul + conv_work / conv)
     return {"seconds": total, "matmul_gflops": matmul / 1e9, "conv_gflops": conv / 1e9}

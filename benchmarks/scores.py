@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,62 +42,75 @@ def main() -> None:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
+@dataclass(frozen=True)
+class Clips:
+    """What is decided on, ``(clips,)`` int64 each."""
+
+    labels: np.ndarray
+    speakers: np.ndarray
+    names: list[str]
+    """Of the classes."""
+
+    def folds(self) -> np.ndarray:
+        """Return the fold that tests each."""
+        return self.speakers % FOLDS
+
+
 def write(folder: Path, models: int, clips: int, speakers: int, classes: int) -> None:
     """Write scores of models that are right on more and more clips."""
     random = np.random.default_rng(0)
     names = [f"class-{number}" for number in range(classes)]
-    labels, where = random.integers(0, classes, clips), random.integers(0, speakers, clips)
+    made = Clips(random.integers(0, classes, clips), random.integers(0, speakers, clips), names)
     for model in range(models):
-        values = random.dirichlet(np.ones(classes), clips)
-        right = random.random(clips) < 0.5 + model / models / 4
-        top = values.argmax(1)
-        rows = np.arange(clips)
-        values[rows[right], labels[right]], values[rows[right], top[right]] = (
-            values[rows[right], top[right]],
-            values[rows[right], labels[right]],
-        )
-        predicted = values.argmax(1)
+        values = _values(random, made, 0.5 + model / models / 4)
         file = f"predictions/model-{model}.jsonl"
-        write_predictions(
-            folder / file,
-            (
-                {
-                    "clip": f"corpus/{row:06}.wav",
-                    "label": names[labels[row]],
-                    "predicted": names[predicted[row]],
-                    "group": f"speaker-{where[row]}",
-                    "fold": str(where[row] % FOLDS),
-                    "speaker": f"speaker-{where[row]}",
-                    "recording": f"recording-{row}",
-                    "probabilities": dict(zip(names, values[row].tolist(), strict=True)),
-                }
-                for row in range(clips)
-            ),
-        )
-        scores = []
-        for fold in range(FOLDS):
-            own = where % FOLDS == fold
-            scores.append(
-                Score(
-                    model=f"model {model}",
-                    model_key=str(model),
-                    corpus="corpus",
-                    data_sha256="0",
-                    classes=names,
-                    protocol="speaker-disjoint 5-fold, stratified",
-                    probe="linear",
-                    seed=0,
-                    fold=str(fold),
-                    metrics=metrics(labels[own], predicted[own]),
-                    chosen={"layer": 0},
-                    train_clips=int((~own).sum()),
-                    test_clips=int(own.sum()),
-                    test_classes=len(set(labels[own].tolist())),
-                    pretraining="held out",
-                    predictions=file,
-                )
-            )
-        write_scores(folder / "scores.jsonl", scores)
+        write_predictions(folder / file, (_prediction(made, row, values[row]) for row in range(clips)))
+        write_scores(folder / "scores.jsonl", [_score(made, model, fold, values, file) for fold in range(FOLDS)])
+
+
+def _values(random: np.random.Generator, clips: Clips, share: float) -> np.ndarray:
+    """Return probabilities ``(clips, classes)``: of a share, at least, the highest is that of the true class."""
+    count = len(clips.labels)
+    values = random.dirichlet(np.ones(len(clips.names)), count)
+    right = np.flatnonzero(random.random(count) < share)
+    top, true = values.argmax(1)[right], clips.labels[right]
+    values[right, true], values[right, top] = values[right, top], values[right, true]
+    return values
+
+
+def _prediction(clips: Clips, row: int, values: np.ndarray) -> dict[str, Any]:
+    return {
+        "clip": f"corpus/{row:06}.wav",
+        "label": clips.names[clips.labels[row]],
+        "predicted": clips.names[values.argmax()],
+        "group": f"speaker-{clips.speakers[row]}",
+        "fold": str(clips.folds()[row]),
+        "speaker": f"speaker-{clips.speakers[row]}",
+        "recording": f"recording-{row}",
+        "probabilities": dict(zip(clips.names, values.tolist(), strict=True)),
+    }
+
+
+def _score(clips: Clips, model: int, fold: int, values: np.ndarray, file: str) -> Score:
+    own = clips.folds() == fold
+    return Score(
+        model=f"model {model}",
+        model_key=str(model),
+        corpus="corpus",
+        data_sha256="0",
+        classes=clips.names,
+        protocol="speaker-disjoint 5-fold, stratified",
+        probe="linear",
+        seed=0,
+        fold=str(fold),
+        metrics=metrics(clips.labels[own], values[own].argmax(1)),
+        chosen={"layer": 0},
+        train_clips=int((~own).sum()),
+        test_clips=int(own.sum()),
+        test_classes=len(set(clips.labels[own].tolist())),
+        pretraining="held out",
+        predictions=file,
+    )
 
 
 def seconds(folder: Path) -> dict[str, float]:

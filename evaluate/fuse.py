@@ -11,7 +11,7 @@ from typing import Literal
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.bias import Cell, bias_tasks, measure_bias
+from nonverbal.evaluation.bias import Cell, bias_tasks, measure_bias, once_a_protocol
 from nonverbal.evaluation.fusing import check_fusion, fuse, method_comparisons, sets_of
 from nonverbal.evaluation.heads.fusion import FusionSettings
 from nonverbal.evaluation.results import results
@@ -88,17 +88,12 @@ def run(task: Task, ways: Mapping[Cell, Task], sets: list[tuple[str, ...]], sett
     """Fuse all sets on the clips of one folder, under the ways of ``--bias`` too, and show what came of it."""
     print_division(task)
     print_untestable(task, len(sets) * len(settings.methods), "sets and methods")
-    done: dict[str, list[Score]] = {}
 
-    def score(task: Task) -> list[Score]:
-        # One of the ways of --bias may be the protocol itself.
-        if task.protocol not in done:
-            # The null is of the protocol that was asked for, which is the first.
-            null = 0 if done else settings.null
-            how = settings.methods, settings.fusion, settings.pretraining, settings.cache, settings.out
-            done[task.protocol] = fuse(task, sets, *how, settings.allow_seen, null, launch)
-        return done[task.protocol]
+    def compute(task: Task, null: int) -> list[Score]:
+        how = settings.methods, settings.fusion, settings.pretraining, settings.cache, settings.out
+        return fuse(task, sets, *how, settings.allow_seen, null, launch)
 
+    score = once_a_protocol(compute, settings.null)
     scores, file = score(task), settings.out / "scores.jsonl"
     print_scores(scores, file)
     show_methods(scores, file)

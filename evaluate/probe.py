@@ -9,7 +9,7 @@ from pathlib import Path
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.bias import bias_tasks, measure_bias
+from nonverbal.evaluation.bias import bias_tasks, measure_bias, once_a_protocol
 from nonverbal.evaluation.figures import plot_layers, plot_probes
 from nonverbal.evaluation.learning_curve import curve_tasks, learning_curve
 from nonverbal.evaluation.probing import check_encoders, compare
@@ -83,20 +83,12 @@ def main(argv: list[str]) -> None:
     print_division(task)
     print_untestable(task, len(settings.encoders), "encoders")
     launch = keep_launch(settings.out, ["probe", *argv], settings)
-    done: dict[str, list[Score]] = {}
 
-    def score(task: Task) -> list[Score]:
-        # One of the ways of --bias may be the protocol itself.
-        if task.protocol not in done:
-            # The null is of the protocol that was asked for, which is the first.
-            null = 0 if done else settings.null
-            places = settings.pretraining, settings.cache, settings.out
-            seen = settings.allow_seen
-            done[task.protocol] = compare(
-                task, settings.encoders, *places, head=settings.head, null=null, allow_seen=seen, launch=launch
-            )
-        return done[task.protocol]
+    def compute(task: Task, null: int) -> list[Score]:
+        places, seen = (settings.pretraining, settings.cache, settings.out), settings.allow_seen
+        return compare(task, settings.encoders, *places, head=settings.head, null=null, allow_seen=seen, launch=launch)
 
+    score = once_a_protocol(compute, settings.null)
     scores, file = score(task), settings.out / "scores.jsonl"
     stem = f"{task.slug}-{slug(scores[0].probe)}"
     figure = settings.out / f"{stem}.png"

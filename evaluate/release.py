@@ -12,13 +12,15 @@ from itertools import pairwise
 from nonverbal import cli
 from nonverbal.config import load, with_first
 from nonverbal.evaluation.tables import Table, show
-from nonverbal.release.card import CARD, sources_table
+from nonverbal.release.card import CARD
+from nonverbal.release.card_tables import sources_table
 from nonverbal.release.facts import Facts
 from nonverbal.release.folder import check_terms, private_names, write_release
 from nonverbal.release.hub import check_push, push
 from nonverbal.release.public import command_line
 from nonverbal.release.settings import ReleaseConfig
 from nonverbal.release.terms import ReleaseTerms
+from nonverbal.release.trained import NOT_HERE
 from nonverbal.release.verify import verify
 
 PUSHING = ("--push", "--public", "--tag")
@@ -63,6 +65,9 @@ def say(facts: Facts, terms: ReleaseTerms) -> None:
     )
     for missing in facts.trained.missing:
         print(f"not known: {missing}")
+    for start in facts.trained.starts:
+        if start.terms.remark == NOT_HERE:
+            print(f"if {start.name} is a checkpoint of the Hub, name it with --base_model")
 
 
 if __name__ == "__main__":

@@ -127,11 +127,6 @@ class TargetSampler(ABC):
     Holds numbers and arrays only, so that it travels to data workers.
     """
 
-    @property
-    def joins(self) -> bool:
-        """Whether a row may be made of several clips."""
-        return True
-
     @abstractmethod
     def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Draw for ``rows``. The size of the tensors depends on lengths alone."""
@@ -150,11 +145,6 @@ class AddingSampler(TargetSampler):
     """Adds to what another sampler draws; rows are read as for that one."""
 
     sampler: TargetSampler
-
-    @property
-    def joins(self) -> bool:
-        """As the other sampler."""
-        return self.sampler.joins
 
     def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
         """Return the other sampler's targets, with the tensors of ``added``."""

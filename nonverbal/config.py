@@ -1,23 +1,22 @@
 """Configuration: dataclass defaults < a recipe's base < recipe < command line. An unknown key is an error."""
 
 import json
-import re
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import yaml
 
 from nonverbal.errors import UserError
-from nonverbal.keys import check, known, tables
+from nonverbal.keys import check, kinds_of, known, tables
 from nonverbal.paths import PathOrName, expanded
 from nonverbal.recipes import FAULTS, Recipe, read_recipe
+from nonverbal.wrong_settings import Given, fault
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 T = TypeVar("T")
-
-KIND = r"<class '[^']+'>|typing\.Literal\[.+?\]"
-"""A type in a parser's complaint."""
 
 RECIPE = "YAML of what differs from the defaults, or from `base: OTHER.yaml` (in its own folder, else a shipped one)."
 
@@ -36,7 +35,26 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
         UserError: an unknown key (with the nearest known one), a value of the wrong type, null where a value must be,
             an unreadable recipe, a variable in a path that is not set.
     """
-    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+    from jsonargparse import ArgumentError
+
+    parser = _parser(cls, prog, description)
+    name, rest = _split_recipe(argv)
+    recipe = None if name is None else read_recipe(name).without(getattr(cls, "PAST", {}))
+    if recipe is not None:
+        recipe.check(cls)
+    arguments = _with_tables(_normalised(rest, cls), cls, recipe)
+    try:
+        parsed = parser.parse_args([*([] if recipe is None else [f"--recipe={recipe.text}"]), *arguments])
+        values = parser.instantiate(parsed).as_dict()
+    except ArgumentError as error:
+        reason = fault(_given(recipe, arguments), cls) or " ".join(str(error).split())
+        raise UserError(f"{reason}; see {prog} --help") from error
+    values.pop("recipe", None)
+    return cls(**{key: _expanded(value, key) for key, value in values.items()})
+
+
+def _parser(cls: type, prog: str, description: str) -> "ArgumentParser":
+    from jsonargparse import ArgumentParser, set_parsing_settings
     from jsonargparse.typing import register_type
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -44,18 +62,7 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
     parser.add_argument("--recipe", action="config", help=RECIPE)
     parser.add_class_arguments(cls)
-    name, rest = _split_recipe(argv)
-    recipe = None if name is None else read_recipe(name).without(getattr(cls, "PAST", {}))
-    if recipe is not None:
-        recipe.check(cls)
-    arguments = [] if recipe is None else [f"--recipe={recipe.text}"]
-    try:
-        parsed = parser.parse_args([*arguments, *_with_tables(_normalised(rest, cls), cls, recipe)])
-        values = parser.instantiate(parsed).as_dict()
-    except ArgumentError as error:
-        raise UserError(f"{_reworded(str(error))}; see {prog} --help") from error
-    values.pop("recipe", None)
-    return cls(**{key: _expanded(value, key) for key, value in values.items()})
+    return parser
 
 
 def with_first(argv: list[str], name: str) -> list[str]:
@@ -103,6 +110,19 @@ def to_dict(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_dict(item) for item in value]
     return str(value) if isinstance(value, Path | PathOrName) else value
+
+
+def _given(recipe: Recipe | None, arguments: list[str]) -> list[Given]:
+    """Return what each file of a recipe and each argument gives, as jsonargparse reads it; later ones count more."""
+    from jsonargparse import get_loader
+
+    read = get_loader("yaml")
+    layers = [] if recipe is None else reversed(recipe.layers)
+    words = [argument.removeprefix("--").partition("=") for argument in arguments]
+    return [
+        *(Given(read(yaml.serialize(layer.node)), after=f" in {layer.where}") for layer in layers),
+        *(Given(_content(key, [text]), before="--") for key, _, text in words),
+    ]
 
 
 def _path_or_name(value: Any) -> PathOrName:
@@ -205,23 +225,12 @@ def _with_tables(arguments: list[str], cls: type, recipe: Recipe | None) -> list
             raise UserError(f"unknown key {path!r} on the command line; {table}.{name}.{inner} takes one value")
         entry = changed[table][name] = dict(changed[table].get(name, {}))
         entry[inner] = {**(entry.get(inner) or {}), of_inner: value} if of_inner else value
-    for table, content in changed.items():
-        _check_complete(table, content, entries[table])
     return rest + [f"--{table}={json.dumps(content)}" for table, content in changed.items()]
-
-
-def _check_complete(table: str, content: dict[str, Any], cls: Any) -> None:
-    required = [field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING]
-    for name, values in content.items():
-        for key in required:
-            if key not in values:
-                raise UserError(f"missing: --{table}.{name}.{key}")
 
 
 def _joined(name: str, values: list[str], hint: Any) -> str:
     # Of a setting that takes a list or something else, what is written without braces is a list.
-    if isinstance(hint, UnionType):
-        hint = next((kind for kind in get_args(hint) if get_origin(kind) in (list, tuple)), hint)
+    hint = next((kind for kind in kinds_of(hint) if get_origin(kind) in (list, tuple)), hint)
     if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith(("[", "{"))):
         items = [item for value in values for item in value.split(",")]
         # A label may be called 7.
@@ -245,29 +254,3 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {prefix.rstrip("."): tree}
     return {key: value for name, child in tree.items() for key, value in _flat(child, f"{prefix}{name}.").items()}
-
-
-def _reworded(message: str) -> str:
-    """Say a parser's complaint in the words of the command line."""
-    message = _one_line(message)
-    if found := re.search(r'Parser key "([^"]+)": Expected an? (.+?)\. Got value: (.*)', message):
-        key, expected, value = found.groups()
-        return f"--{key} must be {_kind(expected)}, but is {value!r}"
-    union = r'Parser key "([^"]+)": .* Union subtypes Subtypes: [(\[](.+?)[)\]] Errors: .* Given value: (.*)'
-    if found := re.search(union, message):
-        key, kinds, value = found.groups()
-        return f"--{key} must be {' or '.join(_kind(kind) for kind in re.findall(KIND, kinds))}, but is {value!r}"
-    if found := re.search(r"arguments are required: (.*)", message):
-        return "missing: " + ", ".join(f"--{key}" for key in found.group(1).split(", "))
-    return message
-
-
-def _kind(expected: str) -> str:
-    """A type as the parser writes it, in the words of the command line."""
-    plain = re.sub(r"<class '(?:[\w.]+\.)?(.+?)'>", r"\1", expected).replace("NoneType", "null")
-    plain = plain.replace("PathOrName", "path or name")
-    return re.sub(r"typing\.Literal\[(.+)\]", r"\1", plain)
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()

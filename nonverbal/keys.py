@@ -1,9 +1,9 @@
 """Settings as dotted keys: which ones a dataclass has, and whether what is written for them can be meant."""
 
 import difflib
-from dataclasses import is_dataclass
-from types import NoneType
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, Field, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from nonverbal.errors import UserError
 
@@ -11,16 +11,32 @@ from nonverbal.errors import UserError
 def known(cls: type, prefix: str = "") -> dict[str, Any]:
     """Return dotted key to type, for every field of a dataclass and of the dataclasses in it."""
     found: dict[str, Any] = {}
-    for key, hint in _hints(cls).items():
+    for key, hint in hints_of(cls).items():
         found[prefix + key] = hint
         if group := _group(hint):
             found |= known(group, f"{prefix}{key}.")
     return found
 
 
+def hints_of(cls: type) -> dict[str, Any]:
+    """Return key to type. A key that is a word of Python's, such as ``with``, has a field with ``_`` at its end."""
+    hints = get_type_hints(cls).items()
+    return {name.removesuffix("_"): hint for name, hint in hints if get_origin(hint) is not ClassVar}
+
+
+def kinds_of(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a type stands for: those of a union, or itself."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def is_required(field: Field[Any]) -> bool:
+    """Whether a field of a dataclass has no default."""
+    return field.default is MISSING and field.default_factory is MISSING
+
+
 def tables(cls: type) -> dict[str, Any]:
     """Return the fields that hold dataclasses by name, ``dict[str, Source]``, with that dataclass."""
-    return {key: get_args(hint)[1] for key, hint in _hints(cls).items() if _is_table(hint)}
+    return {key: get_args(hint)[1] for key, hint in hints_of(cls).items() if _is_table(hint)}
 
 
 def check(content: dict[str, Any], cls: type, where: str) -> None:
@@ -38,7 +54,7 @@ def check(content: dict[str, Any], cls: type, where: str) -> None:
 
 
 def _check(content: dict[str, Any], cls: type, where: str, prefix: str, all_known: dict[str, Any]) -> None:
-    hints = _hints(cls)
+    hints = hints_of(cls)
     for key, value in content.items():
         if key not in hints:
             # YAML reads 1, no and null as keys that are no texts.
@@ -71,12 +87,6 @@ def _kinds(hint: Any, value: Any) -> tuple[Any, ...]:
     """What a field may be besides its type; of a list, what its items may be too."""
     items = get_args(hint)[:1] if isinstance(value, list) else ()
     return (*get_args(hint), *(kind for item in items for kind in get_args(item)))
-
-
-def _hints(cls: type) -> dict[str, Any]:
-    """Key to type. A key that is a word of Python's, such as ``with``, has a field with ``_`` at its end."""
-    hints = get_type_hints(cls).items()
-    return {name.removesuffix("_"): hint for name, hint in hints if get_origin(hint) is not ClassVar}
 
 
 def _group(hint: Any) -> type | None:

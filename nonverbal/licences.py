@@ -1,53 +1,53 @@
-"""What licences allow, as data: ``Terms`` of a corpus or a checkpoint, and those of the SPDX identifiers used here.
+"""What licences allow, as data: the ``Terms`` of a corpus or a checkpoint, and of the SPDX identifiers used here.
 
-No legal advice: the fields say what a licence's text says, for tables, filters and cards to read.
+This is not legal advice. The fields state what the text of a licence says, for tables, filters and cards.
 """
 
 from dataclasses import dataclass, replace
 from typing import Any
 
 PERMISSIONS = ("commercial", "derivatives", "redistribution", "models")
-"""Fields of ``Terms`` that say what is allowed."""
+"""Fields of ``Terms`` that are permissions."""
 
 DUTIES = ("attribution", "share_alike", "agreement")
-"""Fields of ``Terms`` that say what is asked for."""
+"""Fields of ``Terms`` that are requirements."""
 
 SPDX_LIST = "https://spdx.org/licenses/"
-"""Where the texts of licences with an SPDX identifier are."""
+"""Address of the texts of licences with an SPDX identifier."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a licence allows and asks for. None: nobody says, or it depends on the clip."""
+    """What a licence allows and requires. None: not stated, or it depends on the clip."""
 
     source: str
-    """Where it says so: an address, a file of the corpus, or "other people's notes" or "memory"."""
+    """Where this is stated: an address, a file of the corpus, or "other people's notes" or "memory"."""
     verified: bool
-    """Whether the source is the owner's own word and was read; False for what others say and for memory."""
+    """Whether the source is a statement of the owner and was read; False for what others say and for memory."""
     commercial: bool | None = None
-    """Whether it may be used for a product; of a corpus, to train one."""
+    """Whether commercial use is allowed; for a corpus, training a commercial model."""
     derivatives: bool | None = None
-    """Whether changed copies may be passed on: cut, resampled or mixed audio, fine-tuned weights."""
+    """Whether changed copies may be shared: cut, resampled or mixed audio, fine-tuned weights."""
     redistribution: bool | None = None
-    """Whether copies may be passed on: the audio of a corpus, the weights of a checkpoint."""
+    """Whether copies may be shared: the audio of a corpus, the weights of a checkpoint."""
     models: bool | None = None
-    """Whether weights trained on a corpus may be passed on; hardly any licence of audio says."""
+    """Whether weights trained on a corpus may be shared; hardly any licence of audio states this."""
     attribution: bool | None = None
     """Whether the authors must be named."""
     share_alike: bool | None = None
-    """Whether what is made of it must have the same licence."""
+    """Whether derived works must have the same licence."""
     agreement: bool | None = None
-    """Whether something must be signed, or asked for, first."""
+    """Whether access requires a signature or a request."""
     disputed: bool = False
-    """Whether sources contradict each other; the fields then follow the strictest."""
+    """Whether accounts of the terms contradict each other; the fields then follow the strictest."""
     remark: str = ""
-    """What the fields cannot say."""
+    """What the fields cannot express."""
     identifier: str = ""
-    """SPDX identifier, where it is one licence; ``LicenseRef-`` before the name of one that SPDX does not list."""
+    """SPDX identifier, if it is a single licence; ``LicenseRef-`` and a name if SPDX does not list it."""
 
 
 def _open(**changes: bool) -> dict[str, bool]:
-    """The fields of a licence that allows everything and asks for nothing, with changes."""
+    """Return the fields of a licence that allows everything and requires nothing, with changes."""
     return {
         "commercial": True,
         "derivatives": True,
@@ -80,16 +80,16 @@ SPDX: dict[str, dict[str, bool]] = {
     for name, fields in _FIELDS.items()
     for version in (_VERSIONS if name.startswith("CC-") else ("",))
 }
-"""SPDX identifier to the fields of ``Terms`` that its text settles; ``models`` is settled by none."""
+"""SPDX identifier to the fields of ``Terms`` that the licence's text settles. No text settles ``models``."""
 
 
 def spdx(identifier: str, source: str = SPDX_LIST, verified: bool = True, remark: str = "") -> Terms:
     """Return the terms of a licence by its SPDX identifier, such as ``CC-BY-NC-4.0``.
 
     Args:
-        identifier: of ``SPDX``.
-        source: where it says that the licence is this one.
-        verified: whether that was read there.
+        identifier: a key of ``SPDX``.
+        source: where it is stated that this is the licence.
+        verified: see ``Terms``.
         remark: what the licence does not say.
 
     Raises:
@@ -101,10 +101,10 @@ def spdx(identifier: str, source: str = SPDX_LIST, verified: bool = True, remark
 
 
 def strictest(*readings: Terms, disputed: bool = False) -> Terms:
-    """Return what holds under all of several terms: both parts of an SPDX ``AND``, or sources that disagree.
+    """Return the strictest of several terms: both parts of an SPDX ``AND``, or accounts that disagree.
 
-    A permission is given where all give it, and refused where one refuses it; a duty is there where one has it. What
-    one does not say, and none settles so, is None. Remarks and sources are joined.
+    A permission holds if all give it, and is refused if one refuses it. A requirement holds if one has it. A field that
+    this leaves open is None. Remarks and sources are joined.
     """
     first, *rest = readings
     combined = first
@@ -137,21 +137,21 @@ _WORDS = {
     "models": "publishing models trained on it",
     "attribution": "attribution",
     "share_alike": "share-alike",
-    "agreement": "an agreement signed or asked for first",
+    "agreement": "an agreement or a request before access",
 }
 
 
 def in_words(terms: Terms) -> str:
-    """Return what terms allow, refuse, ask for and leave open, in a line for the terminal."""
+    """Return what terms allow, forbid, require and leave open, on one line."""
     named = {value: [_WORDS[name] for name in PERMISSIONS if getattr(terms, name) is value] for value in (True, False)}
     asked = [_WORDS[name] for name in DUTIES if getattr(terms, name)]
     open_ = [_WORDS[name] for name in (*PERMISSIONS, *DUTIES) if getattr(terms, name) is None]
     parts = [
         f"allows {', '.join(named[True])}" if named[True] else "",
-        f"refuses {', '.join(named[False])}" if named[False] else "",
-        f"asks for {', '.join(asked)}" if asked else "",
-        f"nobody says: {', '.join(open_)}" if open_ else "",
-        "sources disagree: this is the strictest reading" if terms.disputed else "",
+        f"forbids {', '.join(named[False])}" if named[False] else "",
+        f"requires {', '.join(asked)}" if asked else "",
+        f"not stated: {', '.join(open_)}" if open_ else "",
+        "accounts disagree: this is the strictest reading" if terms.disputed else "",
         terms.remark,
     ]
     return "; ".join(part for part in parts if part)

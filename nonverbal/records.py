@@ -1,14 +1,27 @@
 """Dataclasses read from what others wrote, as YAML or JSON: each value has its field's type, or an error names it."""
 
 import sys
-from dataclasses import MISSING, fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from nonverbal.errors import UserError
-from nonverbal.keys import check
+from nonverbal.keys import check, is_required, kinds_of
+from nonverbal.paths import PathOrName
 
 T = TypeVar("T")
+
+WORDS = {
+    float: "a finite number",
+    int: "a whole number",
+    str: "a text",
+    bool: "true or false",
+    NoneType: "null",
+    Path: "a path",
+    PathOrName: "a path or a name",
+}
+"""What a value of a type is called in errors."""
 
 
 def read_record(cls: type[T], content: Any, where: str) -> T:
@@ -24,7 +37,7 @@ def read_record(cls: type[T], content: Any, where: str) -> T:
         UserError: an unknown key, with the nearest one; a key that is missing; a value of another type. Names it.
     """
     if not isinstance(content, dict):
-        raise UserError(f"what stands {where} must be `key: value` pairs, but is {_shown(content)}")
+        raise UserError(f"what stands {where} must be `key: value` pairs, but is {abridged(content)}")
     made = _made(cls, content, "", where)
     assert isinstance(made, cls)
     return made
@@ -35,7 +48,7 @@ def _made(hint: Any, value: Any, key: str, where: str) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
-    if origin in (Union, UnionType):
+    if len(kinds_of(hint)) > 1:
         return _one_of(inner, value, key, where)
     if is_dataclass(hint) and isinstance(value, dict):
         return _filled(hint, value, key, where)
@@ -52,7 +65,7 @@ def _made(hint: Any, value: Any, key: str, where: str) -> Any:
         return float(value)
     if hint in (int, str, bool, NoneType) and type(value) is hint:
         return value
-    raise UserError(f"{key} must be {_kind(hint)}, but is {_shown(value)} {where}")
+    raise UserError(f"{key} must be {in_words(hint)}, but is {abridged(value)} {where}")
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, key: str, where: str) -> Any:
@@ -66,7 +79,7 @@ def _one_of(kinds: tuple[Any, ...], value: Any, key: str, where: str) -> Any:
             return _made(kind, value, key, where)
         except UserError:
             continue
-    raise UserError(f"{key} must be {' or '.join(map(_kind, kinds))}, but is {_shown(value)} {where}")
+    raise UserError(f"{key} must be {in_words(*kinds)}, but is {abridged(value)} {where}")
 
 
 def _container(kind: Any) -> type | None:
@@ -81,22 +94,26 @@ def _filled(cls: Any, content: dict[str, Any], key: str, where: str) -> Any:
         written = field.name.removesuffix("_")
         if written in content:
             values[field.name] = _made(hints[field.name], content[written], prefix + written, where)
-        elif field.default is MISSING and field.default_factory is MISSING:
+        elif is_required(field):
             raise UserError(f"{prefix}{written} is missing {where}")
     return cls(**values)
 
 
-def _kind(hint: Any) -> str:
-    names = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false", NoneType: "null"}
-    if get_origin(hint) is Literal:
-        return " or ".join(map(str, get_args(hint)))
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(map(_kind, get_args(hint)))
-    if get_origin(hint) is list:
-        return "a list"
-    return names.get(hint, "`key: value` pairs")
+def in_words(*hints: Any) -> str:
+    """Return what a value of one of these types is called in errors: a whole number, 'all' or null."""
+    *words, last = [word for hint in hints for kind in kinds_of(hint) for word in _words(kind)]
+    return f"{', '.join(words)} or {last}" if words else last
 
 
-def _shown(value: Any) -> str:
+def _words(kind: Any) -> list[str]:
+    if get_origin(kind) is Literal:
+        return list(map(repr, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return [f"a list of {len(get_args(kind))}"]
+    return ["a list" if get_origin(kind) is list else WORDS.get(kind, "`key: value` pairs")]
+
+
+def abridged(value: Any) -> str:
+    """Return the beginning of a value as Python writes it, without what a terminal would take for a command."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,5 +1,6 @@
 """Where recipes, programs and templates lie: beside the package in a checkout, inside it in a wheel."""
 
+import difflib
 import os
 from pathlib import Path
 
@@ -25,9 +26,17 @@ def find_file(name: str, folder: Path = Path()) -> Path:
         # pathlib raises at a name that is too long.
         if os.path.isfile(place):
             return place
-    recipes = sorted(str(path.relative_to(_root())) for path in _root().glob("recipes/**/*.yaml"))
     where = "here" if folder == Path() else f"in {folder}"
-    raise UserError(f"no file {name!r} {where} or among the shipped ones; shipped recipes: {', '.join(recipes)}")
+    raise UserError(f"no file {name!r} {where} or among the shipped ones; {_hint(folder / name)}")
+
+
+def _hint(missing: Path) -> str:
+    """The recipe whose name is nearest, beside what is missing or shipped; else all that are shipped."""
+    shipped = sorted(path.relative_to(_root()) for path in _root().glob("recipes/**/*.yaml"))
+    beside = missing.parent.glob("*.yaml") if missing.parent.is_dir() else ()
+    by_name = {path.name: path for path in [*shipped, *sorted(beside)]}
+    near = difflib.get_close_matches(missing.name, by_name, 1, 0.8)
+    return f"did you mean {by_name[near[0]]}?" if near else f"shipped recipes: {', '.join(map(str, shipped))}"
 
 
 def _root() -> Path:

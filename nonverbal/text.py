@@ -1,6 +1,7 @@
 """Text that other people wrote: split into lines, shown so that nothing breaks a line or hides; numbers as text."""
 
 import re
+from collections.abc import Sequence
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 """What ends a line in a file. ``str.splitlines`` splits at more, which labels may hold: U+2028, U+0085, form feeds."""
@@ -14,6 +15,12 @@ def shown(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text with what breaks lines, or cannot be seen, as Python would write it."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def some_of(texts: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return the first texts, and how many others there are: ``a, b and 3 more``."""
+    others = len(texts) - most
+    return between.join(texts[:most]) + (f" and {others} more" if others > 0 else "")
 
 
 def slug(name: str) -> str:

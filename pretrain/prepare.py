@@ -46,7 +46,7 @@ def with_corpora(argv: list[str]) -> list[str]:
     """Turn each leading ``NAME=FOLDER`` into ``--corpora.NAME.folder=FOLDER``.
 
     Raises:
-        UserError: two have one name.
+        UserError: two have one name, or a folder has none.
     """
     arguments: list[str] = []
     names = set()
@@ -55,6 +55,8 @@ def with_corpora(argv: list[str]) -> list[str]:
         named = re.fullmatch(r"([^-/=.][^/=.]*)=(.+)", argument)
         leading = leading and not argument.startswith("-")
         if not (leading and named):
+            if leading and Path(argument).is_dir():
+                raise UserError(f"{argument} is a folder: give its corpus a name, such as sounds={argument}")
             arguments.append(argument)
             continue
         if named[1] in names:

@@ -68,6 +68,6 @@ def test_combined_terms_keep_sources_and_doubts():
 def test_terms_in_words_leave_nothing_out():
     words = in_words(spdx("CC-BY-NC-SA-4.0"))
     assert words == (
-        "allows changed copies, redistribution; refuses commercial use; asks for attribution, share-alike; nobody says"
-        ": publishing models trained on it"
+        "allows changed copies, redistribution; forbids commercial use; requires attribution, share-alike; not stated: "
+        "publishing models trained on it"
     )

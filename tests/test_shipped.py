@@ -24,6 +24,14 @@ def test_recipes_are_found_from_anywhere(monkeypatch, tmp_path):
         find_file("nowhere.yaml")
 
 
+def test_a_misspelt_recipe_is_told_the_nearest_of_its_folder_and_of_the_shipped_ones(tmp_path):
+    (tmp_path / "digits.yaml").write_text("")
+    with pytest.raises(UserError, match=f"did you mean {tmp_path / 'digits.yaml'}\\?"):
+        find_file(str(tmp_path / "digit.yaml"))
+    with pytest.raises(UserError, match=r"did you mean recipes/pretrain/wav2vec2_tiny.yaml\?"):
+        find_file("recipes/wav2vec2-tiny.yaml")
+
+
 def test_a_folder_comes_before_what_is_shipped(tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/demo.yaml").write_text("")

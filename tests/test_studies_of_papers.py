@@ -6,6 +6,7 @@ What is cut is said here: epochs, steps, folds, and which models meet which corp
 import os
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,9 @@ KINDS = {
 }
 """Of models that are not a wav2vec 2.0 base."""
 
+EMPTY = ("wer", "for the HuBERT models that the authors added")
+"""Titles of tables without a value here: noise has no words, and what is cut leaves these models out."""
+
 COMPUTED = ("opensmile", "compare", "boaw")
 
 
@@ -159,10 +163,10 @@ def test_a_papers_study_goes_from_folders_to_its_tables(
             own = [place for place, name in enumerate(part.columns) if place >= part.texts and "printed" not in name]
             assert own, part.title
             filled = {row[place] for row in part.rows for place in own} - {"-"}
-            assert filled or "wer" in part.title, part.title
+            assert filled or any(words in part.title for words in EMPTY), part.title
     page = collect([folder], "", "")
     (study,) = page.studies
     assert [figure.name for figure in study.figures] == list(record.figures)
     assert all(figure.links and not figure.missing for figure in study.figures)
-    html = (folder / "report.html").read_text()
-    assert all(table.caption in html for table in tables)
+    text = unescape((folder / "report.html").read_text())
+    assert all(table.caption in text for table in tables)

@@ -103,12 +103,7 @@ def measure(work: Work, name: str, precision: str, share: float, grouped: bool) 
     """
     clips, clock = Clips(work), Clock()
     before = resident("VmRSS")
-    # The code of an exported Audio Mamba, which this benchmark has written itself.
-    model = AutoModelForAudioClassification.from_pretrained(work.model(name), trust_remote_code=True)
-    if name == "ssam":
-        model.audio_mamba.patch_embed.requires_grad_(False)
-    else:
-        model.freeze_feature_encoder()
+    model = _model(work, name)
     extractor = AutoFeatureExtractor.from_pretrained(work.model(name))
 
     def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -117,23 +112,9 @@ def measure(work: Work, name: str, precision: str, share: float, grouped: bool) 
         return {**batch, "labels": torch.tensor([item["labels"] for item in items])}
 
     with tempfile.TemporaryDirectory() as folder:
-        options = TrainingArguments(
-            folder,
-            per_device_train_batch_size=BATCH,
-            per_device_eval_batch_size=BATCH,
-            num_train_epochs=1,
-            learning_rate=1e-4,
-            warmup_ratio=0.1,
-            bf16=precision == "bf16",
-            group_by_length=grouped,
-            use_cpu=True,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-        )
         trainer = ShareTrainer(
             model,
-            options,
+            _options(folder, precision, grouped),
             collate,
             train_dataset=clips,
             eval_dataset=clips,
@@ -150,3 +131,30 @@ def measure(work: Work, name: str, precision: str, share: float, grouped: bool) 
             figures["test"] = trainer.phases["test"].figures(clock.laps["test"])
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
     return figures | {"gigabytes": resident("VmHWM") - before}
+
+
+def _model(work: Work, name: str) -> Any:
+    # The code of an exported Audio Mamba, which this benchmark has written itself.
+    model = AutoModelForAudioClassification.from_pretrained(work.model(name), trust_remote_code=True)
+    if name == "ssam":
+        model.audio_mamba.patch_embed.requires_grad_(False)
+    else:
+        model.freeze_feature_encoder()
+    return model
+
+
+def _options(folder: str, precision: str, grouped: bool) -> TrainingArguments:
+    return TrainingArguments(
+        folder,
+        per_device_train_batch_size=BATCH,
+        per_device_eval_batch_size=BATCH,
+        num_train_epochs=1,
+        learning_rate=1e-4,
+        warmup_ratio=0.1,
+        bf16=precision == "bf16",
+        group_by_length=grouped,
+        use_cpu=True,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
+from base_work import forward_work
 
 from gpu_parts.machine import ROW_SECONDS, Figures, Machine, rate
 from nonverbal.data.batching.batches import ShardData
@@ -105,13 +106,5 @@ def trained(
 
 def flops_a_second_of_audio(row_seconds: float = 6.0) -> float:
     """Return the floating-point operations of forward and backward of wav2vec 2.0 base, matrix products alone."""
-    samples, work, channels = round(row_seconds * SAMPLE_RATE), 0.0, 1
-    for width, stride in zip((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2), strict=True):
-        samples = (samples - width) // stride + 1
-        work += 2 * samples * 512 * channels * width
-        channels = 512
-    frames = samples
-    work += 2 * frames * 768 * (768 // 16) * 128
-    work += 12 * (2 * frames * (4 * 768**2 + 2 * 768 * 3072) + 4 * frames**2 * 768)
     # A backward pass is two products for each of the forward's.
-    return 3 * work / row_seconds
+    return 3 * sum(forward_work(round(row_seconds * SAMPLE_RATE))) / row_seconds

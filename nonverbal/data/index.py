@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import soundfile
 
-from nonverbal.data.arrays import open_array
+from nonverbal.data.arrays import read_array
 from nonverbal.data.manifest import Clip, read_manifest
 from nonverbal.errors import UserError
-from nonverbal.files import json_of, sha256_of
+from nonverbal.files import json_of
 
 FORMAT = "nonverbal-shards"
 VERSION = 2
@@ -41,7 +41,7 @@ TABLE_DTYPE = np.dtype(
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """An opened folder of shards. The table is memory-mapped; shards are opened when first read, once a process."""
+    """An opened folder of shards. Shards are opened when first read, once a process."""
 
     folder: Path
     corpora: list[str]
@@ -106,7 +106,7 @@ class ShardFolder:
         return samples
 
     def __getstate__(self) -> dict[str, Any]:
-        # File descriptors belong to one process, and a memory map is opened again rather than copied.
+        # File descriptors belong to one process, and the table may be large.
         return {"folder": self.folder}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -150,11 +150,11 @@ def open_shards(folder: Path) -> ShardFolder:
                 "copy it again, or remove the folder and run nonverbal prepare again"
             )
     try:
-        table = open_array(path.parent / "table.npy")
+        table, sha256 = read_array(path.parent / "table.npy")
     except (OSError, ValueError) as error:
         raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
     # A wrong offset may still find audio: another clip's.
-    same = sha256_of(path.parent / "table.npy") == index["files"].get("table.npy")
+    same = sha256 == index["files"].get("table.npy")
     whole = table.dtype == TABLE_DTYPE and table.shape == (sum(shard["clips"] for shard in index["shards"]),)
     if not same or not whole or not _is_of(table, index):
         raise UserError(f"{path.parent / 'table.npy'} does not belong to {path}; make the folder again")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nonverbal.batch import AddingSampler, Excerpt, Rows, Targets, TargetSampler
-from nonverbal.data.arrays import open_array
+from nonverbal.data.arrays import read_array
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.data.progress import progress
 from nonverbal.data.workers import over_processes
@@ -116,7 +116,7 @@ def spectra(folders: list[ShardFolder], begun: Iterable[str] | None = None) -> S
 
 
 def open_log_mel(shards: ShardFolder) -> LogMel | None:
-    """Open the table of a folder of shards, memory-mapped; ``None`` where there is none.
+    """Open the table of a folder of shards; ``None`` if it has none.
 
     Raises:
         UserError: it is damaged, or of other shards.
@@ -128,11 +128,10 @@ def open_log_mel(shards: ShardFolder) -> LogMel | None:
     try:
         facts = read_json(path)
         kind, of, sha256 = (facts["format"], facts["version"]), facts["index"], facts["files"][TABLE]
-        same = sha256_of(shards.folder / TABLE) == sha256
-        values = open_array(shards.folder / TABLE)
+        values, found = read_array(shards.folder / TABLE)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} and {TABLE} cannot be read ({error!r}); {again}") from error
-    if kind != (FORMAT, VERSION) or of != shards.sha256 or not same or not _is_table(values, len(shards.table)):
+    if kind != (FORMAT, VERSION) or of != shards.sha256 or found != sha256 or not _is_table(values, len(shards.table)):
         raise UserError(f"{shards.folder / TABLE} does not belong to {path} and to the shards beside it; {again}")
     return LogMel(values, shards.table["samples"], sha256)
 

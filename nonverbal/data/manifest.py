@@ -99,6 +99,8 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
 
 def read_manifest(path: Path) -> Iterator[Clip]:
     """Yield the clips of a manifest; a row that cannot be read is a ``UserError`` naming file, line and reason."""
+    if (inside := Path(path) / "manifest.jsonl").is_file():
+        raise UserError(f"{path} is a folder of shards, not a manifest; give {inside}")
     if not Path(path).is_file():
         raise UserError(f"there is no manifest {path}; a folder of shards holds one as manifest.jsonl")
     for number, row in json_lines(path):

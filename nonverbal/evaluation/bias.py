@@ -13,7 +13,7 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.results import Estimate, estimate
-from nonverbal.evaluation.tables import Table, short, signed
+from nonverbal.evaluation.tables import Table, bounds, short, signed
 from nonverbal.tasks.divisions import divide
 from nonverbal.tasks.folds import Group
 from nonverbal.tasks.measurements import measurements_of
@@ -87,6 +87,23 @@ def bias_tasks(task: Task) -> dict[Cell, Task]:
         way = replace(honest if grouped else replace(honest, group="none", folds=folds), select=select)
         tasks[grouped, select] = divided_again(task, way)
     return tasks
+
+
+def once_a_protocol(compute: Callable[[Task, int], list[Score]], null: int) -> Callable[[Task], list[Score]]:
+    """Return a function that scores a task, once where several have the same protocol: a way may be that asked for.
+
+    Args:
+        compute: scores a task, and draws so many labels for its null.
+        null: how many are drawn for the first task; none for the others.
+    """
+    done: dict[str, list[Score]] = {}
+
+    def score(task: Task) -> list[Score]:
+        if task.protocol not in done:
+            done[task.protocol] = compute(task, 0 if done else null)
+        return done[task.protocol]
+
+    return score
 
 
 def measure_bias(tasks: Mapping[Cell, Task], score: Callable[[Task], list[Score]], file: Path) -> list[Bias]:
@@ -164,5 +181,4 @@ def _names(row: Bias, several: bool) -> list[str]:
 
 
 def _cell(found: Estimate) -> str:
-    low, high = found.low, found.high
-    return short(found.value) + ("" if low is None or high is None else f" [{short(low)}, {short(high)}]")
+    return f"{short(found.value)} {bounds(found.low, found.high, '')}".rstrip()

@@ -59,7 +59,7 @@ def open_frames(folder: Path, key: Mapping[str, str]) -> KeptFrames:
         if not isinstance(index, dict):
             raise TypeError(f"it holds {type(index).__name__}")
         files = {int(clip): str(name) for name, clips in index["files"].items() for clip in clips}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{folder / 'index.json'} cannot be read ({error}); remove {folder}") from error
     if strange := [name for name in files.values() if Path(name).name != name or "\0" in name]:
         raise UserError(f"{folder / 'index.json'} names {strange[0]!r}, which is outside its folder; remove {folder}")

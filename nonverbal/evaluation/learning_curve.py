@@ -9,7 +9,8 @@ import numpy as np
 
 from nonverbal.evaluation.plots import MUTED, save
 from nonverbal.evaluation.results import Estimate, results
-from nonverbal.evaluation.tables import Table, short
+from nonverbal.evaluation.tables import Table, bounds, short
+from nonverbal.grouping import grouped
 from nonverbal.tasks.divisions import plan
 from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.scores import Score
@@ -105,7 +106,7 @@ def curve_table(points: Sequence[Point], title: str) -> Table:
             "all" if point.per_class is None else str(point.per_class),
             f"{point.clips:.0f}",
             short(point.uar.value),
-            _interval(point.uar),
+            bounds(point.uar.low, point.uar.high),
             f"{short(point.mean)}±{short(point.std)}",
             f"{point.chosen} of {point.folds}",
         ]
@@ -133,9 +134,7 @@ def plot_curve(points: Sequence[Point], title: Sequence[str], chance: float, fig
     from matplotlib.figure import Figure
 
     several = len({point.head for point in points}) > 1
-    rows: dict[str, list[Point]] = {}
-    for point in points:
-        rows.setdefault(f"{point.model}, {point.head}" if several else point.model, []).append(point)
+    rows = grouped(points, lambda point: f"{point.model}, {point.head}" if several else point.model)
     canvas = Figure(figsize=(6.5, 3.8 + 0.2 * len(rows)), layout="constrained")
     axes = canvas.subplots()
     classes = round(1 / chance)
@@ -165,7 +164,3 @@ def plot_curve(points: Sequence[Point], title: Sequence[str], chance: float, fig
 def _plain(text: str) -> str:
     """A text in one line, none of which matplotlib takes for mathematics."""
     return one_line(text).replace("$", r"\$")
-
-
-def _interval(found: Estimate) -> str:
-    return "-" if found.low is None or found.high is None else f"[{short(found.low)}, {short(found.high)}]"

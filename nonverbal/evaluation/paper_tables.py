@@ -16,6 +16,7 @@ from nonverbal.evaluation.study_cells import Names, OwnCell, analysis_cells, cor
 from nonverbal.evaluation.table_grids import BETWEEN, NONE, Grid, ambiguous, in_order, means, place_of
 from nonverbal.evaluation.tables import Table
 from nonverbal.tasks.contamination import HELD_OUT
+from nonverbal.text import some_of
 
 PREPARE = "prepare"
 """What tables of corpora are made of."""
@@ -201,10 +202,9 @@ def _over(group: str, over: Sequence[str], scored: Sequence[str]) -> str:
 
 def _several(what: str, places: dict[str, list[str]]) -> list[str]:
     """Say where several steps measured what one number is to stand for."""
-    listed = [f"{place} by {', '.join(steps)}" for place, steps in list(places.items())[:SHOWN]]
-    rest = f"; and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    listed = some_of([f"{place} by {', '.join(steps)}" for place, steps in places.items()], SHOWN, "; ")
     told = "in the table's groups, a group for each step tells them apart"
-    return [f"{what}: measured several times: {'; '.join(listed)}{rest}; {told}"] if places else []
+    return [f"{what}: measured several times: {listed}; {told}"] if places else []
 
 
 def _heard(cells: dict[str, list[OwnCell]]) -> list[str]:
@@ -213,7 +213,7 @@ def _heard(cells: dict[str, list[OwnCell]]) -> list[str]:
     for cell in (cell for own in cells.values() for cell in own):
         if cell.pretraining and not cell.pretraining.startswith(HELD_OUT):
             heard.setdefault(cell.pretraining, {})[place_of(cell)] = None
-    return [f"pretraining on these clips: {status}: {_some(list(names))}" for status, names in heard.items()]
+    return [f"pretraining on these clips: {status}: {some_of(list(names), SHOWN)}" for status, names in heard.items()]
 
 
 def _classes(cells: dict[str, list[OwnCell]]) -> list[str]:
@@ -233,7 +233,7 @@ def _classes(cells: dict[str, list[OwnCell]]) -> list[str]:
 def _reasons(record: StudyRecord, shape: TableShape, grid: Grid) -> list[str]:
     """Say why numbers are missing: what steps, corpora and models were not there."""
     steps = record.matching(shape.all_steps)
-    notes = [f"{NONE}: {why}: {_some(names)}" for why, names in not_done(steps).items()]
+    notes = [f"{NONE}: {why}: {some_of(names, SHOWN)}" for why, names in not_done(steps).items()]
     models = set(grid.models) if "model" in (*grid.rows, *grid.columns) else set()
     names = Names(record)
     absent = [model for model in record.models if not model.present and names.label(model) in models]
@@ -247,11 +247,6 @@ def _absent(record: StudyRecord, listed: Sequence[str]) -> list[str]:
         for corpus in record.corpora
         if not corpus.present and names.corpus(corpus) in listed
     ]
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _said(shape: TableShape) -> list[str]:

@@ -3,13 +3,14 @@
 All is computed from counts of decisions by unit (``nonverbal.tasks.groups.units``).
 """
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from nonverbal.errors import UserError
+from nonverbal.grouping import grouped
 from nonverbal.tasks.groups import units
 from nonverbal.tasks.measurements import Measurement
 from nonverbal.tasks.predictions import AGAIN, Predictions
@@ -44,7 +45,7 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ModelResult:
+class Result:
     """One model with one head, over all seeds."""
 
     model: str
@@ -52,18 +53,29 @@ class ModelResult:
     pretraining: str
     """Leak status."""
     pooled: dict[str, Estimate]
-    """By name of the metrics in ``POOLED``."""
+    """Metrics by name, of the clips of all folds together."""
     fold_mean: dict[str, float]
-    """Mean over folds and seeds of each fold's own ``uar``, ``accuracy``, ``f1_true``, ``f1_seen``."""
+    """Mean over folds and seeds of each fold's own metrics."""
     fold_std: dict[str, float]
     """Their population standard deviation."""
+    scores: list[Score]
+    """One a fold and seed."""
+
+
+def lets_through(models: Sequence[Result]) -> list[str]:
+    """Return what the protocol of models on one task lets through, see ``Score``."""
+    return list(dict.fromkeys(text for model in models for score in model.scores for text in score.lets_through))
+
+
+@dataclass(frozen=True)
+class ModelResult(Result):
+    """A classifier. Pooled are the metrics in ``POOLED``; of folds, ``uar``, ``accuracy``, ``f1_true``, ``f1_seen``."""
+
     folds: int
     """Folds of all seeds."""
     probabilities: dict[str, float]
     """``auc`` with two classes, ``calibration_error`` and ``brier`` where the head gives probabilities: of the clips of
     all folds together, averaged over seeds."""
-    scores: list[Score]
-    """One a fold and seed."""
     counts: np.ndarray
     """``(seeds, units, classes, classes)`` int64."""
 
@@ -121,9 +133,7 @@ def results(measurements: Sequence[Measurement], percentile: bool = False) -> li
     Raises:
         UserError: models of one task and protocol were tested on different clips.
     """
-    tables: dict[tuple[Hashable, ...], list[Measurement]] = {}
-    for measurement in measurements:
-        tables.setdefault(measurement.table, []).append(measurement)
+    tables = grouped(measurements, lambda one: one.table)
     return [_task_result(table, bootstrap if percentile else jackknife_t) for table in tables.values()]
 
 
@@ -166,9 +176,7 @@ def rankings(tasks: Sequence[TaskResult]) -> list[Ranking]:
     Protocols with fewer than two corpora or models in common are left out, and so are those under which one corpus has
     several tasks: its tasks are not independent.
     """
-    protocols: dict[str, list[TaskResult]] = {}
-    for task in tasks:
-        protocols.setdefault(task.protocol, []).append(task)
+    protocols = grouped(tasks, lambda task: task.protocol)
     return [ranking for protocol, own in protocols.items() if (ranking := _ranking(protocol, own)) is not None]
 
 
@@ -206,9 +214,7 @@ class TableClips:
 
 
 def _task_result(measurements: Sequence[Measurement], method: Method) -> TaskResult:
-    rows: dict[tuple[str, str], list[Measurement]] = {}
-    for measurement in measurements:
-        rows.setdefault(measurement.row, []).append(measurement)
+    rows = grouped(measurements, lambda one: one.row)
     clips = clips_of(list(rows.values()))
     models = [_model_result(seeds, clips, method) for seeds in rows.values()]
     for model, seeds in zip(models, rows.values(), strict=True):
@@ -255,9 +261,9 @@ def _model_result(seeds: Sequence[Measurement], clips: TableClips, method: Metho
         {metric.name: estimate(counts, metric, method) for metric in POOLED},
         {name: summary.mean[own] for name, own in names.items()} | {"f1_seen": float(seen.mean())},
         {name: summary.std[own] for name, own in names.items()} | {"f1_seen": float(seen.std())},
+        scores,
         summary.folds,
         _of_probabilities([measurement.predictions for measurement in seeds], len(classes)),
-        scores,
         counts,
     )
 

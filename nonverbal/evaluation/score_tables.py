@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, recalls, results
-from nonverbal.evaluation.tables import Table, short, show, signed
+from nonverbal.evaluation.results import Estimate, ModelResult, Ranking, TaskResult, lets_through, recalls, results
+from nonverbal.evaluation.tables import Table, bounds, short, show, signed
 from nonverbal.evaluation.text_results import text_results, text_table
 from nonverbal.tasks.measurements import measurements_of, text_measurements_of
 from nonverbal.tasks.scores import Score
@@ -176,8 +176,7 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     notes += [f"null: {text}" for text in dict.fromkeys(_null_note(model) for model in task.models if model.null)]
     notes += apart_notes(score for model in task.models for score in model.scores)
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
-    through = dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)
-    if through:
+    if through := lets_through(task.models):
         notes.append(f"the protocol lets through: {'; '.join(through)}")
     return notes
 
@@ -214,8 +213,7 @@ def model_cells(task: TaskResult, model: ModelResult) -> list[str]:
 
 
 def _with_interval(estimate: Estimate) -> list[str]:
-    low, high = estimate.low, estimate.high
-    return [_value(estimate.value), "-" if low is None or high is None else f"[{short(low)}, {short(high)}]"]
+    return [_value(estimate.value), bounds(estimate.low, estimate.high)]
 
 
 def _value(value: float | None) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 from nonverbal.data.manifest import Clip, Value
 from nonverbal.errors import UserError
 from nonverbal.evaluation.results import Estimate, counts_of, estimate
-from nonverbal.evaluation.tables import Table, short
+from nonverbal.evaluation.tables import Table, bounds, short
+from nonverbal.grouping import grouped
 from nonverbal.tasks.measurements import Measurement
 from nonverbal.tasks.statistics.confusions import ACCURACY, UAR
 from nonverbal.text import shown
@@ -53,9 +54,7 @@ def subgroups(measurements: Sequence[Measurement], clips: Sequence[Clip], name: 
     by_value: dict[str, set[str]] = {}
     for clip, value in zip(clips, values, strict=True):
         by_value.setdefault(value, set()).add(clip.id)
-    rows: dict[tuple[str, str], list[Measurement]] = {}
-    for measurement in measurements:
-        rows.setdefault(measurement.row, []).append(measurement)
+    rows = grouped(measurements, lambda one: one.row)
     order = sorted(by_value, key=lambda value: (value == NOT_STATED, values_order(value)))
     found = [_subgroup(seeds, value, by_value[value]) for seeds in rows.values() for value in order]
     return [row for row in found if row is not None]
@@ -149,5 +148,4 @@ def _range(value: Value, edges: np.ndarray) -> str:
 
 
 def _cells(found: Estimate) -> list[str]:
-    low, high = found.low, found.high
-    return [short(found.value), "-" if low is None or high is None else f"[{short(low)}, {short(high)}]"]
+    return [short(found.value), bounds(found.low, found.high)]

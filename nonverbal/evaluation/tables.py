@@ -72,6 +72,16 @@ def short(value: float) -> str:
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
+def short_or(value: float | None, otherwise: str = "") -> str:
+    """Return a number as ``short`` does, and ``otherwise`` where there is none."""
+    return otherwise if value is None else short(value)
+
+
+def bounds(low: float | None, high: float | None, otherwise: str = "-") -> str:
+    """Return an interval, and ``otherwise`` where there is none."""
+    return otherwise if low is None or high is None else f"[{short(low)}, {short(high)}]"
+
+
 def signed(value: float) -> str:
     """Return a difference as ``short`` does, with its sign."""
     text = short(value)

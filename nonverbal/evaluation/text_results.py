@@ -1,6 +1,6 @@
 """What transcriptions come to: word and character error rates with intervals, by corpus and protocol."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,35 +8,18 @@ import numpy as np
 
 from nonverbal.data.transcripts import Edits
 from nonverbal.errors import UserError
-from nonverbal.evaluation.results import Estimate
-from nonverbal.evaluation.tables import Table, short
+from nonverbal.evaluation.results import Estimate, Result, lets_through
+from nonverbal.evaluation.tables import Table, bounds, short
+from nonverbal.grouping import grouped
 from nonverbal.tasks.groups import units
 from nonverbal.tasks.measurements import TextMeasurement
 from nonverbal.tasks.predictions import AGAIN
-from nonverbal.tasks.scores import Score, summarise
+from nonverbal.tasks.scores import summarise
 from nonverbal.tasks.statistics.intervals import rate_t
 from nonverbal.tasks.told_apart import apart_notes
 
 RATES = {"wer": "WER", "cer": "CER"}
 """Name in a score to what tables call it."""
-
-
-@dataclass(frozen=True)
-class Recogniser:
-    """One model, over all seeds."""
-
-    model: str
-    head: str
-    pretraining: str
-    """Leak status."""
-    pooled: dict[str, Estimate]
-    """``wer`` and ``cer`` of all folds together."""
-    fold_mean: dict[str, float]
-    """Their means over folds and seeds."""
-    fold_std: dict[str, float]
-    """Their population standard deviations."""
-    scores: list[Score]
-    """One a fold and seed."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +36,8 @@ class TextResult:
     units: int
     unit: str
     """What units are: ``speakers``, ``recordings``, ``clips``, or ``groups`` of the folds."""
-    models: list[Recogniser]
+    models: list[Result]
+    """Recognisers; their metrics are ``wer`` and ``cer``."""
 
 
 def text_results(measurements: Sequence[TextMeasurement]) -> list[TextResult]:
@@ -62,10 +46,7 @@ def text_results(measurements: Sequence[TextMeasurement]) -> list[TextResult]:
     Raises:
         UserError: models of one corpus and protocol were tested on different clips or texts.
     """
-    tables: dict[tuple[Hashable, ...], list[TextMeasurement]] = {}
-    for measurement in measurements:
-        tables.setdefault(measurement.table, []).append(measurement)
-    return [_result(table) for table in tables.values()]
+    return [_result(table) for table in grouped(measurements, lambda one: one.table).values()]
 
 
 def text_table(result: TextResult) -> Table:
@@ -80,7 +61,7 @@ def text_table(result: TextResult) -> Table:
         ]
         for model in result.models
     ]
-    through = dict.fromkeys(text for model in result.models for score in model.scores for text in score.lets_through)
+    through = lets_through(result.models)
     notes = [
         f"{result.clips} clips of {result.units} {result.unit}, {result.words} words, {result.characters} characters; "
         "WER, CER: words, characters to substitute, delete and insert, divided by those in the reference, in all "
@@ -135,9 +116,7 @@ class _Clips:
 
 
 def _result(measurements: Sequence[TextMeasurement]) -> TextResult:
-    rows: dict[tuple[str, str], list[TextMeasurement]] = {}
-    for measurement in measurements:
-        rows.setdefault(measurement.row, []).append(measurement)
+    rows = grouped(measurements, lambda one: one.row)
     clips, score = _clips(measurements), measurements[0].scores[0]
     sums = [_sums(seeds, clips) for seeds in rows.values()]
     for seeds, own in zip(rows.values(), sums, strict=True):
@@ -186,14 +165,14 @@ def _sums(seeds: Sequence[TextMeasurement], clips: _Clips) -> Edits:
     return Edits(*np.mean(of_seeds, axis=0))
 
 
-def _recogniser(seeds: Sequence[TextMeasurement], sums: Edits) -> Recogniser:
+def _recogniser(seeds: Sequence[TextMeasurement], sums: Edits) -> Result:
     scores = [score for measurement in seeds for score in measurement.scores]
     summary = summarise(scores)[0]
     pooled = {
         "wer": _estimate(sums.word_errors, sums.words),
         "cer": _estimate(sums.character_errors, sums.characters),
     }
-    return Recogniser(scores[0].model, scores[0].probe, summary.pretraining, pooled, summary.mean, summary.std, scores)
+    return Result(scores[0].model, scores[0].probe, summary.pretraining, pooled, summary.mean, summary.std, scores)
 
 
 def _estimate(errors: np.ndarray, totals: np.ndarray) -> Estimate:
@@ -205,5 +184,4 @@ def _estimate(errors: np.ndarray, totals: np.ndarray) -> Estimate:
 
 
 def _with_interval(estimate: Estimate) -> list[str]:
-    low, high = estimate.low, estimate.high
-    return [short(estimate.value), "-" if low is None or high is None else f"[{short(low)}, {short(high)}]"]
+    return [short(estimate.value), bounds(estimate.low, estimate.high)]

@@ -1,6 +1,6 @@
-"""The families: what can be pretrained, and how checkpoints of each are recognised, read, run and written.
+"""The families: encoders that can be pretrained, and how checkpoints of each are recognised, read, run and written.
 
-Whoever adds one adds a file here and a line to ``FAMILIES`` (docs/add-a-family.md).
+To add a family, add a file here and a line to ``FAMILIES`` (docs/add-a-family.md).
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ from nonverbal.models.checkpoints.quiet import quiet
 from nonverbal.models.checkpoints.weight_files import holds_any
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (wav2vec2.FAMILY, hubert.FAMILY, ssam.FAMILY)}
-"""By their names in recipes."""
+"""The families by their names in recipes."""
 
 
 def kinds() -> list[Encoders]:
-    """Return the kinds of encoders, each once: families may share one."""
+    """Return the kinds of encoders, each once, because families may share one."""
     found: list[Encoders] = []
     for family in FAMILIES.values():
         if not any(family.encoders is kind for kind in found):
@@ -26,24 +26,24 @@ def kinds() -> list[Encoders]:
 
 
 def formats() -> list[str]:
-    """Return the formats in which some kind of checkpoint is written, by the names that ``nonverbal convert`` takes."""
+    """Return the names of all formats in which checkpoints can be written, as ``nonverbal convert`` takes them."""
     return list(dict.fromkeys(["transformers", *(name for kind in kinds() for name in kind.formats)]))
 
 
 def kind_of(checkpoint: Checkpoint) -> Encoders:
-    """Return the kind of encoder that a checkpoint is of."""
+    """Return the kind of encoder of a checkpoint."""
     kind = _by_model_type(checkpoint.config.model_type)
     assert kind is not None, checkpoint.config.model_type
     return kind
 
 
 def recognised(source: str) -> Encoders:
-    """Return the kind of encoder that a source is of: by a file's names of weights, else by its ``config.json``.
+    """Return the kind of encoder of a source, by the names of weights in a file, or else by ``config.json``.
 
-    What nobody recognises is left to the first family, wav2vec 2.0, whose reader says what it found.
+    If no family recognises the source, this is the first, wav2vec 2.0, whose reader then reports what it found.
 
     Raises:
-        UserError: nothing is there, or its configuration cannot be read.
+        UserError: the source does not exist, or its configuration cannot be read.
     """
     path = place_of(source)
     if path is not None and path.is_file():
@@ -55,14 +55,14 @@ def recognised(source: str) -> Encoders:
 
 
 def read_any(source: str, heads: int | None = None) -> Checkpoint:
-    """Read a checkpoint of whatever family.
+    """Read a checkpoint of any family.
 
     Args:
         source: a folder or Hub id in Hugging Face format, a run, or a file of PyTorch.
-        heads: number of attention heads, where the file does not say it.
+        heads: number of attention heads, if the file does not contain it.
 
     Raises:
-        UserError: it cannot be read, holds what could run something, or is of another architecture.
+        UserError: it cannot be read, contains something that could run code, or has another architecture.
     """
     return recognised(source).read(source, heads)
 
@@ -72,5 +72,5 @@ def _by_model_type(model_type: str) -> Encoders | None:
 
 
 def _by_names(path: Path) -> Encoders | None:
-    """Look for names of weights, which stand in files of every format as they are."""
+    """Search the file for names of weights, which appear unencoded in files of every format."""
     return next((kind for kind in kinds() if holds_any(path, kind.weight_names)), None)

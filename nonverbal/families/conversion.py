@@ -1,4 +1,4 @@
-"""Checkpoints from one format to another, and the proof that they compute the same."""
+"""Converts checkpoints from one format to another, and checks that they compute the same."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,26 +14,26 @@ from nonverbal.models.checkpoints.base import Checkpoint
 from nonverbal.models.checkpoints.hugging_face import refuse_not_finite
 
 ROUNDING = 1e-4
-"""Difference of hidden states between two implementations in float32, over their largest value."""
+"""Tolerated difference of hidden states between two implementations in float32, relative to their largest value."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What came of one."""
+    """The result of a conversion."""
 
     source: Checkpoint
     result: Checkpoint
-    """As it was read back."""
+    """The written checkpoint, read back."""
     differences: list[float]
-    """Largest difference of the hidden states, of each layer."""
+    """Largest difference of the hidden states in each layer."""
     scales: list[float]
-    """Largest value of the source's hidden states, of each layer."""
+    """Largest value of the source's hidden states in each layer."""
     implementations: tuple[str, str]
-    """By which the source's and the result's states were computed."""
+    """Names of the implementations that computed the hidden states of source and result."""
 
     @property
     def tolerances(self) -> list[float]:
-        """The difference up to which a layer counts as the same: 0 by one implementation, rounding by two."""
+        """The tolerated difference of each layer: 0 for the same implementation, rounding for two."""
         share = 0.0 if self.implementations[0] == self.implementations[1] else ROUNDING
         return [share * scale for scale in self.scales]
 
@@ -42,8 +42,8 @@ def convert(source: str, target: str, out: Path, overwrite: bool = False, heads:
     """Write a checkpoint in another format, read it back, compare weights and hidden states, and only then keep it.
 
     Raises:
-        UserError: the source cannot be read or has values that are not finite, the target cannot say what it computes,
-            ``out`` is there and may not be replaced, or what was written is not the same.
+        UserError: the source cannot be read or has values that are not finite, the target format cannot represent it,
+            ``out`` exists and may not be replaced, or the written checkpoint differs from the source.
     """
     checkpoint = read_any(source, heads)
     check_target(checkpoint, target)
@@ -71,10 +71,10 @@ def _read_back(checkpoint: Checkpoint, target: str, written: Path) -> Conversion
 
 
 def check_same(conversion: Conversion, out: Path) -> None:
-    """Refuse a result that is not its source: weights to the bit, states to the bit by one implementation.
+    """Refuse a result that differs from its source: weights must be equal, and hidden states within ``tolerances``.
 
     Raises:
-        UserError: says what differs, and names what the target has no place for.
+        UserError: says what differs, and names weights that the target format has no place for.
     """
     source, result = conversion.source, conversion.result
     names = source.weights.keys() | result.weights.keys()
@@ -82,17 +82,15 @@ def check_same(conversion: Conversion, out: Path) -> None:
     apart = [
         f"layer {layer} by {difference:.1e}"
         for layer, (difference, most) in enumerate(zip(conversion.differences, conversion.tolerances, strict=True))
-        # Not a number is never within it.
+        # Written so that NaN counts as different.
         if not difference <= most
     ]
     said = [f"weights {', '.join(wrong)}"] if wrong else []
     said += [f"hidden states of {', '.join(apart)}"] if apart else []
     said += [] if source.normalise == result.normalise else ["whether waveforms are normalised"]
     if said:
-        dropped = f"; left over of the source: {', '.join(source.left_over)}" if source.left_over else ""
-        raise UserError(
-            f"{out} is not kept: what was written is not {source.source}, but differs in {'; '.join(said)}{dropped}"
-        )
+        dropped = f"; unused weights of the source: {', '.join(source.left_over)}" if source.left_over else ""
+        raise UserError(f"{out} is not kept, because it differs from {source.source} in {'; '.join(said)}{dropped}")
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:
@@ -100,27 +98,27 @@ def _equal(a: Tensor | None, b: Tensor | None) -> bool:
 
 
 def check_target(checkpoint: Checkpoint, target: str) -> None:
-    """Refuse a format that the kind of encoder does not have, or that cannot say what the model computes."""
+    """Refuse a format that does not exist for the kind of encoder, or that cannot represent the model."""
     kind = kind_of(checkpoint)
     if target == "transformers":
         return
     if target not in kind.formats:
         known = " or ".join(("transformers", *kind.formats))
-        raise UserError(f"{checkpoint.source} is {kind.called}, for which --to is {known}, but it is {target}")
+        raise UserError(f"{checkpoint.source} is {kind.called}, for which --to must be {known}, but it is {target}")
     kind.formats[target].check(checkpoint)
 
 
 def check_out(out: Path, checkpoint: Checkpoint, target: str, overwrite: bool) -> None:
-    """Refuse to replace what is not to be replaced."""
+    """Refuse to write where something exists that must not be replaced."""
     is_folder = target == "transformers"
     if is_folder and out.suffix in (".pt", ".pth", ".safetensors"):
-        raise UserError(f"--out {out} must be a folder for --to transformers, without {out.suffix}")
+        raise UserError(f"--out {out} must be a folder for --to transformers; choose a name without {out.suffix}")
     if not out.exists():
         return
     if not overwrite:
-        raise UserError(f"{out} is there already; choose another --out, or give --overwrite to replace it")
+        raise UserError(f"{out} already exists; choose another --out, or give --overwrite to replace it")
     if checkpoint.path is not None and out.resolve() in (checkpoint.path.resolve(), *checkpoint.path.resolve().parents):
-        raise UserError(f"--out {out} is, or holds, the source itself; choose another")
+        raise UserError(f"--out {out} is the source itself, or a folder that contains it; choose another --out")
     if out.is_dir() != is_folder or (is_folder and not (out / "config.json").is_file()):
         raise UserError(f"{out} is not a checkpoint in {target}'s format, so it is not replaced; choose another --out")
 

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 in the formats of fairseq and fairseq2, and hidden states by fairseq2's own model."""
+"""wav2vec 2.0 in the formats of fairseq and fairseq2, and hidden states computed by fairseq2's own model."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -22,27 +22,28 @@ NO_HISTORY: dict[str, Any] = {
     "extra_state": {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}},
     "last_optimizer_state": None,
 }
-"""What fairseq looks for in every checkpoint before it reads weights (``checkpoint_utils._upgrade_state_dict``)."""
+"""Entries that fairseq expects in every checkpoint before it reads weights (``checkpoint_utils._upgrade_state_dict``).
+"""
 
 
 def check_fairseq(checkpoint: Checkpoint) -> None:
-    """Refuse what fairseq's model cannot be told to compute."""
+    """Refuse a checkpoint that fairseq's model cannot represent."""
     _check(checkpoint, "fairseq", tuple(dict.fromkeys(FAIRSEQ_ACTIVATIONS.values())))
 
 
 def check_fairseq2(checkpoint: Checkpoint) -> None:
-    """Refuse what fairseq2's model cannot be told to compute."""
+    """Refuse a checkpoint that fairseq2's model cannot represent."""
     _check(checkpoint, "fairseq2", ("gelu",))
 
 
 def write_fairseq(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a ``.pt`` as fairseq reads it."""
+    """Write a ``.pt`` file that fairseq can read."""
     content = {"args": None, "cfg": fairseq_config(checkpoint), "model": _renamed(checkpoint, "fairseq")}
     torch.save({**content, **NO_HISTORY}, path)
 
 
 def write_fairseq2(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a ``.pt`` as fairseq2 reads it: the weights alone; the rest is for whoever converts it back."""
+    """Write a ``.pt`` file that fairseq2 can read. It uses only the weights; the rest is for converting back."""
     weights = _renamed(checkpoint, "fairseq2")
     if checkpoint.has_head:
         weights[NO_COUNTERPART] = torch.zeros((), dtype=torch.int64)
@@ -67,18 +68,18 @@ def _check(checkpoint: Checkpoint, target: str, activations: tuple[str, ...]) ->
     ):
         if getattr(config, key) not in sayable:
             raise UserError(
-                f"{checkpoint.source} has {key} {getattr(config, key)!r}, but a model of {target} always has "
+                f"{checkpoint.source} has {key} {getattr(config, key)!r}, but models in {target} always have "
                 f"{' or '.join(map(repr, sayable))}; --to transformers keeps it"
             )
     if config.conv_dim[-1] == config.hidden_size:
         raise UserError(
-            f"{checkpoint.source} projects {config.hidden_size} channels to as many, where a model of {target} has no "
-            "projection; --to transformers keeps it"
+            f"{checkpoint.source} projects {config.hidden_size} channels to the same number, but models in {target} "
+            "have no such projection; --to transformers keeps it"
         )
 
 
 def fairseq_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what fairseq needs to build the model: plain values under its own names, no objects."""
+    """Return the settings from which fairseq builds the model: plain values under its own names, without objects."""
     config = checkpoint.config
     layers = zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)
     model = {
@@ -107,7 +108,7 @@ def fairseq_config(checkpoint: Checkpoint) -> dict[str, Any]:
 def fairseq2_is_here() -> bool:
     """Whether fairseq2 can be imported."""
     try:
-        # fairseq2 takes libsndfile from soundfile, so that comes first.
+        # fairseq2 uses the libsndfile that soundfile loads, so soundfile is imported first.
         for name in ("soundfile", "fairseq2"):
             import_module(name)
     except (ImportError, OSError):
@@ -116,10 +117,10 @@ def fairseq2_is_here() -> bool:
 
 
 def fairseq2_model(config: PretrainedConfig, weights: Mapping[str, Tensor]) -> Any:
-    """Return fairseq2's model of this shape with weights under its names; its head may be missing.
+    """Return fairseq2's model of this shape with weights under its names; weights of its head may be missing.
 
     Raises:
-        UserError: fairseq2's encoder has other weights.
+        UserError: fairseq2's encoder has weights that are missing here.
     """
     from fairseq2.models.transformer import TransformerNormOrder
     from fairseq2.models.wav2vec2.config import Wav2Vec2Config as TheirConfig
@@ -151,12 +152,15 @@ def fairseq2_model(config: PretrainedConfig, weights: Mapping[str, Tensor]) -> A
     )
     missing = model.load_state_dict(dict(weights), strict=False).missing_keys
     if lacking := [name for name in missing if name.startswith("encoder")]:
-        raise UserError(f"fairseq2's model has {len(lacking)} weights that the file lacks: {', '.join(lacking[:3])}")
+        raise UserError(
+            f"the file lacks {len(lacking)} weights of fairseq2's model, such as {', '.join(lacking[:3])}; copy it "
+            "again from where it comes from"
+        )
     return model.eval()
 
 
 def fairseq2_states(checkpoint: Checkpoint, inputs: Tensor) -> States:
-    """Return the hidden states by fairseq2's model, under the names that the file has."""
+    """Return the hidden states computed by fairseq2's model, with weights by the names in the file."""
     from fairseq2.nn import BatchLayout
 
     model = fairseq2_model(checkpoint.config, _renamed(checkpoint, "fairseq2"))

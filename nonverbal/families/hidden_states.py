@@ -1,4 +1,4 @@
-"""Hidden states of encoders, layer by layer."""
+"""Hidden states of encoders by layer."""
 
 from typing import Any
 
@@ -12,35 +12,35 @@ from nonverbal.models.wav2vec2 import normalised
 
 
 def fixed_signal() -> np.ndarray:
-    """Return 2 s of a synthetic laugh, ``(T,)`` float32, the same everywhere."""
+    """Return 2 s of a synthetic laugh, ``(T,)`` float32, the same on all machines."""
     from nonverbal.data.synthetic import vocal_sound
 
     return np.resize(vocal_sound("laugh", speaker=0, take=0, seed=0), 32_000)
 
 
 def prepared(waveform: np.ndarray, normalise: bool) -> Tensor:
-    """Return ``(1, T)`` as an encoder reads it."""
+    """Return the waveform ``(1, T)`` as the input of an encoder."""
     samples = torch.from_numpy(waveform)[None]
     return normalised(samples, torch.tensor([samples.shape[1]])) if normalise else samples
 
 
 def states_of(model: Any, inputs: Tensor) -> States:
-    """Return the hidden states of an encoder of transformers' kind for ``(1, T)``."""
+    """Return the hidden states for ``(1, T)`` of an encoder with transformers' interface."""
     with torch.inference_mode():
         return [state[0] for state in layers_of(model(inputs, output_hidden_states=True, return_dict=True))]
 
 
 def layers_of(output: Any) -> States:
-    """Return the hidden states of a model without an adapter, ``(N, S, M)``; the last as the encoder gives it.
+    """Return the hidden states ``(N, S, M)`` of a model without an adapter; the last is the encoder's output.
 
-    transformers 5 has the last block's own among the hidden states, before the LayerNorm that ends a pre-norm encoder;
-    transformers 4 has it after.
+    A pre-norm encoder ends with a LayerNorm. The last of the hidden states is taken before it in transformers 5, and
+    after it in transformers 4.
     """
     return [*output.hidden_states[:-1], output.last_hidden_state]
 
 
 def own_states(kind: Encoders, checkpoint: Checkpoint, inputs: Tensor) -> tuple[States, str]:
-    """Return the hidden states by the implementation that the file is of, where it is installed, and its name."""
+    """Return the hidden states, computed by the implementation of the file's format if installed, and its name."""
     if kind.states is not None:
         return kind.states(checkpoint, inputs)
     return states_of(kind.encoder(checkpoint), inputs), "this toolkit"

@@ -1,4 +1,4 @@
-"""HuBERT: the encoder of wav2vec 2.0, pretrained by telling masked frames' units (Hsu et al., 2021)."""
+"""HuBERT: the encoder of wav2vec 2.0, pretrained by predicting the units of masked frames (Hsu et al., 2021)."""
 
 from collections.abc import Iterable
 
@@ -12,13 +12,13 @@ from nonverbal.objectives.unit_prediction import HubertSettings, build_hubert_ob
 
 
 def build(settings: HubertSettings, folders: list[ShardFolder], seed: int, begun: Iterable[str] | None) -> Pretraining:
-    """Look up the units of each row, which are learned.
+    """Build a pretraining whose targets are the units of each row.
 
     Raises:
-        UserError: there are none, or none of a folder of shards.
+        UserError: no units are given, or they lack a folder of shards.
     """
     if settings.units is None:
-        raise UserError("HuBERT learns units: make them with nonverbal cluster, and name their folder: --hubert.units")
+        raise UserError("HuBERT needs units; make them with nonverbal cluster, and give their folder as --hubert.units")
     units = open_units(settings.units)
     objective = build_hubert_objective(settings, units.clusters, seed)
     sampler = UnitSampler(objective.target_sampler, [units.units(folder) for folder in folders])
@@ -30,7 +30,7 @@ FAMILY = Family(
     settings=HubertSettings,
     build=build,
     encoders=wav2vec2.ENCODERS,
-    # wav2vec 2.0's alone: HuBERT has no codebooks.
+    # Only wav2vec 2.0 has this setting, because HuBERT has no codebooks.
     past={
         "architecture.codebooks": 2,
         "architecture.codes": 320,

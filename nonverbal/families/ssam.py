@@ -1,4 +1,4 @@
-"""SSAM: an Audio Mamba that makes the hidden patches of a spectrogram (Yadav and Tan, Interspeech 2024)."""
+"""SSAM: an Audio Mamba that reconstructs the masked patches of a spectrogram (Yadav and Tan, Interspeech 2024)."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +26,7 @@ from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objecti
 
 
 def build(settings: SsamSettings, folders: list[ShardFolder], seed: int, begun: Iterable[str] | None) -> Pretraining:
-    """Two seconds of a row are read alone where the shards have a table of log-mel statistics, else whole rows."""
+    """Build a pretraining. If the shards have a table of log-mel statistics, only two seconds of each row are read."""
     objective = build_ssam_objective(settings, seed)
     reading = spectra(folders, begun)
     return Pretraining(objective, reading.sampler(objective.target_sampler), reading.contents, reading.note)
@@ -39,7 +39,7 @@ def encoder(checkpoint: Checkpoint) -> nn.Module:
 
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a folder for transformers, with the model's code. Without a whole head the encoder is written alone."""
+    """Write a folder for transformers, with the model's code. Without a complete head, only the encoder is written."""
     model = ssam.model_of(checkpoint)
     if checkpoint.has_head:
         ssam.export(model, model.state_dict(), folder)
@@ -49,21 +49,21 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def write_released(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the ``.pth`` of the released code."""
+    """Write a ``.pth`` file for the released code."""
     torch.save(to_released(checkpoint), path)
 
 
 def remarks(source: Checkpoint, result: Checkpoint) -> list[str]:
-    """Say that the released code's file does not tell how clips are read."""
+    """Say that the released code's file does not contain how clips are read."""
     if result.format != RELEASED:
         return []
     unlike = [name for name in READING if getattr(source.config, name) != "official"]
-    others = f", so its frames are not this encoder's, whose {', '.join(unlike)} differ" if unlike else ""
-    return [f"the file holds weights alone: who reads it takes clips as the released code does{others}"]
+    others = f", from which this encoder differs in {', '.join(unlike)}" if unlike else ""
+    return [f"the file contains only weights: it will be read with the released code's settings for clips{others}"]
 
 
 def use_scan(objective: Objective, settings: SsamSettings, device: torch.device) -> str | None:
-    """Compute scans by ``settings.scan``."""
+    """Choose the implementation of scans by ``settings.scan``."""
     return ssam.use_scan(objective, settings.scan, device)
 
 

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 (Baevski et al., 2020), and the checkpoints of its encoder, which HuBERT's is too."""
+"""wav2vec 2.0 (Baevski et al., 2020), and checkpoints of its encoder, which HuBERT shares."""
 
 import re
 from collections.abc import Iterable
@@ -23,13 +23,13 @@ from nonverbal.models.wav2vec2 import export
 from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
 
 PREFIX = "wav2vec2."
-"""Stands before the encoder's names in a model with a head."""
+"""Prefix of the encoder's names of weights in a model with a head."""
 
 
 def build(
     settings: Wav2Vec2Settings, folders: list[ShardFolder], seed: int, begun: Iterable[str] | None
 ) -> Pretraining:
-    """Nothing is read besides the shards."""
+    """Build a pretraining that reads only the shards."""
     objective = build_objective(settings, seed)
     return Pretraining(objective, objective.target_sampler)
 
@@ -43,12 +43,12 @@ def encoder(checkpoint: Checkpoint) -> Any:
 
 
 def states(checkpoint: Checkpoint, inputs: Tensor) -> tuple[States, str]:
-    """Return the hidden states by transformers as it loads a folder, by fairseq2 where it is installed, or by ours."""
+    """Return hidden states, computed by transformers for its folders, by fairseq2 if installed, or by our encoder."""
     if checkpoint.format == "transformers" and checkpoint.path is not None and checkpoint.path.is_dir():
         loaded = load(checkpoint.source, checkpoint.path)
-        # Weights behind a wrapper's name, such as _orig_mod., are not found by transformers, which draws its own.
+        # transformers does not find weights with a wrapper's prefix, such as _orig_mod., and draws random ones.
         if all(name.endswith("masked_spec_embed") for name in loaded.missing):
-            # As loaded they may begin at any byte of the file, by which sums are ordered: copies give the same bits.
+            # Loaded weights may begin at any byte of the file, which changes the order of sums; copies do not.
             return states_of(deepcopy(loaded.model).eval(), inputs), "transformers"
     if checkpoint.format == "fairseq2" and fairseq.fairseq2_is_here():
         return fairseq.fairseq2_states(checkpoint, inputs), "fairseq2"
@@ -56,7 +56,7 @@ def states(checkpoint: Checkpoint, inputs: Tensor) -> tuple[States, str]:
 
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a folder for transformers. Without quantiser and projections the encoder is written alone."""
+    """Write a folder for transformers. Without quantiser and projections, only the encoder is written."""
     with torch.random.fork_rng(devices=[]):
         model = (Wav2Vec2ForPreTraining if checkpoint.has_head else Wav2Vec2Model)(checkpoint.config)
     weights = {
@@ -67,10 +67,10 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def remarks(source: Checkpoint, result: Checkpoint) -> list[str]:
-    """Say by what a file of fairseq was read."""
+    """Say how a file of fairseq was read."""
     if "fairseq" not in (source.format, result.format):
         return []
-    return ["fairseq itself cannot be installed beside this: its file was read by its names, in transformers"]
+    return ["fairseq itself cannot be installed beside nonverbal, so the file was compared in transformers' model"]
 
 
 ENCODERS = Encoders(

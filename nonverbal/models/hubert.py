@@ -1,15 +1,11 @@
 """HuBERT's encoder: transformers' modules, run by wav2vec 2.0's forward pass, from which it does not differ."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
-from torch import Tensor
 from transformers import HubertConfig, HubertModel
 
-from nonverbal.models.wav2vec2 import EncoderArchitecture, encoder_options, save_extractor
-from nonverbal.seeding import Stream, torch_seed
+from nonverbal.models.drawn import drawn_from
+from nonverbal.models.wav2vec2 import EncoderArchitecture, encoder_options
 
 
 @dataclass(frozen=True)
@@ -25,16 +21,9 @@ def new_encoder(architecture: EncoderArchitecture, normalise: bool | None, seed:
 
     Args:
         architecture: its shape.
-        normalise: overrides the custom of the layout (fairseq): large yes, base no.
+        normalise: see ``EncoderArchitecture.normalises``.
         seed: draws the weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, Stream.INIT))
+    with drawn_from(seed):
         encoder = HubertModel(HubertConfig(**encoder_options(architecture)))
-    return encoder, architecture.layout == "large" if normalise is None else normalise
-
-
-def export(encoder: HubertModel, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
-    """Write ``weights``, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
-    encoder.save_pretrained(folder, state_dict=dict(weights))
-    save_extractor(encoder.config, normalise, folder)
+    return encoder, architecture.normalises(normalise)

@@ -1,7 +1,6 @@
 """SSAM's Audio Mamba: its shape, the model that is pretrained, what computes its scans, and its export."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from nonverbal.models.audio_mamba import SAMPLE_RATE, AudioMambaConfig, AudioMam
 from nonverbal.models.checkpoints.audio_mamba import HEAD, SHAPE, read_checkpoint
 from nonverbal.models.checkpoints.base import Account, Checkpoint, account_of
 from nonverbal.models.checkpoints.hugging_face import refuse_not_finite
+from nonverbal.models.drawn import drawn_from
 from nonverbal.models.scan_choice import Scan, refusal, scan_name
-from nonverbal.seeding import Stream, torch_seed
 
 NO_HEAD = "the checkpoint has no whole head: what it lacks starts at random"
 
@@ -67,7 +66,7 @@ def build_model(
         UserError: the checkpoint cannot be read, or is of another architecture.
     """
     if init is None:
-        with _drawn_from(seed):
+        with drawn_from(seed):
             return AudioMambaForPreTraining(config_of(architecture, **options)), None
     checkpoint = read_checkpoint(init)
     refuse_not_finite(init, checkpoint.weights)
@@ -80,7 +79,7 @@ def build_model(
         )
     for name, value in options.items():
         setattr(config, name, value)
-    with _drawn_from(seed):
+    with drawn_from(seed):
         model = model_of(checkpoint)
     return model, _start_account(checkpoint, model)
 
@@ -107,13 +106,6 @@ def use_scan(model: nn.Module, scan: Scan, device: torch.device) -> Scan:
         if isinstance(module, Mixer):
             module.scan = scan
     return scan_name(device) if scan == "auto" else scan
-
-
-@contextmanager
-def _drawn_from(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, Stream.INIT))
-        yield
 
 
 def _start_account(checkpoint: Checkpoint, model: nn.Module) -> Account:

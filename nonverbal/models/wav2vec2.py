@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import (
     HubertModel,
     PretrainedConfig,
+    PreTrainedModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
@@ -32,8 +33,8 @@ from nonverbal.models.convolutions import (
     same_conv1d,
     waveform_conv1d,
 )
+from nonverbal.models.drawn import drawn_from
 from nonverbal.models.functional import attention, compute_dtype, dropout, in_heads, joined
-from nonverbal.seeding import Stream, torch_seed
 
 Counts = TypeVar("Counts", int, np.ndarray, Tensor)
 
@@ -70,6 +71,10 @@ class EncoderArchitecture:
         """Refuse sizes that do not divide."""
         self._check_divides("hidden_size", "heads")
         self._check_divides("hidden_size", "position_groups")
+
+    def normalises(self, asked: bool | None) -> bool:
+        """Whether to scale waveforms to zero mean and unit variance: ``asked``, or fairseq's default (large: yes)."""
+        return self.layout == "large" if asked is None else asked
 
     def _check_divides(self, whole: str, part: str) -> None:
         if getattr(self, part) < 1 or getattr(self, whole) % getattr(self, part):
@@ -136,16 +141,15 @@ def new_model(architecture: Architecture, normalise: bool | None, seed: int) -> 
 
     Args:
         architecture: its shape.
-        normalise: overrides the custom of the layout (fairseq): large yes, base no.
+        normalise: see ``normalises``.
         seed: draws the weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, Stream.INIT))
+    with drawn_from(seed):
         model = Wav2Vec2ForPreTraining(config_of(architecture))
-    return model, architecture.layout == "large" if normalise is None else normalise
+    return model, architecture.normalises(normalise)
 
 
-def export(model: Wav2Vec2ForPreTraining, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
+def export(model: PreTrainedModel, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
     """Write ``weights``, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
     model.save_pretrained(folder, state_dict=dict(weights))
     save_extractor(model.config, normalise, folder)

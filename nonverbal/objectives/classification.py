@@ -15,8 +15,9 @@ from torch import Tensor
 
 from nonverbal.batch import Batch, Loss, Metrics
 from nonverbal.curves import Panel
-from nonverbal.errors import UserError
+from nonverbal.errors import check_ranges
 from nonverbal.models.classifier_heads import ClassifierHead, HeadShape
+from nonverbal.models.drawn import drawn_from
 from nonverbal.models.functional import exact
 from nonverbal.models.parts import Part
 from nonverbal.models.tuned.base import TunedEncoder
@@ -24,7 +25,6 @@ from nonverbal.objectives.base import Best, Objective, Symptom
 from nonverbal.objectives.class_targets import ClassTargets, class_weights
 from nonverbal.objectives.classifier_files import Classifier, misfit, write_head, write_plain
 from nonverbal.objectives.head_settings import HeadSettings
-from nonverbal.seeding import Stream, torch_seed
 
 RECALL, F1 = "recall.", "f1."
 """Stand before a class in the names of its metrics."""
@@ -62,14 +62,14 @@ class ClassifierSettings(HeadSettings):
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
         super().__post_init__()
-        for name, good, range_ in (
+        check_ranges(
+            self,
+            "head",
             ("projection", (self.projection or 0) >= 0, "at least 0"),
             ("hidden", all(width >= 1 for width in self.hidden), "at least 1 in each layer"),
             ("dropout", 0 <= self.dropout < 1, "at least 0 and below 1"),
             ("mixup", self.mixup >= 0, "at least 0"),
-        ):
-            if not good:
-                raise UserError(f"head.{name} must be {range_}, but is {getattr(self, name)}")
+        )
 
 
 class ClassificationObjective(Objective):
@@ -102,8 +102,7 @@ class ClassificationObjective(Objective):
         self.best = Best(settings.choose, highest=True)
         if settings.time_masking:
             encoder.learn_mask()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(seed, Stream.INIT, 1))
+        with drawn_from(seed, 1):
             self.head = ClassifierHead(self._shape())
 
     def targets(self, labels: np.ndarray, fitted: np.ndarray) -> ClassTargets:

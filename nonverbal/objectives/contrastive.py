@@ -19,7 +19,7 @@ from transformers import Wav2Vec2ForPreTraining
 
 from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
 from nonverbal.curves import Panel
-from nonverbal.errors import UserError
+from nonverbal.errors import UserError, check_ranges
 from nonverbal.models import wav2vec2
 from nonverbal.models.checkpoints.starting import start_from
 from nonverbal.models.functional import dropout
@@ -64,16 +64,16 @@ class ContrastiveSettings:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
-        for name, good, range_ in (
+        check_ranges(
+            self,
+            "objective",
             ("mask_probability", 0 < self.mask_probability <= 1, "in (0, 1]"),
             ("mask_length", self.mask_length >= 1, "at least 1"),
             ("negatives", self.negatives >= 1, "at least 1"),
             ("temperature", self.temperature > 0, "above 0"),
             ("gumbel_end", 0 < self.gumbel_end <= self.gumbel_start, "above 0 and at most gumbel_start"),
             ("gumbel_decay", 0 < self.gumbel_decay <= 1, "in (0, 1]"),
-        ):
-            if not good:
-                raise UserError(f"objective.{name} must be {range_}, but is {getattr(self, name)}")
+        )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from nonverbal.curves import Panel
 from nonverbal.data.batching.clip_rows import RowLimits
 from nonverbal.data.transcripts import Vocabulary, check_jiwer, edits
 from nonverbal.errors import UserError
+from nonverbal.models.drawn import drawn_from
 from nonverbal.models.functional import dropout, exact
 from nonverbal.models.parts import Part
 from nonverbal.models.tuned.base import TunedEncoder
@@ -29,7 +30,6 @@ from nonverbal.objectives.base import Best, Objective
 from nonverbal.objectives.character_targets import Characters, CharacterTargets, Shown, check_lengths
 from nonverbal.objectives.head_settings import HeadSettings
 from nonverbal.objectives.recogniser_files import check_recogniser, write_recogniser
-from nonverbal.seeding import Stream, torch_seed
 
 SUM = 2
 """What torch's own ``ctc_loss``, which takes lengths as lists, calls a sum."""
@@ -89,8 +89,7 @@ class CtcObjective(Objective):
         if settings.time_masking:
             encoder.learn_mask()
         self.head = nn.Linear(encoder.width, len(vocabulary.tokens))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(seed, Stream.INIT, 2))
+        with drawn_from(seed, 2):
             nn.init.normal_(self.head.weight, std=encoder.config.initializer_range)
             nn.init.zeros_(self.head.bias)
 

@@ -19,9 +19,10 @@ from transformers import HubertModel
 from nonverbal.batch import Batch, Loss, Rows, Targets, TargetSampler
 from nonverbal.curves import Panel
 from nonverbal.data.batching.units import HOP, WINDOW
-from nonverbal.errors import UserError
+from nonverbal.errors import UserError, check_ranges
 from nonverbal.models import hubert, wav2vec2
 from nonverbal.models.checkpoints.starting import hubert_from
+from nonverbal.models.drawn import drawn_from
 from nonverbal.models.hubert import Architecture
 from nonverbal.models.parts import Part, encoder_part
 from nonverbal.models.wav2vec2 import EncoderDropouts
@@ -29,7 +30,6 @@ from nonverbal.objectives.base import Objective, Symptom
 from nonverbal.objectives.encoding import encode, masked_frames
 from nonverbal.objectives.masking import frame_tensors, span_mask
 from nonverbal.paths import PathOrName
-from nonverbal.seeding import Stream, torch_seed
 
 AT_CHANCE = 1.1
 """Accuracy over the share of the most frequent unit, up to which nothing has been learned."""
@@ -52,13 +52,13 @@ class ClusterSettings:
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
-        for name, good, range_ in (
+        check_ranges(
+            self,
+            "objective",
             ("mask_probability", 0 < self.mask_probability <= 1, "in (0, 1]"),
             ("mask_length", self.mask_length >= 1, "at least 1"),
             ("temperature", self.temperature > 0, "above 0"),
-        ):
-            if not good:
-                raise UserError(f"objective.{name} must be {range_}, but is {getattr(self, name)}")
+        )
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,7 @@ class HubertObjective(Objective):
         super().__init__()
         self.settings, self.encoder, self.normalise = settings, encoder, normalise
         objective, config, width = settings.objective, encoder.config, settings.architecture.projection_size
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(seed, Stream.INIT, 1))
+        with drawn_from(seed, 1):
             self.projection = nn.Linear(config.hidden_size, width)
             # fairseq's start: uniform in [0, 1).
             self.units = nn.Parameter(torch.rand(units, width))
@@ -141,7 +140,7 @@ class HubertObjective(Objective):
         """Write the encoder in Hugging Face format; the units' embeddings stay in the checkpoint."""
         prefix = "encoder."
         encoder = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        hubert.export(self.encoder, encoder, self.normalise, folder)
+        wav2vec2.export(self.encoder, encoder, self.normalise, folder)
 
     def _loss(self, logits: Tensor, true: Tensor, penalty: Tensor) -> Loss:
         """Add up the cross entropies and the penalty times n, of ``(N x K, V)`` and ``(N x K,)``."""

@@ -1,4 +1,4 @@
-"""The facts of a model, as its files and its run have them: what a card may say, and nothing else."""
+"""The facts about a model in its files and its run: everything that a card may state."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from safetensors import safe_open
 from nonverbal.curves import Panel, read_panels
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
-from nonverbal.evaluation.encoders import load_frame_encoder
+from nonverbal.evaluation.encoders import FrameEncoder, load_frame_encoder
 from nonverbal.evaluation.plots import every_metric, is_number, read_metrics
 from nonverbal.evaluation.tables import Table
 from nonverbal.models.checkpoints.weight_files import files_of
@@ -30,49 +30,49 @@ KINDS = {
     "ForAudioClassification": "classifier",
     "ForCTC": "recogniser",
 }
-"""Ends of what ``config.json`` calls the architecture to what a model is; anything else is an encoder."""
+"""Ending of the architecture's name in ``config.json`` to the kind of model; any other model is an encoder."""
 
 SIZES = {
     "num_hidden_layers": "blocks",
     "encoder_layers": "blocks",
-    "hidden_size": "width",
+    "hidden_size": "hidden size",
     "num_attention_heads": "attention heads",
-    "intermediate_size": "width of the feed-forward layers",
-    "state_size": "states of a channel",
-    "expand": "width inside a block, over that of the model",
-    "conv_width": "tokens that a block's convolution sees",
-    "feat_extract_norm": "norm of the convolutions",
-    "standardisation": "deviation by which a spectrogram is standardised over a clip",
-    "padding": "what is beyond a clip",
+    "intermediate_size": "feed-forward size",
+    "state_size": "state size",
+    "expand": "expansion factor of a block",
+    "conv_width": "kernel size of a block's convolution (tokens)",
+    "feat_extract_norm": "norm of the feature encoder's convolutions",
+    "standardisation": "standard deviation in the standardisation of spectrograms",
+    "padding": "frames beyond the end of a clip",
 }
-"""Keys of a configuration that a card shows, and in what words."""
+"""Keys of a configuration to their names in a card."""
 
 ROWS = 8
-"""Of the table of curves, at most."""
+"""Most rows of the table of validations."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """Where a model lies."""
+    """A model on this disk."""
 
     folder: Path
-    """In Hugging Face format."""
+    """Folder in Hugging Face format."""
     run: Path | None
-    """That trained it; None for a folder alone."""
+    """The run that trained it; None for a folder without a run."""
     last: Path | None
-    """The run whose weights it has: of a fine-tuning ``final/``."""
+    """The run that wrote its weights: for fine-tuning, ``final/``."""
     kind: Literal["encoder", "classifier", "recogniser"]
     config: dict[str, Any]
 
     @property
     def fine_tuned(self) -> bool:
-        """Whether it has learned labels or texts."""
+        """Whether it was trained on labels or texts."""
         return self.kind != "encoder"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a model."""
+    """What is known about a model."""
 
     model: Model
     family: str
@@ -81,32 +81,33 @@ class Facts:
     parameters: int
     classes: list[str]
     layers: int
-    """With what enters the first block."""
+    """Number of hidden states, including the input of the first block."""
     dimensions: int
+    """Values per frame."""
     shortest: int
-    """Samples."""
+    """Samples of the shortest clip that gives a frame."""
     longest: float
-    """Seconds that are heard at once; infinite where that is the whole clip."""
+    """Seconds of the longest input in this toolkit; infinite if that is the whole clip."""
     shown: float | None
-    """Seconds of the longest clip that a fine-tuned model was shown."""
+    """Seconds of the longest input in fine-tuning."""
     frames_a_second: float
     normalise: bool | None
-    """Whether waveforms get zero mean and unit variance; None for models that read spectrograms of their own."""
+    """Whether waveforms get zero mean and unit variance; None for models of spectrograms."""
     trained: Trained
     recipe: str
-    """YAML as resolved, of the family alone, without paths; empty where there is no run."""
+    """YAML of all settings, without those of other families and without paths; empty without a run."""
     training: list[tuple[str, str]]
-    """How long, on what, by which software."""
+    """Length of the training, hardware and software."""
     curves: Table | None
     scored: Scored
     commands: list[str] = field(default_factory=list)
 
 
 def find_model(source: Path) -> Model:
-    """Return where the model of a run lies, or of a folder in Hugging Face format.
+    """Return the model of a run, or of a folder in Hugging Face format.
 
     Raises:
-        UserError: there is none, or one that was made to be tested alone.
+        UserError: there is no model, or only the model of a fold.
     """
     if not source.is_dir():
         raise UserError(f"there is no folder {source}; give a run, or a model in Hugging Face format")
@@ -141,67 +142,73 @@ def _model(folder: Path, run: Path | None, last: Path | None) -> Model:
 def read_facts(
     source: Path, scores: Sequence[Path] = (), data: Sequence[Path] = (), base_model: str | None = None
 ) -> Facts:
-    """Read what is known of a model.
+    """Read what is known about a model.
 
     Args:
         source: a run, or a folder in Hugging Face format.
-        scores: score files, or folders that hold some, of this model among others; a fine-tuning has its own.
-        data: folders of shards that it was trained or scored on, where they are not where the run says.
-        base_model: id on the Hub of the checkpoint that it started from, where its run names a folder.
+        scores: score files, or folders with score files, of this and other models; a fine-tuning run has its own.
+        data: folders of shards that it was trained on, if they are not at the path in the run, or scored on.
+        base_model: Hub id of its starting checkpoint, if its run names a folder.
 
     Raises:
-        UserError: something is missing or damaged, or no score is of this model.
+        UserError: something is missing or damaged, or no score belongs to this model.
     """
     check_data(data)
     model = find_model(source)
-    if model.run is not None:
-        known = trained(model.run, data, base_model)
-    else:
-        lost = (
-            "There is no run beside the model, so that nothing says what it was trained on, or how, and no speaker's "
-            "name could be looked for."
-        )
-        known = Trained(starts=[start_named(base_model, True)] if base_model else [], missing=[lost])
+    known = _trained(model, data, base_model)
     encoder = load_frame_encoder(str(model.folder))
     recipe = read_file(model.run / "recipe.yaml", dict) if model.run else {}
     own = [model.run / "scores.jsonl"] if model.run and (model.run / "scores.jsonl").is_file() else []
-    labels = model.config.get("id2label") if model.kind == "classifier" else None
-    one, three = (encoder.frames(np.zeros(seconds * SAMPLE_RATE, dtype=np.float32)).shape[1] for seconds in (1, 3))
     return Facts(
         model=model,
         family=encoder.kind,
         architecture=[(words, f"{model.config[key]}") for key, words in SIZES.items() if key in model.config],
         parameters=_parameters(model.folder),
-        classes=[str(name) for name in labels.values()] if isinstance(labels, dict) else [],
+        classes=_classes(model),
         layers=encoder.layers,
         dimensions=encoder.dimensions,
         shortest=encoder.shortest,
         longest=encoder.max_seconds,
         shown=_shown(model.folder) if model.fine_tuned else None,
-        frames_a_second=(three - one) / 2,
+        frames_a_second=_frames_a_second(encoder),
         normalise=getattr(encoder, "normalise", None),
         trained=known,
         recipe=recipe_text(recipe),
         training=_training(model, recipe, known),
         curves=_curves(model.last) if model.last and not model.fine_tuned else None,
-        scored=scored(
-            encoder.key,
-            str(source),
-            own,
-            scores,
-            known.clips,
-            [*data, *known.folders],
-            not (known.missing or known.starts),
-        ),
+        scored=scored(encoder.key, str(source), own, scores, known.clips, [*data, *known.folders], known.complete),
         commands=commands_of(model.last) if model.last else [],
     )
 
 
+def _trained(model: Model, data: Sequence[Path], base_model: str | None) -> Trained:
+    """Return what a model was trained on."""
+    if model.run is not None:
+        return trained(model.run, data, base_model)
+    lost = (
+        "The model was released without the run that trained it, so its training data and procedure are not known, and "
+        "this release could not be searched for speakers' names."
+    )
+    return Trained(starts=[start_named(base_model, True)] if base_model else [], missing=[lost])
+
+
+def _classes(model: Model) -> list[str]:
+    """Return the names of a classifier's classes."""
+    labels = model.config.get("id2label") if model.kind == "classifier" else None
+    return [str(name) for name in labels.values()] if isinstance(labels, dict) else []
+
+
+def _frames_a_second(encoder: FrameEncoder) -> float:
+    """Return the frame rate, from the frames of 1 s and of 3 s of silence."""
+    one, three = (encoder.frames(np.zeros(seconds * SAMPLE_RATE, dtype=np.float32)).shape[1] for seconds in (1, 3))
+    return float(three - one) / 2
+
+
 def weights_of(folder: Path) -> list[Path]:
-    """Return the files of a model's weights, with the index where there is one.
+    """Return the files of a model's weights, and their index if there is one.
 
     Raises:
-        UserError: there are none in safetensors, or one that the index names is missing.
+        UserError: there are no safetensors, or a file that the index names is missing.
     """
     try:
         return files_of(folder)
@@ -225,7 +232,7 @@ def _shown(folder: Path) -> float | None:
 
 
 def _training(model: Model, recipe: dict[str, Any], known: Trained) -> list[tuple[str, str]]:
-    """Return how long a model was trained, on what machine, by which software."""
+    """Return how long a model was trained, and on which hardware and software."""
     if model.run is None or model.last is None:
         return []
     metrics = model.last / "metrics.jsonl"
@@ -233,7 +240,7 @@ def _training(model: Model, recipe: dict[str, Any], known: Trained) -> list[tupl
     heard = _epochs(model.run, known) if model.fine_tuned else _steps(model.last, recipe, rows)
     speeds = [row["audio_per_second"] for row in rows if is_number(row.get("audio_per_second"))]
     speeds = [speed for speed in speeds if speed > 0]
-    pace = [("speed", f"{median(speeds):.3g} s of audio a second (median)")] if speeds else []
+    pace = [("throughput", f"{median(speeds):.3g} s of audio per second (median)")] if speeds else []
     return [*heard, *pace, *_machine(model.last)]
 
 
@@ -243,17 +250,20 @@ def _steps(run: Path, recipe: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
     taken = int(best.removeprefix("step-")) if re.fullmatch(r"step-\d+", best) else steps
     trainer = recipe.get("trainer")
     asked = trainer.get("steps") if isinstance(trainer, dict) else None
-    short = f", where its recipe asks for {asked:,}" if isinstance(asked, int) and steps < asked else ""
-    facts = [("updates", f"{taken:,}{f', the best by validation of {steps:,}' if taken < steps else ''}{short}")]
+    remarks = [
+        f"the best checkpoint by validation; the run had {steps:,}" if taken < steps else "",
+        f"its recipe asks for {asked:,}" if isinstance(asked, int) and steps < asked else "",
+    ]
+    said = "; ".join(remark for remark in remarks if remark)
+    facts = [("updates", f"{taken:,} ({said})" if said else f"{taken:,}")]
     batches = recipe.get("batches")
     sizes = [batches.get(name) for name in ("batch_seconds", "batches_per_step")] if isinstance(batches, dict) else []
     numbers = [float(value) for value in sizes if isinstance(value, int | float)]
     if len(numbers) == 2:
         seconds = taken * math.prod(numbers)
-        facts.append(
-            ("audio heard", f"at most {seconds:,.0f} s ({seconds / 3600:.3g} h), counted as full batches, repeats too")
-        )
-    return [*facts, ("seed", str(recipe.get("seed", "not said")))]
+        amount = f"at most {seconds:,.0f} s ({seconds / 3600:.3g} h) in full batches, repetitions included"
+        facts.append(("audio in training", amount))
+    return [*facts, ("seed", str(recipe.get("seed", "not stated")))]
 
 
 def _epochs(run: Path, known: Trained) -> list[tuple[str, str]]:
@@ -263,9 +273,10 @@ def _epochs(run: Path, known: Trained) -> list[tuple[str, str]]:
     if not chosen:
         return []
     epochs, hours = median(chosen), sum(corpus.hours for corpus in known.corpora if corpus.use == "fine-tuning")
-    facts = [("epochs", f"{epochs:g}, the median of what {len(chosen)} folds chose")]
+    facts = [("epochs", f"{epochs:g} (the median of the epochs chosen in {len(chosen)} folds)")]
     if hours:
-        facts.append(("audio heard", f"at most {epochs * hours * 3600:,.0f} s ({epochs * hours:.3g} h), repeats too"))
+        seconds = epochs * hours * 3600
+        facts.append(("audio in training", f"at most {seconds:,.0f} s ({seconds / 3600:.3g} h), repetitions included"))
     return facts
 
 
@@ -278,18 +289,18 @@ def _machine(run: Path) -> list[tuple[str, str]]:
     packages = last.get("packages")
     precision = last.get("precision")
     value = precision.get("value") if isinstance(precision, dict) else precision
-    device = last.get("gpu") or last.get("processor") or "not said"
-    sizes = {"processes": last.get("processes"), "threads of each": last.get("threads")}
+    device = last.get("gpu") or last.get("processor") or "not stated"
+    sizes = {"processes": last.get("processes"), "threads per process": last.get("threads")}
     count = "".join(f"; {what}: {number}" for what, number in sizes.items() if isinstance(number, int))
     software = {"Python": last.get("python")} | (packages if isinstance(packages, dict) else {})
     named = ", ".join(f"{name} {version}" for name, version in software.items() if version)
-    facts = [("hardware", one_line(f"{device}{count}")), ("precision", str(value or "not said"))]
-    starts = [("launches", str(len(launches)))] if len(launches) > 1 else []
+    facts = [("hardware", one_line(f"{device}{count}")), ("precision", str(value or "not stated"))]
+    starts = [("launches", f"{len(launches)} (hardware and software of the last)")] if len(launches) > 1 else []
     return [*facts, *starts, ("software", one_line(named))]
 
 
 def _curves(run: Path) -> Table | None:
-    """Return what was measured in validation, at most so many rows, the first and the last among them."""
+    """Return the metrics of at most ``ROWS`` validations, including the first and the last."""
     path = run / "metrics.jsonl"
     if not path.is_file():
         return None
@@ -300,13 +311,17 @@ def _curves(run: Path) -> Table | None:
         return None
     places = sorted({round(i * (len(validation) - 1) / max(ROWS - 1, 1)) for i in range(ROWS)})
     names = [name for panel in panels for name in (panel.metric, panel.baseline) if name]
-    labels = [label for p in panels for label in (p.label, *([p.baseline] if p.baseline else []))]
+    labels = [label for p in panels for label in (p.label, *([_baseline(p.baseline)] if p.baseline else []))]
     cells = [
         [f"{int(row['step']):,}", *(f"{row[name]:.4g}" if is_number(row.get(name)) else "-" for name in names)]
         for row in (validation[place] for place in places)
     ]
-    notes = [f"{len(cells)} of {len(validation)} measurements"] if len(cells) < len(validation) else []
-    return Table("Curves, in validation", ["update", *labels], cells, notes, 0)
+    notes = [f"{len(cells)} of {len(validation)} validations are shown"] if len(cells) < len(validation) else []
+    return Table("Validation during training", ["update", *labels], cells, notes, 0)
+
+
+def _baseline(name: str) -> str:
+    return f"baseline: {name.replace('_', ' ')}"
 
 
 def _measured(panel: Panel, rows: Sequence[dict[str, Any]]) -> bool:

@@ -1,96 +1,35 @@
-"""What can be found of a released folder's files without loading anything: bits, links, pickles, code."""
+"""Checks of a released folder's files that load nothing: bits, links, pickles, code."""
 
 import os
-import re
-import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from nonverbal import models
 from nonverbal.errors import UserError
-from nonverbal.files import read_json, sha256_of
+from nonverbal.files import sha256_of
 from nonverbal.models.checkpoints.config_keys import check_foreign_code
+from nonverbal.release.contents import Contents
 from nonverbal.release.findings import Finding
 from nonverbal.release.passport import PASSPORT, Passport
 
-OF_THE_HUB = re.compile(r"(?:\.gitattributes|LICENSE)$|\.cache/huggingface/")
-"""What the Hub, its page and its client put beside a release: not of it, and read by no model."""
-
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
-"""Ends of names of files that may run something when they are read, or hold weights in another form."""
+"""Suffixes of files that may run code when they are read, or hold weights in another format."""
 
 MAGIC = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))
-"""How a zip and a pickle begin: PyTorch's files are both."""
+"""First bytes of a zip file and of a pickle; PyTorch's files are both."""
 
 INDEX = "model.safetensors.index.json"
 
 ADAPTER = "adapter_config.json"
-"""By which transformers, where PEFT is installed, loads a model from wherever it says, and this folder's none."""
+"""If PEFT is installed, transformers follows this file to another model, instead of loading the one in the folder."""
 
 SHOWN = 5
-"""Names that a finding holds at most."""
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What lies in a folder, by paths from there; links are not followed."""
-
-    folder: Path
-    files: tuple[str, ...]
-    """Regular files, but of the Hub's own."""
-    links: tuple[str, ...]
-    others: tuple[str, ...]
-    """Pipes, sockets, devices."""
-
-    @cached_property
-    def config(self) -> Mapping[str, Any]:
-        """What ``config.json`` says; nothing where it cannot be read."""
-        found = self.json("config.json")
-        return found if isinstance(found, dict) else {}
-
-    def json(self, name: str) -> Any:
-        """Return the content of a JSON file, None where it is not there or not JSON."""
-        if name not in self.files:
-            return None
-        try:
-            return read_json(self.folder / name)
-        except (OSError, ValueError, RecursionError):
-            return None
-
-    @property
-    def code(self) -> list[str]:
-        """Files of Python."""
-        return [name for name in self.files if name.endswith(".py")]
-
-
-def contents_of(folder: Path) -> Contents:
-    """Look at what lies in a folder.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; give one that nonverbal release wrote, or a Hub repository")
-    files, links, others = [], [], []
-    for place, folders, names in os.walk(folder):
-        for name in sorted([*names, *folders]):
-            path = Path(place, name)
-            inside, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                links.append(inside)
-            elif stat.S_ISREG(mode):
-                files.append(inside)
-            elif not stat.S_ISDIR(mode):
-                others.append(inside)
-    own = [name for name in files if not OF_THE_HUB.match(name)]
-    return Contents(folder, tuple(sorted(own)), tuple(sorted(links)), tuple(sorted(others)))
+"""Most names in a finding."""
 
 
 def check_links(found: Contents) -> Iterator[Finding]:
-    """Find what is no file of the folder's own."""
+    """Find links, and what is neither a file nor a folder."""
     for name in found.links:
         target = os.readlink(found.folder / name)
         remedy = "put the file itself there; from the Hub: hf download REPO --local-dir FOLDER"
@@ -100,7 +39,7 @@ def check_links(found: Contents) -> Iterator[Finding]:
 
 
 def check_inside(found: Contents, passport: Passport | None) -> Iterator[Finding]:
-    """Find names in the passport, or in the index of weights, of what lies outside the folder."""
+    """Find names in the passport, or in the index of weights, that lead out of the folder."""
     named = {PASSPORT: list(passport.files) if passport else [], INDEX: _in_index(found)}
     for file, names in named.items():
         for name in names:
@@ -130,7 +69,7 @@ def check_surplus(found: Contents, passport: Passport) -> Iterator[Finding]:
 
 
 def check_pickles(found: Contents) -> Iterator[Finding]:
-    """Find what may run something when it is read, by its name or by how it begins."""
+    """Find files that may run code when they are read, by their suffix or their first bytes."""
     for name in found.files:
         with open(found.folder / name, "rb") as file:
             begins = file.read(4)
@@ -141,7 +80,7 @@ def check_pickles(found: Contents) -> Iterator[Finding]:
 
 
 def check_weights(found: Contents) -> Iterator[Finding]:
-    """Find files of weights that cannot be read, and parts that the index names and are not there."""
+    """Find weights that cannot be read, and files that the index of weights names and that are missing."""
     from safetensors import SafetensorError, safe_open
 
     if not any(name.endswith(".safetensors") for name in found.files):
@@ -159,7 +98,7 @@ def check_weights(found: Contents) -> Iterator[Finding]:
 
 
 def check_code(found: Contents, trust: bool) -> Iterator[Finding]:
-    """Find code that would be run without being asked for, from elsewhere, or for a model that needs none."""
+    """Find code that comes from elsewhere, that its model does not need, or that the user has not allowed."""
     for file in (name for name in found.files if name.endswith(".json") and name != PASSPORT):
         content = found.json(file)
         named = content.get("auto_map") if isinstance(content, dict) else None
@@ -185,20 +124,20 @@ def check_code(found: Contents, trust: bool) -> Iterator[Finding]:
 
 
 def known(model_type: str) -> bool:
-    """Whether transformers has the models of a ``model_type`` itself, whatever this toolkit lets it know."""
+    """Whether transformers itself supports a ``model_type``, without what this toolkit registers."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     return model_type in CONFIG_MAPPING_NAMES
 
 
 def leaves(name: str) -> bool:
-    """Whether a path, from a folder, leads out of it, on any system."""
+    """Whether a relative path leads out of its folder, on any operating system."""
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or bool(PureWindowsPath(name).drive) or not path.parts
 
 
 def few(names: list[str]) -> str:
-    """Return names as a finding holds them."""
+    """Return names as a finding shows them."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
@@ -209,7 +148,7 @@ def _in_index(found: Contents) -> list[str]:
 
 
 def texts_in(value: Any, keys: bool = False) -> Iterator[str]:
-    """Yield the texts in a value of JSON, with the keys of its objects where asked for; however deep they lie."""
+    """Yield the texts in a JSON value at any depth; with ``keys``, the keys of objects too."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -222,6 +161,6 @@ def texts_in(value: Any, keys: bool = False) -> Iterator[str]:
 
 
 def _own(found: Contents, name: str) -> bool:
-    """Whether a file of code is byte for byte the one of this toolkit."""
+    """Whether a code file is byte for byte this toolkit's own."""
     own = Path(models.__path__[0], name)
     return own.is_file() and sha256_of(own) == sha256_of(found.folder / name)

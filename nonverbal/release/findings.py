@@ -1,4 +1,4 @@
-"""What is found of a released folder, each finding with its remedy; and what is found by looking at its files alone."""
+"""Findings of the checks of a released folder, each with its remedy."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found."""
+    """The result of a check."""
 
     check: str
-    """Its name, such as ``changed bit``."""
+    """Name of the check, such as ``changed bit``."""
     ok: bool
-    """Whether all is well."""
+    """Whether the check passed."""
     file: str
-    """The file that it is of, by its path from the folder; empty for the folder itself."""
+    """The file, by its path in the folder; empty for the folder itself."""
     value: str
     """What was found."""
     expected: str
-    """What should be there."""
+    """What was expected."""
     remedy: str
-    """What to do; empty where all is well."""
+    """What to do; empty if the check passed."""
 
 
 def wrong(findings: Iterable[Finding]) -> list[Finding]:
-    """Return the findings of what is not well."""
+    """Return the findings of checks that failed."""
     return [finding for finding in findings if not finding.ok]

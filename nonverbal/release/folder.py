@@ -1,4 +1,4 @@
-"""The folder of a release: the model's files and nothing else, measured, with its card and its passport."""
+"""The folder of a release: the model's files, its card and its passport."""
 
 import ast
 import json
@@ -26,37 +26,36 @@ from nonverbal.tasks.labels_seen import FILE as HEARD
 CONFIG = "config.json"
 
 PLAIN = ("preprocessor_config.json", "vocab.json", "special_tokens_map.json", "added_tokens.json", "clips.json")
-"""Files that are copied as they are: feature extractor, tokenizer, and how long clips were that a model was shown."""
+"""Files that are copied unchanged: feature extractor, tokenizer, and the longest input in training."""
 
 NAMED = (CONFIG, "tokenizer_config.json")
-"""Files in which transformers may write where a model was loaded from."""
+"""Files in which transformers may write the path that a model was loaded from."""
 
 PLACES = ("_name_or_path", "name_or_path", "tokenizer_file", "special_tokens_map_file")
-"""Their keys that hold that."""
+"""The keys with that path."""
 
 
 def check_terms(settings: ReleaseConfig) -> tuple[Facts, ReleaseTerms]:
-    """Read what is known of a model, and what its licences leave of it.
+    """Return what is known about a model, and its combined terms.
 
     Raises:
-        UserError: something is missing or damaged, or terms forbid it or are not acknowledged.
+        UserError: something is missing or damaged, terms forbid the model, or terms are not acknowledged.
     """
     facts = read_facts(settings.source, settings.scores, settings.data, settings.base_model)
     return facts, release_terms(facts.trained.sources, settings.acknowledge, settings.i_have_permission)
 
 
 def write_release(facts: Facts, terms: ReleaseTerms, settings: ReleaseConfig, command: str) -> Path:
-    """Write the folder of a release, whole or not at all.
+    """Write the folder of a release, completely or not at all.
 
     Args:
-        facts: of the model.
-        terms: what its licences leave.
+        facts: what is known about the model.
+        terms: its combined terms.
         settings: names, and what only a person knows.
-        command: that asked for it, as a card may show it.
+        command: the command of the release, as the card shows it.
 
     Raises:
-        UserError: the model cannot be loaded by plain transformers, what was written does not hold, or ``--out`` is
-            something else's folder.
+        UserError: transformers alone cannot load the model, a check fails, or ``--out`` exists and is not a release.
     """
     out = settings.out
     if out.exists() and not (out.is_dir() and ((out / PASSPORT).is_file() or not any(out.iterdir()))):
@@ -64,7 +63,7 @@ def write_release(facts: Facts, terms: ReleaseTerms, settings: ReleaseConfig, co
     with whole(out) as new:
         new.mkdir()
         write_model(facts.model, new)
-        # It is this toolkit's own code that lies in the folder.
+        # The code in the folder is this toolkit's own.
         measured = [measure(new, True), *(measure(new, True, python) for python in settings.python)]
         sha256 = data_sha256(facts.trained.data_sha256)
         card = card_text(facts, terms, Passport({}, sha256, measured), settings, command)
@@ -80,7 +79,7 @@ def write_model(model: Model, out: Path) -> None:
     """Copy the files of a model that belong in a release.
 
     Raises:
-        UserError: it has no weights in safetensors, or not all, or needs code that is not of this toolkit's models.
+        UserError: weights in safetensors are missing, or the model needs code that is not in its folder.
     """
     weights = weights_of(model.folder)
     if (model.folder / "head.json").is_file():
@@ -98,10 +97,10 @@ def write_model(model: Model, out: Path) -> None:
 
 
 def code_of(model: Model) -> list[Path]:
-    """Return the files of Python that a configuration names, and those that these import beside them.
+    """Return the Python files that a configuration names, and those that these import from the same folder.
 
     Raises:
-        UserError: they lie elsewhere, or one is missing.
+        UserError: a file is elsewhere or missing.
     """
     named = model.config.get("auto_map")
     waiting = {str(name).rpartition(".")[0] for name in named.values()} if isinstance(named, dict) else set()
@@ -119,7 +118,7 @@ def code_of(model: Model) -> list[Path]:
 
 
 def _imported(path: Path) -> set[str]:
-    """Return the modules that a file imports from beside it."""
+    """Return the modules that a file imports from its own folder."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError) as error:
@@ -129,17 +128,17 @@ def _imported(path: Path) -> set[str]:
 
 
 def _write_heard(content: dict[str, Any], out: Path) -> None:
-    """Write whose labels a model has seen, hashes alone, without the name of a folder that it began from."""
+    """Write which labels a model has seen, as hashes, without the path of its starting checkpoint."""
     init = content.get("init")
     known = init if init in CHECKPOINTS else None
     write_atomically(out / HEARD, json.dumps(content | {"init": known}, indent=1, ensure_ascii=False) + "\n")
 
 
 def private_names(facts: Facts, settings: ReleaseConfig) -> frozenset[str]:
-    """Return the speakers whose names must not stand in a release.
+    """Return the speakers whose names must not appear in a release.
 
     Raises:
-        UserError: one that may be named is no speaker of the model's corpora.
+        UserError: ``--may_name`` names no speaker of the model's corpora.
     """
     forms = {name: {folded(name), folded(name.partition(":")[2] or name)} for name in facts.trained.names}
     allowed = {folded(name) for name in settings.may_name}

@@ -1,8 +1,8 @@
-"""Releases on the Hugging Face Hub: a folder becomes a repository's main branch at once, verified, or not at all.
+"""Releases on the Hugging Face Hub: a verified folder becomes a repository's main branch in one step, or not at all.
 
-The repository itself says how far a push has come, so nothing is kept here: whatever ends a push, the same command
-continues it. Files go up in one commit of a pull request, which is downloaded into a fresh folder and verified. Only
-then is it merged, which main sees as one change, then tagged, and only then made public.
+The state of a push is read from the repository, and nothing is stored on this disk: if a push is interrupted, the same
+command continues it. All files are uploaded in one commit of a pull request, which is downloaded into a fresh folder
+and verified. Then it is merged, which changes main in one step; then main is tagged; at last it is made public.
 """
 
 import re
@@ -29,22 +29,22 @@ def push(
     tag: str | None = None,
     say: Callable[[str], None] = print,
 ) -> str:
-    """Release a folder on the Hub, or continue to.
+    """Release a folder on the Hub, or continue an interrupted push.
 
     Args:
         folder: exactly the files of the release.
-        repo: ``ORGANISATION/NAME``; made, private, where it is not there.
-        verify: looks at the folder that the files came down to again.
+        repo: ``ORGANISATION/NAME``; created as a private repository if it does not exist.
+        verify: checks the folder into which the pull request was downloaded.
         private: whether the repository stays private.
-        tag: of the commit; None: the next of v1, v2, ...
+        tag: tag of the release; None: the next of v1, v2, ...
         say: prints a line.
 
     Returns:
         The address of the release.
 
     Raises:
-        UserError: names the repository, what happened, and the remedy. Nothing is half released: main is as it was,
-            or holds all.
+        UserError: names the repository, what happened, and the remedy. Main is unchanged, or holds the complete
+            release.
     """
     api, calls = _opened(repo, tag, say)
     with quiet(calls):
@@ -52,10 +52,10 @@ def push(
 
 
 def check_push(repo: str, tag: str | None = None) -> None:
-    """Look whether there is a token that may write and names are names, before a folder is written to be pushed.
+    """Check names and the token before the folder is written.
 
     Raises:
-        UserError: as of ``push``.
+        UserError: a name is not valid, or there is no token with write access.
     """
     api, calls = _opened(repo, tag, lambda _: None)
     with quiet(calls):
@@ -77,15 +77,15 @@ def _opened(repo: str, tag: str | None, say: Callable[[str], None]) -> tuple["Hf
 
 
 def download(repo: str, into: Path, revision: str | None = None) -> Path:
-    """Download a repository into a folder that is fresh or empty, past every cache, and return it.
+    """Download a repository into a new or empty folder, without any cache, and return the folder.
 
     Args:
-        repo: ``ORGANISATION/NAME``; a private one by the token of the login or of HF_TOKEN.
+        repo: ``ORGANISATION/NAME``; a private repository needs the token of a login or HF_TOKEN.
         into: the folder.
         revision: a branch, tag or commit; None: main.
 
     Raises:
-        UserError: the folder holds something, there is no such repository or revision, or it does not come down.
+        UserError: the folder is not empty, there is no such repository or revision, or the download fails.
     """
     from huggingface_hub import HfApi, get_token
 

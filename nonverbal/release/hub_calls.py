@@ -1,7 +1,8 @@
-"""Requests to the Hugging Face Hub: tried again where a fault passes, and told in words where it does not.
+"""Requests to the Hugging Face Hub: temporary faults are retried, and others end in a message with a remedy.
 
-The client is huggingface_hub, 0.36 or newer. Its errors are those of ``requests`` up to 0.36, of ``httpx`` and its
-successors from 1.0 on, and are known here by what they carry, not by their class.
+The client is huggingface_hub, 0.36 or newer. Its HTTP errors are those of ``requests`` up to 0.36, and those of
+``httpx`` or a successor from 1.0 on. Only one of these libraries is installed, and their errors have no base class in
+common, so errors are recognised by the answer that they carry, or by the names of their classes.
 """
 
 import contextlib
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WAITS = (1.0, 4.0)
-"""Seconds before each new try. The client itself tries transfers of files again, for some 20 s."""
+"""Seconds before each retry. The client itself retries file transfers, for about 20 s."""
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""Answers that may be others a moment later."""
+"""HTTP status codes of temporary faults."""
 
 CONNECTION = ("RequestException", "TransportError", "HTTPError", "ConnectionError", "TimeoutError", "IncompleteRead")
-"""Classes, by name, of which errors without an answer are: those of requests, httpx and Python."""
+"""Names of the classes of errors without an answer: those of requests, httpx and Python."""
 
 HEADER = re.compile(r"(?<=Bearer )\S+")
-"""What a header of a request says that it may, whatever it looks like."""
+"""The credential in a request's header, whatever it looks like."""
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN; create a token at https://huggingface.co/settings/tokens"
 
@@ -49,8 +50,8 @@ class Fault:
     """What went wrong with a request.
 
     Attributes:
-        status: of the answer; None where none came.
-        said: by the server or the connection.
+        status: HTTP status of the answer; None if there was no answer.
+        said: the message of the server or of the connection.
     """
 
     status: int | None
@@ -58,12 +59,12 @@ class Fault:
 
     @property
     def passing(self) -> bool:
-        """Whether the same request may go well a moment later."""
+        """Whether the fault is temporary, so that the same request may succeed later."""
         return self.status is None or self.status in PASSING
 
 
 def fault_of(error: BaseException) -> Fault | None:
-    """Find the request that an error of the client is about: in the error itself, or in what it came from."""
+    """Return the fault of the request behind an error of the client, or behind one of its causes; None if none is."""
     chain: list[BaseException] = []
     step: BaseException | None = error
     while step is not None and step not in chain:
@@ -77,19 +78,22 @@ def fault_of(error: BaseException) -> Fault | None:
         names = {base.__name__ for base in type(link).__mro__}
         if names & set(CONNECTION) or isinstance(link, json.JSONDecodeError):
             return Fault(None, str(link) or type(link).__name__)
-    # The client finds a file shorter than was announced.
+    # The client raises this if a file is shorter than announced.
     short = isinstance(error, OSError) and "Consistency check failed" in str(error)
     return Fault(None, "a file was received only in part") if short else None
 
 
 def _said(response: Any) -> str:
-    """What the server says of it, in a header or as JSON."""
+    """Return the server's message, from a header or from JSON; empty if there is none."""
     if header := response.headers.get("X-Error-Message"):
         return str(header)
     try:
-        said = response.json().get("error", "")
-    except Exception:
+        content = response.json()
+    # The body is not JSON; the connection ended before all of it came (OSError of requests); or it was never read
+    # (RuntimeError of httpx).
+    except (ValueError, OSError, RuntimeError):
         return ""
+    said = content.get("error", "") if isinstance(content, dict) else ""
     return ", ".join(map(str, said)) if isinstance(said, list) else str(said)
 
 
@@ -98,7 +102,7 @@ class Calls:
 
     Attributes:
         repo: ``ORGANISATION/NAME``.
-        token: which is in no message.
+        token: appears in no message.
         say: prints a line.
     """
 
@@ -112,20 +116,20 @@ class Calls:
         self._say(self.clean(f"{self.repo}: {text}"))
 
     def clean(self, text: str) -> str:
-        """Return a text on one line, without the token and what looks like one."""
+        """Return a text on one line, without the token and without anything that looks like a token."""
         text = text.replace(self.token, "<token>") if self.token else text
         return one_line(HEADER.sub("<token>", TOKENS.sub("<token>", text)))
 
     def error(self, text: str) -> UserError:
-        """Make an error about the repository."""
+        """Return an error about the repository."""
         return UserError(self.clean(f"{self.repo}: {text}"))
 
     def call(self, doing: str, request: Callable[[], T]) -> T:
-        """Make a request, again where a fault passes.
+        """Make a request, and retry it after a temporary fault.
 
         Args:
-            doing: what it is for, for messages: "creating the repository".
-            request: looks first whether it has been done, as the answer to an earlier try may have been lost.
+            doing: the purpose, for messages: "creating the repository".
+            request: must check first whether its work is done, because the answer to an earlier try may have been lost.
 
         Raises:
             UserError: names the repository, what was done, what went wrong, and the remedy.
@@ -135,19 +139,21 @@ class Calls:
                 return request()
             except UserError:
                 raise
+            # Every kind: the client wraps errors of requests in RuntimeError, ValueError and classes of its own, which
+            # differ by version. Those without a request behind them are raised again.
             except Exception as error:
                 fault = fault_of(error)
                 if fault is None:
                     raise self._bare(error) from None
                 if wait is None or not fault.passing:
-                    # Without what it came from, which may hold headers.
+                    # Without its causes, which may contain headers.
                     raise self.error(f"{doing} failed: {_what(fault)}; {self._remedy(fault)}") from None
             self.say(f"{doing}: {_what(fault)}; trying again in {wait:g} s")
             time.sleep(wait)
         raise AssertionError
 
     def _bare(self, error: Exception) -> Exception:
-        """What is neither the Hub's nor the network's fault, without the token in it."""
+        """Return an error that is not a fault of the Hub or the network, without the token in its message."""
         return type(error)(self.clean(str(error))) if type(error) in (ValueError, RuntimeError) else error
 
     def _remedy(self, fault: Fault) -> str:
@@ -175,10 +181,10 @@ def _what(fault: Fault) -> str:
 
 @contextlib.contextmanager
 def quiet(calls: Calls) -> Iterator[None]:
-    """Keep the client from logging addresses that files go to, which carry signatures; what fails is told by us.
+    """Keep the client from logging upload addresses, which contain signatures.
 
-    Progress is shown to those alone who look on. Whatever is logged all the same, by whom and for whom it may be, is
-    without the token.
+    Faults are reported by this module. Progress bars are shown only on a terminal. The token is removed from every log
+    record, of any library and for any handler.
     """
     client: Any = import_module("huggingface_hub.utils")
     level, hidden = client.logging.get_verbosity(), client.are_progress_bars_disabled()
@@ -204,10 +210,10 @@ def quiet(calls: Calls) -> Iterator[None]:
 
 
 def fetch(api: "HfApi", calls: Calls, revision: str | None, into: Path) -> None:
-    """Download all files of a revision, those aside that are not of a release."""
+    """Download all files of a revision, except those that are not part of a release."""
 
     def fresh() -> None:
-        # What an earlier try left is not to be taken for an answer, which the client does where it gets none.
+        # Without an answer, the client would return the files of an earlier try.
         shutil.rmtree(into, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="nonverbal-") as cache:
             api.snapshot_download(

@@ -1,27 +1,26 @@
-"""What a folder or a revision of a repository holds, by hashes that both sides know; and what must not leave."""
+"""The files of a folder and of a repository's revision, compared by hashes; and what must not be uploaded."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
+from nonverbal.release.contents import contents_of
 from nonverbal.release.tokens import holds_token
 from nonverbal.text import shown
 
 CHUNK = 1 << 20
 
 KEPT = frozenset({".gitattributes", "LICENSE"})
-"""Files that are not of a release, and stay as they are in its repository: the Hub's own, which says which files are
-large, and what its page makes."""
+"""Files that stay as they are in a repository and are not part of a release: the Hub's list of large files, and a file
+that the Hub's page creates."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a file holds: Git's SHA-1 of it, by which the Hub names small files, and SHA-256, by which it names large
-    ones; bytes."""
+    """A file's content: Git's SHA-1, which the Hub uses for small files; SHA-256, for large files; size in bytes."""
 
     oid: str
     sha256: str
@@ -29,37 +28,32 @@ class Identity:
 
 
 Identities = Mapping[str, Identity]
-"""Path in the folder, with slashes, to what is there."""
+"""Path in the folder, with ``/``, to the file's content."""
 
 
 def identities_of(folder: Path, token: str | None = None) -> dict[str, Identity]:
     """Read all files of a folder.
 
     Args:
-        folder: of plain files and folders; hidden ones have no business in a release.
-        token: which no file may hold, nor any other that looks like one.
+        folder: a folder of regular files and folders, none of which is hidden.
+        token: a token that no file may contain. Anything else that looks like a token is refused too.
 
     Raises:
-        UserError: no such folder, it is empty, or a file is hidden, a link or not plain, or holds a token.
+        UserError: there is no such folder; it is empty; a file is hidden, a link or not regular, or contains a token.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; create it first with `nonverbal release ... --out FOLDER`")
-    found = {path.relative_to(folder).as_posix(): _identity(path, token) for path in sorted(_plain(folder))}
-    if not found:
+    found = contents_of(folder)
+    everything = [*found.files, *found.of_the_hub]
+    hidden = [name for name in everything if any(part.startswith(".") for part in name.split("/"))]
+    if unfit := [*hidden, *found.links, *found.others]:
+        raise UserError(
+            f"{folder / unfit[0]} is hidden, a link, or not a regular file, and a release must not contain it; remove "
+            "it, or release into another folder"
+        )
+    if not everything:
         raise UserError(f"{folder} is empty; create it first with `nonverbal release ... --out FOLDER`")
-    return found
-
-
-def _plain(folder: Path) -> Iterable[Path]:
-    for root, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            path = Path(root, name)
-            if name.startswith(".") or path.is_symlink() or not (path.is_dir() or path.is_file()):
-                raise UserError(
-                    f"{path} is hidden, a link, or not a regular file, and a release must not contain it; remove it, "
-                    "or release into another folder"
-                )
-        yield from (Path(root, name) for name in names)
+    return {name: _identity(folder / name, token) for name in sorted(everything)}
 
 
 def _identity(path: Path, token: str | None) -> Identity:
@@ -69,7 +63,7 @@ def _identity(path: Path, token: str | None) -> Identity:
         while chunk := file.read(CHUNK):
             git.update(chunk)
             sha256.update(chunk)
-            # A token may lie across two chunks.
+            # A token may span two chunks.
             _refuse_tokens(path, tail + chunk, token)
             tail = chunk[-200:]
     return Identity(git.hexdigest(), sha256.hexdigest(), size)
@@ -84,17 +78,17 @@ def _refuse_tokens(path: Path, text: bytes, token: str | None) -> None:
 
 
 def key_of(contents: Identities) -> str:
-    """Return what a release is known by: 12 hexadecimal digits of a hash over its names and contents."""
+    """Return the key of a release: 12 hexadecimal digits of a hash over the names and contents of its files."""
     text = "".join(f"{name}\0{identity.sha256}\n" for name, identity in sorted(contents.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def same(contents: Identities, remote: Iterable[Any]) -> bool:
-    """Whether a revision holds these files and no others, those aside that stay.
+    """Whether a revision holds exactly these files, apart from those in ``KEPT``.
 
     Args:
-        contents: of the folder.
-        remote: ``RepoFile`` of huggingface_hub for each file of the revision.
+        contents: the files of the folder.
+        remote: huggingface_hub's ``RepoFile`` for each file of the revision.
     """
     there = {file.path: file.lfs.sha256 if file.lfs else file.blob_id for file in remote if file.path not in KEPT}
     if there.keys() != contents.keys():
@@ -103,7 +97,7 @@ def same(contents: Identities, remote: Iterable[Any]) -> bool:
 
 
 def differences(wanted: Identities, got: Identities) -> str:
-    """Say which files are missing, too many or other, or nothing where all are as wanted."""
+    """Return which files are missing, unexpected or changed; empty if all are as wanted."""
     missing, extra = sorted(wanted.keys() - got.keys()), sorted(got.keys() - wanted.keys())
     other = sorted(name for name in wanted.keys() & got.keys() if wanted[name].sha256 != got[name].sha256)
     said = {"missing": missing, "unexpected": extra, "changed": other}

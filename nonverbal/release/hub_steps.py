@@ -1,4 +1,4 @@
-"""The steps of a push, each of which looks first at what is done: see ``nonverbal.release.hub``."""
+"""The steps of a push (see ``nonverbal.release.hub``). Each step checks first whether it is done."""
 
 import re
 import tempfile
@@ -19,21 +19,25 @@ if TYPE_CHECKING:
 TITLE = "Release {} by nonverbal"
 TITLES = re.compile(r"Release [0-9a-f]{12} by nonverbal")
 MARK = "passport.json"
-"""What tells a release of ours from what others keep in a repository."""
+"""The file by which a release of this toolkit is recognised in a repository."""
 
 MET = KEPT | {"README.md", MARK}
-"""Files that the Hub's own page makes with a repository, and ours: its README becomes the card, the others stay."""
+"""Files that may be in a repository without a release: those that the Hub's page creates, and the passport. The card
+replaces the README; the others stay."""
 
 ASKING = "checking the token"
+
+CONFLICT = 409
+"""HTTP status if the name of a new repository is taken."""
 
 Verify = Callable[[Path], Sequence[Finding]]
 
 
 def user_of(api: "HfApi", calls: Calls) -> str:
-    """Return whose token it is, which may write.
+    """Return the user of a token with write access.
 
     Raises:
-        UserError: it may only read.
+        UserError: the token can only read.
     """
     who = api.whoami()
     if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
@@ -45,7 +49,7 @@ def user_of(api: "HfApi", calls: Calls) -> str:
 
 
 class Push:
-    """One push: each step looks first at what is done."""
+    """A push. Each step checks first whether it is done."""
 
     def __init__(self, api: "HfApi", calls: Calls, folder: Path, verify: Verify):
         self.api = api
@@ -57,7 +61,7 @@ class Push:
         self.title = TITLE.format(key_of(self.contents))
 
     def run(self, private: bool, tag: str | None) -> str:
-        """Take every step that the repository still lacks, and return the address of the release."""
+        """Do every step that is not done yet, and return the address of the release."""
         user = self.calls.call(ASKING, lambda: user_of(self.api, self.calls))
         self.calls.call("looking for the repository", lambda: self._meet(private))
         self.calls.call("looking at its tags", lambda: self._check_tag(tag))
@@ -82,7 +86,7 @@ class Push:
             return None
 
     def _meet(self, private: bool) -> None:
-        """Make the repository, or see that what is there may be replaced."""
+        """Create the repository, or check that the contents of the existing one may be replaced."""
         info = self._info()
         if info is None:
             self._make()
@@ -102,10 +106,13 @@ class Push:
             )
 
     def _make(self) -> None:
+        from huggingface_hub.errors import HfHubHTTPError
+
         try:
             self.api.create_repo(self.repo, private=True, exist_ok=False)
-        except Exception as error:
-            if getattr(getattr(error, "response", None), "status_code", None) != 409 or self._info() is not None:
+        except HfHubHTTPError as error:
+            taken = error.response is not None and error.response.status_code == CONFLICT
+            if not taken or self._info() is not None:
                 raise
             raise self.calls.error(
                 "the name is taken by a repository that this token cannot see; choose another --repo, or give the "
@@ -127,7 +134,7 @@ class Push:
         return str(self.api.repo_info(self.repo, revision=revision).sha)
 
     def _upload(self, user: str) -> int:
-        """Return the number of the pull request that holds the folder, from an earlier push or made here."""
+        """Return the number of the pull request with the folder, from an earlier push or a new one."""
         main = self._head()
         for request in list(self.api.get_repo_discussions(self.repo)):
             if request.is_pull_request and request.status in ("open", "draft") and request.author == user:
@@ -143,7 +150,7 @@ class Push:
         return self._commit(main)
 
     def _is_ours(self, request: Any, main: str) -> bool:
-        """Whether merging a pull request would make main hold exactly the folder."""
+        """Whether merging a pull request would leave exactly the folder in main."""
         revision = f"refs/pr/{request.num}"
         commits = [commit.commit_id for commit in self.api.list_repo_commits(self.repo, revision=revision)]
         if main not in commits[1:2] or not self._holds(revision):
@@ -164,11 +171,11 @@ class Push:
             )
         except ValueError as error:
             raise self._not_taken(error) or error from None
-        assert made.pr_num is not None, "only where nothing differs from main is none made"
+        assert made.pr_num is not None, "a commit without a change makes no pull request, but main was found to differ"
         return int(made.pr_num)
 
     def _not_taken(self, error: ValueError) -> UserError | None:
-        """What the client makes of a file that the Hub does not take, or None where it is about something else."""
+        """Return the error for a file that the Hub does not accept; None if the client's error has another reason."""
         text = str(error)
         if "Invalid metadata in README.md" in text:
             said = text.partition("README.md.")[2].strip()
@@ -184,7 +191,7 @@ class Push:
         )
 
     def _verify(self, number: int) -> None:
-        """Download the pull request into a fresh folder, and look whether it is as it should be."""
+        """Download the pull request into a fresh folder, and verify it."""
         with tempfile.TemporaryDirectory(prefix="nonverbal-") as folder:
             fresh = Path(folder) / "model"
             fetch(self.api, self.calls, f"refs/pr/{number}", fresh)
@@ -222,12 +229,12 @@ class Push:
         return {tag.name: tag.target_commit for tag in self.api.list_repo_refs(self.repo).tags}
 
     def _check_tag(self, tag: str | None) -> None:
-        """Refuse a tag that is another release's, before anything goes up."""
+        """Refuse a tag that belongs to another release, before anything is uploaded."""
         if tag in (tags := self._tags()) and not (tags[str(tag)] == self._head() and self._holds("main")):
             raise self.calls.error(f"the tag {tag} belongs to another release; give another --tag")
 
     def _tag(self, tag: str | None) -> str:
-        """Tag main, and return the tag: the one that it has, or a new one."""
+        """Tag main, and return the tag: an existing one, or a new one."""
         main, tags = self._head(), self._tags()
         here = [name for name, commit in tags.items() if commit == main]
         if tag in here or (tag is None and here):

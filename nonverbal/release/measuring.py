@@ -1,4 +1,4 @@
-"""A released model measured: by plain transformers in a process of its own, and by this toolkit's path beside it."""
+"""A released model measured: with transformers alone in a separate process, and with this toolkit."""
 
 import json
 import os
@@ -19,48 +19,48 @@ from nonverbal.release import plain_measure
 from nonverbal.release.passport import Measured
 
 TIMEOUT = 3600
-"""Seconds that loading and measuring may take."""
+"""Most seconds for loading and measuring."""
 
 KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-"""Variables of the environment that the process is given: none that holds a token, or names folders of Python's."""
+"""Environment variables that the process inherits: none with a token, and none that adds folders to Python's path."""
 
 
 class Unloadable(UserError):
-    """A model that transformers cannot load or run: a fault of the folder, not of how it was asked for."""
+    """transformers cannot load or run the model: a fault of the folder and not of the settings."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What plain transformers made of a folder."""
+    """A folder as transformers alone loaded and measured it."""
 
     measured: Measured
     loading: Mapping[str, list[str]]
-    """Names of weights: ``missing``, ``unknown`` to the model, ``drawn`` at random, ``not finite``, or ``unlike`` what
-    the files hold."""
+    """Names of weights that are ``missing``, ``unknown`` to the model, ``drawn`` at random, ``not finite``, or
+    ``unlike`` those in the files."""
 
 
 def measure(folder: Path, trust: bool = False, python: Path | None = None, ours: bool = True) -> Measured:
-    """Measure a model in Hugging Face format, which need not have a passport.
+    """Measure a model in Hugging Face format, with or without a passport.
 
     Args:
-        folder: with its configuration, feature extractor and weights in safetensors.
-        trust: whether Python code that lies in the folder may be run; nothing else is, ever.
-        python: interpreter of an environment with torch and transformers; this one where None.
-        ours: whether to measure this toolkit's own path too.
+        folder: a folder with configuration, feature extractor and weights in safetensors.
+        trust: whether Python code in the folder may be run. No other code is ever run.
+        python: interpreter of an environment with torch and transformers; None: this environment.
+        ours: whether to measure this toolkit too.
 
     Raises:
-        UserError: it cannot be loaded.
+        UserError: the model cannot be loaded.
     """
     measured = run_plain(folder, trust, python).measured
     return with_ours(folder, measured) if ours else measured
 
 
 def run_plain(folder: Path, trust: bool = False, python: Path | None = None) -> Loaded:
-    """Run ``plain_measure.py`` on a folder: ``python -I``, in an empty folder, without the network or this toolkit.
+    """Run ``plain_measure.py`` on a folder: ``python -I`` in an empty folder, without network or this toolkit.
 
     Raises:
         Unloadable: transformers cannot load or run the model.
-        UserError: there is no such interpreter, or it cannot measure.
+        UserError: there is no such interpreter, or it lacks torch or transformers.
     """
     interpreter = str(python or sys.executable)
     with tempfile.TemporaryDirectory(prefix="nonverbal-verify-") as place:
@@ -78,7 +78,7 @@ def run_plain(folder: Path, trust: bool = False, python: Path | None = None) -> 
 
 
 def read(folder: Path, found: Mapping[str, Any]) -> Loaded:
-    """Return what ``plain_measure`` wrote of a folder.
+    """Return the results that ``plain_measure`` wrote for a folder.
 
     Raises:
         Unloadable: the model could not be loaded or run.
@@ -94,10 +94,10 @@ def read(folder: Path, found: Mapping[str, Any]) -> Loaded:
 
 
 def with_ours(folder: Path, measured: Measured) -> Measured:
-    """Return what was measured, with this toolkit's own path beside it: on the same clips, exact or not.
+    """Return what was measured, with the figures of this toolkit on the same clips.
 
     Raises:
-        UserError: this toolkit cannot load it.
+        UserError: this toolkit cannot load the model.
     """
     encoder, clips = load_frame_encoder(str(folder)), plain_measure.waveforms()
     alone = embedded(encoder, clips)
@@ -110,7 +110,7 @@ def with_ours(folder: Path, measured: Measured) -> Measured:
 
 
 def gap(measured: Measured, sketch: Any) -> float:
-    """Return how far embeddings are from those measured: the largest difference of a sketch, over its layer's RMS."""
+    """Return the largest difference of a sketch from the measured one, divided by its layer's RMS."""
     one, other = np.asarray(measured.sketch), np.asarray(sketch)
     if one.shape != other.shape or one.ndim != 3 or len(measured.layers) != one.shape[1]:
         return float("inf")
@@ -136,8 +136,8 @@ def _run(command: list[str], folder: Path, environment: Mapping[str, str]) -> "s
 
 
 def _environment(place: str) -> dict[str, str]:
-    """Caches of Hugging Face begin empty, so that code of an earlier release is not taken for this one's."""
+    """Return the process's environment, with empty caches of Hugging Face, so that no cached code is used."""
     given = {name: os.environ[name] for name in KEPT if name in os.environ}
     own = {"HOME": place, "HF_HOME": place, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    # Threads that spin while they wait crawl where others use the same cores.
+    # Threads that spin while they wait are slow if other programs use the same cores.
     return given | own | {"OMP_WAIT_POLICY": "PASSIVE"}

@@ -1,17 +1,17 @@
-"""``passport.json``: what a released folder holds, bit by bit, and what was measured of its model.
+"""``passport.json``: the hashes of the files in a released folder, and the measured figures of its model.
 
-Whoever has the folder can check both: ``nonverbal verify FOLDER``.
+``nonverbal verify FOLDER`` checks both.
 """
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nonverbal.errors import UserError
 from nonverbal.files import read_json, sha256_of, write_atomically
 from nonverbal.records import read_record
+from nonverbal.release.contents import contents_of
 
 PASSPORT = "passport.json"
 
@@ -20,72 +20,66 @@ FORMAT, VERSION = "nonverbal-passport", 1
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a model under one stack. Differences are the largest of a value over its layer's RMS."""
+    """What was measured of a model with one stack (versions and device)."""
 
     stack: dict[str, str]
-    """Versions of ``python``, ``torch``, ``transformers``; ``device``: cpu, with a GPU's name where there is one."""
+    """Versions of ``python``, ``torch``, ``transformers``; ``device``: cpu, and the name of a GPU if there is one."""
     figures: dict[str, float | None]
-    """By name, see ``FIGURES``; None where it does not apply to the model."""
+    """Figures by name (see ``FIGURES``); None if a figure does not apply to the model."""
     layers: list[float]
-    """RMS of the embeddings of each layer, what enters the first block first."""
+    """RMS of the embeddings of each layer; layer 0 is the input of the first block."""
     sketch: list[list[list[float]]]
-    """``(clips, layers, 8)``: sums of each embedding's values with fixed random signs, over the root of their number.
-    Any value that changes changes them."""
+    """``(clips, layers, 8)``: sums of an embedding's values with fixed random signs, divided by the square root of the
+    number of values. A change of any value changes them."""
 
 
 FIGURES = {
-    "batch": "alone, and among two clips of its length: plain transformers",
-    "padded": "alone, and in one padded batch of all clips, as the folder's feature extractor pads: plain transformers",
-    "bf16": "in float32, and under autocast to bfloat16: plain transformers",
-    "gpu": "on a CPU, and on the GPU that there is, both in float32: plain transformers",
-    "ours alone": "plain transformers, and this toolkit, alone",
-    "ours batch": "this toolkit: alone, and among two clips of its length",
-    "ours padded": "this toolkit: alone, and in one padded batch of all clips",
-    "probabilities batch": "largest difference of a class's probability: alone, and among two clips of its length",
-    "probabilities padded": "largest difference of a class's probability: alone, and in one padded batch",
+    "batch": "a clip alone vs. in a batch with two clips of its length (transformers)",
+    "padded": "a clip alone vs. in one batch padded by the feature extractor (transformers)",
+    "bf16": "float32 vs. autocast to bfloat16 (transformers)",
+    "gpu": "CPU vs. GPU, both in float32 (transformers)",
+    "ours alone": "transformers vs. nonverbal, for a clip alone",
+    "ours batch": "a clip alone vs. in a batch with two clips of its length (nonverbal)",
+    "ours padded": "a clip alone vs. in one batch of all clips (nonverbal)",
+    "probabilities batch": "probabilities: a clip alone vs. in a batch with two clips of its length (transformers)",
+    "probabilities padded": "probabilities: a clip alone vs. in one padded batch (transformers)",
 }
-"""What is measured: of embeddings over a layer's RMS, of classes in probability."""
+"""Name of a figure to what it compares. A figure is the largest difference of embeddings divided by the RMS of their
+layer, or the largest absolute difference of class probabilities."""
 
 
 @dataclass(frozen=True)
 class Passport:
-    """What is known of a released folder."""
+    """What is known about a released folder."""
 
     files: dict[str, str]
-    """Every file but the passport itself, by its path from the folder with ``/``, to its SHA-256: the card too."""
+    """Path in the folder, with ``/``, to SHA-256: every file except the passport itself, including the card."""
     data_sha256: str | None
-    """Of the index of the shards that it was trained on; None where it is not known."""
+    """SHA-256 of the index of the shards of the training data; None if it is not known."""
     measured: list[Measured]
-    """Under each stack that it was measured under, that of the release first."""
+    """One for each stack; the first is that of the release."""
 
     @property
     def figures(self) -> dict[str, float | None]:
-        """What was measured under the first stack."""
+        """The figures of the first stack."""
         return self.measured[0].figures
 
     @property
     def stacks(self) -> list[dict[str, str]]:
-        """Each stack that it was measured under."""
+        """All stacks with which it was measured."""
         return [measured.stack for measured in self.measured]
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file in a folder, by its path from there, but of the passport."""
-    found = {}
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = Path(place, name)
-            inside = path.relative_to(folder).as_posix()
-            if inside != PASSPORT:
-                found[inside] = sha256_of(path)
-    return dict(sorted(found.items()))
+    """Return the SHA-256 of every file of a release except the passport, by its path in the folder."""
+    return {name: sha256_of(folder / name) for name in contents_of(folder).files if name != PASSPORT}
 
 
 def write_passport(folder: Path, data_sha256: str | None, measured: list[Measured]) -> Passport:
-    """Hash what is in a folder, its card too, and write ``passport.json``: the last file that a release writes.
+    """Hash the files in a folder, including its card, and write ``passport.json``, the last file of a release.
 
     Args:
-        folder: with all other files.
+        folder: the folder with all other files.
         data_sha256: see ``Passport``.
         measured: see ``Passport``; at least one.
 
@@ -106,7 +100,7 @@ def read_passport(folder: Path) -> Passport:
     """Read a folder's ``passport.json``.
 
     Raises:
-        UserError: there is none, or it is not one.
+        UserError: there is none, or it is not a passport of this version.
     """
     path = folder / PASSPORT
     try:

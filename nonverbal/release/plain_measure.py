@@ -1,9 +1,10 @@
-"""What plain transformers makes of a released folder: ``python -I plain_measure.py FOLDER OUT.json [--trust]``.
+"""A released folder measured with transformers alone: ``python -I plain_measure.py FOLDER OUT.json [--trust]``.
 
-It needs torch and transformers and nothing of this toolkit, which it hides from what it loads. It writes versions, how
-the weights were loaded, and embeddings of fixed synthetic waveforms: alone, in batches, padded, in bfloat16, on a GPU.
+It needs torch and transformers, and hides this toolkit from the code that it loads. It writes versions, how the weights
+were loaded, and differences between embeddings of synthetic waveforms: alone, in batches, padded, in bfloat16, on a
+GPU.
 
-Shapes: N clips, T samples, L layers with what enters the first block, S frames, M values of a frame.
+Shapes: N clips, T samples, L layers including the input of the first block, S frames, M values per frame.
 """
 
 import importlib
@@ -24,10 +25,10 @@ from torch import Tensor
 SAMPLE_RATE = 16_000
 
 SECONDS = (0.5, 1.0, 1.7, 3.1)
-"""Lengths of the clips."""
+"""Lengths of the synthetic clips."""
 
 ROWS = 8
-"""Numbers that are kept of an embedding."""
+"""Numbers in the sketch of an embedding."""
 
 AUTO = {
     "ForSequenceClassification": "AutoModelForAudioClassification",
@@ -36,17 +37,17 @@ AUTO = {
     "ForPreTraining": "AutoModelForPreTraining",
     "ForConditionalGeneration": "AutoModelForSpeechSeq2Seq",
 }
-"""Ends of what ``config.json`` calls its architecture to the class that loads all of its weights; else AutoModel."""
+"""Ending of the architecture's name in ``config.json`` to the class that loads all weights; for others AutoModel."""
 
 WINDOWED = ("whisper", "audio-spectrogram-transformer")
-"""``model_type`` of what reads windows of one length, whatever the clip's."""
+"""``model_type`` of models that read windows of a fixed length."""
 
 SPELLINGS = (("weight_g", "parametrizations.weight.original0"), ("weight_v", "parametrizations.weight.original1"))
-"""Of weight norm's two tensors: PyTorch's names before 2.0, and since."""
+"""Names of weight norm's two tensors, in PyTorch before 2.0 and since."""
 
 
 def waveform(take: int, samples: int) -> np.ndarray:
-    """Return a clip ``(T,)`` float32: a gliding voice in bursts, with breath; of 16 bits, so the same everywhere."""
+    """Return a clip ``(T,)`` float32: a gliding voice in bursts, with breath, rounded to 16 bits to be reproducible."""
     drawn = random.Random(take)
     pitch, glide, rate = drawn.uniform(110, 420), drawn.uniform(-0.3, 0.3), drawn.uniform(3, 7)
     time = np.arange(samples) / SAMPLE_RATE
@@ -58,12 +59,12 @@ def waveform(take: int, samples: int) -> np.ndarray:
 
 
 def waveforms() -> list[np.ndarray]:
-    """Return the clips, which are of different lengths."""
+    """Return the synthetic clips, which have different lengths."""
     return [waveform(take, round(seconds * SAMPLE_RATE)) for take, seconds in enumerate(SECONDS)]
 
 
 def sketch(embeddings: np.ndarray) -> np.ndarray:
-    """Return ``(N, L, 8)`` of embeddings ``(N, L, values)``: their sums with random signs, over the values' root."""
+    """Return ``(N, L, 8)`` of embeddings ``(N, L, values)``: sums with random signs, divided by sqrt(values)."""
     values = embeddings.shape[-1]
     bits = random.Random(values).getrandbits(ROWS * values).to_bytes(ROWS * values // 8, "little")
     signs = 2.0 * np.unpackbits(np.frombuffer(bits, np.uint8)).reshape(values, ROWS) - 1
@@ -72,13 +73,13 @@ def sketch(embeddings: np.ndarray) -> np.ndarray:
 
 
 def rms_of(embeddings: np.ndarray) -> np.ndarray:
-    """Return ``(L,)``: the root of the mean square of a layer's embeddings ``(N, L, values)``."""
+    """Return ``(L,)``: the RMS of each layer's embeddings ``(N, L, values)``."""
     found: np.ndarray = np.sqrt(np.square(embeddings.astype(np.float64)).mean((0, 2)))
     return found
 
 
 def farthest(one: np.ndarray, other: np.ndarray, rms: np.ndarray) -> float:
-    """Return the largest difference of ``(N, L, ...)``, over its layer's RMS ``(L,)``; infinite where one is NaN."""
+    """Return the largest difference of ``(N, L, ...)``, divided by the layer's RMS ``(L,)``; infinite if any is NaN."""
     if one.shape != other.shape:
         return math.inf
     gap = np.abs(one.astype(np.float64) - other).max((0, 2)) / np.maximum(rms, np.finfo(np.float64).tiny)
@@ -86,10 +87,10 @@ def farthest(one: np.ndarray, other: np.ndarray, rms: np.ndarray) -> float:
 
 
 class Plain:
-    """A model of transformers with its feature extractor, as the code on a model's page would have them."""
+    """A model and its feature extractor in transformers, loaded as the code in the card does."""
 
     def __init__(self, folder: str, trust: bool) -> None:
-        """Load the encoder and, where the folder is one's, the classifier."""
+        """Load the feature extractor and the encoder."""
         self.config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
         self.kind = str(self.config.get("model_type"))
         self._folder, self._trust = folder, trust
@@ -99,30 +100,30 @@ class Plain:
 
     @property
     def auto(self) -> str:
-        """The class that loads every weight of the folder."""
+        """The name of the class that loads every weight of the folder."""
         architecture = str((self.config.get("architectures") or [""])[0])
         return next((auto for end, auto in AUTO.items() if architecture.endswith(end)), "AutoModel")
 
     def load(self, auto: str, seed: int = 0) -> tuple[Any, Mapping[str, Any]]:
-        """Return a model in float32 and what transformers says of its weights; ``seed`` draws those that it lacks."""
+        """Return a model in float32, and transformers' report on its weights; ``seed`` draws missing weights."""
         torch.manual_seed(seed)
         options = {"use_safetensors": True, "output_loading_info": True, "dtype": torch.float32}
         model, info = _auto(auto).from_pretrained(self._folder, trust_remote_code=self._trust, **options)
         return model.eval(), info
 
     def inputs(self, clips: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        """Return what the feature extractor makes of clips, on the model's device."""
-        # Those of windows fill them up themselves.
+        """Return the feature extractor's output for clips, on the model's device."""
+        # Feature extractors of fixed windows pad to them by default.
         options = {} if self.kind in WINDOWED else {"padding": True}
         found = self.extractor(list(clips), sampling_rate=SAMPLE_RATE, return_tensors="pt", **options)
         return {name: value.to(self.model.device) for name, value in found.items()}
 
     def embeddings(self, clips: Sequence[np.ndarray], bf16: bool = False) -> np.ndarray:
-        """Return ``(N, L, 2 M)`` of clips in one batch: mean and deviation over each one's own frames."""
+        """Return ``(N, L, 2 M)`` of clips in one batch: mean and standard deviation over each clip's own frames."""
         inputs = self.inputs(clips)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             output = self.model(**inputs, output_hidden_states=True, return_dict=True)
-        # transformers 5 has the last block's own among them, transformers 4 after the norm that follows.
+        # The last of hidden_states is before the final norm in transformers 5, and after it in transformers 4.
         states = torch.stack([*output.hidden_states[:-1], output.last_hidden_state], 1)
         mask = getattr(output, "frame_mask", None)
         own = [self.own(states[i], len(clip), None if mask is None else mask[i]) for i, clip in enumerate(clips)]
@@ -130,14 +131,14 @@ class Plain:
         return torch.stack(pooled).cpu().numpy()
 
     def own(self, states: Tensor, samples: int, mask: Tensor | None) -> Tensor:
-        """Return of states ``(L, S, M)`` of a row those that are of a clip of so many samples."""
+        """Return the states of a clip's own frames, from the states ``(L, S, M)`` of its row."""
         config = self.model.config
         if mask is not None:
             return states[:, : int(mask.sum())]
         if self.kind == "whisper":
             return states[:, : -(-samples // 320)]
         if self.kind == "audio-spectrogram-transformer":
-            # The mean over bands of the patches that lie within the clip; two tokens are of no time.
+            # The mean over bands of the patches within the clip; the first two tokens have no time.
             times = max((1 + (samples - 400) // 160 - config.patch_size) // config.time_stride + 1, 1)
             bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
             # (L, 2 + bands x all times, M) -> (L, bands, all times, M) -> (L, times, M)
@@ -155,7 +156,7 @@ class Plain:
 
 
 def measure(folder: str, trust: bool) -> dict[str, Any]:
-    """Return all that is written."""
+    """Return everything that is written."""
     plain = Plain(folder, trust)
     classifier, loading = whole(plain)
     clips = waveforms()
@@ -179,11 +180,12 @@ def measure(folder: str, trust: bool) -> dict[str, Any]:
 
 
 def attempt(folder: str, trust: bool) -> dict[str, Any]:
-    """Return what ``measure`` does; of a folder that cannot be loaded or run, the stack and why it ``failed``."""
+    """Return the result of ``measure``; for a folder that cannot be loaded or run, the stack and why it ``failed``."""
     try:
         return measure(folder, trust)
+    # Every kind: weights, configuration and code of the folder come from outside, and can fail in transformers, torch
+    # or in the folder's own code in any way. Each is a fault of the folder, and is reported as such.
     except Exception as error:
-        # Whatever it is: the folder is what is judged, and this process has nothing else to do.
         return {"stack": stack(), "failed": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
 
 
@@ -194,7 +196,7 @@ def among(clips: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
 
 
 def decided(plain: Plain, classifier: Any, clips: Sequence[np.ndarray]) -> dict[str, float | None]:
-    """Return how far a classifier's probabilities depend on what else is in a batch."""
+    """Return how much a classifier's probabilities depend on the other clips in a batch."""
     alone = np.concatenate([plain.probabilities(classifier, [clip]) for clip in clips])
     batch = np.concatenate([plain.probabilities(classifier, row)[1:2] for row in among(clips)])
     padded = plain.probabilities(classifier, clips)
@@ -205,7 +207,7 @@ def decided(plain: Plain, classifier: Any, clips: Sequence[np.ndarray]) -> dict[
 
 
 def on_gpu(plain: Plain, clips: Sequence[np.ndarray], alone: np.ndarray, rms: np.ndarray) -> float | None:
-    """Return the difference between a GPU and the CPU, None where there is none; TF32 is off."""
+    """Return the difference between a GPU and the CPU, without TF32; None without a GPU."""
     if not torch.cuda.is_available():
         return None
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -214,11 +216,11 @@ def on_gpu(plain: Plain, clips: Sequence[np.ndarray], alone: np.ndarray, rms: np
 
 
 def whole(plain: Plain) -> tuple[Any, dict[str, list[str]]]:
-    """Return the model with every weight of the folder, and the names of those that were not loaded as they stand."""
+    """Return the model with every weight of the folder, and the names of weights that were loaded wrongly."""
     model, info = plain.load(plain.auto)
     other, _ = plain.load(plain.auto, seed=1)
     state, twin = ({**dict(m.named_buffers()), **m.state_dict()} for m in (model, other))
-    # Of the encoder alone, heads are left over rightly, but nothing is missing.
+    # AutoModel rightly does not use the weights of heads, but it must not miss any.
     missing = {*info["missing_keys"], *plain.info["missing_keys"]}
     return model, {
         "missing": sorted(missing),
@@ -230,7 +232,7 @@ def whole(plain: Plain) -> tuple[Any, dict[str, list[str]]]:
 
 
 def unlike(folder: Path, state: Mapping[str, Tensor], prefix: str) -> list[str]:
-    """Return the names of weights in a folder's files that a model with this state has other values of."""
+    """Return the names of weights whose values in a folder's files differ from those in a model's state."""
     from safetensors.torch import load_file
 
     found = []
@@ -243,7 +245,7 @@ def unlike(folder: Path, state: Mapping[str, Tensor], prefix: str) -> list[str]:
 
 
 def spelled(name: str, prefix: str) -> Iterator[str]:
-    """Yield the names that a weight may have in a model: both spellings of weight norm, with the prefix and without."""
+    """Yield the names that a weight may have in a model: both names of weight norm, with and without the prefix."""
     for old, new in (("", ""), *SPELLINGS):
         if old and not name.endswith((f".{old}", f".{new}")):
             continue
@@ -252,7 +254,7 @@ def spelled(name: str, prefix: str) -> Iterator[str]:
 
 
 def stack() -> dict[str, str]:
-    """Return the versions, and what it ran on."""
+    """Return versions and devices."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return {
         "python": platform.python_version(),
@@ -267,9 +269,9 @@ def _auto(name: str) -> Any:
 
 
 def main(argv: list[str]) -> None:
-    """Measure, and write JSON; of what fails, why."""
+    """Measure, and write JSON: the results, or why it failed."""
     folder, out, *options = argv
-    # Where it is installed beside torch, what is loaded could lean on it: from here on it cannot be imported.
+    # If this toolkit is installed, the loaded code could use it: from here on it cannot be imported.
     sys.modules["nonverbal"] = None  # type: ignore[assignment]
     importlib.import_module("transformers").utils.logging.set_verbosity_error()
     Path(out).write_text(json.dumps(attempt(folder, "--trust" in options)), encoding="utf-8")

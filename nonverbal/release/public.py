@@ -1,4 +1,4 @@
-"""What of a run's recipe and commands may be published: of paths their last parts alone."""
+"""A run's recipe and commands in a form that may be published: only the last part of each path."""
 
 import contextlib
 import json
@@ -16,26 +16,26 @@ from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.report.origins import read_file
 
 COMMANDS = {"pretrain": "pretrain", "finetune": "finetune"}
-"""Folder of a ``train.py`` to the command that runs it."""
+"""Folder of a ``train.py`` to its command."""
 
 NAMES = ("--repo", "--base_model", "--base-model")
-"""Settings that are names of the Hub, and no paths."""
+"""Settings that are names on the Hub and not paths."""
 
 QUERY = re.compile(r"[?#][\w.%-]+=.*")
-"""What stands behind an address: a token among other things."""
+"""Parameters at the end of an address, which may contain a token."""
 
 PREFIX = re.compile(r"[\w.-]{2,}:(?!//)")
-"""What stands before a path, such as ``initialised:``; a letter alone is a drive."""
+"""A prefix of a path, such as ``initialised:``; a single letter is a drive."""
 
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\|(?:~|\.\.?)\\")
-"""How a path of Windows begins."""
+"""Beginning of a Windows path."""
 
 ROOTED = re.compile(rf"^(?:/|~|\.\.?[/\\]|{WINDOWS.pattern})|://")
-"""What is a path or an address for certain."""
+"""What is certainly a path or an address."""
 
 
 def recipe_text(recipe: dict[str, Any]) -> str:
-    """Return a recipe without groups of other families, and of paths their last parts alone."""
+    """Return a recipe as YAML, without settings of other families, and with only the last part of each path."""
     if not recipe:
         return ""
     others = FAMILIES.keys() - {recipe.get("family")}
@@ -45,7 +45,7 @@ def recipe_text(recipe: dict[str, Any]) -> str:
 
 def _without_paths(value: Any) -> Any:
     if isinstance(value, dict):
-        # A label or a corpus may have a slash in its name.
+        # Not every key with a slash is a path: the name of a label or a corpus may contain one.
         kept: dict[Any, Any] = {}
         for key, item in value.items():
             name = last_part(key) if _is_place(key) else key
@@ -62,10 +62,9 @@ def _is_place(key: object) -> bool:
 
 
 def last_part(text: str) -> str:
-    """Return the last part of a path, as nobody's business is where it lies; checkpoints of the Hub stay as they are.
+    """Return the last part of a path. Names of known checkpoints on the Hub and of shipped recipes stay complete.
 
-    So do shipped recipes, which stand in this toolkit under their names. Of an address what it asks for, which may be a
-    token, is left out. Of several lines each is taken for a path.
+    The parameters of an address, which may contain a token, are left out. Each line of a text is treated as a path.
     """
     if "\n" in text:
         return "\n".join(map(last_part, text.split("\n")))
@@ -81,7 +80,7 @@ def last_part(text: str) -> str:
 
 
 def commands_of(run: Path) -> list[str]:
-    """Return the commands that trained a run, each once, of paths their last parts alone."""
+    """Return the commands that trained a run, without repetitions, with only the last part of each path."""
     path = run / "environment.json"
     launches = read_file(path, list) if path.is_file() else []
     found = [row["command"] for row in launches if isinstance(row, dict) and isinstance(row.get("command"), list)]
@@ -89,7 +88,7 @@ def commands_of(run: Path) -> list[str]:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """Return a launch as a line for a shell, as ``nonverbal`` takes it; its first part is a program, or a command."""
+    """Return a launch as a ``nonverbal`` command line. The first word of a launch is a program or a command."""
     argv = argv[1:] if argv[0] == "nonverbal" else argv
     place = Path(argv[0])
     known = place.parent.name in COMMANDS and place.name == "train.py"
@@ -101,7 +100,7 @@ def command_line(argv: Sequence[str]) -> str:
 
 
 def _scrubbed(value: str) -> str:
-    """Return the value of a setting, of paths their last parts alone."""
+    """Return the value of a setting with only the last part of each path."""
     if value.startswith(("{", "[")):
         with contextlib.suppress(ValueError):
             return json.dumps(_without_paths(json.loads(value)), ensure_ascii=False)

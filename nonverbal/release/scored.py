@@ -1,8 +1,8 @@
-"""What a model has scored: its rows among those of score files, with a leak audit of each task that it was scored on.
+"""The scores of a model: its rows in score files, with an audit of each task for leaks.
 
-A row is the model's own where it has the key of its weights and of how they are read, whatever it was called. Beside it
-stand encoders that need no checkpoint, the same encoder with random weights, and public checkpoints; all others are
-left out, since their names may be paths.
+A row belongs to the model if it has the key of the model's weights and of how they are read, whatever the name in the
+file. Beside the model, tables show encoders without a checkpoint, the same architecture with random weights, and public
+checkpoints. Other models are left out, because their names may be paths.
 """
 
 from collections import Counter
@@ -11,55 +11,56 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from nonverbal.data.index import open_shards
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import INITIALISED, KINDS
-from nonverbal.evaluation.results import Estimate, results
-from nonverbal.evaluation.score_tables import scores_table
+from nonverbal.evaluation.results import Estimate, TaskResult, results
+from nonverbal.evaluation.score_tables import classes_table, scores_table
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.evaluation.text_results import RATES, text_results, text_table
-from nonverbal.files import sha256_of
 from nonverbal.launches import FILE as LAUNCHES
 from nonverbal.launches import launch_key, read_launches
 from nonverbal.public_checkpoints import CHECKPOINTS
+from nonverbal.release.audits import audit
 from nonverbal.release.public import command_line, last_part
-from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, TRANSDUCTIVE, UNKNOWN, worst
+from nonverbal.tasks.contamination import LABELS_SEEN
 from nonverbal.tasks.divisions import ON_TEST
-from nonverbal.tasks.measurements import (
-    Measurement,
-    ScoredFolds,
-    TextMeasurement,
-    read_measurements,
-    read_text_measurements,
-)
+from nonverbal.tasks.measurements import ScoredFolds, read_measurements, read_text_measurements
 from nonverbal.tasks.scores import Score
 
 THIS = "this model"
-"""What a card calls the model in tables."""
+"""The model's name in a card's tables."""
 
-RANDOM = "the same with random weights"
+RANDOM = "same architecture, random weights"
 
 METRICS = {"uar": "UAR", "accuracy": "accuracy", "f1_true": "macro F1"} | RATES
-"""That stand in a card's ``model-index``, with their names."""
+"""The metrics in a card's ``model-index``, with their names."""
+
+CLASSES, TEXTS = "audio-classification", "automatic-speech-recognition"
+"""The Hub's names of the tasks."""
+
+Sides = tuple[list[Any], list[Any]]
+"""Measurements of classes, and of texts."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A number of the model, as ``model-index`` has it."""
+    """An entry of ``model-index``."""
 
     task: str
-    """``audio-classification``, or ``automatic-speech-recognition``."""
+    """``CLASSES`` or ``TEXTS``."""
     corpus: str
     how: str
-    """Protocol, and head where one was fitted."""
+    """Protocol, and head if one was fitted."""
     status: str
+    """Leak status."""
     metric: str
-    """Its identifier."""
+    """Identifier of the metric."""
     name: str
+    """Name of the metric."""
     value: float
     interval: str
-    """Of .95, in brackets; empty without one."""
+    """95% interval in brackets; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +68,24 @@ class Scored:
     """What is known of a model's scores."""
 
     tables: list[Table]
-    """One a task and protocol."""
+    """One for each task and protocol."""
+    recalls: list[Table]
+    """The model's recall of each class. Protocols that choose on the test side have none."""
     layers: list[Table]
-    """How each layer did inside the training sides, and how often it was chosen there; of no protocol that chooses on
-    what it tests."""
+    """UAR of each layer inside the training sides, and how often the layer was chosen there. Protocols that choose on
+    the test side have none."""
     results: list[Result]
-    """Those of ``model-index``: no number of labels that were seen, or of a choice on the test side."""
+    """Entries of ``model-index``; none if labels were seen, or a choice was made on the test side."""
     heard: dict[str, list[str]]
-    """Leak status to the corpora of the tasks that have it."""
+    """Leak status to the corpora of the tasks with that status."""
     audits: list[str]
-    """In sentences, one a task and status."""
+    """Sentences of the audit for each task and status."""
     commands: list[str]
-    """That made the model's rows, where it is known; of paths their last parts alone."""
+    """Commands that wrote the model's rows, if known; only the last part of each path."""
     left_out: int
-    """Other models of the same tables that are not shown."""
+    """Number of other models in the same files that are not shown."""
+    seeds: list[int]
+    """Seeds of the model's rows."""
 
 
 class Row(Protocol):
@@ -119,53 +124,69 @@ def scored(
     """Read a model's scores.
 
     Args:
-        key: of the encoder, as it was loaded here.
-        source: what the user called it, for messages.
-        own: score files of its fine-tuning, all rows of which are of models made as it was.
-        paths: other score files, or folders that hold some.
-        heard: clips that it heard in pretraining.
-        data: folders of shards, among which those may be that it was scored on.
-        complete: whether it has heard nothing else.
+        key: the encoder's key, as it was loaded here.
+        source: the user's name for the model, for messages.
+        own: score files of its fine-tuning; all their rows belong to models made in the same way.
+        paths: other score files, or folders with score files.
+        heard: the clips of its pretraining.
+        data: folders of shards, which may include those that it was scored on.
+        complete: whether ``heard`` is everything that it was pretrained on.
 
     Raises:
-        UserError: a file is missing or damaged, or none of ``paths`` has a row of the model.
+        UserError: a file is missing or damaged, or no row in ``paths`` belongs to the model.
     """
-    classes, texts = (_by_path(read, own, paths) for read in (read_measurements, read_text_measurements))
-    mine = _of_model(key, own, [*classes, *texts])
-    if paths and not any(id(one) in mine for one in [*classes, *texts]):
-        models = dict.fromkeys(one.scores[0].model for one in [*classes, *texts])
+    sides: Sides = _by_path(read_measurements, own, paths), _by_path(read_text_measurements, own, paths)
+    everything = [*sides[0], *sides[1]]
+    mine = _of_model(key, own, everything)
+    if paths and not mine & {id(one) for one in everything}:
+        models = dict.fromkeys(one.scores[0].model for one in everything)
         raise UserError(
             f"--scores: no row is for {source}; the rows are for {', '.join(models) or 'nothing'}, with other weights "
             "or read differently; probe the model that is released"
         )
-    names = {one.scores[0].model for one in [*classes, *texts] if id(one) in mine}
+    names = {one.scores[0].model for one in everything if id(one) in mine}
+    called = {id(one): THIS if id(one) in mine else _public(one, names) for one in everything}
+    classes, texts = (_once(_named(one, name) for one in side if (name := called[id(one)])) for side in sides)
+    (classes, texts), audits = _audited((classes, texts), heard, data, complete)
+    left_out = len({one.row for one in everything if not called[id(one)]})
+    return _summary((classes, texts), audits, left_out)
 
-    def called(one: ScoredFolds) -> str | None:
-        return THIS if id(one) in mine else _public(one, names)
 
-    kept, kept_texts = (_once(_named(one, name) for one in side if (name := called(one))) for side in (classes, texts))
-    audits = {id(one): _audit(one, heard, data, complete) for one in [*kept, *kept_texts] if one.row[0] == THIS}
-    own_tables = {one.table for one in [*kept, *kept_texts] if id(one) in audits}
-    kept, kept_texts = (
-        [_judged(one, audits[id(one)][0]) if id(one) in audits else one for one in side if one.table in own_tables]
-        for side in (kept, kept_texts)
+def _audited(sides: Sides, heard: Sequence[Clip], data: Sequence[Path], complete: bool) -> tuple[Sides, list[str]]:
+    """Return the tables with a row of this model, in which it has the status that the audit found; and the audits."""
+    found = {id(one): audit(one, heard, data, complete) for side in sides for one in side if one.row[0] == THIS}
+    tables = {one.table for side in sides for one in side if id(one) in found}
+    classes, texts = (
+        [_judged(one, found[id(one)][0]) if id(one) in found else one for one in side if one.table in tables]
+        for side in sides
     )
-    tasks, recognised = results(kept), text_results(kept_texts)
-    rows: list[tuple[str, str, str, Any]] = [
-        *((("audio-classification"), task.corpus, task.protocol, row) for task in tasks for row in task.models),
-        *(("automatic-speech-recognition", t.corpus, t.protocol, row) for t in recognised for row in t.models),
+    return (classes, texts), list(dict.fromkeys(said for _, said in found.values()))
+
+
+def _summary(sides: Sides, audits: list[str], left_out: int) -> Scored:
+    """Return the tables of measurements, and what else a card shows of this model's."""
+    tasks, recognised = results(sides[0]), text_results(sides[1])
+    found: list[tuple[str, str, str, Row]] = [
+        *((CLASSES, task.corpus, task.protocol, row) for task in tasks for row in task.models),
+        *((TEXTS, task.corpus, task.protocol, row) for task in recognised for row in task.models),
     ]
-    this = [row for row in rows if row[3].model == THIS]
-    left = {one.row for one in [*classes, *texts] if not called(one)}
+    rows = [row for row in found if row[3].model == THIS]
     return Scored(
         [*map(scores_table, tasks), *map(text_table, recognised)],
-        [table for _, corpus, protocol, row in this if (table := layer_table(corpus, protocol, row))],
-        [result for place in this for result in _results(*place)],
-        _by_status(this),
-        list(dict.fromkeys(said for _, said in audits.values())),
-        _commands(one for one in [*kept, *kept_texts] if one.row[0] == THIS),
-        len(left),
+        [classes_table(own) for task in tasks if (own := _of_this(task)).models],
+        [table for _, corpus, protocol, row in rows if (table := layer_table(corpus, protocol, row))],
+        [result for place in rows for result in _results(*place)],
+        _by_status(rows),
+        audits,
+        _commands(one for side in sides for one in side if one.row[0] == THIS),
+        left_out,
+        sorted({score.seed for *_, row in rows for score in row.scores}),
     )
+
+
+def _of_this(task: TaskResult) -> TaskResult:
+    """Return a task with only this model's rows, without those that were chosen on the test side."""
+    return replace(task, models=[row for row in task.models if row.model == THIS and not _chosen_on_test(row)])
 
 
 def _by_status(rows: Iterable[tuple[str, str, str, Row]]) -> dict[str, list[str]]:
@@ -181,7 +202,7 @@ def _by_path(read: Callable[[Sequence[Path]], list[Any]], own: Sequence[Path], p
 
 
 def _of_model(key: str, own: Sequence[Path], all_: Iterable[ScoredFolds]) -> set[int]:
-    """Return which measurements are of the model, by identity."""
+    """Return the ids (of Python) of the measurements that belong to the model."""
     ours = {id(one) for one in all_ if _same(one.scores[0].model_key, key)}
     for one in all_:
         if "run" in one.scores[0].details and one.file in own:
@@ -190,12 +211,12 @@ def _of_model(key: str, own: Sequence[Path], all_: Iterable[ScoredFolds]) -> set
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two keys name the same weights, read alike, on whatever device."""
+    """Whether two keys name the same weights, read in the same way, on any device."""
     return one.rpartition("-")[0] == other.rpartition("-")[0] != ""
 
 
 def _public(one: ScoredFolds, names: set[str]) -> str | None:
-    """Return what a measurement of another model is called in public; None where it is nobody's business."""
+    """Return the public name of another model; None if it has none."""
     name = one.scores[0].model
     if name in CHECKPOINTS or (name in KINDS and not KINDS[name].learned):
         return name
@@ -203,17 +224,17 @@ def _public(one: ScoredFolds, names: set[str]) -> str | None:
 
 
 def _named(one: Any, name: str) -> Any:
-    """Return a measurement under another name; a head that is named with a folder keeps the last part of that."""
+    """Return a measurement under another name. If its head names a folder, only the folder's last part stays."""
     head, told, folder = one.scores[0].probe.partition(", in ")
     probe = head + told + last_part(folder)
     return replace(one, scores=[replace(score, model=name, probe=probe) for score in one.scores])
 
 
 def _once(measurements: Iterable[Any]) -> list[Any]:
-    """Leave out what has been measured under another name of the same model, too.
+    """Drop repetitions of a measurement under another name of the same model.
 
     Raises:
-        UserError: it came out otherwise.
+        UserError: a repetition has other scores.
     """
     found: dict[Any, Any] = {}
     for one in measurements:
@@ -228,7 +249,7 @@ def _once(measurements: Iterable[Any]) -> list[Any]:
 
 
 def _commands(measurements: Iterable[ScoredFolds]) -> list[str]:
-    """Return the commands that wrote measurements, each once."""
+    """Return the commands that wrote measurements, without repetitions."""
     found: dict[str, None] = {}
     for one in measurements:
         path, launch = one.file.parent / LAUNCHES, one.scores[0].launch
@@ -241,56 +262,12 @@ def _commands(measurements: Iterable[ScoredFolds]) -> list[str]:
 
 
 def _judged(one: Any, status: str) -> Any:
-    """Return a measurement of this model with the status that the audit came to."""
+    """Return a measurement of this model with the status that the audit found."""
     return replace(one, scores=[replace(score, pretraining=status) for score in one.scores])
 
 
-def _audit(
-    one: Measurement | TextMeasurement, heard: Sequence[Clip], data: Sequence[Path], complete: bool
-) -> tuple[str, str]:
-    """Return the worse of a measurement's leak status and of what an audit finds, and how that was found.
-
-    What the scores do not know, they are told where all that was heard, and the samples of what was scored, are here.
-    """
-    score = one.scores[0]
-    title, scored_as = f"{score.corpus}, {score.protocol}", worst(row.pretraining for row in one.scores)
-    if not heard:
-        return scored_as, f"{title}: {scored_as}, as its scores say; no manifest of pretraining is here to audit."
-    read = one.predictions if isinstance(one, Measurement) else one.transcriptions
-    ids = set(read.clips)
-    clips = _clips(score.data_sha256, ids, data)
-    found = {
-        "sample": _shared((clip.sha256 for clip in clips), (clip.sha256 for clip in heard)) if clips else None,
-        "recording": _shared(read.recordings, (clip.recording for clip in heard)),
-        "speaker": _shared(read.speakers, (clip.speaker for clip in heard)),
-        "clip id": _shared(read.clips, (clip.id for clip in heard)),
-    }
-    leak = any(found[kind] for kind in ("sample", "recording", "clip id"))
-    said = [f"{count} share a {kind}" for kind, count in found.items() if count]
-    unsaid = "" if clips else "; their samples could not be compared: give their shards as --data"
-    unknown = sum(name is None for name in read.speakers)
-    blank = f"; the speakers of {unknown} are not known" if unknown else ""
-    settled = complete and bool(clips) and scored_as == UNKNOWN
-    status = worst([HELD_OUT if settled else scored_as, TRANSDUCTIVE if leak else HELD_OUT])
-    compared = f"{len(ids)} clips against {len(heard)} of pretraining: {', '.join(said) or 'none is shared'}"
-    return status, f"{title}: {status}. {compared}{blank}{unsaid}."
-
-
-def _shared(own: Iterable[str | None], heard: Iterable[str | None]) -> int:
-    """Return how many of a model's clips have a value that clips of pretraining have."""
-    there = {value for value in heard if value is not None}
-    return sum(value in there for value in own if value is not None)
-
-
-def _clips(sha256: str, ids: set[str], data: Sequence[Path]) -> list[Clip]:
-    for folder in data:
-        if sha256_of(folder / "index.json") == sha256:
-            return [clip for clip in open_shards(folder).clips() if clip.id in ids]
-    return []
-
-
 def layer_table(corpus: str, protocol: str, row: Row) -> Table | None:
-    """Return how each layer did inside the training sides of all folds; None where layers were not compared there."""
+    """Return the UAR of each layer inside the training sides of all folds; None if layers were not compared there."""
     if _chosen_on_test(row):
         return None
     curves = [score.inner_uar for score in row.scores if len(score.inner_uar) > 1]
@@ -307,16 +284,17 @@ def layer_table(corpus: str, protocol: str, row: Row) -> Table | None:
         for layer, values in enumerate(zip(*curves, strict=True))
     ]
     notes = [
-        f"UAR inside the training side, mean and range over {len(curves)} folds; chosen: in how many of "
-        f"{len(row.scores)} folds, by the training side alone. Layer 0 is what enters the first block"
+        f"UAR by validation inside the training side, mean and range over {len(curves)} folds; chosen: in how many of "
+        f"the {len(row.scores)} folds this layer was chosen, on the training side only; layer 0: the input of the "
+        "first block"
     ]
     return Table(
-        f"{corpus}, {protocol}: layers under a {row.head} head", ["layer", "UAR", "range", "chosen"], rows, notes, 0
+        f"{corpus}, {protocol}: layers with a {row.head} head", ["layer", "UAR", "range", "chosen"], rows, notes, 0
     )
 
 
 def _results(task: str, corpus: str, protocol: str, row: Row) -> list[Result]:
-    """Return a row's numbers; none where labels of its clips were seen, or it was chosen on what it was tested on."""
+    """Return a row's numbers; none if labels of its clips were seen, or a choice was made on the test side."""
     if row.pretraining == LABELS_SEEN or _chosen_on_test(row):
         return []
     tuned = "run" in row.scores[0].details

@@ -1,8 +1,8 @@
-"""Licence arithmetic: what the terms of corpora and of a starting checkpoint leave of what may be done with a model.
+"""The terms of a model, combined from those of its corpora and of its starting checkpoint.
 
-No legal advice. Terms on models and on derivatives are carried, the strictest of them; terms on data, such as an
-agreement to sign, do not forbid weights, but whoever releases these must know of them; terms that forbid the model
-itself refuse it. What nobody says stays open, and is said to be.
+This is not legal advice. The strictest terms on use, changes, attribution and share-alike carry over to the model.
+Terms on data, such as an agreement to sign, do not forbid a release of weights, but the publisher must confirm that
+they are known. A model that terms forbid is refused. Terms that are not stated stay open, and the card says so.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ CARRIED = {
     "attribution": "attribution",
     "share_alike": "share-alike",
 }
-"""Fields of ``Terms`` that a model takes over from what it was made of, and their names in texts. Redistribution is of
-audio, and an agreement is signed by whoever gets that."""
+"""Fields of ``Terms`` that carry over to a model, with their names in texts. Redistribution and agreements concern the
+audio, not the model."""
 
 HUB = (
     "apache-2.0", "mit", "bsd-3-clause", "cc0-1.0",
@@ -32,22 +32,25 @@ HUB = (
     *(f"cc-by-nc-nd-{version}" for version in ("3.0", "4.0")),
     "cc-by-nd-4.0",
 )  # fmt: skip
-"""Identifiers that the Hub's cards take as ``license``, of those in ``nonverbal.licences.SPDX``
+"""The identifiers in ``nonverbal.licences.SPDX`` that the Hub accepts as ``license``
 (huggingface.co/docs/hub/repositories-licenses)."""
 
 NAMES = {"ODbL-1.0": "odbl"}
-"""SPDX identifiers that the Hub knows under another name."""
+"""SPDX identifiers to the Hub's names, where these differ."""
 
 OTHER = "other"
-"""What the Hub's cards call a licence that it has no identifier for."""
+"""The Hub's ``license`` for a licence without an identifier there."""
 
 UNKNOWN, STRICTEST = "unknown-in-part", "strictest-of-its-sources"
-"""``license_name`` where something of it nobody says, and where no one licence says all of it."""
+"""``license_name`` if some terms are not stated, and if no single licence expresses all terms."""
+
+NOBODY = "nobody"
+"""``Terms.source`` if no terms are stated anywhere."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Something that a model was made of."""
+    """A corpus or checkpoint that a model was made from."""
 
     name: str
     kind: Literal["corpus", "checkpoint"]
@@ -58,48 +61,48 @@ class Source:
 
 @dataclass(frozen=True)
 class ReleaseTerms:
-    """What a card says of a model's licence."""
+    """What a card says about a model's licence."""
 
     licence: str
     """The Hub's identifier, or ``other``."""
     licence_name: str
-    """Where it is ``other``: in lower-case letters, digits and hyphens; else empty."""
+    """If ``licence`` is ``other``: lower-case letters, digits and hyphens; otherwise empty."""
     licence_link: str
-    """Where its text is; empty where that is the card itself, or the Hub knows it."""
+    """Address of the licence's text; empty if the card itself holds it, or the Hub knows the licence."""
     carried: Terms
-    """The strictest of all sources, of the fields ``CARRIED``; the others are None."""
+    """The strictest terms of all sources in the fields ``CARRIED``; the other fields are None."""
     notices: list[str]
-    """Sentences: what is open, what was acknowledged, what permission is claimed."""
+    """Sentences on what is open, what was acknowledged, and what permission is claimed."""
 
 
 def terms_of(licence: str, reader: str | None) -> Terms:
-    """Return the terms of clips by what their manifest says.
+    """Return the terms of clips by the licence in their manifest.
 
     Args:
-        licence: of the clips: an SPDX expression with ``AND`` alone, or a few words.
-        reader: of the corpus; the catalog's terms count where it read the corpus and said this licence.
+        licence: an SPDX expression whose only operator is ``AND``, or a few words.
+        reader: the corpus's reader; the catalog's terms apply if it is in the catalog with this licence.
     """
     if reader in CATALOG and licence == CATALOG[reader].licence:
         return CATALOG[reader].terms
     parts = licence.split(" AND ")
     if licence and all(part in SPDX for part in parts):
-        return strictest(*(spdx(part, "the manifest, as whoever prepared the clips gave it", False) for part in parts))
-    return Terms("the manifest" if licence else "nobody", False)
+        return strictest(*(spdx(part, "the manifest, as given to prepare", False) for part in parts))
+    return Terms("the manifest" if licence else NOBODY, False)
 
 
 def release_terms(
     sources: Sequence[Source], acknowledged: Sequence[str] = (), permission: str | None = None
 ) -> ReleaseTerms:
-    """Return what may be done with a model that was made of these.
+    """Return the terms of a model that was made from these sources.
 
     Args:
-        sources: the corpora that it heard, and the checkpoints that it started from, each once.
-        acknowledged: names of sources whose terms on data are known to whoever releases it.
-        permission: why it may be released although terms forbid it.
+        sources: the corpora of its training data and its starting checkpoints, each once.
+        acknowledged: names of sources whose terms on data the publisher knows.
+        permission: why the model may be released although terms forbid it.
 
     Raises:
-        UserError: terms forbid the model and there is no permission; terms on data are not acknowledged; a name is
-            acknowledged that is not there, or has none.
+        UserError: terms forbid the model and there is no permission; terms on data are not acknowledged; an
+            acknowledged name is not among the sources, or has no terms on data.
     """
     refused = {source.name: why for source in sources if (why := forbids(source))}
     if refused and permission is None:
@@ -114,8 +117,11 @@ def release_terms(
     carried = strictest_of(sources)
     licence, name, link = _licence(carried, sources)
     notices = [
-        *(f"{name}: {why}. It is released by permission: {one_line(str(permission))}" for name, why in refused.items()),
-        *(f"{name}: {what}. Whoever releases the model has acknowledged it." for name, what in asked.items()),
+        *(
+            f"{name}: {why}. The model is released with permission: {one_line(str(permission))}"
+            for name, why in refused.items()
+        ),
+        *(f"{name}: {what}. The publisher of the model has acknowledged this." for name, what in asked.items()),
         *open_questions(sources),
         *_conflicts(carried, sources),
     ]
@@ -123,32 +129,32 @@ def release_terms(
 
 
 def forbids(source: Source) -> str:
-    """Say why terms forbid a model that was made of a source; empty where they do not, or nobody says."""
+    """Return why a source's terms forbid the model; empty if they do not, or if this is not stated."""
     terms = source.terms
     if terms.models is False:
-        return "its terms do not let models that were trained on it be passed on"
+        return "its terms forbid sharing models trained on it"
     if source.kind == "checkpoint" and terms.derivatives is False:
-        return "its terms do not let changed weights be passed on"
+        return "its terms forbid sharing changed weights"
     if source.kind == "checkpoint" and terms.redistribution is False and not terms.derivatives:
-        return "its terms do not let its weights be passed on"
+        return "its terms forbid sharing its weights"
     return ""
 
 
 def on_data(source: Source) -> str:
-    """Say what terms ask for or refuse of data, and not of a model; empty where there is nothing."""
+    """Return what terms require or forbid of the data and not of a model; empty if nothing."""
     terms, audio = source.terms, source.kind == "corpus"
     found = [
-        "an agreement has to be signed, or it has to be asked for" if terms.agreement else "",
-        "its audio must not be passed on" if audio and terms.redistribution is False else "",
-        "changed copies of its audio must not be passed on" if audio and terms.derivatives is False else "",
+        "access requires an agreement or a request" if terms.agreement else "",
+        "its audio must not be redistributed" if audio and terms.redistribution is False else "",
+        "changed copies of its audio must not be redistributed" if audio and terms.derivatives is False else "",
     ]
     return "; ".join(part for part in found if part)
 
 
 def strictest_of(sources: Sequence[Source]) -> Terms:
-    """Return what all sources leave of the fields ``CARRIED``; all None without any source."""
+    """Return the strictest terms of all sources in the fields ``CARRIED``; all None without any source."""
     if not sources:
-        return Terms("nothing is known of what the model was made of", False)
+        return Terms("the sources of the model are not known", False)
     found = strictest(*(source.terms for source in sources))
     return Terms(
         found.source, found.verified, disputed=found.disputed, **{name: getattr(found, name) for name in CARRIED}
@@ -156,33 +162,33 @@ def strictest_of(sources: Sequence[Source]) -> Terms:
 
 
 def open_questions(sources: Sequence[Source]) -> list[str]:
-    """Say of which sources nobody says what a model takes over, and which readings are not the owner's own word."""
+    """Return sentences on the terms that are not stated, disputed, or not verified."""
     said = []
     for source in sources:
         left = [text for name, text in CARRIED.items() if getattr(source.terms, name) is None]
         if left:
             licence = f' ("{one_line(source.licence)}")' if source.licence and not source.terms.identifier else ""
-            said.append(f"{source.name}{licence}: nobody says, of {', '.join(left)}.")
+            said.append(f"{source.name}{licence}: no terms are stated for {', '.join(left)}.")
         if source.terms.disputed:
-            said.append(f"{source.name}: sources disagree, and the strictest counts.")
+            said.append(f"{source.name}: accounts of its terms disagree; the strictest applies here.")
     silent = [source.name for source in sources if source.kind == "corpus" and source.terms.models is None]
     if silent:
         said.append(
-            f"Whether a licence of audio binds weights that were trained on it, nobody says ({', '.join(silent)}): "
-            "its terms are carried here as if it did."
+            f"The licences of these corpora do not state whether they bind models trained on the audio; here their "
+            f"terms carry over as if they did: {', '.join(silent)}."
         )
     unread = [source.name for source in sources if not source.terms.verified]
     if unread:
-        said.append(f"Not read at the owner's: the terms of {', '.join(unread)}.")
+        said.append(f"Terms that were not verified against a statement of the owner: {', '.join(unread)}.")
     return said
 
 
 def _conflicts(carried: Terms, sources: Sequence[Source]) -> list[str]:
-    """Say where share-alike and other terms leave no licence that meets all; what is open may still decide so."""
+    """Return a sentence if no single licence fits share-alike and all other terms; open terms may leave this open."""
     alike = list(dict.fromkeys(source.licence for source in sources if source.terms.share_alike))
     settled = all(getattr(carried, name) is not None for name in CARRIED)
     if len(alike) > 1 or (alike and settled and SPDX.get(alike[0]) != _fields(carried)):
-        return [f"Share-alike is asked for by {', '.join(alike)}: no one licence meets that and all other terms."]
+        return [f"Share-alike is required by {', '.join(alike)}; no single licence satisfies this and all other terms."]
     return []
 
 
@@ -207,14 +213,14 @@ def _licence(carried: Terms, sources: Sequence[Source]) -> tuple[str, str, str]:
 
 
 def _fields(carried: Terms) -> dict[str, bool | None]:
-    """What a licence would have to say that has just the carried terms; weights may be passed on, unasked."""
+    """Return the fields of a licence with exactly the carried terms, which allows redistribution without agreement."""
     return {name: getattr(carried, name) for name in CARRIED} | {"redistribution": True, "agreement": False}
 
 
 def _check_acknowledged(asked: dict[str, str], acknowledged: Sequence[str], names: Sequence[str]) -> None:
     for name in acknowledged:
         if name not in asked:
-            why = "has no terms on data" if name in names else f"is not among {', '.join(names) or 'what is known'}"
+            why = "has no terms on data" if name in names else f"is not among the sources: {', '.join(names) or 'none'}"
             raise UserError(f"--acknowledge {name}: it {why}; leave it out")
     if open_ := {name: what for name, what in asked.items() if name not in acknowledged}:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a released folder's texts must not hold: paths of a machine, tokens, names of speakers."""
+"""Checks of a released folder's texts: no paths of a machine, no tokens, no names of speakers."""
 
 import json
 import re
@@ -10,13 +10,14 @@ from typing import Any
 
 from nonverbal.data.manifest import read_manifest
 from nonverbal.errors import UserError
-from nonverbal.release.file_checks import Contents, texts_in
+from nonverbal.release.contents import Contents
+from nonverbal.release.file_checks import texts_in
 from nonverbal.release.findings import Finding
 from nonverbal.release.tokens import TOKENS
 from nonverbal.text import one_line, size
 
 LARGEST = 50_000_000
-"""Bytes of a file that is read as text."""
+"""Most bytes of a file that is read as text."""
 
 _FOLDERS = (
     "home|Users|root|mnt|media|scratch|tmp|var|opt|srv|data|datasets|work|workspace|gpfs|lustre|nfs|beegfs|storage|"
@@ -28,13 +29,13 @@ PATHS = re.compile(
     r"|\bfile://[^\s\"'`<>)\]]+"
     r"|\b[A-Za-z]:\\{1,2}[\w.@ +-]+\\[^\s\"'`<>]*"
 )
-"""Paths of a machine, in any text; what follows a host's name in an address is none."""
+"""Paths of a machine within a text. The part of an address after the host is not matched."""
 
 ALONE = re.compile(r"(/[\w.@+-]+/|~/|\.\.?/)[\w.@+-]{2}")
-"""How a text of JSON begins that is a path and nothing else."""
+"""Beginning of a JSON string that consists of a path only."""
 
 SHORTEST = 4
-"""Letters of a name that is looked for alone; a shorter one stands in many words' place."""
+"""Fewest letters of a name that is searched for without its corpus; shorter names occur by chance."""
 
 PEOPLE = (
     "adult anon anonymous baby boy caller child client control actor actress donor elder female girl group guest "
@@ -43,16 +44,16 @@ PEOPLE = (
     "three four five six seven eight nine left right middle high low young old happy sad angry neutral cough laugh "
     "breath crying test train validation sample session recording"
 )
-"""What corpora call speakers for want of a name."""
+"""Words that corpora use in place of speakers' names."""
 
 SHOWN = 4
-"""Characters of a token that are shown."""
+"""Characters of a token that a finding shows."""
 
 REMEDY = "remove it, and release again"
 
 
 def check_sizes(found: Contents) -> Iterator[Finding]:
-    """Find files that are too large to be looked through."""
+    """Find files that are too large to be searched."""
     for name in found.files:
         count = (found.folder / name).stat().st_size
         if not name.endswith(".safetensors") and count > LARGEST:
@@ -61,7 +62,7 @@ def check_sizes(found: Contents) -> Iterator[Finding]:
 
 
 def check_paths(found: Contents) -> Iterator[Finding]:
-    """Find paths of the machine that a release was made on."""
+    """Find paths of the machine on which a release was made."""
     for name, text, whole in texts_of(found):
         paths = [match[0] for match in PATHS.finditer(text)]
         if not paths and whole and ALONE.match(text):
@@ -71,22 +72,22 @@ def check_paths(found: Contents) -> Iterator[Finding]:
 
 
 def check_tokens(found: Contents) -> Iterator[Finding]:
-    """Find what lets somebody in; it is shown in part."""
+    """Find tokens, keys and passwords. A finding shows only a part of them."""
     for name, text, _ in texts_of(found):
         for token in dict.fromkeys(match[0] for match in TOKENS.finditer(text)):
-            # Of a name with its password, the name.
+            # Of a name with a password, only the name is shown.
             shown = f"{token.partition(':')[0][:SHOWN]}... ({len(token)} characters)"
             remedy = "revoke it where it was created; then remove it, and release again"
             yield Finding("token", False, name, shown, "no token, key or password", remedy)
 
 
 def check_names(found: Contents, names: Iterable[str]) -> Iterator[Finding]:
-    """Find names of speakers in configurations, card and passport; code is not looked at.
+    """Find names of speakers in all texts except code.
 
     Args:
         found: the folder.
-        names: as manifests have them, ``corpus:name``, or names alone. One of fewer than four letters, of digits alone,
-            or that is an ordinary word, is looked for with its corpus only.
+        names: names as in manifests, ``corpus:name``, or without a corpus. A name of fewer than ``SHORTEST`` letters,
+            of digits only, or that is an ordinary word, is searched for only with its corpus.
     """
     forms = {form for name in names for form in _forms(name)}
     for file, text, _ in texts_of(found):
@@ -100,10 +101,10 @@ def check_names(found: Contents, names: Iterable[str]) -> Iterator[Finding]:
 
 
 def names_in(path: Path) -> list[str]:
-    """Return the speakers of a manifest (``.jsonl``), or the lines of a list.
+    """Return the speakers in a manifest (``.jsonl``), or the lines of a list.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the file cannot be read.
     """
     if path.suffix == ".jsonl":
         return sorted({clip.speaker for clip in read_manifest(path) if clip.speaker})
@@ -117,7 +118,7 @@ def names_in(path: Path) -> list[str]:
 
 
 def texts_of(found: Contents) -> Iterator[tuple[str, str, bool]]:
-    """Yield file, text, and whether it is one whole text of JSON: of weights what is said beside them."""
+    """Yield file, text, and whether the text is a whole JSON string. For weights, the text is their metadata."""
     for name in found.files:
         path = found.folder / name
         if name.endswith(".safetensors"):
@@ -125,7 +126,7 @@ def texts_of(found: Contents) -> Iterator[tuple[str, str, bool]]:
         elif path.stat().st_size <= LARGEST:
             text = path.read_bytes().decode("utf-8", "replace")
             yield name, text, False
-            # What is written with escapes is then seen as it is read.
+            # Strings are also searched with their escapes decoded.
             yield from ((name, inner, True) for inner in texts_in(_parsed(text), keys=True) if name.endswith(".json"))
 
 
@@ -154,12 +155,12 @@ def _forms(name: str) -> list[str]:
 
 @cache
 def ordinary_words() -> frozenset[str]:
-    """Return words that are no names: of ``PEOPLE``, and those that this package writes in the card of any model."""
+    """Return words that do not count as names: ``PEOPLE``, and all words in this package, which cards may contain."""
     sources = [path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".j2")]
     texts = [PEOPLE, *(path.read_text(encoding="utf-8") for path in sources)]
     return frozenset(word for text in texts for word in re.findall(r"[a-z]+", folded(text)))
 
 
 def folded(text: str) -> str:
-    """Return a text as names are compared: in one case and one form of accents."""
+    """Return a text in the form in which names are compared: case folded, with composed accents."""
     return unicodedata.normalize("NFC", text).casefold()

@@ -1,4 +1,4 @@
-"""What lets somebody in: how tokens, keys and passwords look, wherever they are looked for."""
+"""Patterns of tokens, keys and passwords."""
 
 import re
 
@@ -13,12 +13,13 @@ FORMS = {
     **{f"xox{kind}-": rf"\bxox{kind}-[\w-]{{10,}}" for kind in "abprs"},
     "eyJ": r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
     "PRIVATE KEY-----": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
-    # A name and a password before a host; both of ASCII, so that bytes of weights are hardly ever taken for them.
+    # A name and a password before a host; ASCII only, so that bytes of weights hardly ever match.
     "://": r"(?<=[a-z0-9]://)[!-.0-9;-?A-~]+:[!-.0-?A-~]+(?=@)",
 }
-"""Of Hugging Face, GitHub, GitLab, OpenAI, Amazon, Google, Slack; JSON web tokens, private keys, passwords in links.
+"""A part that every token of a kind contains, to the pattern of the whole token.
 
-What stands in each, to how it looks. Of Hugging Face's, as they are in 2026; the names of files and models are shorter.
+The kinds: Hugging Face, GitHub, GitLab, OpenAI, Amazon, Google, Slack, JSON web tokens, private keys, passwords in
+addresses. Hugging Face's tokens are matched in their form of 2026; names of files and models are shorter.
 """
 
 TOKENS = re.compile("|".join(FORMS.values()), re.ASCII)
@@ -27,6 +28,6 @@ _OF_BYTES = [(mark.encode(), re.compile(form.encode())) for mark, form in FORMS.
 
 
 def holds_token(content: bytes) -> bool:
-    """Whether there is a token in bytes: of a text, or of anything else, such as weights."""
-    # To look for what stands in a token first is six times as fast, which counts in weights.
+    """Whether bytes of any kind, text or weights, contain a token."""
+    # Searching for the fixed part first is six times as fast, which matters for weights.
     return any(mark in content and form.search(content) is not None for mark, form in _OF_BYTES)

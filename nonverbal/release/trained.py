@@ -1,7 +1,7 @@
-"""What a model was trained on: corpora of its shards with hours and licences, and the checkpoint that it started from.
+"""What a model was trained on: the corpora of its shards, with hours and licences, and its starting checkpoint.
 
-A run that continues another has heard what that heard, too. Folders of shards are looked for where the run says they
-are, and among those that are given; they are recognised by the hash of their index.
+The training data of a run that continues another include those of the other run. Folders of shards are searched for at
+the path in the run and among those that are given, and are recognised by the hash of their index.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from nonverbal.families import FAMILIES
 from nonverbal.files import sha256_of
 from nonverbal.licences import Terms, strictest
 from nonverbal.public_checkpoints import CHECKPOINTS
-from nonverbal.release.terms import Source, terms_of
+from nonverbal.release.terms import NOBODY, Source, terms_of
 from nonverbal.report.origins import read_file
 from nonverbal.tasks.labels_seen import LabelsSeen, labels_seen_by, seen_by
 
@@ -32,41 +32,41 @@ Use = Literal["pretraining", "fine-tuning"]
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
-NOT_HERE = "a folder or file that is not here"
-"""Remark on the terms of a start that is neither here nor known to be on the Hub."""
+NOT_HERE = "a folder or file that is not available"
+"""Remark on the terms of a starting checkpoint that is neither on this disk nor known to be on the Hub."""
 
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """A corpus that a model was trained on, as its shards hold it."""
+    """A corpus of a model's training data, as in its shards."""
 
     name: str
     use: Use
     clips: int
     hours: float
-    """Of training."""
+    """Hours of training clips."""
     validation_clips: int
     validation_hours: float
     licence: str
-    """As the manifest has it, all that its clips have."""
+    """All licences of its clips, as in the manifest."""
     terms: Terms
     home: str
-    """Where it is from, by the catalog; empty for other folders."""
+    """Where the corpus comes from, as in the catalog; empty for other folders."""
     dataset: str
-    """Its id on the Hub, where it was read from there; else empty."""
+    """Its id on the Hub, if it was read from there; otherwise empty."""
     weight: float | None
-    """With which its clips were drawn, where the recipe sets one; 0: never."""
+    """Sampling weight of its clips, if the recipe sets one; 0: never drawn."""
 
 
 @dataclass(frozen=True)
 class StartFacts:
-    """A checkpoint that a model started from, which nobody here trained."""
+    """A starting checkpoint that was not trained by a run on this disk."""
 
     name: str
-    """On the Hub; or the last part of a path."""
+    """Its id on the Hub, or the last part of its path."""
     on_hub: bool
     heard: str
-    """In words."""
+    """Its training data, in words."""
     terms: Terms
 
 
@@ -77,19 +77,24 @@ class Trained:
     corpora: list[CorpusFacts] = field(default_factory=list)
     starts: list[StartFacts] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    """What is not known, in sentences."""
+    """Sentences on what is not known."""
     data_sha256: list[str] = field(default_factory=list)
-    """Of each folder of shards, its index."""
+    """Hash of the index of each folder of shards."""
     clips: list[Clip] = field(default_factory=list)
-    """That were heard in pretraining."""
+    """The clips of its pretraining."""
     folders: list[Path] = field(default_factory=list)
     """The folders of shards that were found."""
     names: frozenset[str] = frozenset()
-    """Speakers of all clips, as the manifests have them: none may be published."""
+    """Speakers of all clips, named as in the manifests. None of these names may be published."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether ``clips`` are everything that the model was pretrained on."""
+        return not (self.missing or self.starts)
 
     @property
     def sources(self) -> list[Source]:
-        """What it was made of, each once; corpora that were never drawn from are left out."""
+        """Checkpoints and corpora that the model was made from, each once, without corpora that were never drawn."""
         found: dict[tuple[str, str], Source] = {}
         for start in self.starts:
             found.setdefault(
@@ -99,14 +104,14 @@ class Trained:
         for corpus in self.corpora:
             if corpus.weight != 0:
                 heard.setdefault(corpus.name, []).append(corpus)
-        # Folders of shards may call other clips by one name.
+        # Two folders of shards may use one name for different clips.
         for name, own in heard.items():
             licence = ", ".join(dict.fromkeys(one.licence for one in own))
             found["corpus", name] = Source(name, "corpus", licence, strictest(*(one.terms for one in own)))
         return list(found.values())
 
     def joined(self, other: "Trained") -> "Trained":
-        """Return what was heard in both."""
+        """Return the training data of both."""
         return Trained(
             [*self.corpora, *other.corpora],
             [*self.starts, *other.starts],
@@ -119,16 +124,16 @@ class Trained:
 
 
 def trained(run: Path, data: Sequence[Path] = (), base_model: str | None = None) -> Trained:
-    """Return what a run's model was trained on, and what that of the run which it began from was.
+    """Return what a run's model was trained on, including the runs that it continued.
 
     Args:
-        run: of ``nonverbal pretrain`` or ``nonverbal finetune``.
-        data: folders of shards that may be its own, or that of a run before.
-        base_model: id on the Hub of the checkpoint that the first of these runs started from, where they name a folder.
+        run: a run of ``nonverbal pretrain`` or ``nonverbal finetune``.
+        data: folders of shards, which may be those of the run or of a run that it continued.
+        base_model: Hub id of the checkpoint that the first of these runs started from, if that run names a folder.
 
     Raises:
-        UserError: a file of a run or of shards is damaged, or the first run started from random weights and not from
-            ``base_model``.
+        UserError: a file of a run or of shards is damaged, or ``base_model`` is given although the first run started
+            from random weights.
     """
     found = _trained(run, data, base_model, frozenset())
     if base_model is not None and not found.starts:
@@ -150,42 +155,42 @@ def _trained(run: Path, data: Sequence[Path], base_model: str | None, later: fro
 
 
 def init_of(recipe: dict[str, Any]) -> str | None:
-    """Return where a run started from, by its recipe; None where its weights were drawn."""
+    """Return what a run's recipe names as its starting checkpoint; None for random weights."""
     group = recipe.get(str(recipe.get("family")), recipe)
     found = group.get("init") if isinstance(group, dict) else None
     return None if found is None else str(found)
 
 
 def start_named(name: str, given: bool = False) -> StartFacts:
-    """Return what is known of a checkpoint by its name, which is an id on the Hub or a path.
+    """Return what is known of a checkpoint by its name, which is a Hub id or a path.
 
-    The path of a run may look like an id, so one is an id where it is in the list here, or is given as such.
+    A path may look like a Hub id. A name counts as a Hub id if it is in the toolkit's list, or was given as one.
 
     Args:
-        name: as a recipe has it, or ``--base_model``.
-        given: whether it is ``--base_model``.
+        name: the name in a recipe, or the value of ``--base_model``.
+        given: whether it is the value of ``--base_model``.
     """
     known = CHECKPOINTS.get(name)
     if known is not None:
         return StartFacts(name, True, heard_by(known), known.terms)
     here = Path(name).exists()
     on_hub = given and not here and HUB_ID.fullmatch(name) is not None
-    remark = "a folder or file, which does not say" if here else "not in the list here" if on_hub else NOT_HERE
-    return StartFacts(name if on_hub else Path(name).name, on_hub, "not known", Terms("nobody", False, remark=remark))
+    remark = "a folder or file without terms" if here else "not in the toolkit's list" if on_hub else NOT_HERE
+    return StartFacts(name if on_hub else Path(name).name, on_hub, "not known", Terms(NOBODY, False, remark=remark))
 
 
 def _started(init: str, base_model: str | None) -> Trained:
-    """Return what a run started from that nobody here trained, and that it is not here where that is so."""
+    """Return a starting checkpoint that was not trained by a run on this disk, and whether it is missing."""
     start = start_named(base_model or init, base_model is not None)
     lost = (
-        f"It started from {start.name}, which is neither here nor in the list of checkpoints, so what that has heard "
-        "and its terms are not known; --base_model says which checkpoint of the Hub it is."
+        f"The training started from {start.name}, which was not available for this release, so the training "
+        "data and the terms of that checkpoint are not known."
     )
     return Trained(starts=[start], missing=[lost] if start.terms.remark == NOT_HERE else [])
 
 
 def _run_of(init: str, run: Path) -> Path | None:
-    """Return the run whose encoder or model ``init`` names, by a path as the run was started with; None for no run."""
+    """Return the run whose encoder or model is ``init``, a path as it was given to ``run``; None if it is no run's."""
     for place in (Path(), *run.resolve().parents):
         found = place / init
         for folder in (found, found.parent):
@@ -198,17 +203,18 @@ def _of_shards(run: Path, recipe: dict[str, Any], use: Use, data: Sequence[Path]
     said = read_file(run / "data.json", dict) if (run / "data.json").is_file() else {}
     named = recipe.get("data")
     folders = [str(name) for name in (named if isinstance(named, list) else [named]) if name is not None]
-    # A fine-tuning takes of its shards the clips of its classes alone.
+    # Fine-tuning uses only those clips of its shards that have one of its classes.
     seen = None if use == "pretraining" else labels_seen_by(run / "model") or seen_by(run)
-    unsaid = "The run does not say which shards it was trained on, so no speaker's name could be looked for."
+    unsaid = "The run does not state its training data, so this release could not be searched for speakers' names."
     found = Trained(missing=[] if folders else [unsaid])
     for name in folders:
         sha256 = said.get(name)
         shards = _shards(name, run, sha256, data)
         if shards is None:
             lost = (
-                f"The shards {Path(name).name} are not here, so their corpora, hours and licences are not known, and "
-                "their speakers' names could not be looked for in this release."
+                f"The shards {Path(name).name} of the training data were not available for this release, so "
+                "their corpora, hours and licences are not known, and this release could not be searched for the names "
+                "of their speakers."
             )
             found = found.joined(Trained(missing=[lost], data_sha256=[sha256] if isinstance(sha256, str) else []))
         else:
@@ -217,7 +223,7 @@ def _of_shards(run: Path, recipe: dict[str, Any], use: Use, data: Sequence[Path]
 
 
 def _shards(name: str, run: Path, sha256: object, data: Sequence[Path]) -> ShardFolder | None:
-    """Return the folder of shards with a hash; paths are relative to where the run was started, or to one above it."""
+    """Return the folder of shards with a hash. A path is relative to a folder above the run, where it was started."""
     for place in (Path(name), *(parent / name for parent in run.resolve().parents), *data):
         index = place / "index.json"
         if index.is_file() and (sha256 is None or sha256_of(index) == sha256):
@@ -233,7 +239,7 @@ def _of_folder(shards: ShardFolder, recipe: dict[str, Any], use: Use, seen: Labe
     given = read_file(prepared, dict).get("corpora", {}) if prepared.is_file() else {}
     ledger = shards.folder / "ledger.json"
     readers = read_file(ledger, dict) if ledger.is_file() else {}
-    # Fine-tuning divides the clips of both sides anew.
+    # Fine-tuning divides the clips of both splits again.
     split = shards.rows("train") if use == "pretraining" else np.arange(len(shards.table))
     used = np.array([seen is None or seen.holds(clip) for clip in clips], dtype=bool)
     split = split[used[shards.table["clip"][split]]]
@@ -258,7 +264,7 @@ def _of_folder(shards: ShardFolder, recipe: dict[str, Any], use: Use, seen: Labe
 
 
 def _amount(shards: ShardFolder, rows: np.ndarray, clips: list[Clip], corpus: str) -> tuple[int, float]:
-    """Return clips and hours of a corpus in some rows of the table."""
+    """Return the number of clips and the hours of a corpus in some rows of the table."""
     own = np.array([clip.corpus == corpus for clip in clips], dtype=bool)
     table = shards.table[rows]
     table = table[own[table["clip"]]] if len(table) else table
@@ -277,14 +283,14 @@ def _corpus(
 ) -> CorpusFacts:
     texts = [text for text, _ in licences.most_common()]
     known = CATALOG.get(reader)
-    terms = strictest(*(terms_of(text, reader) for text in texts)) if texts else Terms("nobody", False)
+    terms = strictest(*(terms_of(text, reader) for text in texts)) if texts else Terms(NOBODY, False)
     dataset = given.get("dataset") if isinstance(given, dict) else None
     return CorpusFacts(
         name,
         use,
         *train,
         *validation,
-        ", ".join(text or "not said" for text in texts),
+        ", ".join(text or "not stated" for text in texts),
         terms if len(texts) < 2 else replace(terms, identifier=""),
         known.home if known else "",
         dataset if isinstance(dataset, str) and HUB_ID.fullmatch(dataset) and not Path(dataset).exists() else "",
@@ -293,17 +299,17 @@ def _corpus(
 
 
 def data_sha256(found: Sequence[str]) -> str | None:
-    """Return one hash for all folders of shards: that of the only one, or of all, a line each; None where unknown."""
+    """Return one hash for all folders of shards: that of a single folder, or of the lines of all; None if unknown."""
     if len(found) < 2:
         return found[0] if found else None
     return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
 def check_data(data: Sequence[Path]) -> None:
-    """Refuse folders that hold no shards.
+    """Refuse folders without shards.
 
     Raises:
-        UserError: names the first.
+        UserError: names the first such folder.
     """
     for folder in data:
         if not (folder / "index.json").is_file():

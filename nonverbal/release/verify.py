@@ -1,4 +1,4 @@
-"""A released folder verified: its files against its passport, and its model, loaded elsewhere, against its figures."""
+"""Verification of a released folder: its files against its passport, and its model against the passport's figures."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -7,8 +7,8 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders.models import device
 from nonverbal.evaluation.exactness import EXACT
 from nonverbal.release import measuring
+from nonverbal.release.contents import Contents, contents_of
 from nonverbal.release.file_checks import (
-    Contents,
     check_bits,
     check_code,
     check_inside,
@@ -16,7 +16,6 @@ from nonverbal.release.file_checks import (
     check_pickles,
     check_surplus,
     check_weights,
-    contents_of,
     few,
 )
 from nonverbal.release.findings import Finding, wrong
@@ -25,13 +24,13 @@ from nonverbal.release.passport import PASSPORT, Measured, Passport, read_passpo
 from nonverbal.release.text_checks import check_names, check_paths, check_sizes, check_tokens
 
 ACROSS = 1e-4
-"""Of a layer's RMS: how far embeddings in float32 may be apart on two machines or stacks."""
+"""Largest difference between float32 embeddings on two machines or stacks, divided by the layer's RMS."""
 
 ON_GPU = 10
-"""Times what this toolkit's own path may differ by where it runs on a GPU: kernels add up in another order."""
+"""Factor on the limits of this toolkit's figures on a GPU, where kernels add in another order."""
 
 UNSAFE = ("link", "path outside", "code")
-"""Checks that must be passed before anything is loaded."""
+"""Checks that must pass before anything is loaded."""
 
 LOADING = {
     "missing": ("missing key", "a value in the files for each weight of the model"),
@@ -40,7 +39,7 @@ LOADING = {
     "not finite": ("NaN or infinite", "finite numbers"),
     "unlike": ("weight not as in the file", "the values of the files, under either spelling of weight norm"),
 }
-"""Names of what is found of weights, and what should be."""
+"""Kind of fault of weights to the name of its check and the expected state."""
 
 MOST: dict[str, Callable[[float], float]] = {
     "batch": lambda stated: EXACT,
@@ -50,24 +49,24 @@ MOST: dict[str, Callable[[float], float]] = {
     "probabilities batch": lambda stated: EXACT,
     "padded": lambda stated: max(1.1 * stated, ACROSS),
     "probabilities padded": lambda stated: max(1.1 * stated, ACROSS),
-    # Processors round differently, so these vary.
+    # These vary, because processors round differently.
     "bf16": lambda stated: max(2 * stated, 0.05),
     "gpu": lambda stated: max(10 * stated, 1e-3),
 }
-"""The most that a figure may be where the passport states another, or 0 where it states none."""
+"""Name of a figure to its limit, given the passport's value, or 0 if the passport has none."""
 
 
 def verify(folder: Path, trust: bool = False, python: Path | None = None, names: Iterable[str] = ()) -> list[Finding]:
-    """Check a released folder, and return what was found of every check, well or not.
+    """Check a released folder, and return the findings of all checks, passed or failed.
 
     Args:
-        folder: with ``passport.json``.
-        trust: whether Python code that lies in the folder may be run; only where every file is the passport's.
+        folder: a folder with ``passport.json``.
+        trust: whether Python code in the folder may be run, provided that each code file has its hash in the passport.
         python: interpreter of another environment with torch and transformers, in which the model is loaded.
-        names: of speakers, none of which may stand in it: see ``check_names``.
+        names: names of speakers, none of which may occur: see ``check_names``.
 
     Raises:
-        UserError: there is no such folder, or no such interpreter, or it cannot measure.
+        UserError: there is no such folder or interpreter, or the interpreter lacks torch or transformers.
     """
     found = contents_of(folder)
     passport, findings = _passport(found)
@@ -82,7 +81,7 @@ def verify(folder: Path, trust: bool = False, python: Path | None = None, names:
 
 
 def look(found: Contents, passport: Passport | None, trust: bool, names: Iterable[str]) -> list[Finding]:
-    """Check what can be seen without loading anything."""
+    """Run the checks that load nothing."""
     checks: dict[str, Iterator[Finding]] = {
         "link": check_links(found),
         "path outside": check_inside(found, passport),
@@ -98,13 +97,13 @@ def look(found: Contents, passport: Passport | None, trust: bool, names: Iterabl
     }
     findings = []
     for name, check in checks.items():
-        # A text is looked at as it stands and as JSON reads it.
+        # A text is searched as it stands and as parsed JSON, which may give equal findings.
         findings += [*dict.fromkeys(check)] or [_well(name, f"files: {len(found.files)}")]
     return findings
 
 
 def load(folder: Path, passport: Passport | None, trust: bool, python: Path | None) -> list[Finding]:
-    """Load a model by plain transformers in another process, measure it again, and compare."""
+    """Load a model with transformers alone in another process, measure it again, and compare."""
     try:
         loaded = measuring.run_plain(folder, trust, python)
     except Unloadable as error:
@@ -121,7 +120,7 @@ def load(folder: Path, passport: Passport | None, trust: bool, python: Path | No
 
 
 def weights(loaded: Loaded) -> Iterator[Finding]:
-    """Find weights that were not loaded as they stand in the files."""
+    """Find weights that were not loaded as in the files."""
     for key, (check, expected) in LOADING.items():
         if names := loaded.loading[key]:
             yield Finding(check, False, "model.safetensors", few(names), expected, "release the model again")
@@ -130,7 +129,7 @@ def weights(loaded: Loaded) -> Iterator[Finding]:
 
 
 def compared(stated: Measured, now: Measured) -> list[Finding]:
-    """Compare what plain transformers gives now with what the passport says that it gave."""
+    """Compare what was measured now, with transformers alone, with the passport."""
     apart = gap(now, stated.sketch)
     expected = f"at most {ACROSS:g} of a layer's RMS from the passport's"
     remedy = "compare versions with the passport's; if only they differ, report it to the publisher of the model"
@@ -140,7 +139,7 @@ def compared(stated: Measured, now: Measured) -> list[Finding]:
 
 
 def figures(stated: Measured, now: Measured, names: Iterable[str]) -> list[Finding]:
-    """Compare figures by name: those that are not measured on one of the sides are left out."""
+    """Compare the named figures that were measured now with the passport's."""
     found = []
     for name in names:
         value, said = now.figures.get(name), stated.figures.get(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nonverbal.evaluation.results import Estimate
-from nonverbal.evaluation.tables import short
+from nonverbal.evaluation.tables import bounds, short
 from nonverbal.report.axes import Scale, around, frame, label, ticks
 from nonverbal.report.drawing import Area, Box, Dot, Drawing, Line, Mark, Words, shortened
 
@@ -72,8 +72,7 @@ def _lane(lane: Lane, x: Scale, top: float) -> list[Mark]:
 
 
 def _estimate(estimate: Estimate) -> str:
-    value, low, high = estimate
-    return short(value) if low is None or high is None else f"{short(value)}  [{short(low)}, {short(high)}]"
+    return f"{short(estimate.value)}  {bounds(estimate.low, estimate.high, '')}".rstrip()
 
 
 def confusion_chart(

@@ -1,11 +1,11 @@
 """What a page has of a task: its tables, its drawings, and where every number comes from."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from nonverbal.evaluation.published import published_table
-from nonverbal.evaluation.results import TaskResult, comparisons, results
+from nonverbal.evaluation.results import TaskResult, comparisons, lets_through, results
 from nonverbal.evaluation.score_tables import (
     classes_table,
     comparisons_table,
@@ -14,6 +14,7 @@ from nonverbal.evaluation.score_tables import (
 )
 from nonverbal.evaluation.tables import Table
 from nonverbal.evaluation.text_results import RATES, TextResult, text_results, text_table
+from nonverbal.grouping import grouped
 from nonverbal.report import task_charts as charts
 from nonverbal.report.clips import ListedClip, Rivals, disputed, rivals, wrong_for_all
 from nonverbal.report.drawing import Drawing
@@ -69,11 +70,8 @@ def text_sections(measurements: Sequence[TextMeasurement]) -> list[Section]:
     return [_of_texts(f"texts-{n}", text_results(own)[0], own) for n, own in enumerate(_by_table(measurements))]
 
 
-def _by_table(measurements: Sequence[M]) -> Iterator[list[M]]:
-    tables: dict[tuple[Hashable, ...], list[M]] = {}
-    for measurement in measurements:
-        tables.setdefault(measurement.table, []).append(measurement)
-    yield from tables.values()
+def _by_table(measurements: Sequence[M]) -> list[list[M]]:
+    return list(grouped(measurements, lambda one: one.table).values())
 
 
 def _of_classes(number: int, task: TaskResult, own: Sequence[Measurement], against: str | None) -> Section:
@@ -99,7 +97,7 @@ def _of_classes(number: int, task: TaskResult, own: Sequence[Measurement], again
         f"{task.corpus}, {len(task.classes)} classes",
         task.protocol,
         f"{units}; classes: {', '.join(f'{name} ({clips})' for name, clips in task.clips.items())}",
-        list(dict.fromkeys(text for model in task.models for score in model.scores for text in score.lets_through)),
+        lets_through(task.models),
         [part for part in parts if part.tables or part.drawings] + listed,
         origins(own),
         best,
@@ -154,7 +152,7 @@ def _of_texts(anchor: str, result: TextResult, own: Sequence[TextMeasurement]) -
         f"{result.corpus}, texts",
         result.protocol,
         f"{result.clips} clips, {result.units} {result.unit}, {result.words} words",
-        list(dict.fromkeys(text for model in result.models for score in model.scores for text in score.lets_through)),
+        lets_through(result.models),
         [Part("Word and character error rates", tables=[text_table(result)], drawings=drawings)],
         origins(own),
     )

@@ -1,4 +1,4 @@
-"""The sounds of listed clips, as Opus within the page; silent where a corpus must not be passed on."""
+"""The sounds of listed clips, as Opus within the page; none for a corpus that must not be shared."""
 
 import base64
 import io
@@ -57,7 +57,7 @@ def sounds_of(lists: Sequence[Sequence[str]], folders: Sequence[Path], most: int
     audible = [clip for clip in wanted if clip in places and places[clip].corpus not in refused]
     notes = [f"{name} is silent: {why}" for (name, _), why in refused.items()]
     notes += [
-        f"{name} is not in the catalog: whether its sounds may be passed on, and with them this page, is yours to know"
+        f"{name} is not in the catalog: check whether its sounds, and so this page, may be shared"
         for name, reader in corpora
         if reader not in CATALOG
     ]
@@ -100,7 +100,7 @@ def _places(shards: ShardFolder, wanted: set[str]) -> dict[str, _Place]:
 
 
 def silence(name: str, reader: str) -> str | None:
-    """Say why a corpus must not be heard on a page that may be passed on; None where it may.
+    """Return why a corpus must not be heard on a page that may be shared; None if it may.
 
     Args:
         name: what it is called here.
@@ -110,8 +110,8 @@ def silence(name: str, reader: str) -> str | None:
         return None
     corpus = CATALOG[reader]
     if corpus.terms.redistribution is None:
-        return f"nobody says whether its sounds may be passed on ({corpus.licence}; {corpus.terms.source})"
-    return f"its licence does not allow its sounds to be passed on ({corpus.licence}; {corpus.terms.source})"
+        return f"it is not stated whether its sounds may be shared ({corpus.licence}; {corpus.terms.source})"
+    return f"its licence does not allow its sounds to be shared ({corpus.licence}; {corpus.terms.source})"
 
 
 def opus(samples: np.ndarray) -> str:

@@ -1,1 +1,1 @@
-"""Settings to objective, data and trainer: one file a stage of a project."""
+"""What each command does: its settings become an objective, data and a trainer. One file per stage of a project."""

@@ -1,8 +1,8 @@
-"""Units for HuBERT's objective: k-means over frames of MFCCs or of an encoder's layer, then the cluster of each frame.
+"""Units for HuBERT's objective: k-means on frames of MFCCs or of an encoder's layer, then the cluster of each frame.
 
-Hsu et al., 2021 (arXiv 2106.07447), section IV-B: first over MFCCs with their derivatives, 100 clusters; then over a
-layer of the encoder that was pretrained on those (the 6th of base), 500 clusters. Mini-batch k-means as in fairseq's
-``learn_kmeans.py``.
+Hsu et al., 2021 (arXiv 2106.07447), section IV-B: first 100 clusters of MFCCs with their derivatives; then 500
+clusters of a layer of the encoder that was pretrained on those units (the 6th of base). Mini-batch k-means as in
+fairseq's ``learn_kmeans.py``.
 """
 
 import json
@@ -21,40 +21,42 @@ import numpy as np
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
 from nonverbal.data.index import ShardFolder, open_shards
 from nonverbal.errors import UserError
-from nonverbal.files import locked, read_json, whole, write_atomically
+from nonverbal.files import locked, whole, write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.seeding import Stream, generator
+from nonverbal.stages.begun_units import kept_centroids, kept_facts, kept_units
 
 MFCC = PathOrName("mfcc")
 
 CHUNK = 64
-"""Parts that a process takes at a time."""
+"""Number of parts that a process computes at a time."""
 
 
 @dataclass
 class ClusterConfig:
-    """Units of folders of shards."""
+    """Clusters frames of shards into units, the targets of HuBERT's pretraining."""
 
     data: list[Path]
-    """Folders of shards, as `nonverbal prepare` makes them: all that the units are to be pretrained on."""
+    """Folders of shards, as `nonverbal prepare` makes them. Name all folders that the pretraining will use."""
     out: Path
-    """Folder of units, for --hubert.units. What is there and unfinished is continued."""
+    """Folder for the units, to be passed to --hubert.units. An unfinished clustering in it is continued."""
     features: PathOrName = MFCC
-    """mfcc, or an encoder: a folder or Hugging Face id, as `nonverbal probe` takes it."""
+    """mfcc, or an encoder: a folder or Hugging Face id, as for `nonverbal probe`."""
     layer: int = 6
-    """Layer of the encoder, 0 for what enters its first block; not used for mfcc. HuBERT base: 6 in its second
-    iteration, 9 for what is built on it."""
+    """Layer of the encoder; 0 is the input of its first block. Not used for mfcc. HuBERT base: 6 in its second
+    iteration, 9 for models built on it."""
     clusters: int = 100
-    """Units. HuBERT: 100 over mfcc, 500 over a layer."""
+    """Number of units. HuBERT: 100 for mfcc, 500 for a layer."""
     fit_frames: int = 500_000
-    """Frames, drawn from the training split, that k-means sees: 2.8 hours. HuBERT: a tenth of LibriSpeech."""
+    """Number of frames, drawn from the training split, that k-means is fitted to; 500000 are 2.8 hours. HuBERT: a
+    tenth of LibriSpeech."""
     seed: int = 0
-    """Draws the frames and the first centroids."""
+    """Seed for the choice of frames and of the first centroids."""
     processes: int = 0
-    """Processes that compute features; 0: one a core, or one where there is a GPU."""
+    """Number of processes that compute features. 0: one per core, or a single one if there is a GPU."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse values out of range."""
         for name, least in (("clusters", 2), ("fit_frames", 1), ("layer", 0), ("processes", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} must be at least {least}, but is {getattr(self, name)}")
@@ -63,7 +65,7 @@ class ClusterConfig:
 
 
 class LayerOf:
-    """A layer of a frozen encoder: of mfcc, which has one, that."""
+    """A layer of a frozen encoder, or the only one of mfcc."""
 
     def __init__(self, name: str, layer: int) -> None:
         from nonverbal.evaluation.encoders import load_frame_encoder
@@ -80,21 +82,23 @@ class LayerOf:
         return frames
 
     def _check_frames(self, name: str) -> None:
-        """Refuse an encoder whose frames are not those of units, which two lengths tell, and both by silence."""
+        """Refuse an encoder whose number of frames differs from that of units, for silence of two lengths."""
         for samples in (WINDOW + 2 * HOP, WINDOW + 9 * HOP):
             found = len(self(np.zeros(samples, dtype=np.float32)))
             if found != frame_count(samples):
                 raise UserError(
-                    f"--features {name} gives {found} frames of {samples} samples, but a unit is of {HOP} samples, "
-                    f"which makes {frame_count(samples)}; take mfcc, or an encoder with wav2vec 2.0's convolutions"
+                    f"--features {name} turns {samples} samples into {found} frames, but there is a unit every {HOP} "
+                    f"samples, so there should be {frame_count(samples)}; use mfcc, or an encoder with wav2vec 2.0's "
+                    "convolutions"
                 )
 
 
 def cluster(settings: ClusterConfig) -> dict[str, Any]:
-    """Make the units of all folders. Returns what ``units.json`` says of them.
+    """Compute the units of all folders. Returns the content of ``units.json``.
 
     Raises:
-        UserError: ``out`` holds other units, a folder cannot be read, or there are fewer frames than clusters.
+        UserError: ``out`` holds units of other settings, a folder cannot be read, or there are fewer frames than
+            clusters.
     """
     folders = [open_shards(folder) for folder in settings.data]
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -111,8 +115,7 @@ def cluster(settings: ClusterConfig) -> dict[str, Any]:
         }
         _check_settings(settings.out, wanted)
         if (settings.out / "units.json").exists():
-            facts: dict[str, Any] = read_json(settings.out / "units.json")
-            return facts
+            return kept_facts(settings.out / "units.json")
         centroids = _fit_once(settings, folders)
         units = {folder.sha256: _assign(settings, folder, centroids) for folder in folders}
         facts = wanted | measure(units, folders, settings.clusters)
@@ -125,12 +128,14 @@ def fit(frames: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     """Return the centroids of ``(n, dim)`` frames, ``(clusters, dim)`` float32, by mini-batch k-means (Sculley, 2010).
 
     Raises:
-        UserError: fewer frames than clusters.
+        UserError: there are fewer frames than clusters.
     """
     from sklearn.cluster import MiniBatchKMeans
 
     if len(frames) < clusters:
-        raise UserError(f"{len(frames)} frames cannot make {clusters} clusters; lower --clusters, or give more data")
+        raise UserError(
+            f"there are only {len(frames)} frames for {clusters} clusters; lower --clusters, or give more --data"
+        )
     means = MiniBatchKMeans(
         clusters,
         batch_size=10_000,
@@ -153,11 +158,11 @@ def nearest(frames: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 
 def measure(units: dict[str, list[np.ndarray]], folders: list[ShardFolder], clusters: int) -> dict[str, Any]:
-    """Return how many units are in use, and how well they tell the corpora's labels, where there are any.
+    """Return how many units are in use, and how well they predict the labels of the corpora, if there are any.
 
-    ``purity`` is the share of labelled frames that have their unit's most frequent label, ``largest_class`` what one
-    unit would reach; ``label_information`` is the mutual information of unit and label over the label's entropy
-    (Hsu et al., 2021, section IV-E, who have phones for labels).
+    ``purity`` is the share of labelled frames whose label is the most frequent one of their unit; ``largest_class`` is
+    the purity of a single unit for all frames. ``label_information`` is the mutual information of unit and label
+    divided by the entropy of the label (Hsu et al., 2021, section IV-E, where the labels are phones).
     """
     used = np.zeros(clusters, dtype=np.int64)
     of_labels: dict[str, np.ndarray] = {}
@@ -182,7 +187,7 @@ def measure(units: dict[str, list[np.ndarray]], folders: list[ShardFolder], clus
 
 
 def agreement(counts: np.ndarray) -> dict[str, float]:
-    """Return purity, the largest class, and label-normalised mutual information of ``(labels, clusters)`` counts."""
+    """Return ``measure``'s purity, largest_class and label_information for ``(labels, clusters)`` counts."""
     joint = counts / counts.sum()
     label, unit = joint.sum(1), joint.sum(0)
     there = joint > 0
@@ -197,22 +202,21 @@ def agreement(counts: np.ndarray) -> dict[str, float]:
 def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
     path = out / "settings.json"
     if path.exists():
-        before = read_json(path)
+        before = kept_facts(path)
         changed = [
-            f"{key}: {before.get(key)} then, {wanted[key]} now" for key in wanted if before.get(key) != wanted[key]
+            f"{key} was {before.get(key)} and is now {wanted[key]}" for key in wanted if before.get(key) != wanted[key]
         ]
         if changed:
-            raise UserError(f"{out} holds other units ({'; '.join(changed)}); give another --out")
+            raise UserError(f"{out} holds units of other settings ({'; '.join(changed)}); give another --out")
     write_atomically(path, json.dumps(wanted, indent=1) + "\n")
 
 
 def _fit_once(settings: ClusterConfig, folders: list[ShardFolder]) -> np.ndarray:
     path = settings.out / "centroids.npy"
     if path.exists():
-        centroids: np.ndarray = np.load(path, allow_pickle=False)
-        return centroids
+        return kept_centroids(path, settings.clusters)
     frames = np.concatenate(list(_sampled_frames(settings, folders)))[: settings.fit_frames]
-    print(f"k-means over {len(frames)} frames of {frames.shape[1]} values", flush=True)
+    print(f"k-means on {len(frames)} frames of {frames.shape[1]} values", flush=True)
     centroids = fit(frames, settings.clusters, settings.seed)
     with whole(path) as unfinished, open(unfinished, "wb") as file:
         np.save(file, centroids)
@@ -220,7 +224,7 @@ def _fit_once(settings: ClusterConfig, folders: list[ShardFolder]) -> np.ndarray
 
 
 def _sampled_frames(settings: ClusterConfig, folders: list[ShardFolder]) -> Iterator[np.ndarray]:
-    """Yield the frames of training parts drawn at random, until there are enough."""
+    """Yield the frames of training parts, drawn at random until there are enough."""
     parts = [(number, int(row)) for number, folder in enumerate(folders) for row in folder.rows("train")]
     order = generator(settings.seed, Stream.CLUSTER).permutation(len(parts))
     drawn, frames = [], 0
@@ -231,14 +235,14 @@ def _sampled_frames(settings: ClusterConfig, folders: list[ShardFolder]) -> Iter
         if frames >= settings.fit_frames:
             break
     for number, folder in enumerate(folders):
-        # In the order in which they lie on the disk.
+        # Read them in the order in which they are stored.
         rows = sorted(row for of, row in drawn if of == number)
         for _, chunk in _mapped(settings, folder, rows, None, "features"):
             yield from chunk
 
 
 def _assign(settings: ClusterConfig, folder: ShardFolder, centroids: np.ndarray) -> list[np.ndarray]:
-    """Return the units of every part of a folder, keeping what is done in case of an interruption."""
+    """Return the units of every part of a folder. Finished chunks are saved, so that an interruption loses little."""
     kept = settings.out / "unfinished"
     kept.mkdir(exist_ok=True)
     done: dict[int, list[np.ndarray]] = {}
@@ -246,8 +250,8 @@ def _assign(settings: ClusterConfig, folder: ShardFolder, centroids: np.ndarray)
     for start in starts:
         path = kept / f"{folder.sha256[:16]}-{start}.npz"
         if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                done[start] = [file[name] for name in file.files]
+            parts = min(CHUNK, len(folder.table) - start)
+            done[start] = kept_units(path, parts, settings.clusters)
     rows = [row for start in starts if start not in done for row in range(start, min(start + CHUNK, len(folder.table)))]
     for start, units in _mapped(settings, folder, rows, centroids, f"units of {folder.folder.name}"):
         with whole(kept / f"{folder.sha256[:16]}-{start}.npz") as unfinished, open(unfinished, "wb") as file:
@@ -259,7 +263,7 @@ def _assign(settings: ClusterConfig, folder: ShardFolder, centroids: np.ndarray)
 def _mapped(
     settings: ClusterConfig, folder: ShardFolder, rows: list[int], centroids: np.ndarray | None, what: str
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Yield (first row, frames or units of each part) of chunks of rows, computed by several processes, in order."""
+    """Yield for each chunk of rows, in order, its first row and the frames or units of its parts."""
     from rich.console import Console
     from rich.progress import track
 
@@ -286,7 +290,7 @@ def _work(settings: ClusterConfig, path: Path, centroids: np.ndarray | None, row
 
 
 def _leave_signals() -> None:
-    # Ctrl-C reaches all processes; this one is ended by its parent, and says nothing.
+    # Ctrl-C reaches all processes; the parent ends this one, which must not print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -1,4 +1,4 @@
-"""The command beside its scores: what a program that scores keeps of its start."""
+"""The record of a command's start, which programs that write scores keep beside them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from nonverbal.training.hardware import hardware
 
 
 def keep_launch(out: Path, command: Sequence[str], settings: Any) -> str:
-    """Add a start of ``nonverbal COMMAND`` to ``environment.json``, and return what scores name it by.
+    """Add a start of ``nonverbal COMMAND`` to ``environment.json``, and return the name by which scores refer to it.
 
     Args:
         out: folder of the scores.
         command: name of the command, and its arguments.
-        settings: as resolved: a recipe may be another one later.
+        settings: resolved settings, because a recipe may be changed later.
 
     Raises:
-        UserError: the file is there, and damaged.
+        UserError: the file exists but is damaged.
     """
     return add_launch(out, launch_of(["nonverbal", *command], settings=dump(settings), **hardware()))

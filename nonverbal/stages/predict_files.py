@@ -1,4 +1,4 @@
-"""What a classifier says of recordings: of each file, or of windows of long ones."""
+"""Predictions of a classifier for recordings: for whole files, or for windows of long ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,53 +16,53 @@ from nonverbal.objectives.classification import ClassificationObjective
 from nonverbal.stages.predicting import clip_logits, softmax
 
 GROUP = 32
-"""Recordings of which batches are made. Which they are depends on their order alone, so the same call gives the same
-bits."""
+"""Number of recordings from which batches are formed together. Groups depend only on the order of recordings, so
+repeating a call gives bitwise the same results."""
 
 LONG = 160 * SAMPLE_RATE
-"""Samples of a recording that is a group by itself, so that a group never needs much memory."""
+"""A recording with more samples than this is a group of its own, so that a group never needs much memory."""
 
 GPU_SECONDS = 160.0
-"""Most audio in a batch on a GPU, padding included. On a CPU, which gains little from batches, each window is alone."""
+"""Most audio in a batch on a GPU, including padding. A CPU gains little from batches, so there each window is alone."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a classifier says of a stretch of a recording."""
+    """The prediction of a classifier for a stretch of a recording."""
 
     start: float
     """Seconds."""
     end: float
     probabilities: np.ndarray
-    """``(classes,)`` float64, which sum to one."""
+    """``(classes,)`` float64, with sum one."""
 
 
 @dataclass(frozen=True)
 class Spans:
-    """Which stretches of a recording are told apart."""
+    """Which stretches of a recording get a prediction each."""
 
     window: int
     """Samples, at least 1."""
     hop: int
-    """Samples from one to the next, at least 1 and at most ``window``."""
+    """Samples from the start of one to the start of the next, at least 1 and at most ``window``."""
 
     def of(self, samples: int) -> list[slice]:
-        """Return the stretches of a recording: the last one ends with it; a shorter one than a window is one."""
+        """Return the stretches of a recording. The last one ends with the recording; a short recording is one."""
         count = max(-(-(samples - self.window) // self.hop), 0) + 1
         starts = [min(number * self.hop, max(samples - self.window, 0)) for number in range(count)]
         return [slice(start, min(start + self.window, samples)) for start in starts]
 
 
 class Predictor:
-    """Tells classes of recordings as the test of a fold does: in float32, long ones by windows that are averaged."""
+    """Predicts classes of recordings as in the test of a fold: in float32, averaged over the windows of long ones."""
 
     def __init__(self, classifier: ClassificationObjective, limits: RowLimits, spans: Spans | None) -> None:
         """Take a classifier.
 
         Args:
-            classifier: lies on the device on which it is to run.
-            limits: of what it is shown at once. What is longer is cut into equal windows.
-            spans: what is told apart of a recording; None for all of it as one.
+            classifier: is already on the device on which it is to run.
+            limits: of the classifier's input. Longer stretches are cut into equal windows.
+            spans: the stretches of a recording that get a prediction each; None for the whole recording.
         """
         self.classifier, self.spans = classifier, spans
         self.limits = replace(limits, first=False)
@@ -71,7 +71,7 @@ class Predictor:
         self.batching = batching_of(classifier.encoder.model.config)
 
     def __call__(self, recordings: Sequence[np.ndarray]) -> list[list[Said]]:
-        """Return what is said of each recording, ``(T,)`` int16 at 16 kHz, T at least 1: one ``Said`` a stretch."""
+        """Return predictions for recordings, ``(T,)`` int16 at 16 kHz, T at least 1: one ``Said`` per stretch."""
         stretches = [(number, own) for number, samples in enumerate(recordings) for own in self._stretches(samples)]
         windows = [
             (place, recordings[number][own][cut])
@@ -93,7 +93,7 @@ class Predictor:
         return [slice(0, len(samples))] if self.spans is None else self.spans.of(len(samples))
 
     def _averaged(self, logits: np.ndarray, stretch: np.ndarray, lengths: np.ndarray, count: int) -> np.ndarray:
-        """Return the logits of stretches: the mean over their windows, weighted by frames, as the classifier has it."""
+        """Return the logits of stretches: the mean over their windows, weighted by frames as in the classifier."""
         frames = np.asarray(self.classifier.encoder.frames(lengths), dtype=np.float64)
         sums = np.zeros((count, logits.shape[1]))
         np.add.at(sums, stretch, logits * frames[:, None])
@@ -101,7 +101,7 @@ class Predictor:
 
 
 def _batch(places: list[int], windows: list[np.ndarray], lengths: np.ndarray) -> Batch:
-    """Return a batch in which each window is a clip by itself."""
+    """Return a batch in which each window is a clip of its own."""
     waveforms = np.zeros((len(windows), int(lengths.max())), dtype=np.int16)
     for row, window in zip(waveforms, windows, strict=True):
         row[: len(window)] = window
@@ -114,11 +114,10 @@ def _batch(places: list[int], windows: list[np.ndarray], lengths: np.ndarray) ->
 def predictions(
     predictor: Callable[[Sequence[np.ndarray]], list[list[Said]]], recordings: Sequence[Recording], processes: int
 ) -> Iterator[tuple[Recording, list[Said] | str]]:
-    """Decode recordings over processes and yield, in their order, what is said of each, or why it cannot be read.
+    """Decode recordings in several processes and yield, in order, the predictions, or why a file cannot be read.
 
     Raises:
-        UserError: a process was ended from outside, the machine cannot read a file, or the classifier gives values that
-            are not finite.
+        UserError: a process was killed, the machine cannot read a file, or the classifier's output is not finite.
     """
     groups = _Groups(predictor, len(recordings))
     ready: dict[int, list[Said] | str] = {}
@@ -136,10 +135,10 @@ class _Groups:
     def __init__(self, predictor: Callable[[Sequence[np.ndarray]], list[list[Said]]], count: int) -> None:
         self.predictor, self.count = predictor, count
         self.waiting: dict[int, dict[int, np.ndarray | None]] = {}
-        """By group, and by number in all: the samples, None where nothing is to be waited for."""
+        """Samples by group and by number among all recordings; None if the result is known already."""
 
     def add(self, heard: Heard) -> dict[int, list[Said] | str]:
-        """Take a recording, and return by their numbers what is said of those that need not wait any more."""
+        """Add a recording. Returns the results that are now complete, by the recordings' numbers."""
         number, samples, said = heard.number, heard.samples, dict[int, list[Said] | str]()
         if samples is None:
             said[number] = heard.problem

@@ -1,6 +1,6 @@
-"""What a trained classifier says of clips: the probability of each class, for the test of a fold and for prediction.
+"""Predictions of a trained classifier for clips, used by the test of a fold and by ``nonverbal predict``.
 
-Shapes: C clips, of which each may be several rows (windows) of a batch.
+Shapes: C clips; a clip may be several rows (windows) of a batch.
 """
 
 import json
@@ -18,7 +18,7 @@ from nonverbal.objectives.classification import ClassificationObjective
 from nonverbal.training.processes import Processes
 
 LIMITS = "clips.json"
-"""Beside a classifier's weights: how long the clips were that it was shown."""
+"""File beside a classifier's weights with the lengths of the clips that it was trained on."""
 
 
 def clip_probabilities(
@@ -26,16 +26,16 @@ def clip_probabilities(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the places of clips, ``(C,)`` int64, increasing, and their probabilities ``(C, classes)`` float64.
 
-    In float32 without autocast, where the classifier lies, whatever it was trained in; nothing is dropped. Each row of
-    probabilities sums to one.
+    Computed in float32 without autocast on the classifier's device, whatever the precision of its training, and without
+    dropout. Each row of probabilities sums to one.
 
     Args:
-        classifier: stays where it is, and in the mode that it is in.
-        batches: of this process: all windows of a clip in one of them, each clip in one.
-        processes: those that share the clips out; all are given the clips of all. None for this one alone.
+        classifier: its device and mode (training or evaluation) are left as they are.
+        batches: of this process. All windows of a clip are in the same batch, and no clip is in two.
+        processes: those that share the clips; each returns the results of all. None if this is the only one.
 
     Raises:
-        UserError: the classifier gives a clip values that are not finite.
+        UserError: the classifier's output for a clip is not finite.
     """
     own = clip_logits(classifier, batches)
     parts = [own] if processes is None else processes.of_each(own)
@@ -46,10 +46,10 @@ def clip_probabilities(
 
 
 def clip_logits(classifier: ClassificationObjective, batches: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of the clips of this process's batches, in their order, and logits ``(C, classes)`` float64.
+    """Return places and logits ``(C, classes)`` float64 of the clips in this process's batches, in their order.
 
     Raises:
-        UserError: as ``clip_probabilities``, which says the rest.
+        UserError: as in ``clip_probabilities``, which describes the arguments.
     """
     device = next(iter(classifier.parameters())).device
     mode = classifier.training
@@ -59,7 +59,7 @@ def clip_logits(classifier: ClassificationObjective, batches: Iterable[Batch]) -
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
             for batch in batches:
                 places.append(batch.targets.tensors["places"])
-                # A GPU is not waited for: its values are read when all is queued.
+                # Do not wait for the GPU here: its values are read once all batches are queued.
                 logits.append(classifier.logits(batch.to(device)).double())
     finally:
         classifier.train(mode)
@@ -69,8 +69,8 @@ def clip_logits(classifier: ClassificationObjective, batches: Iterable[Batch]) -
     unfit = ~np.isfinite(values).all(1)
     if unfit.any():
         raise UserError(
-            f"the classifier gives {unfit.sum()} of {len(values)} clips values that are not finite: its weights are "
-            "damaged or too large; take a checkpoint from before they came about, or train with a lower learning rate"
+            f"the classifier's output is not finite for {unfit.sum()} of {len(values)} clips: its weights are damaged "
+            "or too large; use an earlier checkpoint, or train with a lower learning rate"
         )
     return torch.cat(places).cpu().numpy(), values
 
@@ -83,13 +83,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def write_limits(folder: Path, batches: ClipBatches) -> None:
-    """Write beside a classifier how long the clips were that it was shown, so that it is shown such when it is used."""
+    """Write the lengths of the training clips beside a classifier, so that predictions use the same lengths."""
     content = {"max_seconds": batches.max_seconds, "pad_to": batches.pad_to}
     write_atomically(folder / LIMITS, json.dumps(content) + "\n")
 
 
 def read_limits(folder: Path) -> ClipBatches:
-    """Return how long the clips were that a classifier was shown; as training has it by default where nothing says.
+    """Return the lengths of the clips that a classifier was trained on; the defaults of training if there is no file.
 
     Raises:
         UserError: the file cannot be read.
@@ -103,6 +103,6 @@ def read_limits(folder: Path) -> ClipBatches:
         return ClipBatches(max_seconds=float(content["max_seconds"]), pad_to=None if pad_to is None else float(pad_to))
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"{path} does not say how long clips are ({type(error).__name__}: {error}); copy it again from where the "
-            "model comes from"
+            f"{path} should give max_seconds and pad_to, but cannot be read ({type(error).__name__}: {error}); copy it "
+            "again from where the model comes from"
         ) from error

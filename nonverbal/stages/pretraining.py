@@ -1,4 +1,4 @@
-"""What a pretraining run is: settings, objective and data, for ``nonverbal pretrain`` and ``nonverbal plan`` alike."""
+"""Settings, objective and data of a pretraining run, for both ``nonverbal pretrain`` and ``nonverbal plan``."""
 
 import inspect
 from collections.abc import Iterable
@@ -23,13 +23,13 @@ T = TypeVar("T")
 
 
 def past_settings() -> dict[str, Any]:
-    """Return the settings of all families that recipes of before may hold, with the value that is passed over."""
+    """Return removed settings of all families that older recipes may contain, each with the value to ignore."""
     return {f"{family.name}.{key}": value for family in FAMILIES.values() for key, value in family.past.items()}
 
 
 @dataclass_transform(field_specifiers=(field,))
 def with_families(cls: type[T]) -> type[T]:
-    """Make a dataclass of ``cls``, with a group of settings for each family and a choice of one."""
+    """Make ``cls`` a dataclass with a group of settings for each family, and a choice of one family."""
     cls.__annotations__["family"] = Literal[tuple(FAMILIES)]
     described = []
     for family in FAMILIES.values():
@@ -37,7 +37,7 @@ def with_families(cls: type[T]) -> type[T]:
         setattr(cls, family.name, field(default_factory=family.settings))
         described.append(f"    {family.name}: {(inspect.getdoc(family.settings) or '').splitlines()[0]}")
     cls.PAST = past_settings()  # type: ignore[attr-defined]
-    # Where the help finds what it says of a group.
+    # The help text of a group is read from here.
     cls.__doc__ = "\n".join([cls.__doc__ or "", "", "Args:", *described])
     return dataclass(cls)
 
@@ -49,28 +49,28 @@ class PretrainConfig:
     data: list[Path]
     """Folders of shards, as `nonverbal prepare` makes them."""
     out: Path
-    """The run folder. A run that is there is continued."""
+    """The run folder. If it holds a run, that run is continued."""
     seed: int = 0
-    """Of everything random: weights, order, crops, masks, noise."""
+    """Seed of everything random: weights, order, crops, masks, noise."""
     family: str = "wav2vec2"
-    """What is pretrained, and how: the group of settings of this name counts."""
+    """Encoder and objective. Only the group of settings with this name is used."""
     batches: BatchSettings = field(default_factory=BatchSettings)
     """How clips become micro-batches, and micro-batches steps."""
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
-    """How long, how precisely, and what is kept."""
+    """Length of training, precision, optimizer, checkpoints."""
 
     def __post_init__(self) -> None:
-        """Refuse what would not count: settings of another family, and a rate for clips that steps do not count."""
+        """Refuse settings without effect: those of another family, and lr_clips if steps do not count clips."""
         for name in FAMILIES:
             if name != self.family and (idle := config.given(getattr(self, name))):
                 raise UserError(
-                    f"the family is {self.family}, so {name}.{idle[0]} would not count; leave it out, set it under "
-                    f"{self.family}, or choose --family {name}"
+                    f"{name}.{idle[0]} is set, but has no effect because the family is {self.family}; leave it out, "
+                    f"set it under {self.family}, or choose --family {name}"
                 )
         if self.trainer.optimizer.lr_clips is not None and self.batches.batch_rows is None:
             raise UserError(
-                "trainer.optimizer.lr_clips is for steps of a number of clips, but batches.batch_rows is not set, so "
-                "micro-batches hold an amount of audio; set it, or leave lr_clips out (null)"
+                "trainer.optimizer.lr_clips needs steps with a fixed number of clips, but batches.batch_rows is not "
+                "set, so micro-batches hold an amount of audio; set batches.batch_rows, or leave lr_clips out (null)"
             )
 
     @property
@@ -80,14 +80,15 @@ class PretrainConfig:
 
 
 def build(settings: PretrainConfig, begun: Iterable[str] | None = None) -> tuple[Objective, ShardData]:
-    """Return the objective at its start, and its batches.
+    """Return the objective as training starts, and its batches.
 
     Args:
         settings: of the run.
-        begun: what the ``data.json`` of a run that is continued names: it reads as it began. None for a new run.
+        begun: names in the ``data.json`` of a run that is continued, so that it reads the same files. None for a new
+            run.
 
     Raises:
-        UserError: shards, units or a checkpoint cannot be read, or there is patience without clips for validation.
+        UserError: shards, units or a checkpoint cannot be read, or patience is set without validation clips.
     """
     folders = [open_shards(folder) for folder in settings.data]
     family, own = settings.chosen
@@ -97,17 +98,17 @@ def build(settings: PretrainConfig, begun: Iterable[str] | None = None) -> tuple
     data = ShardData(folders, settings.batches, built.sampler, settings.seed, workers, timeout, contents, built.note)
     if settings.trainer.patience is not None and not data.validation_requests:
         raise UserError(
-            f"trainer.patience is {settings.trainer.patience}, but no clip is for validation, so none can be better or "
-            "worse; leave it out, or prepare shards with a validation split"
+            f"trainer.patience is {settings.trainer.patience}, but there are no validation clips to judge progress by; "
+            "leave it out, or prepare shards with a validation split"
         )
     return built.objective, data
 
 
 def free_settings(chosen: str) -> set[str]:
-    """Return the settings that may be others, or be missing, when a run of the family ``chosen`` is continued.
+    """Return the settings that may differ, or be missing, when a run of the family ``chosen`` is continued.
 
-    The groups of other families are among them, since ``PretrainConfig`` refuses values there: a family that is new
-    to the table stops no run.
+    They include the groups of all other families, in which ``PretrainConfig`` refuses values. So older runs can still
+    be continued after a family is added to the table.
     """
     others = FAMILIES.keys() - {chosen}
     return {f"{chosen}.{name}" for name in FAMILIES[chosen].free} | others | past_settings().keys()
@@ -124,26 +125,26 @@ def trainer_of(settings: PretrainConfig) -> TrainerSettings:
 
 
 def check_alike(processes: Processes, data: ShardData) -> None:
-    """Refuse processes that would read other data than the first: copies that differ, or a table that one does not see.
+    """Refuse processes whose data differ from those of the first: a different copy, or a table that one does not see.
 
     Raises:
-        UserError: names the processes.
+        UserError: the data differ; the message names the processes.
     """
     contents = processes.of_each(list(data.contents.values()))
     if others := [str(rank) for rank, held in enumerate(contents) if held != contents[0]]:
         raise UserError(
-            f"process {', '.join(others)} would read other data than the first (here: {', '.join(data.contents)}); "
-            "give all machines the same files, and run the same command again"
+            f"the data of process {', '.join(others)} differ from those of process 0 ({', '.join(data.contents)}); "
+            "copy the same files to all machines, and run the same command again"
         )
 
 
 def scan_on(settings: PretrainConfig, objective: Objective, device: torch.device) -> str | None:
-    """Let a model with selective scans compute them on ``device`` as the settings ask.
+    """Choose the implementation of selective scans on ``device`` as set in the settings.
 
-    Returns what computes them; None for a family without scans.
+    Returns the name of the implementation; None for a family without scans.
 
     Raises:
-        UserError: the scan that is asked for cannot run there.
+        UserError: the requested implementation cannot run there.
     """
     family, own = settings.chosen
     return family.use_scan(objective, own, device)

@@ -1,4 +1,4 @@
-"""What the commands that train have in common: a run's folder, what is said of its start, and its end."""
+"""What all training commands share: holding the run's folder, the report of its start, and its end."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -20,17 +20,17 @@ from nonverbal.training.trainer import Trainer
 def run_held(
     trainer: Trainer, settings: Any, free: set[str], contents: Mapping[str, str], scan: str | None = None
 ) -> Iterator[None]:
-    """Hold a run's folder for its processes, as the run that is there already, or as a new one.
+    """Lock a run's folder for its processes, and start a new run in it or continue the one it holds.
 
     Args:
         trainer: trains the run.
-        settings: what its ``recipe.yaml`` says, with the precision as resolved.
-        free: settings that may be others when a run is continued, besides those that are free in any run.
-        contents: name to SHA-256 of what is read.
-        scan: what computes selective scans, for ``environment.json``; None where there are none.
+        settings: the content of its ``recipe.yaml``, with the resolved precision.
+        free: settings that may differ when a run is continued, besides those that may differ in any run.
+        contents: names of the data read, with their SHA-256.
+        scan: implementation of selective scans, for ``environment.json``; None for a model without any.
 
     Raises:
-        UserError: the folder is in use, or holds a run of another recipe or on other data.
+        UserError: the folder is in use, or holds a run with another recipe or other data.
     """
     run: RunFolder = trainer.run
     with room_for(run.folder), workers_watched(), ExitStack() as held:
@@ -44,13 +44,13 @@ def run_held(
 
 
 def part(processes: Processes) -> None:
-    """Leave the other processes, when nothing is left to save."""
+    """Leave the process group once nothing is left to save."""
     ignore_schedulers()
     processes.leave()
 
 
 def say_start(account: Account | None, report: Reporter) -> None:
-    """Say what was taken from the checkpoint that the run starts from, if there is one."""
+    """Print what was loaded from the checkpoint that the run starts from, if there is one."""
     if account is None:
         return
     report.console.print(account.table())

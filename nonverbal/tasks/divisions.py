@@ -15,6 +15,7 @@ from nonverbal.tasks.folds import (
     WITHOUT_CLASSES,
     Fold,
     Group,
+    check_classes,
     check_trainable,
     checked,
     group_folds,
@@ -32,6 +33,8 @@ NOTHING = "nothing that is known"
 """What a protocol lets through that keeps speakers, sessions and recordings apart and reads the test side once."""
 ON_TEST = "chosen on the test fold: optimistic"
 UNKNOWN_SPEAKERS = "speakers unknown: perhaps on both sides"
+UNKNOWN_RECORDINGS = "speakers and recordings unknown: perhaps on both sides"
+"""Of clips each of which counts as a recording of its own, since none is named."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,9 @@ def divide(protocol: Protocol, labels: Sequence[str], clips: Sequence[Clip]) -> 
         clips: at least one.
 
     Raises:
-        UserError: there is no such division; says what is possible.
+        UserError: there is one class alone, or no such division; says what is possible.
     """
+    check_classes(set(labels))
     try:
         notes: list[str] = []
         if protocol.group == "known":
@@ -138,7 +142,7 @@ def possible(clips: Sequence[Clip]) -> str:
         except UserError:
             continue
         if count > 1:
-            ways.append(f"--group {group} with 2 to {count} folds")
+            ways.append(f"--group {group} with {f'2 to {count}' if count > 2 else 2} folds")
     splits = {clip.split for clip in clips}
     if {"train", "test"} <= splits:
         ways.append("--folds official")
@@ -273,7 +277,8 @@ def lets_through(protocol: Protocol, clips: Sequence[Clip], folds: Iterable[Fold
     said = [f"{what} on both sides" for what, names in columns.items() if _crosses(names, folds)]
     unknown = [clip.corpus if clip.speaker is None else None for clip in clips]
     if "speakers on both sides" not in said and _crosses(unknown, folds):
-        said.append(UNKNOWN_SPEAKERS)
+        own = all(clip.recording == clip.id for clip in clips if clip.speaker is None)
+        said.append(UNKNOWN_RECORDINGS if own else UNKNOWN_SPEAKERS)
     if protocol.select == "test":
         said.append(ON_TEST)
     return said or [NOTHING]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nonverbal.errors import UserError
+from nonverbal.grouping import grouped
 from nonverbal.tasks.predictions import AGAIN, Predictions, read_predictions
 from nonverbal.tasks.scores import Score, read_scores
 from nonverbal.tasks.told_apart import Held, told_apart
@@ -94,11 +95,8 @@ def text_measurements_of(scores: Sequence[Score], file: Path) -> list[TextMeasur
 
 def _read(paths: Sequence[Path]) -> list[tuple[list[Score], Path]]:
     """Return the scores of each model, head, protocol and seed, and the file that has them."""
-    found: dict[tuple[Hashable, ...], list[Held]] = {}
-    for file in _files(paths):
-        for rows in _by_measurement(read_scores(file)).values():
-            first = rows[0]
-            found.setdefault((*_table(first), first.probe, first.model), []).append((rows, file))
+    read: list[Held] = [(rows, file) for file in _files(paths) for rows in _by_measurement(read_scores(file)).values()]
+    found = grouped(read, lambda held: (*_table(held[0][0]), held[0][0].probe, held[0][0].model))
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: no scores in it; run nonverbal probe again")
     return [one for held in found.values() for one in told_apart(held)]
@@ -120,10 +118,7 @@ def _table(score: Score) -> tuple[Hashable, ...]:
 
 
 def _by_measurement(scores: Sequence[Score]) -> dict[tuple[Hashable, ...], list[Score]]:
-    rows: dict[tuple[Hashable, ...], list[Score]] = {}
-    for score in scores:
-        rows.setdefault((*_table(score), score.probe, score.model, score.seed), []).append(score)
-    return rows
+    return grouped(scores, lambda score: (*_table(score), score.probe, score.model, score.seed))
 
 
 def _measurement(scores: list[Score], file: Path) -> Measurement:

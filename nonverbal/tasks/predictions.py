@@ -150,7 +150,7 @@ def _gives(row: dict[str, Any]) -> Gives | None:
 def _values(path: Path, rows: Sequence[dict[str, Any]], gives: Gives, classes: Sequence[str]) -> np.ndarray:
     try:
         values = np.array([[row[gives][name] for name in classes] for row in rows], dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: a row has no {gives} of every class ({error}); {AGAIN}") from error
     wrong = ~np.isfinite(values).all(1)
     if gives == "probabilities":

@@ -113,12 +113,17 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
 def read_scores(path: Path) -> list[Score]:
     """Read a file of scores; a row that is not a score is a ``UserError`` naming file and line."""
     try:
-        return [_score(f"{path}, line {number}", row) for number, row in json_lines(path)]
+        return [score_of(row, f"{path}, line {number}") for number, row in json_lines(path)]
     except OSError as error:
         raise UserError(f"cannot read the scores {path}: {error.strerror}") from error
 
 
-def _score(where: str, row: Any) -> Score:
+def score_of(row: Any, where: str) -> Score:
+    """Return the score that a row of JSON holds.
+
+    Raises:
+        UserError: it is not a score; names ``where``.
+    """
     if not isinstance(row, dict) or not _REQUIRED <= row.keys() <= _FIELDS:
         wrong = sorted(_REQUIRED - set(row) | set(row) - _FIELDS) if isinstance(row, dict) else type(row).__name__
         raise UserError(f"{where}: not a score; missing or unknown: {wrong}")

@@ -18,9 +18,8 @@ from nonverbal.tasks.label_maps import Labels, label_map
 from nonverbal.tasks.protocols import Protocol
 from nonverbal.text import slug
 
-Kind = Literal["classes", "texts", "several", "numbers"]
-"""What a clip is to be given: one of several classes, a text, any number of classes at once, or numbers. Folds know the
-first two; heads on embeddings know ``classes``."""
+Kind = Literal["classes", "texts"]
+"""What a clip is to be given: one of several classes, or a text. Heads on embeddings know ``classes`` alone."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,6 @@ class Task:
     division: Division
     """How the protocol divides the clips."""
     kind: Kind = "classes"
-
-    def __post_init__(self) -> None:
-        """Refuse a kind that cannot be scored."""
-        if self.kind not in ("classes", "texts"):
-            raise UserError(
-                f"a task must be of kind classes, one label a clip, or texts to be scored, but is {self.kind!r}"
-            )
 
     @property
     def groups(self) -> list[str]:
@@ -138,7 +130,7 @@ def task_of(shards: ShardFolder, labels: Labels, protocol: Protocol, kind: Kind 
             class to count. Clips without text are in no such task, which its notes say.
 
     Raises:
-        UserError: a label that no clip has, another kind, or no such division (see ``divide``).
+        UserError: a label that no clip has, or no such division (see ``divide``).
     """
     manifest = shards.clips()
     wanted = {*protocol.train_on, *protocol.test_on}

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nonverbal.grouping import grouped
 from nonverbal.tasks.scores import Score
 
 APART = "contradicted"
@@ -28,9 +29,7 @@ def told_apart(held: Sequence[Held]) -> list[Held]:
     """
     if _agree(held):
         return _once(held)
-    by_file: dict[Path, list[Held]] = {}
-    for one in held:
-        by_file.setdefault(one[1], []).append(one)
+    by_file = grouped(held, lambda one: one[1])
     kept: dict[Path, list[Held]] = {}
     for file, own in by_file.items():
         seeds = {rows[0].seed for rows, _ in own}

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nonverbal.errors import UserError
-from nonverbal.files import is_own_fault, read_json, sha256_of, write_atomically
+from nonverbal.files import is_own_fault, read_json, sha256_of, sync, write_atomically
 from nonverbal.training.position import Position
 
 NAME = re.compile(r"step-(0|[1-9][0-9]*)")
@@ -33,13 +33,13 @@ def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tens
     files = {path.name: sha256_of(path) for path in sorted(temporary.glob("*.safetensors"))}
     write_atomically(temporary / "state.json", json.dumps({"position": asdict(position), "sha256": files}, indent=1))
     for path in [*temporary.iterdir(), temporary]:
-        _sync(path)
+        sync(path)
     if final.is_symlink() or final.is_file():
         # Somebody's own: out of the way, and kept.
         os.replace(final, final.with_name(f"{final.name}.not-a-checkpoint"))
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
-    _sync(folder)
+    sync(folder)
     point(folder, "latest", final)
     return final
 
@@ -103,11 +103,3 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
     except RuntimeError as error:
         raise UserError(f"the checkpoint {checkpoint} is of another model: {' '.join(str(error).split())}") from error
     return position, moments
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

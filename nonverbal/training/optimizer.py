@@ -12,6 +12,10 @@ from nonverbal.errors import UserError
 from nonverbal.models.parts import Part
 from nonverbal.objectives.base import Objective
 
+LEAST_RATE = 1e-9
+"""Lowest peak learning rate. AdamW changes a weight by about the learning rate in a step. Weights of a network are
+around 0.02, where float32 has steps of 1.9e-9, so at a lower rate most of them would stay as they are."""
+
 
 @dataclass(frozen=True)
 class OptimizerSettings:
@@ -45,8 +49,11 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         """Refuse factors that no run can have."""
-        if not 0 < self.lr < math.inf:
-            raise UserError(f"trainer.optimizer.lr must be above 0, but is {self.lr}")
+        if not LEAST_RATE <= self.lr < math.inf:
+            raise UserError(
+                f"trainer.optimizer.lr must be at least {LEAST_RATE:g}, but is {self.lr:g}: at a lower rate, float32 "
+                "weights do not change"
+            )
         if not (self.eps > 0 and self.weight_decay >= 0 and all(0 <= beta < 1 for beta in self.betas)):
             raise UserError(
                 "trainer.optimizer needs eps above 0, weight_decay of at least 0, and betas of at least 0 and below 1, "

@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from nonverbal.errors import UserError
 from nonverbal.system import set_up_gpus
-from nonverbal.text import one_line
+from nonverbal.training.rendezvous import check_answer, in_use, is_in_use, said
 
 Value = TypeVar("Value")
 
@@ -34,9 +34,6 @@ TRAINING = Wording()
 
 NOT_LOST = ("invalid usage", "invalid argument", "unhandled cuda error", "unhandled system error")
 """What NCCL calls errors for which no other process is to blame."""
-
-IN_USE = ("EADDRINUSE", "address already in use")
-"""What torch says where another program has the port at which process 0 is to listen."""
 
 ACCELERATE_HARMLESS = {
     "ACCELERATE_MIXED_PRECISION": ("no", "accelerate launch --mixed_precision no, and --trainer.precision"),
@@ -81,6 +78,8 @@ class Processes:
         timeout = timedelta(minutes=timeout_minutes)
         options = {"timeout": timeout} if "WORLD_SIZE" in os.environ else {}
         with self.in_contact():
+            if options:
+                check_answer(timeout.total_seconds())
             if not on_cpu and os.environ.get("LOCAL_RANK", "-1") != "-1":
                 _keep_records(records)
                 _meet_on_gpus(timeout)
@@ -171,25 +170,6 @@ def lost(minutes: float, wording: Wording) -> str:
         f"answered for {minutes:g} minutes ({wording.timeout}); its own last message, if it had time for one, says "
         f"why; {wording.again}"
     )
-
-
-def is_in_use(error: Exception) -> bool:
-    """Whether process 0 could not listen where the others look for it."""
-    return any(sign in str(error) for sign in IN_USE)
-
-
-def in_use(host: str, port: str) -> str:
-    """Say that another program listens where process 0 is to."""
-    return (
-        f"port {port} of {host} is in use by another program, such as an earlier run that has not ended: end it "
-        f"(ss -ltnp 'sport = :{port}' names it), or give the launcher a free port (MASTER_PORT, or torchrun "
-        "--master_port)"
-    )
-
-
-def said(error: Exception) -> str:
-    """Return in one line what torch says of an error, without where in its code it arose."""
-    return one_line(" ".join(str(error).partition("\nException raised from")[0].split()))[:500]
 
 
 def local_rank_problem(local_rank: int, count: int) -> str | None:

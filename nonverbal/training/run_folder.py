@@ -9,7 +9,7 @@ from typing import Any
 
 from nonverbal.config import differences, dump
 from nonverbal.errors import UserError
-from nonverbal.files import locked, read_json, whole, write_atomically
+from nonverbal.files import locked, read_json, sync, whole, write_atomically
 from nonverbal.launches import add_launch, launch_of
 from nonverbal.recipes import yaml_of
 from nonverbal.training.hardware import hardware
@@ -115,13 +115,18 @@ class RunFolder:
     def cut_metrics(self, step: int) -> None:
         """Drop the rows after ``step``, which a resumed run measures again, and a row that was cut off in writing."""
         if self.metrics.exists():
-            rows = [row for row in self.metrics.read_text(encoding="utf-8").split("\n") if _step(row) <= step]
-            write_atomically(self.metrics, "".join(row + "\n" for row in rows))
+            rows = [row for row in self.metrics.read_bytes().split(b"\n") if _step(row) <= step]
+            write_atomically(self.metrics, "".join(row.decode() + "\n" for row in rows))
 
     def add_metrics(self, row: dict[str, Any]) -> None:
         """Append a row to ``metrics.jsonl``."""
         with open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+    def sync_metrics(self) -> None:
+        """Return when all rows of metrics are on the disk."""
+        if self.metrics.exists():
+            sync(self.metrics)
 
     def mark_interrupted(self, cause: str, step: int) -> None:
         """Leave ``interrupted.json``, which tells a scheduler that the run wants to be continued."""
@@ -131,6 +136,9 @@ class RunFolder:
         """Call ``export(folder)`` and put what it wrote in the place of ``encoder/``, whole or not at all."""
         with whole(self.encoder) as unfinished:
             export(unfinished)
+            for path in (*unfinished.iterdir(), unfinished):
+                sync(path)
+        sync(self.folder)
 
 
 def _read(path: Path, kind: type) -> Any:
@@ -148,8 +156,8 @@ def _read(path: Path, kind: type) -> Any:
     return content
 
 
-def _step(row: str) -> float:
+def _step(row: bytes) -> float:
     try:
-        return float(json.loads(row)["step"])
+        return float(json.loads(row.decode())["step"])
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return float("inf")

@@ -94,7 +94,7 @@ class Whole:
         for name, parameter in self.parameters.items():
             if f"{MOMENTS[0]}.{name}" in start.moments:
                 self.optimizer.state[parameter] = {
-                    **{moment: start.moments[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS},
+                    **{moment: start.moments[f"{moment}.{name}"].to(parameter.device, copy=True) for moment in MOMENTS},
                     # A fused AdamW keeps its count of updates on the device, one a parameter.
                     "step": torch.tensor(float(start.updates), device=parameter.device),
                 }

@@ -295,6 +295,8 @@ class Trainer:
         moments = self.strategy.moments(wanted=self.processes.is_first)
         if self.processes.is_first:
             folder = self.run.checkpoints
+            # A checkpoint promises the rows before it, and `best` the encoder.
+            self.run.sync_metrics()
             path = checkpoint.save(folder, weights, moments, self.position)
             if improved or self.position.best_step is None:
                 self._export(path, weights)

@@ -25,7 +25,8 @@ class WatchdogSettings:
     on_collapse: Literal["stop", "warn"] = "stop"
     """Stop the run, or say so and go on."""
     patience: int = 10
-    """Rows of metrics in a row, after the warm-up, that must show a symptom; a row is `trainer.log_every` steps."""
+    """Rows of metrics, after the warm-up, that must show a symptom, beyond those that do not; a row is
+    `trainer.log_every` steps."""
 
     def __post_init__(self) -> None:
         """Refuse a patience of nothing."""
@@ -41,6 +42,10 @@ class Watchdog:
         self.settings, self.symptoms = settings, (*symptoms, VANISHED)
         self.warmup_steps, self.steps = warmup_steps, steps
         self.rows = dict.fromkeys((symptom.name for symptom in self.symptoms), 0)
+        """For each symptom the rows that have shown it minus those that have not, 0 to ``patience``: a symptom that
+        comes and goes lasts if most rows show it."""
+        self.told: set[str] = set()
+        """Symptoms that have lasted and not yet passed, which means that their count is back at 0."""
         self.last: deque[Metrics] = deque(maxlen=settings.patience)
 
     def healthy(self, row: Metrics) -> bool:
@@ -58,12 +63,19 @@ class Watchdog:
         counting = [symptom for symptom in self.symptoms if self._counts(symptom, step)]
         for symptom in self.symptoms:
             holds = symptom in counting and symptom.holds(mean if symptom.slow else row)
-            self.rows[symptom.name] = self.rows[symptom.name] + 1 if holds else 0
-        if self.settings.patience not in self.rows.values():
+            self._count(symptom.name, holds)
+        lasting = {name for name, count in self.rows.items() if count == self.settings.patience}
+        if lasting <= self.told:
             return None
+        self.told |= lasting
         # Which of several was the first to last may hang on rounding: all that hold are named.
         shown = {symptom.name: mean if symptom.holds(mean) else row for symptom in counting}
         return self._report([(symptom, row) for symptom in counting if symptom.holds(row := shown[symptom.name])], step)
+
+    def _count(self, name: str, holds: bool) -> None:
+        self.rows[name] = min(max(self.rows[name] + (1 if holds else -1), 0), self.settings.patience)
+        if not self.rows[name]:
+            self.told.discard(name)
 
     def _counts(self, symptom: Symptom, step: int) -> bool:
         return step > (max(self.warmup_steps, self.steps // 5) if symptom.slow else self.warmup_steps)
@@ -79,7 +91,7 @@ class Watchdog:
         ]
         # The most specific causes the others.
         message = (
-            f"step {step}: {', and '.join(seen)}, for {self.settings.patience} rows of metrics; usual causes: "
+            f"step {step}: {', and '.join(seen)}, in at least {self.settings.patience} rows of metrics; usual causes: "
             f"{shown[0][0].causes}"
         )
         if self.settings.on_collapse == "stop":

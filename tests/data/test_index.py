@@ -82,7 +82,9 @@ def test_a_field_of_a_manifest_that_is_of_another_kind_is_named(shards, tmp_path
         list(read_manifest(tmp_path / "wrong.jsonl"))
 
 
-def test_no_manifest(tmp_path):
+def test_no_manifest(shards, tmp_path):
+    with pytest.raises(UserError, match="is a folder of shards, not a manifest; give .*manifest.jsonl"):
+        list(read_manifest(shards.folder))
     with pytest.raises(UserError, match="there is no manifest .*nowhere"):
         list(read_manifest(tmp_path / "nowhere"))
 

@@ -260,7 +260,7 @@ def test_tables_of_analyses_stand_beside_those_of_the_paper(tmp_path: Path) -> N
     differ = Measured(0.3, 0.2, 0.4, 10.0)
     other = Difference(run, differ, 0.5, None, {"a": differ}, None, None, None, None, [[7.0, 0.0], [3.0, 0.0]])
     decided = Decisions(
-        "first", [other], "iemocap", ["a", "b"], "by hand", "sha", {"a": 9, "b": 1}, 5, "speakers", [0], {}
+        "iemocap", ["a", "b"], "by hand", "sha", {"a": 9, "b": 1}, 5, "speakers", "first", [other], [0], {}
     )
     write_analysis(tmp_path / "decisions.iemocap.decisions.json", decided)
     far = Distance(run, [0.5] * 2, [1.0, 0.5], 0.75, Measured(0.9, None, None, 8.0), 0.02, None, None, 0.4, 0.9, 0.6)

@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 
 import atheris
-from harness import Bench, Files, input_of
-from mutate import mutated
+from bench import Bench, input_of
+from mutate import Files, mutated
 
 
 def packed(files: Files) -> bytes:
@@ -27,21 +27,17 @@ def unpacked(data: bytes) -> Files:
     return {name.decode("utf-8", "replace"): held for name, held in zip(parts[::2], parts[1::2], strict=False)}
 
 
-def fuzz(
-    bench: Bench, one: Callable[[int, Files], None], first: int, seconds: float, corpus: Path, done: Callable[[], bool]
-) -> None:
-    """Feed inputs until the time is over, and end the process."""
+def fuzz(bench: Bench, one: Callable[[int, Files], bool], first: int, seconds: float, corpus: Path) -> None:
+    """Feed inputs until ``one`` says that it is enough, and end the process."""
     number = first
     corpus.mkdir(parents=True, exist_ok=True)
 
     def test(data: bytes) -> None:
         nonlocal number
         files = {name: held for name, held in unpacked(data).items() if name in bench.seed}
-        if files:
-            one(number, files)
-            number += 1
-        if done():
+        if files and one(number, files):
             os._exit(0)
+        number += bool(files)
 
     def change(data: bytes, most: int, seed: int) -> bytes:
         random = Random(seed)

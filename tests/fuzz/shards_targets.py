@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Files, Target
+from bench import Target
+from mutate import Files
 from tables_targets import clip_of, rows_of
 
 from nonverbal.data.index import TABLE_DTYPE, open_shards

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from harness import Target
+from bench import Target
 from shards_targets import decoded, noise
 
 

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness import Files, Target
+from bench import Target
+from mutate import Files
 from report_inputs import write_map_of, write_run, write_tables
 from studied import corpus, model, record, step, write_step
 
@@ -169,7 +170,7 @@ def make_passport(folder: Path) -> None:
 
 def read_passport(folder: Path) -> object:
     """Look at a released folder without loading its model."""
-    from nonverbal.release.file_checks import contents_of
+    from nonverbal.release.contents import contents_of
     from nonverbal.release.passport import read_passport as read
     from nonverbal.release.verify import look
 
@@ -188,44 +189,6 @@ def read_environment(folder: Path) -> object:
     from nonverbal.report.origins import read_launches as shown
 
     return [launch_key(row) for row in read_launches(folder / ENVIRONMENT)], shown(folder)
-
-
-RECIPE = """\
-base: below.yaml
-corpora:
-  cries: {folder: /data/cries, texts: {"0": zero}}
-out: shards/x
-seed: 3
-exclude: [a.jsonl]
-validation_share: 0.1
-"""
-
-
-def make_recipe(folder: Path) -> None:
-    """Write a recipe, its base, and the recipe of a study."""
-    (folder / "recipe.yaml").write_text(RECIPE)
-    (folder / "below.yaml").write_text("seed: 2\nprocesses: 2\nstrict: true\n")
-
-
-def read_recipe(folder: Path) -> object:
-    """Read a recipe as programs do."""
-    from nonverbal.config import dump, load
-    from nonverbal.data.preparing.settings import PrepareConfig
-
-    return dump(load(PrepareConfig, [str(folder / "recipe.yaml"), "--out", "x"], "prepare", ""))
-
-
-def make_study_recipe(folder: Path) -> None:
-    """Write the recipe of a study: a shipped one."""
-    text = Path(__file__).parents[2].joinpath("recipes/studies/small.yaml").read_text()
-    (folder / "study.yaml").write_text(text)
-
-
-def read_study_recipe(folder: Path) -> object:
-    """Read the recipe of a study."""
-    from nonverbal.stages.studying.settings import read_study_recipe as read
-
-    return read(str(folder / "study.yaml"))
 
 
 CSV = 'file_name,label,speaker,age,note\na/1.wav,cry,x,3,"one, two"\na/2.wav,laugh,y,,\n"3.wav",cry,x,5.0,ü\n'
@@ -275,32 +238,6 @@ def read_folds(folder: Path) -> object:
     return [read_lists(path) for path in sorted(folder.iterdir())]
 
 
-def make_names(folder: Path) -> None:
-    """Write a list of names: of files, models, commands."""
-    (folder / "names.jsonl").write_text('"a.wav"\n"runs/x/encoder"\n"cry"\n')
-
-
-def read_names(folder: Path) -> object:
-    """Give names where a command line and messages take them."""
-    from nonverbal.cli import _unknown_command
-    from nonverbal.config import load
-    from nonverbal.data.preparing.settings import PrepareConfig
-    from nonverbal.errors import UserError
-    from nonverbal.files import json_lines
-    from nonverbal.text import one_line, shown, slug
-
-    said = []
-    for _, name in json_lines(folder / "names.jsonl"):
-        if isinstance(name, str):
-            said += [one_line(_unknown_command(name)), shown(name), slug(name)]
-            try:
-                load(PrepareConfig, [name, "--out", "x", "--corpora", f"{name}=b"], "nonverbal prepare", "")
-            except UserError as error:
-                said.append(one_line(str(error)))
-    assert all(text.isprintable() for text in said), "a message breaks its line"
-    return said
-
-
 TARGETS = [
     Target("manifest", make_manifest, read_rows),
     Target("ledger", make_ledger, read_ledger),
@@ -311,9 +248,6 @@ TARGETS = [
     Target("study", make_study, read_study),
     Target("passport", make_passport, read_passport),
     Target("environment", make_environment, read_environment),
-    Target("recipe", make_recipe, read_recipe, smoke=6),
-    Target("study-recipe", make_study_recipe, read_study_recipe),
     Target("metadata", make_metadata, read_metadata),
     Target("fold-lists", make_folds, read_folds),
-    Target("names", make_names, read_names, (OSError,), smoke=6),
 ]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from shards_targets import bind_shards, decoded, make_shards, make_units, noise
 
-from nonverbal.data.arrays import open_array
+from nonverbal.data.arrays import read_array
 from nonverbal.data.batching.units import open_units
 from nonverbal.data.index import open_shards
 from nonverbal.data.reading import tars
@@ -154,6 +154,7 @@ HEADERS = [
     "{'descr': '<f8', 'fortran_order': False, 'shape': (" + "9" * 500 + ",), }",
     "{'descr': '<f8',",
     "(" * 3000,
+    "{'descr': '|S0', 'fortran_order': False, 'shape': (3,), }",
     "__import__('os').system('true')",
 ]
 
@@ -162,15 +163,15 @@ HEADERS = [
 def test_an_array_whose_header_lies_is_refused(tmp_path: Path, header: str) -> None:
     text = header.encode() + b"\n"
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(16))
-    with pytest.raises(ValueError, match="no array of NumPy"):
-        open_array(tmp_path / "a.npy")
+    with pytest.raises(ValueError, match="not a NumPy array"):
+        read_array(tmp_path / "a.npy")
 
 
 def test_an_array_that_is_a_zip_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.ones(3))
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
-    with pytest.raises(ValueError, match="no array of NumPy"):
-        open_array(tmp_path / "a.npy")
+    with pytest.raises(ValueError, match="not a NumPy array"):
+        read_array(tmp_path / "a.npy")
 
 
 @pytest.mark.parametrize(

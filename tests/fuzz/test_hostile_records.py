@@ -133,6 +133,15 @@ def test_kept_embeddings_that_say_nothing_of_themselves_are_refused(tmp_path: Pa
         read_embeddings(tmp_path)
 
 
+@pytest.mark.parametrize("clips", [[float("inf")], [None], 3, [[0]], ["x"]])
+def test_frames_of_clips_that_are_no_numbers_are_refused(tmp_path: Path, clips: object) -> None:
+    make_embeddings(tmp_path)
+    (path,) = (tmp_path / "cache").glob("*.frames/index.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {"0.safetensors": clips}}))
+    with pytest.raises(UserError, match=r"index.json cannot be read"):
+        read_embeddings(tmp_path)
+
+
 def test_frames_outside_their_folder_are_refused(tmp_path: Path) -> None:
     make_embeddings(tmp_path)
     (path,) = (tmp_path / "cache").glob("*.frames/index.json")

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 import yaml
+from bench import Target
 from finetuned_runs import save_classifier
-from harness import Files, Target
+from mutate import Files
 from sources import fairseq_weights, model_of, namespace, omegaconf_like, save_fairseq
 from tiny_encoders import SAVED
 

@@ -12,7 +12,8 @@ from made_models import CLIPS, relabel, settings, write_pretraining, write_score
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_frame_encoder
-from nonverbal.release.card import card_text, padding
+from nonverbal.release.card import card_text
+from nonverbal.release.card_tables import padding
 from nonverbal.release.facts import read_facts
 from nonverbal.release.passport import Measured, Passport
 from nonverbal.release.public import command_line, last_part, recipe_text
@@ -63,7 +64,7 @@ def test_a_continued_encoder_names_its_base_and_relation(make_shards, tmp_path):
     assert made.data.base_model == ["facebook/wav2vec2-base"]
     assert made.data.to_dict()["base_model_relation"] == "finetune"
     assert made.data.license == "apache-2.0"
-    assert "parameters, pretrained from facebook/wav2vec2-base on 0.000833 h of a, b." in made.text
+    assert "parameters), pretrained from facebook/wav2vec2-base on 0.000833 h of audio (a, b)." in made.text
 
 
 def test_a_licence_that_the_hub_has_no_name_for_is_linked(run, tmp_path):
@@ -76,7 +77,7 @@ def test_a_licence_that_the_hub_has_no_name_for_is_linked(run, tmp_path):
     assert (made.data.license, made.data.license_name) == ("other", "unknown-in-part")
     assert made.data.license_link == "https://huggingface.co/org/tiny/blob/main/README.md#licence"
     assert "\n## Licence\n" in made.text
-    assert 'a ("as we agreed"): nobody says, of commercial use' in made.text
+    assert 'a ("as we agreed"): no terms are stated for commercial use' in made.text
 
 
 def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(run, labelled_shards, tmp_path):
@@ -89,17 +90,23 @@ def test_scores_are_in_the_index_of_the_model_with_protocol_status_and_interval(
     assert uar.dataset_config == "speakers apart; logistic head"
     assert uar.dataset_args == {"pretraining": "held out"}
     assert uar.metric_value == round((1 + 11 / 12) / 2, 4)
-    assert re.fullmatch(r"UAR \[\.\d{3}, (\.\d{3}|1\.000)\]", uar.metric_name)
-    assert "Scores below: held out on made." in made.text
-    assert "24 clips against 3 of pretraining: none is shared" in made.text
-    assert "### made, speakers apart: layers under a logistic head" in made.text
+    assert re.fullmatch(r"UAR \(95% interval \[\.\d{3}, (\.\d{3}|1\.000)\]\)", uar.metric_name)
+    assert "It was evaluated on made (held out)." in made.text
+    assert "Seeds of folds and heads: 0." in made.text
+    assert "- held out: no test clip" in made.text
+    assert "- transductive:" not in made.text
+    assert "UAR is the unweighted average recall" in made.text
+    assert 'In the column "layer", 3×2 means that 3 was chosen in two folds.' in made.text
+    assert "24 test clips were compared with 3 clips of pretraining. No overlap was found." in made.text
+    assert "### made, speakers apart: layers with a logistic head" in made.text
+    assert ": recall by class" in made.text
 
 
 def test_what_is_known_of_the_training_is_said(run):
     text = card(run).text
-    assert "- updates: 30, the best by validation of 40, where its recipe asks for 1,000" in text
-    assert "- audio heard: at most 1,440 s (0.4 h), counted as full batches, repeats too" in text
-    assert "- hardware: Abacus; processes: 2; threads of each: 4" in text
+    assert "- updates: 30 (the best checkpoint by validation; the run had 40; its recipe asks for 1,000)" in text
+    assert "- audio in training: at most 1,440 s (0.4 h) in full batches, repetitions included" in text
+    assert "- hardware: Abacus; processes: 2; threads per process: 4" in text
     assert "| a | pretraining | 1 | 0.000278 | 1 | CC0-1.0 |" in text
     assert "| 10 | 4.5 |" in text
     assert "nonverbal pretrain --data shards --out=run --trainer.steps 40" in text
@@ -112,9 +119,9 @@ def test_what_is_known_of_the_training_is_said(run):
 def test_what_is_not_known_is_said(run, tmp_path):
     (tmp_path / "shards").rename(tmp_path / "gone")
     made = card(run)
-    assert "The shards shards are not here" in made.text
+    assert "The shards shards of the training data were not available" in made.text
     assert made.data.license_name == "unknown-in-part"
-    assert "None were given." in made.text
+    assert "No scores are available for this model." in made.text
 
 
 def test_permission_and_acknowledgement_are_printed(make_shards, tmp_path):
@@ -128,8 +135,8 @@ def test_permission_and_acknowledgement_are_printed(make_shards, tmp_path):
     with pytest.raises(UserError, match="terms forbid this model: x/y"):
         card(run, facts, acknowledge=["a", "b"])
     text = card(run, facts, acknowledge=["a", "b"], i_have_permission="letter of 1 May").text
-    assert "released by permission: letter of 1 May" in text
-    assert "a: changed copies of its audio must not be passed on. Whoever releases the model has acknowledged" in text
+    assert "released with permission: letter of 1 May" in text
+    assert "a: changed copies of its audio must not be redistributed. The publisher of the model has" in text
 
 
 def test_what_a_person_knows_is_printed(run, tmp_path):
@@ -137,7 +144,7 @@ def test_what_a_person_knows_is_printed(run, tmp_path):
     text = card(run, description="Made of *laughs*.", citation=str(tmp_path / "paper.bib")).text
     assert "# tiny\n\nMade of *laughs*.\n" in text
     assert "```bibtex\n@article{key, title = {A}}\n```" in text
-    assert "None was given." in card(run).text
+    assert "No citation was given." in card(run).text
 
 
 def test_names_cannot_be_markup(make_shards, tmp_path):
@@ -153,10 +160,10 @@ def test_names_cannot_be_markup(make_shards, tmp_path):
     [
         (
             {"batch": 1e-7, "padded": 0.25},
-            "2.5e-01 of a layer's RMS below: give clips one at a time, or in batches",
+            "2.5e-01 of a layer's RMS in the table below. Process clips one at a time, or in batches of equal length.",
         ),
-        ({"batch": 0.1, "padded": 0.25}, "give clips one at a time."),
-        ({"batch": 1e-7, "padded": 2e-7}, "nothing changes but rounding"),
+        ({"batch": 0.1, "padded": 0.25}, "Process clips one at a time."),
+        ({"batch": 1e-7, "padded": 2e-7}, "differ only by rounding"),
         ({"batch": None, "padded": None}, "was not measured"),
     ],
 )
@@ -166,7 +173,7 @@ def test_what_padding_does_is_said_by_what_was_measured(figures, said):
 
 def test_no_template_is_left_in_a_card(run):
     text = str(card(run).content)
-    assert not re.search(r"\{\{|\{%|None\b(?! w)|\bUndefined|object at 0x", text)
+    assert not re.search(r"\{\{|\{%|\bNone\b|\bUndefined|object at 0x", text)
     # One blank line at most between parts, or Markdown would show none of it otherwise.
     assert "\n\n\n" not in text
 

@@ -251,6 +251,35 @@ def test_the_page_shows_what_the_user_sees(case):
     assert f"| {case.name} | {case.message} |" in PAGE.read_text(encoding="utf-8").splitlines()
 
 
+def test_the_page_lists_the_temporary_faults():
+    *most, last = map(str, hub_calls.PASSING)
+    text = " ".join(PAGE.read_text(encoding="utf-8").split())
+    waits = " and ".join(f"{wait:g}" for wait in hub_calls.WAITS)
+    assert (
+        f"(HTTP status {', '.join(most)} or {last}, or a failed connection) are retried twice, after {waits} s" in text
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["the download does not pass verification", "a tag that belongs to another release", "no token"]
+)
+def test_the_page_shows_what_the_user_sees_of_a_release_token_or_tag_at_fault(hub, tmp_path, monkeypatch, name):
+    folder, findings, tag = write_release(tmp_path / "model"), [finding()], None
+    if "download" in name:
+        findings = [
+            finding("key drawn at random", False, "masked_spec_embed", "it there", "convert", "model.safetensors")
+        ]
+    elif "tag" in name:
+        pushed(folder)
+        (folder / "config.json").write_text("{2}")
+        tag = "v1"
+    else:
+        monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(UserError) as error:
+        push(folder, "org/model", lambda folder: findings, "tag" not in name, tag)
+    assert f"| {name} | {error.value} |" in PAGE.read_text(encoding="utf-8").splitlines()
+
+
 def test_the_token_is_in_no_message_log_or_request_but_its_header(hub, tmp_path, capfd, caplog, monkeypatch):
     """Even where the server says it back, and where the client logs all that it can."""
     caplog.set_level(logging.DEBUG)

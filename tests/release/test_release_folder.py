@@ -82,9 +82,14 @@ def test_a_final_model_is_released_with_what_prediction_needs(shards, make_shard
     assert nowhere(tmp_path, files)
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert card.data.pipeline_tag == "audio-classification"
-    assert "pretrained from random weights on 0.000833 h of a, b, fine-tuned on 0.00333 h of c." in card.text
-    assert "It tells 2 classes apart: a, b." in card.text
-    assert "trained on all clips, so that nothing is left to test it on" in card.text
+    assert (
+        "pretrained from random weights on 0.000833 h of audio (a, b), fine-tuned on 0.00333 h of audio (c)."
+        in card.text
+    )
+    assert "It distinguishes 2 classes: a, b." in card.text
+    assert "Models of cross-validation folds, trained in the same way, were evaluated on" in card.text
+    assert "| longest input in fine-tuning | 4 s |" in card.text
+    assert "trained on all labelled clips, so that no clip is left to test it on" in card.text
     assert [result.dataset_config for result in card.data.eval_results] == [
         "by hand; models of the folds, fine-tuned"
     ] * 3
@@ -100,7 +105,7 @@ def test_where_transformers_loaded_a_model_from_is_left_out(shards, tmp_path):
 
 def test_a_folder_without_a_run_is_released_and_that_nothing_is_known_is_said(tmp_path):
     files = release(save_tiny("hubert base", tmp_path / "model"), tmp_path / "out")
-    assert b"nothing says what it was trained on" in files["README.md"]
+    assert b"its training data and procedure are not known" in files["README.md"]
     assert b"license_name: unknown-in-part" in files["README.md"]
     files = release(tmp_path / "model", tmp_path / "out", base_model="facebook/hubert-base-ls960")
     assert b"license: apache-2.0" in files["README.md"]
@@ -285,7 +290,7 @@ def test_the_program_prints_licences_before_it_writes(shards, tmp_path, capsys):
     main([*argv, "--acknowledge", "a", "b"])
     said = capsys.readouterr().out
     assert "licence: cc-by-nc-nd-4.0" in said
-    assert "a: changed copies of its audio must not be passed on. Whoever releases" in said
+    assert "a: changed copies of its audio must not be redistributed. The publisher" in said
     assert load_file(tmp_path / "out" / "model.safetensors")
     assert (
         "nonverbal release run --repo=org/tiny --out=out --acknowledge a b" in (tmp_path / "out/README.md").read_text()

@@ -1,9 +1,13 @@
 """Real runs of every family and of fine-tuning, released, loaded by plain transformers elsewhere, and verified."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from labelled_tones import tones
@@ -24,18 +28,22 @@ pytestmark = pytest.mark.slow
 
 HUBERT_RUN = ("family=hubert", *(f"hubert.architecture.{name}={value}" for name, value in HUBERT.items()))
 
-LOAD = """
-import sys, torch
-from transformers import AutoFeatureExtractor, AutoModel
-folder, trust = sys.argv[1], sys.argv[2] == "True"
-extractor = AutoFeatureExtractor.from_pretrained(folder)
-model = AutoModel.from_pretrained(folder, trust_remote_code=trust).eval()
-inputs = extractor(torch.zeros(16_000).numpy(), sampling_rate=16_000, return_tensors="pt")
-with torch.inference_mode():
-    states = model(**inputs, output_hidden_states=True).hidden_states
-print(len(states), states[-1].shape[-1])
-"""
-"""What a card shows."""
+
+def shown(text: str, release: Path) -> list[str]:
+    """Return the blocks of Python that a card shows, for the folder of the release and without a file of sound."""
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    silence = "__import__('numpy').zeros(16_000, 'float32')"
+    return [block.replace('"org/tiny"', repr(str(release))).replace('"sound.wav"', silence, 1) for block in blocks]
+
+
+def printed(code: str, folder: Path) -> str:
+    """Run code in a process without this toolkit's path and without the network, and return what it prints."""
+    environment = {"HOME": str(folder), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd=folder, env=environment, timeout=HANGS
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.processes
@@ -64,12 +72,13 @@ def test_an_encoder_that_was_pretrained_goes_into_other_hands(
     assert wrong(verify(release, trust=True, names=speakers)) == []
     card = ModelCard.load(release / "README.md")
     assert card.data.eval_results[0].dataset_args == {"pretraining": "held out"}
-    shown = subprocess.run(
-        [sys.executable, "-I", "-c", LOAD, str(release), str(family == "ssam")],
-        capture_output=True, text=True, cwd=tmp_path, env={"HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}, timeout=HANGS,
-    )  # fmt: skip
-    layers, values = map(int, shown.stdout.split())
-    assert f"# {layers} layers, each (1, S, {values})" in card.text
+    plain, ours = shown(card.text, release)
+    layers, values = map(int, printed(f"{plain}\nprint(len(states), states[-1].shape[-1])", tmp_path).split())
+    assert f"# {layers} layers, each (1, S, {values})" in plain
+    found: dict[str, Any] = {"waveform": np.zeros(16_000, dtype=np.float32)}
+    exec(ours, found)
+    assert found["output"].embeddings.shape == (1, layers, 2 * values)
+    assert f"# (clips, {layers}, {2 * values})" in ours
 
 
 @pytest.mark.processes
@@ -92,9 +101,11 @@ def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_sh
     assert wrong(verify(release)) == []
     card = ModelCard.load(release / "README.md")
     assert card.data.pipeline_tag == {"classes": "audio-classification", "ctc": "automatic-speech-recognition"}[task]
-    assert "h of made." in card.text
+    assert "h of audio (made)." in card.text
     assert "pretrained from random weights on" in card.text
     assert "| a | pretraining |" in card.text
     assert "| made | fine-tuning |" in card.text
+    (plain,) = shown(card.text, release)
+    assert ("'score'" if task == "classes" else "'text'") in printed(plain, tmp_path)
     with pytest.raises(UserError, match="has only the models of its folds"):
         main([str(tmp_path / "tuned" / "seed-0" / "fold-0" / "encoder"), "--repo=org/tiny", f"--out={release}"])

@@ -29,8 +29,13 @@ def column(table, name):
 def test_rows_of_the_same_weights_are_the_models_whatever_they_were_called(sounds, tmp_path):
     write_scores_on(tmp_path, "/home/alice/run/encoder", sounds, key="abc-normalised-cuda")
     found = read(tmp_path, sounds)
-    (table,) = found.tables
+    (table,), (recalls,) = found.tables, found.recalls
     assert column(table, "model") == [THIS]
+    # One clip of low is taken for high.
+    assert list(zip(column(recalls, "class"), column(recalls, "recall"), strict=True)) == [
+        ("high", "1.000"),
+        ("low", ".917"),
+    ]
     assert "alice" not in str(found)
 
 
@@ -93,7 +98,7 @@ def test_what_was_chosen_on_the_test_side_stands_in_tables_alone(sounds, tmp_pat
     write_scores_on(tmp_path, "run", sounds, key=KEY, layers=(0.5, 0.6, 0.4), lets_through=[ON_TEST])
     found = read(tmp_path, sounds)
     assert len(found.tables) == 1
-    assert found.results == found.layers == []
+    assert found.results == found.layers == found.recalls == []
 
 
 def test_labels_that_were_seen_make_no_result(sounds, tmp_path):
@@ -110,7 +115,10 @@ def test_the_audit_finds_what_scores_do_not_know(sounds, tmp_path):
     assert found.heard == {"transductive": ["made"]}
     assert column(found.tables[0], "pretraining") == ["transductive"]
     (said,) = found.audits
-    assert said.startswith("made, speakers apart: transductive. 24 clips against 25 of pretraining: 24 share a sample")
+    assert said.startswith(
+        "made, speakers apart: transductive. 24 test clips were compared with 25 clips of pretraining. Overlap: 24 "
+        "with the same audio, 24 from the same recording, 24 from the same speaker, 24 with the same clip id."
+    )
 
 
 def test_what_was_heard_of_others_is_no_leak(sounds, labelled_shards, tmp_path):
@@ -118,9 +126,10 @@ def test_what_was_heard_of_others_is_no_leak(sounds, labelled_shards, tmp_path):
     other = labelled_shards([(None, "x", "r", [random.normal(size=800).astype(np.float32) / 9])], "other", "other")
     write_scores_on(tmp_path, "run", sounds, key=KEY)
     (said,) = read(tmp_path, sounds, other.clips(), [other.folder, sounds.folder]).audits
-    assert said == "made, speakers apart: held out. 24 clips against 1 of pretraining: none is shared."
+    compared = "made, speakers apart: held out. 24 test clips were compared with 1 clips of pretraining. "
+    assert said == f"{compared}No overlap was found."
     (said,) = read(tmp_path, sounds, other.clips()).audits
-    assert said.endswith("none is shared; their samples could not be compared: give their shards as --data.")
+    assert said == f"{compared}No overlap was found. Their audio was not available for this comparison."
 
 
 def test_a_shared_speaker_is_said_and_is_no_transduction(sounds, labelled_shards, tmp_path):
@@ -129,13 +138,13 @@ def test_a_shared_speaker_is_said_and_is_no_transduction(sounds, labelled_shards
     write_scores_on(tmp_path, "run", sounds, key=KEY)
     (said,) = read(tmp_path, sounds, other.clips(), [sounds.folder]).audits
     assert "made, speakers apart: held out" in said
-    assert "4 share a speaker" in said
+    assert said.endswith("Overlap: 4 from the same speaker.")
 
 
 def test_without_manifests_the_audit_says_so(sounds, tmp_path):
     write_scores_on(tmp_path, "run", sounds, key=KEY, pretraining="unknown")
     (said,) = read(tmp_path, sounds).audits
-    assert said == ("made, speakers apart: unknown, as its scores say; no manifest of pretraining is here to audit.")
+    assert said == ("made, speakers apart: unknown, according to the scores; no manifest of pretraining was available.")
 
 
 @pytest.mark.parametrize("status", ["unknown", "transductive", "labels seen", "transductive (by its authors)"])
@@ -160,7 +169,7 @@ def test_each_row_keeps_its_own_status(first, sounds, tmp_path):
 
 def test_without_scores_nothing_is_said():
     found = scored(KEY, "run", [], [], [], [])
-    assert (found.tables, found.results, found.audits, found.left_out) == ([], [], [], 0)
+    assert (found.tables, found.results, found.audits, found.left_out, found.seeds) == ([], [], [], 0, [])
 
 
 def test_commands_of_scores_are_those_of_their_launches(sounds, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nonverbal.errors import UserError
-from nonverbal.release.file_checks import contents_of
+from nonverbal.release.contents import contents_of
 from nonverbal.release.hub_calls import Calls
 from nonverbal.release.hub_contents import identities_of
 from nonverbal.release.text_checks import check_tokens

@@ -125,8 +125,8 @@ def test_shards_that_have_moved_are_found_by_their_content(make_shards, tmp_path
     lost = trained(run, [other.folder])
     assert lost.corpora == []
     assert lost.missing == [
-        "The shards shards are not here, so their corpora, hours and licences are not known, and their speakers' names "
-        "could not be looked for in this release."
+        "The shards shards of the training data were not available for this release, so their corpora, hours and "
+        "licences are not known, and this release could not be searched for the names of their speakers."
     ]
     assert lost.names == frozenset()
     assert lost.data_sha256 == [shards.sha256]
@@ -159,10 +159,9 @@ def test_a_relative_path_that_is_not_here_any_more_is_no_id_of_the_hub(make_shar
     found = trained(run)
     (start,) = found.starts
     assert (start.name, start.on_hub, start.terms.commercial) == ("first", False, None)
-    assert start.terms.remark == "a folder or file that is not here"
+    assert start.terms.remark == "a folder or file that is not available"
     (said,) = found.missing
-    assert said.startswith("It started from first, which is neither here nor in the list of checkpoints, so what that")
-    assert "--base_model" in said
+    assert said.startswith("The training started from first, which was not available for this release, so the training")
     found = trained(run, base_model="somebody/else")
     assert ([start.name for start in found.starts], found.starts[0].on_hub) == (["somebody/else"], True)
     assert found.missing == []

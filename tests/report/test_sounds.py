@@ -51,7 +51,7 @@ def test_licences_decide() -> None:
     for name, allowed in refused.items():
         why = silence(name, name)
         assert (why is None) == (allowed is True)
-        assert why is None or ("nobody says" in why) == (allowed is None)
+        assert why is None or ("not stated" in why) == (allowed is None)
     assert silence("mine", "folder") is None
     assert silence("renamed", "demos") is not None
 

@@ -92,7 +92,7 @@ def test_a_second_run_trains_nothing_and_a_removed_fold_comes_back_the_same(soun
     capsys.readouterr()
     main(arguments(sounds, encoder, out))
     said = capsys.readouterr().out
-    assert "2 of 3 folds are done already" in said
+    assert "2 of 3 folds are already done" in said
     assert "seed-0/fold-1, 2 of 3" in said
     assert "seed-0/fold-0, 1 of 3" not in said
     assert (out / "scores.jsonl").read_bytes() == before
@@ -216,9 +216,12 @@ def test_the_final_model_is_trained_on_all_clips(sounds, encoder, tmp_path, caps
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"only": "seed-0/fold-9"}, r"there is no fold 'seed-0/fold-9'; there are seed-0/fold-0 to seed-0/fold-2"),
+        (
+            {"only": "seed-0/fold-9"},
+            r"there is no fold 'seed-0/fold-9'; there are 3 folds, seed-0/fold-0 to seed-0/fold-2",
+        ),
         ({"epochs": 0}, r"epochs must be at least 1, but is 0"),
-        ({"trainer.steps": 10}, r"epochs is 3 and trainer.steps is 10: give one of the two"),
+        ({"trainer.steps": 10}, r"epochs is 3 and trainer.steps is 10; leave one"),
         ({"labels": ["high"]}, r"at least two classes"),
         ({"labels": ["high", "hgih"]}, r"hgih"),
         ({"group": "session"}, r"clips have no session"),
@@ -226,7 +229,10 @@ def test_the_final_model_is_trained_on_all_clips(sounds, encoder, tmp_path, caps
         ({"trainer.validate_every": 7}, r"trainer.validate_every is 7, but with epochs \(3\) each epoch is validated"),
         ({"trainer.optimizer.warmup_steps": 2}, r"warmup_steps is 2, but warmup_share \(0.1\) says how long"),
         ({"trainer.stop_after": 2}, r"trainer.stop_after is set by the folds themselves"),
-        ({"warmup_share": "null"}, r"warmup_steps is 500, but a fold has \d+ steps \(\d an epoch\); lower it"),
+        (
+            {"warmup_share": "null"},
+            r"warmup_steps is 500, but a fold has \d+ steps \(\d per epoch\); lower it: --\S+warmup_steps \d",
+        ),
         ({"encoder.lora.rank": 4}, r"encoder.train is no_convolutions, so encoder.lora.rank would not count"),
         ({"head.pooling": "attentive", "only": "final"}, r"--final writes a model that plain transformers loads, but"),
     ],
@@ -251,7 +257,7 @@ def test_other_weights_under_the_same_name_are_refused(sounds, encoder, tmp_path
     out = tmp_path / "run"
     main(arguments(sounds, encoder, out, only="seed-0/fold-0"))
     tiny_encoder(encoder, seed=1)
-    with pytest.raises(UserError, match=r"holds folds that started from other weights than .* has now"):
+    with pytest.raises(UserError, match=r"have changed since the folds in .* started from them"):
         main(arguments(sounds, encoder, out))
     assert not (out / "seed-0/fold-1").exists()
 
@@ -290,7 +296,7 @@ def test_a_fold_that_is_done_is_not_trained_over(sounds, encoder, tmp_path, monk
     kept = weights(out / "seed-0/fold-0")
     # As of a command that has looked before the other was through.
     monkeypatch.setattr(campaign, "is_done", lambda folder: False)
-    with pytest.raises(UserError, match=r"another command has trained and tested .*fold-0 meanwhile"):
+    with pytest.raises(UserError, match=r"another command has meanwhile trained and tested .*fold-0"):
         main(arguments(sounds, encoder, out, only="seed-0/fold-0"))
     assert same(weights(out / "seed-0/fold-0"), kept)
     assert (out / "seed-0/fold-0/encoder/heard.json").is_file()

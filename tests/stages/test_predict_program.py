@@ -158,7 +158,7 @@ def test_a_classifier_is_shown_clips_as_it_was_in_training(tmp_path: Path) -> No
     assert read_limits(tmp_path) == ClipBatches(max_seconds=4.0, pad_to=7.0)
     assert read_limits(tmp_path).limits(400, 30.0).shortest == 7 * 16_000
     (tmp_path / "clips.json").write_text('{"max_seconds": "long", "pad_to": null}')
-    with pytest.raises(UserError, match=r"clips\.json does not say how long clips are"):
+    with pytest.raises(UserError, match=r"clips\.json should give max_seconds and pad_to, but cannot"):
         read_limits(tmp_path)
 
 

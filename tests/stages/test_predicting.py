@@ -85,5 +85,5 @@ def test_all_processes_are_given_the_clips_of_all() -> None:
 def test_values_that_are_not_finite_are_refused() -> None:
     classifier = Loudness()
     nn.init.constant_(classifier.weights.weight, float("nan"))
-    with pytest.raises(UserError, match="2 of 2 clips values that are not finite"):
+    with pytest.raises(UserError, match="not finite for 2 of 2 clips"):
         clip_probabilities(classifier, [batch_of([(0, [0.1]), (1, [0.2])], [0, 1])])

@@ -63,7 +63,7 @@ def test_a_dry_run_says_all_and_makes_nothing(here, capsys):
         (
             "folds: 4",
             "folds: four",
-            "steps.probe: --folds must be int or 'leave-one-out', 'auto', 'hold-out', 'official' or null, but is",
+            "steps.probe: --folds must be a whole number, 'leave-one-out', 'auto', 'hold-out', 'official' or null, but",
         ),
         ("run: probe", "run: prob", "steps.probe.run: no step can run 'prob'; did you mean 'probe'?"),
         ("run: probe", "run: study", "steps.probe.run: no step can run 'study'"),
@@ -84,7 +84,7 @@ def test_settings_of_each_corpus_and_of_each_value_are_checked(here):
     each = "each: {corpus: all, model: all, folds: [4, four]}"
     text = RECIPE.replace("each: {corpus: all, model: all}", each).replace("folds: 4", 'folds: "{folds}"')
     Path("study.yaml").write_text(text)
-    with pytest.raises(UserError, match="steps.probe: --folds must be int or .*, but is 'four'"):
+    with pytest.raises(UserError, match="steps.probe: --folds must be a whole number, .*, but is 'four'"):
         program.main(given)
 
 

@@ -343,15 +343,15 @@ def test_only_variables_are_what_they_are_in_the_job(text):
     [
         ({"nodes": 0}, "--nodes must be at least 1, but is 0"),
         ({"gpus": -1}, "--gpus must be at least 0"),
-        ({"gpus": 2, "processes_per_node": 2}, "--processes_per_node goes with --gpus 0"),
+        ({"gpus": 2, "processes_per_node": 2}, "--processes_per_node needs --gpus 0"),
         ({"hours": 0.1, "notice": 6}, "--notice must be shorter than --hours, but is 6 of 6 minutes"),
         ({"partition": "a\n#SBATCH --nodes=9"}, "--partition must look like"),
         ({"account": "a b"}, "--account must look like"),
         ({"memory": "lots"}, "--memory must look like"),
         ({"python": "apptainer exec 'image.sif python"}, '--python must be a command such as .*, but is "apptainer'),
         ({"python": " "}, "--python must be a command such as .*, but is ' '"),
-        ({"out": Path("a\nb")}, r"--out must not contain '\\n': choose another name"),
-        ({"out": Path('a"b,c')}, """--out must not contain '"' ',': choose another name"""),
+        ({"out": Path("a\nb")}, r"--out must not contain '\\n'; choose another name"),
+        ({"out": Path('a"b,c')}, """--out must not contain '"' ','; choose another name"""),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
@@ -400,7 +400,7 @@ def test_a_recipe_with_a_base_is_copied_as_one(tmp_path):
 @pytest.mark.parametrize(
     ("resolved", "settings", "message"),
     [
-        ({"trainer": {"processes": 4}}, {}, "trainer.processes follows from --nodes and --gpus: leave it out"),
+        ({"trainer": {"processes": 4}}, {}, "trainer.processes is computed from --nodes and --gpus; leave it out"),
         ({}, {"nodes": 3, "gpus": 2}, "3 x 2 processes share the 4 micro-batches of a step"),
         ({}, {"setup": "module load 'cuda"}, "--setup is not valid bash: .*unexpected EOF"),
     ],
@@ -466,7 +466,7 @@ def test_what_sbatch_says_is_said(fakes, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="sbatch refused run.sh: sbatch: error: invalid partition specified: long"):
         sbatch.submit(Path("run.sh"))
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="sbatch is not on the PATH; run.sh is written: submit it on a machine"):
+    with pytest.raises(UserError, match="sbatch is not on the PATH; run.sh is written, so submit it on a machine"):
         sbatch.submit(Path("run.sh"))
 
 

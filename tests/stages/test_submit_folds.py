@@ -140,9 +140,9 @@ def test_the_command_line_is_divided():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"at_once": 2}, "--at_once goes with --finetune and must be at least 1, but is 2"),
+        ({"at_once": 2}, "--at_once needs --finetune and must be at least 1, but is 2"),
         ({"at_once": 0, "finetune": "a.yaml"}, "--at_once .* must be at least 1, but is 0"),
-        ({"then_probe": "x", "finetune": "a.yaml"}, "--then_probe goes with pretraining"),
+        ({"then_probe": "x", "finetune": "a.yaml"}, "--then_probe is for pretraining"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(tmp_path, settings, message):
@@ -167,14 +167,14 @@ def recipe(tmp_path):
     ("more", "message"),
     [
         (["--epoch", "3"], "unknown key 'epoch' on the command line; did you mean 'epochs'?"),
-        (["--jobs", "2"], "jobs and only follow from the array"),
-        (["--only", "seed-0/fold-0"], "jobs and only follow from the array"),
-        (["--trainer.processes", "2"], "trainer.processes follows from --nodes and --gpus"),
+        (["--jobs", "2"], "the array sets jobs and only"),
+        (["--only", "seed-0/fold-0"], "the array sets jobs and only"),
+        (["--trainer.processes", "2"], "trainer.processes is computed from --nodes and --gpus"),
         (["--gpus", "4"], "1 x 4 processes share the 2 micro-batches of a step"),
         (["--setup", "module load 'cuda"], "--setup is not valid bash"),
         (["--folds", "7"], "folds must be 2 to 6, the number of groups, but is 7"),
         (["--init", "/nowhere/encoder"], "/nowhere/encoder"),
-        (["--head.pooling=attentive", "--final"], "--final writes a model that plain transformers loads, but"),
+        (["--head.pooling=attentive", "--final"], "--final writes a model for plain transformers, but"),
     ],
 )
 def test_what_would_fail_after_the_queue_is_refused_before_anything_is_written(given, recipe, tmp_path, more, message):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
-from nonverbal.tasks.divisions import NOTHING, ON_TEST, UNKNOWN_SPEAKERS, cut, divide, plan
-from nonverbal.tasks.folds import Fold
+from nonverbal.tasks.divisions import NOTHING, ON_TEST, UNKNOWN_RECORDINGS, UNKNOWN_SPEAKERS, cut, divide, plan
+from nonverbal.tasks.folds import WITHOUT_CLASSES, Fold
 from nonverbal.tasks.protocols import NAMED, Protocol
 
 SPEAKERS, TAKES = 12, 4
@@ -93,6 +93,8 @@ def test_speakers_that_are_not_known_are_perhaps_on_both_sides() -> None:
     assert divide(Protocol(5, "recording"), labels, clips).lets_through == [UNKNOWN_SPEAKERS]
     through = divide(Protocol(5, "none"), labels, clips).lets_through
     assert through == ["recordings on both sides", UNKNOWN_SPEAKERS]
+    nameless = [replace(clip, recording=clip.id) for clip in clips]
+    assert divide(Protocol(5, "recording"), labels, nameless).lets_through == [UNKNOWN_RECORDINGS]
     corpora = [replace(clip, corpus="xy"[row % 4 // 2]) for row, clip in enumerate(clips)]
     apart = [replace(clip, recording=f"{clip.corpus}:{clip.recording}") for clip in corpora]
     transfer = Protocol("transfer", "recording", train_on=("x",), test_on=("y",))
@@ -164,8 +166,10 @@ def test_what_is_possible_depends_on_what_is_known() -> None:
         "; possible here: --group recording with 2 to 96 folds; --group none with 2 to 96 folds; --folds official; "
         "--protocol transfer between c, other"
     )
+    with pytest.raises(UserError, match=r"a task needs at least two classes, but the clips have \['a'\]$"):
+        divide(Protocol(2), ["a"] * len(clips), clips)
     with pytest.raises(UserError, match="possible here: nothing: all clips are in one group"):
-        divide(Protocol(), ["a"], clips[1:2])
+        divide(Protocol(), [WITHOUT_CLASSES], clips[1:2])
 
 
 def test_classes_of_few_clips_are_counted_as_voc2vecs_code_does() -> None:

@@ -54,12 +54,6 @@ def test_labels_are_merged_and_dropped(labelled_shards: Make) -> None:
     assert make_task(task.shards, ["hap", "sad"], "speaker", 3, [0]).merged == {}
 
 
-@pytest.mark.parametrize("kind", ["several", "numbers"])
-def test_a_kind_that_cannot_be_scored_is_refused(labelled_shards: Make, kind: str) -> None:
-    with pytest.raises(UserError, match=f"a task must be of kind classes.* but is '{kind}'"):
-        make_task(labelled_shards(tones()), [], "speaker", 3, [0], kind)  # type: ignore[arg-type]
-
-
 def with_texts(shards: ShardFolder, texts: list[str | None]) -> ShardFolder:
     """Give the clips of shards texts, in the order of the manifest."""
     write_manifest(

@@ -80,7 +80,7 @@ class Labelled:
 def trainer_of(folder, **changes):
     run = RunFolder(folder)
     run.checkpoints.mkdir(parents=True, exist_ok=True)
-    rate = OptimizerSettings(lr=changes.pop("lr", 0.3), warmup_steps=1)
+    rate = OptimizerSettings(lr=0.3, warmup_steps=1, eps=changes.pop("eps", 1e-6))
     settings = TrainerSettings(
         **{"steps": 9, "precision": "fp32", "validate_every": 1, "log_every": 1, "keep_checkpoints": 20, **changes},
         checkpoint_every=1,
@@ -91,7 +91,8 @@ def trainer_of(folder, **changes):
 
 
 if __name__ == "__main__":
-    patient = {"lr": 1e-30, "patience": 3} if len(sys.argv) > 2 else {}
+    # So large an eps makes every update too small to change a validation.
+    patient = {"eps": 1e30, "patience": 3} if len(sys.argv) > 2 else {}
     trainer = trainer_of(Path(sys.argv[1]), **patient)
     trainer.train()
     trainer.processes.leave()

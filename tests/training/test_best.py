@@ -186,7 +186,7 @@ def test_patience_needs_clips_for_validation(tmp_path, make_shards):
     shape = Architecture(hidden_size=16, layers=1, state_size=2)
     tiny = PretrainConfig(data=[shards.folder], out=tmp_path, family="ssam", ssam=SsamSettings(architecture=shape))
     build(tiny)
-    with pytest.raises(UserError, match=r"trainer.patience is 2, but no clip is for validation.* leave it out"):
+    with pytest.raises(UserError, match=r"trainer.patience is 2, but there are no validation clips .* leave it out"):
         build(replace(tiny, trainer=TrainerSettings(patience=2)))
     with pytest.raises(UserError, match="trainer.patience must be at least 1, but is 0"):
         TrainerSettings(patience=0)

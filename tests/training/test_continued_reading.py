@@ -87,5 +87,5 @@ class Three:
 def test_processes_that_would_read_other_data_are_refused():
     data = SimpleNamespace(contents={"shards/a": "1", "shards/a/log-mel.npy": "2"})
     check_alike(Three(["1", "2"], ["1", "2"]), data)
-    with pytest.raises(UserError, match=r"^process 2 would read other data .*log-mel.npy\); give all machines the"):
+    with pytest.raises(UserError, match=r"^the data of process 2 differ from .*log-mel.npy\); copy the same files"):
         check_alike(Three(["1", "2"], ["1"]), data)

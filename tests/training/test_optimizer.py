@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from nonverbal.errors import UserError
-from nonverbal.training.optimizer import OptimizerSettings, build_optimizer, learning_rate
+from nonverbal.training.optimizer import LEAST_RATE, OptimizerSettings, build_optimizer, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ def test_learning_rate_is_transformers_schedule(schedule, reference):
         {"lr": 0.0},
         {"lr": -1.0},
         {"lr": math.nan},
+        {"lr": math.inf},
+        {"lr": 9e-10},
         {"eps": 0.0},
         {"weight_decay": -0.1},
         {"betas": (0.9, 1.0)},
@@ -44,6 +46,16 @@ def test_learning_rate_is_transformers_schedule(schedule, reference):
 def test_what_no_optimizer_can_take_is_refused_by_name(given):
     with pytest.raises(UserError, match=f"trainer.optimizer.*{next(iter(given))}"):
         OptimizerSettings(**given)
+
+
+@pytest.mark.parametrize("factor", [1, 0.1])
+def test_at_the_lowest_learning_rate_most_weights_change_and_below_it_few(factor):
+    weights = nn.Parameter(0.02 * torch.randn(10_000, generator=torch.Generator().manual_seed(0)))
+    before = weights.detach().clone()
+    weights.grad = torch.ones_like(weights)
+    torch.optim.AdamW([weights], lr=factor * LEAST_RATE, weight_decay=0).step()
+    changed = float((weights != before).float().mean())
+    assert changed > 0.5 if factor == 1 else changed < 0.1
 
 
 def test_a_warmup_longer_than_the_run_is_refused():

@@ -29,7 +29,7 @@ def test_without_lr_clips_the_rate_is_as_given():
 
 
 def test_it_needs_a_number_of_clips():
-    with pytest.raises(UserError, match=r"lr_clips .* batches.batch_rows is not set.* set it, or leave lr_clips out"):
+    with pytest.raises(UserError, match=r"batches.batch_rows is not set.* set batches.batch_rows, or leave"):
         settings_of(rows=None, lr=1.5e-4, lr_clips=256)
 
 

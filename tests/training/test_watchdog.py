@@ -48,7 +48,8 @@ def test_every_symptom_that_holds_is_named_the_most_specific_first(jitter):
     for step in range(10, 1000, 10):
         perplexity = few - 0.01 + (0.02 + jitter) * (step % 40 == 0)
         row = {**HEALTHY, "perplexity": perplexity, "accuracy": 0.03}
-        if message := dog.read(row, step):
+        # The accuracy counts after step 200.
+        if message := dog.read(row if step > 200 else HEALTHY, step):
             break
     assert "the codebook has collapsed (perplexity " in message
     assert message.index("codebook") < message.index("the contrastive accuracy is still at chance (accuracy 0.03, ")
@@ -78,6 +79,25 @@ def test_a_healthy_run_and_a_passing_weakness_are_left_alone():
     for step in range(10, 1000, 10):
         assert dog.read({**HEALTHY, "perplexity": 2.0 if step % 30 else 60.0}, step) is None
         assert dog.read(HEALTHY, step) is None
+
+
+def said_of(dog, collapsed, rows=60):
+    """Steps at which something is said of rows whose codebook has collapsed where ``collapsed(row)``."""
+    perplexities = {110 + 10 * number: 2.0 if collapsed(number) else 60.0 for number in range(rows)}
+    return [step for step, value in perplexities.items() if dog.read({**HEALTHY, "perplexity": value}, step)]
+
+
+def test_a_codebook_that_goes_in_and_out_of_collapse_is_noticed_once():
+    # Two rows of three: after nine rows three more with than without, and then two in a row.
+    assert said_of(watchdog(patience=5), lambda row: row % 3 < 2) == [110 + 10 * 10]
+    assert said_of(watchdog(patience=5), lambda row: row % 3 < 1) == []
+    assert said_of(watchdog(patience=5), lambda row: row % 2) == []
+
+
+def test_a_symptom_is_told_again_only_after_it_has_passed():
+    # Collapsed for 5 rows, then in and out, then well for as long, then collapsed again.
+    again = {*range(5), 6, 8, 10, 12, *range(30, 40)}
+    assert said_of(watchdog(patience=5), lambda row: row in again) == [110 + 10 * 4, 110 + 10 * 34]
 
 
 def test_a_row_without_its_metrics_shows_nothing():

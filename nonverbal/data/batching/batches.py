@@ -71,7 +71,7 @@ class ShardData(PlannedData[MicroBatch]):
         note: what ``describe`` says at its end.
 
     Raises:
-        UserError: nothing to train on, folders that disagree on the split, or joined clips where targets are of one.
+        UserError: nothing to train on, or folders that disagree on the split.
     """
 
     def __init__(
@@ -85,11 +85,6 @@ class ShardData(PlannedData[MicroBatch]):
         contents: Mapping[str, str] = MappingProxyType({}),
         note: str = "",
     ) -> None:
-        if settings.short == "join" and not sampler.joins:
-            raise UserError(
-                "batches.short is join, which puts several clips in a row, but the targets need one clip per row; set "
-                "batches.short to tile, which repeats a short clip"
-            )
         # Folder to the SHA-256 of its index: names what the batches hold.
         self.contents = {str(folder.folder): folder.sha256 for folder in folders} | dict(contents)
         self.note = note

@@ -1,9 +1,11 @@
 """Processes that read micro-batches ahead, by torch's ``DataLoader``; and what is said when one of them dies."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
+import threading
 import weakref
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
@@ -85,18 +87,61 @@ def read_ahead(
         timeout: seconds to wait for a batch.
         ahead: micro-batches that each worker reads ahead.
     """
-    batches = iter(_loader(_Told(dataset), requests, workers, timeout, ahead))
+    batches = iter(_loader(_Told(dataset), requests, workers, ahead))
     _reading[batches] = multiprocessing.active_children()
+    deadline = _Deadline(_reading[batches], timeout)
     try:
-        for item in batches:
+        while True:
+            with deadline.for_a_batch() if workers else contextlib.nullcontext():
+                item = next(batches, None)
+            if item is None:
+                return
             if isinstance(item, UserError):
                 # The error would hold this frame, which holds the error, and with them torch's iterator and workers.
                 del batches
                 raise item
             yield item
-    except (EOFError, ConnectionError) as error:
+    except (RuntimeError, EOFError, ConnectionError) as error:
+        if deadline.passed:
+            raise RuntimeError(f"DataLoader worker did not hand over a batch for {timeout:g} seconds") from error
+        if isinstance(error, RuntimeError):
+            raise
         # What is left of a worker's pipe where it died while it wrote; torch has no word of its own for it.
         raise RuntimeError("DataLoader worker exited unexpectedly in the middle of a batch") from error
+
+
+class _Deadline:
+    """Kills workers that keep this process waiting for a batch, which ends the wait.
+
+    torch has a timeout for a worker's message, but not for the exchange that follows, in which the worker hands over
+    the shared memory of the batch: a worker that is stopped (SIGSTOP) between the two never does. Also, torch's timeout
+    goes on while this process is stopped itself, with its workers.
+    """
+
+    def __init__(self, workers: list[BaseProcess], seconds: float) -> None:
+        self.workers, self.seconds = workers, seconds
+        self.passed = False
+
+    @contextlib.contextmanager
+    def for_a_batch(self) -> Iterator[None]:
+        """Enclose the wait for a batch."""
+        arrived = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(arrived,), daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            arrived.set()
+            watch.join()
+
+    def _watch(self, arrived: threading.Event) -> None:
+        # Second by second, so that time in which this process is stopped does not count.
+        for _ in range(math.ceil(self.seconds)):
+            if arrived.wait(1):
+                return
+        self.passed = True
+        for worker in self.workers:
+            worker.kill()
 
 
 @contextlib.contextmanager
@@ -151,11 +196,10 @@ class _Told(Dataset[Batch | UserError]):
             return error
 
 
-def _loader(dataset: _Told, requests: Any, workers: int, timeout: float, ahead: int) -> DataLoader[Batch | UserError]:
+def _loader(dataset: _Told, requests: Any, workers: int, ahead: int) -> DataLoader[Batch | UserError]:
     return DataLoader(
         dataset,
         sampler=requests,
-        timeout=timeout if workers else 0,
         batch_size=None,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),

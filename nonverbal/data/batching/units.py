@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nonverbal.data.arrays import open_array
+from nonverbal.data.arrays import read_array
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
 from nonverbal.files import json_of, sha256_of, write_atomically
@@ -49,7 +49,7 @@ class UnitFolder:
     """Of ``units.json``, and so of everything that it lists."""
 
     def units(self, shards: ShardFolder) -> Units:
-        """Return the units of a shard folder, memory-mapped.
+        """Return the units of a shard folder.
 
         Raises:
             UserError: there are none, or they cannot be read.
@@ -76,17 +76,14 @@ class UnitFolder:
 
     def _array(self, name: str) -> np.ndarray:
         try:
-            same = sha256_of(self.folder / name) == self.facts["files"].get(name)
-        except OSError as error:
+            array, sha256 = read_array(self.folder / name)
+        except (OSError, ValueError) as error:
             raise UserError(f"{self.folder / name} cannot be read ({error}); make the units again") from error
-        if not same:
+        if sha256 != self.facts["files"].get(name):
             raise UserError(
                 f"{self.folder / name} is not what {self.folder / 'units.json'} lists; make the units again"
             )
-        try:
-            return open_array(self.folder / name)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.folder / name} cannot be read ({error}); make the units again") from error
+        return array
 
 
 def open_units(folder: Path) -> UnitFolder:

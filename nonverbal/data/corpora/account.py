@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from nonverbal.data.corpora.base import Found, Skipped
-from nonverbal.text import shown
+from nonverbal.text import shown, some_of
 
 NAMED = 8
 """Classes that are named; the others are counted."""
@@ -16,8 +16,7 @@ def account(corpus: str, files: Sequence[Found | Skipped]) -> list[str]:
     labels = Counter(clip.label for clip in clips if clip.label is not None)
     speakers = {clip.speaker.removeprefix(f"{corpus}:") for clip in clips if clip.speaker is not None}
     unlabelled = len(clips) - labels.total()
-    classes = [f"{shown(name)} {count}" for name, count in labels.most_common(NAMED)]
-    classes += [f"{len(labels) - NAMED} more"] if len(labels) > NAMED else []
+    classes = [some_of([f"{shown(name)} {count}" for name, count in labels.most_common()], NAMED)]
     classes += [f"without a label {unlabelled}"] if labels and unlabelled else []
     lines = [
         f"{corpus}: {len(clips)} clips; "

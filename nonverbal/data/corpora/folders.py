@@ -12,7 +12,7 @@ from nonverbal.data.corpora.names import is_audio, readable
 from nonverbal.data.corpora.readers import PACKED
 from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError
-from nonverbal.text import shown
+from nonverbal.text import shown, some_of
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xls", ".xlsx", ".ods")
 """How the names of tables end, those too that are not read."""
@@ -38,11 +38,10 @@ def read_folder(folder: Path, name: str, pattern: str | None, say: Callable[[str
         raise UserError(f"{folder} holds no audio: expected files such as <class>/<clip>.wav, found {len(found)} files")
     tables = [path for path in found if path.lower().endswith(TABLES)]
     if tables:
-        more = f" and {len(tables) - 1} more tables" if len(tables) > 1 else ""
-        say(f"{shown(tables[0])}{more}: not read; a table that says what files are is called {METADATA}")
+        say(f"{some_of(list(map(shown, tables)), 1)}: not read; a table that says what files are is called {METADATA}")
     packed = [path for path in found if path.lower().endswith(PACKED)]
     if packed:
-        say(f"{shown(packed[0])}{f' and {len(packed) - 1} more' if len(packed) > 1 else ''}: {PACKED_AWAY}")
+        say(f"{some_of(list(map(shown, packed)), 1)}: {PACKED_AWAY}")
     for path in found:
         match = (compiled.search(path) or compiled.search(readable(path))) if compiled else None
         if not is_audio(path):

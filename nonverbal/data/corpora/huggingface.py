@@ -149,6 +149,9 @@ def _saved(origin: Origin) -> tuple[Any, str]:
         raise UserError(f"{folder} was saved to disk, and has no subset {origin.subset!r}: leave subset out")
     opened = datasets.load_from_disk(str(folder))
     splits = opened.values() if isinstance(opened, dict) else [opened]
+    for split in splits:
+        # Arrow takes what a file says of its own lengths and places for granted, and a damaged one ends the process.
+        split.data.table.validate(full=True)
     return opened, "-".join(split._fingerprint for split in splits)
 
 
@@ -268,6 +271,7 @@ def _rows(origin: Origin, split: Any, columns: dict[str, str], skip: int) -> Ite
     try:
         for table in chosen.iter(batch_size=BATCH):
             yield from table.to_pylist()
+    # As above: a connection that breaks is an error of requests, httpx, fsspec or Arrow.
     except Exception as error:
         raise UserError(
             f"reading {origin.dataset} failed: {_one_line(error)}; run the same command again to continue"
@@ -289,6 +293,7 @@ def _audio(origin: Origin, audio: Mapping[str, Any]) -> bytes | None:
             return bytes(file.read())
     except FileNotFoundError:
         return None
+    # As above.
     except Exception as error:
         raise UserError(f"{audio['path']}: {_one_line(error)}; run the same command again to continue") from error
 
@@ -306,6 +311,8 @@ def _described(row: dict[str, Any], columns: dict[str, str], features: Any, wher
     for key, column in columns.items():
         value = row[column]
         if hasattr(features[column], "int2str") and value is not None:
+            if value >= features[column].num_classes:
+                raise UserError(f"{where}: {column} is {value}, which is no class of {features[column].num_classes}")
             value = features[column].int2str(value) if value >= 0 else None
         if key == "audio":
             continue

@@ -22,7 +22,7 @@ import re
 from pathlib import Path
 
 from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
-from nonverbal.data.corpora.readers import matching, read_by_rows, read_text
+from nonverbal.data.corpora.readers import lines_of, read_by_rows
 from nonverbal.licences import Terms
 
 NAME = "iemocap"
@@ -52,11 +52,7 @@ LOOKS_LIKE = "Session<n>/dialog/EmoEvaluation/<dialog>.txt, and Session<n>/sente
 
 def read(folder: Path) -> Reading:
     """Label: the raters' agreement."""
-    lines = {
-        f"{line['turn']}.wav": line
-        for path in matching(folder, LABEL_FILES)
-        for line in LABEL_LINE.finditer(read_text(folder, path))
-    }
+    lines = {f"{line['turn']}.wav": line for line in lines_of(folder, LABEL_FILES, LABEL_LINE)}
     return read_by_rows(folder, lines, _describe, "not a labelled turn", LOOKS_LIKE, LABELS_ABOVE)
 
 

@@ -16,7 +16,8 @@ from nonverbal.data.corpora.readers import read_content
 from nonverbal.data.corpora.tables import WESTERN, as_number, as_text, decode, delimited, json_rows, stripped
 from nonverbal.data.reading.archives import unpacked
 from nonverbal.errors import UserError
-from nonverbal.text import LINE_END, shown, told_apart
+from nonverbal.grouping import grouped
+from nonverbal.text import LINE_END, shown, some_of, told_apart
 
 METADATA = "metadata.csv or metadata.jsonl"
 """What the tables are called, in words."""
@@ -101,8 +102,7 @@ def columns_said(known: Mapping[str, Iterable[str]], columns: Iterable[str]) -> 
     named = [repr(column) for column in columns if attribute_name(column) is not None]
     taken += [f"attributes from {', '.join(named)}"] if named else []
     rest = [repr(column) for column in columns if attribute_name(column) is None]
-    rest = rest[:NAMED] + ([f"{len(rest) - NAMED} more"] if len(rest) > NAMED else [])
-    return f"columns: {', '.join(taken)}" + (f"; not used: {', '.join(rest)}" if rest else "")
+    return f"columns: {', '.join(taken)}" + (f"; not used: {some_of(rest, NAMED)}" if rest else "")
 
 
 def read_tables(folder: Path, found: Sequence[str], say: Callable[[str], None]) -> dict[str, Row]:
@@ -124,7 +124,7 @@ def read_tables(folder: Path, found: Sequence[str], say: Callable[[str], None]) 
         rows += of_table
         said.setdefault(text, []).append(table)
     for text, tables in said.items():
-        say(f"{tables[0]}{f' and {len(tables) - 1} more' if len(tables) > 1 else ''}: {text}")
+        say(f"{some_of(tables, 1)}: {text}")
     return _by_file(rows, found, folder)
 
 
@@ -224,9 +224,9 @@ def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, R
     there = set(found)
     taken = {row.name for row in rows if row.name in there}
     # Names that differ in case may be two files' names, but not where they differ in how é is written.
-    alike: dict[Key, dict[str, list[str]]] = {_composed: _alike(found, _composed)}
+    alike: dict[Key, dict[str, list[str]]] = {_composed: grouped(found, _composed)}
     left = [path for path in found if path not in taken]
-    alike |= {key: _alike(left, key) for key in (_folded, _unpacked, _unpacked_in_place)}
+    alike |= {key: grouped(left, key) for key in (_folded, _unpacked, _unpacked_in_place)}
     by_file: dict[str, Row] = {}
     for row in rows:
         path = row.name if row.name in there else _meant(row, alike)
@@ -239,13 +239,6 @@ def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, R
         _refuse_swallowed(rows, set(filter(is_audio, found)) - by_file.keys())
         _refuse_strangers(by_file, found, folder)
     return by_file
-
-
-def _alike(found: Iterable[str], key: Key) -> dict[str, list[str]]:
-    paths: dict[str, list[str]] = {}
-    for path in found:
-        paths.setdefault(key(path), []).append(path)
-    return paths
 
 
 def _meant(row: Row, alike: Mapping[Key, dict[str, list[str]]]) -> str:
@@ -277,7 +270,8 @@ def _unpacked(path: str) -> str:
 
 def _unpacked_in_place(path: str) -> str:
     """As ``_folded``, had each archive been unpacked to the folder that it lies in."""
-    return _folded(re.sub(r"(?i)[^/]+\.zip/", "", path))
+    *folders, name = path.split("/")
+    return _folded("/".join([*(part for part in folders if len(part) < 5 or not part.lower().endswith(".zip")), name]))
 
 
 def _refuse_swallowed(rows: Iterable[Row], without: set[str]) -> None:

@@ -18,7 +18,7 @@ import re
 from pathlib import Path
 
 from nonverbal.data.corpora.base import Corpus, Found, Reading, clip
-from nonverbal.data.corpora.readers import matching, read_by_rows, read_text
+from nonverbal.data.corpora.readers import lines_of, read_by_rows
 from nonverbal.licences import Terms
 
 NAME = "msp-improv"
@@ -37,11 +37,7 @@ LOOKS_LIKE = "Evaluation.txt, and session<n>/S<sentence><aim>/{P,R,S,T}/MSP-IMPR
 
 def read(folder: Path) -> Reading:
     """Label: the raters' agreement."""
-    lines = {
-        f"MSP-IMPROV-{line['id']}.wav": line
-        for path in matching(folder, LABEL_FILES)
-        for line in LABEL_LINE.finditer(read_text(folder, path))
-    }
+    lines = {f"MSP-IMPROV-{line['id']}.wav": line for line in lines_of(folder, LABEL_FILES, LABEL_LINE)}
     return read_by_rows(folder, lines, _describe, "not a clip of Evaluation.txt", LOOKS_LIKE, LABEL_FILES)
 
 

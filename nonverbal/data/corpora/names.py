@@ -10,8 +10,6 @@ from nonverbal.data.reading.audio import EXTENSIONS
 SYSTEM = frozenset(("__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"))
 """Folders of systems, which hold copies or what was thrown away."""
 
-ENDINGS = re.compile(rf"(?:\.(?:{'|'.join(sorted(EXTENSIONS))}))+$", re.IGNORECASE)
-
 
 def hidden(path: str) -> bool:
     """Whether a relative path is of what systems keep beside files: .DS_Store, ._NAME, __MACOSX, .Trashes."""
@@ -28,7 +26,10 @@ def readable(path: str) -> str:
 
     The endings of audio files are in lower case, archives are folders of their names, accents are composed (NFC).
     """
-    return ENDINGS.sub(lambda match: match[0].lower(), unicodedata.normalize("NFC", unpacked(path)))
+    name, *endings = unicodedata.normalize("NFC", unpacked(path)).split(".")
+    others = (place for place in range(len(endings), 0, -1) if endings[place - 1].lower() not in EXTENSIONS)
+    kept = next(others, 0)
+    return ".".join([name, *endings[:kept], *map(str.lower, endings[kept:])])
 
 
 def file_name(path: str) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,6 +87,12 @@ def read_by_table(
                 )
             rows[name] = row, table
     yield from read_by_rows(folder, rows, lambda row, path: describe(row[0], path, row[1]), skip, looks_like, tables)
+
+
+def lines_of(folder: Path, files: str, line: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """Yield the lines that match a pattern in all files whose paths match another."""
+    for path in matching(folder, files):
+        yield from line.finditer(read_text(folder, path))
 
 
 def read_by_rows(

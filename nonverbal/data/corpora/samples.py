@@ -18,6 +18,7 @@ from nonverbal.data.reading import tars
 from nonverbal.data.reading.audio import EXTENSIONS
 from nonverbal.data.reading.problems import MemberProblem
 from nonverbal.errors import UserError
+from nonverbal.text import some_of
 
 USUAL = {
     "label": ("json.label", "cls"),
@@ -142,10 +143,9 @@ class Uses:
         taken = [f"{key} from {', '.join(sorted(places))}" for key, places in self.of_fields.items()]
         used = {_letters(place) for places in self.of_fields.values() for place in places}
         unused = sorted(place for place in self.there if _letters(place) not in used)
-        more = [f"{len(unused) - SHOWN} more"] if len(unused) > SHOWN else []
         return (
             f"{'; '.join(taken) or 'no part says what a clip is'}; "
-            f"not used: {', '.join(unused[:SHOWN] + more).encode('utf-8', 'replace').decode() or 'none'}"
+            f"not used: {some_of(unused, SHOWN).encode('utf-8', 'replace').decode() or 'none'}"
         )
 
 

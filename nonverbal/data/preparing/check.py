@@ -19,7 +19,7 @@ from nonverbal.data.preparing.scan import load_from
 from nonverbal.data.progress import progress
 from nonverbal.data.reading.audio import AudioProblem
 from nonverbal.data.workers import over_processes
-from nonverbal.text import shown
+from nonverbal.text import shown, some_of
 
 EXAMPLES = 3
 """Paths that are named of each problem."""
@@ -144,8 +144,7 @@ def print_checked(corpus: Corpus, checked: Checked, console: Console) -> None:
         table.add_row(name, str(count), "█" * round(40 * count / max(*checked.lengths, 1)))
     console.print(table)
     for title, paths in (*checked.problems.items(), *((f"extra: {why}", of) for why, of in checked.extra.items())):
-        more = f" and {len(paths) - EXAMPLES} more" if len(paths) > EXAMPLES else ""
-        say(f"{title}: {len(paths)}: {', '.join(paths[:EXAMPLES])}{more}")
+        say(f"{title}: {len(paths)}: {some_of(paths, EXAMPLES)}")
     if not checked.problems:
         say("every clip can be decoded")
     if corpus.verified:

@@ -13,6 +13,7 @@ from nonverbal.data.preparing.shards import Part
 from nonverbal.data.preparing.split import choose_validation, excluded, group_numbers
 from nonverbal.data.reading.audio import AudioProblem
 from nonverbal.errors import UserError
+from nonverbal.text import some_of
 
 STRICT = (*AudioProblem.REASONS, "missing", "mislabelled")
 """What ``strict`` does not accept."""
@@ -39,9 +40,8 @@ def refuse_problems(scanned: list[Scanned]) -> None:
         name = name if name.isprintable() else repr(name)
         problems += [f"{name} is {reason}" for reason in reasons if reason in STRICT]
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise UserError(
-            f"--strict: {len(problems)} files are not as they should be: {'; '.join(problems[:5])}{more}; "
+            f"--strict: {len(problems)} files are not as they should be: {some_of(problems, 5, '; ')}; "
             "repair or remove them, or leave --strict out to have them listed in the ledger"
         )
 

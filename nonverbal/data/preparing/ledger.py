@@ -13,10 +13,6 @@ from nonverbal.errors import UserError
 from nonverbal.files import read_json, write_atomically
 from nonverbal.records import read_record
 
-NOTES = ("downmixed", "out_of_phase", "resampled", "scaled", "mislabelled", "cut")
-"""What may have been done to a clip that is kept: see ``nonverbal.data.reading.audio.Audio.notes``; cut: into equal
-parts."""
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -36,6 +32,8 @@ class Entry:
     group: int | None = None
     """Clips that share a recording, a speaker or samples share a number; where it is kept."""
     notes: list[str] = field(default_factory=list)
+    """What was done to a clip that is kept: see ``nonverbal.data.reading.audio.Audio.notes``; mislabelled; cut, into
+    equal parts."""
 
 
 @dataclass(frozen=True)

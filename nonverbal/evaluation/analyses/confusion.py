@@ -5,9 +5,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
+from nonverbal.evaluation.analyses.base import AnalysisSettings
 from nonverbal.evaluation.analyses.measured import Measured, cells_of
-from nonverbal.evaluation.analyses.systems import SystemsSettings, systems_of
+from nonverbal.evaluation.analyses.systems import SystemsAnalysis, SystemsSettings, facts_of, systems_of
 from nonverbal.evaluation.results import Estimate, ModelResult, recalls
 from nonverbal.evaluation.tables import Table, short
 
@@ -33,7 +33,7 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Confusions(Analysis[ConfusionSettings]):
+class Confusions(SystemsAnalysis[ConfusionSettings]):
     """What systems take for what, of all folds together: true classes in rows, decisions in columns.
 
     Recalls have .95 intervals over the speakers (or whatever else belongs together) that have clips of the class.
@@ -43,16 +43,6 @@ class Confusions(Analysis[ConfusionSettings]):
     ABOUT: ClassVar[str] = "Which classes systems confuse: confusion matrices, recalls with intervals."
     SETTINGS: ClassVar[type[AnalysisSettings]] = ConfusionSettings
 
-    corpus: str
-    classes: list[str]
-    protocol: str
-    data_sha256: str
-    """Of the shards' index."""
-    clips: dict[str, int]
-    """Of each true class."""
-    units: int
-    unit: str
-    """What intervals are over."""
     systems: list[Confusion]
 
     @classmethod
@@ -62,9 +52,7 @@ class Confusions(Analysis[ConfusionSettings]):
         task = found.task
         by_name = {task.name(model): model for model in task.models}
         systems = [_confusion(name, by_name[name], task.clips) for name in found.by_name]
-        return cls(
-            task.corpus, task.classes, task.protocol, task.data_sha256, task.clips, task.units, task.unit, systems
-        )
+        return cls(**facts_of(task), systems=systems)
 
     @property
     def heading(self) -> str:
@@ -101,14 +89,11 @@ class Confusions(Analysis[ConfusionSettings]):
 
     def check(self) -> None:
         """Refuse counts of other classes."""
-        size = len(self.classes)
-        if not self.systems or not self.classes or self.clips.keys() != set(self.classes):
-            raise ValueError("there is no system or class, or clips are not of the classes")
+        super().check()
+        if not self.systems:
+            raise ValueError("there is no system")
         for one in self.systems:
-            if len(one.counts) != size or any(len(row) != size for row in one.counts):
-                raise ValueError("counts are not classes by classes")
-            if not one.recalls.keys() <= set(self.classes):
-                raise ValueError("recalls has another class")
+            self.check_table("counts", one.counts, one.recalls)
 
 
 def _confusion(name: str, model: ModelResult, clips: dict[str, int]) -> Confusion:

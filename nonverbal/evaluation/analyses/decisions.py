@@ -11,9 +11,9 @@ from typing import ClassVar, Self
 import numpy as np
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
+from nonverbal.evaluation.analyses.base import AnalysisSettings
 from nonverbal.evaluation.analyses.measured import Measured, cells_of, share, words_of
-from nonverbal.evaluation.analyses.systems import Systems, SystemsSettings, systems_of
+from nonverbal.evaluation.analyses.systems import Systems, SystemsAnalysis, SystemsSettings, facts_of, systems_of
 from nonverbal.evaluation.results import TableClips, clips_of, estimate
 from nonverbal.evaluation.tables import Table, short
 from nonverbal.tasks.measurements import Measurement
@@ -52,7 +52,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Decisions(Analysis[DecisionsSettings]):
+class Decisions(SystemsAnalysis[DecisionsSettings]):
     """Where systems decide differently on the same clips under one protocol.
 
     The first of --systems is compared with each of the others: the share of clips on which they differ, overall and by
@@ -66,16 +66,6 @@ class Decisions(Analysis[DecisionsSettings]):
 
     first: str
     others: list[Difference]
-    corpus: str
-    classes: list[str]
-    protocol: str
-    data_sha256: str
-    """Of the shards' index."""
-    clips: dict[str, int]
-    """Of each true class."""
-    units: int
-    unit: str
-    """What intervals are over."""
     seeds: list[int]
     """That all systems have."""
     between_seeds: dict[str, float]
@@ -92,17 +82,11 @@ class Decisions(Analysis[DecisionsSettings]):
         (first, one), *others = by_name.items()
         task = found.task
         return cls(
-            first,
-            [difference(name, one, other, clips, task.classes) for name, other in others],
-            task.corpus,
-            task.classes,
-            task.protocol,
-            task.data_sha256,
-            task.clips,
-            task.units,
-            task.unit,
-            seeds,
-            {name: _between(own) for name, own in by_name.items()} if len(seeds) > 1 else {},
+            **facts_of(task),
+            first=first,
+            others=[difference(name, one, other, clips, task.classes) for name, other in others],
+            seeds=seeds,
+            between_seeds={name: _between(own) for name, own in by_name.items()} if len(seeds) > 1 else {},
         )
 
     @property
@@ -177,14 +161,11 @@ class Decisions(Analysis[DecisionsSettings]):
 
     def check(self) -> None:
         """Refuse tables of other classes."""
-        size = len(self.classes)
-        if not self.others or not self.classes or self.clips.keys() != set(self.classes):
-            raise ValueError("there is no other system or no class, or clips are not of the classes")
+        super().check()
+        if not self.others:
+            raise ValueError("there is no other system")
         for one in self.others:
-            if len(one.decisions) != size or any(len(row) != size for row in one.decisions):
-                raise ValueError("decisions are not classes by classes")
-            if not one.by_class.keys() <= set(self.classes):
-                raise ValueError("by_class has another class")
+            self.check_table("decisions", one.decisions, one.by_class)
 
 
 def _kappa(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:

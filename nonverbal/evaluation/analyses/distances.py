@@ -28,7 +28,7 @@ from nonverbal.evaluation.analyses.cosine import (
     smallest_holding,
 )
 from nonverbal.evaluation.analyses.measured import Measured, cells_of, share, words_of
-from nonverbal.evaluation.tables import Table, short
+from nonverbal.evaluation.tables import Table, short, short_or
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.groups import units
 
@@ -194,7 +194,7 @@ class Distances(Analysis[DistancesSettings]):
         return (
             f"{one.encoder} has {one.inside:.1%} of {self.clips} clips within a cosine distance of {self.threshold:g} "
             f"of {self.first}, and {one.beyond:.1%} beyond 1 (median {short(one.median)}; between vectors of different "
-            f"clips {_known(one.median_of_others) or 'unknown'}; CKA {_known(one.cka) or 'unknown'}).{agree}"
+            f"clips {short_or(one.median_of_others, 'unknown')}; CKA {short_or(one.cka, 'unknown')}).{agree}"
         )
 
     def tables(self) -> list[Table]:
@@ -213,8 +213,8 @@ class Distances(Analysis[DistancesSettings]):
             [
                 one.encoder,
                 *map(short, (one.inside, one.beyond, one.median)),
-                _known(one.median_of_others),
-                _known(one.cka),
+                short_or(one.median_of_others),
+                short_or(one.cka),
             ]
             for one in self.others
         ]
@@ -234,7 +234,7 @@ class Distances(Analysis[DistancesSettings]):
     def _histogram(self, title: str) -> Table:
         bins = [f"{low:g} to {high:g}" for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)]
         of_bins = [
-            [one.encoder, name, short(one.shares[n]), _known(one.agreement[n])]
+            [one.encoder, name, short(one.shares[n]), short_or(one.agreement[n])]
             for one in self.others
             for n, name in enumerate(bins)
         ]
@@ -337,10 +337,6 @@ def by_bin(apart: np.ndarray, agree: np.ndarray | None, edges: np.ndarray) -> tu
     agreeing = None if agree is None else np.bincount(places, agree, len(edges) - 1)
     shares = [None if agreeing is None or not n else float(agreeing[b] / n) for b, n in enumerate(counts.tolist())]
     return (counts / len(apart)).tolist(), shares
-
-
-def _known(value: float | None) -> str:
-    return "" if value is None else short(value)
 
 
 def _to_first(fold: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[np.ndarray]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nonverbal.evaluation.layer_weights import first_layer, layer_weights
-from nonverbal.evaluation.tables import Table, short
+from nonverbal.evaluation.tables import Table, short, short_or
+from nonverbal.grouping import grouped
 from nonverbal.tasks.measurements import ScoredFolds
 
 MOST_TOLD = 6
@@ -111,11 +112,8 @@ def weights_of(measured: Sequence[ScoredFolds]) -> list[Weights]:
 
 def curves_of(measured: Sequence[ScoredFolds]) -> list[Curve]:
     """Return UAR by layer of each model whose head chose a layer, over all seeds."""
-    found: dict[tuple[object, ...], list[ScoredFolds]] = {}
-    for one in measured:
-        found.setdefault((one.table, one.row), []).append(one)
     curves = []
-    for own in found.values():
+    for own in grouped(measured, lambda one: (one.table, one.row)).values():
         scores = [score for one in own for score in one.scores if len(score.inner_uar) > 1 and "layer" in score.chosen]
         if scores and len({len(score.inner_uar) for score in scores}) == 1:
             inner = np.array([score.inner_uar for score in scores], dtype=np.float64)
@@ -128,10 +126,7 @@ def curves_of(measured: Sequence[ScoredFolds]) -> list[Curve]:
 
 def by_task(curves: Sequence[Curve]) -> list[list[Curve]]:
     """Return curves that may stand side by side: of one corpus, with the same number of classes, under one protocol."""
-    tasks: dict[tuple[str, str, int], list[Curve]] = {}
-    for curve in curves:
-        tasks.setdefault((curve.corpus, curve.protocol, curve.classes), []).append(curve)
-    return list(tasks.values())
+    return list(grouped(curves, lambda curve: (curve.corpus, curve.protocol, curve.classes)).values())
 
 
 def weights_table(rows: Sequence[Weights]) -> Table:
@@ -166,14 +161,13 @@ def _corpora_notes(rows: Sequence[Weights]) -> list[str]:
 def weights_said(rows: Sequence[Weights]) -> str:
     """Say which layer is weighed most, and against what."""
     told = []
-    for row in rows[:MOST_TOLD]:
+    for row in rows:
         most = int(np.argmax(row.mean))
         told.append(
             f"{row.name} weighs layer {row.first_layer + most} most: {short(row.mean[most])} ± "
             f"{short(row.std[most])} over {row.folds} folds (equal weights: {short(1 / len(row.mean))})"
         )
-    rest = f"; {len(rows) - MOST_TOLD} more in the table" if len(rows) > MOST_TOLD else ""
-    return f"{'; '.join(told)}{rest}. A weight is a layer’s share of a sum, and does not say what the layer holds."
+    return f"{_first_of(told)}. A weight is a layer’s share of a sum, and does not say what the layer holds."
 
 
 def curves_table(curves: Sequence[Curve]) -> Table:
@@ -197,14 +191,13 @@ def curves_table(curves: Sequence[Curve]) -> Table:
 def curves_said(curves: Sequence[Curve]) -> str:
     """Say which layer is best."""
     told = []
-    for curve in curves[:MOST_TOLD]:
+    for curve in curves:
         best = int(np.argmax(curve.mean))
         told.append(
             f"{curve.name} on {curve.corpus}: layer {best}, {short(curve.mean[best])} ± {short(curve.std[best])} over "
             f"{sum(curve.chosen)} folds (chance {short(1 / curve.classes)})"
         )
-    rest = f"; {len(curves) - MOST_TOLD} more in the tables" if len(curves) > MOST_TOLD else ""
-    return f"Highest UAR, {INNER}: {'; '.join(told)}{rest}. Test folds are in the tables of scores."
+    return f"Highest UAR, {INNER}: {_first_of(told)}. Test folds are in the tables of scores."
 
 
 def likeness_table(likeness: Likeness) -> Table:
@@ -215,7 +208,7 @@ def likeness_table(likeness: Likeness) -> Table:
         known = {place: value for place, value in enumerate(row) if value is not None}
         best = max(known, key=lambda place: known[place], default=None)
         nearest = ["", ""] if best is None else [str(best), short(known[best])]
-        rows.append([str(layer), _cell(known.get(layer)), *nearest])
+        rows.append([str(layer), short_or(known.get(layer)), *nearest])
     columns = [f"layer of {first}", "same layer", f"most similar in {second}", "CKA"]
     notes = [
         f"debiased linear CKA, 0: unrelated; {likeness.clips} clips of {likeness.corpus}, means over frames",
@@ -244,5 +237,6 @@ def likeness_said(likeness: Likeness) -> str:
     )
 
 
-def _cell(value: float | None) -> str:
-    return "" if value is None else short(value)
+def _first_of(told: Sequence[str]) -> str:
+    rest = [f"{len(told) - MOST_TOLD} more in the tables"] if len(told) > MOST_TOLD else []
+    return "; ".join([*told[:MOST_TOLD], *rest])

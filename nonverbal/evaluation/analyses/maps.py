@@ -13,7 +13,7 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
-from nonverbal.evaluation.tables import Table, short
+from nonverbal.evaluation.tables import Table, short, short_or
 from nonverbal.paths import PathOrName
 
 NEIGHBOURS = 10
@@ -121,7 +121,7 @@ class SoundMap(Analysis[MapSettings]):
 
     def tables(self) -> list[Table]:
         """Return the numbers of the original space."""
-        same = "unknown" if self.same_class is None else short(self.same_class)
+        same = short_or(self.same_class, "unknown")
         columns = ["encoder", "layer", "clips", "neighbours kept", "by chance", "neighbours of its class"]
         row = [self.model, str(self.layer), str(len(self.clips)), short(self.kept), short(self.kept_by_chance), same]
         return [Table(self.heading, columns, [row], [self.held_out])]

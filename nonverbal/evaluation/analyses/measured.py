@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nonverbal.evaluation.results import estimate
-from nonverbal.evaluation.tables import short
+from nonverbal.evaluation.tables import bounds, short
 from nonverbal.tasks.statistics.confusions import ACCURACY, confusion_counts
 
 
@@ -29,7 +29,7 @@ class Measured:
     @property
     def interval(self) -> str:
         """The interval; empty where there is none."""
-        return "" if self.low is None or self.high is None else f"[{short(self.low)}, {short(self.high)}]"
+        return bounds(self.low, self.high, "")
 
     @property
     def text(self) -> str:

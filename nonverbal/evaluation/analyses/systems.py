@@ -1,12 +1,14 @@
 """Systems whose decisions are looked into: models with a head, as tables of scores name them, under one protocol."""
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, TypeVar
 
 from nonverbal.errors import UserError
-from nonverbal.evaluation.analyses.base import AnalysisSettings
+from nonverbal.evaluation.analyses.base import Analysis, AnalysisSettings
 from nonverbal.evaluation.results import TaskResult, results
+from nonverbal.grouping import grouped
 from nonverbal.tasks.measurements import Measurement, read_measurements
 
 
@@ -38,6 +40,43 @@ class Systems:
         return f"{self.task.corpus}, {len(self.task.classes)} classes: {self.task.protocol}"
 
 
+S = TypeVar("S", bound=SystemsSettings)
+
+
+@dataclass(frozen=True)
+class SystemsAnalysis(Analysis[S]):
+    """Numbers of systems, and the task that they are of; the names are those of ``TaskResult``."""
+
+    corpus: str
+    classes: list[str]
+    protocol: str
+    data_sha256: str
+    """Of the shards' index."""
+    clips: dict[str, int]
+    """Of each true class."""
+    units: int
+    unit: str
+    """What intervals are over."""
+
+    def check(self) -> None:
+        """Refuse clips of other classes."""
+        if not self.classes or self.clips.keys() != set(self.classes):
+            raise ValueError("there is no class, or clips are not of the classes")
+
+    def check_table(self, name: str, table: list[list[float]], by_class: Iterable[str]) -> None:
+        """Refuse a table that is not classes by classes, or numbers ``by_class`` of another class."""
+        size = len(self.classes)
+        if len(table) != size or any(len(row) != size for row in table):
+            raise ValueError(f"{name} are not classes by classes")
+        if not set(by_class) <= set(self.classes):
+            raise ValueError(f"there are {name} of another class")
+
+
+def facts_of(task: TaskResult) -> dict[str, Any]:
+    """Return the fields of ``SystemsAnalysis``."""
+    return {field.name: getattr(task, field.name) for field in fields(SystemsAnalysis)}
+
+
 def systems_of(settings: SystemsSettings, fewest: int) -> Systems:
     """Read the systems that settings name: see ``read_systems``."""
     return read_systems(settings.scores, settings.systems, settings.corpus, settings.protocol, fewest)
@@ -58,9 +97,7 @@ def read_systems(
     Raises:
         UserError: a file is missing or damaged, a system is in no table or with another in none, or in several.
     """
-    tables: dict[tuple[Hashable, ...], list[Measurement]] = {}
-    for measurement in read_measurements(scores):
-        tables.setdefault(measurement.table, []).append(measurement)
+    tables = grouped(read_measurements(scores), lambda one: one.table)
     kept = [own for own in tables.values() if _asked(own[0], corpus, protocol)]
     if not kept:
         there = _places(tables.values()) or "none of classes"

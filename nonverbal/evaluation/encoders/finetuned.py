@@ -6,6 +6,7 @@ pooled over folds are decisions, clip by clip.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,12 +139,13 @@ def open_run(name: str) -> FinetunedRun:
         classes, merged = [str(label) for label in said["classes"]], {str(k): str(v) for k, v in said["merged"].items()}
         folds = {(int(row["seed"]), str(row["fold"])): _fold(folder, row) for row in said["folds"]}
         run = FinetunedRun(name, folder, sha256, protocol, classes, merged, init, folds)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path} and recipe.yaml cannot be read ({type(error).__name__}: {error}); run nonverbal finetune again"
         ) from error
     for (seed, fold), tuned in folds.items():
-        if not (tuned.folder / DONE).is_file() or not tuned.encoder.is_dir():
+        # pathlib raises at a name that is too long.
+        if not os.path.isfile(tuned.folder / DONE) or not os.path.isdir(tuned.encoder):
             raise UserError(
                 f"fold {fold} of seed {seed} of {folder} is not finished, so its clips have no encoder; run nonverbal "
                 "finetune again, which continues"

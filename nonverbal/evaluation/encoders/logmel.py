@@ -5,7 +5,6 @@ Nothing is learned. 80 bands from 50 to 8000 Hz, windows of 25 ms every 10 ms, a
 
 import numpy as np
 
-from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.evaluation.encoders.base import Kind, Size, refuse_short
 
 BANDS = 80
@@ -22,18 +21,15 @@ class LogMel:
     max_seconds = 60.0
     one_frame = False
 
-    def __init__(self) -> None:
-        from torchaudio.transforms import MelSpectrogram
-
-        self.transform = MelSpectrogram(SAMPLE_RATE, n_fft=400, hop_length=160, f_min=50, f_max=8000, n_mels=BANDS)
-
     def frames(self, waveform: np.ndarray) -> np.ndarray:
         """Return ``(1, S, 80)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz."""
         import torch
 
+        from nonverbal.models.audio_mamba import log_mel
+
         refuse_short(self.name, len(waveform), self.shortest)
-        bands = self.transform(torch.from_numpy(waveform))
-        frames: np.ndarray = torch.log(bands + torch.finfo(torch.float32).eps).T[None].numpy()
+        bands, _ = log_mel(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+        frames: np.ndarray = bands.numpy()
         return frames
 
 

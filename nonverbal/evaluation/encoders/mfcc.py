@@ -5,11 +5,14 @@ convolutions, so that nonverbal cluster takes them too.
 """
 
 import numpy as np
+import scipy.fft
+import scipy.ndimage
 
-from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.evaluation.encoders.base import Kind, Size, refuse_short
 
 WINDOW = 400
+CEPSTRA, BANDS, LIFTER = 13, 23, 22
+"""Kaldi's numbers of coefficients and of mel bands, and the quefrency that it lifts most."""
 
 
 class Mfcc:
@@ -25,16 +28,25 @@ class Mfcc:
     def frames(self, waveform: np.ndarray) -> np.ndarray:
         """Return ``(1, S, 39)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz."""
         import torch
-        from torchaudio.compliance.kaldi import mfcc
-        from torchaudio.functional import compute_deltas
+
+        from nonverbal.models.spectrograms import kaldi_fbank
 
         refuse_short(self.name, len(waveform), self.shortest)
-        # (T,) -> (S, 13) -> (13, S), every 10 ms
-        values = mfcc(torch.from_numpy(waveform)[None], sample_frequency=SAMPLE_RATE, use_energy=False).T
-        deltas = compute_deltas(values)
+        # (T,) -> (S, 23) -> (S, 13), every 10 ms
+        bands = kaldi_fbank(torch.from_numpy(waveform)[None], BANDS, exponent=0.85)[0].numpy()
+        lifter = 1 + LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / LIFTER)
+        values = scipy.fft.dct(bands, norm="ortho")[:, :CEPSTRA] * lifter
+        deltas = derivative(values)
         # Every second one covers the 400 samples of an encoder's frame.
-        frames: np.ndarray = torch.cat([values, deltas, compute_deltas(deltas)]).T[::2].contiguous()[None].numpy()
-        return frames
+        every = np.concatenate([values, deltas, derivative(deltas)], 1)[None, ::2]
+        return np.ascontiguousarray(every, dtype=np.float32)
+
+
+def derivative(values: np.ndarray) -> np.ndarray:
+    """Return the slopes, by frame, of regressions over two frames to either side; the ends are repeated. ``(S, D)``."""
+    weights = np.array([-2, -1, 0, 1, 2]) / 10
+    slopes: np.ndarray = scipy.ndimage.correlate1d(values, weights, axis=0, mode="nearest")
+    return slopes
 
 
 KINDS = (

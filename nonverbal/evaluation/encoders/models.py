@@ -11,7 +11,6 @@ import numpy as np
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders.base import Batching, Named, refuse_short
 from nonverbal.models.checkpoints.quiet import quiet
-from nonverbal.seeding import Stream, torch_seed
 from nonverbal.system import set_up_gpus
 
 WINDOW = 30.0
@@ -160,10 +159,9 @@ def _pretrained(named: Named, spare: tuple[str, ...]) -> Any:
 
 
 def _initialised(named: Named) -> Any:
-    import torch
 
     from nonverbal.models.checkpoints.hugging_face import new_model
+    from nonverbal.models.drawn import drawn_from
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(named.seed, Stream.INIT))
+    with drawn_from(named.seed):
         return new_model(named.source, named.folder)

@@ -1,8 +1,9 @@
 """How a head with one strength chooses a layer and that strength inside the training side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -50,6 +51,25 @@ def layer_and_strength(
     by_layer = [by_strength(layer, [layer_strength])[0] for layer in range(layers)]
     layer = int(np.argmax(by_layer))
     return layer, strengths[int(np.argmax(by_strength(layer, strengths)))], by_layer
+
+
+@dataclass(frozen=True)
+class FittedOnLayer:
+    """A classifier on one layer."""
+
+    chosen: dict[str, float | str]
+    """``layer``, 0 being the input to the first transformer block, and ``C``, chosen after the layer."""
+    inner_uar: list[float]
+    """At the strength under which layers are compared."""
+    details: dict[str, Any]
+    layer: int
+    values: Callable[[np.ndarray], np.ndarray]
+    """Of features ``(clips, dim)`` float64, what the head gives, ``(clips, classes)``."""
+
+    def predict(self, features: Pooled) -> np.ndarray:
+        """Return what the head gives, ``(clips, classes)``, of features ``(clips, layers, dim)``."""
+        with one_thread():
+            return self.values(one_layer(features, self.layer))
 
 
 def one_layer(features: Pooled, layer: int) -> np.ndarray:

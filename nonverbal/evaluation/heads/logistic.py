@@ -1,15 +1,14 @@
 """The logistic probe: how much of the classes a straight line finds in one layer of frozen embeddings."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from nonverbal.evaluation.heads import softmax_regression
 from nonverbal.evaluation.heads.base import Job, Pooled
-from nonverbal.evaluation.heads.choosing import layer_and_strength, one_layer, one_thread
-from nonverbal.evaluation.heads.softmax_regression import SoftmaxRegression, fit_path
+from nonverbal.evaluation.heads.choosing import FittedOnLayer, layer_and_strength, one_layer, one_thread
+from nonverbal.evaluation.heads.softmax_regression import fit_path
 from nonverbal.tasks.folds import Fold
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -17,24 +16,6 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 LAYER_STRENGTH = 1e-2
 """The one ``C`` under which layers are compared."""
-
-
-@dataclass(frozen=True)
-class FittedLogistic:
-    """A logistic regression on one layer."""
-
-    chosen: dict[str, float | str]
-    """``layer``, 0 being the input to the first transformer block, and ``C``, chosen after the layer."""
-    inner_uar: list[float]
-    """At ``LAYER_STRENGTH``."""
-    details: dict[str, Any]
-    layer: int
-    classifier: SoftmaxRegression
-
-    def predict(self, features: Pooled) -> np.ndarray:
-        """Return class probabilities ``(clips, classes)`` of features ``(clips, layers, dim)``."""
-        with one_thread():
-            return self.classifier.probabilities(one_layer(features, self.layer))
 
 
 class Logistic:
@@ -48,7 +29,7 @@ class Logistic:
 
     gives: Literal["probabilities"] = "probabilities"
 
-    def fit(self, jobs: Iterable[Job[Pooled]]) -> Iterator[FittedLogistic]:
+    def fit(self, jobs: Iterable[Job[Pooled]]) -> Iterator[FittedOnLayer]:
         """Yield a classifier for each job, fitted when it is asked for."""
         for job in jobs:
             with one_thread():
@@ -56,13 +37,13 @@ class Logistic:
             yield fitted
 
 
-def _fit_job(job: Job[Pooled]) -> FittedLogistic:
+def _fit_job(job: Job[Pooled]) -> FittedOnLayer:
     layer, C, by_layer = layer_and_strength(job, _held_out, STRENGTHS, LAYER_STRENGTH)
     rows = job.own_rows()
     (classifier,) = fit_path(one_layer(job.features[rows], layer), job.labels[rows], [C])
     assert len(classifier.classes) == len(job.classes), "a class without clips"
     details = {"parameters": classifier.optimum.weights.size + classifier.optimum.intercepts.size}
-    return FittedLogistic({"layer": layer, "C": C}, by_layer, details, layer, classifier)
+    return FittedOnLayer({"layer": layer, "C": C}, by_layer, details, layer, classifier.probabilities)
 
 
 def _held_out(

@@ -10,23 +10,16 @@ from torch import Tensor, nn
 
 from nonverbal.evaluation.heads.base import Frames
 from nonverbal.evaluation.heads.frames import FrameClips
-from nonverbal.evaluation.heads.nonlinear import Nonlinear, OnFrames
+from nonverbal.evaluation.heads.nonlinear import Nonlinear, NonlinearNetwork
 from nonverbal.evaluation.heads.training import Network
 
 
-class MultilayerNetwork(Network):
+class MultilayerNetwork(NonlinearNetwork):
     """Weights of layers, each in [0, 1] and 1 together, and the layers of the non-linear probe on the weighted sum."""
 
-    over_frames = True
-    decide_rows = 16
-
     def __init__(self, clips: FrameClips, rows: np.ndarray, width: int, classes: int) -> None:
-        super().__init__()
-        self.dropped = [width, width]
-        self.standardised = clips.standardised(rows)
-        count, _, dim = self.standardised.centre.shape
-        self.balance = nn.Parameter(torch.zeros(count))
-        self.layers = OnFrames(dim, width, classes)
+        super().__init__(clips, rows, width, classes)
+        self.balance = nn.Parameter(torch.zeros(len(self.standardised.centre)))
 
     def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
         """Return logits of frames ``(clips, layers, frames, dim)`` and their numbers ``(clips,)``."""

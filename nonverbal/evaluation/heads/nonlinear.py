@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from nonverbal.evaluation.heads.base import Frames
+from nonverbal.evaluation.heads.cross_lingual import CrossLingual
 from nonverbal.evaluation.heads.frames import FrameClips, FrameHead, mean_over_own
 from nonverbal.evaluation.heads.layers import dropped
 from nonverbal.evaluation.heads.training import Network
@@ -53,28 +54,12 @@ class NonlinearNetwork(Network):
 
 
 @dataclass(frozen=True)
-class Nonlinear(FrameHead):
+class Nonlinear(CrossLingual, FrameHead):
     """The paper's non-linear probe of the last layer's frames."""
 
-    width: int = 256
-    """Values of each hidden layer: the 256 that the paper states for its linear probe."""
-    rate: float = 5e-4
-    """Learning rate, the paper's."""
-    batch: int = 32
-    """Clips a step. The paper does not state them; 32 is what RENO, with corpora of the same size, takes."""
-    epochs: int = 30
-    """The most epochs, the paper's. How many are taken is chosen between the inner folds: the paper has a validation
-    part, and does not say what it chooses."""
-    patience: int = 30
-    """Epochs without a higher UAR on the inner folds after which no more are tried: all are, since the paper does not
-    speak of stopping early."""
     dropout: float = 0.1
     """Share of the values of both first layers that a step sets to zero, frame by frame. The paper has dropout and does
     not state the share; 0.1 is that of the encoders it probes."""
-    betas: tuple[float, float] = (0.9, 0.98)
-    """Decay of the running mean of the gradient and of its square, the paper's."""
-    weight_decay: float = 1e-4
-    """Adds so much of the weights to their gradient, the paper's."""
 
     def layers(self, frames: Frames) -> slice:
         """Return the last."""

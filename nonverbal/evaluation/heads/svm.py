@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nonverbal.evaluation.heads.base import Job, Pooled
-from nonverbal.evaluation.heads.choosing import layer_and_strength, one_layer, one_thread
+from nonverbal.evaluation.heads.choosing import FittedOnLayer, layer_and_strength, one_layer, one_thread
 from nonverbal.tasks.folds import Fold
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -16,24 +16,6 @@ classes to machines that separate all clips, for vectors of 100 to 6000 standard
 
 LAYER_STRENGTH = 1e-3
 """The one ``C`` under which layers are compared. The paper takes the last layer and does not say how it is pooled."""
-
-
-@dataclass(frozen=True)
-class FittedSvm:
-    """A machine on one layer."""
-
-    chosen: dict[str, float | str]
-    """``layer``, 0 being the input to the first transformer block, and ``C``, chosen after the layer."""
-    inner_uar: list[float]
-    """At ``LAYER_STRENGTH``."""
-    details: dict[str, Any]
-    layer: int
-    machine: "Machine"
-
-    def predict(self, features: Pooled) -> np.ndarray:
-        """Return decision values ``(clips, classes)`` of features ``(clips, layers, dim)``."""
-        with one_thread():
-            return self.machine.decide(one_layer(features, self.layer))
 
 
 class Svm:
@@ -47,7 +29,7 @@ class Svm:
 
     gives: Literal["decision_values"] = "decision_values"
 
-    def fit(self, jobs: Iterable[Job[Pooled]]) -> Iterator[FittedSvm]:
+    def fit(self, jobs: Iterable[Job[Pooled]]) -> Iterator[FittedOnLayer]:
         """Yield a machine for each job, fitted when it is asked for."""
         for job in jobs:
             with one_thread():
@@ -55,7 +37,7 @@ class Svm:
                 rows = job.own_rows()
                 (machine,) = machines(one_layer(job.features[rows], layer), job.labels[rows], [C])
             details = {"support_vectors": len(machine.classifier.support_)}
-            yield FittedSvm({"layer": layer, "C": C}, by_layer, details, layer, machine)
+            yield FittedOnLayer({"layer": layer, "C": C}, by_layer, details, layer, machine.decide)
 
 
 @dataclass(frozen=True)

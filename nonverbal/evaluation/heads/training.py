@@ -15,6 +15,7 @@ from torch.optim.adam import adam
 
 from nonverbal.evaluation.heads.settings import NeuralSettings
 from nonverbal.evaluation.heads.stacks import called, filled, only, stacked
+from nonverbal.models.drawn import drawn_from
 from nonverbal.seeding import Stream, generator, torch_seed
 
 INITIAL, ORDER, DROPOUT = range(3)
@@ -129,8 +130,7 @@ class Unit:
 
 def build(make: Callable[[], Network], seed: int) -> Network:
     """Make a network whose first weights are drawn by ``seed`` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, Stream.HEAD, INITIAL))
+    with drawn_from(seed, INITIAL, stream=Stream.HEAD):
         return make()
 
 

@@ -138,6 +138,9 @@ def load(
         model, info = kind.from_pretrained(str(folder or source), **options)
     except LOADING_ERRORS as error:
         raise unloadable(source, folder, error) from error
+    for tensor in (*model.parameters(), *model.buffers()):
+        # On a CPU it lies in a memory map of its file, which may be overwritten or truncated while the model is used.
+        tensor.data = tensor.data.clone()
     found = (info["missing_keys"], info["unexpected_keys"], (_named(key) for key in info["mismatched_keys"]))
     return Loaded(model, *(tuple(sorted(names)) for names in found))
 

@@ -141,13 +141,26 @@ def _operations(path: Path) -> Iterator[tuple[str, Any]]:
                     yield from _of_one(file)
         return
     with open(path, "rb") as file:
+        within = _Within(file, path.stat().st_size)
         for _ in range(LEGACY_STREAMS):
-            yield from _of_one(file)
+            yield from _of_one(within)
 
 
-def _of_one(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+class _Within:
+    """A file that is asked for nothing beyond its end: Python makes room for all that it is asked for."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size = file, size
+        self.readline, self.tell = file.readline, file.tell
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, or those that are left."""
+        return self._file.read(min(size, max(self._size - self._file.tell(), 0)))
+
+
+def _of_one(file: "IO[bytes] | _Within") -> Iterator[tuple[str, Any]]:
     """Yield what one pickle does, and leave the file behind it."""
-    for code, argument, _ in pickletools.genops(file):
+    for code, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]
         yield code.name, argument
 
 

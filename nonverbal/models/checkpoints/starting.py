@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from transformers import HubertModel, PretrainedConfig, Wav2Vec2ForPreTraining
 
 from nonverbal.errors import UserError
 from nonverbal.models.checkpoints.base import Account, Checkpoint, account_of
 from nonverbal.models.checkpoints.hugging_face import refuse_not_finite
 from nonverbal.models.checkpoints.reading import HEAD, MASK, Kind, read_checkpoint, with_mask
+from nonverbal.models.drawn import drawn_from
 from nonverbal.models.wav2vec2 import Architecture, EncoderArchitecture, config_of, encoder_options
-from nonverbal.seeding import Stream, torch_seed
 
 GROUPS = {"quantiser": "quantizer.", "projections": "project_", "mask embedding": MASK}
 """What pretraining has besides the encoder."""
@@ -55,8 +54,7 @@ def start_from(init: str, architecture: Architecture, normalise: bool | None, se
             checkpoint.config.update({size: getattr(config_of(architecture), size) for size in HEAD_SIZES})
         wanted = config_of(architecture)
         _check_architecture(checkpoint, wanted, set(wanted.to_diff_dict()), "wav2vec2")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, Stream.INIT))
+    with drawn_from(seed):
         model = Wav2Vec2ForPreTraining(with_mask(checkpoint.config))
     model.load_state_dict(checkpoint.weights, strict=False)
     state = model.state_dict()
@@ -74,8 +72,7 @@ def hubert_from(init: str, architecture: EncoderArchitecture, normalise: bool | 
     if _is_given(architecture):
         options = encoder_options(architecture)
         _check_architecture(checkpoint, type(checkpoint.config)(**options), set(options), "hubert")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, Stream.INIT))
+    with drawn_from(seed):
         model = HubertModel(with_mask(checkpoint.config))
     prefix = "wav2vec2."
     weights = {name.removeprefix(prefix): value for name, value in checkpoint.weights.items()}

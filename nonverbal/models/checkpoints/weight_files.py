@@ -1,6 +1,5 @@
 """Weights out of a file: in parts or whole, whatever was wrapped around the model, and the encoder that is meant."""
 
-import mmap
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,6 +27,9 @@ MEANT = ("", "model", "state_dict", "model_state_dict", "module")
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 """Types of weights that are numbers as they stand, without a scale kept elsewhere."""
+
+CHUNK = 1 << 24
+"""Bytes of a file that are searched at a time."""
 
 DEPTH = 4
 """How far down a file is searched for weights."""
@@ -99,10 +101,16 @@ def files_of(folder: Path) -> list[Path]:
 
 def holds_any(path: Path, names: Iterable[str]) -> bool:
     """Whether a file holds one of these names of weights, which stand in files of every format as they are."""
-    if not path.stat().st_size:
-        return False
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(content.find(name.encode()) >= 0 for name in names)
+    wanted = [name.encode() for name in names]
+    longest, before = max(map(len, wanted)), b""
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            # A name may begin in one chunk and end in the next.
+            content = before + chunk
+            if any(name in content for name in wanted):
+                return True
+            before = content[-longest:]
+    return False
 
 
 def _where(place: str, encoder: Any) -> str:

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from nonverbal.errors import UserError
+from nonverbal.models.drawn import drawn_from
 from nonverbal.models.tuned.settings import LoraSettings
-from nonverbal.seeding import Stream, torch_seed
 
 NAME = "default"
 """Of the adapter, in PEFT's names of weights."""
@@ -53,8 +52,7 @@ def inject(
     config = peft.LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=chosen
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, Stream.INIT, 1))
+    with drawn_from(seed, 1):
         peft.inject_adapter_in_model(config, model, adapter_name=NAME)
 
 

@@ -1,12 +1,10 @@
 """Sources of encoders that are fine-tuned: read whole, or drawn at random, with an account of what was taken."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 from transformers import (
     ASTConfig,
@@ -37,8 +35,8 @@ from nonverbal.models.checkpoints.feature_extractors import (
 )
 from nonverbal.models.checkpoints.hugging_face import config_from, load_whole, new_model, read_config, refuse_not_finite
 from nonverbal.models.checkpoints.quiet import LOADING_ERRORS
+from nonverbal.models.drawn import drawn_from
 from nonverbal.models.tuned.base import Opened
-from nonverbal.seeding import Stream, torch_seed
 
 MASK = "masked_spec_embed"
 
@@ -181,14 +179,6 @@ def made(asked: Asked, kind: Any, config: PretrainedConfig) -> Any:
         return kind(config)
     except LOADING_ERRORS as error:
         raise UserError(f"{asked.named}: transformers makes no model of its configuration: {error}") from error
-
-
-@contextmanager
-def drawn_from(seed: int) -> Iterator[None]:
-    """Draw weights from ``seed`` in the block."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, Stream.INIT))
-        yield
 
 
 def account_for(

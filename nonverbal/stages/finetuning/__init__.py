@@ -1,1 +1,1 @@
-"""Fine-tuning: an encoder trained on the labels of clips, in the folds of a protocol."""
+"""Fine-tuning: trains an encoder on the labels of clips, in the folds of a protocol."""

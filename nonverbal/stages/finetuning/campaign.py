@@ -1,4 +1,4 @@
-"""All runs of a fine-tuning: which are done, which are to be trained, and the final model after them."""
+"""All runs of a fine-tuning: which are done, which are left to train, and the final model after them."""
 
 import json
 from collections.abc import Callable
@@ -31,26 +31,26 @@ from nonverbal.training.settings import FREE_SETTINGS
 
 
 def task_for(settings: FinetuneConfig) -> Task:
-    """Return the clips that are learned from, divided.
+    """Return the clips to learn from, divided into folds.
 
     Raises:
-        UserError: as ``task_of``.
+        UserError: as in ``task_of``.
     """
     kind: Kind = "texts" if settings.task == "ctc" else "classes"
     return task_of(open_shards(settings.data), settings.labels, settings.resolved(), kind)
 
 
 def learner_for(settings: FinetuneConfig, task: Task) -> Learner[Any]:
-    """Return what is learned of a task."""
+    """Return the learner for a task."""
     return Texts(settings, task) if task.kind == "texts" else Classes(settings, task)
 
 
 def check_start(learner: Learner[Any], folds: list[FoldRun]) -> None:
-    """Build the objective of the first fold, for what is wrong with it, and plan the steps of all.
+    """Build the objective of the first fold and plan the steps of all, to find mistakes before training.
 
     Raises:
-        UserError: the encoder cannot be read or trained as is asked, a fold has too few clips or steps, or the final
-            model could not be written.
+        UserError: the encoder cannot be read or trained with these settings, a fold has too few clips or steps, or
+            the final model could not be written.
     """
     settings = learner.settings
     for fold in folds:
@@ -59,8 +59,8 @@ def check_start(learner: Learner[Any], folds: list[FoldRun]) -> None:
     learner.targets(objective, folds[0].train)
     if (settings.final or settings.only == FINAL) and (why := learner.inexpressible(objective)):
         raise UserError(
-            f"--final writes a model that plain transformers loads, but {why}; leave --final out: each fold's "
-            "weights are kept all the same"
+            f"--final writes a model for plain transformers, but {why}; leave --final out, as the weights of each fold "
+            "are kept anyway"
         )
 
 
@@ -68,7 +68,7 @@ class Campaign:
     """The folds of a fine-tuning, and its final model."""
 
     def __init__(self, settings: FinetuneConfig) -> None:
-        """Divide the clips, and refuse what cannot be trained, before anything is.
+        """Divide the clips, and refuse what cannot be trained before training starts.
 
         Raises:
             UserError: clips cannot be divided, the encoder cannot be read, the folder holds another fine-tuning, or
@@ -81,7 +81,7 @@ class Campaign:
         self.processes = Processes(trainer.processes, trainer.timeout_minutes, settings.out)
         run = RunFolder(settings.out)
         with self.processes.in_contact():
-            # All folds are computed alike, on whichever machine each is continued.
+            # All folds use the same precision, whichever machine continues them.
             precision = choose_precision(trainer.precision, run.precision(), self.processes)
         self.settings = replace(settings, trainer=replace(trainer, precision=precision.value))
         self.learner = learner_for(self.settings, self.task)
@@ -97,7 +97,7 @@ class Campaign:
 
     def _claim(self, run: RunFolder) -> None:
         with locked(run.folder, wait=True):
-            # In pretraining patience ends a run earlier or later; here it chooses the weights that are tested.
+            # In pretraining, patience only decides when a run ends; here it decides which weights are tested.
             free = {*FREE_SETTINGS, *FREE, "data", "out", *run.open_choices()} - {"trainer.patience"}
             run.check_recipe(self.settings, free)
             run.check_data({str(self.settings.data): self.task.shards.sha256})
@@ -105,16 +105,16 @@ class Campaign:
             keep_folds(run.folder / "folds.json", self.task, self.folds)
 
     def _check_init(self, path: Path) -> None:
-        """Write which weights the folds start from, or compare: under one name there may be others by now.
+        """Record the hash of the initial weights, or compare with it: the same name may now hold other weights.
 
         Raises:
-            UserError: they are others than at first.
+            UserError: the weights have changed.
         """
         key = self.learner.keys[self.folds[0].seed]
         if path.is_file() and path.read_text(encoding="utf-8").strip() != json.dumps(key):
             raise UserError(
-                f"{self.settings.out} holds folds that started from other weights than {self.settings.init} has now; "
-                "put those back, or give another --out to start anew"
+                f"the weights of {self.settings.init} have changed since the folds in {self.settings.out} started from "
+                "them; restore the old weights, or give another --out to start again"
             )
         write_atomically(path, json.dumps(key) + "\n")
 
@@ -123,20 +123,20 @@ class Campaign:
         return self.settings.out / fold.name
 
     def run(self) -> None:
-        """Train and test what is not done.
+        """Train and test the folds that are not done.
 
         Raises:
-            UserError: folds failed, which are named; the others are kept.
-            Interrupted: the fold at work is saved.
+            UserError: folds failed; the message names them, and the others are kept.
+            Interrupted: a signal came; the current fold is saved.
         """
         left = [fold for fold in self.chosen if not self._is_done(fold)]
         if left and len(left) < len(self.chosen) and self.processes.is_first:
-            print(f"{len(self.chosen) - len(left)} of {len(self.chosen)} folds are done already", flush=True)
+            print(f"{len(self.chosen) - len(left)} of {len(self.chosen)} folds are already done", flush=True)
         failed = self._side_by_side(left) if self.settings.jobs > 1 else self._one_by_one(left)
         if failed:
             raise UserError(
-                f"{len(failed)} of {len(self.chosen)} folds failed: {'; '.join(failed)}; the others are kept, and the "
-                "same command again trains these alone"
+                f"{len(failed)} of {len(self.chosen)} folds failed: {'; '.join(failed)}; the others are kept, and "
+                "running the same command again trains only these"
             )
         if self.settings.only == FINAL or (self.settings.final and self.settings.only is None):
             self._final()
@@ -147,7 +147,7 @@ class Campaign:
     def _one_by_one(self, left: list[FoldRun]) -> list[str]:
         failed = []
         for fold in left:
-            # By another command, which was at work beside this one.
+            # Another command that runs at the same time may have trained it.
             if self._is_done(fold):
                 continue
             if problem := self._attempt(lambda fold=fold: self._fold(fold)):  # type: ignore[misc]
@@ -155,7 +155,7 @@ class Campaign:
         return failed
 
     def _is_done(self, fold: FoldRun) -> bool:
-        """Whether the first process finds a fold done: others may look a moment later, and go another way."""
+        """Whether a fold is done, as seen by the first process: others look later, and might see something else."""
         with self.processes.in_contact():
             return self.processes.of_first(is_done(self.folder(fold)))
 
@@ -167,13 +167,13 @@ class Campaign:
         run_fold(self.learner, fold, folder, self.status)
 
     def _attempt(self, work: Callable[[], None]) -> str | None:
-        """Return why work has failed; None where it is done. Among several processes a failure ends all of them."""
+        """Return why the work failed, or None if it succeeded. With several processes, a failure ends all of them."""
         try:
             work()
         except (UserError, MemoryError, torch.cuda.OutOfMemoryError) as error:
             if self.processes.world > 1:
                 raise
-            problem = str(error) if isinstance(error, UserError) else "memory ran out: lower batches.batch_clips"
+            problem = str(error) if isinstance(error, UserError) else "out of memory; lower batches.batch_clips"
             print(f"nonverbal: {problem}", flush=True)
             return problem
         return None
@@ -182,17 +182,17 @@ class Campaign:
         missing = [fold.name for fold in self.folds if not self._is_done(fold)]
         if missing:
             raise UserError(
-                f"the final model is trained for as long as the folds chose, but {', '.join(missing)} are not done; "
-                "run the command without --only first"
+                f"the final model needs the number of epochs that the folds chose, but {', '.join(missing)} are not "
+                "done; run the command without --only first"
             )
-        # The first process may put it there before the others look.
+        # The first process may write it before the others look.
         if self.processes.of_first(self.model.is_dir()):
             return
         scores = self.scores() if self.processes.is_first else []
         chosen = [Chosen(float(score.chosen["epoch"]), float(score.details["share"])) for score in scores]
         epochs, share = self.processes.of_first(median(chosen) if chosen else Chosen(0.0, 0.0))
         if self.processes.is_first:
-            print(f"final model: all {len(self.task.clips)} clips, {epochs:g} epochs (the median of the folds)")
+            print(f"final model: all {len(self.task.clips)} clips, {epochs:g} epochs (the folds' median)")
 
         def describe(folder: Path) -> None:
             if self.task.kind == "classes":
@@ -202,11 +202,11 @@ class Campaign:
         run_final(self.learner, self.settings.out, self.folds[0].seed, share, describe)
 
     def scores(self) -> list[Score]:
-        """Write the scores of all folds, and return them; none as long as a fold is not done."""
+        """Write and return the scores of all folds; an empty list while a fold is not done."""
         if not all(is_done(self.folder(fold)) for fold in self.folds):
             return []
         for fold in self.folds:
-            # Of a fold that was ended after it was tested.
+            # A fold may have been killed after its test and before it deleted these.
             clear(self.folder(fold), self.folder(fold) / "inner")
         with locked(self.settings.out, wait=True):
             return keep_scores(self.settings.out, self.folds)

@@ -1,4 +1,4 @@
-"""The runs of a fine-tuning: one a fold and seed, and what each is fitted to and chooses on."""
+"""The runs of a fine-tuning, one per fold and seed: the clips that each is fitted to and chooses its epoch on."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from nonverbal.tasks.task import Task
 from nonverbal.text import shown
 
 FINAL = "final"
-"""What the run on all clips is called."""
+"""Name of the run on all clips."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +19,20 @@ class FoldRun:
 
     seed: int
     number: int
-    """Its place among the folds of its seed."""
+    """Its position among the folds of its seed."""
     fold: str
-    """What scores call it."""
+    """Its name in scores."""
     train: np.ndarray
-    """Clips that are fitted to while the epoch is chosen."""
+    """Clips that the run is fitted to while it chooses the epoch."""
     validation: np.ndarray
     """Clips on which the epoch is chosen."""
     refitted: np.ndarray | None
-    """Clips that are fitted to once more, for as many epochs as were chosen; None where that is not asked for."""
+    """Clips for a second run of as many epochs as the first chose; None without refitting."""
     test: np.ndarray
 
     @property
     def name(self) -> str:
-        """Of its folder in the run's."""
+        """Name of its folder in the run folder."""
         return f"seed-{self.seed}/fold-{self.number}"
 
     @property
@@ -42,7 +42,7 @@ class FoldRun:
 
     @property
     def labels_seen(self) -> np.ndarray:
-        """Clips whose labels its weights depend on, in increasing order."""
+        """Clips on whose labels the tested weights depend, in increasing order."""
         return np.union1d(np.union1d(self.train, self.validation), self.fitted)
 
 
@@ -50,7 +50,7 @@ def fold_runs(task: Task) -> list[FoldRun]:
     """Return the runs of a task, seed by seed.
 
     Raises:
-        UserError: the training side of a fold cannot be divided, or leaves a class that is not fitted to.
+        UserError: the training side of a fold cannot be divided, or a class has no clips left to fit to.
     """
     return [_run(task, seed, number) for seed, folds in task.folds.items() for number in range(len(folds))]
 
@@ -64,14 +64,14 @@ def _run(task: Task, seed: int, number: int) -> FoldRun:
     run = FoldRun(seed, number, fold.name, train, validation, refitted, fold.test)
     if missing := sorted(set(task.classes) - {task.labels[place] for place in train}):
         raise UserError(
-            f"fold {fold.name} of seed {seed} has no clips of {', '.join(map(shown, missing))} to fit to once it has "
-            "put some aside to choose the epoch on; leave such classes out (--labels), or group otherwise (--group)"
+            f"fold {fold.name} of seed {seed} has no clips of {', '.join(map(shown, missing))} left to fit to after it "
+            "has set some aside to choose the epoch; leave such classes out (--labels), or change the groups (--group)"
         )
     return run
 
 
 def selected(runs: list[FoldRun], only: str | None) -> list[FoldRun]:
-    """Return the run that ``only`` names, all where it names none; none where it names the final model.
+    """Return the run that ``only`` names, all runs if it is None, or none if it names the final model.
 
     Raises:
         UserError: there is no such run.
@@ -81,6 +81,6 @@ def selected(runs: list[FoldRun], only: str | None) -> list[FoldRun]:
     found = [run for run in runs if run.name == only]
     if not found and only != FINAL:
         raise UserError(
-            f"there is no fold {only!r}; there are {runs[0].name} to {runs[-1].name} ({len(runs)} in all), and {FINAL}"
+            f"there is no fold {only!r}; there are {len(runs)} folds, {runs[0].name} to {runs[-1].name}, and {FINAL}"
         )
     return found

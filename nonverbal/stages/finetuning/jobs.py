@@ -1,4 +1,4 @@
-"""Folds side by side: each in a process of its own, which runs this very command for that fold alone."""
+"""Trains folds in parallel: each in a process of its own, which runs the same command for that fold only."""
 
 import os
 import signal
@@ -16,20 +16,20 @@ from nonverbal.training.signals import Interrupted
 
 
 class Jobs:
-    """Runs commands, at most so many at once; a signal goes to all of them, and they save themselves."""
+    """Runs at most ``at_once`` commands at a time, and passes signals on to them, so that they save a checkpoint."""
 
     def __init__(self, at_once: int) -> None:
         self.at_once = at_once
         self.running: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}
-        """Of each fold: the place that it takes, and its process."""
+        """By fold: its place (0 to ``at_once`` - 1) and its process."""
         self.came = 0
-        """Number of the signal that ends all; 0 before there is one."""
+        """Number of the signal that was received; 0 before one is."""
 
     def run(self, names: Sequence[str]) -> list[str]:
-        """Run each of the folds of these names, and return those that failed.
+        """Run the folds with these names, and return the names of those that failed.
 
         Raises:
-            Interrupted: a signal came; the folds at work have saved themselves.
+            Interrupted: a signal came; the running folds have saved a checkpoint.
         """
         before = {number: signal.signal(number, self._pass_on) for number in ENDING}
         waiting, failed = list(names), []
@@ -55,17 +55,17 @@ class Jobs:
         child = subprocess.Popen(
             [sys.executable, *sys.argv, "--only", name, "--jobs", "1"],
             env={**os.environ, **_share(place, self.at_once)},
-            # A Ctrl-C comes to this process alone, which passes it on once.
+            # Only this process receives a Ctrl-C, and it passes it on once.
             start_new_session=True,
             preexec_fn=partial(end_with_parent, signal.SIGTERM),
         )
         self.running[name] = place, child
         if self.came:
-            # The signal came while the process was being started, and has passed it by.
+            # The signal came while the process was being started, so it did not receive it.
             child.send_signal(self.came)
 
     def _ended(self) -> list[str]:
-        """Forget those that have ended, and return the names of those that failed."""
+        """Remove the folds whose process has ended, and return the names of those that failed."""
         ended = {name: child for name, (_, child) in self.running.items() if child.poll() is not None}
         for name in ended:
             del self.running[name]
@@ -78,7 +78,7 @@ class Jobs:
 
 
 def _share(place: int, at_once: int) -> dict[str, str]:
-    """Return what a process is told, so that it takes its GPU, or its share of the cores."""
+    """Return environment variables that assign a process its GPU, or its share of the cores."""
     if gpus := torch.cuda.device_count():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         return {"CUDA_VISIBLE_DEVICES": visible[place % gpus]}

@@ -1,4 +1,4 @@
-"""What a fine-tuning keeps of its folds, and makes of all of them: scores, predictions, whose labels were seen."""
+"""The files of a fine-tuning: scores and predictions of each fold and of all, and the clips whose labels were seen."""
 
 import json
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ from nonverbal.stages.finetuning.learner import Learner, Tested
 from nonverbal.stages.predicting import write_limits
 from nonverbal.tasks.labels_seen import seen_by, write_labels_seen
 from nonverbal.tasks.predictions import write_predictions
-from nonverbal.tasks.scores import Score, write_scores
+from nonverbal.tasks.scores import Score, score_of, write_scores
 from nonverbal.tasks.task import Task
 
 KEPT = "fold.json"
-"""The score of a fold, in its folder. It is there when the fold is done."""
+"""File with the score of a fold, in its folder. It exists once the fold is done."""
 
 PREDICTIONS = "predictions.jsonl"
-"""The decisions of a fold, in its folder."""
+"""File with the decisions of a fold, in its folder."""
 
 
 class Chosen(NamedTuple):
-    """When a fold's validation was best."""
+    """The point of training at which a fold's validation was best."""
 
     epochs: float
-    """Passes over the clips that were fitted to."""
+    """Passes over the training clips."""
     share: float
-    """Of the steps of its schedule."""
+    """The same as a share of the steps of the schedule, 0 to 1."""
 
 
 def is_done(folder: Path) -> bool:
@@ -43,7 +43,7 @@ def is_done(folder: Path) -> bool:
 def keep_fold(
     folder: Path, learner: Learner[Any], fold: FoldRun, tested: Tested, chosen: Chosen, parameters: int, status: str
 ) -> None:
-    """Write what a fold came to: its predictions, and then its score."""
+    """Write the predictions of a fold, and then its score."""
     settings, task = learner.settings, learner.task
     score = Score(
         model=str(settings.init),
@@ -79,16 +79,16 @@ def kept_score(folder: Path) -> Score:
     """
     path = folder / KEPT
     try:
-        return Score(**read_json(path))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); remove {folder}, and run the command again") from error
+        return score_of(read_json(path), str(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete {folder}, and run the command again") from error
 
 
 def keep_scores(out: Path, folds: Sequence[FoldRun]) -> list[Score]:
-    """Write ``scores.jsonl`` and ``predictions/`` of folds that are all done, and return the scores.
+    """Write ``scores.jsonl`` and ``predictions/`` once all folds are done, and return the scores.
 
     Raises:
-        UserError: a file that a fold has kept is damaged.
+        UserError: a file in the folder of a fold is damaged.
     """
     scores = [kept_score(out / fold.name) for fold in folds]
     by_file: dict[str, list[Path]] = {}
@@ -101,7 +101,7 @@ def keep_scores(out: Path, folds: Sequence[FoldRun]) -> list[Score]:
 
 
 def keep_folds(path: Path, task: Task, folds: Sequence[FoldRun]) -> None:
-    """Write which clips each fold is fitted to and tested on, by their ids."""
+    """Write the ids of the clips that each fold is fitted to and tested on."""
     rows = [
         {
             "seed": fold.seed,
@@ -125,18 +125,18 @@ def keep_folds(path: Path, task: Task, folds: Sequence[FoldRun]) -> None:
 
 
 def keep_reading(encoder: Path, learner: Learner[Any], clips: np.ndarray) -> None:
-    """Write beside weights what is to be known of their use: the clips whose labels they have seen, and their lengths.
+    """Write beside weights what their use depends on: the clips whose labels they have seen, and the clips' lengths.
 
     Args:
         encoder: folder of the weights.
-        learner: what was learned.
-        clips: positions in the task of the clips whose labels the weights depend on.
+        learner: trained the weights.
+        clips: positions in the task of the clips on whose labels the weights depend.
     """
     settings, init = learner.settings, str(learner.settings.init)
-    # Of a folder here its name alone: where it lies is nobody's business who gets the weights.
+    # Only the name of a local folder: its path is of no concern to those who receive the weights.
     before, source = INITIALISED if init.startswith(INITIALISED) else "", init.removeprefix(INITIALISED)
     name = before + (Path(source).name if Path(source).exists() else source)
     seen = [learner.task.clips[place] for place in clips]
-    # Random weights have seen nothing, whatever the labels that those beside their configuration have seen.
+    # Random weights have seen no labels, even if the weights beside their configuration have.
     write_labels_seen(encoder, seen, name, None if before else seen_by(Path(init)))
     write_limits(encoder, settings.batches)

@@ -1,4 +1,4 @@
-"""What is learned of clips: how its objective is built, and how its decisions are scored."""
+"""Learners: how the objective for a kind of task is built, and how its decisions are scored."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -27,25 +27,25 @@ Trained = TypeVar("Trained", bound=Objective)
 
 @dataclass(frozen=True)
 class Tested:
-    """What a model made of the clips of a test side."""
+    """The result of a model on the clips of a test side."""
 
     metrics: dict[str, float]
     rows: list[dict[str, Any]]
-    """Of each clip, in the order of the test side: what its row of predictions has besides clip, group and fold."""
+    """For each clip, in the order of the test side, the columns of its prediction besides clip, group and fold."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What else is said of them."""
+    """Further values for the score's ``details``."""
 
 
 class Learner(ABC, Generic[Trained]):
-    """What is learned of the clips of a task, by an objective of the kind ``Trained``."""
+    """Builds, trains and tests objectives of the kind ``Trained`` on the clips of a task."""
 
     def __init__(self, settings: FinetuneConfig, task: Task) -> None:
         self.settings, self.task = settings, task
         self.keys: dict[int, str] = {}
-        """Of each seed, the hash of the encoder as it starts."""
+        """By seed, the hash of the initial encoder."""
 
     def encoder(self, seed: int) -> TunedEncoder:
-        """Return the encoder as it starts; what is drawn of it is drawn from the seed."""
+        """Return the initial encoder; weights that are drawn depend on the seed."""
         with quiet():
             encoder = open_tuned(self.settings.init, self.settings.encoder, seed)
         if seed not in self.keys:
@@ -54,7 +54,7 @@ class Learner(ABC, Generic[Trained]):
 
     @abstractmethod
     def build(self, seed: int) -> Trained:
-        """Return the objective at its start, over ``encoder``."""
+        """Return the initial objective, which trains ``encoder(seed)``."""
 
     @abstractmethod
     def encoder_of(self, objective: Trained) -> TunedEncoder:
@@ -62,36 +62,36 @@ class Learner(ABC, Generic[Trained]):
 
     @abstractmethod
     def targets(self, objective: Trained, fitted: np.ndarray) -> ClipTargets:
-        """Return what is predicted of clips, where the positions ``fitted`` are fitted to."""
+        """Return the targets of clips. The run is fitted to those at the positions ``fitted``."""
 
     @abstractmethod
     def test(self, objective: Trained, test: np.ndarray, batches: Iterable[Batch], processes: Processes) -> Tested:
-        """Return what a trained objective makes of the clips at positions ``test``, which ``batches`` hold."""
+        """Return the result of a trained objective on the clips at the positions ``test``, which ``batches`` hold."""
 
     def inexpressible(self, objective: Trained) -> str | None:
-        """Return why no model to use can be written of it; None where one can."""
+        """Return why the final model cannot be written; None if it can."""
         return None
 
 
 class Classes(Learner[ClassificationObjective]):
-    """One of several classes a clip."""
+    """Learns to assign each clip one of several classes."""
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Each clip's class, ``(clips,)`` int64, a position among the classes."""
+        """The class of each clip, ``(clips,)`` int64, as a position among the classes."""
         places = {name: number for number, name in enumerate(self.task.classes)}
         return np.array([places[label] for label in self.task.labels], dtype=np.int64)
 
     def build(self, seed: int) -> ClassificationObjective:
-        """Return the objective at its start."""
+        """Return the initial objective."""
         return ClassificationObjective(self.encoder(seed), self.task.classes, self.settings.head, seed)
 
     def encoder_of(self, objective: ClassificationObjective) -> TunedEncoder:
-        """Return its encoder."""
+        """Return the encoder that an objective trains."""
         return objective.encoder
 
     def targets(self, objective: ClassificationObjective, fitted: np.ndarray) -> ClipTargets:
-        """Return the classes, weighted by how frequent they are among the clips that are fitted to."""
+        """Return the classes, with weights by how frequent they are among the clips at the positions ``fitted``."""
         return objective.targets(self.labels, fitted)
 
     def test(
@@ -113,15 +113,15 @@ class Classes(Learner[ClassificationObjective]):
         return Tested(metrics(self.labels[test], decided, voc2vec), rows, layer_details(objective))
 
     def inexpressible(self, objective: ClassificationObjective) -> str | None:
-        """Return why transformers' own model cannot hold it; None where it can."""
+        """Return why transformers' own model cannot represent the classifier; None if it can."""
         return objective.inexpressible()
 
 
 def layer_details(objective: ClassificationObjective) -> dict[str, Any]:
-    """Return what a head learned to weigh hidden states by, as scores keep it; empty where it reads the last alone.
+    """Return the weights of layers that a head has learned, for a score's ``details``; empty for the last layer only.
 
-    ``layer_weights``, 1 together, as the probe ``multilayer`` keeps them, and the layer of the first: 0, the input to
-    the first block, which that probe leaves out.
+    ``layer_weights`` sum to 1, as in scores of the probe ``multilayer``. The first of them is for layer 0, the input
+    of the first block, which that probe leaves out.
     """
     shares = objective.head.shares()
     return {} if shares is None else {"layer_weights": shares.detach().cpu().tolist(), "first_layer": 0}

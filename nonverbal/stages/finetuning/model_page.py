@@ -1,4 +1,4 @@
-"""The page of a model to use: what it tells apart, what its folds scored, and what padding does in transformers."""
+"""The page of the final model: its classes, the scores of the folds, and the effect of padding in transformers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,30 +20,50 @@ from nonverbal.tasks.task import Task
 from nonverbal.text import one_line
 
 CLIPS = 32
-"""Clips that are compared, drawn from those of the task."""
+"""Number of clips to compare, chosen from those of the task."""
 
 ROWS = 8
-"""Clips of transformers' padded batches."""
+"""Number of clips in transformers' padded batches."""
+
+FRONT = """\
+---
+library_name: transformers
+pipeline_tag: audio-classification
+tags:
+- audio-classification
+- nonverbal
+---
+"""
+"""What the Hub reads of a page."""
+
+USE = """\
+```python
+from transformers import pipeline
+
+classify = pipeline("audio-classification", model="FOLDER")
+classify("sound.wav")
+```
+"""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """How far transformers' probabilities of the same clips are from ours, at most."""
+    """The largest difference between our probabilities and those of transformers for the same clips."""
 
     clips: int
     alone: float
-    """Where it is given one clip at a time."""
+    """With one clip at a time."""
     padded: float
-    """Where it is given batches of ``ROWS`` clips, filled up to the longest as its feature extractor does."""
+    """With batches of ``ROWS`` clips, padded to the longest by its feature extractor."""
     decisions: int
-    """Clips that it then decides otherwise."""
+    """Number of clips that get another class in padded batches."""
 
 
 def compared(folder: Path, waveforms: Sequence[np.ndarray]) -> Compared:
-    """Give clips to a model by our path and by transformers', alone and in padded batches.
+    """Compare our predictions of a model with those of transformers, for clips alone and in padded batches.
 
     Args:
-        folder: of the model in Hugging Face format.
+        folder: of the model, in Hugging Face format.
         waveforms: ``(T,)`` float32 in [-1, 1], 16 kHz, at least one.
     """
     from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
@@ -63,7 +83,7 @@ def compared(folder: Path, waveforms: Sequence[np.ndarray]) -> Compared:
 
 
 def _ours(folder: Path, waveforms: Sequence[np.ndarray]) -> Tensor:
-    """Return ``(clips, classes)`` probabilities, each clip alone."""
+    """Return probabilities ``(clips, classes)``, computed for each clip alone."""
     classifier, found = open_classifier(str(folder)), []
     for waveform in waveforms:
         one = torch.zeros(1, dtype=torch.int64)
@@ -90,7 +110,7 @@ def _theirs(model: Any, extractor: Any, waveforms: Sequence[np.ndarray]) -> Tens
 
 
 def clips_of(task: Task, max_seconds: float) -> list[np.ndarray]:
-    """Return the beginnings of some clips of a task, ``(T,)`` float32, of different lengths where it has such."""
+    """Return the beginnings of some clips of a task, ``(T,)`` float32, of different lengths if the task has such."""
     chosen = generator(0, Stream.RESAMPLE).permutation(len(task.rows))[:CLIPS]
     longest = int(max_seconds * SAMPLE_RATE)
     return [
@@ -104,10 +124,10 @@ def write_page(folder: Path, task: Task, settings: FinetuneConfig, epochs: float
 
     Args:
         folder: of the model.
-        task: what it was trained on.
-        settings: how.
-        epochs: for how many.
-        result: what the models of the folds scored.
+        task: that the model was trained on.
+        settings: of the training.
+        epochs: length of the training.
+        result: scores of the models of the folds.
     """
     found = compared(folder, clips_of(task, settings.batches.max_seconds))
     (folder / "README.md").write_text(page(task, settings, epochs, result, found), encoding="utf-8")
@@ -115,44 +135,38 @@ def write_page(folder: Path, task: Task, settings: FinetuneConfig, epochs: float
 
 def page(task: Task, settings: FinetuneConfig, epochs: float, result: ModelResult, found: Compared) -> str:
     """Return the text of the page."""
-    uar = result.pooled["uar"]
-    interval = "" if uar.low is None or uar.high is None else f" [{uar.low:.3f}, {uar.high:.3f}]"
     classes = ", ".join(f"`{one_line(name)}`" for name in task.classes)
-    through = "; ".join(task.division.lets_through)
-    return f"""---
-library_name: transformers
-pipeline_tag: audio-classification
-tags:
-- audio-classification
-- nonverbal
----
-
+    return f"""{FRONT}
 # A classifier of vocal sounds
 
-It tells {len(task.classes)} classes apart: {classes}. Each sound is given one of them, whatever it is.
+It distinguishes {len(task.classes)} classes: {classes}. It assigns one of them to every sound, even if none fits.
 
-It is `{one_line(Path(str(settings.init)).name)}`, fine-tuned on {len(task.clips)} clips of {one_line(task.corpus)}.
-Epochs: {epochs:g}, the median of what the folds chose.
+It is `{one_line(Path(str(settings.init)).name)}`, fine-tuned on {len(task.clips)} clips of {one_line(task.corpus)} for
+{epochs:g} epochs, the median of the numbers that the folds chose.
 
-```python
-from transformers import pipeline
+{USE}
+{_how_good(task, result)}
+{_padding(found)}
+The model was trained on stretches of at most {settings.batches.max_seconds:g} s.
+"""
 
-tell = pipeline("audio-classification", model="FOLDER")
-tell("sound.wav")
-```
 
-## How good it is
+def _how_good(task: Task, result: ModelResult) -> str:
+    uar = result.pooled["uar"]
+    interval = "" if uar.low is None or uar.high is None else f" [{uar.low:.3f}, {uar.high:.3f}]"
+    return f"""## How good it is
 
-This model was trained on all clips, so nothing is left to test it on. Of the models of the folds, trained in the same
-way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). What that protocol
-lets through: {through}.
+This model was trained on all clips, so none are left to test it on. The models of the folds were trained in the same
+way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). Leaks that this
+protocol allows: {"; ".join(task.division.lets_through)}.
+"""
 
-## Padding
 
-On {found.clips} clips, one at a time, transformers gives the probabilities of `nonverbal predict` to within
-{found.alone:.1e}. In batches of {ROWS}, filled up to the longest clip as its feature extractor does, they differ by up
-to {found.padded:.1e}, and {found.decisions} of {found.clips} clips are decided otherwise. `nonverbal predict` hears
-each file as if it were alone.
+def _padding(found: Compared) -> str:
+    return f"""## Padding
 
-Clips were shown to it in stretches of at most {settings.batches.max_seconds:g} s.
+For {found.clips} clips, one at a time, the probabilities of transformers differ from those of `nonverbal predict` by at
+most {found.alone:.1e}. In batches of {ROWS}, padded to the longest clip by its feature extractor, they differ by up to
+{found.padded:.1e}, and {found.decisions} of {found.clips} clips get another class. `nonverbal predict` computes each
+file as if it were alone.
 """

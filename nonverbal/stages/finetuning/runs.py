@@ -1,4 +1,4 @@
-"""One run of a fine-tuning: trained, and tested by its best weights."""
+"""One run of a fine-tuning: its training, and the test of its best weights."""
 
 import contextlib
 import shutil
@@ -21,7 +21,7 @@ from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.trainer import Trainer
 
 MODEL = "model"
-"""The folder of the model to use, in that of the run."""
+"""Folder of the final model, in the run folder."""
 
 NOBODY = np.array([], dtype=np.int64)
 """No clips."""
@@ -57,22 +57,23 @@ def trained(
     validation: np.ndarray = NOBODY,
     share: float | None = None,
 ) -> Iterator[tuple[Trainer, ClipData, int]]:
-    """Train one run, or what is left of it, and hold its folder for what is done with its weights in the block.
+    """Train a run, or the rest of it, and keep its folder locked while the block uses its weights.
 
     Args:
         folder: of the run.
-        learner: what is learned.
+        learner: builds the objective.
         seed: of everything random.
-        train: positions of the clips that are fitted to.
-        validation: positions of the clips on which the best epoch is chosen; without any, the last weights count.
-        share: share of its steps after which it ends; see ``trainer_for``.
+        train: positions of the training clips.
+        validation: positions of the clips on which the best epoch is chosen; if empty, the last weights are used.
+        share: share of the steps after which the run ends; see ``trainer_for``.
 
     Yields:
-        The trainer, the data, and the step after which the weights in ``encoder/`` were taken.
+        The trainer, the data, and the step from which the weights in ``encoder/`` are.
 
     Raises:
-        UserError: as ``Trainer.train``, the folder holds another run, or another command has done this one meanwhile.
-        Interrupted: the run is saved, and continues when started again.
+        UserError: as in ``Trainer.train``; the folder holds another run; or another command has meanwhile trained
+            this one.
+        Interrupted: the run is saved, and continues when it is started again.
     """
     settings, run = learner.settings, RunFolder(folder)
     objective = learner.build(seed)
@@ -81,9 +82,9 @@ def trained(
     trainer = Trainer(objective, data, in_steps, run, seed)
     recorded = replace(settings, trainer=replace(settings.trainer, precision=trainer.precision.value))
     with run_held(trainer, recorded, FREE, data.contents):
-        # Whoever did it has deleted its checkpoints: it would be trained anew, over the weights that were tested.
+        # The other command has deleted the checkpoints, so training would start again and overwrite the tested weights.
         if is_done(folder):
-            raise UserError(f"another command has trained and tested {folder} meanwhile; run the same command again")
+            raise UserError(f"another command has meanwhile trained and tested {folder}; run the same command again")
         trainer.report.say(f"{folder}: {data.describe()}")
         say_start(objective.account, trainer.report)
         trainer.train()
@@ -91,13 +92,13 @@ def trained(
 
 
 def run_fold(learner: Learner[Trained], fold: FoldRun, folder: Path, status: str) -> None:
-    """Train a fold, test it, and keep what it came to in its folder.
+    """Train a fold, test it, and write its score and predictions to its folder.
 
     Args:
-        learner: what is learned.
-        fold: on which clips.
+        learner: builds and tests the objective.
+        fold: its clips.
         folder: of the fold.
-        status: the leak status of the encoder that it starts from.
+        status: the leak status of the encoder that the fold starts from.
     """
     with trained(
         folder if fold.refitted is None else folder / "inner", learner, fold.seed, fold.train, fold.validation
@@ -113,7 +114,7 @@ def run_fold(learner: Learner[Trained], fold: FoldRun, folder: Path, status: str
 def _test(
     learner: Learner[Trained], fold: FoldRun, trainer: Trainer, data: ClipData, chosen: Chosen, status: str
 ) -> None:
-    """Test a fold by its best weights, and keep what it came to."""
+    """Test the best weights of a fold, and write its score and predictions."""
     processes, folder = trainer.processes, trainer.run.folder
     objective = best_of(learner, fold.seed, trainer.run).to(processes.device)
     batches = data.batches(fold.test, processes.rank, processes.world)
@@ -127,7 +128,7 @@ def _test(
 
 
 def best_of(learner: Learner[Trained], seed: int, run: RunFolder) -> Trained:
-    """Return the objective with the weights of a run's best checkpoint, to be tested."""
+    """Return the objective with the weights of a run's best checkpoint, in evaluation mode."""
     objective = learner.build(seed)
     checkpoint.load(run.checkpoints / run.best, objective)
     objective.eval()
@@ -135,7 +136,7 @@ def best_of(learner: Learner[Trained], seed: int, run: RunFolder) -> Trained:
 
 
 def clear(*folders: Path) -> None:
-    """Delete what only a run that is not done needs: weights and moments in full, once a fold."""
+    """Delete the checkpoints of finished runs, which would take the space of all weights and moments for each fold."""
     for folder in folders:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         if folder.name == "inner":
@@ -143,15 +144,15 @@ def clear(*folders: Path) -> None:
 
 
 def median(chosen: Sequence[Chosen]) -> Chosen:
-    """Return for how long the final model is trained: the median of what the folds chose."""
+    """Return how long to train the final model: the median of what the folds chose."""
     return Chosen(*(float(np.median(values)) for values in zip(*chosen, strict=True)))
 
 
 def run_final(learner: Learner[Trained], out: Path, seed: int, share: float, describe: Callable[[Path], None]) -> None:
-    """Train on all clips for a share of the steps, and put the model to use in ``OUT/model``.
+    """Train on all clips for a share of the steps, and write the final model to ``OUT/model``.
 
     Args:
-        learner: what is learned.
+        learner: builds the objective.
         out: folder of the fine-tuning.
         seed: of everything random.
         share: of the steps of the schedule.

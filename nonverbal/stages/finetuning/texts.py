@@ -1,4 +1,4 @@
-"""Texts of clips, character by character."""
+"""The learner for texts of clips, character by character."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -17,25 +17,25 @@ from nonverbal.training.processes import Processes
 
 
 class Texts(Learner[CtcObjective]):
-    """The text of each clip."""
+    """Learns to transcribe clips."""
 
     @cached_property
     def texts(self) -> list[str]:
-        """What is said in each clip."""
+        """The text of each clip."""
         return self.task.texts
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """Of each clip, ``(clips,)`` int64, at 16 kHz."""
+        """Number of samples of each clip at 16 kHz, ``(clips,)`` int64."""
         pieces = whole_pieces(self.task.shards, self.task.rows)
         return np.array([samples_of(own) for own in pieces], dtype=np.int64)
 
     def build(self, seed: int) -> CtcObjective:
-        """Return the objective at its start. All folds have the same characters, as they have the same classes."""
+        """Return the initial objective. All folds have the same characters, just as they have the same classes."""
         return CtcObjective(self.encoder(seed), vocabulary_of(self.texts), self.settings.ctc, seed)
 
     def encoder_of(self, objective: CtcObjective) -> TunedEncoder:
-        """Return its encoder."""
+        """Return the encoder that an objective trains."""
         return objective.encoder
 
     def targets(self, objective: CtcObjective, fitted: np.ndarray) -> ClipTargets:
@@ -46,7 +46,7 @@ class Texts(Learner[CtcObjective]):
         return objective.targets(clips, self.texts, self.samples, limits, settings.augmentation.speeds)
 
     def test(self, objective: CtcObjective, test: np.ndarray, batches: Iterable[Batch], processes: Processes) -> Tested:
-        """Return the texts that are written of the clips."""
+        """Return the predicted texts of the clips, and their error rates."""
         written = clip_texts(objective, batches, processes)
         predicted = [written[place] for place in test.tolist()]
         found = edits([self.texts[place] for place in test.tolist()], predicted)
@@ -55,14 +55,14 @@ class Texts(Learner[CtcObjective]):
 
 
 def clip_texts(objective: CtcObjective, batches: Iterable[Batch], processes: Processes | None = None) -> dict[int, str]:
-    """Return the place of each clip to the text that is written of it.
+    """Return the predicted text of each clip, by the clip's place.
 
-    In float32 without autocast, where the objective lies; nothing is dropped.
+    Computed in float32 without autocast on the objective's device, and without dropout.
 
     Args:
-        objective: put in evaluation mode.
+        objective: is put in evaluation mode.
         batches: of this process.
-        processes: those that share the clips out; all are given the texts of all. None for this one alone.
+        processes: those that share the clips; each returns the texts of all. None if this is the only one.
     """
     device = objective.head.weight.device
     objective.eval()

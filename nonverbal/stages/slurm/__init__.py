@@ -1,1 +1,1 @@
-"""Slurm: the scripts of ``slurm/`` filled in for one run, and handed to ``sbatch``."""
+"""Slurm: fills in the scripts of ``slurm/`` for a run, and submits them with ``sbatch``."""

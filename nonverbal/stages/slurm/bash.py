@@ -1,4 +1,4 @@
-"""Scripts of bash: what is filled into them, quoted, and commands that are run."""
+"""Bash: quoting, filling in templates of scripts, and running commands."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def quote_but_variables(text: str) -> str:
-    """Quote for bash, but let $NAME and ${NAME} stand for what they are in the job."""
+    """Quote for bash, but let the job expand $NAME and ${NAME}."""
     parts = re.split(r"(\$[A-Za-z_]\w*|\$\{[A-Za-z_]\w*\})", text, flags=re.ASCII)
     quoted = [f'"{part}"' if i % 2 else shlex.quote(part) for i, part in enumerate(parts) if part]
     return "".join(quoted) or "''"
@@ -35,5 +35,5 @@ def array(values: list[str]) -> str:
 
 
 def captured(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command that reads ``text``, and keep what it prints."""
+    """Run a command with ``text`` as its standard input, and capture its output."""
     return subprocess.run(command, input=text, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What a run would find wrong after it has waited in a queue, found before."""
+"""Checks before a run is submitted, so that mistakes are found before it has waited in a queue."""
 
 import sys
 from typing import Any
@@ -12,10 +12,11 @@ from nonverbal.stages.slurm.settings import SubmitConfig
 
 
 def check_settings(settings: SubmitConfig, passed: list[str]) -> None:
-    """Find out before the queue what the run would find out after it.
+    """Check a pretraining before it is submitted.
 
     Raises:
-        UserError: a setting that pretraining does not know, shards that are not whole, too many processes, bad setup.
+        UserError: pretraining does not know a setting, shards are incomplete, there are too many processes, or
+            ``setup`` is not valid bash.
     """
     for folder in [*settings.data, *([settings.then_probe] if settings.then_probe else [])]:
         open_shards(folder)
@@ -25,31 +26,31 @@ def check_settings(settings: SubmitConfig, passed: list[str]) -> None:
 
 
 def check_launch(settings: SubmitConfig, processes: int | None, batches: int, raised: str) -> None:
-    """Refuse a number of processes that a run cannot have, and a setup that would break the script.
+    """Refuse a number of processes that a run cannot have, and a ``setup`` that would break the script.
 
     Args:
         settings: of the submission.
         processes: ``trainer.processes`` of the run.
-        batches: micro-batches of a step, which the processes share.
-        raised: how to have more of them.
+        batches: number of micro-batches of a step, which the processes share.
+        raised: how to get more of them, for the message.
 
     Raises:
-        UserError: too many processes, a number of them that is given twice, bad setup.
+        UserError: there are too many processes, their number is given twice, or ``setup`` is not valid bash.
     """
     if processes is not None:
-        raise UserError("trainer.processes follows from --nodes and --gpus: leave it out")
+        raise UserError("trainer.processes is computed from --nodes and --gpus; leave it out")
     if settings.nodes * settings.tasks > batches:
         raise UserError(
             f"{settings.nodes} x {settings.tasks} processes share the {batches} micro-batches of a step, so some would "
-            f"have none; take fewer, or {raised}"
+            f"have none; use fewer processes, or {raised}"
         )
-    # A quote that is left open would swallow the rest of the script.
+    # An open quote would swallow the rest of the script.
     if error := captured(["bash", "-n"], settings.setup).stderr.strip():
         raise UserError(f"--setup is not valid bash: {error.splitlines()[0]}")
 
 
 def resolve(settings: SubmitConfig, passed: list[str]) -> dict[str, Any]:
-    """Return all settings of the pretraining, as `nonverbal pretrain` itself understands them."""
+    """Return all settings of the pretraining, resolved as by `nonverbal pretrain` itself."""
     command = [sys.executable, "-m", "nonverbal", "pretrain", *passed, f"--out={settings.out}"]
     result = captured([*command, "--data", *map(str, settings.data), "--print_config"])
     if result.returncode != 0:

@@ -1,4 +1,4 @@
-"""What the folds of a fine-tuning would find wrong after they have waited in a queue, found before."""
+"""Checks before the folds of a fine-tuning are submitted."""
 
 from nonverbal import config
 from nonverbal.errors import UserError
@@ -10,16 +10,19 @@ from nonverbal.stages.slurm.settings import SubmitConfig
 
 
 def check_folds(settings: SubmitConfig, passed: list[str]) -> list[str]:
-    """Find out before the queue what a fold would find out after it, and return the names of all folds.
+    """Check a fine-tuning before it is submitted, and return the names of all folds.
 
     Raises:
-        UserError: a setting that fine-tuning does not know or the array decides, shards that are not whole, clips that
-            cannot be divided, an encoder that cannot be read, too many processes, bad setup.
+        UserError: fine-tuning does not know a setting, a setting is decided by the array, shards are incomplete, clips
+            cannot be divided, the encoder cannot be read, there are too many processes, or ``setup`` is not valid bash.
     """
     command = [*passed, f"--out={settings.out}", "--data", *map(str, settings.data)]
     tuned = config.load(FinetuneConfig, command, prog="nonverbal finetune", description="")
     if tuned.jobs > 1 or tuned.only is not None:
-        raise UserError("jobs and only follow from the array, whose tasks are the folds: leave them out; see --at_once")
+        raise UserError(
+            "the array sets jobs and only, because its tasks are the folds; leave them out (--at_once limits how many "
+            "folds run at the same time)"
+        )
     batches, trainer = tuned.batches, tuned.trainer
     check_launch(settings, trainer.processes, batches.batches_per_step, "raise batches.batches_per_step")
     task = task_for(tuned)

@@ -13,11 +13,11 @@ from nonverbal.stages.slurm.bash import array, fill, quote_but_variables
 from nonverbal.stages.slurm.settings import SubmitConfig, python_words
 
 FOLDS = "finetune"
-"""The script whose job is an array."""
+"""Name of the script whose job is an array."""
 
 
 def write_scripts(settings: SubmitConfig, passed: list[str]) -> list[Path]:
-    """Write the script of the pretraining, and that of the probe where there is to be one."""
+    """Write the script of the pretraining, and that of the probe if one is wanted."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     scripts = {"pretrain": pretrain_script(settings, kept(settings, passed))}
     if settings.then_probe is not None:
@@ -26,7 +26,7 @@ def write_scripts(settings: SubmitConfig, passed: list[str]) -> list[Path]:
 
 
 def write_fold_scripts(settings: SubmitConfig, passed: list[str], folds: list[str]) -> list[Path]:
-    """Write the script of the array that trains the folds of these names, and that of the job after them."""
+    """Write the script of the array that trains the folds with these names, and that of the job that follows."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     passed = kept(settings, passed)
     at_once = "" if settings.at_once is None else f"%{settings.at_once}"
@@ -38,14 +38,14 @@ def write_fold_scripts(settings: SubmitConfig, passed: list[str], folds: list[st
 
 
 def kept(settings: SubmitConfig, passed: list[str]) -> list[str]:
-    """Return the settings of the run as its script has them."""
+    """Return the run's settings as arguments for its script."""
     return [*keep_recipe(settings, passed), *workers(settings, passed)]
 
 
 def keep_recipe(settings: SubmitConfig, passed: list[str]) -> list[str]:
-    """Let the run read a copy of its recipe: it is read again at every start, and yours may have changed by then.
+    """Copy the recipe for the run, because every start reads it again and yours may have changed by then.
 
-    A recipe that is built on another is copied as one file.
+    A recipe with a ``base:`` is resolved into one file.
     """
     if not passed or passed[0].startswith("--"):
         return passed
@@ -56,9 +56,9 @@ def keep_recipe(settings: SubmitConfig, passed: list[str]) -> list[str]:
 
 
 def workers(settings: SubmitConfig, passed: list[str]) -> list[str]:
-    """Let all cores but one read audio, unless the recipe or the command line says how many processes do.
+    """Use all cores but one as data workers, unless the recipe or the command line gives their number.
 
-    On CPUs, a step takes so long that the one worker of the default is enough.
+    On CPUs a step takes so long that the default of one worker is enough.
     """
     given = any(argument.partition("=")[0] == "--trainer.workers" for argument in passed)
     if passed and not passed[0].startswith("--"):
@@ -72,7 +72,7 @@ def pretrain_script(settings: SubmitConfig, passed: list[str]) -> str:
 
 
 def finetune_script(name: str, settings: SubmitConfig, passed: list[str], folds: list[str], tasks: str | None) -> str:
-    """Return ``slurm/finetune.sh`` for this run: of the array of these tasks or, without any, of the job after it."""
+    """Return ``slurm/finetune.sh`` for this run: for the array of ``tasks``, or for the job after it if None."""
     directives = _shape(settings) | {"array": tasks}
     return _filled("finetune", name, settings, directives, _run(settings, passed) | {"folds": array(folds)})
 
@@ -90,7 +90,7 @@ def probe_script(settings: SubmitConfig, data: Path) -> str:
 
 
 def log_of(script: Path, job: str) -> Path:
-    """Return where a job writes its log; * stands for the number of a fold."""
+    """Return the path of a job's log, with * for the number of a fold."""
     return script.with_name(_log(script.stem).replace("%j", job).replace("%A", job).replace("%a", "*"))
 
 
@@ -99,7 +99,7 @@ def _log(name: str) -> str:
 
 
 def _shape(settings: SubmitConfig) -> dict[str, Any]:
-    """What a job that trains asks for."""
+    """Resources requested by a job that trains."""
     return {
         "nodes": settings.nodes,
         "ntasks-per-node": settings.tasks,
@@ -109,7 +109,7 @@ def _shape(settings: SubmitConfig) -> dict[str, Any]:
 
 
 def _run(settings: SubmitConfig, passed: list[str]) -> dict[str, str]:
-    """What a job that trains is told of its run."""
+    """Variables of the script that describe the run."""
     return {
         "settings": array(passed),
         "data": array(_absolute(settings.data)),
@@ -123,7 +123,7 @@ def _run(settings: SubmitConfig, passed: list[str]) -> dict[str, str]:
 def _filled(
     template: str, name: str, settings: SubmitConfig, directives: dict[str, Any], variables: dict[str, str]
 ) -> str:
-    """A script of ``slurm/``, whole, with what all of them are told."""
+    """Return a complete script of ``slurm/``, with the values that all of them need."""
     common = {
         "job-name": re.sub(r"[^\w.-]", "-", settings.out.absolute().name, flags=re.ASCII) + f"-{name}",
         "cpus-per-task": settings.cpus,
@@ -131,7 +131,7 @@ def _filled(
         "partition": settings.partition,
         "account": settings.account,
         "time": math.ceil(settings.hours * 60),
-        # In double quotes Slurm takes all but \ and " as it is, and % is for names such as %j.
+        # In double quotes Slurm takes all but \ and " literally, and % begins names such as %j.
         "output": '"{}/{}"'.format(str(settings.folder).replace("%", "%%"), _log(name)),
     }
     python = {"python": f"({' '.join(map(quote_but_variables, python_words(settings.python)))})"}

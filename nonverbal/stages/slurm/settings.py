@@ -1,4 +1,4 @@
-"""Where a run goes on a cluster, and which words of the command line say so."""
+"""The settings of ``nonverbal submit``, and which arguments of the command line are its own."""
 
 import re
 import shlex
@@ -14,64 +14,66 @@ PASSED_ON = ("recipe", "seed", "family")
 
 @dataclass
 class SubmitConfig:
-    """Where a pretraining run, or the folds of a fine-tuning, go on a cluster. All other settings are those of
-    `nonverbal pretrain` or, with `--finetune`, of `nonverbal finetune`."""
+    """Resources on a cluster for a pretraining run, or for the folds of a fine-tuning. All other settings are those
+    of `nonverbal pretrain` or, with `--finetune`, of `nonverbal finetune`."""
 
     data: list[Path]
     """Folders of shards, as `nonverbal prepare` makes them."""
     out: Path
     """The run folder, which all nodes must see. The scripts and logs go into its folder `slurm`."""
     finetune: str | None = None
-    """Recipe of `nonverbal finetune`: an encoder is fine-tuned, each fold as a task of an array."""
+    """Recipe of `nonverbal finetune`: fine-tunes an encoder, each fold as a task of an array."""
     at_once: int | None = None
-    """Folds that are trained at the same time. Unset: as many as the cluster lets you."""
+    """Most folds that are trained at the same time. Unset: as many as the cluster allows."""
     nodes: int = 1
-    """Machines, of each fold where there are folds."""
+    """Number of machines; with --finetune, of each fold."""
     gpus: int = 1
-    """GPUs of each node, and processes: one trains on each. 0 trains on CPUs."""
+    """GPUs per node, with one process for each. 0 trains on CPUs."""
     processes_per_node: int = 1
-    """Processes on each node where there are no GPUs."""
+    """Processes per node if there are no GPUs."""
     cpus: int = 4
-    """CPU cores of each process. On GPUs one of them trains and the others read audio ahead: `trainer.workers` is one
-    less, at least 1, unless the recipe or the command line gives it."""
+    """CPU cores per process. With GPUs, one core trains and the others read audio ahead: `trainer.workers` is one less,
+    at least 1, unless the recipe or the command line sets it."""
     memory: str | None = None
-    """Memory of each node, such as 200G. Unset: what the cluster gives by default."""
+    """Memory per node, such as 200G. Unset: the cluster's default."""
     hours: float = 24.0
-    """Time limit of one job. A run that needs longer is queued again, as often as it takes."""
+    """Time limit of one job. A run that needs longer is queued again, as often as necessary."""
     notice: float = 5.0
-    """Minutes before the limit at which the run saves itself. It must be enough for a step and a checkpoint."""
+    """Minutes before the limit at which the run saves a checkpoint. Must be enough for a step and a checkpoint."""
     partition: str | None = None
     """Slurm's partition. Unset: the cluster's default."""
     account: str | None = None
     """Slurm's account. Unset: your default."""
     staging: str | None = "/tmp/nonverbal-$SLURM_JOB_USER"
-    """Folder on each node's own disk that the shards are copied to first, once for all runs; variables such as
-    $TMPDIR are those of the job. null reads the shards where they are."""
+    """Folder on each node's own disk to which the shards are copied first, once for all runs. The job expands
+    variables such as $TMPDIR. null: read the shards where they are."""
     python: str | None = None
-    """Command that is Python on the nodes, such as `apptainer exec --nv image.sif python`, in words as a shell takes
-    them; variables are those of the job. Unset: the Python that runs this command."""
+    """Command that runs Python on the nodes, such as `apptainer exec --nv image.sif python`. It is split into words
+    as by a shell, and the job expands variables. Unset: the Python that runs this command."""
     setup: str = ""
-    """Commands that make the environment ready, such as `module load cuda`. They are run as they are."""
+    """Commands that prepare the environment, such as `module load cuda`. They go into the script unchanged."""
     check: bool = True
-    """Run `nonverbal launch-check` first in every job, and end the job where it finds something wrong."""
+    """Run `nonverbal launch-check` first in every job, and end the job if a check fails."""
     then_probe: Path | None = None
-    """Folder of labelled shards that the encoder is probed on when pretraining is done."""
+    """Folder of labelled shards on which to probe the encoder after pretraining."""
     cluster: Path | None = None
-    """YAML file with the settings above that are the same for all your runs, such as partition and setup."""
+    """YAML file with those of the settings above that are the same for all your runs, such as partition and setup."""
     submit: bool = False
-    """Submit the scripts, and not only write them."""
+    """Also submit the scripts after writing them."""
 
     def __post_init__(self) -> None:
-        """Refuse what Slurm would refuse later, or misread."""
+        """Refuse values that Slurm would refuse later or misread."""
         for name, least in (("nodes", 1), ("gpus", 0), ("processes_per_node", 1), ("cpus", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} must be at least {least}, but is {getattr(self, name)}")
         if self.gpus and self.processes_per_node > 1:
-            raise UserError("--processes_per_node goes with --gpus 0: with GPUs there is one process for each")
+            raise UserError(
+                "--processes_per_node needs --gpus 0, because with GPUs there is one process for each; leave one out"
+            )
         if self.at_once is not None and (self.finetune is None or self.at_once < 1):
-            raise UserError(f"--at_once goes with --finetune and must be at least 1, but is {self.at_once}")
+            raise UserError(f"--at_once needs --finetune and must be at least 1, but is {self.at_once}")
         if self.finetune is not None and self.then_probe is not None:
-            raise UserError("--then_probe goes with pretraining: leave it out, or leave --finetune out")
+            raise UserError("--then_probe is for pretraining; leave it out, or leave --finetune out")
         if not 0 < self.notice < self.hours * 60:
             raise UserError(
                 f"--notice must be shorter than --hours, but is {self.notice:g} of {self.hours * 60:g} minutes"
@@ -84,9 +86,9 @@ class SubmitConfig:
             raise UserError(
                 f"--python must be a command such as 'apptainer exec image.sif python', but is {self.python!r}"
             )
-        # Slurm and lists on the command line give these characters a meaning of their own.
+        # These characters have a special meaning for Slurm, or in lists on the command line.
         if unusual := sorted({character for character in str(self.out) if character in '",\\' or character < " "}):
-            raise UserError(f"--out must not contain {' '.join(map(repr, unusual))}: choose another name")
+            raise UserError(f"--out must not contain {' '.join(map(repr, unusual))}; choose another name")
 
     @property
     def tasks(self) -> int:
@@ -95,19 +97,20 @@ class SubmitConfig:
 
     @property
     def folder(self) -> Path:
-        """Where scripts and logs go: a run is a folder with a recipe.yaml, for which this one alone is not taken."""
+        """The folder for scripts and logs. It has no recipe.yaml, so a folder that holds only it is not a run."""
         return self.out.absolute() / "slurm"
 
     @property
     def second_after(self) -> str:
-        """What becomes of the first job before the second starts: one after folds says which of them failed."""
+        """How the second job depends on the first: after folds it always starts, to report which of them failed."""
         return "afterok" if self.finetune is None else "afterany"
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Divide the command line into what ``SubmitConfig`` takes and what the run takes, its recipe first.
+    """Divide the command line into the arguments of ``SubmitConfig`` and those of the run, the recipe first.
 
-    A name without a dot is pretraining's where it is one of the few that are, and fine-tuning's unless it is our own.
+    An argument with a dot in its name is the run's. Without a dot, pretraining takes those of ``PASSED_ON``, and
+    fine-tuning all that are not fields of ``SubmitConfig``.
     """
     names = [argument[2:].partition("=")[0] for argument in argv if argument.startswith("--")]
     ours = {*(field.name for field in fields(SubmitConfig)), "help"}
@@ -126,7 +129,7 @@ def split(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def python_words(command: str | None) -> list[str]:
-    """Return the words of the command that is Python, by the rules of a shell; empty if it cannot be parsed."""
+    """Return the words of the command for Python, split by the rules of a shell; empty if it cannot be parsed."""
     try:
         return [sys.executable] if command is None else shlex.split(command)
     except ValueError:

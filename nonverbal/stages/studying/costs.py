@@ -15,6 +15,7 @@ from nonverbal.records import read_record
 from nonverbal.stages.studying.contents import file_sha256, likeness, size_of
 from nonverbal.stages.studying.planning import PREPARE, Plan, Planned
 from nonverbal.system import processor_name
+from nonverbal.text import some_of
 from nonverbal.training.hardware import gpus
 
 PRETRAIN = "pretrain"
@@ -99,7 +100,7 @@ class Costs:
             return Cost(3600 * float(content["hours"]), float(content["disk_bytes"]), "by nonverbal plan")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, LookupError) as error:
+        except (OSError, ValueError, TypeError, LookupError, OverflowError) as error:
             raise UserError(f"{path} is not a file that nonverbal plan wrote ({error}); remove it") from error
 
 
@@ -112,7 +113,7 @@ def _read(path: Path) -> list[Rate]:
         except (UserError, ValueError, RecursionError):
             skipped.append(number)
     if skipped:
-        which = f"line {skipped[0]}" + (f" and {len(skipped) - 1} more" if len(skipped) > 1 else "")
+        which = some_of([f"line {number}" for number in skipped], 1)
         print(f"nonverbal: warning: {path}, {which}: skipped, since it is not what a study writes", file=sys.stderr)
     return rates
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 
 from nonverbal.evaluation.tables import Table
+from nonverbal.grouping import grouped
 from nonverbal.stages.studying.costs import Cost, total
 from nonverbal.stages.studying.planning import PREPARE, Plan
 from nonverbal.stages.studying.standing import Row, models_of
@@ -41,11 +42,11 @@ def _steps(plan: Plan, rows: Sequence[Row]) -> Table:
 
 def _grouped(rows: Sequence[Row]) -> list[list[Row]]:
     """Put the combinations of a step that are left out for one reason together; each other step is by itself."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        is_left_out = row.status == "left out"
-        groups.setdefault((row.step.step, row.why or "") if is_left_out else (row.step.name,), []).append(row)
-    return list(groups.values())
+
+    def reason(row: Row) -> tuple[str, ...]:
+        return (row.step.step, row.why or "") if row.status == "left out" else (row.step.name,)
+
+    return list(grouped(rows, reason).values())
 
 
 def _cells(plan: Plan, rows: Sequence[Row]) -> list[str]:

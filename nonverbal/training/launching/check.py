@@ -25,7 +25,8 @@ from nonverbal.errors import UserError
 from nonverbal.training.launching.facts import Facts, cautions, gather, launch_problems, other_problems, ranks
 from nonverbal.training.launching.measures import measure, note_network, summary
 from nonverbal.training.launching.shared_folder import look_together
-from nonverbal.training.processes import Processes, Wording, in_use, is_in_use, said
+from nonverbal.training.processes import Processes, Wording
+from nonverbal.training.rendezvous import check_answer, in_use, is_in_use, said
 
 SKEW = 1.0
 """Seconds that the clocks of two nodes may differ."""
@@ -113,6 +114,7 @@ class Meeting:
         # torchrun holds the store itself. With multi_tenant, the process group later finds this one at its place.
         serves = self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         with self.in_reach():
+            check_answer(seconds)
             server = distributed.TCPStore(  # type: ignore[attr-defined]
                 host,
                 int(port),

@@ -18,7 +18,6 @@ from nonverbal.batch import Targets, TargetSampler
 from nonverbal.data.batching import read_ahead as module
 from nonverbal.data.batching.batches import ShardData, ShardDataset
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
-from nonverbal.data.batching.labels import LabelSampler
 from nonverbal.data.batching.micro_batches import MicroBatch
 from nonverbal.data.batching.read_ahead import check_shared_memory, micro_batches_ahead, workers_watched
 from nonverbal.data.batching.requests import Request, TrainingRequests
@@ -116,8 +115,7 @@ def test_the_size_of_a_batch_is_that_of_all_its_tensors(shards):
     ).target_sampler
     lengths = np.array([48_000, 32_000])
     request = Request(MicroBatch([np.array([0]), np.array([1])], lengths), 0, 0)
-    labels = LabelSampler(["x"], [np.zeros(8, np.int64)])
-    samplers = (count_frames, UnitSampler(count_frames, units), ssam, ExcerptSampler(ssam, tables), labels)
+    samplers = (count_frames, UnitSampler(count_frames, units), ssam, ExcerptSampler(ssam, tables))
     sizes = []
     for sampler in samplers:
         dataset = ShardDataset([shards], table, sampler, 0)
@@ -125,7 +123,6 @@ def test_the_size_of_a_batch_is_that_of_all_its_tensors(shards):
         assert sizes[-1] == bytes_of(dataset[request])
     assert sizes[0] == 2 * (2 * 48_000 + 8 + 8)
     assert sizes[1] - sizes[0] == 2 * 8 * frame_count(48_000)
-    assert sizes[4] == sizes[0]
 
 
 def test_all_processes_of_a_machine_share_its_memory(monkeypatch):
@@ -176,12 +173,45 @@ def read_under_watch(data, killed):
 @pytest.mark.parametrize(
     ("sampler", "timeout", "told"),
     # Which of the two torch says depends on whether it hears of the death by signal or by looking.
-    [(count_frames, 60, "(is killed by signal: Killed|exited unexpectedly)"), (Hang(), 2, "timed out after 2 seconds")],
+    [
+        (count_frames, 60, "(is killed by signal: Killed|exited unexpectedly)"),
+        (Hang(), 2, "did not hand over a batch for 2 seconds"),
+    ],
 )
 def test_a_worker_that_dies_or_hangs_is_told_in_one_line(shards, restored_sigchld, sampler, timeout, told):
     data = ShardData([shards], BatchSettings(batch_seconds=10), sampler, 0, workers=1, timeout=timeout)
     with pytest.raises(UserError, match=f"reads audio ahead has died or hangs .*{told}.*continue"):
         read_under_watch(data, killed=sampler is count_frames)
+
+
+def test_a_worker_that_is_stopped_with_a_batch_announced_is_told_too(shards, restored_sigchld):
+    # torch waits without a timeout for the shared memory of a batch that a worker has announced.
+    data = ShardData([shards], BatchSettings(batch_seconds=10), count_frames, 0, workers=1, timeout=1)
+    with pytest.raises(UserError, match="died or hangs .DataLoader worker did not hand over a batch for 1 seconds.;"):
+        stop_and_read(data)
+
+
+def stop_and_read(data):
+    with workers_watched():
+        batches = iter(data.training(range(1000), 0, 0, 0, 1))
+        next(batches)
+        (reading,) = module._reading
+        assert reading._worker_result_queue._reader.poll(60)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGSTOP)
+        for _ in batches:
+            pass
+
+
+def test_only_seconds_in_which_this_process_runs_count_as_waiting():
+    # Each wait is at most a second, also where the process was stopped for an hour in the middle of it.
+    waits, killed = [], []
+    worker = SimpleNamespace(kill=lambda: killed.append(len(waits)))
+    deadline = module._Deadline([worker], 2.5)
+    deadline._watch(SimpleNamespace(wait=lambda seconds: waits.append(seconds)))
+    assert (waits, killed, deadline.passed) == ([1, 1, 1], [3], True)
+    deadline = module._Deadline([worker], 2.5)
+    deadline._watch(SimpleNamespace(wait=lambda seconds: True))
+    assert (killed, deadline.passed) == ([3], False)
 
 
 class Overflow(CountFrames):

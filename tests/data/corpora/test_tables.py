@@ -238,7 +238,7 @@ def test_a_number_is_the_name_of_a_file_as_it_is_written(tmp_path):
 
 def test_many_columns_that_are_not_used_are_counted(tmp_path):
     write(tmp_path, "0.wav", metadata_csv="file_name," + ",".join(f"f{i}" for i in range(20)) + "\n0.wav" + "," * 20)
-    assert said_of(tmp_path)[0].endswith("'f10', 'f11', 8 more")
+    assert said_of(tmp_path)[0].endswith("'f10', 'f11' and 8 more")
 
 
 def test_columns_that_differ_but_are_not_used_may_have_names_alike(tmp_path):
@@ -369,7 +369,7 @@ def test_a_person_sees_what_was_taken_for_what_and_what_was_not(tmp_path):
 def test_classes_are_counted_and_those_alike_are_named():
     odd = [*["Cry"] * 3, "cry", "line\nbreak", None, *map(str, range(7))]
     assert account("c", [Found(f"{i}.wav", label) for i, label in enumerate(odd)]) == [
-        "c: 13 clips; labels: Cry 3, cry 1, 'line\\nbreak' 1, 0 1, 1 1, 2 1, 3 1, 4 1, 2 more, without a label 1; "
+        "c: 13 clips; labels: Cry 3, cry 1, 'line\\nbreak' 1, 0 1, 1 1, 2 1, 3 1, 4 1 and 2 more, without a label 1; "
         "no speakers found",
         "c: labels that differ only in case, and count as different: Cry, cry",
     ]

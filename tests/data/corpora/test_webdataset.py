@@ -195,7 +195,7 @@ def test_what_parts_were_taken_for_is_said(tmp_path):
     write(tmp_path / "in/x.tar", ("1.flac", audio(1)), ("1.json", more))
     reading(tmp_path / "in", say=notes.append)
     keys = ", ".join(f"json.k{n:02}" for n in range(12))
-    assert notes[-1] == f"no part says what a clip is; not used: {keys}, 8 more"
+    assert notes[-1] == f"no part says what a clip is; not used: {keys} and 8 more"
 
 
 def test_all_audio_parts_of_a_key_are_clips_of_one_recording(tmp_path):

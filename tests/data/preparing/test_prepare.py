@@ -600,7 +600,12 @@ def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path):
     [
         (["Laughs=laughs"], "the corpus 'Laughs' must be named in lower-case letters, digits, - and _"),
         (["laughs=laugs"], "the corpus 'laughs' should be in laugs, but there is no such folder"),
-        (["laughs"], "no file 'laughs' here or among the shipped ones"),
+        (["laughs"], "laughs is a folder: give its corpus a name, such as sounds=laughs"),
+        (["laughs="], "no file 'laughs=' here or among the shipped ones"),
+        (
+            ["laughs=laughs", "--corpora.laugh.licence", "CC0-1.0"],
+            "missing: --corpora.laugh.folder; did you mean 'laughs'?",
+        ),
         (["laughs=laughs", "--seeds", "3"], "unknown key 'seeds' on the command line; did you mean 'seed'?"),
         (["laughs=laughs", "--strict"], "--strict: 5 files are not as they should be"),
         (["--seed", "3"], "no corpora: give at least one NAME=FOLDER"),

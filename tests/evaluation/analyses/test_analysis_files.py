@@ -45,7 +45,7 @@ def test_what_fits_is_read(tmp_path: Path) -> None:
         ({"system": {"counts": [[1]]}}, "counts are not classes by classes"),
         ({"classes": ["a"]}, "clips are not of the classes"),
         ({"systems": []}, "there is no system"),
-        ({"classes": [], "clips": {}, "system": {"counts": [], "recalls": {}}}, "there is no system or class"),
+        ({"classes": [], "clips": {}, "system": {"counts": [], "recalls": {}}}, "there is no class"),
         ({"NAME": "x"}, "unknown key 'NAME'"),
     ],
 )

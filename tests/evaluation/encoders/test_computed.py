@@ -11,6 +11,8 @@ import pytest
 import scipy.fft
 import torch
 from torchaudio.compliance import kaldi
+from torchaudio.functional import compute_deltas
+from torchaudio.transforms import MelSpectrogram
 
 from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
@@ -46,18 +48,29 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
 
 
+@pytest.mark.parametrize("samples", [201, 400, 16_001])
+def test_log_mel_bands_are_those_of_torchaudio(samples: int) -> None:
+    waveform = noise(samples)
+    transform = MelSpectrogram(16_000, n_fft=400, hop_length=160, f_min=50, f_max=8000, n_mels=80)
+    expected = (transform(torch.from_numpy(waveform)) + torch.finfo(torch.float32).eps).log().T.numpy()
+    np.testing.assert_allclose(load_frame_encoder("logmel").frames(waveform)[0], expected, atol=1e-5)
+
+
 def test_mfccs_are_those_of_kaldi_with_their_derivatives_every_20_ms() -> None:
     waveform = noise(16_000)
     (frames,) = load_frame_encoder("mfcc").frames(waveform)
     assert frames.shape == (49, 39)
     assert frames.dtype == np.float32
     base = kaldi.mfcc(torch.from_numpy(waveform)[None], sample_frequency=16_000, use_energy=False).numpy()
-    np.testing.assert_array_equal(frames[:, :13], base[::2])
+    np.testing.assert_allclose(frames[:, :13], base[::2], atol=2e-4)
     # Cosines of Kaldi's log-mel bands, lifted by 1 + 11 sin(pi i / 22).
     bands = kaldi.fbank(torch.from_numpy(waveform)[None], num_mel_bins=23, sample_frequency=16_000).numpy()
     lifter = 1 + 11 * np.sin(math.pi * np.arange(13) / 22)
     cosines = scipy.fft.dct(bands.astype(np.float64), norm="ortho")[:, :13] * lifter
     np.testing.assert_allclose(frames[:, :13], cosines[::2], atol=2e-3)
+    deltas = compute_deltas(torch.from_numpy(base.T))
+    expected = torch.cat([deltas, compute_deltas(deltas)]).T[::2].numpy()
+    np.testing.assert_allclose(frames[:, 13:], expected, atol=2e-4)
     # A derivative is a regression over two frames of 10 ms to either side.
     weights = np.array([-2, -1, 0, 1, 2]) / 10
     first = np.array([(base[i - 2 : i + 3] * weights[:, None]).sum(0) for i in range(2, 40)])

@@ -1,6 +1,7 @@
 """What every family loads from Hugging Face format, and says of it where it cannot."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,15 @@ def test_a_model_is_loaded_in_float32_with_what_was_found_of_its_weights(tmp_pat
     assert (loaded.missing, loaded.unexpected, loaded.mismatched) == ((), (), ())
     whole = load("a", tmp_path, Wav2Vec2ForPreTraining, Wav2Vec2Config.from_pretrained(tmp_path))
     assert set(whole.missing) == {name for name in model.state_dict() if not name.startswith("wav2vec2.")}
+
+
+def test_a_model_does_not_lie_in_a_memory_map_of_its_file(tmp_path):
+    # A page of it would end the process by SIGBUS after its file was truncated, or change with its file.
+    expected = {name: value.clone() for name, value in model_of().wav2vec2.state_dict().items()}
+    model_of().wav2vec2.save_pretrained(tmp_path)
+    loaded = load("a", tmp_path)
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.model.state_dict().items())
 
 
 def test_code_beside_a_checkpoint_is_not_run_and_other_files_are_refused(tmp_path):

@@ -14,7 +14,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_encoder
 from nonverbal.families import read_any
 from nonverbal.models import ssam
-from nonverbal.models.checkpoints import audio_mamba
+from nonverbal.models.checkpoints import audio_mamba, weight_files
 from nonverbal.models.checkpoints.hugging_face import refuse_not_finite
 from nonverbal.models.checkpoints.reading import read_checkpoint
 from nonverbal.models.checkpoints.starting import hubert_from, start_from
@@ -35,6 +35,16 @@ def in_parts(folder, weights, write, ending):
         write({key: weights[key].contiguous() for key in held}, folder / name)
     index = {"weight_map": {key: name for name, held in parts.items() for key in held}}
     (folder / f"{ending[0]}.{ending[1]}.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 100])
+def test_a_name_is_found_wherever_a_chunk_ends(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(weight_files, "CHUNK", chunk)
+    (tmp_path / "a.pt").write_bytes(b"....encoder.layers.0....")
+    assert weight_files.holds_any(tmp_path / "a.pt", ["absent", "encoder.layers.0"])
+    assert not weight_files.holds_any(tmp_path / "a.pt", ["encoder.layers.1", "decoder"])
+    (tmp_path / "a.pt").write_bytes(b"")
+    assert not weight_files.holds_any(tmp_path / "a.pt", ["decoder"])
 
 
 def test_parts_are_read_by_their_index_or_by_one_of_them(tmp_path):

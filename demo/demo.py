@@ -1,6 +1,6 @@
-"""The whole way in minutes, offline, on synthetic vocal sounds: ``nonverbal demo [--out runs/demo]``.
+"""Runs all steps in minutes, offline, on synthetic vocal sounds: ``nonverbal demo [--out runs/demo]``.
 
-By path: ``python demo/demo.py``. Run again, it keeps what is there and continues what was cut off.
+By path: ``python demo/demo.py``. If it is run again, it keeps finished steps and continues an interrupted one.
 """
 
 import json
@@ -40,35 +40,35 @@ RECIPE = PathOrName("recipes/demo.yaml")
 TUNING = PathOrName("recipes/finetune/demo.yaml")
 
 TUNED = {"finetuned": "", "finetuned_initialised": INITIALISED}
-"""Folders of the fine-tunings, and what stands before the encoder that each starts from."""
+"""Folders of the fine-tunings, with the prefix of the encoder that each starts from."""
 
 
 @dataclass
 class DemoConfig:
-    """A small corpus, a small encoder, and what a linear probe finds in it."""
+    """A small corpus, a small encoder, its probes and its fine-tuning."""
 
     out: Path = Path("runs/demo")
-    """Folder of everything that the demo makes."""
+    """Folder for all files of the demo."""
     pretraining: PathOrName = RECIPE
-    """Recipe of the pretraining, see `nonverbal pretrain --help`."""
+    """Recipe of the pretraining (see `nonverbal pretrain --help`)."""
     finetuning: PathOrName = TUNING
-    """Recipe of the fine-tuning, see `nonverbal finetune --help`."""
+    """Recipe of the fine-tuning (see `nonverbal finetune --help`)."""
     pretraining_speakers: int = 60
-    """Speakers heard in pretraining, without their labels."""
+    """Number of speakers in pretraining, without labels."""
     probe_speakers: int = 20
-    """Other speakers, whom the encoder is probed on."""
+    """Number of other speakers, on whom the encoder is probed."""
     takes: int = 4
-    """Sounds of each class by each speaker."""
+    """Number of sounds of each class by each speaker."""
 
     def __post_init__(self) -> None:
-        """Refuse what no demo can be made of."""
+        """Refuse numbers that are too small."""
         for name, least in (("probe_speakers", FOLDS), ("pretraining_speakers", 2), ("takes", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} must be at least {least}, but is {getattr(self, name)}")
 
 
 def main(argv: list[str]) -> None:
-    """Make sounds, prepare them, pretrain, probe, fine-tune, and show."""
+    """Synthesise sounds, prepare them, pretrain, probe, fine-tune, and write the report."""
     started = time.monotonic()
     settings = config.load(DemoConfig, argv, prog="nonverbal demo", description=__doc__)
     find_file(settings.pretraining)
@@ -92,21 +92,21 @@ def main(argv: list[str]) -> None:
 
 
 def check_settings(settings: DemoConfig) -> None:
-    """Write ``demo.yaml``, or on a second run compare with it: sounds that are there are not made again."""
+    """Write ``demo.yaml``, or compare with it in a second run, because existing sounds are not made again."""
     path = settings.out / "demo.yaml"
     if path.exists():
         changes = config.differences(path.read_text(encoding="utf-8"), settings, {"out"})
         if changes:
             raise UserError(
-                f"{settings.out} holds a demo of other settings ({changes}); "
-                "give the same to continue it, or another --out to start a new one"
+                f"{settings.out} holds a demo with other settings ({changes}); "
+                "give the same settings to continue it, or another --out to start a new one"
             )
     settings.out.mkdir(parents=True, exist_ok=True)
     write_atomically(path, config.dump(settings))
 
 
 def make_shards(out: Path, name: str, speakers: range, takes: int, exclude: Sequence[ShardFolder]) -> ShardFolder:
-    """Synthesise a corpus, and prepare it as any corpus is."""
+    """Synthesise a corpus, and prepare it like any other."""
     step(f"{name}: {len(speakers)} speakers x {len(CLASSES)} classes x {takes} takes of synthetic vocal sounds")
     corpus = out / "corpus" / name
     write_corpus(corpus, speakers, takes, seed=0)
@@ -116,20 +116,20 @@ def make_shards(out: Path, name: str, speakers: range, takes: int, exclude: Sequ
 
 
 def pretrain_encoder(recipe: str, shards: ShardFolder, run: Path) -> None:
-    """Pretrain as on the command line, in a process of its own."""
+    """Pretrain in a separate process, as on the command line."""
     run_command("pretrain", recipe, "--data", str(shards.folder), "--out", str(run))
 
 
 def run_command(*arguments: str) -> None:
-    """Run a command that may be cut off and continued, and end with its exit code where it fails."""
+    """Run a command that may be interrupted and continued; if it fails, exit with its exit code."""
     step("nonverbal " + " ".join(arguments))
     with subprocess.Popen([sys.executable, "-m", "nonverbal", *arguments]) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:
-            # The same Ctrl-C has reached it: it saves its state before it ends, and says so.
+            # The same Ctrl-C has reached the command, which saves a checkpoint before it ends, and reports it.
             code = process.wait()
-            if code <= 0:  # it was at its end, and said nothing
+            if code <= 0:  # it had just finished, and reported nothing
                 raise
     if code < 0:
         name = arguments[0]
@@ -139,8 +139,8 @@ def run_command(*arguments: str) -> None:
 
 
 def probe_encoder(encoder: Path, heard: ShardFolder, probed: ShardFolder, out: Path, launch: str) -> list[Score]:
-    """Probe log-mel statistics, the encoder as initialised, and as pretrained, on speakers it has not heard."""
-    step("linear probes of log-mel statistics, the encoder as initialised, and as pretrained")
+    """Probe log-mel statistics, the initial encoder and the pretrained one, on speakers that are not in pretraining."""
+    step("linear probes of log-mel statistics, the encoder with random weights, and the pretrained encoder")
     task = make_task(probed, labels=[], group="speaker", folds=FOLDS, seeds=[0])
     encoders = {"logmel": "logmel", "initialised": f"initialised:{encoder}", "pretrained": str(encoder)}
     manifests = [heard.folder / "manifest.jsonl"]
@@ -151,7 +151,7 @@ def probe_encoder(encoder: Path, heard: ShardFolder, probed: ShardFolder, out: P
 def finetune_encoder(
     recipe: str, encoder: Path, heard: ShardFolder, probed: ShardFolder, out: Path
 ) -> dict[str, list[Score]]:
-    """Fine-tune the encoder as pretrained, and as initialised, under the probes' protocol; return scores by folder."""
+    """Fine-tune the pretrained encoder, and the initial one, under the probes' protocol. Returns scores by folder."""
     manifest = str(heard.folder / "manifest.jsonl")
     for folder, before in TUNED.items():
         start = ["--init", f"{before}{encoder}", "--out", str(out / folder)]
@@ -178,26 +178,26 @@ def write_summary(out: Path, scores: list[Score], tuned: dict[str, list[Score]],
 
 
 def write_report(out: Path, probed: ShardFolder) -> None:
-    """Write the page that shows all of it, sounds included."""
+    """Write the page with all results and the sounds."""
     page = ["--out", str(out / "report.html"), "--title", "Demo: synthetic vocal sounds"]
     run_command("report", str(out), "--data", str(probed.folder), *page)
 
 
 def print_places(out: Path) -> None:
-    """Say where every file went."""
+    """Print where every file is."""
     places = {
-        "corpus": "the sounds, a folder a class: corpus/probe and corpus/pretraining",
-        "shards": "the same as manifests, ledgers and shards",
+        "corpus": "the sounds, one folder per class: corpus/probe and corpus/pretraining",
+        "shards": "the same sounds as manifests, ledgers and shards",
         "run": "the pretraining run: recipe, metrics, TensorBoard, checkpoints",
         "run/encoder": "the encoder, in Hugging Face format",
         "embeddings": "pooled embeddings of the probed clips",
         "probe/scores.jsonl": "scores by fold, with each clip's predicted class beside them",
-        "finetuned": "the encoder fine-tuned: a run for each fold, scores, the weights that were tested",
+        "finetuned": "the fine-tuned encoder: a run for each fold, scores, the tested weights",
         "finetuned_initialised": "the same from random weights",
         "training.png": "training curves",
-        "probe.png": "what the probes found",
-        "summary.json": "the figures above",
-        "report.html": "all of this in one page",
+        "probe.png": "scores of the probes",
+        "summary.json": "the numbers above",
+        "report.html": "all of this on one page",
     }
     for place, what in places.items():
         print(f"  {out / place}: {what}")

@@ -38,4 +38,5 @@ def api_pages() -> Iterator[tuple[str, str]]:
         modules = [path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")]
         if modules:
             name = ".".join(folder.relative_to(ROOT).parts)
-            yield name, "\n\n".join([f"# {name}", *(f"::: {name}.{path.stem}" for path in modules)])
+            own = [f"::: {name}"] if folder == LIBRARY else []
+            yield name, "\n\n".join([f"# {name}", *own, *(f"::: {name}.{path.stem}" for path in modules)])

@@ -14,7 +14,6 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -26,6 +25,8 @@ from nonverbal.data.index import open_shards
 from nonverbal.data.preparing.settings import available_processors
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
+from nonverbal.paths import check_folder_of
+from nonverbal.terminal import console_of
 from nonverbal.text import one_line
 
 
@@ -86,8 +87,7 @@ def main(argv: list[str]) -> None:
     """Audit, show, write, and judge."""
     settings = config.load(AuditConfig, with_folders(argv), prog="nonverbal audit", description=__doc__)
     for name, path in (("json", settings.json), ("exclude", settings.exclude)):
-        if path is not None and not path.parent.is_dir():
-            raise UserError(f"--{name}: there is no folder {path.parent}; make it first")
+        check_folder_of(path, name)
     if settings.folds is not None:
         audit_folds(settings, settings.folds)
         return
@@ -112,8 +112,7 @@ def audit_folds(settings: AuditConfig, path: Path) -> None:
     """Audit lists of folds, show, write, and judge."""
     shards = None if settings.a is None else open_shards(settings.a)
     result = audit_lists(read_lists(path), shards, settings.kinds, settings.speaker, settings.processes)
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=140)
+    console = console_of(140)
     console.print(sides_of(result))
     if shards is not None and result.missing:
         note = f"{len(result.missing)} of {result.listed} files are not in {shards.folder}, such as {result.missing[0]}"
@@ -175,8 +174,7 @@ def with_folders(argv: list[str]) -> list[str]:
 
 def show(result: Audit, shown: int) -> None:
     """Print the counts, the pairs that share sound, and what it comes to."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=140)
+    console = console_of(140)
     if result.counts():
         console.print(counts_between(result) if result.b else counts_within(result))
     sounds = [pair for pair in result.pairs if "sound" in pair.kinds]

@@ -10,14 +10,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from nonverbal import cli, config
 from nonverbal.errors import UserError
 from nonverbal.evaluation.differences import Differences, compare_encoders
 from nonverbal.files import write_atomically
-from nonverbal.paths import PathOrName
+from nonverbal.paths import PathOrName, check_folder_of
+from nonverbal.terminal import console_of
 
 DIFFERENT = 1
 """Exit code, as diff's and cmp's."""
@@ -44,8 +44,7 @@ class CompareConfig:
 def main(argv: list[str]) -> None:
     """Compare, show, and write; end with exit code 1 where the two differ."""
     settings = config.load(CompareConfig, with_encoders(argv), prog="nonverbal compare", description=__doc__)
-    if settings.json is not None and not settings.json.parent.is_dir():
-        raise UserError(f"--json: there is no folder {settings.json.parent}; make it first")
+    check_folder_of(settings.json, "json")
     differences = compare_encoders(settings.a, settings.b, settings.data, settings.clips)
     show(differences, settings.weights)
     if settings.json is not None:
@@ -66,8 +65,7 @@ def with_encoders(argv: list[str]) -> list[str]:
 
 def show(differences: Differences, weights: int) -> None:
     """Print both tables."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=120)
+    console = console_of(120)
     title = f"hidden states of {differences.clips} clips, {differences.frames} frames"
     table = Table("layer", "largest difference", "mean difference", "linear CKA", title=title)
     for layer in differences.layers:

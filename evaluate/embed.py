@@ -22,6 +22,7 @@ from nonverbal.evaluation.encoders.audio_words import AudioWords
 from nonverbal.evaluation.encoders.finetuned import is_finetuned, open_run
 from nonverbal.evaluation.pieces import Work
 from nonverbal.evaluation.probing import leak_statuses, refuse_seen
+from nonverbal.files import locked, room_for
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.labels_seen import seen_by
 
@@ -103,12 +104,14 @@ def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work)
     pooled = embed(encoder, shards, clips, settings.out, work)
     file = Place(encoder, shards, clips, settings.out).file
     rows = described(shards, clips, seen_by(Path(name)))
-    write_described(file.with_suffix(".jsonl"), rows)
-    print(f"embeddings: {file} ({' x '.join(map(str, pooled.shape))}); clips: {file.with_suffix('.jsonl')}")
-    if settings.to is not None:
-        table = file.with_suffix(f".{settings.to}")
-        write_table(table, settings.to, rows, pooled)
-        print(f"table: {table}")
+    # Another command may keep the same embeddings.
+    with room_for(settings.out), locked(settings.out, wait=True):
+        write_described(file.with_suffix(".jsonl"), rows)
+        print(f"embeddings: {file} ({' x '.join(map(str, pooled.shape))}); clips: {file.with_suffix('.jsonl')}")
+        if settings.to is not None:
+            table = file.with_suffix(f".{settings.to}")
+            write_table(table, settings.to, rows, pooled)
+            print(f"table: {table}")
 
 
 def shards_of(data: Path, out: Path) -> ShardFolder:

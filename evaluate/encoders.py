@@ -23,7 +23,8 @@ from nonverbal.evaluation.encoders.listing import Entry, entries
 from nonverbal.evaluation.exactness import EXACT, check_exactness
 from nonverbal.licences import Terms, in_words
 from nonverbal.paths import PathOrName
-from nonverbal.text import size
+from nonverbal.terminal import console_of
+from nonverbal.text import counted, size
 
 COLUMNS = ("name", "kind", "values", "layers", "licence", "has heard", "needs", "tried")
 
@@ -61,9 +62,8 @@ class CheckConfig:
 
 def main(argv: list[str]) -> None:
     """List, show, or check."""
-    console = Console()
     # Nobody reads a table that is folded to the width of a pipe.
-    console = console if console.is_terminal else Console(width=160)
+    console = console_of(160)
     if argv[:1] == ["show"]:
         chosen = config.load(ShowConfig, config.with_first(argv[1:], "name"), "nonverbal encoders show", str(__doc__))
         show(encoders_in(chosen.name)[0], console)
@@ -140,7 +140,7 @@ def check(name: str, seed: int) -> None:
         print(f"  {what:<22}{words}")
     if found.plain is not None:
         print(f"  {'plain transformers':<22}{found.plain:.1e} (a padded batch; not counted)")
-    shortest = f"{_counted(found.shortest, 'sample')} ({1000 * found.shortest / SAMPLE_RATE:g} ms)"
+    shortest = f"{counted(found.shortest, 'sample')} ({1000 * found.shortest / SAMPLE_RATE:g} ms)"
     print(f"shortest clip: {shortest}; {found.audio_per_second:.3g} s of audio a second, one clip at a time", end="; ")
     print(f"memory: {size(found.memory)}")
     if found.faults:
@@ -183,17 +183,13 @@ def _of_kind(kind: Kind) -> dict[str, str]:
 
 
 def _frames(layers: int, dimensions: int) -> str:
-    return f"{_counted(layers, 'layer')} of {_counted(dimensions, 'value')}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{counted(layers, 'layer')} of {counted(dimensions, 'value')}"
 
 
 def _limits(shortest: int, max_seconds: float) -> dict[str, str]:
     longest = "the whole clip" if math.isinf(max_seconds) else f"{max_seconds:g} s; longer clips in equal windows"
     milliseconds = f"{1000 * shortest / SAMPLE_RATE:g} ms"
-    return {"shortest clip": f"{_counted(shortest, 'sample')} ({milliseconds})", "hears at once": longest}
+    return {"shortest clip": f"{counted(shortest, 'sample')} ({milliseconds})", "hears at once": longest}
 
 
 if __name__ == "__main__":

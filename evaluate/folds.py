@@ -9,8 +9,8 @@ from pathlib import Path
 
 from nonverbal import cli, config
 from nonverbal.data.index import open_shards
-from nonverbal.errors import UserError
 from nonverbal.evaluation.views import print_division
+from nonverbal.paths import check_folder_of
 from nonverbal.row_files import check_ending
 from nonverbal.tasks.frozen_folds import write_folds
 from nonverbal.tasks.protocol_settings import ProtocolSettings
@@ -35,8 +35,7 @@ def main(argv: list[str]) -> None:
     """Divide, show, and write."""
     settings = config.load(FoldsConfig, argv, prog="nonverbal folds", description=__doc__)
     check_ending(settings.out, "--out")
-    if not settings.out.parent.is_dir():
-        raise UserError(f"--out: there is no folder {settings.out.parent}; make it first")
+    check_folder_of(settings.out, "out")
     task = task_of(open_shards(settings.data), settings.labels, settings.resolved(), settings.task)
     print_division(task)
     about = write_folds(settings.out, task)

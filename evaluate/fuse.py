@@ -18,6 +18,7 @@ from nonverbal.evaluation.results import results
 from nonverbal.evaluation.score_tables import comparisons_table, print_scores
 from nonverbal.evaluation.tables import show
 from nonverbal.evaluation.views import print_bias, print_division, print_sizes, print_untestable
+from nonverbal.files import locked, room_for
 from nonverbal.paths import PathOrName
 from nonverbal.stages.launching import keep_launch
 from nonverbal.tasks.measurements import measurements_of
@@ -79,8 +80,9 @@ def main(argv: list[str]) -> None:
     ways = [bias_tasks(task) if settings.bias else {} for task in tasks]
     check_fusion(tasks, sets, settings.pretraining, settings.null, settings.allow_seen)
     launch = keep_launch(settings.out, ["fuse", *argv], settings)
-    for task, own in zip(tasks, ways, strict=True):
-        run(task, own, sets, settings, launch)
+    with room_for(settings.out):
+        for task, own in zip(tasks, ways, strict=True):
+            run(task, own, sets, settings, launch)
     print(f"scores: {settings.out / 'scores.jsonl'}\npredictions: {settings.out / 'predictions'}")
 
 
@@ -100,7 +102,9 @@ def run(task: Task, ways: Mapping[Cell, Task], sets: list[tuple[str, ...]], sett
     for probe in dict.fromkeys(score.probe for score in scores):
         print_sizes([score for score in scores if score.probe == probe])
     if ways:
-        print_bias(measure_bias(ways, score, file), task, settings.out)
+        biases = measure_bias(ways, score, file)
+        with locked(settings.out, wait=True):
+            print_bias(biases, task, settings.out)
 
 
 def show_methods(scores: list[Score], file: Path) -> None:

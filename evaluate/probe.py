@@ -23,6 +23,7 @@ from nonverbal.evaluation.views import (
     print_subgroups,
     print_untestable,
 )
+from nonverbal.files import locked, room_for
 from nonverbal.paths import PathOrName
 from nonverbal.stages.launching import keep_launch
 from nonverbal.tasks.protocol_settings import ProtocolSettings
@@ -73,6 +74,12 @@ def main(argv: list[str]) -> None:
     settings = config.load(ProbeConfig, argv, prog="nonverbal probe", description=__doc__)
     if settings.null < 0:
         raise UserError(f"--null must be at least 0, but is {settings.null}")
+    with room_for(settings.out):
+        probe(settings, argv)
+
+
+def probe(settings: ProbeConfig, argv: list[str]) -> None:
+    """Embed and score, in all ways that were asked for, and show what came of it."""
     protocol = settings.resolved()
     task = task_of(open_shards(settings.data), settings.labels, protocol)
     ways = bias_tasks(task) if settings.bias else {}
@@ -90,21 +97,33 @@ def main(argv: list[str]) -> None:
 
     score = once_a_protocol(compute, settings.null)
     scores, file = score(task), settings.out / "scores.jsonl"
-    stem = f"{task.slug}-{slug(scores[0].probe)}"
-    figure = settings.out / f"{stem}.png"
-    plot_probes(scores, figure)
+    biases = measure_bias(ways, score, file) if ways else []
+    points = learning_curve(task, sizes, score, scores, file) if sizes else []
+    # Other probes may write to the same folder.
+    with locked(settings.out, wait=True):
+        show(task, scores, file, settings.by)
+        if biases:
+            print_bias(biases, task, settings.out)
+        if points:
+            print_curve(points, task, settings.out)
+        print_files(task, scores, file)
+
+
+def show(task: Task, scores: list[Score], file: Path, by: list[str]) -> None:
+    """Print the tables of scores."""
     print_scores(scores, file)
     print_sizes(scores)
-    for name in settings.by:
+    for name in by:
         print_subgroups(scores, file, task, name)
-    if ways:
-        print_bias(measure_bias(ways, score, file), task, settings.out)
-    if sizes:
-        print_curve(learning_curve(task, sizes, score, scores, file), task, settings.out)
-    print(f"scores: {file}\npredictions: {settings.out / 'predictions'}\nfigure: {figure}")
-    curves = settings.out / f"{stem}-layers.png"
-    if plot_layers(scores, curves):
-        print(f"layers: {curves}")
+
+
+def print_files(task: Task, scores: list[Score], file: Path) -> None:
+    """Draw the figures, and say what was written."""
+    out, stem = file.parent, f"{task.slug}-{slug(scores[0].probe)}"
+    plot_probes(scores, out / f"{stem}.png")
+    print(f"scores: {file}\npredictions: {out / 'predictions'}\nfigure: {out / stem}.png")
+    if plot_layers(scores, out / f"{stem}-layers.png"):
+        print(f"layers: {out / stem}-layers.png")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from pathlib import Path
 from nonverbal import cli
 from nonverbal.config import load, with_paths
 from nonverbal.errors import UserError
+from nonverbal.files import room_for, write_atomically
+from nonverbal.paths import check_folder_of
 from nonverbal.report.collect import collect
 from nonverbal.report.page import render
 from nonverbal.report.write import write_figures, write_tables
@@ -47,19 +49,18 @@ def main(argv: list[str]) -> None:
     """Read, draw, and write."""
     settings = load(ReportConfig, with_paths(argv), prog="nonverbal report", description=__doc__)
     for name in ("out", "markdown", "latex"):
-        path = getattr(settings, name)
-        if path is not None and not path.parent.is_dir():
-            raise UserError(f"--{name}: there is no folder {path.parent}; make it first")
+        check_folder_of(getattr(settings, name), name)
     if settings.out.is_dir():
         raise UserError(f"--out must be a file, such as {settings.out / 'report.html'}, but {settings.out} is a folder")
     if settings.sounds < 0:
         raise UserError(f"--sounds must be at least 0, but is {settings.sounds}")
     command = shlex.join(["nonverbal", "report", *argv])
     page = collect(settings.paths, settings.title, command, settings.against, settings.data, settings.sounds)
-    write_tables(page, settings.markdown, settings.latex)
-    if settings.figures is not None:
-        write_figures(page, settings.figures)
-    settings.out.write_text(render(page), encoding="utf-8")
+    with room_for(settings.out, continues=False):
+        write_tables(page, settings.markdown, settings.latex)
+        if settings.figures is not None:
+            write_figures(page, settings.figures)
+        write_atomically(settings.out, render(page))
     print(f"wrote {settings.out}: open it in any browser")
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from nonverbal import cli
 from nonverbal.config import load, with_paths
-from nonverbal.errors import UserError
 from nonverbal.evaluation import score_tables
 from nonverbal.evaluation.published import published_table
 from nonverbal.evaluation.results import check_against, comparisons, rankings, results
@@ -20,6 +19,7 @@ from nonverbal.evaluation.score_rows import as_dict, csv_rows
 from nonverbal.evaluation.tables import Table, latex, show
 from nonverbal.evaluation.text_results import text_results, text_rows, text_table
 from nonverbal.files import write_atomically
+from nonverbal.paths import check_folder_of
 from nonverbal.tasks.measurements import read_measurements, read_text_measurements
 
 
@@ -53,9 +53,7 @@ def main(argv: list[str]) -> None:
     """Read, show, and write."""
     settings = load(ScoresConfig, with_paths(argv), prog="nonverbal scores", description=__doc__)
     for name in ("latex", "csv", "json"):
-        path = getattr(settings, name)
-        if path is not None and not path.parent.is_dir():
-            raise UserError(f"--{name}: there is no folder {path.parent}; make it first")
+        check_folder_of(getattr(settings, name), name)
     tasks = results(read_measurements(settings.paths), settings.bootstrap)
     texts = text_results(read_text_measurements(settings.paths))
     check_against(settings.against, tasks)

@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from nonverbal import cli, config
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
-from nonverbal.paths import PathOrName
+from nonverbal.paths import PathOrName, check_folder_of
 from nonverbal.release.findings import Finding, wrong
 from nonverbal.release.hub import download
 from nonverbal.release.text_checks import names_in
 from nonverbal.release.verify import verify
+from nonverbal.terminal import console_of
 from nonverbal.text import one_line
 
 WRONG = 1
@@ -58,8 +58,7 @@ def main(argv: list[str]) -> None:
     settings = config.load(
         VerifyConfig, config.with_first(argv, "source"), prog="nonverbal verify", description=__doc__
     )
-    if settings.json is not None and not settings.json.parent.is_dir():
-        raise UserError(f"--json: there is no folder {settings.json.parent}; make it first")
+    check_folder_of(settings.json, "json")
     findings = found_of(settings)
     show(settings.source, findings, settings.all)
     if settings.json is not None:
@@ -88,8 +87,7 @@ def found_of(settings: VerifyConfig) -> list[Finding]:
 
 def show(source: str, findings: Sequence[Finding], every: bool) -> None:
     """Print a line a finding: of what is wrong, or of all."""
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=160)
+    console = console_of(160)
     bad = wrong(findings)
     shown = findings if every else bad
     if shown:

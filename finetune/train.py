@@ -11,18 +11,24 @@ from nonverbal import cli, config
 from nonverbal.evaluation.figures import plot_probes
 from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.evaluation.views import print_division
-from nonverbal.files import locked
+from nonverbal.files import locked, room_for
+from nonverbal.signals import Interrupted
 from nonverbal.stages.finetuning.campaign import Campaign
 from nonverbal.stages.finetuning.settings import FinetuneConfig
 from nonverbal.stages.running import part
 from nonverbal.training.launching.launch import launch
-from nonverbal.training.signals import Interrupted
 
 
 def main(argv: list[str]) -> None:
     """Train and test every fold that is not done, and show what they came to."""
     settings = config.load(FinetuneConfig, argv, prog="nonverbal finetune", description=__doc__)
     launch(settings.trainer.processes, settings.trainer.timeout_minutes)
+    with room_for(settings.out):
+        finetune(settings)
+
+
+def finetune(settings: FinetuneConfig) -> None:
+    """Train and test, and show."""
     campaign = Campaign(settings)
     processes = campaign.processes
     if processes.is_first:

@@ -1,9 +1,9 @@
-"""``python -m nonverbal`` is ``nonverbal``."""
+"""``python -m nonverbal`` does the same as ``nonverbal``."""
 
 import os
 import sys
 
-# Python puts the current folder first, where a file of one's own, such as yaml.py, would be taken for a library.
+# Python searches the current folder first, where a file such as yaml.py would be imported instead of a library.
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 if not sys.flags.safe_path and os.path.realpath(sys.path[0]) != ROOT:
     del sys.path[0]

@@ -1,4 +1,4 @@
-"""What data hand to objectives, and objectives to the trainer."""
+"""The types that data pass to objectives, and objectives to the trainer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -14,40 +14,41 @@ Metrics = dict[str, float]
 
 
 class Piece(NamedTuple):
-    """A stretch of one part of a shard folder, as a row holds it; empty where the row's crop leaves nothing of it."""
+    """The stretch of one part of a shard folder that a row contains; empty if the row's crop excludes the part."""
 
     folder: int
-    """Which of the data's shard folders."""
+    """Number of the shard folder."""
     part: int
     """Row of that folder's table."""
     start: int
     """First sample, at 16 kHz."""
     stop: int
-    """Sample after the last."""
+    """The sample after the last."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a micro-batch, and what they are made of: known before any audio is read."""
+    """The rows of a micro-batch and their pieces, which are known before any audio is read."""
 
     lengths: np.ndarray
     """``(N,)`` int64, in samples."""
     pieces: Sequence[Sequence[Piece]] = ()
-    """Of each row: pieces that are joined; if shorter than the row, repeated from the beginning. Never longer.
+    """For each row, the pieces that are joined. If they are shorter than the row, they are repeated from the beginning;
+    they are never longer.
 
-    Samplers that draw from lengths alone need none."""
+    Not needed for samplers that use only lengths."""
 
 
 @dataclass
 class Targets:
-    """What is to be predicted in one micro-batch, drawn on the host from its rows and a seed, before audio is read.
+    """The targets of one micro-batch, drawn on the host from its rows and a seed, before audio is read.
 
-    So every process knows the number of targets of a whole step before its first backward.
+    So every process knows the number of targets of a whole step before its first backward pass.
     """
 
     count: float
-    """What the loss of the micro-batch is averaged over, above 0: its targets, or the sum of their weights. Those of a
-    step are added up in any order: weights are of few binary digits, so that their sums are exact."""
+    """The number of targets of the micro-batch, or the sum of their weights, by which its loss is averaged; above 0.
+    Weights have few binary digits, so that sums over a step are exact in any order."""
     tensors: dict[str, Tensor]
     """Masks, negatives and the like, moved to the device with the batch."""
 
@@ -68,47 +69,47 @@ class Batch:
     """One micro-batch."""
 
     waveforms: Tensor
-    """``(N, T)`` float32 in [-1, 1], 16 kHz; zeros beyond a row's length. Until ``to`` they may be int16, as read."""
+    """``(N, T)`` float32 in [-1, 1], 16 kHz, with zeros as padding. Before ``to``, they may be int16, as read."""
     lengths: Tensor
     """``(N,)`` int64, in samples."""
     ids: list[str]
-    """What each row is made of: ``shard folder row`` numbers, for messages."""
+    """The clips of each row, as ``shard folder row`` numbers, for messages."""
     targets: Targets
     seed: int
     step: int
     position: int
     """Number of the micro-batch in its step. Noise is a function of (seed, step, position)."""
     padded: bool
-    """Whether a row is shorter than the batch: known on the host, so that no device is asked for it."""
+    """Whether a row is shorter than the batch. Known on the host, so that it need not be read from the device."""
     real_samples: int = 0
-    """Samples of distinct audio: neither padding nor repetition."""
+    """Number of samples of distinct audio, without padding and repetition."""
     corpus: str | None = None
-    """The corpus, in validation, where batches are of one corpus each."""
+    """In validation, the corpus of the batch, if each batch has only one."""
     after: tuple[int, int] = (0, 0)
-    """In training, the (epoch, micro-batch) at which the stream goes on after the batch's step."""
+    """In training, the (epoch, micro-batch) at which the stream continues after the batch's step."""
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device, waveforms as float32: int16 values over 32768, as libsndfile reads them.
+        """Return the batch on a device, with float32 waveforms: int16 values divided by 32768, as in libsndfile.
 
-        The copy does not wait for the device where the memory is page-locked.
+        The copy does not wait for the device if the memory is page-locked.
         """
         waveforms = self.waveforms.to(device, non_blocking=True)
         if waveforms.dtype == torch.int16:
-            # By a power of two, so exact. Over there, because int16 is half of what has to be copied.
+            # Division by a power of two is exact. It is done on the device, because int16 halves the copy.
             waveforms = waveforms.float().mul_(2.0**-15)
         lengths = self.lengths.to(device, non_blocking=True)
         return replace(self, waveforms=waveforms, lengths=lengths, targets=self.targets.to(device))
 
     def pin_memory(self) -> "Batch":
-        """Return the batch in page-locked memory; torch's ``DataLoader`` calls this where it is to pin."""
+        """Return the batch in page-locked memory; torch's ``DataLoader`` calls this if memory is to be pinned."""
         waveforms, lengths = self.waveforms.pin_memory(), self.lengths.pin_memory()
         return replace(self, waveforms=waveforms, lengths=lengths, targets=self.targets.pin_memory())
 
 
 class Loss(NamedTuple):
-    """The loss of one micro-batch, as a sum, so that steps add up the same however they are shared out.
+    """The loss of one micro-batch as a sum, so that a step's loss does not depend on the number of processes.
 
-    A tuple, because ZeRO 3 looks for tensors in tuples, and gathers weights when gradient reaches them.
+    It is a tuple because ZeRO 3 finds tensors in tuples, and gathers weights when a gradient reaches them.
     """
 
     sum: Tensor
@@ -118,31 +119,31 @@ class Loss(NamedTuple):
 
 
 Excerpt = tuple[slice, tuple[int, int]]
-"""Which samples of a row are read, and how many of them are reflected at their beginning and at their end."""
+"""The samples of a row that are read, and how many of them are reflected at the beginning and at the end."""
 
 
 class TargetSampler(ABC):
-    """Draws the targets of a micro-batch, and says what is read of its rows.
+    """Draws the targets of a micro-batch, and determines which samples of its rows are read.
 
-    Holds numbers and arrays only, so that it travels to data workers.
+    It contains only numbers and arrays, so that it can be sent to data workers.
     """
 
     @abstractmethod
     def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
-        """Draw for ``rows``. The size of the tensors depends on lengths alone."""
+        """Draw targets for ``rows``. The sizes of the tensors depend only on lengths."""
 
     def excerpt(self, length: int, targets: Targets, row: int) -> Excerpt:
-        """Return what is read of a row of ``length`` samples, the ``row``-th of those that ``targets`` are of."""
+        """Return which of the ``length`` samples are read of row number ``row`` of ``targets``."""
         return slice(0, length), (0, 0)
 
     def width(self, lengths: np.ndarray) -> int:
-        """Return T of the waveforms ``(N, T)`` of rows of ``lengths``, at least the samples of each excerpt."""
+        """Return T of the waveforms ``(N, T)`` for rows of ``lengths``, at least as long as each excerpt."""
         return int(lengths.max())
 
 
 @dataclass(frozen=True)
 class AddingSampler(TargetSampler):
-    """Adds to what another sampler draws; rows are read as for that one."""
+    """Adds tensors to the targets of another sampler, and reads rows in the same way."""
 
     sampler: TargetSampler
 
@@ -153,7 +154,7 @@ class AddingSampler(TargetSampler):
 
     @abstractmethod
     def added(self, rows: Rows) -> dict[str, Tensor]:
-        """Return further tensors, by name. The size of each depends on lengths alone."""
+        """Return further tensors by name. Their sizes depend only on lengths."""
 
     def excerpt(self, length: int, targets: Targets, row: int) -> Excerpt:
         """As the other sampler."""

@@ -1,4 +1,4 @@
-"""What is drawn of a run: ``curves.json`` in its folder, written by the trainer and read by the figures."""
+"""The plots of a run: ``curves.json`` in its folder, written by the trainer and read for figures."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from nonverbal.errors import UserError
 from nonverbal.files import read_json, write_atomically
 
 NAME = "curves.json"
-"""The file, beside ``metrics.jsonl``."""
+"""Name of the file, beside ``metrics.jsonl``."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Panel:
 
     metric: str
     label: str
-    """Of the vertical axis."""
+    """Label of the vertical axis."""
     baseline: str | None = None
-    """The metric of training that is drawn beside it: chance, say."""
+    """A training metric that is drawn for comparison, such as chance."""
     caption: str = ""
-    """What the baseline is called."""
+    """Label of the baseline."""
     from_zero: bool = True
     """Whether the vertical axis begins at 0."""
 
@@ -34,10 +34,10 @@ def write_panels(folder: Path, panels: Sequence[Panel]) -> None:
 
 
 def read_panels(folder: Path) -> list[Panel] | None:
-    """Return the panels of a run folder, None where it has no ``curves.json``.
+    """Return the panels of a run folder; None if it has no ``curves.json``.
 
     Raises:
-        UserError: the file cannot be read, or holds something else.
+        UserError: the file cannot be read, or contains something else.
     """
     path = folder / NAME
     if not path.exists():
@@ -46,8 +46,8 @@ def read_panels(folder: Path) -> list[Panel] | None:
         return _panels(read_json(path))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{path} cannot be read ({' '.join(str(error).split())}); expected the panels that the run wrote: put the "
-            "file back, or delete it to draw every metric under its own name"
+            f"{path} cannot be read ({' '.join(str(error).split())}); expected the panels that the run wrote; restore "
+            "the file, or delete it to draw every metric under its own name"
         ) from error
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 
 class UserError(ValueError):
-    """Something the user can put right; the message says what was found, what was expected, and the remedy.
+    """A mistake that the user can correct; the message says what was found, what was expected, and the remedy.
 
-    The command line prints it as one line and exits with code 2. Anything else that escapes is our mistake.
+    The command line prints it as one line and exits with code 2. Any other exception is a bug.
     """
 
 
@@ -14,12 +14,12 @@ def check_ranges(settings: Any, group: str, *ranges: tuple[str, bool, str]) -> N
     """Refuse settings that are out of their ranges.
 
     Args:
-        settings: what has them as attributes.
-        group: stands before their names on the command line.
-        ranges: of each setting its name, whether it is in its range, and the range in words: at least 1.
+        settings: has them as attributes.
+        group: prefix of their names on the command line.
+        ranges: for each setting, its name, whether it is in its range, and the range in words, such as ``at least 1``.
 
     Raises:
-        UserError: names the first that is not.
+        UserError: a setting is out of its range; names the first.
     """
     for name, is_within, words in ranges:
         if not is_within:

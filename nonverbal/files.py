@@ -3,15 +3,18 @@
 import contextlib
 import errno
 import fcntl
+import fnmatch
 import hashlib
+import itertools
 import json
 import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nonverbal.errors import UserError
 
@@ -21,6 +24,12 @@ HALF = rb"\ud"
 IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 """What ``flock`` says of a file that another process has locked; the last on file systems that make it a lock of
 ``fcntl``, such as NFS."""
+
+REMOVED = 100
+"""How often a folder that is to be locked may be removed in the moment after it was made."""
+
+PAUSE, PATIENCE = 0.05, 10
+"""Seconds: between looks at a lock that another process holds, and after which it is said that this one waits."""
 
 OWN_FAULTS = (
     errno.ENOENT,
@@ -32,6 +41,10 @@ OWN_FAULTS = (
     errno.ENAMETOOLONG,
 )
 """What stays wrong with a file however often it is read."""
+
+
+class NoSpace(UserError):
+    """A disk or a quota is full."""
 
 
 def is_own_fault(error: OSError) -> bool:
@@ -56,41 +69,82 @@ def locked(
     Raises:
         UserError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+    while True:
+        with _lock_file(folder) as file:
+            _lock(file, folder, remedy, wait)
+            if not _is_at(file, folder / ".lock"):
+                # Whoever held the folder has removed it meanwhile, and others may hold the one that is there now.
+                continue
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+            yield
+            return
+
+
+def _lock(file: TextIO, folder: Path, remedy: str, wait: bool) -> None:
+    """Take the lock of an open file; say so where that takes long."""
+    for turn in itertools.count():
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         except OSError as error:
-            if error.errno in IN_USE:
-                file.seek(0)
-                raise UserError(
-                    f"{folder} is in use by another process ({file.read().strip() or 'unknown'}); {remedy}"
-                ) from error
-            text = f"{folder} cannot be locked ({error.strerror}): make sure that no other process uses it"
-            print(f"nonverbal: warning: {text}", file=sys.stderr)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
-        yield
+            if error.errno not in IN_USE:
+                text = f"{folder} cannot be locked ({error.strerror}): make sure that no other process uses it"
+                print(f"nonverbal: warning: {text}", file=sys.stderr)
+                return
+            file.seek(0)
+            who = f"{folder} is in use by another process ({file.read().strip() or 'unknown'})"
+            if not wait:
+                raise UserError(f"{who}; {remedy}") from error
+        if turn == PATIENCE / PAUSE:
+            print(f"nonverbal: {who}; waiting for it", file=sys.stderr, flush=True)
+        time.sleep(PAUSE)
+
+
+def _lock_file(folder: Path) -> TextIO:
+    """Open the file by which a folder is locked, and make the folder where another process removes it meanwhile."""
+    for _ in range(REMOVED):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return open(folder / ".lock", "a+", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    return open(folder / ".lock", "a+", encoding="utf-8")
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    """Whether an open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
-def room_for(folder: Path) -> Iterator[None]:
+def room_for(folder: Path, continues: bool = True) -> Iterator[None]:
     """Turn the errors of a full disk into one that says so.
 
+    Args:
+        folder: what is written; a file is one too.
+        continues: whether the same command goes on where this one ends, rather than begins again.
+
     Raises:
-        UserError: no space is left, or none that this user may take.
+        NoSpace: no space is left, or none that this user may take.
     """
     try:
         yield
     except Exception as error:
-        # safetensors has an error of its own, which says the number in its text alone.
-        number = error.errno if isinstance(error, OSError) else errno.ENOSPC if "(os error 28)" in str(error) else None
-        if number not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise
-        raise UserError(
-            f"no space is left for {folder}; make room, and run the same command again: it continues"
-        ) from error
+        again = "make room, and run the same command again" + (": it continues" if continues else "")
+        raise NoSpace(f"no space is left for {folder}; {again}") from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a disk or a quota is full."""
+    # safetensors has an error of its own, which says the number in its text alone.
+    number = error.errno if isinstance(error, OSError) else errno.ENOSPC if "(os error 28)" in str(error) else None
+    return number in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sha256_of(path: Path) -> str:
@@ -101,13 +155,25 @@ def sha256_of(path: Path) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` so that ``path`` is at every moment the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.new")
-    with open(temporary, "w", encoding="utf-8") as file:
+    with _in_place_of(path) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
     sync(path.parent)
+
+
+@contextlib.contextmanager
+def _in_place_of(path: Path) -> Iterator[TextIO]:
+    """Open a file beside ``path`` that takes its place when the block has ended well, and is removed where it fails."""
+    unfinished = path.with_name(f".{path.name}.new")
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+            yield file
+        os.replace(unfinished, path)
+    except BaseException:
+        # What is left of it would take room on a disk that is full.
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def sync(path: Path) -> None:
@@ -174,11 +240,18 @@ def json_lines(path: Path, torn: bool = False) -> Iterator[tuple[int, Any]]:
 
 def write_lines(path: Path, rows: Iterable[Any]) -> None:
     """Write rows as JSON Lines, so that ``path`` is at every moment the old file or the new one."""
-    unfinished = path.with_name(f".{path.name}.new")
-    with open(unfinished, "w", encoding="utf-8") as file:
+    with _in_place_of(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    os.replace(unfinished, path)
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """Return the files in a folder and those in it whose names match a pattern, sorted.
+
+    Folders that a run removes meanwhile are passed over; ``Path.rglob`` ends at them.
+    """
+    found = ((place, name) for place, _, names in os.walk(folder) for name in fnmatch.filter(names, pattern))
+    return sorted(Path(place, name) for place, name in found)
 
 
 @contextlib.contextmanager
@@ -193,6 +266,7 @@ def whole(path: Path) -> Iterator[Path]:
         _remove(leftover)
     try:
         yield new
+        make_readable(new)
         if path.is_dir():
             # A folder that holds something cannot be replaced in one step.
             os.replace(path, old)
@@ -200,6 +274,20 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         _remove(new)
     _remove(old)
+
+
+def make_readable(path: Path) -> None:
+    """Let those read a file of tensors, or all in a folder, who may read other new files: safetensors lets nobody."""
+    usual = 0o666 & ~_umask()
+    for file in files_below(path, "*.safetensors") if path.is_dir() else [path]:
+        if file.is_file() and not file.is_symlink():
+            file.chmod(file.stat().st_mode | usual)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _remove(path: Path) -> None:

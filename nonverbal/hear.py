@@ -1,7 +1,7 @@
-"""The interface of HEAR (Turian et al., NeurIPS 2021) for every encoder of this toolkit that hears its clips.
+"""The interface of HEAR (Turian et al., NeurIPS 2021) for every encoder of this toolkit that takes audio.
 
-``python -m heareval.embeddings.runner nonverbal.hear --model FOLDER`` takes a folder; a name or Hub id, as
-``nonverbal.load_encoder`` takes it, goes by ``--model-options '{"model_file_path": "logmel"}'``.
+``python -m heareval.embeddings.runner nonverbal.hear --model FOLDER`` takes a folder. Pass a name or Hub id, as for
+``nonverbal.load_encoder``, as ``--model-options '{"model_file_path": "logmel"}'``.
 
 Shapes: N sounds, T samples, S frames, M values of a frame.
 """
@@ -21,44 +21,44 @@ from nonverbal.evaluation.encoders.models import ModelEncoder
 from nonverbal.evaluation.pieces import embed_clips
 
 MOST_HOP = 50.0
-"""Milliseconds from one timestamp to the next: HEAR warns of more. What makes one frame of a clip is given windows so
-far apart."""
+"""Milliseconds between timestamps; HEAR warns if there are more. Also the hop of windows for an encoder that makes a
+single frame per clip."""
 
 WINDOW = 1.0
-"""Seconds: the windows of what makes one frame of a clip."""
+"""Length in seconds of the windows for an encoder that makes a single frame per clip."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where an encoder's frames lie in a clip: frame i is of ``support`` samples from ``i * hop`` on, in samples."""
+    """The positions of an encoder's frames in a clip: frame i covers ``support`` samples from sample ``i * hop``."""
 
     support: int
     hop: int
 
     @property
     def margin(self) -> int:
-        """Samples of silence before and after a clip, so that frames whose support is more than two hops reach as far
-        as HEAR asks: to the last two steps. None of the others."""
+        """Samples of silence to add before and after a clip, so that frames with a support of more than two hops reach
+        the last two steps, as HEAR requires. 0 for other frames."""
         return (self.support - self.hop) // 2 if self.support > 2 * self.hop else 0
 
     def count(self, samples: int) -> int:
-        """Frames of a clip of so many samples, margins included; one at least."""
+        """Return the number of frames of a clip with so many samples, including margins; at least one."""
         return max((samples - self.support) // self.hop + 1, 1)
 
     def times(self, samples: int) -> np.ndarray:
-        """Return ``(S,)`` float32: the middles of the frames of a clip, in milliseconds; all lie within it."""
+        """Return ``(S,)`` float32: the centres of the frames of a clip, in milliseconds; all are within the clip."""
         given = samples + 2 * self.margin
         middle = min(self.support, given) / 2 - self.margin
         return ((middle + np.arange(self.count(given)) * self.hop) * (1000 / SAMPLE_RATE)).astype(np.float32)
 
 
 class HearModel(nn.Module):
-    """What ``load_model`` returns. It holds no parameter: the encoder is frozen and stays where it was loaded."""
+    """The result of ``load_model``. It has no parameters: the encoder is frozen and stays on its device."""
 
     sample_rate = SAMPLE_RATE
 
     def __init__(self, encoder: FrameEncoder, layer: int) -> None:
-        """Take an encoder, and the layer of which embeddings are."""
+        """Take an encoder, and the layer for embeddings."""
         super().__init__()
         self.encoder = encoder
         self.layer = layer
@@ -67,7 +67,7 @@ class HearModel(nn.Module):
 
     @cached_property
     def grid(self) -> Grid:
-        """Of its frames; of what makes one frame of a clip, that of the windows that it is given."""
+        """Grid of the frames, or of the windows for an encoder that makes a single frame per clip."""
         if self.encoder.one_frame:
             return Grid(0, round(MOST_HOP * SAMPLE_RATE / 1000))
         return measured_grid(self.encoder)
@@ -83,29 +83,29 @@ def load_model(model_file_path: str = "", layer: int | None = None, seed: int = 
     Args:
         model_file_path: a name that ``nonverbal encoders`` lists, a folder or Hub id in Hugging Face format, or
             ``initialised:`` before one of these.
-        layer: of which embeddings are, from 0, what enters the first block; None: the last.
-        seed: draws the weights of ``initialised:``.
+        layer: for embeddings; 0 is the input of the first block; None: the last.
+        seed: of the weights of ``initialised:``.
 
     Raises:
-        UserError: it cannot be loaded whole, hears nothing, or has no such layer.
+        UserError: it cannot be loaded completely, takes no audio, or has no such layer.
     """
     if not model_file_path:
         raise UserError(
-            "no encoder is named; give --model a folder, or --model-options '{\"model_file_path\": NAME}' with a name "
-            "that nonverbal encoders lists, or a Hub id"
+            "no encoder is given; set --model to a folder, or --model-options to '{\"model_file_path\": NAME}' with a "
+            "name that nonverbal encoders lists, or a Hub id"
         )
     encoder = load_frame_encoder(str(model_file_path), seed)
     last = encoder.layers - 1
     if layer is not None and not 0 <= layer <= last:
-        raise UserError(f"layer is {layer}, but {encoder.name} has layers 0 to {last}")
+        raise UserError(f"layer must be 0 to {last} for {encoder.name}, but is {layer}")
     return HearModel(encoder, last if layer is None else layer)
 
 
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
-    """Return ``(N, scene_embedding_size)`` float32 of sounds ``(N, T)`` in [-1, 1]: what ``nonverbal probe`` reads.
+    """Return ``(N, scene_embedding_size)`` float32 for sounds ``(N, T)`` in [-1, 1], as used by ``nonverbal probe``.
 
-    That is each value's mean over a clip's frames, then its deviation; of what makes one frame of a clip, that frame.
-    A sound that is shorter than the encoder's first frame is filled with zeros to its length.
+    These are the means over the frames of a clip, followed by the standard deviations; or the frame itself for an
+    encoder that makes a single one. A sound that is too short for one frame is padded with zeros.
     """
     rows = _rows(audio, model.encoder.shortest)
     return torch.from_numpy(embed_clips(model.encoder, rows)[0][:, model.layer]).to(audio.device)
@@ -114,8 +114,8 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, Tensor]:
     """Return embeddings ``(N, S, timestamp_embedding_size)`` and their times ``(N, S)`` in milliseconds, float32.
 
-    A time is the middle of what a frame is computed of. A sound that is longer than what the encoder is given at once
-    is cut so that the frames go on at the same steps.
+    A time is the centre of the samples that a frame covers. A sound that is too long for the encoder is cut into pieces
+    whose frames continue at the same hop.
 
     Args:
         audio: ``(N, T)`` in [-1, 1].
@@ -142,14 +142,14 @@ def _filled(waveform: np.ndarray, shortest: int) -> np.ndarray:
 
 
 def _frames(model: HearModel, rows: list[np.ndarray]) -> np.ndarray:
-    """Return the frames ``(N, S, M)`` of rows of one length, that are given whole."""
+    """Return the frames ``(N, S, M)`` of rows of the same length, each encoded as one piece."""
     given = [_filled(row, model.encoder.shortest) for row in rows]
     frames = embed_clips(model.encoder, given, frames=True, half=False)[1]
     return np.stack([own[model.layer] for own in frames])
 
 
 def _of_pieces(model: HearModel, rows: list[np.ndarray]) -> np.ndarray:
-    """Return the frames of rows, given in pieces of at most what an encoder takes, which overlap as its frames do."""
+    """Return the frames of rows that are encoded in pieces, which overlap as frames do."""
     grid, samples, longest = model.grid, len(rows[0]), model.encoder.max_seconds * SAMPLE_RATE
     total = grid.count(samples)
     most = total if samples <= longest else grid.count(int(longest))
@@ -164,7 +164,7 @@ def _of_pieces(model: HearModel, rows: list[np.ndarray]) -> np.ndarray:
 
 
 def _of_windows(model: HearModel, rows: list[np.ndarray]) -> np.ndarray:
-    """Return what an encoder makes of windows around each time, cut off at the ends of the sound."""
+    """Return the frames of windows around each time, which are cropped at the ends of the sound."""
     samples, half = len(rows[0]), round(WINDOW * SAMPLE_RATE / 2)
     made = []
     for place in range(model.grid.count(samples)):
@@ -174,17 +174,17 @@ def _of_windows(model: HearModel, rows: list[np.ndarray]) -> np.ndarray:
 
 
 def measured_grid(encoder: FrameEncoder) -> Grid:
-    """Find where an encoder's frames lie, by how many it makes of clips of chosen lengths."""
+    """Infer the grid of an encoder's frames from their numbers for clips of chosen lengths."""
     count = _counter(encoder)
     first = count(encoder.shortest)
-    # What is shorter than a frame may have one all the same, so the next two say more.
+    # A clip shorter than a frame may still get one, so the lengths for two and more frames are used.
     second = _fewest(count, encoder.shortest, first + 1)
     hop = _fewest(count, second, first + 2) - second
     return Grid(second - first * hop, hop)
 
 
 def _fewest(count: Any, low: int, wanted: int) -> int:
-    """Return the fewest samples of which there are so many frames; there are fewer of ``low``."""
+    """Return the least number of samples with ``wanted`` frames; ``low`` samples have fewer."""
     high = low
     while count(high) < wanted:
         low, high = high, 2 * high
@@ -195,14 +195,14 @@ def _fewest(count: Any, low: int, wanted: int) -> int:
 
 
 def _counter(encoder: FrameEncoder) -> Any:
-    """Return ``count(samples)``: how many frames an encoder makes of a clip.
+    """Return ``count(samples)``, the number of frames that an encoder makes for a clip.
 
-    How many states a model has depends on the shape of its inputs, so that a fixed window is computed once.
+    The number of states of a model depends only on the shape of its inputs, so a fixed window is computed only once.
     """
     known: dict[tuple[int, ...], list[Any]] = {}
 
     def count(samples: int) -> int:
-        # Faint noise, as of silence some features are not numbers.
+        # Faint noise, because some features of silence are NaN.
         waveform = (np.random.default_rng(0).standard_normal(samples) * 1e-3).astype(np.float32)
         if not isinstance(encoder, ModelEncoder):
             return len(encoder.frames(waveform)[0])

@@ -1,4 +1,4 @@
-"""Launches of commands: what was started, with which versions, on what, as ``environment.json`` keeps it."""
+"""Launches of commands, as stored in ``environment.json``: command, settings, versions, machine."""
 
 import hashlib
 import json
@@ -16,19 +16,19 @@ from nonverbal.system import version_of
 FILE = "environment.json"
 
 PACKAGES = ("nonverbal", "torch", "transformers", "numpy", "scipy", "scikit-learn", "soundfile", "opensmile")
-"""What scores of frozen encoders depend on."""
+"""Packages on which scores of frozen encoders depend."""
 
 OF_CONTENT = ("command", "settings", "python", "platform", "packages")
-"""What makes two launches the same."""
+"""Keys in which two launches must agree to count as the same."""
 
 
 def launch_of(command: Sequence[str], packages: Sequence[str] = PACKAGES, **facts: Any) -> dict[str, Any]:
-    """Return what is known of a command that starts now.
+    """Return the record of a command that starts now.
 
     Args:
-        command: as it was given; bytes of an argument that are not UTF-8, as names of files may have, are escaped.
-        packages: whose versions count.
-        facts: what else is known.
+        command: as it was given; bytes that are not UTF-8, which names of files may contain, are escaped.
+        packages: whose versions are recorded.
+        facts: further entries.
     """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -41,13 +41,13 @@ def launch_of(command: Sequence[str], packages: Sequence[str] = PACKAGES, **fact
 
 
 def launch_key(launch: dict[str, Any]) -> str:
-    """Return the hash of a launch, 12 hexadecimal digits: that of another of the same content, whenever it was."""
+    """Return the hash of a launch, 12 hexadecimal digits. It does not depend on the time of the launch."""
     content = json.dumps([launch.get(name) for name in OF_CONTENT], ensure_ascii=False)
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 def add_launch(folder: Path, launch: dict[str, Any]) -> str:
-    """Add a launch to the ``environment.json`` of a folder, which is made where it is missing, and return its key.
+    """Add a launch to the ``environment.json`` of a folder, which is created if missing, and return its key.
 
     Raises:
         UserError: the file is damaged.
@@ -60,10 +60,10 @@ def add_launch(folder: Path, launch: dict[str, Any]) -> str:
 
 
 def read_launches(path: Path) -> list[dict[str, Any]]:
-    """Return the launches that a file has, the first of them first.
+    """Return the launches in a file, the earliest first.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     try:
         rows = read_json(path)
@@ -74,4 +74,4 @@ def read_launches(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-REMEDY = "put back what the command wrote there, or give another --out"
+REMEDY = "restore the file that the command wrote, or give another --out"

@@ -1,8 +1,9 @@
-"""Checkpoints of the Hugging Face Hub that people start from: what audio each has heard, and what its licence allows.
+"""Checkpoints of the Hugging Face Hub that people start from: their training data, and what their licences allow.
 
-A score of an encoder on a corpus that it has heard in pretraining is transductive; of one that it was trained on with
-labels, worthless. So the table says what each has heard, where it says so, and whether that was read there. Corpora are
-named as in the catalog (``nonverbal corpora``) where a reader is there, others by their own names.
+The score of an encoder on a corpus of its pretraining is transductive; on a corpus whose labels it was trained on, it
+is worthless. So the table gives the training corpora of each checkpoint, the source of this information, and whether
+that source was read. Corpora have their names in the catalog (``nonverbal corpora``) if there is a reader, and others
+their usual names.
 """
 
 from collections.abc import Iterable
@@ -14,15 +15,15 @@ VOC125 = (
     "audioset", "freesound-babies", "human-voice", "nnime", "nonspeech7k", "recanvo", "singing-database",
     "tut-babies", "vocalsketch", "vocalsound",
 )  # fmt: skip
-"""The ten corpora of Voc125 (voc2vec, Table I). Of some it takes a part that nobody has listed."""
+"""The ten corpora of Voc125 (voc2vec, Table I). Voc125 contains only parts of some of them, which nobody has listed."""
 
 PARTS: dict[str, tuple[str, ...]] = {
     "librispeech": ("librilight-limited",),
-    # Books of LibriVox too; which of LibriSpeech's are among them is not known here, so all count as heard.
+    # Also books of LibriVox. It is not known here which of those in LibriSpeech it contains, so all count as heard.
     "libri-light": ("librispeech", "librilight-limited"),
     "multilingual-librispeech": ("librispeech", "librilight-limited"),
 }
-"""A corpus to the corpora of the catalog whose clips may be among its own."""
+"""Corpora, with the corpora of the catalog whose clips they may contain."""
 
 DRAWN_FROM: dict[str, tuple[str, ...]] = {
     "audioset": ("YouTube",),
@@ -33,7 +34,8 @@ DRAWN_FROM: dict[str, tuple[str, ...]] = {
     "asvp-esd-babies": ("YouTube", "films and television"),
     "asvp-esd-nonspeech": ("YouTube", "films and television"),
 }
-"""A corpus to where others found its sounds: two of one source may share some, though nobody has compared all."""
+"""Corpora, with the sources of their sounds. Two corpora from the same source may share some; nobody has compared all.
+"""
 
 VOC2VEC = "voc2vec (ICASSP 2025) and the cards of its checkpoints"
 RECOVERY = "Emotion information recovery (2024), which retrieved it"
@@ -41,35 +43,35 @@ RECOVERY = "Emotion information recovery (2024), which retrieved it"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is known of a checkpoint of the Hub."""
+    """What is known about a checkpoint of the Hub."""
 
     family: str
-    """transformers' ``model_type``, or what the authors call the model where it has none."""
+    """transformers' ``model_type``, or the authors' name of the model if it has none."""
     pretraining: tuple[str, ...] | None
-    """Corpora heard without labels; empty where there was none, None where nobody says."""
+    """Corpora of the training without labels; empty if there are none, None if unknown."""
     supervised: tuple[str, ...] | None
-    """Corpora heard with labels or transcripts; empty where there was none, None where nobody says."""
+    """Corpora of the training with labels or transcripts; empty if there are none, None if unknown."""
     source: str
-    """Where it says what was heard."""
+    """Where the training data are stated."""
     verified: bool
-    """Whether that was read there: on the model's card, or in its paper."""
+    """Whether that source, the model's card or its paper, was read."""
     terms: Terms
     complete: bool = True
-    """Whether the corpora named are all: False where there are others that nobody has listed."""
+    """Whether the list of corpora is complete; False if there are others that nobody has listed."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What a checkpoint has heard, with or without labels."""
+    """The corpora that a checkpoint was trained on, with or without labels."""
 
     corpora: frozenset[str]
-    """Names of the catalog, or other names for corpora without a reader."""
+    """Names in the catalog, or other names for corpora without a reader."""
     complete: bool
-    """Whether that is all: a corpus that is not named was not heard."""
+    """Whether the list is complete, so that the checkpoint was not trained on any other corpus."""
 
 
 def heard(source: str) -> Heard | None:
-    """Return the corpora that a checkpoint has heard, and the parts of the catalog in them; None if it is not listed.
+    """Return the corpora that a checkpoint was trained on, with the corpora they contain; None if it is not listed.
 
     Args:
         source: its id on the Hub, such as ``facebook/wav2vec2-base``.
@@ -82,7 +84,7 @@ def heard(source: str) -> Heard | None:
 
 
 def with_parts(corpora: Iterable[str]) -> frozenset[str]:
-    """Return corpora and, of the catalog, those whose clips are in them."""
+    """Return corpora, and the corpora of the catalog whose clips they contain."""
     names = set(corpora)
     return frozenset(names.union(*(PARTS.get(name, ()) for name in names)))
 
@@ -172,4 +174,4 @@ CHECKPOINTS: dict[str, Checkpoint] = {
         "emotion2vec", None, None, "its paper's abstract: open emotional speech, not named", False, _UNSTATED
     ),
 }
-"""Id on the Hub to what is known. Released checkpoints that are files, as SSAM's, have no id and are not here."""
+"""What is known, by id on the Hub. Released checkpoints that are files, such as SSAM's, have no id and are not here."""

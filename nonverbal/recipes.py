@@ -1,4 +1,4 @@
-"""Recipes: YAML files that hold what differs from the defaults, or from another recipe, which they name as ``base``."""
+"""Recipes: YAML files with the settings that differ from the defaults, or from another recipe, named as ``base``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ TEXT = "tag:yaml.org,2002:str"
 MERGE = "tag:yaml.org,2002:merge"
 
 LEVELS = 32
-"""How deeply what a recipe holds may be nested."""
+"""Deepest nesting of a recipe."""
 
 MOST = 100_000
-"""Values that a file of YAML may hold, each alias (*) counted as what it stands for: a few lines can stand for any
-number."""
+"""Largest number of values in a file of YAML, with aliases (*) expanded, because a few lines can expand to any number.
+"""
 
 DEEP = f"more than {LEVELS} levels deep, or an alias (*) stands within what it stands for"
 
 FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
-"""What PyYAML raises for a text that it cannot read; all but the first for a value that does not suit its tag."""
+"""Exceptions of PyYAML for a text that it cannot read; all but the first are for values that do not fit their tag."""
 
 
 @dataclass(frozen=True)
@@ -36,38 +36,38 @@ class Layer:
     path: Path
     """The file."""
     where: str
-    """What it is called in errors."""
+    """Its description in errors."""
     text: str
-    """What it holds."""
+    """Its content."""
     node: yaml.MappingNode
     """The same, parsed, without ``base``."""
     base: str | None
-    """The recipe that it holds the differences to, as it is named."""
+    """The recipe that it is based on, as named in the file."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe and what it is built on."""
+    """A recipe and its bases."""
 
     layers: list[Layer]
     """The recipe itself, then its base, the base of that, and so on."""
 
     @property
     def text(self) -> str:
-        """YAML without ``base``: mappings are merged key by key, and of all else the upper file's value counts."""
+        """YAML without ``base``: mappings are merged key by key; for all other values, the upper file wins."""
         if len(self.layers) == 1:
             return self.layers[0].text
         return str(yaml.serialize(reduce(_merged, [layer.node for layer in reversed(self.layers)]), allow_unicode=True))
 
     @property
     def content(self) -> dict[str, Any]:
-        """What ``text`` holds."""
+        """The values in ``text``."""
         return _content(self.text)
 
     def without(self, past: Mapping[str, Any]) -> "Recipe":
-        """Return the recipe without settings of ``past``, by their dotted keys, that have the values there.
+        """Return the recipe without the settings of ``past`` (dotted key to value) that have the value given there.
 
-        Recipes that a program has written, ``recipe.yaml`` of a run, hold every setting that there was.
+        The ``recipe.yaml`` of a run contains every setting that existed when the run was started.
         """
         left = [_without(layer.node, past) for layer in self.layers]
         return Recipe(
@@ -78,10 +78,10 @@ class Recipe:
         )
 
     def check(self, cls: type) -> None:
-        """Refuse keys that the dataclass ``cls`` does not have, and null where a value must be, in each file.
+        """Refuse keys that the dataclass ``cls`` does not have, and null for values that must be set, in each file.
 
         Raises:
-            UserError: names the key and the file it stands in.
+            UserError: names the key and its file.
         """
         for layer in self.layers:
             must = "" if layer is self.layers[0] else ", which must be a recipe of the same command"
@@ -89,14 +89,15 @@ class Recipe:
 
 
 def read_recipe(name: str) -> Recipe:
-    """Read a recipe, and the recipes that it is built on.
+    """Read a recipe, and the recipes that it is based on.
 
     Args:
-        name: a path, or the name of a shipped recipe; ``~`` and variables are replaced. A ``base`` is looked for in the
-            folder of the recipe that names it, then among the shipped ones.
+        name: a path, or the name of a shipped recipe; ``~`` and variables are expanded. A ``base`` is searched for in
+            the folder of the recipe that names it, then among the shipped ones.
 
     Raises:
-        UserError: no such file, not a recipe, a recipe that is its own base. Names the file, and who names it as base.
+        UserError: there is no such file, it is not a recipe, or it is its own base. Names the file and the recipe that
+            names it as its base.
     """
     path = find_file(expanded(name, "the recipe"))
     layers = [_layer(path, f"the recipe {path}")]
@@ -108,7 +109,7 @@ def read_recipe(name: str) -> Recipe:
             raise UserError(f"the base of {named_in}: {error}") from error
         if path.resolve() in [layer.path.resolve() for layer in layers]:
             raise UserError(
-                f"{named_in} names {path} as its base, which is built on {named_in} itself; remove one `base:` line"
+                f"{named_in} names {path} as its base, which is itself based on {named_in}; remove one `base:` line"
             )
         layers.append(_layer(path, f"{path} (the base of {named_in})"))
     return Recipe(layers)
@@ -128,10 +129,10 @@ def _layer(path: Path, where: str) -> Layer:
 
 
 def yaml_of(text: str) -> Any:
-    """Return what YAML holds: numbers, texts, lists, dictionaries and dates, none of them too deep or too many.
+    """Return the content of YAML: numbers, strings, lists, dictionaries and dates.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: it cannot be read, is nested too deeply, or has too many values.
     """
     try:
         node = yaml.compose(text, yaml.SafeLoader)
@@ -147,11 +148,11 @@ def yaml_of(text: str) -> Any:
 def _check_size(node: yaml.Node) -> None:
     values = _values(node, 0, {})
     if values > MOST:
-        raise ValueError(f"its aliases (*) stand for {values:.3g} values, and at most {MOST} are read")
+        raise ValueError(f"its aliases (*) expand to {values:.3g} values, but at most {MOST} are read")
 
 
 def _values(node: yaml.Node, level: int, known: dict[tuple[int, int], int]) -> int:
-    """Count the values in a node, those that aliases stand for too, without going through these again."""
+    """Count the values in a node with aliases expanded, visiting each target of an alias only once."""
     if level > LEVELS:
         raise ValueError(f"line {node.start_mark.line + 1}: this is nested {DEEP}")
     key = id(node), level
@@ -167,7 +168,7 @@ def _values(node: yaml.Node, level: int, known: dict[tuple[int, int], int]) -> i
 
 
 def _parsed(text: str, where: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
-    """Return the nodes of a recipe, with ``<<`` resolved, and what they hold: each value is one that YAML can read."""
+    """Return the nodes of a recipe, with ``<<`` resolved, and their content, which checks that YAML can read it all."""
     try:
         node = yaml.compose(text, yaml.SafeLoader)
         if node is not None:
@@ -193,14 +194,14 @@ def _content(text: str) -> dict[str, Any]:
 
 
 def _check_names(node: yaml.Node, where: str) -> None:
-    """Refuse a key that is there twice, of which YAML takes the last, or that YAML does not read as a text."""
+    """Refuse a key that occurs twice, of which YAML would use the last, or that YAML does not read as a string."""
     names = set()
     for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
         line = f"{where}, line {key.start_mark.line + 1}"
         if key.tag not in (TEXT, MERGE):
-            raise UserError(f"{line}: YAML does not read the key {key.value!r} as a text: write it in quotes")
+            raise UserError(f"{line}: YAML does not read the key {key.value!r} as a string; write it in quotes")
         if key.value in names:
-            raise UserError(f"{line}: the key {key.value!r} is there twice: remove one, or give it another name")
+            raise UserError(f"{line}: the key {key.value!r} occurs twice; remove one, or give it another name")
         names.add(key.value)
         _check_names(value, where)
     for item in node.value if isinstance(node, yaml.SequenceNode) else []:
@@ -208,7 +209,7 @@ def _check_names(node: yaml.Node, where: str) -> None:
 
 
 def _resolve_merges(node: yaml.Node) -> None:
-    """Write what YAML's ``<<`` stands for in its place."""
+    """Replace YAML's ``<<`` by the keys that it stands for."""
     if isinstance(node, yaml.MappingNode):
         yaml.SafeLoader("").flatten_mapping(node)
         for _, value in node.value:
@@ -216,7 +217,7 @@ def _resolve_merges(node: yaml.Node) -> None:
 
 
 def _without(node: yaml.MappingNode, past: Mapping[str, Any], prefix: str = "") -> yaml.MappingNode:
-    """Return the node without settings of ``past``: the node itself where it has none."""
+    """Return the node without settings of ``past``, or the node itself if it has none."""
     pairs = []
     for key, value in node.value:
         name = f"{prefix}{key.value}"
@@ -228,7 +229,7 @@ def _without(node: yaml.MappingNode, past: Mapping[str, Any], prefix: str = "") 
 
 
 def _merged(below: yaml.MappingNode, above: yaml.MappingNode) -> yaml.MappingNode:
-    """The pairs of both; where both have a mapping, the pairs of those, else the upper one's value."""
+    """Return the pairs of both. If both have a key, mappings are merged, and otherwise the upper value is used."""
     pairs = {key.value: (key, value) for key, value in below.value}
     for key, value in above.value:
         under = pairs[key.value][1] if key.value in pairs else None

@@ -1,4 +1,4 @@
-"""Dataclasses read from what others wrote, as YAML or JSON: each value has its field's type, or an error names it."""
+"""Reads dataclasses from YAML or JSON that others wrote. A value without its field's type is an error that names it."""
 
 import sys
 from dataclasses import fields, is_dataclass
@@ -21,30 +21,30 @@ WORDS = {
     Path: "a path",
     PathOrName: "a path or a name",
 }
-"""What a value of a type is called in errors."""
+"""Names of types in errors."""
 
 
 def read_record(cls: type[T], content: Any, where: str) -> T:
-    """Return what is written as an instance of a dataclass.
+    """Return content as an instance of a dataclass.
 
     Args:
-        cls: the dataclass. Its fields, and those of the dataclasses in it, may be texts, numbers, switches, choices
-            (Literal), lists, dictionaries with texts as keys, unions of these, and Any.
-        content: what is written, nested as the dataclass is. A field ``name_`` is written as ``name``.
-        where: where it is written, for errors: "in study.json".
+        cls: the dataclass. Its fields, and those of the dataclasses in it, may be strings, numbers, booleans, choices
+            (Literal), lists, dictionaries with strings as keys, unions of these, and Any.
+        content: nested in the same way as the dataclass. A field ``name_`` is written as ``name``.
+        where: its place, for errors: "in study.json".
 
     Raises:
-        UserError: an unknown key, with the nearest one; a key that is missing; a value of another type. Names it.
+        UserError: a key is unknown (the error suggests the nearest one) or missing, or a value has another type.
     """
     if not isinstance(content, dict):
-        raise UserError(f"what stands {where} must be `key: value` pairs, but is {abridged(content)}")
+        raise UserError(f"the content {where} must be `key: value` pairs, but is {abridged(content)}")
     made = _made(cls, content, "", where)
     assert isinstance(made, cls)
     return made
 
 
 def _made(hint: Any, value: Any, key: str, where: str) -> Any:
-    """The value as a field of this type holds it."""
+    """Return the value as a field of this type stores it."""
     origin, inner = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
@@ -60,7 +60,7 @@ def _made(hint: Any, value: Any, key: str, where: str) -> Any:
             return {name: _made(inner[1], item, f"{key}.{name}", where) for name, item in value.items()}
     if origin is Literal and any(value == one and type(value) is type(one) for one in inner):
         return value
-    # So that neither NaN nor a whole number that no float can hold comes through.
+    # Refuses NaN, and integers that no float can represent.
     if hint is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
     if hint in (int, str, bool, NoneType) and type(value) is hint:
@@ -69,10 +69,10 @@ def _made(hint: Any, value: Any, key: str, where: str) -> Any:
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, key: str, where: str) -> Any:
-    """The value as the first of several types that it can be."""
+    """Return the value as the first of several types that it fits."""
     fitting = [kind for kind in kinds if _container(kind) is type(value)]
     if len(fitting) == 1:
-        # So that the error names the item that is wrong.
+        # So that the error names the wrong item.
         return _made(fitting[0], value, key, where)
     for kind in kinds:
         try:
@@ -100,7 +100,7 @@ def _filled(cls: Any, content: dict[str, Any], key: str, where: str) -> Any:
 
 
 def in_words(*hints: Any) -> str:
-    """Return what a value of one of these types is called in errors: a whole number, 'all' or null."""
+    """Return the name of a value of one of these types for errors: a whole number, 'all' or null."""
     *words, last = [word for hint in hints for kind in kinds_of(hint) for word in _words(kind)]
     return f"{', '.join(words)} or {last}" if words else last
 
@@ -114,6 +114,6 @@ def _words(kind: Any) -> list[str]:
 
 
 def abridged(value: Any) -> str:
-    """Return the beginning of a value as Python writes it, without what a terminal would take for a command."""
+    """Return the beginning of a value as Python writes it, without characters that control a terminal."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

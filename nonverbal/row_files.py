@@ -1,4 +1,4 @@
-"""Files of rows that are written as they come, and are whole or not there: CSV, or JSON Lines."""
+"""Files of rows, CSV or JSON Lines, that are written row by row, and exist only when they are complete."""
 
 import contextlib
 import csv
@@ -13,10 +13,10 @@ from nonverbal.files import whole
 ENDINGS = (".csv", ".jsonl")
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""How cells begin that spreadsheets compute."""
+"""First characters of cells that spreadsheets would evaluate as formulas."""
 
 Row = Mapping[str, Any]
-"""Names to texts, numbers, None, or again such mappings."""
+"""Names with strings, numbers, None, or nested mappings as values."""
 
 
 def check_ending(path: Path, name: str) -> None:
@@ -27,7 +27,7 @@ def check_ending(path: Path, name: str) -> None:
         name: of the setting, for the error.
 
     Raises:
-        UserError: it is neither CSV nor JSON Lines, or a folder.
+        UserError: it is neither CSV nor JSON Lines, or it is a folder.
     """
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{name} must end in .csv or .jsonl (JSON Lines), but is {path}")
@@ -37,15 +37,15 @@ def check_ending(path: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def row_file(path: Path, columns: Sequence[str]) -> Iterator[Callable[[Row], None]]:
-    """Lend a function that writes a row. The file takes its place when the block has ended well.
+    """Yield a function that writes a row. The file appears when the block ends without an error.
 
-    JSON Lines hold a row as it is. In CSV a value of a mapping in a row has a column of its own, named by both with a
-    dot between; None is empty; and a text that a spreadsheet would compute has an apostrophe before it, by which they
-    know texts.
+    JSON Lines contain rows unchanged. In CSV, each value of a nested mapping has a column of its own, with both names
+    joined by a dot; None is empty; and a string that a spreadsheet would evaluate gets an apostrophe in front, which
+    marks it as text.
 
     Args:
         path: ends in .csv or .jsonl.
-        columns: of a CSV file, in their order: what any row has.
+        columns: of a CSV file, in order: all names that occur in any row.
     """
     with whole(path) as new, open(new, "w", encoding="utf-8", newline="") as file:
         if path.suffix.lower() == ".jsonl":

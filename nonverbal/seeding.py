@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, stream, position): nothing to save, nothing to restore."""
+"""Randomness as a function of (seed, stream, position), so that no state must be saved or restored."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """What a draw is for. Streams are independent; their numbers are part of every run and never change."""
+    """The purpose of a draw. Streams are independent. Every run depends on their numbers, so they never change."""
 
     PLAN = 0
     CROP = 1
@@ -29,7 +29,7 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:
-    """Return the generator of one place in a run, such as ``generator(seed, Stream.TARGETS, step, position)``.
+    """Return the generator for one place in a run, such as ``generator(seed, Stream.TARGETS, step, position)``.
 
     All numbers must be at least 0. The same numbers give the same draws on every machine.
     """
@@ -37,5 +37,5 @@ def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:
 
 
 def torch_seed(seed: int, stream: Stream, *position: int) -> int:
-    """Return a 63-bit seed for ``torch.manual_seed``, for noise that is drawn where the tensors lie."""
+    """Return a 63-bit seed for ``torch.manual_seed``, for noise that is drawn on the device of the tensors."""
     return int(generator(seed, stream, *position).integers(2**63 - 1))

@@ -1,4 +1,4 @@
-"""Where recipes, programs and templates lie: beside the package in a checkout, inside it in a wheel."""
+"""Finds recipes, programs and templates: beside the package in a checkout, inside it in a wheel."""
 
 import difflib
 import os
@@ -8,30 +8,30 @@ from nonverbal.errors import UserError
 
 
 def find_shipped(name: str) -> Path:
-    """Return a program or template of this package: inside an installed wheel or a checkout, and nowhere else."""
+    """Return the path of a program or template of this package, in the installed wheel or the checkout only."""
     return _root() / name
 
 
 def find_file(name: str, folder: Path = Path()) -> Path:
-    """Find a recipe: a path as given, else one that is shipped.
+    """Find a recipe: by its path, or else among the shipped ones.
 
     Args:
         name: a path, or the name of a shipped recipe (``recipes/demo.yaml``).
-        folder: what a relative path is relative to; the current folder where it is left out.
+        folder: to which a relative path is relative; by default the current folder.
 
     Raises:
         UserError: there is no such file.
     """
     for place in (folder / name, find_shipped(name)):
-        # pathlib raises at a name that is too long.
+        # pathlib raises an error for a name that is too long.
         if os.path.isfile(place):
             return place
     where = "here" if folder == Path() else f"in {folder}"
-    raise UserError(f"no file {name!r} {where} or among the shipped ones; {_hint(folder / name)}")
+    raise UserError(f"there is no file {name!r} {where} or among the shipped ones; {_hint(folder / name)}")
 
 
 def _hint(missing: Path) -> str:
-    """The recipe whose name is nearest, beside what is missing or shipped; else all that are shipped."""
+    """Suggest the recipe with the nearest name, in the same folder or shipped, or else list all shipped recipes."""
     shipped = sorted(path.relative_to(_root()) for path in _root().glob("recipes/**/*.yaml"))
     beside = missing.parent.glob("*.yaml") if missing.parent.is_dir() else ()
     by_name = {path.name: path for path in [*shipped, *sorted(beside)]}
@@ -40,6 +40,6 @@ def _hint(missing: Path) -> str:
 
 
 def _root() -> Path:
-    """The folder of programs, recipes and templates."""
+    """Return the folder of programs, recipes and templates."""
     package = Path(__file__).parent
     return package / "programs" if (package / "programs").is_dir() else package.parent

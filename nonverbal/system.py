@@ -1,51 +1,41 @@
-"""What is asked of the operating system."""
+"""Facts about the operating system and processor, and settings of the allocator and of GPUs."""
 
 import ctypes
 import importlib.metadata
 import os
-import signal
-import sys
 from pathlib import Path
 
-FROM_SCHEDULERS = (signal.SIGTERM, signal.SIGUSR1)
-"""Signals that schedulers send to end a run."""
-
-ENDING = (signal.SIGINT, *FROM_SCHEDULERS)
-"""Signals that end a run."""
-
-PR_SET_PDEATHSIG = 1
-
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-"""Of glibc's ``mallopt``."""
+"""Parameters of glibc's ``mallopt``."""
 
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
-"""What Linux calls units that multiply bfloat16: on x86 the first two, on Arm the last."""
+"""Linux's names for units that multiply bfloat16: the first two on x86, the last on Arm."""
 
 ISA_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
-"""Instruction sets to which ``ONEDNN_MAX_CPU_ISA`` may hold oneDNN, and that leave bf16 units unused."""
+"""Values of ``ONEDNN_MAX_CPU_ISA`` with which oneDNN does not use bf16 units."""
 
 
 def has_bf16_units() -> bool:
-    """Whether this processor multiplies bfloat16 in units of its own. Elsewhere each product is emulated, slowly.
+    """Return whether this processor has units for bfloat16. Without them, each product is emulated, which is slow.
 
-    Where the system does not tell, there are none.
+    If the system does not list the processor's features, the answer is no.
     """
     held_to = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
     return held_to not in ISA_WITHOUT_BF16 and not BF16_FLAGS.isdisjoint(processor_flags())
 
 
 def processor_flags() -> list[str]:
-    """Return what Linux says that the first processor can do; empty on other systems."""
+    """Return the features of the first processor that Linux lists; empty on other systems."""
     return (_processor("flags", "Features") or "").split()
 
 
 def processor_name() -> str | None:
-    """Return what Linux calls the first processor; None where it has no name, as on most of Arm."""
+    """Return Linux's name for the first processor; None if it has none, as on most Arm systems."""
     return _processor("model name")
 
 
 def _processor(*names: str) -> str | None:
-    """What /proc/cpuinfo says of the first processor, by any of ``names``."""
+    """Return the value of the first of ``names`` in /proc/cpuinfo, for the first processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
     except OSError:
@@ -54,10 +44,10 @@ def _processor(*names: str) -> str | None:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc's allocator keep what is freed, rather than give it back to the system; nothing without glibc.
+    """Have glibc's allocator keep freed memory instead of returning it to the system. No effect without glibc.
 
-    A training step takes and frees gigabytes. Where they are new each time, the kernel clears every page of them, which
-    is a tenth of a step.
+    A training step allocates and frees gigabytes. If the memory were new each time, the kernel would have to clear each
+    page, which takes a tenth of a step.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
@@ -67,28 +57,22 @@ def keep_freed_memory() -> None:
 
 
 def set_up_gpus() -> None:
-    """Have GPUs compute float32 in float32, and attend by kernels that are there already; nothing without a GPU.
+    """Have GPUs compute float32 products in float32, and use PyTorch's attention kernels. No effect without a GPU.
 
-    cuDNN would convolve in TF32, with 10 bits of fraction. And it would compile its attention anew for each length and
-    number of rows, a tenth of a second on an H100, to be no faster afterwards than the one that comes with PyTorch.
+    cuDNN would compute convolutions in TF32, with 10 bits of fraction. It would also compile its attention for each
+    length and number of rows, which takes a tenth of a second on an H100, without being faster than PyTorch's.
     """
     import torch
 
-    # The older of torch's two ways to say so: after the newer one alone, torch 2.9 refuses to tell what the older says,
-    # and libraries still ask.
+    # These are the older of torch's two interfaces. If only the newer one is used, torch 2.9 raises an error when a
+    # library reads the older one.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
-def end_with_parent(number: int) -> None:
-    """Have the kernel send signal ``number`` to this process when its parent is gone. Linux only; nothing elsewhere."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
-
-
 def version_of(package: str) -> str | None:
-    """Return the version of an installed package; None where it is not installed."""
+    """Return the version of an installed package; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

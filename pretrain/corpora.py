@@ -26,6 +26,7 @@ from nonverbal.data.preparing.settings import available_processors
 from nonverbal.errors import UserError
 from nonverbal.files import write_atomically
 from nonverbal.licences import in_words
+from nonverbal.terminal import console_of
 
 
 @dataclass
@@ -65,9 +66,8 @@ class CheckConfig:
 
 def main(argv: list[str]) -> None:
     """List, show or check."""
-    console = Console()
     # Nobody reads a table that is folded to the width of a pipe.
-    console = console if console.is_terminal else Console(width=160)
+    console = console_of(160)
     if argv[:1] == ["show"]:
         chosen = config.load(ShowConfig, _named(argv[1:], "name"), "nonverbal corpora show", str(__doc__))
         show(_corpus(chosen.name), console)

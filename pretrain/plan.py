@@ -16,6 +16,7 @@ from nonverbal import cli, config
 from nonverbal.data.batching.read_ahead import workers_watched
 from nonverbal.errors import UserError
 from nonverbal.files import room_for, write_atomically
+from nonverbal.paths import check_folder_of
 from nonverbal.stages.pretraining import PretrainConfig, build, scan_on
 from nonverbal.training.cost.cost_table import figures, print_cost
 from nonverbal.training.cost.estimate import audio_of, cautions, estimate, refusals
@@ -71,8 +72,7 @@ def checked_gpus(settings: PlanConfig) -> int:
         raise UserError(f"--network must be above 0 Gb/s, but is {settings.network:g}")
     if settings.seconds <= 0:
         raise UserError(f"--seconds must be above 0, but is {settings.seconds:g}")
-    if settings.json is not None and not settings.json.parent.is_dir():
-        raise UserError(f"--json: there is no folder {settings.json.parent}; make it first")
+    check_folder_of(settings.json, "json")
     return gpus
 
 

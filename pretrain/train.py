@@ -1,18 +1,18 @@
 """Pretrain an encoder on shards: ``nonverbal pretrain RECIPE.yaml --data SHARDS --out RUN``.
 
 By path: ``python pretrain/train.py RECIPE.yaml --data SHARDS --out RUN``. ``--trainer.processes 8`` starts eight
-processes, one a GPU; accelerate, torchrun and srun may start them too (``accelerate launch pretrain/train.py ...``).
+processes, one per GPU; accelerate, torchrun and srun may start them too (``accelerate launch pretrain/train.py ...``).
 The same command again continues a run that ended early.
 """
 
 from dataclasses import replace
 
 from nonverbal import cli, config
+from nonverbal.signals import Interrupted
 from nonverbal.stages.pretraining import PretrainConfig, build, check_alike, free_settings, scan_on, trainer_of
 from nonverbal.stages.running import part, run_held, say_start
 from nonverbal.training.launching.launch import launch
 from nonverbal.training.run_folder import RunFolder
-from nonverbal.training.signals import Interrupted
 from nonverbal.training.trainer import Trainer
 
 

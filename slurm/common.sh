@@ -1,29 +1,29 @@
-# What the scripts of runs have in common: the environment, how a run is started and ends, its check, and copies of its
-# shards. Scripts that `nonverbal submit` writes hold it; those that are edited by hand read it, in the checkout.
-# Besides what is filled in above it needs:
-#   job: what Slurm calls this job
-#   markers: files, of which the run leaves one, with its step, where it was asked to stop; the later it does, the later
-#     in this list
+# What the scripts of runs share: the environment, how a run starts and ends, its check, and copies of its shards.
+# Scripts that `nonverbal submit` writes contain it; scripts that are edited by hand read it from the checkout.
+# Besides the variables that are filled in above, it needs:
+#   job: Slurm's id of this job
+#   markers: files, one of which the run writes, with its step, when it was asked to stop; those of later stages come
+#     later in the list
 
-# Nodes often cannot reach the Hugging Face Hub, and waiting for it takes minutes: what a run needs is there before.
+# Nodes often cannot reach the Hugging Face Hub, and waiting for it takes minutes. Runs use only local files.
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
-# Threads of the process that trains; those that read audio for it take one each.
+# Threads of the process that trains; each data worker has one thread.
 export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
-# Batches differ in size, and memory that grows in place does not fragment. torch 2.9 reads the second name, newer ones
-# the first.
+# Batches differ in size, and segments that can expand prevent fragmentation. torch 2.9 reads the second name, newer
+# versions the first.
 export PYTORCH_ALLOC_CONF=${PYTORCH_ALLOC_CONF:-${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}}
 export PYTORCH_CUDA_ALLOC_CONF=$PYTORCH_ALLOC_CONF
-# This script and process 0 run on the first node. Two jobs that share a node differ in the port.
+# This script and process 0 run on the first node. Jobs that share a node get different ports.
 MASTER_ADDR=$(hostname)
 MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000))
 requeues=$out/slurm/requeues-$job
 export MASTER_ADDR MASTER_PORT
 mkdir -p "$out/slurm"
-# From here on it is this launch that leaves one.
+# Markers of earlier launches do not count.
 rm -f "${markers[@]}"
 
-# Copy a folder of shards to this node's disk: FOLDER COPY PYTHON... The copy has its name when it is whole and
-# verified, never before.
+# Copy a folder of shards to this node's disk: FOLDER COPY PYTHON... The copy gets its name only when it is complete and
+# verified.
 stage() {
     local folder=$1 copy=$2
     shift 2
@@ -39,8 +39,8 @@ stage() {
 }
 export -f stage
 
-# Say which of the GPUs that this task sees is its own: with all those of its node it is the task's number there; where
-# the site binds one to each task, it is the first.
+# Print which of the visible GPUs this task uses: the task's number on its node if all GPUs of the node are visible, or
+# the first if Slurm binds one GPU to each task.
 local_rank() {
     local count=0 visible
     if [ -n "${CUDA_VISIBLE_DEVICES-}" ]; then
@@ -52,11 +52,11 @@ local_rank() {
     echo $((count > 0 ? SLURM_LOCALID % count : SLURM_LOCALID))
 }
 
-# Run a command as one task of the run. exec, so that Slurm's signals reach the process itself. Every process that reads
-# audio holds files open, and what it hands over is one more each.
+# Run a command as one task of the run. exec makes Slurm's signals reach the process itself. Data workers keep many
+# files open, so the limit is raised.
 task() {
     ulimit -n "$(ulimit -Hn)" 2> /dev/null || true
-    # Such as 4(x2): four on each of two nodes.
+    # For example 4(x2): four on each of two nodes.
     local per_node=${SLURM_TASKS_PER_NODE:-1}
     export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_WORLD_SIZE=${per_node%%[(,]*} LOCAL_RANK
     LOCAL_RANK=$(local_rank)
@@ -66,8 +66,8 @@ export -f local_rank task
 
 # Run a command of nonverbal in all processes.
 everywhere() {
-    # Neighbours in rank share a node. No --gpu-bind=none: it takes CUDA_VISIBLE_DEVICES away (Slurm 22.05), and on a node
-    # that jobs share, a process may then see the GPUs of another job.
+    # Neighbouring ranks share a node. Not --gpu-bind=none, because it removes CUDA_VISIBLE_DEVICES (Slurm 22.05), and
+    # on a node that jobs share, a process might then see the GPUs of another job.
     srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 --distribution=block:block \
         bash -c 'task "$@"' task "${python[@]}" -m nonverbal "$@"
 }
@@ -79,7 +79,7 @@ finish() {
     exit "$status"
 }
 
-# Queue the job again, while that helps.
+# Queue the job again, as long as the run makes progress.
 requeue() {
     if goes_on; then
         echo "requeueing job $job: the run continues when it starts again"
@@ -87,12 +87,12 @@ requeue() {
     fi
 }
 
-# The run says so itself, unless the signal came before its first step or after its last: 138 is SIGUSR1's.
+# The run writes a marker, unless the signal came before its first step or after its last; 138 is the status of SIGUSR1.
 asked_to_stop() {
     [ "$(stopped_at)" != "0 0" ] || [ "$1" -eq 138 ] || scontrol show job "$job" | grep -q "PreemptTime=[0-9]"
 }
 
-# Say which of the markers the run has left, 1 for the first, and at which step; 0 0 where it has left none.
+# Print the number of the marker that the run has written, from 1, and its step; 0 0 if there is none.
 stopped_at() {
     local marker number=0 found="0 0"
     for marker in "${markers[@]}"; do
@@ -102,12 +102,12 @@ stopped_at() {
     echo "$found"
 }
 
-# The third time in a row that a run was stopped without completing another step, it would be so for ever.
+# A run that is stopped three times in a row without completing another step would be stopped forever.
 goes_on() {
     local place step part=1 before=0 idle=0
     read -r place step < <(stopped_at)
     if [ -f "$requeues" ]; then read -r part before idle < "$requeues"; fi
-    # What leaves a later marker counts its own steps.
+    # The stage of a later marker counts steps from 0 again.
     if [ "$place" -gt "$part" ] || [ "$step" -gt "$before" ]; then
         part=$place before=$step idle=0
     else
@@ -115,8 +115,8 @@ goes_on() {
     fi
     echo "$part $before $idle" > "$requeues"
     if [ "$idle" -ge 3 ]; then
-        echo "not requeued: stopped $idle times without completing another step; give it more time, or look above for" \
-            "what is slow"
+        echo "not requeued: stopped $idle times without completing another step; give it more time, or look for the" \
+            "cause above"
         return 1
     fi
 }
@@ -127,10 +127,10 @@ if [ "$check" = true ]; then
     everywhere launch-check --data "${data[@]}" --out "$out" ${staging:+--staging "$staging"} \
         --processes "$processes" --timeout "$check_timeout" --json "$findings" || {
         status=$?
-        echo "launch-check ended with status $status, so the run was not started. Mend what it names above, or leave" \
-            "it out: check=false in this script, or nonverbal submit --check false"
-        # It has found nothing, but a process did not answer (2), and srun's status may be that of one that it then ended.
-        # A node or file system that is slow for once must not end a run of days.
+        echo "launch-check ended with status $status, so the run was not started. Fix the problems above, or skip the" \
+            "check: set check=false in this script, or give nonverbal submit --check false"
+        # Without findings, a process did not answer (2), or srun's status is that of a process that was then killed. A
+        # node or file system that is slow once must not end a run of days.
         if [ ! -f "$findings" ] && { [ "$status" -eq 2 ] || [ "$status" -gt 128 ]; }; then requeue; fi
         exit "$status"
     }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Probe an encoder on a cluster. `nonverbal submit --then_probe` fills in the upper part; or do so by hand, and sbatch
-# this file.
+# Probe an encoder on a cluster. `nonverbal submit --then_probe` fills in the upper part; or edit it by hand, and submit
+# this file with sbatch.
 
 #SBATCH --job-name=voc2vec-probe
 #SBATCH --nodes=1
@@ -10,22 +10,22 @@
 ##SBATCH --mem=200G
 ##SBATCH --partition=gpu
 ##SBATCH --account=my-project
-# Minutes.
+# Minutes that the job may take.
 #SBATCH --time=1440
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=probe-%j.log
-# Where it waits for a job that fails, it is cancelled.
+# If the job that it waits for fails, it is cancelled.
 #SBATCH --kill-on-invalid-dep=yes
 
-# Commands that make the environment ready, such as: module load cuda
+# Commands that prepare the environment, such as: module load cuda
 # setup
 
 # May be several words: (apptainer exec --nv image.sif python)
 python=(.venv/bin/python)
 data=shards/cries
 encoders=(logmel initialised:runs/voc2vec/encoder runs/voc2vec/encoder)
-# Manifests of what the encoder was pretrained on: the scores say whether the clips were held out.
+# Manifests of the clips that the encoder was pretrained on; the scores then say whether the clips were held out.
 pretraining=(shards/voc125/manifest.jsonl)
 out=runs/voc2vec/probe
 

@@ -85,6 +85,8 @@ def test_an_unknown_command_is_one_line():
     [
         (UserError("no"), 2, "nonverbal: no\n"),
         (FileNotFoundError(2, "No such file or directory", "x"), 2, "nonverbal: x: No such file or directory\n"),
+        (OSError(28, "No space left on device", "x"), 2, "nonverbal: no space is left for x; make room, and run"),
+        (OSError(28, "No space left on device"), 2, "nonverbal: no space is left for what this command writes; make"),
         (KeyboardInterrupt(), 130, "nonverbal: interrupted; run the same command again to continue\n"),
         (ZeroDivisionError("x"), 1, "nonverbal: unexpected ZeroDivisionError: x; this is a bug in nonverbal, "),
     ],

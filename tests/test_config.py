@@ -247,9 +247,9 @@ def test_mistakes_on_the_command_line_are_named(argv, message):
         ("- out\n", "recipe.yaml must hold `key: value` lines, but holds a list"),
         ("out: x\ninner: {lr: fast}\n", "^inner.lr must be a finite number, but is 'fast' in the recipe .*.yaml; see"),
         ("out: x\ninit: 7\n", "^init must be a path or a name or null, but is 7 in the recipe"),
-        ("out: x\nweights: {a: 1, a: 2}\n", "recipe.yaml, line 2: the key 'a' is there twice"),
-        ("out: x\ninit: a\nout: y\n", "recipe.yaml, line 3: the key 'out' is there twice"),
-        ("out: x\nweights: {no: 1}\n", "line 2: YAML does not read the key 'no' as a text: write it in quotes"),
+        ("out: x\nweights: {a: 1, a: 2}\n", "recipe.yaml, line 2: the key 'a' occurs twice"),
+        ("out: x\ninit: a\nout: y\n", "recipe.yaml, line 3: the key 'out' occurs twice"),
+        ("out: x\nweights: {no: 1}\n", "line 2: YAML does not read the key 'no' as a string; write it in quotes"),
         ("out: x\nweights: ~\n", "weights is null in .*yaml, but must hold `key: value` lines; leave it out"),
         ("out: x\nweights: {a: ~}\n", "weights.a is null in .*recipe.yaml: give it a value, or leave it out"),
         ("out: x\ninner:\n", "inner is null in the recipe .*recipe.yaml, but must hold `key: value` lines"),
@@ -268,7 +268,7 @@ def test_mistakes_on_the_command_line_are_named(argv, message):
         ("out: x\nplaces: {a: {pattern: y}}\n", "missing: --places.a.folder; see"),
         ("inside: {pattern: y}\n", "missing: --out, --inside.folder; see"),
         ("out: x\nrecipe: other.yaml\n", "unknown key 'recipe' in .*recipe.yaml"),
-        ("out: x\nweights: {007: 1}\n", "line 2: YAML does not read the key '007' as a text: write it in quotes"),
+        ("out: x\nweights: {007: 1}\n", "line 2: YAML does not read the key '007' as a string; write it in quotes"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
@@ -393,14 +393,17 @@ def test_a_base_is_found_beside_the_recipe_then_among_the_shipped(written, monke
     [
         ("out: x\nlimits: 3\n", r"unknown key 'limits' in .*base.yaml \(the base of .*top.yaml\), which must be a"),
         ("out: x\ninner: ~\n", r"inner is null in .*base.yaml \(the base of .*top.yaml\), which must be"),
-        ("base: top.yaml\n", "base.yaml names .*top.yaml as its base, which is built on .*base.yaml itself; remove"),
+        ("base: top.yaml\n", "base.yaml names .*top.yaml as its base, which is itself based on .*base.yaml; remove"),
         ("base: base.yaml\n", "base.yaml names .*base.yaml as its base"),
-        ("base: nowhere.yaml\n", "the base of .*base.yaml: no file 'nowhere.yaml' in .* or among the shipped ones"),
+        (
+            "base: nowhere.yaml\n",
+            "the base of .*base.yaml: there is no file 'nowhere.yaml' in .* or among the shipped ones",
+        ),
         ("base: [a]\n", r"base.yaml \(the base of .*top.yaml\): base must be the path or name of one recipe, but is"),
         ("base: ~\n", "base must be the path or name of one recipe, but is None"),
         ("- a\n", r"base.yaml \(the base of .*top.yaml\) must hold `key: value` lines, but holds a list"),
         ("a: [\n", r"base.yaml \(the base of .*top.yaml\) is not valid YAML"),
-        ("out: x\nout: y\n", r"base.yaml \(the base of .*top.yaml\), line 2: the key 'out' is there twice"),
+        ("out: x\nout: y\n", r"base.yaml \(the base of .*top.yaml\), line 2: the key 'out' occurs twice"),
     ],
 )
 def test_mistakes_in_a_base_name_both_files(written, base, message):

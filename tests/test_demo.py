@@ -2,33 +2,13 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_demo import tiny_demo
 
 from demo import demo
 from nonverbal import config
 from nonverbal.errors import UserError
 from nonverbal.tasks.scores import read_scores
 
-RECIPE = """\
-wav2vec2:
-  architecture:
-    layout: large
-    hidden_size: 32
-    layers: 1
-    heads: 2
-    ffn_size: 32
-    conv_channels: 16
-    codes: 8
-    code_size: 8
-    projection_size: 8
-batches: {batch_seconds: 4, batches_per_step: 1, max_seconds: 1, min_seconds: 0.5}
-trainer: {steps: 3, validate_every: 2, checkpoint_every: 2, log_every: 1, optimizer: {warmup_steps: 1}}
-"""
-TUNING = """\
-epochs: 1
-folds: 5
-batches: {batch_clips: 8}
-trainer: {workers: 0, patience: null}
-"""
 FILES = """\
 corpus/probe/laugh/laugh_s000_00.wav
 corpus/pretraining/laugh/laugh_s005_00.wav
@@ -52,10 +32,7 @@ report.html
 @pytest.mark.processes
 def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    Path("recipe.yaml").write_text(RECIPE)
-    Path("tuning.yaml").write_text(TUNING)
-    arguments = ["--out", "demo", "--pretraining", "recipe.yaml", "--finetuning", "tuning.yaml"]
-    arguments += ["--probe_speakers", "5", "--pretraining_speakers", "4", "--takes", "1"]
+    arguments = tiny_demo(tmp_path)
     demo.main(arguments)
     out = Path("demo")
     assert all((out / name).exists() for name in FILES.split())
@@ -105,7 +82,7 @@ def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, mon
         (["--probe_speakers", "4"], "--probe_speakers must be at least 5, but is 4"),
         (["--pretraining", "nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
         (["--finetuning", "nowhere.yaml"], "no file 'nowhere.yaml' here or among the shipped ones"),
-        (["--takes", "3"], "demo holds a demo of other settings .takes: 4 then, 3 now.; give the same"),
+        (["--takes", "3"], "demo holds a demo with other settings .takes: 4 then, 3 now.; give the same"),
     ],
 )
 def test_what_no_demo_can_be_made_of_is_refused(tmp_path, monkeypatch, argv, message):

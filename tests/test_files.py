@@ -2,12 +2,19 @@ import errno
 import fcntl
 import json
 import os
+import shutil
+import stat
+import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
+from nonverbal import files
 from nonverbal.errors import UserError
-from nonverbal.files import json_lines, locked, room_for, write_atomically
+from nonverbal.files import files_below, json_lines, locked, room_for, whole, write_atomically, write_lines
 
 
 @pytest.mark.parametrize(
@@ -90,3 +97,106 @@ def test_a_line_that_is_not_json_is_named(tmp_path, line):
     (tmp_path / "rows.jsonl").write_text(f"1\n{line}\n", encoding="latin-1")
     with pytest.raises(UserError, match="rows.jsonl, line 2: not a JSON object"):
         list(json_lines(tmp_path / "rows.jsonl"))
+
+
+def test_who_waits_for_a_folder_that_is_removed_holds_the_one_that_is_there_then(tmp_path):
+    """Embeddings are computed in a folder that is removed when they are done, and others may wait for it."""
+    folder, held, let_go = tmp_path / "parts", threading.Event(), threading.Event()
+
+    def second():
+        with locked(folder, wait=True):
+            held.set()
+            assert let_go.wait(20)
+
+    with locked(folder):
+        thread = threading.Thread(target=second)
+        thread.start()
+        shutil.rmtree(folder)
+    assert held.wait(20)
+    with pytest.raises(UserError, match="is in use by another process"), locked(folder):
+        pass
+    let_go.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_folder_that_is_removed_just_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    folder, made = tmp_path / "parts", []
+    mkdir = Path.mkdir
+
+    def mkdir_and_lose(path, *args, **kwargs):
+        mkdir(path, *args, **kwargs)
+        made.append(path)
+        if path == folder and len(made) == 1:
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_and_lose)
+    with locked(folder):
+        assert (folder / ".lock").is_file()
+    assert made == [folder, folder]
+
+
+def test_who_waits_long_says_for_whom_once(tmp_path, monkeypatch, capsys):
+    (tmp_path / ".lock").write_text("process 7 on elsewhere\n")
+    with open(tmp_path / ".lock") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        slept = []
+
+        def sleep(seconds):
+            slept.append(seconds)
+            if sum(slept) > 2 * files.PATIENCE:
+                fcntl.flock(other, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("time.sleep", sleep)
+        with locked(tmp_path, wait=True):
+            pass
+    said = capsys.readouterr().err
+    assert said == f"nonverbal: {tmp_path} is in use by another process (process 7 on elsewhere); waiting for it\n"
+
+
+@pytest.mark.parametrize("write", [lambda path: write_atomically(path, "x"), lambda path: write_lines(path, [1])])
+def test_a_file_that_could_not_be_written_leaves_the_old_one_and_takes_no_room(tmp_path, monkeypatch, write):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(path)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_files_are_found_below_folders_that_vanish_meanwhile(tmp_path, monkeypatch):
+    for name in ("a/scores.jsonl", "b/c/scores.jsonl", "b/scores.jsonl", "b/other.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    walked = [str(path.relative_to(tmp_path)) for path in files_below(tmp_path, "scores.jsonl")]
+    assert walked == ["a/scores.jsonl", "b/c/scores.jsonl", "b/scores.jsonl"]
+    scandir = os.scandir
+
+    def scandir_late(path):
+        if str(path).endswith("c"):
+            shutil.rmtree(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scandir_late)
+    walked = [str(path.relative_to(tmp_path)) for path in files_below(tmp_path, "scores.jsonl")]
+    assert walked == ["a/scores.jsonl", "b/scores.jsonl"]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_tensors_may_be_read_by_those_who_may_read_other_files(tmp_path, mask, mode):
+    """safetensors makes files that their owner alone may read, whatever the mask."""
+    before = os.umask(mask)
+    try:
+        with whole(tmp_path / "one.safetensors") as new:
+            save_file({"x": np.zeros(1)}, new)
+        with whole(tmp_path / "encoder") as new:
+            new.mkdir()
+            save_file({"x": np.zeros(1)}, new / "model.safetensors")
+    finally:
+        assert os.umask(before) == mask
+    for file in ("one.safetensors", "encoder/model.safetensors"):
+        assert stat.S_IMODE((tmp_path / file).stat().st_mode) == mode

@@ -157,14 +157,14 @@ def test_a_layer_can_be_chosen(loaded, tmp_path):
     for layer in range(3):
         model = hear.load_model(path, layer=layer)
         assert np.array_equal(model(noise(1, 8000)).numpy(), heard.embeddings[:, layer])
-    with pytest.raises(UserError, match="layer is 3, but .* has layers 0 to 2"):
+    with pytest.raises(UserError, match="layer must be 0 to 2 for .*, but is 3"):
         hear.load_model(path, layer=3)
     drawn = [hear.load_model(f"initialised:{path}", seed=seed)(noise(1, 8000)) for seed in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
 
 
-@pytest.mark.parametrize(("name", "message"), [("", "no encoder is named"), ("rate", "rate makes no frames")])
+@pytest.mark.parametrize(("name", "message"), [("", "no encoder is given"), ("rate", "rate makes no frames")])
 def test_what_hears_nothing_is_refused(name, message):
     with pytest.raises(UserError, match=message):
         hear.load_model(name)

@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -19,7 +21,12 @@ esac
 
 
 def installed(
-    folder: Path, target: str, programs: tuple[str, ...] = (), unreachable: int = 0, build: str = "+cpu", **more: str
+    folder: Path,
+    target: str,
+    programs: tuple[str, ...] = (),
+    unreachable: int = 0,
+    build: str = "+cpu",
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[str], str]:
     """Return what pip is asked to install for a target, and what make prints, on a machine with certain programs."""
     shutil.copy(ROOT / "Makefile", folder)
@@ -64,7 +71,7 @@ def test_where_torch_for_cpus_cannot_be_had_the_other_is_installed_and_make_says
 def test_gpus_and_clusters_and_who_asks_for_it_get_torch_for_cuda(
     tmp_path: Path, programs: tuple[str, ...], more: dict[str, str]
 ) -> None:
-    asked, said = installed(tmp_path, ".venv/.base", programs, **more)
+    asked, said = installed(tmp_path, ".venv/.base", programs, more=more)
     assert [line.rsplit("--", 1)[1] for line in asked] == ["editable ."]
     assert "torch for CPUs" not in said
 

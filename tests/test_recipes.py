@@ -103,6 +103,7 @@ RESOLVED = {
         **DEMO_LENGTH,
         "wav2vec2.architecture.conv_channels": 48,
         "trainer.steps": 400,
+        "trainer.watchdog.patience": 20,
         "trainer.optimizer.lr": 1.5e-3,
     },
     "demo_ssam": {

@@ -84,5 +84,5 @@ def test_lists_may_hold_null_where_their_type_says():
 
 
 def test_what_is_no_record_is_said():
-    with pytest.raises(UserError, match="what stands in x.json must be `key: value` pairs, but is \\[\\]"):
+    with pytest.raises(UserError, match="the content in x.json must be `key: value` pairs, but is \\[\\]"):
         read_record(Outer, [], "in x.json")

@@ -3,7 +3,8 @@
 import hashlib
 import io
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +14,19 @@ import soundfile
 from nonverbal.data.arrays import read_array
 from nonverbal.data.manifest import Clip, read_manifest
 from nonverbal.errors import UserError
-from nonverbal.files import json_of
+from nonverbal.files import json_of, sha256_of
 
 FORMAT = "nonverbal-shards"
 VERSION = 2
 SAMPLE_RATE = 16_000
 
 LONGEST = 3600 * SAMPLE_RATE
-"""Samples of a part, at most: what ``nonverbal prepare`` takes as ``max_seconds``."""
+"""Largest number of samples of a part: the largest ``max_seconds`` of ``nonverbal prepare``."""
 
 Split = Literal["train", "validation"]
+
+SAME = "put back what was there, or run the command again, and leave the folder as it is while commands read it"
+"""The remedy if a folder of shards has been changed while a command uses it."""
 
 TABLE_DTYPE = np.dtype(
     [
@@ -36,12 +40,16 @@ TABLE_DTYPE = np.dtype(
         ("part", "<u2"),  # a long clip lies in equal parts, 0, 1, ...
     ]
 )
-"""One row a part, in the order in which the parts lie in the shards."""
+"""The columns of the table, which has one row per part, in the order of the parts in the shards."""
+
+
+Stamp = tuple[int, int]
+"""Size of a file in bytes, and time of its last change in nanoseconds. If they differ, its content may have changed."""
 
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """An opened folder of shards. Shards are opened when first read, once a process."""
+    """An opened folder of shards. Each process opens a shard when it first reads from it."""
 
     folder: Path
     corpora: list[str]
@@ -50,7 +58,11 @@ class ShardFolder:
     table: np.ndarray
     """``(parts,)`` of ``TABLE_DTYPE``."""
     sha256: str
-    """Of ``index.json``, and so of everything that it lists: names this folder's content."""
+    """SHA-256 of ``index.json``, which lists the SHA-256 of all other files: it identifies the folder's content."""
+    manifest_sha256: str | None = None
+    """SHA-256 of ``manifest.jsonl`` in the index; None if the index does not list it."""
+    stamps: dict[int, Stamp] = field(default_factory=dict, repr=False)
+    """By index in ``shards``, the stamp of each shard when the folder was opened."""
     _files: dict[int, int] = field(default_factory=dict, repr=False)
 
     def rows(self, split: Split) -> np.ndarray:
@@ -59,17 +71,27 @@ class ShardFolder:
         return np.flatnonzero(in_split[self.table["shard"]])
 
     def clips(self) -> list[Clip]:
-        """Return the manifest: row i describes the parts whose table column ``clip`` is i."""
+        """Return the manifest: row i describes the parts whose table column ``clip`` is i.
+
+        Raises:
+            UserError: it is damaged, or is not the one that the index lists: labels of other clips.
+        """
         path = self.folder / "manifest.jsonl"
         clips = list(read_manifest(path))
         if len(self.table) and self.table["clip"].max() >= len(clips):
             raise UserError(
                 f"{path} has {len(clips)} clips, fewer than table.npy beside it names; copy the folder again"
             )
+        if self.manifest_sha256 is not None and sha256_of(path) != self.manifest_sha256:
+            raise UserError(
+                f"{path} is not the manifest of the index.json with which the folder was opened, so its labels may be "
+                "those of other clips; put back what nonverbal prepare wrote, or run the command again if the folder "
+                "has just been replaced"
+            )
         return clips
 
     def parts(self, clips: np.ndarray) -> list[np.ndarray]:
-        """Return of each clip, a row of the manifest, the rows of the table with its parts, in their order."""
+        """Return for each clip, given by its row in the manifest, the table rows of its parts in order."""
         order = np.lexsort((self.table["part"], self.table["clip"]))
         first, last = (np.searchsorted(self.table["clip"][order], clips, side) for side in ("left", "right"))
         return [order[a:b] for a, b in zip(first, last, strict=True)]
@@ -86,11 +108,13 @@ class ShardFolder:
             if shard not in self._files:
                 self._files[shard] = os.open(self.folder / self.shards[shard]["name"], os.O_RDONLY)
             data = os.pread(self._files[shard], int(part["size"]), int(part["offset"]))
+            # After the read: what was written before it shows.
+            self._check_unchanged(shard)
         except OSError as error:
             raise UserError(f"{where} cannot be read ({error.strerror}); {remedy}") from error
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as file:
-                # Before it takes the memory that a header promises to fill.
+                # This comes before allocating the memory for as many samples as the header claims.
                 if file.frames != int(part["samples"]) or file.channels != 1:
                     raise RuntimeError(f"{file.frames} samples in {file.channels} channels, not {part['samples']} in 1")
                 file.seek(start)
@@ -105,16 +129,69 @@ class ShardFolder:
             raise UserError(f"{where} has {len(samples)} samples where {expected} were expected; {remedy}")
         return samples
 
+    def _check_unchanged(self, shard: int) -> None:
+        """Refuse an open shard that has changed since the folder was opened, because its clips may be others.
+
+        A shard that was only touched, or rewritten with the same content, is accepted: its hash decides.
+        """
+        now = _stamp(os.fstat(self._files[shard]))
+        if now == self.stamps.get(shard, now):
+            return
+        path = self.folder / self.shards[shard]["name"]
+        with open(self._files[shard], "rb", closefd=False) as file:
+            file.seek(0)
+            if hashlib.file_digest(file, "sha256").hexdigest() != self.shards[shard]["sha256"]:
+                raise UserError(
+                    f"{path} has been changed or replaced since the folder was opened; {SAME}; it is checked by: "
+                    f"nonverbal prepare --verify {self.folder}"
+                )
+        self.stamps[shard] = now
+
+    @property
+    def seen(self) -> "Seen":
+        """What another process needs in order to open the same folder in the same state."""
+        return Seen(self.folder, self.sha256, tuple(self.stamps.items()))
+
     def __getstate__(self) -> dict[str, Any]:
         # File descriptors belong to one process, and the table may be large.
-        return {"folder": self.folder}
+        return {"seen": self.seen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(open_shards(state["folder"]).__dict__)
+        self.__dict__.update(state["seen"].open().__dict__)
 
 
-def open_shards(folder: Path) -> ShardFolder:
-    """Open a folder that ``nonverbal prepare`` wrote. Checks that every shard is there in its full size."""
+@dataclass(frozen=True)
+class Seen:
+    """The state of a folder of shards in which one process has opened it, for other processes."""
+
+    folder: Path
+    sha256: str
+    stamps: tuple[tuple[int, Stamp], ...]
+
+    def open(self) -> ShardFolder:
+        """Return the folder, opened once in this process.
+
+        Raises:
+            UserError: the folder has changed since.
+        """
+        return _opened(self)
+
+
+@lru_cache(maxsize=64)
+def _opened(seen: Seen) -> ShardFolder:
+    return replace(open_shards(seen.folder, seen.sha256), stamps=dict(seen.stamps))
+
+
+def open_shards(folder: Path, sha256: str | None = None) -> ShardFolder:
+    """Open a folder that ``nonverbal prepare`` wrote, and check that every shard exists and has its full size.
+
+    Args:
+        folder: the folder.
+        sha256: required SHA-256 of its index; None: any.
+
+    Raises:
+        UserError: the folder is missing or damaged, or its index is another.
+    """
     path = Path(folder) / "index.json"
     try:
         text = path.read_bytes()
@@ -126,11 +203,14 @@ def open_shards(folder: Path) -> ShardFolder:
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); make the folder again with nonverbal prepare") from error
+    found = hashlib.sha256(text).hexdigest()
+    if sha256 not in (None, found):
+        raise UserError(f"{folder} holds other data by now than when this command opened it; {SAME}")
     if not isinstance(index, dict):
         raise UserError(f"{path} holds {type(index).__name__}, not an index; make the folder again")
     lacking = [key for key in ("format", "version", "corpora", "files", "shards") if key not in index]
     if lacking:
-        raise UserError(f"{path} does not say {', '.join(lacking)}; make the folder again with nonverbal prepare")
+        raise UserError(f"{path} lacks {', '.join(lacking)}; make the folder again with nonverbal prepare")
     if index["format"] != FORMAT or index["version"] != VERSION:
         raise UserError(
             f"{path} has format {index['format']!r} version {index['version']!r}, but {FORMAT!r} version "
@@ -138,11 +218,14 @@ def open_shards(folder: Path) -> ShardFolder:
         )
     if fault := _fault(index):
         raise UserError(f"{path}: {fault}; make the folder again with nonverbal prepare")
-    for shard in index["shards"]:
+    stamps: dict[int, Stamp] = {}
+    for number, shard in enumerate(index["shards"]):
         name = shard["name"]
         if Path(name).name != name or "\0" in name:
             raise UserError(f"{path} names the shard {name!r}, which is outside its folder")
-        size = os.path.getsize(path.parent / name) if os.path.isfile(path.parent / name) else None
+        size = None
+        if os.path.isfile(path.parent / name):
+            size, _ = stamps[number] = _stamp(os.stat(path.parent / name))
         if size != shard["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes"
             raise UserError(
@@ -153,20 +236,25 @@ def open_shards(folder: Path) -> ShardFolder:
         table, sha256 = read_array(path.parent / "table.npy")
     except (OSError, ValueError) as error:
         raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
-    # A wrong offset may still find audio: another clip's.
+    # At a wrong offset there may be audio too, but of another clip.
     same = sha256 == index["files"].get("table.npy")
     whole = table.dtype == TABLE_DTYPE and table.shape == (sum(shard["clips"] for shard in index["shards"]),)
     if not same or not whole or not _is_of(table, index):
         raise UserError(f"{path.parent / 'table.npy'} does not belong to {path}; make the folder again")
-    return ShardFolder(Path(folder), index["corpora"], index["shards"], table, hashlib.sha256(text).hexdigest())
+    manifest = index["files"].get("manifest.jsonl")
+    return ShardFolder(Path(folder), index["corpora"], index["shards"], table, found, manifest, stamps)
+
+
+def _stamp(stat: os.stat_result) -> Stamp:
+    return stat.st_size, stat.st_mtime_ns
 
 
 _SHARD: dict[str, Any] = {"name": str, "split": str, "clips": int, "seconds": (int, float), "bytes": int, "sha256": str}
-"""What is said of each shard."""
+"""The keys of each shard, and the types of their values."""
 
 
 def _fault(index: dict[str, Any]) -> str | None:
-    """Say what of an index is of another kind than ``nonverbal prepare`` writes."""
+    """Return what in an index differs in type from what ``nonverbal prepare`` writes, or None."""
     corpora, files, shards = index["corpora"], index["files"], index["shards"]
     if not isinstance(corpora, list) or not all(isinstance(name, str) for name in corpora):
         return "corpora is not a list of names"
@@ -184,7 +272,7 @@ def _fault(index: dict[str, Any]) -> str | None:
 
 
 def _is_of(table: np.ndarray, index: dict[str, Any]) -> bool:
-    """Whether each part is of a shard and corpus of the index, lies within that shard, and is not too long."""
+    """Return whether each part has a shard and corpus of the index, lies within the shard, and is not too long."""
     if not len(table):
         return True
     if table["shard"].max() >= len(index["shards"]) or table["corpus"].max() >= len(index["corpora"]):

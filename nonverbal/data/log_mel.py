@@ -8,7 +8,7 @@ SSAM (Yadav and Tan, Interspeech 2024) standardises the spectrogram of a whole c
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nonverbal.batch import AddingSampler, Excerpt, Rows, Targets, TargetSampler
 from nonverbal.data.arrays import read_array
-from nonverbal.data.index import ShardFolder, open_shards
+from nonverbal.data.index import Seen, ShardFolder, open_shards
 from nonverbal.data.progress import progress
 from nonverbal.data.workers import over_processes
 from nonverbal.errors import UserError
@@ -152,7 +152,7 @@ def write_log_mel(folder: Path, processes: int) -> LogMel:
     shards = open_shards(folder)
     values = np.zeros((len(shards.table), 2), dtype=np.float32)
     with locked(folder, "wait for it, or stop it"), progress("log-mel spectrograms", len(values), "parts") as advance:
-        for done in over_processes(partial(_measured, str(folder)), _chunks(len(values)), processes):
+        for done in over_processes(partial(_measured, shards.seen), _chunks(len(values)), processes):
             rows = done.item
             if done.result is None:
                 raise UserError(f"{folder}: reading parts {rows.start} to {rows.stop - 1} ended in {done.crash}")
@@ -205,12 +205,7 @@ def _chunks(parts: int) -> list[range]:
     return [range(first, min(first + CHUNK, parts)) for first in range(0, parts, CHUNK)]
 
 
-def _measured(folder: str, rows: range) -> np.ndarray:
+def _measured(seen: Seen, rows: range) -> np.ndarray:
     torch.set_num_threads(1)
-    shards = _opened(folder)
+    shards = seen.open()
     return np.array([statistics(shards.read(row)) for row in rows], dtype=np.float32)
-
-
-@cache
-def _opened(folder: str) -> ShardFolder:
-    return open_shards(Path(folder))

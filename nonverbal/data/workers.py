@@ -1,6 +1,5 @@
-"""Work over processes, of which one may go down: with a file that crashes its decoder, or because memory ran out."""
+"""Distributes work over processes, of which one may crash: its decoder may fail on a file, or memory may run out."""
 
-import contextlib
 import os
 import signal
 import threading
@@ -11,42 +10,44 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import Connection
-from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from nonverbal.errors import UserError
+from nonverbal.signals import ignore, interrupt_deferred, name_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)}
-"""Exit codes of processes that ended by what they did, not by what was done to them."""
+"""Exit codes of processes that crashed by themselves, and were not ended by another process."""
 
 ENDED = (
     "a process that decodes audio was ended from outside, perhaps for lack of memory; run the same command again with "
     "fewer --processes"
 )
 
-# Fresh interpreters: a copy of this one would copy its threads' locks. They import no torch, so they start fast.
+# The processes are fresh interpreters, because a fork of this one would copy the locks of its threads. They do not
+# import torch, so they start fast.
 CONTEXT = get_context("forkserver")
 
 
 @dataclass(frozen=True)
 class Done(Generic[Item, Result]):
-    """What became of an item."""
+    """The outcome of an item."""
 
     item: Item
     result: Result | None
     crash: str | None = None
-    """Name of the signal by which the item took its process down; it has no result then."""
+    """Name of the signal with which the process of this item crashed; then there is no result."""
 
 
 def over_processes(
     work: Callable[[Item], Result], items: Iterable[Item], processes: int
 ) -> Iterator[Done[Item, Result]]:
-    """Call ``work`` with each item, over processes, and yield what came of it, in any order.
+    """Call ``work`` with each item on several processes, and yield the outcomes in any order.
 
-    When a process goes down, each item that may have been its last gets a process of its own, which tells.
+    If a process crashes, each item that it may have been working on runs again in a process of its own, which shows
+    whether this item was the cause.
 
     Raises:
         UserError: a process was ended from outside.
@@ -58,8 +59,8 @@ def over_processes(
         try:
             while waiting or running:
                 while waiting and len(running) < 2 * processes:
-                    # Where the pool is found broken, the item is still waiting.
-                    with _interrupted_after():
+                    # If the pool turns out to be broken, the item is still waiting.
+                    with interrupt_deferred():
                         running[pool.submit(work, waiting[0])] = waiting[0]
                     waiting.popleft()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -74,8 +75,8 @@ def over_processes(
                 child.kill()
             raise
         finally:
-            # A second Ctrl-C would leave workers behind that wait for work, and exit would wait for them.
-            with _interrupted_after():
+            # A second Ctrl-C here would leave idle workers, and the exit would wait for them.
+            with interrupt_deferred():
                 pool.shutdown(wait=True, cancel_futures=True)
         yield from [_alone(work, item) for item in running.values()]
 
@@ -84,7 +85,7 @@ def _alone(work: Callable[[Item], Result], item: Item) -> Done[Item, Result]:
     """Call ``work`` in a process of its own."""
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_answer, args=(sender, work, item))
-    with _interrupted_after():
+    with interrupt_deferred():
         process.start()
     sender.close()
     try:
@@ -93,46 +94,31 @@ def _alone(work: Callable[[Item], Result], item: Item) -> Done[Item, Result]:
         process.join()
         if process.exitcode not in CRASHES:
             raise UserError(ENDED) from None
-        return Done(item, None, signal.Signals(-process.exitcode).name)
+        return Done(item, None, name_of(-process.exitcode))
     process.join()
     if error is not None:
         raise error
     return Done(item, result)
 
 
-@contextlib.contextmanager
-def _interrupted_after() -> Iterator[None]:
-    """Let Ctrl-C wait for the block: a process that is half started would be waited for at exit, for ever."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda *what: came.append(what))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came and callable(before):
-        before(*came[0])
-
-
 def _answer(sender: Connection, work: Callable[[Any], Any], item: Any) -> None:
     start_worker()
     try:
         sender.send((work(item), None))
+    # The main process raises it.
     except Exception as error:
         sender.send((None, error))
 
 
 def start_worker() -> None:
-    """Make a worker leave Ctrl-C to the first process, and end with it."""
-    # Ctrl-C goes to the whole group; the first process ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Make a worker ignore Ctrl-C, which the first process handles, and end when that process has ended."""
+    # All processes of the group receive Ctrl-C; the first one ends the others.
+    ignore(signal.SIGINT)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker whose first process was killed would wait for work for ever."""
+    """End this worker after the first process, since it would wait for work for ever if that was killed."""
     parent = parent_process()
     assert parent is not None
     parent.join()

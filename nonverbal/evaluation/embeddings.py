@@ -15,7 +15,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import Encoder, FrameEncoder, ManifestEncoder
 from nonverbal.evaluation.frames import KeptFrames, announce, open_frames, write_index
 from nonverbal.evaluation.pieces import Job, Piece, Work, make, plan
-from nonverbal.files import locked, room_for
+from nonverbal.files import locked, make_readable, room_for
 from nonverbal.text import slug
 
 POOLING = "mean and population standard deviation over all frames"
@@ -140,7 +140,7 @@ class Place:
         folder = self.frames if frames else None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-        job = Job(self.encoder.name, self.encoder.key, self.shards.folder, parts, folder, work)
+        job = Job(self.encoder.name, self.encoder.key, self.shards.seen, parts, folder, work)
         pieces = plan(self.shards, self.clips)
         todo = [piece for piece in pieces if not all(_whole(path, piece, job.key) for path in job.files(piece))]
         with progress(f"embedding with {self.encoder.name}", len(self.clips), "clips") as advance:
@@ -160,6 +160,7 @@ class Place:
         pooled = np.concatenate([piece["pooled"] for piece in read])[np.argsort(clips, kind="stable")][place]
         unfinished = parts / "joined.safetensors"
         save_file({"pooled": pooled, "clips": self.clips}, unfinished, self.key | {"name": self.encoder.name})
+        make_readable(unfinished)
         unfinished.replace(self.file)
 
     @cached_property
@@ -200,7 +201,7 @@ def _kept(cache: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         try:
             with safe_open(path, framework="numpy") as file:
                 yield path, file.metadata() or {}
-        except SafetensorError:
+        except (SafetensorError, OSError):
             continue
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
+from nonverbal.data.index import SAMPLE_RATE, Seen, ShardFolder
 from nonverbal.data.preparing.settings import available_processors
 from nonverbal.data.workers import over_processes
 from nonverbal.errors import UserError
@@ -67,7 +67,7 @@ class Job:
     """Its name."""
     key: str
     """Its key."""
-    shards: Path
+    shards: Seen
     pooled: Path
     """Folder of the pieces with pooled embeddings."""
     frames: Path | None
@@ -107,7 +107,7 @@ def make(job: Job, pieces: Sequence[Piece], encoder: FrameEncoder, advance: Call
     """
     processes = min(job.work.processes, len(pieces))
     if processes <= 1:
-        shards = open_shards(job.shards)
+        shards = job.shards.open()
         for piece in pieces:
             make_piece(job, piece, encoder, shards)
             advance(len(piece.clips))
@@ -117,7 +117,7 @@ def make(job: Job, pieces: Sequence[Piece], encoder: FrameEncoder, advance: Call
         if done.crash is not None:
             raise UserError(
                 f"{job.encoder} crashed its process ({done.crash}) at clips {done.item.clips[0]} to "
-                f"{done.item.clips[-1]} of {job.shards}; run it again with --processes 1"
+                f"{done.item.clips[-1]} of {job.shards.folder}; run it again with --processes 1"
             )
         advance(len(done.item.clips))
 
@@ -233,7 +233,7 @@ def _make_elsewhere(job: Job, threads: int, piece: Piece) -> None:
     encoder = _loaded(job.encoder, job.work.seed, threads)
     if encoder.key != job.key:
         raise UserError(f"{job.encoder} changed while the command ran: run the command again")
-    make_piece(job, piece, encoder, _opened(job.shards))
+    make_piece(job, piece, encoder, job.shards.open())
 
 
 @lru_cache(maxsize=1)
@@ -246,8 +246,3 @@ def _loaded(name: str, seed: int, threads: int) -> FrameEncoder:
         number = re.search(r"\d+$", current_process().name)
         torch.cuda.set_device((int(number[0]) if number else 0) % torch.cuda.device_count())
     return load_frame_encoder(name, seed)
-
-
-@lru_cache(maxsize=1)
-def _opened(folder: Path) -> ShardFolder:
-    return open_shards(folder)

@@ -11,6 +11,10 @@ from nonverbal.text import one_line
 TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
 
 
+class NothingYet(UserError):
+    """A run has begun, and has measured nothing."""
+
+
 def plot_training(metrics: Path, figure: Path) -> None:
     """Draw the curves of a run's ``metrics.jsonl`` to a PNG: the panels of its ``curves.json`` that were measured.
 
@@ -63,7 +67,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or not is_number(row.get("step")):
             raise UserError(f"{path}, line {number}: not a row of metrics: expected a JSON object with a step")
     if not any(row.get("kind") == "train" for row in rows.values()):
-        raise UserError(f"{path} holds no row of training yet")
+        raise NothingYet(f"{path} holds no row of training yet")
     return list(rows.values())
 
 

@@ -15,6 +15,7 @@ from nonverbal.evaluation.features import Features, features_of
 from nonverbal.evaluation.heads.base import Head
 from nonverbal.evaluation.heads.by_name import full_name, head_named
 from nonverbal.evaluation.nulls import label_null
+from nonverbal.files import locked
 from nonverbal.public_checkpoints import heard
 from nonverbal.tasks.contamination import HELD_OUT, LABELS_SEEN, by_authors, by_manifests
 from nonverbal.tasks.labels_seen import seen_by
@@ -104,8 +105,10 @@ def score_subject(
         if null and seed == next(iter(task.folds)):
             found = _null(task, subject, seed, head, null)
             new = [replace(score, null=found) for score in new]
-        write_predictions(out / new[0].predictions, _predictions(task, results, head.gives))
-        write_scores(out / "scores.jsonl", new)
+        # Others may add to the same file.
+        with locked(out, wait=True):
+            write_predictions(out / new[0].predictions, _predictions(task, results, head.gives))
+            write_scores(out / "scores.jsonl", new)
         scores += new
     return scores
 

@@ -4,7 +4,7 @@ All is computed from counts of decisions by unit (``nonverbal.tasks.groups.units
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +102,13 @@ class TaskResult:
     models: list[ModelResult]
     heads: list[str]
     """Of the models, each once."""
+    other_data: bool = False
+    """Whether there are results of the same corpora under the same protocol from other shards."""
+
+    @property
+    def which_data(self) -> str:
+        """What tells it from results on other shards, for titles; empty where there are none."""
+        return f", shards {self.data_sha256[:8]}" if self.other_data else ""
 
     def name(self, model: ModelResult) -> str:
         """Return what a model is called in comparisons: with its head where there are several."""
@@ -134,7 +141,10 @@ def results(measurements: Sequence[Measurement], percentile: bool = False) -> li
         UserError: models of one task and protocol were tested on different clips.
     """
     tables = grouped(measurements, lambda one: one.table)
-    return [_task_result(table, bootstrap if percentile else jackknife_t) for table in tables.values()]
+    found = [_task_result(table, bootstrap if percentile else jackknife_t) for table in tables.values()]
+    data = grouped(found, lambda task: (task.corpus, task.protocol, *task.classes))
+    several = {key for key, tasks in data.items() if len({task.data_sha256 for task in tasks}) > 1}
+    return [replace(task, other_data=(task.corpus, task.protocol, *task.classes) in several) for task in found]
 
 
 def recalls(model: ModelResult, percentile: bool = False) -> dict[str, Estimate]:

@@ -13,6 +13,7 @@ from nonverbal.tasks.statistics.comparisons import ALPHA, EXACT_GROUPS, Comparis
 from nonverbal.tasks.statistics.probabilities import CALIBRATION_BINS
 from nonverbal.tasks.statistics.ranks import FRIEDMAN_CORPORA
 from nonverbal.tasks.told_apart import apart_notes
+from nonverbal.text import counted
 
 CAUTION = (
     "the test compares these trained models: if one encoder's probe was trained better by chance, that counts as a "
@@ -113,7 +114,7 @@ def comparisons_table(task: TaskResult, family: Sequence[Comparison]) -> Table:
     how = "all ways" if groups <= EXACT_GROUPS else "100000 drawn ways"
     notes = [
         f"difference of UAR, the first model's minus the second's, with its .95 interval over {groups} {task.unit}; p: "
-        f"predictions swapped by {task.unit}, {how}; Holm over {_count(len(family), 'comparison')}; last: the "
+        f"predictions swapped by {task.unit}, {how}; Holm over {counted(len(family), 'comparison')}; last: the "
         f"{task.unit} for which the first is better, worse, equal (by accuracy if one has a single class)",
         CAUTION,
     ]
@@ -129,8 +130,8 @@ def untestable(groups: int, comparisons: int, unit: str) -> str:
         return ""
     return (
         f"not testable: over {groups} {unit} p is at least 2^(1 - {groups}) = {2.0 ** (1 - groups):.3g}, which Holm "
-        f"multiplies by {_count(comparisons, 'comparison')}: above {ALPHA:g} whatever the models do; compare fewer, or "
-        f"on more {unit}"
+        f"multiplies by {counted(comparisons, 'comparison')}: above {ALPHA:g} whatever the models do; compare fewer, "
+        f"or on more {unit}"
     )
 
 
@@ -152,7 +153,7 @@ def ranking_table(ranking: Ranking) -> Table:
 def title(task: TaskResult) -> str:
     """Return what a task's tables are called: corpus, head where there is one, classes, protocol."""
     head = f" {task.heads[0]} head," if len(task.heads) == 1 else ""
-    return f"{task.corpus}:{head} {len(task.classes)} classes, {task.protocol}"
+    return f"{task.corpus}:{head} {len(task.classes)} classes, {task.protocol}{task.which_data}"
 
 
 def probability(p: float) -> str:
@@ -195,11 +196,7 @@ def _null_note(model: ModelResult) -> str:
 
 def _folds(task: TaskResult) -> str:
     counts = sorted({model.folds for model in task.models})
-    return _count(counts[0], "fold") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} folds"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return counted(counts[0], "fold") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} folds"
 
 
 def model_columns(task: TaskResult) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nonverbal.tasks.contamination import LABELS_SEEN, TRANSDUCTIVE
+from nonverbal.terminal import console_of
 from nonverbal.text import one_line
 
 WIDTH = 160
@@ -25,12 +26,10 @@ class Table:
 def show(tables: Sequence[Table]) -> None:
     """Print tables."""
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table as RichTable
 
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    console = console_of(WIDTH)
     for table in tables:
         shown = RichTable(
             box=box.SIMPLE_HEAD,

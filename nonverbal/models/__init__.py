@@ -1,1 +1,1 @@
-"""Encoders and their heads. Knows nothing of training."""
+"""Encoders and their heads, without any code for training."""

@@ -1,14 +1,13 @@
 """Audio Mamba: Mamba blocks over patches of a log-mel spectrogram (SSAM, Yadav and Tan, Interspeech 2024).
 
-Waveforms at 16 kHz go in; the mel spectrogram is part of the model. This file, and those of the
-selective scan, need torch and transformers alone: they travel with every checkpoint, and load there by
-``trust_remote_code``.
+The input is a waveform at 16 kHz; the mel spectrogram is part of the model. This file and those of the selective scan
+need only torch and transformers: they are copied into every checkpoint, which is loaded with ``trust_remote_code``.
 
-The released code differs from what one would expect in five places, on which its numbers depend. Each is a setting of
-``AudioMambaConfig`` whose value ``official`` does as that code does.
+The released code differs from what one would expect in five places that affect its results. Each is a setting of
+``AudioMambaConfig``, whose value ``official`` follows that code.
 
 Shapes: N rows, T samples, F frames of the spectrogram, W windows of at most 200 frames, P patches in time (at most 50
-a window), B patches in frequency (5), M width.
+per window), B patches in frequency (5), M width.
 """
 
 import math
@@ -33,7 +32,7 @@ from transformers.utils import ModelOutput
 from .scan_choice import Scan
 from .selective_scan import causal_conv, selective_scan
 
-if TYPE_CHECKING:  # of a folder, transformers takes along the files that this one names, run or not
+if TYPE_CHECKING:  # transformers copies the files that this one imports, even if the imports never run
     from .scan_kernel import library  # noqa: F401
     from .triton_kernels import scan_forward  # noqa: F401
     from .triton_scan import scan  # noqa: F401
@@ -42,16 +41,16 @@ SAMPLE_RATE = 16_000
 """Hz."""
 
 MEL_BINS, N_FFT, HOP, F_MIN, F_MAX = 80, 400, 160, 50.0, 8000.0
-"""Of the spectrogram: windows of 25 ms every 10 ms, bands from 50 to 8000 Hz."""
+"""The spectrogram: windows of 25 ms every 10 ms, bands from 50 to 8000 Hz."""
 
 PATCH_FRAMES, PATCH_BINS = 4, 16
-"""Of a patch: 40 ms of 16 bands."""
+"""Size of a patch: 40 ms of 16 bands."""
 
 TIMES, BANDS = 50, MEL_BINS // PATCH_BINS
-"""Patches of a window of two seconds: the positions that a model knows."""
+"""Patches of a window of two seconds in time and frequency, for which a model has positions."""
 
 FRAMES = TIMES * PATCH_FRAMES
-"""Of a window."""
+"""Frames of a window."""
 
 
 class AudioMambaConfig(PretrainedConfig):  # type: ignore[misc]
@@ -59,21 +58,21 @@ class AudioMambaConfig(PretrainedConfig):  # type: ignore[misc]
 
     Args:
         hidden_size: width M; 192, 384 and 768 are tiny, small and base.
-        num_hidden_layers: blocks.
-        state_size: states of each channel.
-        conv_width: frames that a block's convolution sees.
-        expand: width inside a block, over M.
+        num_hidden_layers: number of blocks.
+        state_size: number of states of each channel.
+        conv_width: kernel width of a block's convolution, in tokens.
+        expand: width inside a block, as a multiple of M.
         layer_norm_eps: of all LayerNorms.
         mask_ratio: share of a window's patches that are masked in pretraining.
-        loss: ``masked`` patches alone, or ``official``: all.
-        masked_positions: ``official``: a masked patch has no position, only its place in the sequence tells it;
-            ``kept``: it has.
-        standardisation: by the ``population``'s standard deviation, or ``official``: that of a sample when the model is
-            used, of the population when it is trained.
-        padding: ``masked``: what is beyond a clip is not looked at; ``official``: clips are filled with zeros to whole
-            windows, one window too many where they fit.
-        frame_order: ``time``: a frame is the bands of one time, as they lie; ``official``: the tokens of a window are
-            read as if all times of a band lay together, so that a frame mixes times.
+        loss: over the ``masked`` patches only, or ``official``: over all.
+        masked_positions: ``official``: masked patches get no position embedding, so only their place in the sequence
+            distinguishes them; ``kept``: they get one.
+        standardisation: by the standard deviation of the ``population``, or ``official``: by that of a sample when the
+            model is used, and of the population when it is trained.
+        padding: ``masked``: padding is ignored; ``official``: clips are padded with zeros to whole windows, with one
+            window too many if they fit exactly.
+        frame_order: ``time``: a frame holds the bands of one time; ``official``: the tokens of a window are read as if
+            all times of a band were adjacent, so that a frame mixes times.
     """
 
     model_type = "audio_mamba"
@@ -112,7 +111,7 @@ class AudioMambaConfig(PretrainedConfig):  # type: ignore[misc]
                 raise ValueError(f"{name} must be {other!r} or 'official', but is {value!r}")
             setattr(self, name, value)
         if hidden_size % 4:
-            raise ValueError(f"hidden_size must be a multiple of 4, for sines and cosines, but is {hidden_size}")
+            raise ValueError(f"hidden_size must be a multiple of 4 (for sines and cosines), but is {hidden_size}")
         kwargs.setdefault("auto_map", {auto: f"audio_mamba.{name}" for auto, name in AUTO.items()})
         super().__init__(**kwargs)
 
@@ -123,45 +122,45 @@ AUTO = {
     "AutoModelForPreTraining": "AudioMambaForPreTraining",
     "AutoModelForAudioClassification": "AudioMambaForAudioClassification",
 }
-"""Where transformers finds the classes in a checkpoint's folder."""
+"""The classes that transformers loads from a checkpoint's folder."""
 
 
 @dataclass
 class AudioMambaOutput(ModelOutput):  # type: ignore[misc]
-    """What an Audio Mamba says of waveforms: 25 frames a second."""
+    """Output of an Audio Mamba: 25 frames per second."""
 
     last_hidden_state: Tensor | None = None
-    """``(N, frames, 5 M)``: the bands of each time beside each other."""
+    """``(N, frames, 5 M)``: the bands of each time, concatenated."""
     hidden_states: tuple[Tensor, ...] | None = None
-    """The same of the input to the first block and of each block's output, the last after the last LayerNorm."""
+    """The same for the input of the first block and for the output of each block; the last is after the LayerNorm."""
     frame_mask: Tensor | None = None
-    """``(N, frames)`` bool: the row's own."""
+    """``(N, frames)`` bool: False for padding."""
 
 
 @dataclass
 class AudioMambaForPreTrainingOutput(ModelOutput):  # type: ignore[misc]
-    """What pretraining needs. Patches lie time after time, their bands from low to high."""
+    """Output for pretraining. Patches are ordered by time, and within a time from low to high bands."""
 
     loss: Tensor | None = None
     """Scalar: the mean squared error over the patches that ``config.loss`` names."""
     predictions: Tensor | None = None
-    """``(N, 250, 64)``: what was made of each patch, in time and frequency."""
+    """``(N, 250, 64)``: the predicted values of each patch, in time and frequency."""
     targets: Tensor | None = None
-    """``(N, 250, 64)``: the standardised log-mel spectrogram itself."""
+    """``(N, 250, 64)``: the values of the standardised log-mel spectrogram."""
     mask: Tensor | None = None
-    """``(N, 250)`` bool: which patches were hidden."""
+    """``(N, 250)`` bool: True for masked patches."""
 
 
 def own_samples(waveforms: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Return how many samples of each row ``(N, T)`` are its own, ``(N,)``: all, or what the mask says.
+    """Return the length of each row ``(N, T)`` without padding, ``(N,)`` samples: T, or as the mask says.
 
     Raises:
-        ValueError: they are no batch of waveforms, or the mask does not fit, or a row's samples do not begin it.
+        ValueError: ``waveforms`` is not a batch of waveforms, the mask has another shape, or is not 1 from the start.
     """
     if not isinstance(waveforms, Tensor) or waveforms.ndim != 2 or not waveforms.numel():
         kind = type(waveforms).__name__
         found = f"of shape {tuple(waveforms.shape)}" if isinstance(waveforms, Tensor) else f"a {kind}"
-        raise ValueError(f"input_values must be a tensor of shape (clips, samples), neither of them 0, but is {found}")
+        raise ValueError(f"input_values must be a tensor of shape (clips, samples), both above 0, but is {found}")
     if not waveforms.is_floating_point():
         raise ValueError(f"input_values must be floating-point samples in [-1, 1], but are {waveforms.dtype}")
     if attention_mask is None:
@@ -173,14 +172,14 @@ def own_samples(waveforms: Tensor, attention_mask: Tensor | None) -> Tensor:
     lengths = own.sum(1)
     first = torch.arange(own.shape[1], device=own.device) < lengths[:, None]
     if wrong := ((own != first).any(1) | (lengths == 0)).nonzero().flatten().tolist():
-        raise ValueError(f"attention_mask must be 1 from each clip's start on, then 0, but is not in rows {wrong[:5]}")
+        raise ValueError(f"attention_mask must be 1 for a clip's samples, then 0, but is not in rows {wrong[:5]}")
     return lengths
 
 
 def log_mel(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return natural-log mel spectrograms, ``(N, F, 80)`` float32, and the number of each row's own frames, ``(N,)``.
+    """Return natural-log mel spectrograms, ``(N, F, 80)`` float32, and each row's number of frames, ``(N,)``.
 
-    Each row is reflected at its own ends, so its frames do not depend on what else is in the batch.
+    Each row is reflected at its own ends, so its frames do not depend on the other rows of the batch.
 
     Args:
         waveforms: ``(N, T)`` at 16 kHz.
@@ -188,7 +187,7 @@ def log_mel(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """
     with torch.autocast(waveforms.device.type, enabled=False):
         waveforms, lengths = waveforms.float(), lengths.to(waveforms.device, torch.int64)
-        # A row shorter than what is reflected is taken to be followed by silence, whatever lies there.
+        # A row shorter than the reflected part counts as followed by silence, whatever its padding holds.
         shortest = N_FFT // 2 + 1
         waveforms = F.pad(waveforms, (0, max(shortest - waveforms.shape[1], 0)))
         waveforms = waveforms.where(torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None], 0)
@@ -215,7 +214,7 @@ def log_mel_of_windows(samples: Tensor) -> Tensor:
 def mel_filters(device: torch.device) -> Tensor:
     """Return triangular filters ``(201, 80)``, evenly spaced on the mel scale of HTK: 2595 log10(1 + f / 700)."""
     lowest, highest = (2595 * math.log10(1 + frequency / 700) for frequency in (F_MIN, F_MAX))
-    # In float32 as torchaudio has it: the logarithm shows the last places of weak bands.
+    # In float32 as in torchaudio, because the logarithm makes the last digits of weak bands visible.
     corners = 700 * (10 ** (torch.linspace(lowest, highest, MEL_BINS + 2) / 2595) - 1)
     past = corners - torch.linspace(0, SAMPLE_RATE // 2, N_FFT // 2 + 1)[:, None]
     width = corners.diff()
@@ -225,17 +224,17 @@ def mel_filters(device: torch.device) -> Tensor:
 
 
 def standardise(mel: Tensor, frames: Tensor, correction: int) -> Tensor:
-    """Bring each row's own frames to zero mean and unit deviation, as one number each; zeros beyond them.
+    """Normalise each row to zero mean and unit standard deviation over all its values; padding becomes zero.
 
     Args:
         mel: ``(N, F, 80)``.
-        frames: ``(N,)``, how many are the row's own.
+        frames: ``(N,)``, number of frames without padding.
         correction: 0 for the population's standard deviation, 1 for a sample's.
     """
     own = (torch.arange(mel.shape[1], device=mel.device) < frames[:, None])[..., None]
     count = (frames * mel.shape[2])[:, None, None]
     centred = mel
-    # Twice: of digital silence, whose values are all alike, the rounding of one mean would be all that is left.
+    # Subtract the mean twice: for digital silence, whose values are all equal, the first time leaves a rounding error.
     for _ in range(2):
         centred = (centred - centred.where(own, 0).sum((1, 2), keepdim=True) / count).where(own, 0)
     deviation = (centred.square().sum((1, 2), keepdim=True) / (count - correction)).sqrt()
@@ -245,7 +244,7 @@ def standardise(mel: Tensor, frames: Tensor, correction: int) -> Tensor:
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def positions(times: int, width: int, device: torch.device) -> Tensor:
-    """Return fixed 2-d sines and cosines, ``(times x 5, width)``: half of the width for frequency, half for time.
+    """Return fixed 2-D sines and cosines, ``(times x 5, width)``: half of the width for frequency, half for time.
 
     As in MAE (He et al., 2022), after Vaswani et al. (2017), section 3.5.
     """
@@ -262,7 +261,7 @@ def positions(times: int, width: int, device: torch.device) -> Tensor:
 
 
 def patches(mel: Tensor) -> Tensor:
-    """Cut ``(N, F, 80)``, F a multiple of 4, into ``(N, F / 4 x 5, 64)``, time after time, low bands first."""
+    """Cut ``(N, F, 80)``, F a multiple of 4, into ``(N, F / 4 x 5, 64)``, by time and then from low to high bands."""
     rows, frames, _ = mel.shape
     # (N, F, 80) -> (N, P, 4, B, 16) -> (N, P, B, 4, 16)
     cut = mel.view(rows, frames // PATCH_FRAMES, PATCH_FRAMES, BANDS, PATCH_BINS).transpose(2, 3)
@@ -270,7 +269,7 @@ def patches(mel: Tensor) -> Tensor:
 
 
 class PatchEmbed(nn.Module):
-    """A linear map of each patch, written as the convolution that the released checkpoints hold."""
+    """A linear map of each patch, stored as the convolution that it is in the released checkpoints."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -282,7 +281,7 @@ class PatchEmbed(nn.Module):
 
 
 class Mixer(nn.Module):
-    """Mamba's mixer (Gu and Dao, 2023, section 3.4), parameters named as in mamba-ssm."""
+    """Mamba's mixer (Gu and Dao, 2023, section 3.4), with mamba-ssm's names of parameters."""
 
     def __init__(self, config: AudioMambaConfig) -> None:
         super().__init__()
@@ -298,12 +297,12 @@ class Mixer(nn.Module):
         self.out_proj = nn.Linear(inner, config.hidden_size, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Mix ``(N, tokens, M)``; each token sees those before it."""
+        """Mix ``(N, tokens, M)`` causally: each token depends on itself and those before it."""
         x, gate = self.in_proj(hidden).chunk(2, -1)
         assert self.conv1d.bias is not None
         x = causal_conv(x, self.conv1d.weight[:, 0], self.conv1d.bias, self.scan)
         step, b, c = self.x_proj(x).split([self.rank, self.states, self.states], -1)
-        # The bias belongs into the softplus, in float32.
+        # The bias is added inside the softplus, in float32.
         delta = F.linear(step, self.dt_proj.weight)
         a = -self.A_log.float().exp()
         y = selective_scan(x, delta, a, b, c, self.D, gate, self.dt_proj.bias, self.scan)
@@ -312,7 +311,7 @@ class Mixer(nn.Module):
 
 
 class Block(nn.Module):
-    """Add, normalise, mix; what is added up stays in float32."""
+    """LayerNorm and mixer on a residual stream, which stays in float32."""
 
     def __init__(self, config: AudioMambaConfig) -> None:
         super().__init__()
@@ -320,13 +319,13 @@ class Block(nn.Module):
         self.mixer = Mixer(config)
 
     def forward(self, residual: Tensor) -> Tensor:
-        """Return ``(N, tokens, M)`` plus what the mixer makes of it, in float32."""
+        """Return ``(N, tokens, M)`` plus the mixer's output for it, in float32."""
         mixed: Tensor = self.mixer(self.norm(residual.to(self.norm.weight.dtype)))
         return residual + mixed.float()
 
 
 class AudioMambaPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
-    """Weights at their start, and how they are loaded."""
+    """Initialises and loads weights."""
 
     config_class = AudioMambaConfig
     base_model_prefix = "audio_mamba"
@@ -337,7 +336,7 @@ class AudioMambaPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         if isinstance(module, Mixer):
             self._init_mixer(module)
         elif isinstance(module, nn.Conv2d):
-            # The patches' (transformers 5 passes modules by that hold no weights themselves). Xavier's bound for a
+            # The patch embedding's (transformers 5 skips modules without weights of their own). Xavier's bound for a
             # convolution counts each of its values as an output, so it is small.
             nn.init.xavier_uniform_(module.weight)
             assert module.bias is not None
@@ -355,13 +354,13 @@ class AudioMambaPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
             nn.init.normal_(module.mask_token, std=0.02)
 
     def _init_mixer(self, mixer: Mixer) -> None:
-        """As in mamba-ssm, with the released code's Kaiming start of ``out_proj``, over the root of the blocks."""
+        """As in mamba-ssm, with the released code's Kaiming initialisation of ``out_proj``, over sqrt(blocks)."""
         inner, states = mixer.A_log.shape
         _set(mixer.A_log, torch.arange(1, states + 1, dtype=torch.float32).log().expand(inner, -1))
         nn.init.ones_(mixer.D)
         for linear in (mixer.in_proj, mixer.x_proj):
             nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5))
-        # Kaiming's bound with a of the root of 5 is one over the root of the inputs.
+        # Kaiming's bound with a = sqrt(5) is 1 / sqrt(inputs).
         bound = 1 / math.sqrt(inner * self.config.num_hidden_layers)
         nn.init.uniform_(mixer.out_proj.weight, -bound, bound)
         nn.init.kaiming_uniform_(mixer.conv1d.weight, a=math.sqrt(5))
@@ -369,20 +368,20 @@ class AudioMambaPreTrainedModel(PreTrainedModel):  # type: ignore[misc]
         assert mixer.conv1d.bias is not None
         nn.init.uniform_(mixer.conv1d.bias, -bound, bound)
         nn.init.uniform_(mixer.dt_proj.weight, -(mixer.rank**-0.5), mixer.rank**-0.5)
-        # Step sizes between 0.001 and 0.1, evenly on a logarithmic scale; the bias is softplus's inverse of them.
+        # Step sizes between 0.001 and 0.1, uniform on a logarithmic scale; the bias is the inverse softplus of them.
         span = math.log(0.1) - math.log(0.001)
         step = (torch.rand(inner) * span + math.log(0.001)).exp().clamp(min=1e-4)
         _set(mixer.dt_proj.bias, step + (-(-step).expm1()).log())
 
 
 def _set(parameter: nn.Parameter, value: Tensor) -> None:
-    """Write a weight unless it was loaded: transformers 5 marks those, and guards functions of ``nn.init`` alone."""
+    """Set a weight unless it was loaded. transformers 5 marks loaded weights, but only ``nn.init`` heeds the mark."""
     if not getattr(parameter, "_is_hf_initialized", False):
         parameter.copy_(value)
 
 
 class AudioMambaModel(AudioMambaPreTrainedModel):
-    """The encoder: waveforms to frames."""
+    """The encoder, which turns waveforms into frames."""
 
     def __init__(self, config: AudioMambaConfig) -> None:
         super().__init__(config)
@@ -399,19 +398,19 @@ class AudioMambaModel(AudioMambaPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> AudioMambaOutput | tuple[Tensor, ...]:
-        """Return 25 frames a second of waveforms of any length.
+        """Return 25 frames per second for waveforms of any length.
 
-        A clip is read in consecutive windows of two seconds, each on its own; what is left of its end is a shorter
-        window, up to whole patches of 40 ms. A clip shorter than that is filled with its mean.
+        A clip is divided into consecutive windows of two seconds, which are encoded independently. The rest at its end
+        is a shorter window, of whole patches of 40 ms. A clip shorter than a patch is padded with its mean.
 
         Args:
             input_values: ``(N, T)`` at 16 kHz.
-            attention_mask: ``(N, T)``, 1 where samples are the row's own, from its start on.
-            output_hidden_states: return those of all blocks too.
+            attention_mask: ``(N, T)``, 1 for the samples of a row, then 0 for padding.
+            output_hidden_states: also return the hidden states of all blocks.
             return_dict: ``False`` for a tuple.
 
         Raises:
-            ValueError: what is given has another shape, or a row has no samples of its own, or not from its start on.
+            ValueError: an argument has another shape, or a row of the mask is empty or not 1 from its start.
         """
         lengths = own_samples(input_values, attention_mask)
         cut, times, count = self.cut(input_values, lengths, int(lengths.max()))
@@ -430,11 +429,11 @@ class AudioMambaModel(AudioMambaPreTrainedModel):
         Args:
             waveforms: ``(N, T)`` at 16 kHz.
             lengths: ``(N,)`` samples, at least one.
-            longest: the most of them, which the host knows.
+            longest: the largest of them, known on the host.
 
         Returns:
-            patches ``(N x W, tokens, 64)``; how many times of its windows a row's tokens hold, ``(N,)``; and how many
-            frames are a row's own, ``(N,)``.
+            patches ``(N x W, tokens, 64)``; each row's number of patches in time without padding, ``(N,)``; and each
+            row's number of frames, ``(N,)``.
         """
         mel, frames = log_mel(waveforms, lengths)
         mel = standardise(mel, frames, correction=int(self.config.standardisation == "official"))
@@ -451,15 +450,15 @@ class AudioMambaModel(AudioMambaPreTrainedModel):
         return cut, held, self._count(frames, times, official)
 
     def embed(self, cut: Tensor) -> Tensor:
-        """Return ``(N, tokens, M)`` of patches ``(N, tokens, 64)``, with their positions."""
+        """Return embedded patches ``(N, tokens, M)`` with positions, for patches ``(N, tokens, 64)``."""
         return self.placed(self.patch_embed(cut))
 
     def placed(self, embedded: Tensor) -> Tensor:
-        """Return ``(N, tokens, M)`` with their positions."""
+        """Return embedded patches ``(N, tokens, M)`` with positions added."""
         return embedded + positions(TIMES, self.config.hidden_size, embedded.device)[: embedded.shape[1]]
 
     def encode(self, tokens: Tensor) -> list[Tensor]:
-        """Return ``(N, tokens, M)`` of the input, of each block but the last, and of the last after the LayerNorm."""
+        """Return ``(N, tokens, M)`` for the input and each block; the last is after the LayerNorm."""
         residual = self.begun(tokens)
         states = [residual]
         for block in self.blocks:
@@ -468,11 +467,11 @@ class AudioMambaModel(AudioMambaPreTrainedModel):
         return self.ended(states)
 
     def begun(self, tokens: Tensor) -> Tensor:
-        """Return what enters the first block, ``(N, 1 + tokens, M)`` float32: the class token comes first."""
+        """Return the input of the first block, ``(N, 1 + tokens, M)`` float32, with the class token first."""
         return torch.cat([self.cls_token.expand(len(tokens), -1, -1).float(), tokens.float()], 1)
 
     def ended(self, states: list[Tensor]) -> list[Tensor]:
-        """Return the states without the class token, the last of them after the LayerNorm."""
+        """Return the states without the class token, with the LayerNorm applied to the last."""
         last = self.encoder_norm(states[-1].to(self.encoder_norm.weight.dtype))
         return [state[:, 1:] for state in (*states[:-1], last)]
 
@@ -480,19 +479,19 @@ class AudioMambaModel(AudioMambaPreTrainedModel):
         return bool(self.config.output_hidden_states if asked is None else asked)
 
     def _count(self, frames: Tensor, times: Tensor, official: bool) -> Tensor:
-        """How many frames of the output are each row's own."""
+        """Return each row's number of output frames without padding."""
         if not official:
             return times
         padding = FRAMES - frames % FRAMES
         return (frames // FRAMES + 1) * TIMES - TIMES * padding // FRAMES
 
     def as_frames(self, tokens: Tensor, own: Tensor) -> Tensor:
-        """Turn ``(N x W, P x B, M)`` into frames ``(N, W x P, B x M)``; ``own`` ``(N,)`` are a row's times."""
+        """Turn ``(N x W, P x B, M)`` into frames ``(N, W x P, B x M)``; ``own`` ``(N,)`` is a row's number of times."""
         windows, count, width = tokens.shape
         times = count // BANDS
         tokens = tokens.view(windows, times, BANDS, width)
         if self.config.frame_order == "official":
-            # What a row holds of each window, (N x W, 1, 1); beyond it nothing may be read.
+            # Number of times in each window, (N x W, 1, 1); later ones are padding and must not be read.
             start = torch.arange(windows // len(own), device=own.device) * TIMES
             held = (own[:, None] - start).clamp(0, times).view(-1, 1, 1)
             time, band = torch.arange(times, device=own.device)[:, None], torch.arange(BANDS, device=own.device)
@@ -502,7 +501,7 @@ class AudioMambaModel(AudioMambaPreTrainedModel):
 
 
 class AudioMambaForPreTraining(AudioMambaPreTrainedModel):
-    """The encoder, and a head that makes hidden patches of what is around them."""
+    """The encoder, and a head that predicts masked patches from their context."""
 
     def __init__(self, config: AudioMambaConfig) -> None:
         super().__init__(config)
@@ -515,12 +514,12 @@ class AudioMambaForPreTraining(AudioMambaPreTrainedModel):
     def forward(
         self, input_values: Tensor, attention_mask: Tensor | None = None, mask: Tensor | None = None
     ) -> AudioMambaForPreTrainingOutput:
-        """Hide patches of the first two seconds of each row, shorter rows repeated, and predict them.
+        """Mask patches of the first two seconds of each row, repeating shorter rows, and predict them.
 
         Args:
             input_values: ``(N, T)`` at 16 kHz.
-            attention_mask: ``(N, T)``, 1 where samples are the row's own.
-            mask: ``(N, 250)`` bool, which patches are hidden; drawn where it is not given.
+            attention_mask: ``(N, T)``, 1 for the samples of a row, then 0 for padding.
+            mask: ``(N, 250)`` bool, True for patches to mask; drawn at random if None.
         """
         mel, frames = log_mel(input_values, own_samples(input_values, attention_mask))
         cut = self.crop(standardise(mel, frames, correction=0), frames, torch.zeros_like(frames))
@@ -534,18 +533,18 @@ class AudioMambaForPreTraining(AudioMambaPreTrainedModel):
 
     @staticmethod
     def crop(mel: Tensor, frames: Tensor, starts: Tensor) -> Tensor:
-        """Return the patches ``(N, 250, 64)`` of 200 frames from ``starts`` ``(N,)`` on; a row that ends begins anew.
+        """Return the patches ``(N, 250, 64)`` of the 200 frames from ``starts`` on; a row that is too short repeats.
 
         Args:
             mel: ``(N, F, 80)``.
-            frames: ``(N,)``, how many are the row's own.
+            frames: ``(N,)``, number of frames without padding.
             starts: ``(N,)``, at least 0.
         """
         place = (starts[:, None] + torch.arange(FRAMES, device=mel.device)) % frames[:, None]
         return patches(mel.gather(1, place[..., None].expand(-1, -1, MEL_BINS)))
 
     def predict(self, cut: Tensor, mask: Tensor) -> Tensor:
-        """Return predictions ``(N, 250, 64)`` of patches, those in ``mask`` ``(N, 250)`` hidden."""
+        """Return predictions ``(N, 250, 64)`` for all patches, with those in ``mask`` ``(N, 250)`` masked."""
         tokens = self.audio_mamba.embed(cut)
         hidden: Tensor = self.mask_token
         if self.config.masked_positions == "kept":
@@ -573,7 +572,7 @@ class AudioMambaForAudioClassification(AudioMambaPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple[Tensor, ...]:
-        """Return logits ``(N, labels)`` and, of ``labels`` ``(N,)``, the cross entropy."""
+        """Return logits ``(N, labels)`` and, if ``labels`` ``(N,)`` are given, the cross entropy."""
         encoded = self.audio_mamba(input_values, attention_mask, output_hidden_states)
         own = encoded.frame_mask[..., None]
         mean = encoded.last_hidden_state.where(own, 0).sum(1) / own.sum(1)
@@ -584,7 +583,7 @@ class AudioMambaForAudioClassification(AudioMambaPreTrainedModel):
 
 
 def register() -> None:
-    """Let transformers' Auto classes find these, and checkpoints take this file along."""
+    """Register the classes with transformers' Auto classes, so that checkpoints include a copy of this file."""
     AutoConfig.register(AudioMambaConfig.model_type, AudioMambaConfig, exist_ok=True)
     AudioMambaConfig.register_for_auto_class("AutoConfig")
     for auto, model in (

@@ -1,4 +1,4 @@
-"""A transformer's blocks, one after another: which of them a step passes by, and what is computed again.
+"""Runs the blocks of a transformer, with layer drop and gradient checkpointing.
 
 Shapes: N rows, S frames, M width.
 """
@@ -14,11 +14,11 @@ from nonverbal.batch import Batch
 from nonverbal.seeding import Stream, generator
 
 Block = Callable[[Any, Tensor], Tensor]
-"""What a block's module makes of ``(N, S, M)``."""
+"""Computes the output ``(N, S, M)`` of a block's module for its input."""
 
 
 def kept_layers(batch: Batch, layers: int, share: float) -> list[bool]:
-    """Draw the blocks that run: by step alone, so that all micro-batches and processes drop the same."""
+    """Draw which blocks run. It depends only on the step, so all micro-batches and processes drop the same blocks."""
     draws = generator(batch.seed, Stream.LAYER_DROP, batch.step).random(layers)
     return [draw >= share for draw in draws.tolist()]
 
@@ -26,14 +26,15 @@ def kept_layers(batch: Batch, layers: int, share: float) -> list[bool]:
 def through(
     blocks: Iterable[nn.Module], run: Block, hidden: Tensor, kept: Sequence[bool], recompute: bool = False
 ) -> Iterator[Tensor]:
-    """Yield ``(N, S, M)`` as it enters the first block, and as it leaves each.
+    """Yield the input ``(N, S, M)`` of the first block, then the output of each.
 
     Args:
         blocks: the modules.
         run: computes one of them.
-        hidden: what enters the first.
-        kept: of each block, whether it is run or passed by.
-        recompute: keep of a block its input alone, and compute it again in the backward pass, with the same noise.
+        hidden: input of the first.
+        kept: for each block, whether it runs or is skipped.
+        recompute: store only a block's input, and compute the block again in the backward pass with the same noise
+            (gradient checkpointing).
     """
     yield hidden
     for block, keep in zip(blocks, kept, strict=True):
@@ -47,10 +48,10 @@ def through(
 
 
 def passed_by(block: nn.Module, hidden: Tensor) -> Tensor:
-    """Return ``hidden``, whose backward pass gives the weights of ``block`` gradients of zero.
+    """Return ``hidden``; its backward pass gives the weights of ``block`` gradients of zero.
 
-    Processes that add up their gradients wait for those of all weights. Each of the block's maps is called, with no
-    rows, because ZeRO 3 has weights in one place only while the module that they belong to is at work.
+    DDP waits for the gradients of all weights. Each linear map of the block is called with an empty input, because
+    ZeRO 3 gathers weights only while their module runs.
     """
     nothing = []
     for module in block.modules():
@@ -59,6 +60,6 @@ def passed_by(block: nn.Module, hidden: Tensor) -> Tensor:
         elif isinstance(module, nn.LayerNorm):
             nothing.append(module(hidden.new_empty(0, *module.normalized_shape)))
         else:
-            # Such as the gate of WavLM's relative positions.
+            # For example the gate of WavLM's relative positions.
             nothing += [parameter[:0] for parameter in module.parameters(recurse=False)]
     return hidden + torch.cat([x.flatten() for x in nothing]).sum()

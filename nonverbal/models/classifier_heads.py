@@ -1,4 +1,4 @@
-"""What tells the class of a clip from an encoder's frames: layers weighed, frames pooled, and a few linear layers.
+"""Heads that classify clips by an encoder's frames: a weighted sum of layers, pooling, and a few linear layers.
 
 Shapes: N rows, S frames, M values of a frame, K classes.
 """
@@ -13,43 +13,43 @@ from nonverbal.models.functional import dropout, exact
 from nonverbal.models.tuned.base import Hidden
 
 START = 0.02
-"""Standard deviation of the weights at first, as transformers draws those of its classifiers."""
+"""Standard deviation of the initial weights, as in transformers' classifiers."""
 
 
 @dataclass(frozen=True)
 class HeadShape:
-    """What a head is made of."""
+    """The layers of a head."""
 
     width: int
     """M."""
     classes: int
     """K."""
     states: int = 0
-    """Hidden states that are weighed; 0 takes the last alone."""
+    """Number of hidden states in the weighted sum; 0: only the last hidden state is used, without weights."""
     attentive: bool = False
     """Pool by attention; otherwise by the mean."""
     projection: int = 0
-    """Values of the projector, a linear layer; 0 for none."""
+    """Size of the projector, a linear layer; 0 for none."""
     hidden: tuple[int, ...] = ()
-    """Values of each hidden layer, which end in ReLU."""
+    """Size of each hidden layer, which ends with a ReLU."""
     dropout: float = 0.0
-    """Share of the values that enter a hidden layer or the last, which training drops."""
+    """Share of the inputs of the hidden layers and the last layer that training drops."""
 
 
 class ClassifierHead(nn.Module):
-    """Frames to logits, in float32.
+    """Computes logits from frames, in float32.
 
-    Without a query, and without hidden layers, what transformers' ``...ForSequenceClassification`` computes, by the
-    same names. There the projector is applied to frames; it is linear, and the weights of pooled frames add up to 1, so
-    that applied to the pooled frames it gives the same.
+    Without a query and hidden layers, it computes the same as transformers' ``...ForSequenceClassification``, with the
+    same names of weights. There the projector is applied to frames. Because it is linear and the pooling weights sum to
+    1, it gives the same when it is applied to the pooled frames.
     """
 
     def __init__(self, shape: HeadShape) -> None:
-        """Draw a head by torch's generator."""
+        """Draw the initial weights with torch's generator."""
         super().__init__()
         self.shape, states = shape, shape.states
         self.layer_weights = nn.Parameter(torch.full((states,), 1 / states)) if states else None
-        # At 0, attention begins as the mean.
+        # With a query of 0, attention starts as the mean.
         self.query = nn.Parameter(torch.zeros(shape.width)) if shape.attentive else None
         self.projector = nn.Linear(shape.width, shape.projection) if shape.projection else None
         sizes = (shape.projection or shape.width, *shape.hidden)
@@ -61,7 +61,7 @@ class ClassifierHead(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, seen: Hidden) -> Tensor:
-        """Return the logits ``(N, K)`` of rows."""
+        """Return the logits ``(N, K)``."""
         with exact(seen.states[-1].device):
             values = pooled(self._frames(seen.states), seen.valid, self.query)
             if self.projector is not None:
@@ -73,11 +73,11 @@ class ClassifierHead(nn.Module):
             return logits
 
     def shares(self) -> Tensor | None:
-        """Return what each hidden state is weighed by, ``(states,)``, 1 together; None where the last alone is read."""
+        """Return the weights of the hidden states, ``(states,)``, with sum 1; None if only the last one is used."""
         return None if self.layer_weights is None else self.layer_weights.softmax(0)
 
     def _frames(self, states: list[Tensor]) -> Tensor:
-        """Return the last of the states, or their weighted sum (Peters et al., 2018, equation 1, without its scale)."""
+        """Return the last hidden state, or the weighted sum (Peters et al., 2018, equation 1, without its scale)."""
         weights = self.shares()
         if weights is None:
             return states[-1].float()
@@ -88,14 +88,14 @@ class ClassifierHead(nn.Module):
 
 
 def pooled(frames: Tensor, valid: Tensor | None, query: Tensor | None) -> Tensor:
-    """Return one vector ``(N, M)`` of each row's own frames.
+    """Return one vector per row, ``(N, M)``, pooled over its frames without padding.
 
     Args:
         frames: ``(N, S, M)``.
-        valid: ``(N, S)`` bool, a row's own frames, at least one; None where all are.
-        query: ``(M,)``: the frames are weighted by the softmax, over a row's own, of their products with it (Safari et
-            al., 2020, arXiv 2008.01077; s3prl's ``SelfAttentionPooling`` adds a bias to all of them, which the softmax
-            takes away again). None for the mean.
+        valid: ``(N, S)`` bool, False for padding, with at least one True in each row; None without padding.
+        query: ``(M,)``: each frame is weighted by the softmax of its product with the query (Safari et al., 2020, arXiv
+            2008.01077; s3prl's ``SelfAttentionPooling`` adds a bias to all products, which the softmax cancels). None
+            for the mean.
     """
     if query is not None:
         scores = frames @ query

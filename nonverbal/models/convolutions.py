@@ -1,9 +1,9 @@
-"""The convolutions of wav2vec 2.0's encoders over time, channels last, where PyTorch's own take most of a step.
+"""The convolutions of wav2vec 2.0's encoders over time, channels last; with PyTorch's own they take most of a step.
 
-Shapes: N rows, T steps, C channels. On a CPU, a convolution is a product of windows with a matrix, taken a stretch at a
-time, and its backward pass is written by hand; PyTorch moves channels first and last around every one. On other devices
-the convolution of the waveform is a batched matrix product of windows too, the ones after it are cuDNN's, with channels
-last, and the grouped one with a wide kernel goes through a Fourier transform.
+Shapes: N rows, T steps, C channels. On a CPU, a convolution is computed as a product of windows with a matrix, one
+stretch at a time, with a hand-written backward pass; PyTorch would transpose the channels before and after each one. On
+other devices, the convolution of the waveform is a batched matrix product of windows too, those after it are cuDNN's
+with channels last, and the grouped one with a wide kernel is computed with a Fourier transform.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,11 @@ from nonverbal.models.functional import CACHED_VALUES, compute_dtype, exact
 def gelu_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     """Convolve the GELU of ``(N, T, C)`` along T, channels last, without padding.
 
-    The two are one step so that the GELU need not be kept for the backward pass: it is computed again.
+    The two are one operation so that the backward pass can compute the GELU again instead of storing it.
 
     Args:
         x: ``(N, T, C)``, before its activation.
-        weight: ``(C', C, kernel)``, as ``torch.nn.Conv1d`` has it.
+        weight: ``(C', C, kernel)``, as in ``torch.nn.Conv1d``.
         bias: ``(C',)``.
         stride: step along T.
 
@@ -37,7 +37,7 @@ def gelu_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> 
 
 
 def waveform_conv1d(waveforms: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    """Convolve waveforms ``(N, T)`` along T, without padding; they get no gradient.
+    """Convolve waveforms ``(N, T)`` along T, without padding. The waveforms get no gradient.
 
     Args:
         waveforms: ``(N, T)``.
@@ -58,15 +58,15 @@ def conv1d_group_norm(
 ) -> Tensor:
     """Convolve waveforms ``(N, T)`` and normalise each channel of each row over time, as ``norm`` does.
 
-    A convolution's mean and variance over time follow from the mean and covariance of its input's windows. So the norm
-    is folded into weights and biases of each row, and the convolution's own output never exists.
+    The mean and variance of a convolution over time follow from the mean and covariance of its input windows. So the
+    norm is folded into weights and biases for each row, and the unnormalised output is never computed.
 
     Args:
         waveforms: ``(N, T)``.
         weight: ``(C', 1, kernel)``.
         stride: step along T.
-        norm: one group a channel.
-        steps: ``(N,)``, how many of the T' are a row's own, over which mean and variance are taken; all where None.
+        norm: with one group per channel.
+        steps: ``(N,)``, number of the T' steps over which mean and variance of a row are computed; all if None.
 
     Returns:
         ``(N, T', C')``, in the type of ``waveforms``.
@@ -96,7 +96,7 @@ def _moments(seen: Tensor, steps: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def own_group_norm(norm: torch.nn.GroupNorm, hidden: Tensor, steps: Sequence[int]) -> Tensor:
-    """Normalise each row of ``(N, C, T)`` over its first ``steps`` alone, as if there were no others; zeros beyond."""
+    """Normalise each row of ``(N, C, T)`` over its first ``steps`` only; later steps are set to zero."""
     result = torch.zeros_like(hidden)
     for row, count in enumerate(steps):
         own = hidden[row : row + 1, :, :count]
@@ -105,12 +105,12 @@ def own_group_norm(norm: torch.nn.GroupNorm, hidden: Tensor, steps: Sequence[int
 
 
 def plain_conv_features(layers: Any, waveforms: Tensor, steps: Tensor | None) -> Tensor:
-    """Return what transformers' convolutions make of waveforms ``(N, T)`` by their own code, ``(N, S, C)``.
+    """Return the output ``(N, S, C)`` of transformers' own convolution modules for waveforms ``(N, T)``.
 
     Args:
-        layers: the modules, of whatever activation.
+        layers: the modules, with any activation.
         waveforms: ``(N, T)``.
-        steps: ``(N,)``, how many steps of the first convolution are a row's own, for its group norm; all where None.
+        steps: ``(N,)``, number of steps of the first convolution that its group norm uses in each row; all if None.
     """
     hidden, first = waveforms[:, None], layers[0]
     if steps is not None and isinstance(norm := getattr(first, "layer_norm", None), torch.nn.GroupNorm):
@@ -140,7 +140,7 @@ def channels_last_conv1d(
     Returns:
         ``(N, (T + 2 x padding - kernel) // stride + 1, C')``.
     """
-    # (N, T, C) -> (N, C, 1, T), in place: channels stay last in memory
+    # (N, T, C) -> (N, C, 1, T), as a view: channels stay last in memory
     spread = x.transpose(1, 2)[:, :, None]
     kernel = weight[:, :, None].contiguous(memory_format=torch.channels_last)
     y = F.conv2d(spread, kernel, bias, (1, stride), (0, padding), groups=groups)
@@ -159,11 +159,11 @@ def fourier_conv1d(x: Tensor, conv: torch.nn.Conv1d) -> Tensor:
     from scipy.fft import next_fast_len
 
     groups, padding = conv.groups, cast(int, conv.padding[0])
-    # Once: a weight norm is computed at every reading.
+    # Read it only once, because every access computes the weight norm.
     weight = conv.weight
     (rows, steps, channels), (out, _, kernel) = x.shape, weight.shape
     count = steps + 2 * padding - kernel + 1
-    # Where the kernel passes the end, it wraps around into the zero padding at the start.
+    # At the end, the kernel wraps around into the zero padding at the start.
     length = next_fast_len(max(steps + padding, count, kernel), real=True)
     with exact(x.device):
         wide = torch.promote_types(x.dtype, torch.float32)
@@ -188,13 +188,13 @@ def windows(x: Tensor, size: int, stride: int) -> Tensor:
 
 
 def _windows_product(seen: Tensor, folded: Tensor) -> Tensor:
-    """Return windows ``(N, T', kernel)`` times weights and bias, ``(N, kernel + 1, C')``: the bias is weight of a 1."""
+    """Return windows ``(N, T', kernel)`` times weights and bias, ``(N, kernel + 1, C')``: the bias multiplies a 1."""
     ones = F.pad(seen, (0, 1), value=1.0)
     return cast(Tensor, _Product.apply(ones, folded.to(seen.dtype)))  # type: ignore[no-untyped-call]
 
 
 class _Product(torch.autograd.Function):
-    """``(N, T, K)`` x ``(N, K, C)``, for a first factor that is data."""
+    """``(N, T, K)`` x ``(N, K, C)``, without a gradient for the first factor, which is data."""
 
     @staticmethod
     def forward(ctx: Any, data: Tensor, weight: Tensor) -> Tensor:
@@ -208,10 +208,11 @@ class _Product(torch.autograd.Function):
 
 
 class _GeluConv1d(torch.autograd.Function):
-    """A convolution as products of windows with matrices; so are its gradients.
+    """A convolution, and its gradients, as products of windows with matrices.
 
-    Taps are taken in groups of at most ``stride``, whose windows do not overlap: of overlapping ones a product makes a
-    copy first. All are taken a stretch at a time, so that windows, activations and their gradients stay in the cache.
+    Taps are processed in groups of at most ``stride``, whose windows do not overlap, because a product would first copy
+    overlapping windows. All is done one stretch at a time, so that windows, activations and gradients stay in the
+    cache.
     """
 
     @staticmethod
@@ -241,12 +242,12 @@ class _GeluConv1d(torch.autograd.Function):
 
 
 def _tap_groups(kernel: int, stride: int) -> list[tuple[int, int]]:
-    """Return the first tap of each group, and how many it has."""
+    """Return the first tap of each group, and its number of taps."""
     return [(first, min(stride, kernel - first)) for first in range(0, kernel, stride)]
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Return ``(C', C, kernel)``; stretches are added up in float32 or better."""
+    """Return ``(C', C, kernel)``, the sum over stretches in float32 or better."""
     out, channels, kernel = weight.shape
     total = torch.zeros(out, kernel * channels, dtype=torch.promote_types(weight.dtype, torch.float32))
     for row, start, stop in _stretches(gradient.shape, kernel * channels):
@@ -261,8 +262,8 @@ def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -
 def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Return ``(N, T, C)``.
 
-    Input sample stride x t + i has met output t - j through tap i + stride x j. So a block of ``stride`` samples is the
-    sum, over the groups of taps, of an output's gradient times the taps of the group.
+    Input sample stride x t + i contributes to output t - j through tap i + stride x j. So the gradient of a block of
+    ``stride`` samples is the sum, over the groups of taps, of an output's gradient times the taps of the group.
     """
     out, channels, kernel = weight.shape
     length = x.shape[1]
@@ -273,7 +274,7 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) ->
     ]
     result = torch.empty_like(x)
     for row, start, stop in _stretches((len(x), -(-length // stride)), stride * out):
-        # What no tap has met, where the stride is longer than the kernel, stays zero.
+        # If the stride is longer than the kernel, the samples between kernels keep a gradient of zero.
         spread = gradient.new_zeros(stop - start, stride * channels)
         for before, flat in enumerate(groups):
             # (blocks, C') x (C', taps x C) -> (blocks, taps x C)
@@ -286,7 +287,7 @@ def _input_gradient(gradient: Tensor, x: Tensor, weight: Tensor, stride: int) ->
 
 
 def _rows(x: Tensor, start: int, stop: int) -> Tensor:
-    """Return rows ``start`` to ``stop`` of ``(T, C)``; those before its first and behind its last are zero."""
+    """Return rows ``start`` to ``stop`` of ``(T, C)``; those before the first and after the last are zero."""
     inside = x[max(start, 0) : max(stop, 0)]
     before = min(max(-start, 0), stop - start)
     missing = (0, 0, before, stop - start - before - len(inside))
@@ -294,7 +295,7 @@ def _rows(x: Tensor, start: int, stop: int) -> Tensor:
 
 
 def _stretches(shape: Sequence[int], width: int) -> Iterator[tuple[int, int, int]]:
-    """Cut each row of ``shape`` (rows, length, ...) into stretches whose windows of ``width`` values fit the cache."""
+    """Cut each row of ``shape`` (rows, length, ...) into stretches; their windows of ``width`` values fit the cache."""
     longest = max(CACHED_VALUES // width, 1)
     for row in range(shape[0]):
         for start in range(0, shape[1], longest):

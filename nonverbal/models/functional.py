@@ -1,8 +1,8 @@
-"""Dropout and attention, with backward passes by hand where PyTorch's own waste most of a step.
+"""Dropout and attention for the CPU, with hand-written backward passes.
 
-On a CPU, PyTorch draws dropout's random numbers one by one, and leaves its fast attention as soon as attention weights
-are dropped. What is here computes the same functions; dropout takes other random numbers. On other devices PyTorch's
-own are used.
+On a CPU, PyTorch draws the random numbers of dropout one by one, and does not use its fast attention if attention
+weights are dropped. The functions here compute the same, with other random numbers for dropout. On other devices they
+call PyTorch's own.
 """
 
 import math
@@ -21,26 +21,26 @@ RESOLUTION = 1 << 15
 
 
 CACHED_VALUES = 1 << 21
-"""Values of a matrix that is to stay in the cache between two operations."""
+"""Most values of a matrix that should stay in the cache between two operations."""
 
 
 def compute_dtype(like: Tensor) -> torch.dtype:
-    """Return the type in which matrix products of ``like`` are computed: autocast's where that is on."""
+    """Return the type in which matrix products of ``like`` are computed: that of autocast if it is on."""
     device = like.device.type
     on = is_autocast_available(device) and torch.is_autocast_enabled(device)
     return torch.get_autocast_dtype(device) if on else like.dtype
 
 
 def exact(device: torch.device) -> AbstractContextManager[Any]:
-    """Keep autocast, where the device has it, from rounding the factors of matrix products in the block.
+    """Turn autocast off in the block, if the device has it, so that factors of matrix products are not rounded.
 
-    As ``selective_scan._exact``, which travels with checkpoints and can import nothing from here.
+    The same as ``selective_scan._exact``, which is copied into checkpoints and so cannot import this function.
     """
     return torch.autocast(device.type, enabled=False) if is_autocast_available(device.type) else nullcontext()
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """Return ``x`` with a share ``p`` of its values zeroed, and the others divided by 1 - p."""
+    """Return ``x`` with a share ``p`` of its values set to zero and the others divided by 1 - p."""
     if p == 0 or x.device.type != "cpu":
         return F.dropout(x, p)
     return cast(Tensor, _Dropout.apply(x, p))  # type: ignore[no-untyped-call]
@@ -50,11 +50,11 @@ def attention(query: Tensor, key: Tensor, value: Tensor, attended: Tensor | None
     """Return scaled dot-product attention with dropped weights, ``(N, H, S, D)``.
 
     Args:
-        query: ``(N, H, S, D)``, as ``key`` and ``value``.
-        key: see ``query``.
-        value: see ``query``.
-        attended: ``(N, 1, 1, S)`` bool, True where a frame may be attended to; all where None.
-        p: share of the weights that is dropped.
+        query: ``(N, H, S, D)``.
+        key: ``(N, H, S, D)``.
+        value: ``(N, H, S, D)``.
+        attended: ``(N, 1, 1, S)`` bool, True for frames that may be attended to; all if None.
+        p: share of the weights that are dropped.
     """
     if p == 0 or query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, attended, p)
@@ -79,33 +79,33 @@ def joined(context: Tensor) -> Tensor:
 
 
 class _Draws:
-    """Draws which values to drop. Seeded by torch's generator, and faster than it."""
+    """Draws which values to drop. It is seeded by torch's generator, and faster."""
 
     def __init__(self) -> None:
         seed = int(torch.empty((), dtype=torch.int64).random_())
         self.bits = np.random.PCG64DXSM(seed)
 
     def marks(self, like: Tensor, p: float) -> Tensor:
-        """Return int16 in the shape of ``like`` that are negative with probability ``p``, from four a 64-bit draw."""
+        """Return int16 in the shape of ``like``, negative with probability ``p``; a 64-bit draw gives four of them."""
         count = like.numel()
         draws = torch.from_numpy(self.bits.random_raw((count + 3) // 4).view(np.int16))
         return draws[:count].view(like.shape).bitwise_and_(RESOLUTION - 1).sub_(round(p * RESOLUTION))
 
 
 def _with_signs(values: Tensor, marks: Tensor) -> Tensor:
-    """Return ``values``, at least 0, negative where ``marks`` are. ``marks`` are used up."""
+    """Return ``values``, which must be at least 0, made negative where ``marks`` are. Overwrites ``marks``."""
     if values.dtype != torch.bfloat16:
         return torch.copysign(values, marks.to(values.dtype))
-    # A bfloat16 has its sign where an int16 has it.
+    # The sign bit of a bfloat16 is where that of an int16 is.
     return marks.bitwise_and_(-(1 << 15)).bitwise_or_(values.view(torch.int16)).view(torch.bfloat16)
 
 
 class _Dropout(torch.autograd.Function):
-    """What is kept is a byte a value, until the backward pass."""
+    """Dropout that stores one byte per value for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        # As numbers: a product with booleans is many times slower.
+        # As numbers, because a product with booleans is many times slower.
         kept = (_Draws().marks(x, p) >= 0).view(torch.uint8)
         ctx.save_for_backward(kept)
         ctx.scale = 1 / (1 - p)
@@ -118,9 +118,9 @@ class _Dropout(torch.autograd.Function):
 
 
 class _Attention(torch.autograd.Function):
-    """Attention weights are at least 0, so one tensor of them, negative where dropped, is all that is kept.
+    """Attention that stores only one tensor of weights. They are at least 0, so a minus sign marks dropped ones.
 
-    Some heads are taken at a time, so that their weights stay in the cache.
+    It computes a few heads at a time, so that their weights stay in the cache.
     """
 
     @staticmethod
@@ -157,7 +157,7 @@ class _Attention(torch.autograd.Function):
 
 
 def _parts(weights: Tensor) -> Iterator[slice]:
-    """Cut the heads of ``(heads, S, S)`` into parts whose weights fit the cache."""
+    """Cut the heads of ``(heads, S, S)`` into parts whose weights fit in the cache."""
     heads = max(CACHED_VALUES // (weights.shape[1] * weights.shape[2]), 1)
     for start in range(0, len(weights), heads):
         yield slice(start, start + heads)

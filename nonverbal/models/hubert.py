@@ -1,4 +1,4 @@
-"""HuBERT's encoder: transformers' modules, run by wav2vec 2.0's forward pass, from which it does not differ."""
+"""HuBERT's encoder: transformers' modules, run by the forward pass of wav2vec 2.0, which is the same."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,16 @@ class Architecture(EncoderArchitecture):
     """Shape of a HuBERT. Defaults are base (Hsu et al., 2021, table I)."""
 
     projection_size: int = 256
-    """Width in which context and units are compared."""
+    """Width of the vectors by which context and units are compared."""
 
 
 def new_encoder(architecture: EncoderArchitecture, normalise: bool | None, seed: int) -> tuple[HubertModel, bool]:
-    """Return a new encoder in float32, and whether its waveforms are brought to zero mean and unit variance.
+    """Return a new encoder in float32, and whether its waveforms are normalised to zero mean and unit variance.
 
     Args:
         architecture: its shape.
         normalise: see ``EncoderArchitecture.normalises``.
-        seed: draws the weights.
+        seed: of the weights.
     """
     with drawn_from(seed):
         encoder = HubertModel(HubertConfig(**encoder_options(architecture)))

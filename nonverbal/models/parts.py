@@ -1,20 +1,20 @@
-"""Parts of a model that may learn at rates of their own."""
+"""Parts of a model that can have different learning rates."""
 
 import re
 from typing import Literal, NamedTuple
 
 
 class Part(NamedTuple):
-    """Where a parameter stands."""
+    """The part of a model that a parameter belongs to."""
 
     kind: Literal["conv", "transformer", "head"]
-    """The head is what pretraining needs besides the encoder: quantiser, projections, mask embedding."""
+    """The head is all that pretraining needs besides the encoder: quantiser, projections, mask embedding."""
     depth: int
-    """Blocks between it and the top; what lies before the first block has as many as there are. The head has none."""
+    """Number of blocks after it: 0 for the last block and the head, and the number of all blocks before the first."""
 
 
 def encoder_part(name: str, layers: int, pre_norm: bool) -> Part:
-    """Return the part of a parameter of transformers' wav2vec 2.0 or HuBERT, whatever stands before its name."""
+    """Return the part of a parameter of transformers' wav2vec 2.0 or HuBERT, whatever the prefix of its name."""
     if name.endswith("masked_spec_embed"):
         return Part("head", 0)
     if "feature_extractor." in name:
@@ -22,7 +22,7 @@ def encoder_part(name: str, layers: int, pre_norm: bool) -> Part:
     if found := re.search(r"\bencoder\.layers\.(\d+)\.", name):
         return Part("transformer", layers - 1 - int(found[1]))
     if re.search(r"\bencoder\.layer_norm\.", name):
-        # After the blocks where LayerNorm comes before their parts, and before the blocks where it comes after.
+        # This LayerNorm comes after the blocks in a pre-norm encoder, and before them in a post-norm one.
         return Part("transformer", 0 if pre_norm else layers)
     if re.search(r"\b(encoder|feature_projection)\.", name):
         return Part("transformer", layers)
@@ -30,7 +30,7 @@ def encoder_part(name: str, layers: int, pre_norm: bool) -> Part:
 
 
 def mamba_part(name: str, layers: int) -> Part:
-    """Return the part of a parameter of an Audio Mamba with a head; what maps the patches counts as convolutions."""
+    """Return the part of a parameter of an Audio Mamba with a head; the patch embedding counts as ``conv``."""
     if "audio_mamba." not in name:
         return Part("head", 0)
     if found := re.search(r"\.blocks\.(\d+)\.", name):

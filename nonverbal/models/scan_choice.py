@@ -1,8 +1,8 @@
-"""Which kernel computes the selective scan on a device: each is tried once on a few numbers before it is trusted.
+"""Chooses the kernel that computes the selective scan on a device, after a test of each kernel on a few numbers.
 
-Importing a kernel's package does not show that it works: mamba-ssm may lack its CUDA code and say so at the call alone,
-Triton needs a C compiler when it first launches a kernel, and both may be built for another torch or device. This file
-needs torch alone, and travels with checkpoints.
+That a kernel's package can be imported does not show that it works: mamba-ssm may lack its CUDA code and report it only
+when it is called, Triton needs a C compiler when it first launches a kernel, and both may be built for another torch or
+device. This file needs only torch, and is copied into checkpoints.
 """
 
 import warnings
@@ -17,21 +17,21 @@ from torch import Tensor
 from .scan_kernel import library
 
 Scan = Literal["auto", "mamba-ssm", "Triton", "C++", "PyTorch"]
-"""What computes a scan; ``auto``: the first kernel that works, in the order of ``KERNELS``, else PyTorch."""
+"""Implementation of the scan; ``auto``: the first kernel that works, in the order of ``KERNELS``, or else PyTorch."""
 
 KERNELS: dict[str, tuple[Scan, ...]] = {"cuda": ("mamba-ssm", "Triton"), "cpu": ("C++",)}
 """The kernels for each kind of device, in the order in which they are tried."""
 
 MISSING = "it is not installed"
-"""Why a kernel cannot be used whose package is missing, which is no fault where another kernel works."""
+"""Reason for a kernel whose package is missing, which is not a fault if another kernel works."""
 
 NEAR = 1e-3
-"""How far a kernel's float32 results may be from the definition's when it is tried, relative to the largest."""
+"""Most difference between a kernel's float32 results and those of the definition, relative to the largest value."""
 
 
 @lru_cache(maxsize=16)
 def scan_name(device: torch.device) -> Scan:
-    """Return what computes scans on a device where nothing is asked for: a name of ``Scan`` other than ``auto``.
+    """Return the implementation that ``auto`` chooses on a device.
 
     Warns once about a kernel that is installed but fails, and once if no kernel works.
     """
@@ -42,7 +42,7 @@ def scan_name(device: torch.device) -> Scan:
         failed.append((name, why))
     else:
         name = "PyTorch"
-    # That mamba-ssm is not installed is worth no warning where Triton does its work.
+    # No warning that mamba-ssm is missing if Triton works.
     if said := [f"{kernel} cannot be used ({why})" for kernel, why in failed if name == "PyTorch" or why != MISSING]:
         slow = ", which is many times slower" if name == "PyTorch" else ""
         warnings.warn(f"the selective scan uses {name}{slow}; {', and '.join(said)}", stacklevel=5)
@@ -50,7 +50,7 @@ def scan_name(device: torch.device) -> Scan:
 
 
 def refusal(scan: Scan, device: torch.device) -> str | None:
-    """Return why a scan cannot run on a device, or None where it can."""
+    """Return why an implementation cannot run on a device, or None if it can."""
     if scan in ("auto", "PyTorch"):
         return None
     if scan not in KERNELS.get(device.type, ()):
@@ -62,13 +62,13 @@ def refusal(scan: Scan, device: torch.device) -> str | None:
 
 
 def kernel_for(scan: Scan, *tensors: Tensor) -> Scan:
-    """Return what computes a scan of these tensors.
+    """Return the implementation for a scan of these tensors.
 
     Raises:
-        RuntimeError: the kernel that is asked for cannot be used.
+        RuntimeError: the requested kernel cannot be used.
     """
     device = tensors[0].device
-    # Compilers and tracers follow PyTorch alone, with tensors of other classes that have no memory.
+    # Compilers and tracers only follow PyTorch's operations; their tensors are of other classes, without memory.
     followed = torch.compiler.is_compiling() or bool(torch._C._is_tracing())
     plain = all(type(value) in (Tensor, torch.nn.Parameter) and value.device == device for value in tensors)
     if followed or not plain or scan == "PyTorch":
@@ -82,11 +82,10 @@ def kernel_for(scan: Scan, *tensors: Tensor) -> Scan:
 
 
 def cuda_kernel(scan: Scan) -> Callable[..., Tensor] | None:
-    """Return the function of a CUDA kernel, which takes what ``selective_scan`` takes; None for a scan that is
-    not a CUDA kernel.
+    """Return the function of a CUDA kernel, with the arguments of ``selective_scan``; None for other implementations.
 
     Raises:
-        ImportError: its package is not there, or does not fit.
+        ImportError: its package is missing or incompatible.
     """
     if scan == "mamba-ssm":
         return _by_mamba_ssm
@@ -99,7 +98,7 @@ def cuda_kernel(scan: Scan) -> Callable[..., Tensor] | None:
 
 @lru_cache(maxsize=16)
 def _tried(scan: Scan, device: torch.device) -> str | None:
-    """Compare a kernel's values and gradients on a few numbers with the definition; return what is wrong, if it is."""
+    """Compare a kernel's values and gradients on a few numbers with the definition. Returns what is wrong, or None."""
     try:
         kernel = cuda_kernel(scan)
         assert kernel is not None
@@ -113,14 +112,14 @@ def _tried(scan: Scan, device: torch.device) -> str | None:
         )
     except ModuleNotFoundError as error:
         return MISSING if error.name == "mamba_ssm" else str(error)
-    except Exception as error:  # what is built for another torch or device can fail in many ways
+    except Exception as error:  # a kernel built for another torch or device can fail in many ways
         return f"{type(error).__name__}: {error}"
-    # NaN is not near either.
-    return None if apart <= NEAR else f"it computes something else: {apart:.1g} of the largest value apart"
+    # Written so that NaN counts as different.
+    return None if apart <= NEAR else f"its results are wrong: they differ by {apart:.1g} of the largest value"
 
 
 def _few(device: torch.device) -> list[Tensor]:
-    """Return what ``selective_scan`` takes, two rows of 20 steps, on a CPU and then moved: the same on all devices."""
+    """Return arguments of ``selective_scan``, two rows of 20 steps. Drawn on the CPU, so the same for all devices."""
     random = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -154,7 +153,7 @@ def _with_gradients(function: Callable[..., Tensor], inputs: list[Tensor]) -> li
 def _by_mamba_ssm(
     u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z: Tensor, bias: Tensor
 ) -> Tensor:
-    """Turn ``(N, T, D)`` to ``(N, D, T)``. It wants one type for what changes with time, and float32 for the rest."""
+    """Call mamba-ssm, which takes ``(N, D, T)``, one type for tensors with a time axis, and float32 for the others."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
 
     kernel: Any = selective_scan_fn

@@ -1,8 +1,8 @@
-"""The C++ kernel of the selective scan and of the convolution before it: built once on each machine, and kept.
+"""The C++ kernel of the selective scan and of the convolution before it, built once on each machine and cached.
 
-The system's compiler is called by its name, and the result by ctypes: neither torch's headers nor its build system is
-needed. The source is a string because transformers takes nothing but Python files along with a checkpoint. How tensors
-lie in memory, as this kernel and Triton's are told it, is said here too.
+It is compiled by the system's compiler and called with ctypes, so that neither torch's headers nor its build system is
+needed. The source is a string because transformers copies only Python files into a checkpoint. The functions that
+describe the memory layout of tensors to this kernel and to Triton's are here too.
 """
 
 import ctypes
@@ -21,18 +21,18 @@ from pathlib import Path
 from torch import Tensor
 
 FLAGS = ["-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-pthread", "-shared", "-fPIC"]
-"""For the compiler; none of them breaks NaN or infinity."""
+"""Flags of the compiler; none of them breaks NaN or infinity."""
 
 COMPILE_SECONDS = 120
-"""After which a compiler is taken to hang."""
+"""Time after which a compiler is assumed to hang."""
 
 KERNEL_CHUNK, KERNEL_TILE = 32, 32
-"""Steps between states that the compiled kernel keeps, and a multiple of the channels that it works on together."""
+"""Steps between states that the compiled kernel stores, and a multiple of the channels that it processes together."""
 
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | str:
-    """Return the compiled kernel, or why it cannot be had."""
+    """Return the compiled kernel, or the reason why there is none."""
     try:
         return _load()
     except (OSError, subprocess.SubprocessError) as error:
@@ -40,7 +40,7 @@ def library() -> ctypes.CDLL | str:
 
 
 def in_rows(value: Tensor) -> Tensor:
-    """Return the tensor itself where its last dimension lies in one piece, as in a part of a projection's output."""
+    """Return the tensor itself if its last dimension is contiguous, as in a slice of a projection; else a copy."""
     return value if value.stride(-1) == 1 else value.contiguous()
 
 
@@ -57,14 +57,14 @@ def _load() -> ctypes.CDLL:
         pass
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         built = _compile(Path(folder))
-        # Before it is kept: what cannot be loaded here is of no use to anybody.
+        # Load it before it is cached: a kernel that cannot be loaded is of no use.
         kernel = ctypes.CDLL(str(built))
         _keep(built, cached)
     return kernel
 
 
 def _cached() -> Path:
-    """Name what is built: home folders are shared between machines whose processors differ."""
+    """Return the path of the built kernel. It depends on the processor, as machines may share a home folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -74,7 +74,7 @@ def _cached() -> Path:
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:  # a user without a home
-        raise FileNotFoundError(f"{error} Set XDG_CACHE_HOME") from error
+        raise FileNotFoundError(f"{error} Set XDG_CACHE_HOME to a folder") from error
     return home / "nonverbal" / f"selective_scan-{key[:16]}.so"
 
 
@@ -88,10 +88,10 @@ def _compile(folder: Path) -> Path:
     if not compiler:
         raise FileNotFoundError("no g++ or clang++ was found; install one, or set CXX to a C++ compiler")
     if shutil.which(compiler[0]) is None:
-        raise FileNotFoundError(f"the environment's CXX names {compiler[0]}, which is not there")
+        raise FileNotFoundError(f"the environment's CXX names {compiler[0]}, which does not exist")
     source, built, said = folder / "scan.cpp", folder / "scan.so", folder / "said"
     source.write_text(KERNEL, encoding="utf-8")
-    # Into a file: a pipe is held open by a compiler's own processes, even when the compiler was killed.
+    # To a file, because child processes of a killed compiler would keep a pipe open.
     with said.open("wb") as log:
         command = [*compiler, *FLAGS, str(source), "-o", str(built)]
         ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=COMPILE_SECONDS)
@@ -101,15 +101,15 @@ def _compile(folder: Path) -> Path:
 
 
 def _keep(built: Path, cached: Path) -> None:
-    """Put the kernel into the cache, whole at once. Where there is no writing, it serves this process alone."""
+    """Move the kernel into the cache atomically. If the cache cannot be written, only this process uses it."""
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
             os.replace(shutil.copy(built, folder), cached)
     except OSError as error:
         warnings.warn(
-            f"every process builds the selective scan's kernel anew, because it cannot be kept ({error}); "
-            "XDG_CACHE_HOME may name a folder that can be written",
+            f"every process has to build the selective scan's kernel, because it cannot be cached ({error}); set "
+            "XDG_CACHE_HOME to a folder that can be written",
             stacklevel=6,
         )
 

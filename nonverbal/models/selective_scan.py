@@ -4,11 +4,11 @@
 
 then gated: y silu(z). Shapes: N rows, T steps, D channels, S states of each channel.
 
-On CUDA it is mamba-ssm's kernel where that can be used, else ours in Triton. On a CPU it is a C++ kernel that the
-system's compiler builds once, in a few seconds. Elsewhere it is PyTorch. All of them keep the state of every few steps
-alone, and compute what lies between again in the backward pass. Five files travel with checkpoints: this one,
-``scan_choice.py`` and ``scan_kernel.py``, which need torch alone, and ``triton_scan.py`` and ``triton_kernels.py``,
-which need Triton too and are imported only where it is to be used.
+On CUDA it is computed by mamba-ssm's kernel if that works, or else by ours in Triton; on a CPU by a C++ kernel, which
+the system's compiler builds once, in a few seconds; elsewhere by PyTorch. All of them store only the state of every few
+steps, and compute the others again in the backward pass. Five files are copied into checkpoints: this one,
+``scan_choice.py`` and ``scan_kernel.py``, which need only torch, and ``triton_scan.py`` and ``triton_kernels.py``,
+which also need Triton and are imported only when it is used.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from .scan_choice import Scan, cuda_kernel, kernel_for, refusal
 from .scan_kernel import KERNEL_CHUNK, KERNEL_TILE, in_rows, library, strides
 
 CHUNK = 16
-"""Steps between states that PyTorch keeps: about the root of the 250 steps of two seconds."""
+"""Steps between states that the PyTorch version stores: about the square root of the 250 steps of two seconds."""
 
 
 def selective_scan(
@@ -50,15 +50,15 @@ def selective_scan(
         d: skip, ``(D,)``.
         z: gate, ``(N, T, D)``.
         bias: of the step sizes, ``(D,)``.
-        scan: what computes it. A kernel leaves to PyTorch what it does not take: float64 on CUDA, states that grow on
-            a CPU, and what compilers and tracers follow.
+        scan: the implementation. PyTorch replaces a kernel for float64 on CUDA, for growing states on a CPU, and in
+            compilers and tracers.
 
     Returns:
         ``(N, T, D)``, of the type of ``u``.
 
     Raises:
-        ValueError: if the shapes do not fit.
-        MemoryError: if the kernel has no room for its states.
+        ValueError: if the shapes do not match.
+        MemoryError: if there is not enough memory for the kernel's states.
         RuntimeError: if the kernel that ``scan`` names cannot be used.
     """
     (rows, steps, width), states = u.shape, a.shape[-1]
@@ -71,7 +71,7 @@ def selective_scan(
         return run(u, delta, a, b, c, d, z, bias)
     wide = torch.float64 if u.dtype == torch.float64 else torch.float32
     b, c, a, d, bias = (value.to(wide) for value in (b, c, a, d, bias))
-    # The kernel's exponential holds for decays alone.
+    # The kernel's exponential is only valid for negative arguments.
     if kernel == "C++" and bool((a <= 0).all()):
         narrow = _narrow(u, delta, z)
         keep = torch.is_grad_enabled()
@@ -83,21 +83,21 @@ def selective_scan(
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, scan: Scan = "auto") -> Tensor:
-    """Convolve each channel with its last few steps, then SiLU; differentiable once in every argument.
+    """Convolve each channel causally over its last few steps, then apply SiLU; differentiable once in every argument.
 
     Args:
         x: input, ``(N, T, D)``.
-        weight: of the steps before and, last, of the step itself, ``(D, W)``.
+        weight: of the previous steps and, last, of the step itself, ``(D, W)``.
         bias: ``(D,)``.
-        scan: what computes the scan: where that is a kernel, the convolution is one too. mamba-ssm's has none for these
-            shapes, so it is Triton's there, where that can be used.
+        scan: the implementation of the scan; if it is a kernel, so is the convolution. mamba-ssm has no kernel for
+            these shapes, so Triton's is used there if it works.
 
     Returns:
-        ``(N, T, D)``, of the type of ``x``; the kernel computes in float32, PyTorch as autocast has it.
+        ``(N, T, D)``, of the type of ``x``; the kernel computes in float32, PyTorch in the type of autocast.
 
     Raises:
-        ValueError: if the shapes do not fit.
-        MemoryError: if the kernel has no room for its rows.
+        ValueError: if the shapes do not match.
+        MemoryError: if there is not enough memory for the kernel's rows.
         RuntimeError: if the kernel that ``scan`` names cannot be used.
     """
     width = x.shape[2]
@@ -124,11 +124,11 @@ def _apply(function: type[torch.autograd.Function], *values: Any) -> Tensor:
 
 def _check_shape(name: str, value: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(value.shape) != shape:
-        raise ValueError(f"{name} must be of shape {shape}, but is of shape {tuple(value.shape)}")
+        raise ValueError(f"{name} must have shape {shape}, but has shape {tuple(value.shape)}")
 
 
 def _narrow(*tensors: Tensor) -> torch.dtype:
-    """Return the type in which the kernel reads and writes: it takes bfloat16 as it is."""
+    """Return the type in which the kernel reads and writes; it supports bfloat16 directly."""
     types = {value.dtype for value in tensors}
     if types == {torch.bfloat16}:
         return torch.bfloat16
@@ -136,7 +136,7 @@ def _narrow(*tensors: Tensor) -> torch.dtype:
 
 
 class _PlainScan(torch.autograd.Function):
-    """The scan in PyTorch, a chunk at a time."""
+    """The scan in PyTorch, one chunk at a time."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, step: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class _PlainScan(torch.autograd.Function):
                 x, dt, gy = u[:, part], step[:, part], grad[:, part]
                 states, decay = _run(kept[number], x, dt, a, b[:, part])
                 dc[:, part] = (gy.unsqueeze(2) @ states).squeeze(2)
-                # What reaches each state from its own output and from the states after it.
+                # Gradient of each state: from its own output and from the states after it.
                 reach = gy.unsqueeze(-1) * c[:, part].unsqueeze(2)
                 for i in reversed(range(reach.shape[1])):
                     reach[:, i] += dstate
@@ -192,8 +192,8 @@ def _run(state: Tensor, u: Tensor, step: Tensor, a: Tensor, b: Tensor) -> tuple[
 
 
 def _exact(device: torch.device) -> AbstractContextManager[Any]:
-    """Keep autocast from rounding the factors of matrix products."""
-    # A copy of functional.py's, which does not travel with checkpoints.
+    """Turn autocast off, so that factors of matrix products are not rounded."""
+    # The same as in functional.py, which is not copied into checkpoints.
     if not torch.amp.autocast_mode.is_autocast_available(device.type):
         return nullcontext()
     exact: AbstractContextManager[Any] = torch.autocast(device.type, enabled=False)
@@ -201,13 +201,13 @@ def _exact(device: torch.device) -> AbstractContextManager[Any]:
 
 
 class _CompiledScan(torch.autograd.Function):
-    """The scan by the kernel, with softplus, skip and gate."""
+    """The scan with softplus, skip and gate, computed by the kernel."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         *timed, a, d, bias, keep = inputs
         timed = [in_rows(value) for value in timed]
-        # (D, S) -> (S, D): channels lie beside each other everywhere. The kernel's exponential is of base 2.
+        # (D, S) -> (S, D): channels are the last dimension everywhere. The kernel's exponential has base 2.
         turned = (a.t() * math.log2(math.e)).contiguous()
         (rows, steps, width), states = timed[0].shape, a.shape[1]
         chunks, padded = -(-steps // KERNEL_CHUNK), -(-width // KERNEL_TILE) * KERNEL_TILE
@@ -233,7 +233,7 @@ class _CompiledScan(torch.autograd.Function):
 
 
 class _CompiledConv(torch.autograd.Function):
-    """The convolution and its SiLU by the kernel."""
+    """The convolution and its SiLU, computed by the kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -255,7 +255,7 @@ class _CompiledConv(torch.autograd.Function):
 
 
 def _groups(rows: int) -> int:
-    """Into how many groups the channels are shared out: with few rows, threads would have nothing to do."""
+    """Return the number of groups into which channels are divided: with few rows, some threads would be idle."""
     return -(-torch.get_num_threads() // max(rows, 1))
 
 
@@ -266,4 +266,4 @@ def _call(name: str, sizes: list[int], *tensors: Tensor) -> None:
     pointers = [tensor.data_ptr() for tensor in tensors]
     function = getattr(library(), f"{name}_{kind}")
     if function((ctypes.c_int64 * len(numbers))(*numbers), (ctypes.c_void_p * len(pointers))(*pointers)):
-        raise MemoryError("the selective scan's kernel has no room for its states")
+        raise MemoryError("there is not enough memory for the states of the selective scan's kernel")

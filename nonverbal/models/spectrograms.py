@@ -1,6 +1,6 @@
-"""Log-mel spectrograms as Whisper and AST read them, of whole batches, where the waveforms lie.
+"""Log-mel spectrograms for Whisper and AST, computed for whole batches on the device of the waveforms.
 
-transformers' feature extractors make the same of one waveform after another, on the CPU.
+transformers' feature extractors compute the same, one waveform after another on the CPU.
 
 Shapes: N rows, T samples, F frames, B bands.
 """
@@ -15,16 +15,16 @@ from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
 WINDOW, HOP = 400, 160
-"""Samples of a frame of both spectrograms, 25 ms, and from one to the next."""
+"""Samples in a frame of both spectrograms (25 ms), and from the start of one to the start of the next (10 ms)."""
 
 SAMPLE_RATE = 16_000
 """Hz."""
 
 
 def whisper_log_mel(waveforms: Tensor, lengths: Tensor, bands: int, samples: int) -> Tensor:
-    """Return ``(N, B, samples / 160)`` of waveforms, each followed by silence.
+    """Return spectrograms ``(N, B, samples / 160)`` of waveforms, each followed by silence.
 
-    As transformers' ``WhisperFeatureExtractor``: what is 80 dB below a row's loudest is held there.
+    As in transformers' ``WhisperFeatureExtractor``, values are clipped at 80 dB below the loudest one of a row.
 
     Args:
         waveforms: ``(N, T)``, T at most ``samples``.
@@ -47,15 +47,15 @@ def whisper_log_mel(waveforms: Tensor, lengths: Tensor, bands: int, samples: int
 @lru_cache(maxsize=4)
 @torch.inference_mode(False)
 def _slaney_banks(bands: int, device: torch.device) -> Tensor:
-    """Return triangular filters ``(B, 201)`` float32 of equal area, from 0 to 8000 Hz, as Whisper's extractor has."""
+    """Return triangular filters ``(B, 201)`` float32 of equal area, from 0 to 8000 Hz, as in Whisper's extractor."""
     banks = mel_filter_bank(WINDOW // 2 + 1, bands, 0.0, 8000.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
     return torch.from_numpy(banks).T.float().contiguous().to(device)
 
 
 def ast_log_mel(waveforms: Tensor, lengths: Tensor, extractor: Any) -> Tensor:
-    """Return ``(N, frames of the model, B)`` of waveforms, zeros behind a row's own frames before they are normalised.
+    """Return spectrograms ``(N, frames of the model, B)``, in which padding is zero before normalisation.
 
-    As transformers' ``ASTFeatureExtractor``, which is Kaldi's fbank.
+    As in transformers' ``ASTFeatureExtractor``, they are computed by Kaldi's fbank.
 
     Args:
         waveforms: ``(N, T)``, T at least 400.
@@ -70,20 +70,20 @@ def ast_log_mel(waveforms: Tensor, lengths: Tensor, extractor: Any) -> Tensor:
 
 
 def spectral_frames(lengths: Any) -> Any:
-    """Return how many frames lie wholly within so many samples, at least 400."""
+    """Return how many whole frames fit into so many samples, of which there must be at least 400."""
     return 1 + (lengths - WINDOW) // HOP
 
 
 def kaldi_fbank(waveforms: Tensor, bands: int, exponent: float = 1.0) -> Tensor:
-    """Return ``(N, F, B)``, the logarithm of mel energies, of ``(N, T)``, by Kaldi's custom.
+    """Return the logarithm of mel energies ``(N, F, B)`` of ``(N, T)``, computed as in Kaldi.
 
-    Each frame without its mean, pre-emphasised by 0.97, in a Hann window; power of a transform over 512 samples; bands
-    of equal width in mel from 20 Hz to half the sample rate.
+    From each frame its mean is subtracted; then pre-emphasis with 0.97, a Hann window, the power spectrum of 512
+    samples, and bands of equal width in mel from 20 Hz to half the sample rate.
 
     Args:
         waveforms: ``(N, T)``, T at least 400.
         bands: B.
-        exponent: of the window; 0.85 makes it Kaldi's own, named after Povey.
+        exponent: of the window; 0.85 gives Kaldi's own window, named after Povey.
     """
     # (N, T) -> (N, F, 400)
     frames = waveforms.unfold(1, WINDOW, HOP)
@@ -101,9 +101,9 @@ def kaldi_fbank(waveforms: Tensor, bands: int, exponent: float = 1.0) -> Tensor:
 @lru_cache(maxsize=4)
 @torch.inference_mode(False)
 def _mel_banks(bands: int, size: int, device: torch.device) -> Tensor:
-    """Return filters ``(size / 2 + 1, B)`` float32, triangular in mel; the highest frequency counts for nothing."""
+    """Return filters ``(size / 2 + 1, B)`` float32, triangular in mel; the weight of the highest frequency is 0."""
     lowest, highest = (1127 * math.log(1 + frequency / 700) for frequency in (20, SAMPLE_RATE / 2))
-    # In float32 as torchaudio has it: the logarithm shows the last places of weak bands.
+    # In float32 as in torchaudio, because the logarithm makes the last digits of weak bands visible.
     corners = lowest + torch.arange(bands + 2) * ((highest - lowest) / (bands + 1))
     mel = 1127 * (1 + SAMPLE_RATE / size * torch.arange(size // 2) / 700).log()
     past = mel[:, None] - corners

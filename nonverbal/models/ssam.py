@@ -1,4 +1,4 @@
-"""SSAM's Audio Mamba: its shape, the model that is pretrained, what computes its scans, and its export."""
+"""SSAM's Audio Mamba: its shape, the model for pretraining, the choice of a scan, and its export."""
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
@@ -17,26 +17,26 @@ from nonverbal.models.checkpoints.hugging_face import refuse_not_finite
 from nonverbal.models.drawn import drawn_from
 from nonverbal.models.scan_choice import Scan, refusal, scan_name
 
-NO_HEAD = "the checkpoint has no whole head: what it lacks starts at random"
+NO_HEAD = "the checkpoint's head is incomplete; the missing weights start at random"
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Shape of the encoder. Defaults are SSAM tiny's; small and base differ in the width alone."""
+    """Shape of the encoder. Defaults are those of SSAM tiny; small and base differ only in width."""
 
     hidden_size: int = 192
     """Width: 192, 384 and 768 are tiny, small and base."""
     layers: int = 12
-    """Mamba blocks."""
+    """Number of Mamba blocks."""
     state_size: int = 24
-    """States of each channel."""
+    """Number of states of each channel."""
     conv_width: int = 4
-    """Tokens that a block's convolution sees."""
+    """Kernel width of a block's convolution, in tokens."""
     expand: int = 3
-    """Width inside a block, over `hidden_size`."""
+    """Width inside a block, as a multiple of `hidden_size`."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse sizes out of range."""
         if self.hidden_size < 4 or self.hidden_size % 4:
             raise UserError(
                 f"architecture.hidden_size must be a multiple of 4 and at least 4, but is {self.hidden_size}"
@@ -54,16 +54,16 @@ def config_of(architecture: Architecture, **options: Any) -> AudioMambaConfig:
 def build_model(
     init: str | None, architecture: Architecture, options: Mapping[str, Any], seed: int
 ) -> tuple[AudioMambaForPreTraining, Account | None]:
-    """Return the model in float32, its weights drawn from ``seed``, or a checkpoint's and what was taken from it.
+    """Return a model in float32 with weights drawn from ``seed``, or that of a checkpoint and what was loaded from it.
 
     Args:
-        init: where the checkpoint is; see ``read_checkpoint``.
-        architecture: shape of a new model; with ``init`` the default, or the checkpoint's own.
-        options: of the configuration, which hold whatever the checkpoint says.
-        seed: draws weights.
+        init: the checkpoint; see ``read_checkpoint``.
+        architecture: shape of a new model; with ``init``, the default or the same as the checkpoint's.
+        options: of the configuration; they override those of the checkpoint.
+        seed: of drawn weights.
 
     Raises:
-        UserError: the checkpoint cannot be read, or is of another architecture.
+        UserError: the checkpoint cannot be read, or has another architecture.
     """
     if init is None:
         with drawn_from(seed):
@@ -74,8 +74,8 @@ def build_model(
     own = Architecture(*(getattr(config, name) for name in SHAPE))
     if architecture not in (Architecture(), own):
         raise UserError(
-            f"the checkpoint {init!r} has {own}, but ssam.architecture asks for {architecture}; leave it out to take "
-            "the checkpoint's own"
+            f"the checkpoint {init!r} has {own}, but ssam.architecture is {architecture}; leave ssam.architecture out "
+            "to use the checkpoint's"
         )
     for name, value in options.items():
         setattr(config, name, value)
@@ -85,22 +85,22 @@ def build_model(
 
 
 def model_of(checkpoint: Checkpoint) -> AudioMambaForPreTraining:
-    """Return the model with the checkpoint's weights; what it lacks of the head is drawn."""
+    """Return the model with the checkpoint's weights; missing weights of the head are drawn."""
     model = AudioMambaForPreTraining(checkpoint.config)
     model.load_state_dict(checkpoint.weights, strict=False)
     return model
 
 
 def use_scan(model: nn.Module, scan: Scan, device: torch.device) -> Scan:
-    """Let the blocks in ``model`` compute their scans by ``scan`` on ``device``; return the one that it comes to.
+    """Make the blocks of ``model`` compute their scans by ``scan`` on ``device``. Returns the implementation chosen.
 
     Raises:
         UserError: it cannot run there.
     """
     if why := refusal(scan, device):
         raise UserError(
-            f"ssam.scan asks for {scan}, which cannot compute scans on {device}: {why}; mend that, or choose "
-            "--ssam.scan auto, which takes what works"
+            f"ssam.scan is {scan}, which cannot compute scans on {device}: {why}; fix that, or choose "
+            "--ssam.scan auto, which uses what works"
         )
     for module in model.modules():
         if isinstance(module, Mixer):
@@ -109,7 +109,7 @@ def use_scan(model: nn.Module, scan: Scan, device: torch.device) -> Scan:
 
 
 def _start_account(checkpoint: Checkpoint, model: nn.Module) -> Account:
-    """Say which of the model's weights came from the checkpoint, which were drawn, and which found no place."""
+    """Report which weights of the model were loaded, which were drawn, and which of the checkpoint were not used."""
     state = model.state_dict()
     groups = {
         "encoder": [name for name in state if not name.startswith(HEAD)],
@@ -125,7 +125,7 @@ def export(model: AudioMambaForPreTraining, weights: Mapping[str, Tensor], folde
 
 
 def save_extractor(folder: Path) -> None:
-    """Write the feature extractor: waveforms as they are, filled up, and which samples are their own."""
+    """Write the feature extractor, which pads unnormalised waveforms and returns their attention mask."""
     Wav2Vec2FeatureExtractor(
         feature_size=1, sampling_rate=SAMPLE_RATE, do_normalize=False, return_attention_mask=True
     ).save_pretrained(folder)

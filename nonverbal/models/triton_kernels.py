@@ -1,27 +1,27 @@
 """The kernels of ``triton_scan.py``.
 
-A program works on one row and a block of channels, which lie across the lanes of a warp. A chunk of steps lies in
-registers while the states are gone through one after another, so no state is kept but the one before each chunk, and
-nothing that is summed over states leaves the registers. What is summed over channels or rows is written as partial
-sums, which torch adds up in a fixed order: the same inputs give the same bits. Everything is float32 inside.
+A program processes one row and a block of channels, spread over the lanes of a warp. It keeps a chunk of steps in
+registers while it loops over the states. So only the state before each chunk is stored, and sums over states never
+leave the registers. Sums over channels or rows are written as partial sums, which torch adds up in a fixed order, so
+that the same inputs give bitwise the same results. Everything is computed in float32.
 
-Shapes: N rows, T steps, D channels, S states; P, T filled up to whole chunks. Arrays ``(N, T, D)`` have strides of
-their own for rows and steps where they are arguments, and none between channels. Offsets of rows are int64.
+Shapes: N rows, T steps, D channels, S states; P, T rounded up to whole chunks. Arguments ``(N, T, D)`` may have any
+strides for rows and steps; their channels are contiguous. Offsets of rows are int64.
 """
 
 # mypy: disable-error-code="import-untyped, import-not-found, no-untyped-def, untyped-decorator, assignment"
-# ruff: noqa: RUF005  (Triton adds tuples up, and has no stars)
+# ruff: noqa: RUF005  (Triton concatenates tuples with +, and does not know *)
 
-try:  # transformers asks for nothing that is imported inside of a try
+try:  # transformers does not require packages that are imported inside a try
     import triton
     import triton.language as tl
 except ImportError as error:
-    raise ImportError(f"Triton, which torch for CUDA brings along, cannot be imported: {error}") from error
+    raise ImportError(f"Triton, which comes with torch for CUDA, cannot be imported: {error}") from error
 
 
 @triton.jit
 def _softplus(x):
-    # log(1 + e) = 2 artanh(e / (2 + e)) for 0 <= e <= 1: a logarithm of 1 + e loses small step sizes.
+    # log(1 + e) = 2 artanh(e / (2 + e)) for 0 <= e <= 1; computed as a logarithm of 1 + e, small step sizes are lost.
     e = tl.exp2(-1.4426950408889634 * tl.abs(x))
     s = e / (e + 2.0)
     q = s * s
@@ -72,13 +72,13 @@ def scan_forward(
             dt = dt + (step,)
             into = into + (step * x,)
             y = y + (skip * x,)
-        # The state before this chunk was written after the one before it.
+        # The state before this chunk was stored at the end of the previous chunk.
         before = kept - STATES * width if KEEP else kept
         h_next = tl.load(before, mask=own & (t0 > 0), other=0.0)
         for s in range(STATES):
             rate = tl.load(a + s * width, mask=own, other=0.0)
             h = h_next
-            # Of the next state, while this one is computed.
+            # Load the next state while this one is computed.
             h_next = tl.load(before + (s + 1) * width, mask=own & (t0 > 0) & (s + 1 < STATES), other=0.0)
             summed = ()
             for k in tl.static_range(CHUNK):
@@ -170,7 +170,7 @@ def scan_backward(
             at = s * padded + t0
             bt = ()
             ct = ()
-            # All before the first store, past which no load is moved.
+            # All loads come before the first store, because the compiler moves no load past a store.
             for k in tl.static_range(CHUNK):
                 bt = bt + (tl.load(b + at + k),)
                 ct = ct + (tl.load(c + at + k),)
@@ -187,7 +187,7 @@ def scan_backward(
             states = ()
             decays = ()
             for k in tl.static_range(CHUNK - 1, -1, -1):
-                # What reaches a state from its own output and from the states after it.
+                # Gradient of a state: from its own output and from the states after it.
                 through = dh + gy[k] * ct[k]
                 tl.store(db + at + k, tl.sum(through * into[k]))
                 states = (from_state[k] + through * bt[k],) + states
@@ -202,7 +202,7 @@ def scan_backward(
         slopes = ()
         opened = ()
         for k in tl.static_range(CHUNK):
-            # Read again, rather than kept in registers.
+            # Read again rather than kept in registers.
             inside = own & (t0 + k < steps)
             x = tl.load(u + k * u_step, mask=inside, other=0.0).to(tl.float32)
             raw = tl.load(delta + k * delta_step, mask=inside, other=0.0).to(tl.float32) + add
@@ -234,7 +234,7 @@ def scan_backward(
 
 @triton.jit
 def _rows(x, t, steps, step, own, COUNT: tl.constexpr):
-    """Read ``COUNT`` steps from ``t`` on of the channels ``x`` points to; zeros where there is no such step."""
+    """Read ``COUNT`` steps from ``t`` of the channels that ``x`` points to; zeros for steps outside the row."""
     rows = ()
     x += t.to(tl.int64) * step
     for k in tl.static_range(COUNT):
@@ -255,7 +255,7 @@ def conv_forward(
     x, weight, bias, out, steps, width, row, step,
     TAPS: tl.constexpr, STEPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """``STEPS`` steps of a block of channels, which lie in registers."""
+    """Computes ``STEPS`` steps of a block of channels in registers."""
     blocks, spans = tl.cdiv(width, BLOCK), tl.cdiv(steps, STEPS)
     channel = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     span = tl.program_id(0) // blocks
@@ -278,7 +278,7 @@ def conv_backward(
     x, weight, bias, grad, dx, dweight, dbias, steps, width, row, step,
     TAPS: tl.constexpr, STEPS: tl.constexpr, TILES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """``TILES`` times ``STEPS`` steps. Partial sums: ``dweight (N x spans, W, D)``, ``dbias (N x spans, D)``."""
+    """Computes ``TILES`` x ``STEPS`` steps. Partial sums: ``dweight (N x spans, W, D)``, ``dbias (N x spans, D)``."""
     blocks, spans = tl.cdiv(width, BLOCK), tl.cdiv(steps, STEPS * TILES)
     channel = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     span = (tl.program_id(0) // blocks).to(tl.int64)
@@ -295,7 +295,7 @@ def conv_backward(
         sums = sums + (tl.zeros((BLOCK,), tl.float32),)
     for tile in range(TILES):
         t = ((span % spans) * TILES + tile) * STEPS
-        # A step reaches the sums of itself and of the steps after it.
+        # A step contributes to its own sum and to those of the steps after it.
         seen = _rows(x, t - (TAPS - 1), steps, step, own, STEPS + 2 * (TAPS - 1))
         given = _rows(grad, t, steps, width, own, STEPS + TAPS - 1)
         reach = ()

@@ -1,7 +1,7 @@
-"""The selective scan, and the convolution before it, as Triton kernels: for CUDA, where torch brings Triton along.
+"""The selective scan, and the convolution before it, as Triton kernels for CUDA, for which torch comes with Triton.
 
-Shapes: N rows, T steps, D channels, S states; P, T filled up to whole chunks. Like ``selective_scan.py``, this file and
-``triton_kernels.py`` travel with checkpoints; they need torch and Triton alone.
+Shapes: N rows, T steps, D channels, S states; P, T rounded up to whole chunks. Like ``selective_scan.py``, this file
+and ``triton_kernels.py`` are copied into checkpoints; they need only torch and Triton.
 """
 
 import math
@@ -15,18 +15,18 @@ from .scan_kernel import in_rows, strides
 from .triton_kernels import conv_backward, conv_forward, scan_backward, scan_forward
 
 CHUNK = 8
-"""Steps between states that are kept: what lies between is computed again in the backward pass."""
+"""Steps between stored states; the states between them are computed again in the backward pass."""
 
 BLOCK, WARPS = 64, 1
-"""Channels of a program, and its warps: two channels a lane."""
+"""Channels of a program, and its warps: two channels per lane."""
 
 CONV_STEPS, CONV_TILES, CONV_BLOCK, CONV_WARPS = 8, 8, 64, 1
-"""Steps that a program of the convolution works on at once, how often one of the backward pass does so before it writes
-its sums, its channels, and its warps."""
+"""For a program of the convolution: steps processed at once, how often the backward pass does so before it writes its
+sums, channels, and warps."""
 
 
 def scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z: Tensor, bias: Tensor) -> Tensor:
-    """Scan, skip and gate: see ``selective_scan``. Each argument may be of a type of its own, but not float64."""
+    """Scan, skip and gate: see ``selective_scan``. Arguments may have different types, but not float64."""
     inputs = (u, delta, z, b, c, a, d, bias)
     keep = torch.is_grad_enabled() and any(value.requires_grad for value in inputs)
     y: Tensor = _Scan.apply(*inputs, keep)  # type: ignore[no-untyped-call]
@@ -34,7 +34,7 @@ def scan(u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z
 
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve, then SiLU: see ``causal_conv``. Each argument may be of a type of its own, but not float64."""
+    """Convolve, then SiLU: see ``causal_conv``. Arguments may have different types, but not float64."""
     y: Tensor = _Conv.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return y
 
@@ -124,5 +124,5 @@ def _ceil(size: int, part: int) -> int:
 
 
 def _on(device: torch.device) -> Any:
-    """Triton launches on the current device, not on the tensors'."""
+    """Make ``device`` current: Triton launches on the current device, and not on that of the tensors."""
     return torch.cuda.device(device if device.type == "cuda" else -1)

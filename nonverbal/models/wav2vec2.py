@@ -1,4 +1,4 @@
-"""wav2vec 2.0 over transformers' modules: its state dict and checkpoints, and a forward pass of our own.
+"""wav2vec 2.0 with transformers' modules, state dict and checkpoints, but a forward pass of our own.
 
 Shapes: N rows, T samples, S frames, C channels of the convolutions, M width of the transformer.
 """
@@ -39,15 +39,15 @@ from nonverbal.models.functional import attention, compute_dtype, dropout, in_he
 Counts = TypeVar("Counts", int, np.ndarray, Tensor)
 
 Encoder: TypeAlias = Wav2Vec2Model | HubertModel
-"""Convolutions and transformer: the same modules by the same names in both."""
+"""Convolutions and transformer, which have the same modules and names in both classes."""
 
 Attend: TypeAlias = Callable[[Any, Tensor], Tensor]
-"""What the attention of a block, a module, makes of ``(N, S, M)``."""
+"""Computes the output ``(N, S, M)`` of a block's attention module for its input."""
 
 
 @dataclass(frozen=True)
 class EncoderArchitecture:
-    """Shape of an encoder. Defaults are wav2vec 2.0 base (Baevski et al., 2020, section 5.2), and HuBERT's too."""
+    """Shape of an encoder. Defaults: wav2vec 2.0 base (Baevski et al., 2020, section 5.2), the same as HuBERT base."""
 
     layout: Literal["base", "large"] = "base"
     """base: group norm in the first convolution, LayerNorm after each block. large: LayerNorm in every convolution and
@@ -55,68 +55,66 @@ class EncoderArchitecture:
     hidden_size: int = 768
     """Width of the transformer."""
     layers: int = 12
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     heads: int = 12
-    """Attention heads. voc2vec's text says 8; every released base checkpoint has 12."""
+    """Number of attention heads. voc2vec's paper says 8; every released base checkpoint has 12."""
     ffn_size: int = 3072
     """Width of the feed-forward layers."""
     conv_channels: int = 512
     """Channels of each of the seven convolutions (kernels 10, 3, 3, 3, 3, 2, 2, strides 5, 2, 2, 2, 2, 2, 2)."""
     position_kernel: int = 128
-    """Frames that the convolution which gives positions sees."""
+    """Kernel width of the positional convolution, in frames."""
     position_groups: int = 16
-    """Groups of that convolution."""
+    """Number of groups of that convolution."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not divide."""
+        """Refuse sizes that are not divisible as required."""
         self._check_divides("hidden_size", "heads")
         self._check_divides("hidden_size", "position_groups")
 
     def normalises(self, asked: bool | None) -> bool:
-        """Whether to scale waveforms to zero mean and unit variance: ``asked``, or fairseq's default (large: yes)."""
+        """Whether to normalise waveforms to zero mean and unit variance: ``asked``, or else fairseq's default."""
         return self.layout == "large" if asked is None else asked
 
     def _check_divides(self, whole: str, part: str) -> None:
-        if getattr(self, part) < 1 or getattr(self, whole) % getattr(self, part):
-            raise UserError(
-                f"architecture.{whole} must be a multiple of {part}, but they are {getattr(self, whole)} and "
-                f"{getattr(self, part)}"
-            )
+        size, parts = getattr(self, whole), getattr(self, part)
+        if parts < 1 or size % parts:
+            raise UserError(f"architecture.{whole} must be a multiple of {part}, but they are {size} and {parts}")
 
 
 @dataclass(frozen=True)
 class Architecture(EncoderArchitecture):
-    """Shape of a wav2vec 2.0. Defaults are base (Baevski et al., 2020, section 5.2)."""
+    """Shape of a wav2vec 2.0. Defaults: base (Baevski et al., 2020, section 5.2)."""
 
     codebooks: int = 2
-    """Codebooks of the quantiser."""
+    """Number of codebooks of the quantiser."""
     codes: int = 320
-    """Codes in each codebook."""
+    """Number of codes in each codebook."""
     code_size: int = 256
     """Width of a quantised frame, all codebooks together."""
     projection_size: int = 256
-    """Width in which context and quantised frames are compared."""
+    """Width of the vectors by which context and quantised frames are compared."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not divide."""
+        """Refuse sizes that are not divisible as required."""
         super().__post_init__()
         self._check_divides("code_size", "codebooks")
 
 
 @dataclass(frozen=True)
 class EncoderDropouts:
-    """Shares of an encoder that are dropped in training (fairseq's wav2vec 2.0 base, and HuBERT base)."""
+    """Dropout of an encoder in training. Defaults: fairseq's wav2vec 2.0 base and HuBERT base."""
 
     hidden: float = 0.1
-    """Of the values after attention, after the feed-forward layers, and that enter the first block."""
+    """Share of the values dropped after attention, after the feed-forward layers, and before the first block."""
     attention: float = 0.1
-    """Of the attention weights."""
+    """Share of the attention weights dropped."""
     activation: float = 0.0
-    """Of the values inside the feed-forward layers."""
+    """Share of the values dropped inside the feed-forward layers."""
     features: float = 0.1
-    """Of the values of the frames, before they are masked."""
+    """Share of the values of frames dropped before frames are masked."""
     layer: float = 0.05
-    """Of the transformer blocks, drawn once a step."""
+    """Share of the transformer blocks skipped, drawn once per step."""
 
     def __post_init__(self) -> None:
         """Refuse shares outside [0, 1)."""
@@ -127,22 +125,22 @@ class EncoderDropouts:
 
 @dataclass(frozen=True)
 class Dropouts(EncoderDropouts):
-    """Shares of a wav2vec 2.0 that are dropped in training (fairseq's base)."""
+    """Dropout of a wav2vec 2.0 in training. Defaults: fairseq's base."""
 
     quantiser: float = 0.1
-    """Of the values of the frames that are quantised."""
+    """Share of the values of frames dropped before frames are quantised."""
 
 
 NO_DROPOUT = Dropouts(hidden=0, attention=0, features=0, quantiser=0, layer=0)
 
 
 def new_model(architecture: Architecture, normalise: bool | None, seed: int) -> tuple[Wav2Vec2ForPreTraining, bool]:
-    """Return a new model in float32, and whether its waveforms are brought to zero mean and unit variance.
+    """Return a new model in float32, and whether its waveforms are normalised to zero mean and unit variance.
 
     Args:
         architecture: its shape.
         normalise: see ``normalises``.
-        seed: draws the weights.
+        seed: of the weights.
     """
     with drawn_from(seed):
         model = Wav2Vec2ForPreTraining(config_of(architecture))
@@ -150,31 +148,31 @@ def new_model(architecture: Architecture, normalise: bool | None, seed: int) -> 
 
 
 def export(model: PreTrainedModel, weights: Mapping[str, Tensor], normalise: bool, folder: Path) -> None:
-    """Write ``weights``, configuration and feature extractor in Hugging Face format: what ``from_pretrained`` reads."""
+    """Write ``weights``, configuration and feature extractor in Hugging Face format, for ``from_pretrained``."""
     model.save_pretrained(folder, state_dict=dict(weights))
     save_extractor(model.config, normalise, folder)
 
 
 def save_extractor(config: Any, normalise: bool, folder: Path) -> None:
-    """Write the feature extractor that belongs to an encoder of this configuration."""
+    """Write the feature extractor for an encoder of this configuration."""
     Wav2Vec2FeatureExtractor(
         feature_size=1,
         sampling_rate=16_000,
         do_normalize=normalise,
-        # Group norm takes its statistics over padding too; such models were trained without an attention mask.
+        # transformers' group norm includes padding; such models were trained without an attention mask.
         return_attention_mask=getattr(config, "feat_extract_norm", "layer") == "layer",
     ).save_pretrained(folder)
 
 
 def frames_of(samples: Counts, kernels: Sequence[int], strides: Sequence[int]) -> Counts:
-    """Return how many frames rows of ``samples`` give."""
+    """Return the number of frames of rows with so many ``samples``."""
     for kernel, stride in zip(kernels, strides, strict=True):
         samples = (samples - kernel) // stride + 1
     return samples
 
 
 def frame_size(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int]:
-    """Return how many samples a frame sees, and how many lie between the starts of two."""
+    """Return the receptive field of a frame, and the hop from the start of one frame to the next, in samples."""
     window, hop = 1, 1
     for kernel, stride in zip(kernels, strides, strict=True):
         window, hop = window + (kernel - 1) * hop, hop * stride
@@ -182,9 +180,9 @@ def frame_size(kernels: Sequence[int], strides: Sequence[int]) -> tuple[int, int
 
 
 def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """Return ``(N, T)`` with zero mean and unit variance over each row's length, zeros beyond it.
+    """Return ``(N, T)`` with zero mean and unit variance over each row's length, and zeros in the padding.
 
-    As transformers' ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` (population variance, + 1e-7).
+    As in transformers' ``Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm`` (population variance, + 1e-7).
     """
     valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
     counts = lengths[:, None].to(waveforms.dtype)
@@ -195,13 +193,12 @@ def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
 
 
 def conv_features(encoder: Encoder, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Return ``(N, S, C)`` of waveforms ``(N, T)``: the convolutions' output, before its LayerNorm.
+    """Return the output ``(N, S, C)`` of the convolutions for waveforms ``(N, T)``, before its LayerNorm.
 
     Args:
-        encoder: whose convolutions are run.
+        encoder: has the convolutions.
         waveforms: ``(N, T)``.
-        lengths: ``(N,)`` samples, over whose steps a group norm is taken, as if each row were alone; over all where
-            None.
+        lengths: ``(N,)`` samples. A group norm uses only these, as if each row were alone; all samples if None.
     """
     layers = encoder.feature_extractor.conv_layers
     config, first = encoder.config, layers[0].conv
@@ -223,7 +220,7 @@ def conv_features(encoder: Encoder, waveforms: Tensor, lengths: Tensor | None = 
 
 
 def projected_features(encoder: Encoder, conv: Tensor) -> Tensor:
-    """Return what is projected to the width of the transformer: ``(N, S, C)`` after the LayerNorm that most have."""
+    """Return the input of the projection to the transformer's width: ``(N, S, C)``, usually after a LayerNorm."""
     has_norm = getattr(encoder.config, "feat_proj_layer_norm", True)
     return cast(Tensor, encoder.feature_projection.layer_norm(conv)) if has_norm else conv
 
@@ -233,7 +230,7 @@ def transformer(
 ) -> Tensor:
     """Return the context ``(N, S, M)``; see ``layer_states``."""
     for state in layer_states(model, hidden, valid, kept, dropouts):  # noqa: B007
-        # One layer after another is let go of.
+        # Keep only the last layer, so that the others are freed.
         pass
     return state
 
@@ -247,16 +244,16 @@ def layer_states(
     recompute: bool = False,
     attend: Attend | None = None,
 ) -> Iterator[Tensor]:
-    """Yield ``(N, S, M)`` as it enters the first block, and as it leaves each: the last is the context.
+    """Yield the input ``(N, S, M)`` of the first block, then the output of each; the last is the context.
 
     Args:
-        model: whose transformer is run.
+        model: has the transformer.
         hidden: ``(N, S, M)``, the projected and masked frames.
-        valid: ``(N, S)`` bool, False beyond a row's frames; None where there is no padding.
-        kept: of each block, whether it is run or passed by.
-        dropouts: used where the model is in training mode.
+        valid: ``(N, S)`` bool, False for padding; None without padding.
+        kept: for each block, whether it runs or is skipped.
+        dropouts: used if the model is in training mode.
         recompute: see ``blocks.through``.
-        attend: what the attention of a block is, where it is another: of its module and ``(N, S, M)``.
+        attend: replaces the attention of a block; takes its module and ``(N, S, M)``.
     """
     encoder, pre_norm = model.encoder, is_pre_norm(model.config)
     dropouts = dropouts if model.training else NO_DROPOUT
@@ -275,26 +272,26 @@ def layer_states(
 
 
 def is_pre_norm(config: PretrainedConfig) -> bool:
-    """Whether LayerNorm comes before the parts of a block, and once after the blocks; data2vec has it behind."""
+    """Whether LayerNorm comes before the parts of a block and once after all blocks; not the case in data2vec."""
     return bool(getattr(config, "do_stable_layer_norm", False))
 
 
 def _own(hidden: Tensor, valid: Tensor | None) -> Tensor:
-    """Return ``(N, S, M)`` with zeros beyond the rows' frames."""
+    """Return ``(N, S, M)`` with zeros in the padding."""
     return hidden if valid is None else hidden * valid[..., None]
 
 
 def _positions(module: Any, hidden: Tensor, valid: Tensor | None) -> Tensor:
     if not hasattr(module, "layers"):
         return _convolved(module, hidden)
-    # data2vec's stack of convolutions, each of which reads zeros beyond a row.
+    # data2vec's stack of convolutions; each must read zeros in the padding.
     for layer in module.layers:
         hidden = _own(_convolved(layer, hidden), valid)
     return hidden
 
 
 def _convolved(module: Any, hidden: Tensor) -> Tensor:
-    # A kernel of even width gives one frame too many.
+    # With padding, a kernel of even width gives one frame too many.
     hidden = same_conv1d(hidden, module.conv)[:, : hidden.shape[1]]
     norm = getattr(module, "layer_norm", None)
     return cast(Tensor, module.activation(hidden if norm is None else norm(hidden)))
@@ -336,7 +333,7 @@ def config_of(shape: Architecture) -> Wav2Vec2Config:
 
 
 def encoder_options(shape: EncoderArchitecture) -> dict[str, Any]:
-    """Return what transformers' configurations of wav2vec 2.0 and HuBERT have in common, for this shape."""
+    """Return the options that transformers' configurations of wav2vec 2.0 and HuBERT share, for this shape."""
     large = shape.layout == "large"
     return {
         "hidden_size": shape.hidden_size,

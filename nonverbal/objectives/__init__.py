@@ -1,1 +1,1 @@
-"""What an encoder is pretrained to do: masks, targets, losses."""
+"""Training objectives: masks, targets, losses."""

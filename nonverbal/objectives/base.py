@@ -1,4 +1,4 @@
-"""What the trainer knows of an objective, whatever its family."""
+"""The interface of objectives that the trainer uses, the same for all families."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,58 +16,57 @@ from nonverbal.models.parts import Part
 
 @dataclass(frozen=True)
 class Symptom:
-    """A way in which runs fail."""
+    """A way in which training fails."""
 
     name: str
-    """What it is called."""
+    """Description for messages."""
     holds: Callable[[Metrics], bool]
-    """Whether a row of metrics shows it; the metrics it needs may be missing."""
+    """Whether a row of metrics shows it; metrics that it needs may be missing from the row."""
     reading: tuple[str, ...]
     """The metrics that show it."""
     causes: str
     """What usually causes it, and what to change."""
     slow: bool = False
-    """Healthy runs show it too for a while: it counts only after a fifth of the run."""
+    """Whether healthy runs show it at first too, so that it only counts after a fifth of the run."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """The metric of a validation pass by which the best checkpoint is chosen."""
+    """The validation metric by which the best checkpoint is chosen."""
 
     metric: str = "loss"
     highest: bool = False
     """Whether the highest value is the best; otherwise the lowest is."""
 
     def improves(self, value: float, before: float | None) -> bool:
-        """Whether ``value`` is better than the best ``before`` it; None where it is the first."""
+        """Whether ``value`` is better than the best value ``before``, which is None for the first."""
         if not math.isfinite(value):
             return False
         return before is None or (value > before if self.highest else value < before)
 
 
 class Objective(nn.Module):
-    """Turns a batch into a loss, and says how its metrics are read.
+    """Computes the loss of a batch, and defines how its metrics are interpreted.
 
-    Each micro-batch gives every trainable parameter a gradient, if only one of zero: where processes add up their
-    gradients, each waits for those of all parameters. A forward pass asks no device for a value, as ``item``,
-    ``nonzero`` and boolean indexing do, for which a GPU would have to finish all that is queued.
+    Each micro-batch must give every trainable parameter a gradient, even if it is zero, because DDP waits for the
+    gradients of all parameters. A forward pass must not read values from the device, as ``item``, ``nonzero`` and
+    boolean indexing do, because the CPU would then wait until the GPU has finished its queue.
     """
 
     target_sampler: TargetSampler
-    """What draws the targets of a micro-batch."""
+    """Draws the targets of a micro-batch."""
     symptoms: Sequence[Symptom] = ()
-    """What its metrics show where it fails to learn, the most specific first."""
+    """Signs in the metrics that training fails, the most specific first."""
     warm_steps: int = 0
-    """Steps at the beginning in which the head learns alone."""
+    """Number of steps at the beginning in which only the head is trained."""
     account: Account | None = None
-    """What was taken from the checkpoint that it starts from; None where it starts anew."""
+    """What was loaded from the checkpoint that it starts from; None if it starts with random weights."""
     shown: Sequence[str] = ("loss {loss:.3f}",)
-    """What a person sees of a row of metrics at the terminal, in order: format strings over the metrics. One of which
-    a metric was not measured is left out."""
+    """Format strings of the metrics that are printed for a row, in order. One with a missing metric is left out."""
     panels: Sequence[Panel] = (Panel("loss", "loss per target", from_zero=False),)
-    """What is drawn of a run, in order."""
+    """The plots of a run, in order."""
     best: Best = Best()
-    """By what the best checkpoint is chosen, and patience counts."""
+    """The metric by which the best checkpoint is chosen, and which patience watches."""
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch, as a sum over its targets."""
@@ -76,25 +75,25 @@ class Objective(nn.Module):
     def finish(self, means: Metrics) -> Metrics:
         """Return a row of metrics from the means over its batches, weighted as in ``Loss.metrics``.
 
-        For what is not such a mean, as unweighted average recall, which follows from the recall of each class. Called
-        for each row of training, and in validation over all corpora and for each.
+        For metrics that are not such means, for example unweighted average recall, which is computed from the recall of
+        each class. Called for each row of training, and in validation for each corpus and for all together.
         """
         return means
 
     def part(self, name: str) -> Part:
-        """Return the part of a parameter of this name, for learning rates of its own.
+        """Return the part of the model that a parameter belongs to, on which its learning rate may depend.
 
         Raises:
-            UserError: the objective does not know parts.
+            UserError: the objective's model is not divided into parts.
         """
         raise UserError(
-            "trainer.optimizer.layer_decay and freeze_conv_steps need a model with parts, but "
-            f"{type(self).__name__} has none: leave them out"
+            "trainer.optimizer.layer_decay and freeze_conv_steps need a model that is divided into parts, but "
+            f"{type(self).__name__} is not; leave them out"
         )
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         """Write the encoder in Hugging Face format (weights, configuration, feature extractor) to ``folder``.
 
-        ``weights`` are the module's state dict, which may at that time be spread over processes.
+        ``weights`` is the module's full state dict; the module itself may be sharded over processes at that time.
         """
         raise NotImplementedError

@@ -1,6 +1,6 @@
 """The characters of clips as targets.
 
-Shapes: C clips, one a row; L characters of all clips of a micro-batch.
+Shapes: C clips, one per row; L characters of all clips of a micro-batch.
 """
 
 import math
@@ -24,41 +24,41 @@ from nonverbal.objectives.class_targets import Masking
 class CharacterTargets(Targets):
     """The characters of a micro-batch. Lengths stay on the host, where the loss needs them.
 
-    Tensors: ``characters`` ``(L,)`` int64, clip after clip; ``frames`` ``(C,)`` int64; masks.
+    Tensors: ``characters`` ``(L,)`` int64, concatenated over clips; ``frames`` ``(C,)`` int64; masks.
     """
 
     lengths: list[int]
-    """Characters of each clip."""
+    """Number of characters of each clip."""
     frames: list[int]
-    """Frames of each row."""
+    """Number of frames of each row."""
 
 
 class Shown(NamedTuple):
-    """What becomes of clips in training."""
+    """How clips are used in training."""
 
     frames: Callable[[np.ndarray], np.ndarray]
-    """Samples of rows to their frames."""
+    """Returns numbers of frames for numbers of samples."""
     limits: RowLimits
-    """What lengths rows may have."""
+    """Shortest and longest rows."""
     speeds: tuple[float, float]
-    """How many times as fast clips are played, at least and at most."""
+    """Slowest and fastest speed at which clips are played, as factors."""
 
 
 @dataclass(frozen=True)
 class Characters(ClipTargets):
-    """What is said in each clip; the count of a micro-batch is that of its characters."""
+    """The text of each clip; the count of a micro-batch is its number of characters."""
 
     encoded: Sequence[np.ndarray]
-    """Of each clip of the task its tokens, ``(characters,)`` int64."""
+    """The tokens of each clip of the task, ``(characters,)`` int64."""
     frames: Callable[[np.ndarray], np.ndarray]
-    """Samples of rows to their frames."""
+    """Returns numbers of frames for numbers of samples."""
     masking: Masking | None = None
 
     def __call__(
         self, clips: np.ndarray, rows: Rows, clip: np.ndarray, random: np.random.Generator | None
     ) -> CharacterTargets:
-        """Return the characters of ``clips``, each of which is one row, and what is masked of them in training."""
-        assert len(clip) == len(clips), "a text is that of a whole clip, but a clip is shown in several windows"
+        """Return the characters of ``clips``, each of which is one row, and in training the masks."""
+        assert len(clip) == len(clips), "a text belongs to a whole clip, but a clip is divided into several windows"
         encoded = [self.encoded[place] for place in clips.tolist()]
         frames, lengths = self.frames(rows.lengths), [len(one) for one in encoded]
         tensors = {"characters": torch.from_numpy(np.concatenate(encoded)), "frames": torch.from_numpy(frames)}
@@ -68,32 +68,31 @@ class Characters(ClipTargets):
 
 
 def check_lengths(clips: Sequence[str], encoded: Sequence[np.ndarray], samples: np.ndarray, shown: Shown) -> None:
-    """Refuse clips that are not shown whole, and texts that their clips are too short for.
+    """Refuse clips that would be cropped, and clips that are too short for their texts.
 
     Args:
-        clips: ids.
-        encoded: of each the tokens that are said.
-        samples: of each, ``(clips,)`` int64.
-        shown: what becomes of clips in training.
+        clips: their ids.
+        encoded: the tokens of each clip.
+        samples: number of samples of each clip, ``(clips,)`` int64.
+        shown: how clips are used in training.
 
     Raises:
-        UserError: says how many there are, names the first, and what to do.
+        UserError: gives the number of such clips, the first of them, and the remedy.
     """
     longest, slowest = shown.limits.longest / SAMPLE_RATE, samples / shown.speeds[0] / SAMPLE_RATE
     if len(long := np.flatnonzero(slowest > longest)):
         name = "pad_to" if shown.limits.first else "max_seconds"
         raise UserError(
-            f"{len(long)} of {len(clips)} clips are longer than the {longest:g} s that are shown of one, and their "
-            f"texts are of all that is said; the first is {clips[long[0]]}, of {slowest[long[0]]:.1f} s: raise "
-            f"batches.{name} to {math.ceil(slowest.max())}, or prepare the corpus without them"
+            f"{len(long)} of {len(clips)} clips are longer than the limit of {longest:g} s, but cannot be cropped, "
+            f"because their texts are for whole clips; the first is {clips[long[0]]} with {slowest[long[0]]:.1f} s; "
+            f"raise batches.{name} to {math.ceil(slowest.max())}, or prepare the corpus without them"
         )
     fastest = (samples / shown.speeds[1]).astype(np.int64)
     frames, needed = shown.frames(shown.limits.lengths(fastest)), np.array([frames_needed(one) for one in encoded])
     if len(short := np.flatnonzero(frames < needed)):
         first = short[0]
         raise UserError(
-            f"{len(short)} of {len(clips)} clips are too short for their texts, by whose characters CTC needs a frame "
-            f"each, and one more between two that are the same; the first is {clips[first]}, whose {frames[first]} "
-            f"frames are fewer than the {needed[first]} that its text needs: correct the texts or prepare the corpus "
-            "without these clips"
+            f"{len(short)} of {len(clips)} clips are too short for their texts: CTC needs a frame for each character, "
+            f"and one more between two that are the same; the first is {clips[first]} with {frames[first]} frames, but "
+            f"its text needs {needed[first]}; correct the texts, or prepare the corpus without these clips"
         )

@@ -1,4 +1,4 @@
-"""The classes of clips as targets: how much each clip counts, what of it is masked, and what is mixed into it.
+"""The classes of clips as targets, with the weight of each clip, masks, and mixup.
 
 Shapes: C clips, N rows, S frames, M values of a frame.
 """
@@ -16,31 +16,31 @@ from nonverbal.errors import UserError
 from nonverbal.objectives.masking import loose_mask
 
 UNIT = 2.0**-16
-"""Weights of classes are multiples of it, so that their sums are exact, and the same in any order."""
+"""Class weights are multiples of it, so that their sums are exact, and the same in any order."""
 
 SHARES = 256
-"""Shares of clips that are mixed are multiples of 1 / 256, so that the sums of their weights are exact too."""
+"""Shares of mixup are multiples of 1 / 256, so that sums of weights stay exact."""
 
 
 @dataclass(frozen=True)
 class Masking:
-    """Spans of frames, and of their values, that are hidden in training."""
+    """Spans of frames, and of values of frames, that are masked in training."""
 
     time: float
     """Share of a row's frames that its spans would cover if they did not overlap."""
     time_length: int
-    """Frames in a span."""
+    """Number of frames in a span."""
     feature: float
     """Share of a frame's values that the row's spans would cover if they did not overlap."""
     feature_length: int
-    """Values in a span."""
+    """Number of values in a span."""
     width: int
     """M."""
     frames: Callable[[np.ndarray], np.ndarray]
-    """Samples of rows to their frames."""
+    """Returns numbers of frames for numbers of samples."""
 
     def draw(self, lengths: np.ndarray, random: np.random.Generator) -> dict[str, Tensor]:
-        """Return ``time_mask`` ``(N, S)`` and ``feature_mask`` ``(N, M)`` bool, of rows of ``lengths`` samples."""
+        """Return ``time_mask`` ``(N, S)`` and ``feature_mask`` ``(N, M)`` bool for rows of ``lengths`` samples."""
         masks = {}
         if self.time:
             masks["time_mask"] = loose_mask(self.frames(lengths), self.time, self.time_length, random)
@@ -52,22 +52,22 @@ class Masking:
 
 @dataclass(frozen=True)
 class ClassTargets(ClipTargets):
-    """The class of each clip, and how much it counts."""
+    """The class and the weight of each clip."""
 
     labels: np.ndarray
     """``(clips,)`` int64, of all clips of the task."""
     weights: np.ndarray
-    """``(classes,)`` float32, how much a clip of each class counts."""
+    """``(classes,)`` float32, weight of the clips of each class."""
     masking: Masking | None = None
     mixup: float = 0.0
-    """Both parameters of the beta distribution that shares are drawn from; 0 mixes nothing."""
+    """Both parameters of the beta distribution from which shares are drawn; 0: no mixup."""
 
     def __call__(self, clips: np.ndarray, rows: Rows, clip: np.ndarray, random: np.random.Generator | None) -> Targets:
         """Return ``labels`` ``(C,)`` int64 and ``weights`` ``(C,)`` float32, whose sum is the count.
 
-        In training, where there is a source of randomness and each row is a clip, also what ``Masking.draw`` gives, and
-        where clips are mixed ``partner`` ``(C,)`` int64, the row that is mixed into each; ``share`` ``(C,)`` float32,
-        the clip's own, at least a half; and ``other_labels`` and ``other_weights``, those of the partner.
+        In training, where ``random`` is given and each row is a clip, also the result of ``Masking.draw``. With mixup,
+        also ``partner`` ``(C,)`` int64, the row that is mixed into each; ``share`` ``(C,)`` float32, the share of the
+        clip itself, at least a half; and the labels and weights of the partner, ``other_labels`` and ``other_weights``.
         """
         labels = self.labels[clips]
         arrays = {"labels": labels, "weights": self.weights[labels]}
@@ -83,10 +83,10 @@ class ClassTargets(ClipTargets):
         return Targets(sum(float(value.sum(dtype=np.float64)) for value in counted), tensors | masks)
 
     def _mixed(self, labels: np.ndarray, random: np.random.Generator) -> dict[str, np.ndarray]:
-        """Draw a partner and a share of each clip.
+        """Draw a partner and a share for each clip.
 
-        As the partner is drawn too, taking the larger of both shares for the clip's own changes nothing but that each
-        clip is the larger one of one mixture.
+        The larger of both shares is given to the clip itself. As the partner is random, the only effect is that each
+        clip has the larger share in exactly one mixture.
         """
         partner = random.permutation(len(labels))
         drawn = random.beta(self.mixup, self.mixup, len(labels))
@@ -102,13 +102,13 @@ class ClassTargets(ClipTargets):
 
 
 def class_weights(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Return how much a clip of each class counts for all classes to count alike, ``(classes,)`` float32.
+    """Return weights of clips by class, ``(classes,)`` float32, with which all classes have the same total weight.
 
-    n / (k n_c) of n clips, n_c of class c, in k classes, as scikit-learn's ``balanced``, to the next multiple of
-    2**-16, at least one.
+    n / (k n_c) for n clips in k classes, n_c of them in class c, as with scikit-learn's ``balanced``, rounded to a
+    multiple of 2**-16, at least one such unit.
 
     Args:
-        labels: ``(n,)`` positions in ``classes``, of the clips that are fitted.
+        labels: ``(n,)`` positions in ``classes`` of the training clips.
         classes: names of the classes.
 
     Raises:
@@ -117,8 +117,8 @@ def class_weights(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     counts = np.bincount(labels, minlength=len(classes))
     if lacking := [repr(name) for name, count in zip(classes, counts, strict=True) if not count]:
         raise UserError(
-            f"there are no clips of {', '.join(lacking)} to train on, so it cannot be weighed; leave the class "
-            "out, divide otherwise, or set head.class_weights to none"
+            f"there are no training clips of {', '.join(lacking)}, so it cannot get a weight; leave the class out, use "
+            "another division into folds, or set head.class_weights to none"
         )
     exact = len(labels) / (len(classes) * counts)
     return (np.maximum(np.round(exact / UNIT), 1) * UNIT).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Classes of clips: an encoder, a head on its frames, and a cross entropy in which each class may count alike.
+"""Classification of clips: an encoder, a head on its frames, and a cross entropy with optional class weights.
 
 Shapes: N rows (windows of clips), C clips, K classes.
 """
@@ -27,53 +27,55 @@ from nonverbal.objectives.classifier_files import Classifier, misfit, write_head
 from nonverbal.objectives.head_settings import HeadSettings
 
 RECALL, F1 = "recall.", "f1."
-"""Stand before a class in the names of its metrics."""
+"""Prefixes of a class in the names of its metrics."""
 
 ENCODER, HEAD = "encoder.model.", "head."
-"""Stand before the names of weights."""
+"""Prefixes of the names of weights."""
 
 
 @dataclass(frozen=True)
 class ClassifierSettings(HeadSettings):
-    """What tells classes from an encoder's frames. Defaults are those of transformers' classifiers."""
+    """The classifier on an encoder's frames. Defaults are those of transformers' classifiers."""
 
     pooling: Literal["mean", "attentive"] = "mean"
-    """How a clip's own frames become one vector: their mean, or weighted by a softmax over their products with a vector
-    that is learned (Safari et al., 2020)."""
+    """How the frames of a clip become one vector: by their mean, or by a mean with weights that are the softmax of
+    their products with a learned vector (Safari et al., 2020)."""
     layers: Literal["last", "weighted"] = "last"
-    """The encoder's output, or a sum of all its hidden states, the first block's input among them, with weights that
-    are learned and add up to 1."""
+    """The encoder's output, or a sum of all its hidden states, including the input of the first block, with learned
+    weights of sum 1."""
     projection: int | None = None
-    """Values of a linear layer, without activation, between frames and classes; 0: none. Unset: as transformers'
-    classifier of this kind of encoder has it (wav2vec 2.0 and its like 256, Audio Mamba none)."""
+    """Size of a linear layer, without activation, between frames and classes; 0: none. Unset: as in transformers'
+    classifier for this kind of encoder (256 for wav2vec 2.0 and similar encoders, none for Audio Mamba)."""
     hidden: list[int] = field(default_factory=list)
-    """Values of each hidden layer with ReLU between the pooled frames and the classes; none, as in transformers."""
+    """Size of each hidden layer with ReLU between the pooled frames and the classes. Default: none, as in transformers.
+    """
     dropout: float = 0.0
-    """Share of the values that enter a hidden layer, or the last, that training drops; none in transformers."""
+    """Share of the inputs of hidden layers and the last layer that training drops; 0 in transformers."""
     class_weights: Literal["balanced", "none"] = "balanced"
-    """How much clips count in the loss: each class alike, by its clips in the side that is fitted, or each clip."""
+    """Weights of clips in the loss: balanced gives all classes the same total weight on the training side; none gives
+    all clips the same weight."""
     choose: Literal["uar", "f1"] = "uar"
-    """By what the best epoch is chosen in validation: unweighted average recall, or the mean over classes of F1, as
-    voc2vec's code does, where a class that is only predicted counts as 0."""
+    """Validation metric by which the best epoch is chosen: unweighted average recall, or the mean of F1 over classes,
+    as in voc2vec's code, where a class that is predicted but absent counts as 0."""
     mixup: float = 0.0
-    """Mix another clip of the micro-batch into each, with a share from Beta(mixup, mixup) (Zhang et al., 2018: 0.1 to
-    0.4). 0: two voices at once are not what a clip of either class sounds like."""
+    """Mix another clip of the micro-batch into each clip, with a share from Beta(mixup, mixup) (Zhang et al., 2018: 0.1
+    to 0.4). Default 0, because two voices at once do not sound like a clip of either class."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse values out of range."""
         super().__post_init__()
         check_ranges(
             self,
             "head",
             ("projection", (self.projection or 0) >= 0, "at least 0"),
-            ("hidden", all(width >= 1 for width in self.hidden), "at least 1 in each layer"),
+            ("hidden", all(width >= 1 for width in self.hidden), "at least 1 for each layer"),
             ("dropout", 0 <= self.dropout < 1, "at least 0 and below 1"),
             ("mixup", self.mixup >= 0, "at least 0"),
         )
 
 
 class ClassificationObjective(Objective):
-    """An encoder, a head, and the loss. Its gradient is that of a sum over clips, each times its weight."""
+    """An encoder, a head, and the loss. Its gradient is that of a weighted sum over clips."""
 
     shown = ("loss {loss:.3f}", "UAR {uar:.3f} (chance {chance:.3f})")
     panels = (
@@ -89,13 +91,13 @@ class ClassificationObjective(Objective):
             encoder: in float32.
             classes: their names, at least two, in the order of the logits.
             settings: of the head.
-            seed: draws the head.
+            seed: of the head's weights.
 
         Raises:
-            UserError: spans of masked values that are wider than a frame.
+            UserError: spans of masked values are wider than a frame.
         """
         super().__init__()
-        assert len(set(classes)) == len(classes) > 1, f"classes are to be told apart, but are {classes}"
+        assert len(set(classes)) == len(classes) > 1, f"expected several different classes, but they are {classes}"
         self.masking = settings.masking(encoder)
         self.encoder, self.classes, self.settings = encoder, list(classes), settings
         self.account, self.warm_steps, self.symptoms = encoder.account, settings.head_steps, SYMPTOMS
@@ -110,10 +112,10 @@ class ClassificationObjective(Objective):
 
         Args:
             labels: ``(clips,)`` int64, positions in ``classes``, of all clips of the task.
-            fitted: positions of the clips that are trained on, by which classes are weighed.
+            fitted: positions of the training clips, from which class weights are computed.
 
         Raises:
-            UserError: classes are to be weighed, and one has no clips to train on.
+            UserError: class weights are wanted, but a class has no training clips.
         """
         settings = self.settings
         weights = np.ones(len(self.classes), np.float32)
@@ -122,10 +124,10 @@ class ClassificationObjective(Objective):
         return ClassTargets(labels, weights, self.masking, settings.mixup)
 
     def logits(self, batch: Batch) -> Tensor:
-        """Return logits ``(C, K)`` float32: the mean over a clip's windows, each weighted by its frames.
+        """Return logits ``(C, K)`` float32: the mean over a clip's windows, weighted by their numbers of frames.
 
-        With the mean over frames, and without hidden layers, the head is linear, and this is what it makes of all
-        frames of the clip together. Of the targets, ``clip`` and the length of ``places`` are read.
+        With mean pooling and without hidden layers, the head is linear, so this is its output for all frames of the
+        clip together. Of the targets, only ``clip`` and the length of ``places`` are used.
         """
         seen = self.encoder(batch)
         logits: Tensor = self.head(seen)
@@ -142,7 +144,7 @@ class ClassificationObjective(Objective):
     def forward(self, batch: Batch) -> Loss:
         """Return the weighted cross entropy, summed over clips.
 
-        Where clips are mixed, the class of the larger share is what counts as right.
+        With mixup, the class of the larger share counts as the correct one in metrics.
         """
         targets = batch.targets.tensors
         labels, weights = targets["labels"], targets["weights"]
@@ -157,9 +159,9 @@ class ClassificationObjective(Objective):
             return Loss(total, {"loss": (total.detach(), weight), **self._recalls(logits.detach(), labels)})
 
     def finish(self, means: Metrics) -> Metrics:
-        """Add ``uar``, the mean of the recalls of the classes that were met, and ``chance``, that of guessing.
+        """Add ``uar``, the mean recall over the classes that occur; ``chance``, the same for guessing; and ``f1``.
 
-        And ``f1``, the mean of those of the classes that were met or predicted, as scikit-learn's macro average.
+        ``f1`` is the mean over the classes that occur or are predicted, as in scikit-learn's macro average.
         """
         recalls, f1s = ([value for name, value in means.items() if name.startswith(own)] for own in (RECALL, F1))
         if not recalls:
@@ -171,19 +173,19 @@ class ClassificationObjective(Objective):
         }
 
     def part(self, name: str) -> Part:
-        """Return the part of a parameter, for learning rates of its own."""
+        """Return the part of the model that a parameter belongs to."""
         if name.startswith("encoder."):
             return self.encoder.part(name.removeprefix("encoder."))
         return Part("head", 0)
 
     def inexpressible(self) -> str | None:
-        """Return why no model class of transformers computes what this does; None where one does."""
+        """Return why no model class of transformers computes the same; None if one does."""
         return misfit(self.encoder, self.head.shape)
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
-        """Write a model of transformers for audio classification, where one computes the same.
+        """Write a model of transformers for audio classification, if one computes the same.
 
-        Otherwise the encoder, and beside it the head, as ``write_head`` has it.
+        Otherwise write the encoder, and the head beside it with ``write_head``.
         """
         inner, head = (
             {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
@@ -211,7 +213,7 @@ class ClassificationObjective(Objective):
         )
 
     def _recalls(self, logits: Tensor, labels: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the hits of all clips and of each class's, and of how many: F1 is a ratio of such counts too."""
+        """Return accuracy, and recall and F1 of each class, as pairs of a sum and a count whose ratio they are."""
         decided = logits.argmax(-1)
         hits = (decided == labels).float()
         empty, each = hits.new_zeros(len(self.classes)), torch.ones_like(hits)
@@ -225,7 +227,7 @@ class ClassificationObjective(Objective):
 
 
 def _mixed(batch: Batch) -> Batch:
-    """Return the batch with its partner mixed into each row, which is as long as the longer of them."""
+    """Return the batch with each row's partner mixed into it; a row is as long as the longer of the two."""
     targets = batch.targets.tensors
     partner, share = targets["partner"], targets["share"][:, None]
     waveforms = share * batch.waveforms + (1 - share) * batch.waveforms[partner]
@@ -233,19 +235,19 @@ def _mixed(batch: Batch) -> Batch:
 
 
 def _one_class(row: Metrics) -> bool:
-    """Whether nearly all clips of one class are recognised, and of the others nearly none."""
+    """Whether nearly all clips of one class are recognised, and nearly none of the others."""
     recalls = sorted(value for name, value in row.items() if name.startswith(RECALL))
     return len(recalls) > 1 and recalls[-1] > 0.99 and recalls[-2] < 0.01
 
 
 SYMPTOMS = (
     Symptom(
-        name="nearly all clips are taken for one class",
+        name="nearly all clips are predicted as one class",
         holds=_one_class,
         reading=("uar", "chance"),
-        causes="a learning rate that is too high for the encoder (trainer.optimizer.lr, 1e-5 to 1e-4 for pretrained "
-        "ones) or a warm-up that is too short (trainer.optimizer.warmup_steps), classes that do not count alike "
-        "(head.class_weights none), or an encoder that does not hear the difference (train it whole: encoder.train)",
+        causes="a learning rate that is too high for the encoder (trainer.optimizer.lr; 1e-5 to 1e-4 for a pretrained "
+        "one), a warm-up that is too short (trainer.optimizer.warmup_steps), unbalanced classes without weights "
+        "(head.class_weights none), or an encoder that does not represent the difference (encoder.train all)",
         slow=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""Classifiers in folders: models of transformers where one computes the same, else encoders with a head beside them."""
+"""Writes classifiers: as a model of transformers if one computes the same, or else an encoder with a head beside it."""
 
 import copy
 import json
@@ -17,29 +17,29 @@ from nonverbal.models.classifier_heads import HeadShape
 from nonverbal.models.tuned.base import TunedEncoder
 
 HEAD_FILE, HEAD_WEIGHTS = "head.json", "head.safetensors"
-"""Beside an encoder: what its head is, and the head's weights."""
+"""Files beside an encoder: the description of its head, and the head's weights."""
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """What is written of a classifier, besides weights."""
+    """Everything in a classifier's files except its weights."""
 
     encoder: TunedEncoder
     shape: HeadShape
-    """Of the head."""
+    """Shape of the head."""
     classes: Sequence[str]
 
 
 def misfit(encoder: TunedEncoder, shape: HeadShape) -> str | None:
-    """Return why transformers has no model class for audio classification that computes the same; None where it has."""
+    """Return why transformers has no model class for audio classification that computes the same; None if it has."""
     config = encoder.config
     if type(config) not in MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING:
-        return f"transformers has no classifier of {encoder.model_type} models"
+        return f"transformers has no classifier for {encoder.model_type} models"
     name = MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)].__name__
     if encoder.longest < float("inf"):
-        return f"{name} pools all of the {encoder.longest:g} s that it reads, not the own frames of a clip"
+        return f"{name} pools its whole window of {encoder.longest:g} s, not only the frames of the clip"
     if shape.attentive:
-        return f"{name} takes the mean over frames, not attention (head.pooling)"
+        return f"{name} pools by the mean over frames, not by attention (head.pooling)"
     if shape.hidden:
         return f"{name} has no hidden layers in its head (head.hidden)"
     projects = hasattr(config, "classifier_proj_size")
@@ -47,24 +47,24 @@ def misfit(encoder: TunedEncoder, shape: HeadShape) -> str | None:
         has = "has a linear layer before its last" if projects else "has no linear layer before its last"
         return f"{name} {has} (head.projection)"
     if shape.states and not hasattr(config, "use_weighted_layer_sum"):
-        return f"{name} reads the last layer alone (head.layers)"
+        return f"{name} uses only the last layer (head.layers)"
     return None
 
 
 def write_plain(
     classifier: Classifier, weights: Mapping[str, Tensor], head: Mapping[str, Tensor], folder: Path
 ) -> None:
-    """Write the model of transformers that computes the same: what ``AutoModelForAudioClassification`` reads.
+    """Write the model of transformers that computes the same, for ``AutoModelForAudioClassification``.
 
     Args:
-        classifier: one that fits.
+        classifier: one without a ``misfit``.
         weights: of the encoder, by the names of its ``model``.
-        head: of the head, whose names are those of transformers.
+        head: weights of the head, whose names are those of transformers.
         folder: to be written.
     """
     config = _labelled(classifier)
     kind: Any = MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING[type(config)]
-    # Its weights are those that are written, so that it needs none of its own.
+    # The given weights are written, so the model needs none of its own.
     with torch.device("meta"):
         model = kind(config)
     prefix = model.base_model_prefix + "."
@@ -74,7 +74,7 @@ def write_plain(
 
 
 def _labelled(classifier: Classifier) -> PretrainedConfig:
-    """Return the encoder's configuration as that of a classifier."""
+    """Return the configuration of a classifier with this encoder."""
     config: PretrainedConfig = copy.deepcopy(classifier.encoder.config)
     config.id2label = dict(enumerate(classifier.classes))
     config.label2id = {name: number for number, name in enumerate(classifier.classes)}
@@ -87,7 +87,7 @@ def _labelled(classifier: Classifier) -> PretrainedConfig:
 
 
 def write_head(classifier: Classifier, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Write ``head.safetensors``, and as ``head.json`` the classes and the shape of the head."""
+    """Write ``head.safetensors``, and ``head.json`` with the classes and the shape of the head."""
     save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, folder / HEAD_WEIGHTS)
     content = {"classes": list(classifier.classes), "shape": asdict(classifier.shape)}
     write_atomically(folder / HEAD_FILE, json.dumps(content, indent=1, ensure_ascii=False))

@@ -1,10 +1,11 @@
-"""wav2vec 2.0's objective: tell the true code of a masked frame from the codes of other masked frames of its clip.
+"""wav2vec 2.0's objective: distinguish the code of a masked frame from the codes of other masked frames of the clip.
 
 Baevski et al., 2020 (arXiv 2006.11477), equations 2 to 4; constants as in fairseq's base configuration. Only what the
-loss needs is computed: masked frames alone are quantised and projected, and similarities to the negatives are gathered
-from one matrix product a clip.
+loss needs is computed: only masked frames are quantised and projected, and similarities to the negatives are gathered
+from one matrix product per clip.
 
-Shapes: N rows, S frames, C convolution channels, K masked frames a row, G codebooks of V codes, D width of comparison.
+Shapes: N rows, S frames, C convolution channels, K masked frames per row, G codebooks of V codes, D width of
+comparison.
 """
 
 from collections.abc import Mapping
@@ -31,28 +32,28 @@ from nonverbal.objectives.masking import draw_negatives, frame_tensors, span_mas
 from nonverbal.paths import PathOrName
 
 COLLAPSED = 0.03
-"""Share of the codes, beyond one of each codebook, under which a codebook counts as collapsed."""
+"""Share of the codes, beyond one of each codebook, below which a codebook counts as collapsed."""
 
 AT_CHANCE = 1.1
-"""Contrastive accuracy over chance, up to which nothing has been learned."""
+"""Ratio of contrastive accuracy to chance up to which nothing has been learned."""
 
 
 @dataclass(frozen=True)
 class ContrastiveSettings:
-    """The objective. Defaults are fairseq's wav2vec 2.0 base."""
+    """The objective. Defaults are those of fairseq's wav2vec 2.0 base."""
 
     mask_probability: float = 0.65
     """Share of frames that the masked spans would cover if they did not overlap; about 49% are masked."""
     mask_length: int = 10
-    """Frames in a masked span."""
+    """Number of frames in a masked span."""
     negatives: int = 100
-    """Other masked frames of the clip, drawn with replacement, that the true one is to be told from."""
+    """Number of negatives per target, drawn with replacement from the other masked frames of the clip."""
     temperature: float = 0.1
-    """Of the softmax over cosine similarities."""
+    """Temperature of the softmax over cosine similarities."""
     diversity_weight: float = 0.1
-    """Weight of the codes' diversity loss, equation 4."""
+    """Weight of the diversity loss of the codes, equation 4."""
     penalty_weight: float = 10.0
-    """Weight of the mean square of the convolutions' output."""
+    """Weight of the penalty on the mean square of the convolutions' output."""
     conv_gradient_scale: float = 0.1
     """Factor on the gradient that reaches the convolutions."""
     gumbel_start: float = 2.0
@@ -63,7 +64,7 @@ class ContrastiveSettings:
     """Factor on the temperature at each step."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse values out of range."""
         check_ranges(
             self,
             "objective",
@@ -82,28 +83,29 @@ class Wav2Vec2Settings:
 
     init: PathOrName | None = None
     """Checkpoint to continue from: a folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, or a `.pt` of fairseq or
-    fairseq2. Weights are drawn from the seed where unset."""
+    fairseq2. Unset: random weights, drawn from the seed."""
     warm_quantiser_steps: int = 0
-    """Steps at the beginning in which quantiser, projections and mask embedding learn alone: for a checkpoint that has
-    no quantiser (1000, say), whose random codes would otherwise disturb the encoder."""
+    """Number of steps at the beginning in which only quantiser, projections and mask embedding are trained. For a
+    checkpoint without a quantiser (such as 1000), because random codes would disturb the encoder."""
     normalise: bool | None = None
-    """Bring waveforms to zero mean and unit variance. Unset: as the checkpoint says; new ones: large yes, base no."""
+    """Normalise waveforms to zero mean and unit variance. Unset: as in the checkpoint; for a new model, yes for the
+    large layout and no for base."""
     architecture: Architecture = field(default_factory=Architecture)
     """Shape of the encoder."""
     dropouts: Dropouts = field(default_factory=Dropouts)
-    """Shares that are dropped in training."""
+    """Dropout in training."""
     objective: ContrastiveSettings = field(default_factory=ContrastiveSettings)
     """Masking, negatives and the loss."""
 
     def __post_init__(self) -> None:
-        """Refuse a number of steps below 0."""
+        """Refuse a negative number of steps."""
         if self.warm_quantiser_steps < 0:
             raise UserError(f"wav2vec2.warm_quantiser_steps must be at least 0, but is {self.warm_quantiser_steps}")
 
 
 @dataclass(frozen=True)
 class ContrastiveTargetSampler(TargetSampler):
-    """Draws masks and negatives of a micro-batch."""
+    """Draws the masks and negatives of a micro-batch."""
 
     mask_probability: float = 0.65
     mask_length: int = 10
@@ -112,7 +114,7 @@ class ContrastiveTargetSampler(TargetSampler):
     strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
 
     def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
-        """Return what ``frame_tensors`` gives, and ``negatives`` ``(N, K, negatives)`` int64, places among the K."""
+        """Return the tensors of ``frame_tensors``, and ``negatives`` ``(N, K, negatives)`` int64, indices below K."""
         frames = wav2vec2.frames_of(rows.lengths, self.kernels, self.strides)
         mask = span_mask(frames, self.mask_probability, self.mask_length, random)
         masked = int(mask[0].sum())
@@ -128,7 +130,7 @@ class Codes:
     vectors: Tensor
     """``(N x K, width)``."""
     ids: Tensor
-    """``(N x K,)`` int64, which code of each codebook, as one number."""
+    """``(N x K,)`` int64, the combination of codes of all codebooks as one number."""
     usage: Tensor
     """``(G, V)``, the mean softmax over the frames."""
 
@@ -171,7 +173,7 @@ class Wav2Vec2Objective(Objective):
             return self._loss(predicted.float(), true.float(), codes, negatives, encoded.penalty)
 
     def part(self, name: str) -> Part:
-        """Return where a parameter stands."""
+        """Return the part of the model that a parameter belongs to."""
         return encoder_part(name, self.model.config.num_hidden_layers, self.model.config.do_stable_layer_norm)
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
@@ -180,7 +182,7 @@ class Wav2Vec2Objective(Objective):
         wav2vec2.export(self.model, weights, self.normalise, folder)
 
     def _quantise(self, features: Tensor, step: int) -> Codes:
-        """Return the codes of ``(N x K, C)``: the Gumbel softmax's hardest in training, the likeliest otherwise."""
+        """Return the codes of ``(N x K, C)``: by the hard Gumbel softmax in training, otherwise the most likely."""
         quantiser = self.model.quantizer
         groups, codes = quantiser.num_groups, quantiser.num_vars
         with torch.autocast(features.device.type, enabled=False):
@@ -190,7 +192,8 @@ class Wav2Vec2Objective(Objective):
             if self.training:
                 sample = F.softmax((logits + gumbel_noise(logits)) / self._gumbel_temperature(step), -1)
                 ids = sample.argmax(-1)
-                # Forward the hard choice, backward the soft one (straight through, Jang et al., 2017).
+                # The hard choice in the forward pass, the soft one in the backward pass (straight through, Jang et al.,
+                # 2017).
                 weights = _one_hot(ids, sample) + sample - sample.detach()
             else:
                 ids = logits.argmax(-1)
@@ -207,12 +210,12 @@ class Wav2Vec2Objective(Objective):
         return max(objective.gumbel_start * objective.gumbel_decay**step, objective.gumbel_end)
 
     def _loss(self, predicted: Tensor, true: Tensor, codes: Codes, negatives: Tensor, penalty: Tensor) -> Loss:
-        """Add up the cross entropies (equation 3), the diversity loss (equation 4) and the penalty, each times n.
+        """Return the sum of the cross entropies (equation 3), plus n times diversity loss (equation 4) and penalty.
 
         Args:
-            predicted: ``(N x K, D)`` contexts.
-            true: ``(N x K, D)`` codes, projected.
-            codes: as quantised.
+            predicted: ``(N x K, D)`` projected contexts.
+            true: ``(N x K, D)`` projected codes.
+            codes: the quantised frames.
             negatives: ``(N, K, negatives)``.
             penalty: scalar.
         """
@@ -226,10 +229,10 @@ class Wav2Vec2Objective(Objective):
         positive = similarity.diagonal(dim1=1, dim2=2)
         ids = codes.ids.view(rows, masked)
         negative_ids = ids.gather(1, negatives.flatten(1)).view_as(negatives)
-        # A negative of the positive's own code is no negative.
+        # A negative with the same code as the positive is excluded.
         same = negative_ids == ids[..., None]
         negative = similarity.gather(2, negatives).masked_fill(same, float("-inf"))
-        # log softmax's positive term, without putting both in one tensor
+        # the positive term of log softmax, without joining both in one tensor
         contrastive = (torch.logsumexp(torch.cat([positive[..., None], negative], -1), -1) - positive).sum()
         perplexity = torch.exp(-(codes.usage * torch.log(codes.usage + 1e-7)).sum(-1)).sum()
         diversity = (codes.usage.numel() - perplexity) / codes.usage.numel()
@@ -248,7 +251,7 @@ class Wav2Vec2Objective(Objective):
 
 
 def symptoms(codebooks: int, codes: int) -> tuple[Symptom, ...]:
-    """Return how this objective fails, for codebooks of so many codes."""
+    """Return the symptoms of failure of this objective, for codebooks with so many codes."""
     few = codebooks + COLLAPSED * codebooks * (codes - 1)
     return (
         Symptom(
@@ -256,20 +259,20 @@ def symptoms(codebooks: int, codes: int) -> tuple[Symptom, ...]:
             holds=lambda row: row.get("perplexity", few) < few,
             reading=("perplexity",),
             causes="a diversity weight that is too low for a small model (wav2vec2.objective.diversity_weight), too "
-            "little audio a step (batches), or a learning rate that is too high (trainer.optimizer.lr)",
+            "little audio per step (batches), or a learning rate that is too high (trainer.optimizer.lr)",
         ),
         Symptom(
             name="the contrastive loss is zero",
             holds=lambda row: row.get("contrastive", 1.0) < 0.01,
             reading=("contrastive", "accuracy", "chance"),
-            causes="codes that tell time rather than sound, or so few that no negative differs: raise "
-            "wav2vec2.objective.diversity_weight, and look for clips that are silent or all alike",
+            causes="codes that encode time rather than sound, or so few codes that no negative differs; raise "
+            "wav2vec2.objective.diversity_weight, and look for clips that are silent or identical",
         ),
         Symptom(
             name="the contrastive accuracy is still at chance",
             holds=lambda row: row.get("accuracy", 1.0) < AT_CHANCE * row.get("chance", 0.0),
             reading=("accuracy", "chance"),
-            causes="too little audio a step (batches), the post-norm layout in a small model "
+            causes="too little audio per step (batches), the post-norm layout in a small model "
             "(wav2vec2.architecture.layout large is pre-norm), a learning rate that is too high or too low "
             "(trainer.optimizer.lr), or a temperature that is too high (wav2vec2.objective.temperature)",
             slow=True,
@@ -278,7 +281,7 @@ def symptoms(codebooks: int, codes: int) -> tuple[Symptom, ...]:
 
 
 def _one_hot(ids: Tensor, like: Tensor) -> Tensor:
-    """Return 1 at the places ``ids``, ``(...)``, of ``(..., codes)``, 0 elsewhere."""
+    """Return one-hot vectors ``(..., codes)`` for ``ids`` ``(...)``."""
     return torch.zeros_like(like).scatter_(-1, ids[..., None], 1.0)
 
 
@@ -288,16 +291,16 @@ def gumbel_noise(like: Tensor) -> Tensor:
 
 
 def chance(negative_ids: Tensor, same: Tensor) -> Tensor:
-    """Return the accuracy of guessing among the different codes that each target really has before it.
+    """Return the accuracy of guessing among the distinct codes that each target is compared with.
 
     Frames with equal codes have equal similarities, so they count once.
 
     Args:
         negative_ids: ``(N, K, negatives)``, the codes of the negatives.
-        same: ``(N, K, negatives)`` bool, True where a code is the positive's own.
+        same: ``(N, K, negatives)`` bool, True for a code that equals that of the positive.
 
     Returns:
-        ``(N, K)``, 1 / (1 + different negative codes).
+        ``(N, K)``, 1 / (1 + number of distinct negative codes).
     """
     ordered = negative_ids.masked_fill(same, -1).sort(-1).values
     new = torch.ones_like(same)
@@ -306,7 +309,7 @@ def chance(negative_ids: Tensor, same: Tensor) -> Tensor:
 
 
 def build_objective(settings: Wav2Vec2Settings, seed: int) -> Wav2Vec2Objective:
-    """Return the objective over a new model, or over the checkpoint that the settings name."""
+    """Return the objective for a new model, or for the checkpoint in the settings."""
     if settings.init is None:
         model, normalise = wav2vec2.new_model(settings.architecture, settings.normalise, seed)
         return Wav2Vec2Objective(settings, model, normalise)
@@ -314,6 +317,6 @@ def build_objective(settings: Wav2Vec2Settings, seed: int) -> Wav2Vec2Objective:
     objective = Wav2Vec2Objective(settings, start.model, start.normalise)
     objective.account = start.account
     if start.account.warning is not None and settings.warm_quantiser_steps:
-        done = f"the checkpoint has no quantiser: for {settings.warm_quantiser_steps} steps a new one learns alone"
+        done = f"the checkpoint has no quantiser; a new one is trained alone for {settings.warm_quantiser_steps} steps"
         objective.account = replace(start.account, warning=done)
     return objective

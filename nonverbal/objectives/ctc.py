@@ -1,11 +1,12 @@
-"""Characters of clips: connectionist temporal classification over an encoder's frames (Graves et al., 2006).
+"""Transcription of clips: connectionist temporal classification over an encoder's frames (Graves et al., 2006).
 
-The head is that of transformers' recognisers, one linear map from each frame to the tokens, and so is the loss: the
-negative logarithm of the sum over all ways to stretch a clip's characters over its frames (section 3.1). It is averaged
-over the characters of a step, as fairseq's fine-tuning of wav2vec 2.0 has it, so that any number of micro-batches gives
-the same gradient: transformers' ``sum``, over characters. Its ``mean`` averages over each clip's characters first.
+The head is that of transformers' recognisers, a linear layer from each frame to the tokens. The loss is the negative
+logarithm of the sum over all alignments of a clip's characters with its frames (section 3.1). It is averaged over the
+characters of a step, as in fairseq's fine-tuning of wav2vec 2.0, so that any number of micro-batches gives the same
+gradient; this is transformers' ``sum`` divided by the number of characters. Its ``mean`` averages over each clip's
+characters first.
 
-Shapes: N rows, one a clip; S frames, V tokens.
+Shapes: N rows, one per clip; S frames, V tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,20 +33,20 @@ from nonverbal.objectives.head_settings import HeadSettings
 from nonverbal.objectives.recogniser_files import check_recogniser, write_recogniser
 
 SUM = 2
-"""What torch's own ``ctc_loss``, which takes lengths as lists, calls a sum."""
+"""The code for a sum in torch's internal ``ctc_loss``, which takes lengths as lists."""
 
 
 @dataclass(frozen=True)
 class CtcSettings(HeadSettings):
-    """What tells characters from an encoder's frames."""
+    """The recogniser on an encoder's frames."""
 
     GROUP = "ctc"
 
     dropout: float = 0.1
-    """Share of the values of the last frames that training drops; transformers' `final_dropout`. fairseq: 0."""
+    """Share of the values of the encoder's output that training drops; transformers' `final_dropout`. fairseq: 0."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse values out of range."""
         super().__post_init__()
         if not 0 <= self.dropout < 1:
             raise UserError(f"ctc.dropout must be at least 0 and below 1, but is {self.dropout}")
@@ -54,7 +55,7 @@ class CtcSettings(HeadSettings):
 class CtcObjective(Objective):
     """An encoder, a head, and the loss. Its gradient is that of a sum over characters.
 
-    The head is always new: what a recogniser wrote with is left over where one is the encoder.
+    The head is always new: if the encoder comes from a recogniser, that recogniser's head is not used.
     """
 
     shown = ("loss {loss:.3f}", "blank {blank:.3f}", "WER {wer:.3f}", "CER {cer:.3f}")
@@ -62,9 +63,9 @@ class CtcObjective(Objective):
         *Objective.panels,
         Panel("wer", "word error rate"),
         Panel("cer", "character error rate"),
-        Panel("blank", "share of frames that say nothing"),
+        Panel("blank", "share of frames with the blank token"),
     )
-    # Of characters there are more than of words: a validation side of few words has the same WER in many epochs.
+    # There are more characters than words: on few validation clips, many epochs have the same WER.
     best = Best("cer", highest=False)
 
     def __init__(self, encoder: TunedEncoder, vocabulary: Vocabulary, settings: CtcSettings, seed: int) -> None:
@@ -74,10 +75,10 @@ class CtcObjective(Objective):
             encoder: in float32.
             vocabulary: of the texts of the task.
             settings: of the head.
-            seed: draws the head.
+            seed: of the head's weights.
 
         Raises:
-            UserError: transformers has no recogniser with such an encoder, ``jiwer`` is not installed, or spans of
+            UserError: transformers has no recogniser for such an encoder, ``jiwer`` is not installed, or spans of
                 masked values are wider than a frame.
         """
         super().__init__()
@@ -105,13 +106,13 @@ class CtcObjective(Objective):
 
         Args:
             clips: ids of all clips of the task, for messages.
-            texts: what is said in each, ``spoken``.
-            samples: of each, ``(clips,)`` int64, at 16 kHz.
-            limits: what lengths rows may have.
-            speeds: how many times as fast clips are played in training, at least and at most.
+            texts: the text of each clip, as returned by ``spoken``.
+            samples: number of samples of each clip at 16 kHz, ``(clips,)`` int64.
+            limits: shortest and longest rows.
+            speeds: slowest and fastest speed at which clips are played in training, as factors.
 
         Raises:
-            UserError: a clip is not shown whole, or has fewer frames than its text needs.
+            UserError: a clip would be cropped, or has fewer frames than its text needs.
         """
         encoded = [self.vocabulary.encode(text) for text in texts]
         frames = self.encoder.without_model().frames
@@ -126,7 +127,7 @@ class CtcObjective(Objective):
         return logits.float()
 
     def forward(self, batch: Batch) -> Loss:
-        """Return the loss summed over clips; in evaluation mode with the errors in words and characters."""
+        """Return the loss summed over clips; in evaluation mode also the word and character errors."""
         targets = batch.targets
         assert isinstance(targets, CharacterTargets), f"these are not characters, but {type(targets).__name__}"
         logits = self.logits(batch)
@@ -143,19 +144,19 @@ class CtcObjective(Objective):
         return Loss(total, {name: (_scalar(a, total), _scalar(b, total)) for name, (a, b) in pairs.items()})
 
     def transcripts(self, batch: Batch) -> list[str]:
-        """Return the text of each clip, by the most likely token of each frame."""
+        """Return the text of each clip, from the most likely token of each frame."""
         targets = batch.targets
         assert isinstance(targets, CharacterTargets), f"these are not characters, but {type(targets).__name__}"
         return self._texts(self.logits(batch).argmax(-1), targets)
 
     def part(self, name: str) -> Part:
-        """Return the part of a parameter, for learning rates of its own."""
+        """Return the part of the model that a parameter belongs to."""
         if name.startswith("encoder."):
             return self.encoder.part(name.removeprefix("encoder."))
         return Part("head", 0)
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
-        """Write a recogniser of transformers, with the processor that reads clips and writes texts."""
+        """Write a recogniser of transformers, with its processor (feature extractor and tokenizer)."""
         inner, head = (
             {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
             for prefix in ("encoder.model.", "head.")
@@ -165,12 +166,12 @@ class CtcObjective(Objective):
     def _loss(self, logits: Tensor, targets: CharacterTargets) -> Tensor:
         # (N, S, V) -> (S, N, V)
         log_probabilities = F.log_softmax(logits, dim=-1).transpose(0, 1)
-        # The device is not asked for lengths that the host has.
+        # The lengths are passed from the host, to avoid waiting for the device.
         lengths = targets.frames, targets.lengths
         return torch.ctc_loss(log_probabilities, targets.tensors["characters"], *lengths, reduction=SUM)
 
     def _errors(self, best: Tensor, targets: CharacterTargets) -> dict[str, tuple[Tensor | float, float]]:
-        """Return errors and what they are of, of the most likely token of each frame ``(N, S)``."""
+        """Return numbers of errors, with their totals, for the most likely token of each frame ``(N, S)``."""
         said = iter(targets.tensors["characters"].tolist())
         texts = [self.vocabulary.spell([next(said) for _ in range(length)]) for length in targets.lengths]
         found = edits(texts, self._texts(best, targets))

@@ -1,4 +1,4 @@
-"""From a batch to the context of its masked frames, and more that wav2vec 2.0's and HuBERT's objectives share.
+"""What the objectives of wav2vec 2.0 and HuBERT share: from a batch to the context of its masked frames.
 
 Shapes: N rows, S frames, C convolution channels, M width of the transformer.
 """
@@ -18,26 +18,26 @@ from nonverbal.models.wav2vec2 import NO_DROPOUT, Encoder, EncoderDropouts
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch, seen through an encoder."""
+    """The output of an encoder for a batch."""
 
     features: Tensor
-    """``(N, S, C)``, the convolutions' output after its LayerNorm, where it has one, whole."""
+    """``(N, S, C)``, the output of the convolutions without masks, after the LayerNorm if there is one."""
     context: Tensor
-    """``(N, S, M)``, the transformer's output, of which masked frames were hidden from it."""
+    """``(N, S, M)``, the output of the transformer for masked frames."""
     penalty: Tensor
-    """Scalar: the mean square of the convolutions' output before its LayerNorm, over the rows' own frames."""
+    """Scalar: the mean square of the convolutions' output before the LayerNorm, over all frames but padding."""
 
 
 def encode(
     encoder: Encoder, batch: Batch, normalise: bool, dropouts: EncoderDropouts, conv_gradient_scale: float
 ) -> Encoded:
-    """Run an encoder over a batch whose targets hold what ``frame_tensors`` gives.
+    """Run an encoder on a batch whose targets contain the tensors of ``frame_tensors``.
 
     Args:
-        encoder: in training mode, values and layers are dropped.
+        encoder: dropout and layer drop apply in training mode.
         batch: waveforms, lengths and mask.
-        normalise: bring each waveform to zero mean and unit variance first.
-        dropouts: shares that are dropped.
+        normalise: normalise each waveform to zero mean and unit variance first.
+        dropouts: shares of dropout.
         conv_gradient_scale: factor on the gradient that reaches the convolutions.
     """
     dropouts = dropouts if encoder.training else NO_DROPOUT
@@ -55,20 +55,20 @@ def encode(
 
 
 def masked_frames(frames: Tensor, batch: Batch) -> Tensor:
-    """Return the masked ones of the frames ``(N, S, ...)`` of a batch, ``(N x K, ...)``, row after row."""
+    """Return the masked frames ``(N x K, ...)`` of the frames ``(N, S, ...)`` of a batch, in the order of rows."""
     # (N, S, ...) -> (N x S, ...) -> (N x K, ...)
     return frames.flatten(0, 1).index_select(0, batch.targets.tensors["masked"])
 
 
 def _own_frames(values: Tensor, batch: Batch) -> Tensor:
-    """Return the values, of ``(N, S)``, of all frames but padding."""
-    # A row may be shorter by less than a frame.
+    """Return the values of ``(N, S)`` for all frames but padding."""
+    # A row may be shorter by less than one frame.
     own = batch.targets.tensors.get("own")
     return values if own is None else values.flatten().index_select(0, own)
 
 
 def _valid(encoder: Encoder, batch: Batch, longest: int) -> Tensor | None:
-    """Return ``(N, S)`` bool, whether a frame is the row's own; None where no row is shorter than the batch."""
+    """Return ``(N, S)`` bool, False for padding; None without padding."""
     if not batch.padded:
         return None
     frames = wav2vec2.frames_of(batch.lengths, encoder.config.conv_kernel, encoder.config.conv_stride)

@@ -1,4 +1,4 @@
-"""What the heads of fine-tuning have in common: when the encoder begins to learn, and what is hidden from it."""
+"""Settings that all heads of fine-tuning share: when the training of the encoder begins, and masks."""
 
 from dataclasses import dataclass
 
@@ -9,24 +9,25 @@ from nonverbal.objectives.class_targets import Masking
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """When the encoder begins to learn, and what is hidden from it."""
+    """When the training of the encoder begins, and masks."""
 
     GROUP = "head"
 
     head_steps: int = 0
-    """Steps at the beginning in which the head learns alone."""
+    """Number of steps at the beginning in which only the head is trained."""
     time_masking: float = 0.0
-    """Share of frames that masked spans would cover if they did not overlap (transformers: 0.05; fairseq, of speech:
-    0.65). 0: of a clip of a second, which has 49 frames, a few spans hide most of the sound."""
+    """Share of frames that masked spans would cover if they did not overlap (transformers: 0.05; fairseq, for speech:
+    0.65). Default 0, because a few spans mask most of a clip of one second, which has 49 frames."""
     time_mask_length: int = 10
-    """Frames in a masked span."""
+    """Number of frames in a masked span."""
     feature_masking: float = 0.0
-    """Share of the values of all frames of a clip that masked spans would cover (fairseq: 0.5). 0: as transformers."""
+    """Share of the values of frames that masked spans would cover, the same in all frames of a clip (fairseq: 0.5).
+    Default 0, as in transformers."""
     feature_mask_length: int = 64
-    """Values in such a span; fairseq's."""
+    """Number of values in such a span, as in fairseq."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse values out of range."""
         for name, least in (("head_steps", 0), ("time_mask_length", 1), ("feature_mask_length", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{self.GROUP}.{name} must be at least {least}, but is {getattr(self, name)}")
@@ -35,14 +36,14 @@ class HeadSettings:
                 raise UserError(f"{self.GROUP}.{name} must be at least 0 and below 1, but is {getattr(self, name)}")
 
     def masking(self, encoder: TunedEncoder) -> Masking | None:
-        """Return what is hidden in training; None where nothing is.
+        """Return how to mask in training; None without masks.
 
         Raises:
-            UserError: spans of masked values that are wider than a frame.
+            UserError: spans of masked values are wider than a frame.
         """
         if self.feature_masking and self.feature_mask_length >= encoder.width:
             raise UserError(
-                f"{self.GROUP}.feature_mask_length must be below the {encoder.width} values of a frame of "
+                f"{self.GROUP}.feature_mask_length must be below {encoder.width}, the number of values of a frame of "
                 f"{encoder.source}, but is {self.feature_mask_length}"
             )
         if not (self.time_masking or self.feature_masking):

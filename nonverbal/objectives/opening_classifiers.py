@@ -1,4 +1,4 @@
-"""Classifiers out of folders: those that are written here, and models of transformers that compute the same."""
+"""Opens classifiers: folders written here, and models of transformers that compute the same."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,11 +24,11 @@ from nonverbal.objectives.classifier_files import HEAD_FILE, HEAD_WEIGHTS, misfi
 REMEDY = "nonverbal finetune writes a classifier to RUN/model with --final"
 
 LARGEST = 1 << 20
-"""Values that a layer of a head may have."""
+"""Largest size of a layer of a head."""
 
 
 class Head(NamedTuple):
-    """A head as it was found."""
+    """A head as it was read."""
 
     classes: list[str]
     shape: HeadShape
@@ -37,11 +37,11 @@ class Head(NamedTuple):
 
 
 def open_classifier(source: str) -> ClassificationObjective:
-    """Return a classifier that is to be used: in float32, on the CPU, nothing of it trained or dropped.
+    """Return a classifier for inference: in float32, on the CPU, with frozen weights and without dropout.
 
     Args:
-        source: a folder that ``ClassificationObjective.export`` wrote; or a folder or name of the Hub of a model of
-            transformers for audio classification which computes what ours do.
+        source: a folder written by ``ClassificationObjective.export``, or a folder or Hub id of one of transformers'
+            models for audio classification that computes the same as a classifier of ours.
 
     Raises:
         UserError: it cannot be read, or is not such a model.
@@ -70,11 +70,11 @@ def _settings(shape: HeadShape) -> ClassifierSettings:
 
 
 def _check(source: str, head: Head, encoder: TunedEncoder) -> None:
-    """Refuse a head that does not fit the encoder, or whose weights are not those of its shape."""
+    """Refuse a head that does not fit the encoder, or whose weights do not have its shape."""
     shape = head.shape
     if shape.width != encoder.width or shape.states not in (0, encoder.layers + 1):
         raise UserError(
-            f"{source}: its head reads {shape.width} values of each frame and {shape.states or 1} layers, but its "
+            f"the head of {source} is for {shape.width} values per frame and {shape.states or 1} layers, but its "
             f"encoder has {encoder.width} values and {encoder.layers + 1} layers; export or copy it again"
         )
     with torch.device("meta"):
@@ -82,7 +82,7 @@ def _check(source: str, head: Head, encoder: TunedEncoder) -> None:
     if head.weights.keys() != expected.keys() or misshapen(head.weights, expected):
         wrong = sorted(head.weights.keys() ^ expected.keys()) or misshapen(head.weights, expected)
         raise UserError(
-            f"{source}: the weights of its head are not those of its shape: {', '.join(wrong[:4])}; {REMEDY}"
+            f"the weights of the head of {source} do not have the shape of the head: {', '.join(wrong[:4])}; {REMEDY}"
         )
     refuse_not_finite(source, head.weights)
 
@@ -94,29 +94,27 @@ def _beside(folder: Path) -> Head:
         content = read_json(path)
         classes, shape = _read_content(content)
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{path} is not the description of a head ({' '.join(str(error).split())}); {REMEDY}"
-        ) from error
+        raise UserError(f"{path} does not describe a head ({' '.join(str(error).split())}); {REMEDY}") from error
     try:
         weights = load_file(folder / HEAD_WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / HEAD_WEIGHTS} cannot be read ({error}); export or copy it again") from error
     if len(shape.hidden) > len(weights):
-        raise UserError(f"{path} names {len(shape.hidden)} hidden layers, which {HEAD_WEIGHTS} does not hold; {REMEDY}")
+        raise UserError(f"{path} has {len(shape.hidden)} hidden layers, but {HEAD_WEIGHTS} lacks them; {REMEDY}")
     return Head(classes, shape, weights)
 
 
 def _read_content(content: Any) -> tuple[list[str], HeadShape]:
-    """Return the classes and the shape that ``head.json`` holds.
+    """Return the classes and the shape in ``head.json``.
 
     Raises:
-        ValueError: something is missing, of another kind, or has no meaning.
+        ValueError: something is missing, has another type, or is out of range.
     """
     if not isinstance(content, dict) or content.keys() != {"classes", "shape"}:
-        raise ValueError("it is not an object of classes and shape")
+        raise ValueError("it is not an object with classes and shape")
     given, usual = content["shape"], asdict(HeadShape(width=1, classes=2))
     if not isinstance(given, dict) or given.keys() != usual.keys():
-        raise ValueError(f"its shape is not an object of {', '.join(usual)}")
+        raise ValueError(f"its shape is not an object with {', '.join(usual)}")
     given = given | {"hidden": tuple(given["hidden"]) if isinstance(given["hidden"], list) else given["hidden"]}
     for name, value in given.items():
         if type(value) is not type(usual[name]):
@@ -130,26 +128,26 @@ def _read_content(content: Any) -> tuple[list[str], HeadShape]:
 
 
 def _classes(names: Any, count: int) -> list[str]:
-    """Return the names of so many classes.
+    """Return the names of ``count`` classes.
 
     Raises:
-        ValueError: they are fewer than two, or are not so many different texts.
+        ValueError: ``count`` is below two, or ``names`` is not a list of ``count`` distinct strings.
     """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("the names of its classes are not a list of texts")
+        raise ValueError("the names of its classes are not a list of strings")
     if count < 2 or len(names) != count or len(set(names)) != count:
-        raise ValueError(f"it tells {count} classes apart and names {len(names)}, {len(set(names))} of them different")
+        raise ValueError(f"it has {count} classes, but {len(names)} names, {len(set(names))} of them distinct")
     return names
 
 
 def _of_transformers(source: str, folder: Path | None, encoder: TunedEncoder) -> Head:
-    """Read the head of a model of transformers that computes what a head of ours does."""
+    """Read the head of a model of transformers that computes the same as a head of ours."""
     loaded = load(source, folder, AutoModelForAudioClassification)
     config, prefix = loaded.model.config, f"{loaded.model.base_model_prefix}."
     if lacking := [name for name in loaded.missing if not name.startswith(prefix)]:
         raise UserError(
-            f"{source} is not a classifier, since it has no {', '.join(lacking[:3])}; fine-tune it: nonverbal finetune "
-            f"--init {source} --final writes a classifier to RUN/model"
+            f"{source} is not a classifier, because it has no {', '.join(lacking[:3])}; fine-tune it: nonverbal "
+            f"finetune --init {source} --final writes a classifier to RUN/model"
         )
     shape = HeadShape(
         encoder.width,
@@ -158,12 +156,15 @@ def _of_transformers(source: str, folder: Path | None, encoder: TunedEncoder) ->
         projection=getattr(config, "classifier_proj_size", 0),
     )
     if why := misfit(encoder, shape):
-        raise UserError(f"{source} does not compute what a classifier here does: {why}; {REMEDY}")
+        raise UserError(f"{source} is not a classifier that can be used here: {why}; {REMEDY}")
     if config.problem_type not in (None, "single_label_classification"):
-        raise UserError(f"{source}: its configuration says problem_type: {config.problem_type!r}, not one class a clip")
+        raise UserError(
+            f"the configuration of {source} has problem_type: {config.problem_type!r}; expected a classifier that "
+            "assigns one class per clip (single_label_classification)"
+        )
     try:
         classes = _classes([config.id2label.get(number) for number in range(config.num_labels)], config.num_labels)
     except ValueError as error:
-        raise UserError(f"{source}: the id2label of its configuration cannot be read: {error}") from error
+        raise UserError(f"the id2label in the configuration of {source} cannot be read: {error}") from error
     state = loaded.model.state_dict()
     return Head(classes, shape, {name: value for name, value in state.items() if not name.startswith(prefix)})

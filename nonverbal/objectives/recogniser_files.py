@@ -1,4 +1,4 @@
-"""Recognisers in Hugging Face format: an encoder with a head for CTC, and the tokenizer that writes texts."""
+"""Writes recognisers in Hugging Face format: an encoder with a head for CTC, and a tokenizer."""
 
 import copy
 import json
@@ -16,16 +16,16 @@ from nonverbal.models.tuned.base import TunedEncoder
 
 
 def check_recogniser(encoder: TunedEncoder) -> None:
-    """Refuse an encoder of which no recogniser could be written.
+    """Refuse an encoder for which no recogniser can be written.
 
     Raises:
-        UserError: transformers has no class for CTC of its kind.
+        UserError: transformers has no class for CTC with this kind of encoder.
     """
     if type(encoder.config) not in MODEL_FOR_CTC_MAPPING:
         raise UserError(
-            f"{encoder.source} is a {encoder.model_type!r} model, of which transformers has no recogniser by CTC, so "
-            "that none could be written; give a wav2vec 2.0, HuBERT, WavLM, UniSpeech-SAT or data2vec encoder (init), "
-            "or tell classes apart (task: classes)"
+            f"{encoder.source} is a {encoder.model_type!r} model, but transformers has no CTC recogniser for such "
+            "models; give a wav2vec 2.0, HuBERT, WavLM, UniSpeech-SAT or data2vec encoder (init), or learn classes "
+            "instead (task: classes)"
         )
 
 
@@ -37,19 +37,19 @@ def write_recogniser(
     head: Mapping[str, Tensor],
     folder: Path,
 ) -> None:
-    """Write what ``AutoModelForCTC`` and ``pipeline("automatic-speech-recognition", model=folder)`` read.
+    """Write a folder for ``AutoModelForCTC`` and ``pipeline("automatic-speech-recognition", model=folder)``.
 
     Args:
-        encoder: what is recognised with.
-        vocabulary: what the head's outputs stand for.
-        dropout: share of the last frames' values that training dropped.
+        encoder: of the recogniser.
+        vocabulary: the tokens of the head's outputs.
+        dropout: share of the values of the encoder's output that training dropped.
         weights: of the encoder, by the names of its ``model``.
         head: ``weight`` and ``bias``.
         folder: to be written.
     """
     config = _with_vocabulary(encoder.config, vocabulary, dropout)
     kind: Any = MODEL_FOR_CTC_MAPPING[type(config)]
-    # Its weights are those that are written, so that it needs none of its own.
+    # The given weights are written, so the model needs none of its own.
     with torch.device("meta"):
         model = kind(config)
     prefix = model.base_model_prefix + "."

@@ -1,10 +1,10 @@
-"""SSAM's objective: make the hidden patches of a spectrogram from those around them.
+"""SSAM's objective: predict the masked patches of a spectrogram from the others.
 
 Yadav and Tan, Interspeech 2024 (arXiv 2406.02178), section 3, with the constants of the released code. Patches are not
-normalised one by one. Whether the loss counts the hidden patches or all of them, and whether hidden patches keep their
+normalised individually. Whether the loss includes only masked patches or all, and whether masked patches have
 positions, are settings of ``nonverbal.models.audio_mamba.AudioMambaConfig``.
 
-Shapes: N rows of 200 frames, P patches a row (250).
+Shapes: N rows of 200 frames, P patches per row (250).
 """
 
 from collections.abc import Mapping
@@ -37,30 +37,31 @@ from nonverbal.objectives.base import Objective, Symptom
 from nonverbal.paths import PathOrName
 
 PATCHES = TIMES * BANDS
-"""Of a row."""
+"""Number of patches per row."""
 
 FLAT = 1e-4
-"""Deviation of a log-mel spectrogram below which it is of digital silence, whose values are all alike."""
+"""Standard deviation of a log-mel spectrogram below which it counts as digital silence, whose values are all equal."""
 
 AT_MEAN = 0.97
-"""Error over that of predicting the spectrogram's mean everywhere, above which nothing has been learned."""
+"""Ratio of the error to that of predicting the spectrogram's mean everywhere, above which nothing has been learned."""
 
 
 @dataclass(frozen=True)
 class ReconstructionSettings:
-    """The objective. Defaults are the released code's, but for the loss, which it takes over all patches."""
+    """The objective. Defaults are those of the released code, except for the loss, which is over all patches there."""
 
     mask_ratio: float = 0.5
-    """Share of the 250 patches of two seconds that are hidden."""
+    """Share of the 250 patches of two seconds that are masked."""
     loss: Literal["masked", "official"] = "masked"
-    """Patches that count: the hidden ones, or `official`, all."""
+    """Patches in the loss: the masked ones, or, with `official`, all."""
     masked_positions: Literal["official", "kept"] = "official"
-    """Whether a hidden patch has its position; `official`, only its place in the sequence tells where it is."""
+    """Whether masked patches get position embeddings: `kept`; or not, with `official`, so that only their place in the
+    sequence distinguishes them."""
 
     def __post_init__(self) -> None:
-        """Refuse to hide nothing or everything."""
+        """Refuse to mask none or all."""
         if not 0 < round(self.mask_ratio * PATCHES) < PATCHES:
-            raise UserError(f"objective.mask_ratio must hide some of {PATCHES} patches, but is {self.mask_ratio}")
+            raise UserError(f"objective.mask_ratio must mask some of {PATCHES} patches, but is {self.mask_ratio}")
 
 
 @dataclass(frozen=True)
@@ -68,20 +69,20 @@ class SsamSettings:
     """An Audio Mamba and its objective."""
 
     init: PathOrName | None = None
-    """Checkpoint to continue from: a folder or Hugging Face id, a run, or a `.pth` of the released code. Weights are
-    drawn from the seed where unset."""
+    """Checkpoint to continue from: a folder or Hugging Face id, a run, or a `.pth` of the released code. Unset: random
+    weights, drawn from the seed."""
     architecture: Architecture = field(default_factory=Architecture)
     """Shape of the encoder."""
     objective: ReconstructionSettings = field(default_factory=ReconstructionSettings)
     """Masking and the loss."""
     scan: Scan = "auto"
-    """What computes the selective scan: `mamba-ssm` or `Triton` on CUDA, `C++` on a CPU, `PyTorch` anywhere, many times
-    slower; `auto`, the first of them that works."""
+    """Implementation of the selective scan: `mamba-ssm` or `Triton` on CUDA, `C++` on a CPU, `PyTorch` anywhere, which
+    is many times slower; `auto`: the first of these that works."""
 
 
 @dataclass(frozen=True)
 class PatchSampler(TargetSampler):
-    """Draws of each row where its two seconds begin, and which patches are hidden."""
+    """Draws for each row where its two seconds begin, and which patches are masked."""
 
     mask_ratio: float
     loss: str
@@ -97,12 +98,12 @@ class PatchSampler(TargetSampler):
 
 
 class ReconstructionObjective(Objective):
-    """An Audio Mamba and its loss. Its gradient is that of a sum over patches, of the mean over a patch's values."""
+    """An Audio Mamba and its loss. Its gradient is that of a sum over patches of the mean over a patch's values."""
 
-    shown = ("loss {loss:.3f}", "hidden {masked_error:.3f} (by the mean {mean_error:.3f})")
+    shown = ("loss {loss:.3f}", "masked {masked_error:.3f} (by the mean {mean_error:.3f})")
     panels = (
         *Objective.panels,
-        Panel("masked_error", "error of hidden patches (mean square)", "mean_error", "the clip's mean (train)"),
+        Panel("masked_error", "error of masked patches (mean square)", "mean_error", "the clip's mean (train)"),
         Panel("visible_error", "error of visible patches (mean square)"),
     )
 
@@ -113,7 +114,7 @@ class ReconstructionObjective(Objective):
         self.symptoms = SYMPTOMS
 
     def forward(self, batch: Batch) -> Loss:
-        """Return the loss of a batch, summed over the patches that count."""
+        """Return the loss of a batch, summed over the patches in the loss."""
         mask = batch.targets.tensors["mask"]
         with torch.no_grad():
             cut = self._cut(batch)
@@ -122,20 +123,20 @@ class ReconstructionObjective(Objective):
             return self._loss((predictions.float() - cut).square().mean(-1), cut, mask)
 
     def _cut(self, batch: Batch) -> Tensor:
-        """Return the patches ``(N, 250, 64)`` of two seconds of each row, standardised as the whole of it."""
+        """Return the patches ``(N, 250, 64)`` of two seconds of each row, standardised over the whole row."""
         targets = batch.targets.tensors
         frames = batch.lengths // HOP + 1
         if "mean" not in targets:
             mel, _ = log_mel(batch.waveforms, batch.lengths)
             return self.model.crop(standardise(mel, frames, correction=0), frames, targets["starts"])
-        # The waveforms are the windows of the two seconds alone.
+        # The waveforms contain only the samples of the two seconds.
         mean, deviation = targets["mean"][:, None, None], targets["deviation"][:, None, None]
         mel = (log_mel_of_windows(batch.waveforms) - mean) / (deviation + 1e-8)
         mel = mel.where(deviation > FLAT, 0)
         return self.model.crop(mel, frames.clamp(max=FRAMES), torch.zeros_like(frames))
 
     def part(self, name: str) -> Part:
-        """Return where a parameter stands."""
+        """Return the part of the model that a parameter belongs to."""
         return mamba_part(name, self.model.config.num_hidden_layers)
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
@@ -143,11 +144,11 @@ class ReconstructionObjective(Objective):
         ssam.export(self.model, {name.removeprefix("model."): tensor for name, tensor in weights.items()}, folder)
 
     def _loss(self, error: Tensor, cut: Tensor, mask: Tensor) -> Loss:
-        """Add up the errors ``(N, 250)`` of patches ``(N, 250, 64)``."""
-        # Products rather than selections, for which a GPU would have to wait.
+        """Return the sum of the errors ``(N, 250)`` of patches ``(N, 250, 64)``."""
+        # Products rather than boolean indexing, which would have to wait for the GPU.
         total = (error * mask).sum() if self.settings.objective.loss == "masked" else error.sum()
         seen = error.detach()
-        # What predicting each clip's mean, which is zero, would reach on the very patches.
+        # The error of predicting each clip's mean, which is zero, on the same patches.
         nothing = cut.square().mean(-1)
         hidden, visible = mask.sum().float(), (~mask).sum().float()
         counted = hidden if self.settings.objective.loss == "masked" else hidden + visible
@@ -165,18 +166,18 @@ class ReconstructionObjective(Objective):
 
 SYMPTOMS = (
     Symptom(
-        name="hidden patches are predicted no better than by the clip's mean",
+        name="masked patches are predicted no better than by the clip's mean",
         holds=lambda row: row.get("masked_error", 0.0) > AT_MEAN * row.get("mean_error", 1e9),
         reading=("masked_error", "mean_error", "visible_error"),
-        causes="a learning rate that is too high or too low (trainer.optimizer.lr), too few clips a step (batches), or "
-        "sounds that are noise throughout",
+        causes="a learning rate that is too high or too low (trainer.optimizer.lr), too few clips per step (batches), "
+        "or sounds that are only noise",
         slow=True,
     ),
 )
 
 
 def build_ssam_objective(settings: SsamSettings, seed: int) -> ReconstructionObjective:
-    """Return the objective over a new model, or over the checkpoint that the settings name."""
+    """Return the objective for a new model, or for the checkpoint in the settings."""
     objective = settings.objective
     options = {name: getattr(objective, name) for name in ("mask_ratio", "loss", "masked_positions")}
     model, account = ssam.build_model(settings.init, settings.architecture, options, seed)

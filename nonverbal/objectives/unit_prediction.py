@@ -1,9 +1,9 @@
-"""HuBERT's objective: tell which unit each masked frame belongs to, of units found by k-means beforehand.
+"""HuBERT's objective: predict the unit of each masked frame. The units were computed before by k-means.
 
-Hsu et al., 2021 (arXiv 2106.07447), equation 3 with alpha = 1 (masked frames alone) and the similarities of section
+Hsu et al., 2021 (arXiv 2106.07447), equation 3 with alpha = 1 (only masked frames) and the similarities of section
 II-C; constants as in fairseq's base configuration.
 
-Shapes: N rows, S frames, K masked frames a row, V units, D width of comparison.
+Shapes: N rows, S frames, K masked frames per row, V units, D width of comparison.
 """
 
 from collections.abc import Mapping
@@ -32,26 +32,26 @@ from nonverbal.objectives.masking import frame_tensors, span_mask
 from nonverbal.paths import PathOrName
 
 AT_CHANCE = 1.1
-"""Accuracy over the share of the most frequent unit, up to which nothing has been learned."""
+"""Ratio of accuracy to the share of the most frequent unit, up to which nothing has been learned."""
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """The objective. Defaults are fairseq's HuBERT base."""
+    """The objective. Defaults are those of fairseq's HuBERT base."""
 
     mask_probability: float = 0.8
     """Share of frames that the masked spans would cover if they did not overlap; about 57% are masked."""
     mask_length: int = 10
-    """Frames in a masked span."""
+    """Number of frames in a masked span."""
     temperature: float = 0.1
-    """Of the softmax over cosine similarities."""
+    """Temperature of the softmax over cosine similarities."""
     penalty_weight: float = 10.0
-    """Weight of the mean square of the convolutions' output."""
+    """Weight of the penalty on the mean square of the convolutions' output."""
     conv_gradient_scale: float = 0.1
     """Factor on the gradient that reaches the convolutions."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse values out of range."""
         check_ranges(
             self,
             "objective",
@@ -66,15 +66,16 @@ class HubertSettings:
     """A HuBERT encoder and its objective."""
 
     units: Path | None = None
-    """Folder of units of the data, as `nonverbal cluster` makes it; required."""
+    """Folder with the units of the data, as `nonverbal cluster` makes it; required."""
     init: PathOrName | None = None
-    """Checkpoint to continue from, as wav2vec2.init takes it; weights are drawn from the seed where unset."""
+    """Checkpoint to continue from, as for wav2vec2.init. Unset: random weights, drawn from the seed."""
     normalise: bool | None = None
-    """Bring waveforms to zero mean and unit variance. Unset: as the checkpoint says; new ones: large yes, base no."""
+    """Normalise waveforms to zero mean and unit variance. Unset: as in the checkpoint; for a new model, yes for the
+    large layout and no for base."""
     architecture: Architecture = field(default_factory=Architecture)
     """Shape of the encoder."""
     dropouts: EncoderDropouts = field(default_factory=EncoderDropouts)
-    """Shares that are dropped in training."""
+    """Dropout in training."""
     objective: ClusterSettings = field(default_factory=ClusterSettings)
     """Masking and the loss."""
 
@@ -89,7 +90,7 @@ class MaskSampler(TargetSampler):
     strides: tuple[int, ...]
 
     def __call__(self, rows: Rows, random: np.random.Generator) -> Targets:
-        """Return what ``frame_tensors`` gives."""
+        """Return the tensors of ``frame_tensors``."""
         frames = wav2vec2.frames_of(rows.lengths, self.kernels, self.strides)
         mask = span_mask(frames, self.mask_probability, self.mask_length, random)
         return Targets(count=int(mask.sum()), tensors=frame_tensors(mask, frames))
@@ -111,7 +112,7 @@ class HubertObjective(Objective):
         objective, config, width = settings.objective, encoder.config, settings.architecture.projection_size
         with drawn_from(seed, 1):
             self.projection = nn.Linear(config.hidden_size, width)
-            # fairseq's start: uniform in [0, 1).
+            # fairseq's initialisation: uniform in [0, 1).
             self.units = nn.Parameter(torch.rand(units, width))
         self.target_sampler = MaskSampler(
             objective.mask_probability, objective.mask_length, tuple(config.conv_kernel), tuple(config.conv_stride)
@@ -132,22 +133,22 @@ class HubertObjective(Objective):
             return self._loss(similarity / objective.temperature, true, encoded.penalty)
 
     def part(self, name: str) -> Part:
-        """Return the part of a parameter, for learning rates of its own."""
+        """Return the part of the model that a parameter belongs to."""
         config = self.encoder.config
         return encoder_part(name.removeprefix("encoder."), config.num_hidden_layers, config.do_stable_layer_norm)
 
     def export(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
-        """Write the encoder in Hugging Face format; the units' embeddings stay in the checkpoint."""
+        """Write the encoder in Hugging Face format; the embeddings of units are only kept in the run's checkpoints."""
         prefix = "encoder."
         encoder = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         wav2vec2.export(self.encoder, encoder, self.normalise, folder)
 
     def _loss(self, logits: Tensor, true: Tensor, penalty: Tensor) -> Loss:
-        """Add up the cross entropies and the penalty times n, of ``(N x K, V)`` and ``(N x K,)``."""
+        """Return the sum of the cross entropies of ``(N x K, V)`` and ``(N x K,)``, plus the penalty times n."""
         n = len(true)
         prediction = F.cross_entropy(logits, true, reduction="sum")
         total = prediction + n * self.settings.objective.penalty_weight * penalty
-        # What always naming the most frequent unit of the batch would reach.
+        # The accuracy of always predicting the most frequent unit of the batch.
         frequent = logits.new_zeros(logits.shape[1]).index_add_(0, true, logits.new_ones(n)).max()
         spread = torch.softmax(logits.detach(), -1).mean(0)
         sums = {
@@ -164,19 +165,20 @@ class HubertObjective(Objective):
 
 SYMPTOMS = (
     Symptom(
-        name="the accuracy is still that of naming the most frequent unit",
+        name="the accuracy is still that of predicting the most frequent unit",
         holds=lambda row: row.get("accuracy", 1.0) < AT_CHANCE * row.get("chance", 0.0),
         reading=("accuracy", "chance", "perplexity"),
-        causes="too little audio a step (batches), the post-norm layout in a small model "
+        causes="too little audio per step (batches), the post-norm layout in a small model "
         "(hubert.architecture.layout large is pre-norm), a learning rate that is too high or too low "
-        "(trainer.optimizer.lr), or units of which nearly all frames have the same (nonverbal cluster says how many)",
+        "(trainer.optimizer.lr), or units of which nearly all frames have one (nonverbal cluster prints how many are "
+        "in use)",
         slow=True,
     ),
 )
 
 
 def build_hubert_objective(settings: HubertSettings, units: int, seed: int) -> HubertObjective:
-    """Return the objective over a new encoder, or over the checkpoint that the settings name, for so many units."""
+    """Return the objective with so many units, for a new encoder or for the checkpoint in the settings."""
     if settings.init is None:
         encoder, normalise = hubert.new_encoder(settings.architecture, settings.normalise, seed)
         return HubertObjective(settings, encoder, normalise, units, seed)
@@ -188,11 +190,11 @@ def build_hubert_objective(settings: HubertSettings, units: int, seed: int) -> H
 
 
 def _check_frames(encoder: HubertModel, init: str | None) -> None:
-    """Refuse an encoder whose frames are not those of the units."""
+    """Refuse an encoder whose frames differ from those of the units."""
     kernels, strides = encoder.config.conv_kernel, encoder.config.conv_stride
     window, hop = wav2vec2.frame_size(kernels, strides)
     if (window, hop) != (WINDOW, HOP):
         raise UserError(
-            f"hubert.init: {init} has a frame every {hop} samples, each of {window}, but units are of frames every "
-            f"{HOP}, each of {WINDOW}; continue an encoder with convolutions of strides 5, 2, 2, 2, 2, 2, 2"
+            f"hubert.init: {init} has frames of {window} samples every {hop}, but units have frames of {WINDOW} "
+            f"samples every {HOP}; use an encoder with convolutions of strides 5, 2, 2, 2, 2, 2, 2"
         )

@@ -1,1 +1,1 @@
-"""Models for other people's hands: facts of a run, what its licences allow, card, passport, verification, the Hub."""
+"""Release of models: facts about a run, combined terms, card, passport, verification, upload to the Hub."""

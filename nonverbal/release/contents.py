@@ -6,7 +6,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from nonverbal.errors import UserError
@@ -72,3 +72,9 @@ def contents_of(folder: Path) -> Contents:
     own = [name for name in files if not OF_THE_HUB.match(name)]
     of_the_hub = [name for name in files if OF_THE_HUB.match(name)]
     return Contents(folder, *(tuple(sorted(found)) for found in (own, of_the_hub, links, others)))
+
+
+def leaves(name: str) -> bool:
+    """Whether a relative path leads out of its folder, on any operating system."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return path.is_absolute() or ".." in path.parts or bool(PureWindowsPath(name).drive) or not path.parts

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from nonverbal import models
 from nonverbal.errors import UserError
 from nonverbal.files import sha256_of
 from nonverbal.models.checkpoints.config_keys import check_foreign_code
-from nonverbal.release.contents import Contents
+from nonverbal.release.contents import Contents, leaves
 from nonverbal.release.findings import Finding
 from nonverbal.release.passport import PASSPORT, Passport
 
@@ -128,12 +128,6 @@ def known(model_type: str) -> bool:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     return model_type in CONFIG_MAPPING_NAMES
-
-
-def leaves(name: str) -> bool:
-    """Whether a relative path leads out of its folder, on any operating system."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or bool(PureWindowsPath(name).drive) or not path.parts
 
 
 def few(names: list[str]) -> str:

@@ -6,6 +6,7 @@ common, so errors are recognised by the answer that they carry, or by the names 
 """
 
 import contextlib
+import glob
 import json
 import logging
 import re
@@ -21,9 +22,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nonverbal.errors import UserError
 from nonverbal.files import room_for
+from nonverbal.release.contents import leaves
 from nonverbal.release.hub_contents import KEPT
 from nonverbal.release.tokens import TOKENS
-from nonverbal.text import one_line
+from nonverbal.text import one_line, shown
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -38,6 +40,9 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 CONNECTION = ("RequestException", "TransportError", "HTTPError", "ConnectionError", "TimeoutError", "IncompleteRead")
 """Names of the classes of errors without an answer: those of requests, httpx and Python."""
+
+UNREAD = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError)
+"""What the client raises when an answer lacks a field or has a value of the wrong type."""
 
 HEADER = re.compile(r"(?<=Bearer )\S+")
 """The credential in a request's header, whatever it looks like."""
@@ -140,11 +145,11 @@ class Calls:
             except UserError:
                 raise
             # Every kind: the client wraps errors of requests in RuntimeError, ValueError and classes of its own, which
-            # differ by version. Those without a request behind them are raised again.
+            # differ by version.
             except Exception as error:
                 fault = fault_of(error)
                 if fault is None:
-                    raise self._bare(error) from None
+                    raise self._unread(doing, error) if isinstance(error, UNREAD) else self._bare(error) from None
                 if wait is None or not fault.passing:
                     # Without its causes, which may contain headers.
                     raise self.error(f"{doing} failed: {_what(fault)}; {self._remedy(fault)}") from None
@@ -152,9 +157,16 @@ class Calls:
             time.sleep(wait)
         raise AssertionError
 
+    def _unread(self, doing: str, error: Exception) -> UserError:
+        said = str(error)[:200]
+        return self.error(
+            f"{doing} failed: the client cannot read the Hub's answer ({type(error).__name__}: {said}); run the same "
+            "command again, and update huggingface_hub if that does not help"
+        )
+
     def _bare(self, error: Exception) -> Exception:
         """Return an error that is not a fault of the Hub or the network, without the token in its message."""
-        return type(error)(self.clean(str(error))) if type(error) in (ValueError, RuntimeError) else error
+        return RuntimeError(self.clean(str(error))) if type(error) is RuntimeError else error
 
     def _remedy(self, fault: Fault) -> str:
         again = "run the same command again: it continues"
@@ -209,15 +221,37 @@ def quiet(calls: Calls) -> Iterator[None]:
             client.enable_progress_bars()
 
 
+def _is_long(name: str) -> bool:
+    """Whether a name is too long for a file system."""
+    return any(len(part.encode("utf-8", "replace")) > 255 for part in name.split("/")) or len(name) > 1000
+
+
 def fetch(api: "HfApi", calls: Calls, revision: str | None, into: Path) -> None:
-    """Download all files of a revision, except those that are not part of a release."""
+    """Download all files of a revision, except those that are not part of a release.
+
+    Raises:
+        UserError: the download fails, or a file's name leads out of the folder.
+    """
 
     def fresh() -> None:
+        info = api.repo_info(calls.repo, revision=revision)
+        names = [str(file.rfilename) for file in info.siblings or []]
+        if not isinstance(info.sha, str):
+            raise calls.error("the Hub does not say which commit the files belong to; run the same command again")
+        if strange := [name for name in names if leaves(name) or "\0" in name or _is_long(name)]:
+            raise calls.error(f"the repository has a file {shown(strange[0])}, which leads out of it or is no name")
         # Without an answer, the client would return the files of an earlier try.
         shutil.rmtree(into, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix="nonverbal-") as cache:
             api.snapshot_download(
-                calls.repo, revision=revision, local_dir=into, cache_dir=cache, ignore_patterns=[*KEPT], max_workers=4
+                calls.repo,
+                revision=revision,
+                local_dir=into,
+                cache_dir=cache,
+                # The client asks for the names again, and writes wherever they lead.
+                allow_patterns=[glob.escape(name) for name in names],
+                ignore_patterns=[*KEPT],
+                max_workers=4,
             )
         shutil.rmtree(into / ".cache", ignore_errors=True)
 

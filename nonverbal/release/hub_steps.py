@@ -4,6 +4,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ MARK = "passport.json"
 MET = KEPT | {"README.md", MARK}
 """Files that may be in a repository without a release: those that the Hub's page creates, and the passport. The card
 replaces the README; the others stay."""
+
+LISTED = 10_000
+"""Files and pull requests of a repository that are looked at: what is listed may have no end."""
 
 ASKING = "checking the token"
 
@@ -121,7 +125,7 @@ class Push:
         self.calls.say("created, private")
 
     def _files(self, revision: str) -> list[Any]:
-        listed = self.api.list_repo_tree(self.repo, recursive=True, revision=revision)
+        listed = islice(self.api.list_repo_tree(self.repo, recursive=True, revision=revision), LISTED)
         return [file for file in listed if hasattr(file, "blob_id")]
 
     def _holds(self, revision: str) -> bool:
@@ -136,7 +140,7 @@ class Push:
     def _upload(self, user: str) -> int:
         """Return the number of the pull request with the folder, from an earlier push or a new one."""
         main = self._head()
-        for request in list(self.api.get_repo_discussions(self.repo)):
+        for request in list(islice(self.api.get_repo_discussions(self.repo), LISTED)):
             if request.is_pull_request and request.status in ("open", "draft") and request.author == user:
                 if request.title == self.title and self._is_ours(request, main):
                     self.calls.say(f"pull request {request.num} already has these files")
@@ -152,8 +156,8 @@ class Push:
     def _is_ours(self, request: Any, main: str) -> bool:
         """Whether merging a pull request would leave exactly the folder in main."""
         revision = f"refs/pr/{request.num}"
-        commits = [commit.commit_id for commit in self.api.list_repo_commits(self.repo, revision=revision)]
-        if main not in commits[1:2] or not self._holds(revision):
+        commits = self.api.list_repo_commits(self.repo, revision=revision)
+        if main not in [commit.commit_id for commit in islice(commits, 2)][1:] or not self._holds(revision):
             return False
         if request.status == "draft":
             self.api.change_discussion_status(self.repo, request.num, "open")

@@ -93,11 +93,11 @@ class Row(Protocol):
 
     @property
     def model(self) -> str:
-        """As the scores call it."""
+        """Name in the scores."""
 
     @property
     def head(self) -> str:
-        """What was fitted on it."""
+        """Name of the head."""
 
     @property
     def pretraining(self) -> str:
@@ -105,11 +105,11 @@ class Row(Protocol):
 
     @property
     def pooled(self) -> dict[str, Estimate]:
-        """By metric."""
+        """Estimates by metric, over all folds."""
 
     @property
     def scores(self) -> list[Score]:
-        """One a fold and seed."""
+        """One for each fold and seed."""
 
 
 def scored(

@@ -55,7 +55,7 @@ class Source:
     name: str
     kind: Literal["corpus", "checkpoint"]
     licence: str
-    """As the manifest or the list of checkpoints has it."""
+    """Licence in the manifest or in the list of checkpoints."""
     terms: Terms
 
 

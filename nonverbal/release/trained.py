@@ -5,6 +5,7 @@ the path in the run and among those that are given, and are recognised by the ha
 """
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -143,7 +144,7 @@ def trained(run: Path, data: Sequence[Path] = (), base_model: str | None = None)
 
 def _trained(run: Path, data: Sequence[Path], base_model: str | None, later: frozenset[Path]) -> Trained:
     recipe = read_file(run / "recipe.yaml", dict)
-    use: Use = "pretraining" if recipe.get("family") in FAMILIES else "fine-tuning"
+    use: Use = "pretraining" if str(recipe.get("family")) in FAMILIES else "fine-tuning"
     own = _of_shards(run, recipe, use, data)
     init = str(init_of(recipe) or "")
     if not init or init.startswith(INITIALISED):
@@ -173,7 +174,7 @@ def start_named(name: str, given: bool = False) -> StartFacts:
     known = CHECKPOINTS.get(name)
     if known is not None:
         return StartFacts(name, True, heard_by(known), known.terms)
-    here = Path(name).exists()
+    here = os.path.exists(name)
     on_hub = given and not here and HUB_ID.fullmatch(name) is not None
     remark = "a folder or file without terms" if here else "not in the toolkit's list" if on_hub else NOT_HERE
     return StartFacts(name if on_hub else Path(name).name, on_hub, "not known", Terms(NOBODY, False, remark=remark))
@@ -194,7 +195,8 @@ def _run_of(init: str, run: Path) -> Path | None:
     for place in (Path(), *run.resolve().parents):
         found = place / init
         for folder in (found, found.parent):
-            if (folder / "recipe.yaml").is_file() and (found / "config.json").is_file() | (folder == found):
+            # pathlib raises at a name that is too long.
+            if os.path.isfile(folder / "recipe.yaml") and os.path.isfile(found / "config.json") | (folder == found):
                 return folder.resolve()
     return None
 
@@ -226,7 +228,7 @@ def _shards(name: str, run: Path, sha256: object, data: Sequence[Path]) -> Shard
     """Return the folder of shards with a hash. A path is relative to a folder above the run, where it was started."""
     for place in (Path(name), *(parent / name for parent in run.resolve().parents), *data):
         index = place / "index.json"
-        if index.is_file() and (sha256 is None or sha256_of(index) == sha256):
+        if os.path.isfile(index) and (sha256 is None or sha256_of(index) == sha256):
             return open_shards(place)
     return None
 

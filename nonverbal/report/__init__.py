@@ -1,1 +1,1 @@
-"""A page of what was measured: what others wrote, read, drawn and set. No score is computed here."""
+"""The report, a page of tables and charts of results that other code computed. No score is computed here."""

@@ -1,4 +1,4 @@
-"""Analyses on a page, and in files: which drawings each kind has."""
+"""Sections of a page for analyses, and the drawings of each kind of analysis."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,19 +31,19 @@ DRAW: dict[str, Callable[[Any, str], list[Drawing]]] = {
     Decisions.NAME: decision_drawings,
     Distances.NAME: distance_drawings,
 }
-"""The drawings of an analysis by its name; what they are called begins with the second argument."""
+"""Functions that return the drawings of an analysis, by its kind; the second argument is the prefix of their names."""
 
 
 @dataclass(frozen=True)
 class AnalysisSection:
-    """An analysis that is no map: maps have sections of their own, in which clips are heard."""
+    """An analysis other than a map; maps have sections of their own, which play clips."""
 
     anchor: str
     heading: str
     name: str
-    """Of the kind of analysis."""
+    """Name of the kind of analysis."""
     summary: list[str]
-    """A paragraph each."""
+    """Paragraphs."""
     tables: list[Table]
     drawings: list[Drawing]
     origin: tuple[str, str]
@@ -51,12 +51,12 @@ class AnalysisSection:
 
     @property
     def file(self) -> str:
-        """The file's name, which tells sections of one heading apart."""
+        """Name of the file, which distinguishes sections with the same heading."""
         return Path(self.origin[0]).name
 
 
 def analysis_section(number: int, path: Path) -> AnalysisSection:
-    """Return the section of an analysis.
+    """Return the section for an analysis.
 
     Args:
         number: of the section.
@@ -74,5 +74,5 @@ def analysis_section(number: int, path: Path) -> AnalysisSection:
 
 
 def drawings(made: Analysis[Any], anchor: str) -> list[Drawing]:
-    """Return the drawings of an analysis, the names of which begin with ``anchor``."""
+    """Return the drawings of an analysis, with names that begin with ``anchor``."""
     return DRAW[made.NAME](made, anchor)

@@ -1,4 +1,4 @@
-"""Drawings of how far apart encoders attend: layers by heads, a map an encoder, all of one scale."""
+"""Drawings of distances between the attention of encoders: for each encoder a map of layers by heads."""
 
 from nonverbal.evaluation.analyses.attention import UNITS, Attended, Attention
 from nonverbal.evaluation.tables import short
@@ -7,7 +7,7 @@ from nonverbal.report.value_maps import Axis, Shades, value_map
 
 
 def attention_drawings(made: Attention, anchor: str) -> list[Drawing]:
-    """Draw distances by layer and head, the last layer above; the maps have the same shades."""
+    """Draw distances by layer and head, with the last layer at the top; all maps have the same shades."""
     high = max(value for one in made.others for layer in one.layers for value in layer.distances)
     shades = Shades("accent", 0.0, high, f"Bhattacharyya distance ({UNITS[made.normalise]})")
     return [_map(f"{anchor}-heads-{number}", made.first, one, shades) for number, one in enumerate(made.others)]

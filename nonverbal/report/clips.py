@@ -1,4 +1,4 @@
-"""Lists of clips worth hearing: those that all models get wrong, and those on which two disagree."""
+"""Lists of clips to listen to: those that all models get wrong, and those on which two models disagree."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,38 +8,38 @@ import numpy as np
 from nonverbal.tasks.predictions import Predictions
 
 SHOWN = 40
-"""Clips of a list, at most."""
+"""Largest number of clips in a list."""
 
 
 @dataclass(frozen=True)
 class ListedClip:
-    """A clip, and what models decided for it."""
+    """A clip, with the decisions of models."""
 
     id: str
     label: str
     decisions: list[tuple[str, str, bool]]
-    """Model, class, whether it is right."""
+    """For each decision: the model, the class, and whether it is right."""
 
 
 @dataclass(frozen=True)
 class Rivals:
-    """Two models, and on which clips they decide differently."""
+    """Two models, and whether their decisions differ on each clip."""
 
     first: str
     second: str
     differ: dict[str, bool]
-    """By id of the clip."""
+    """Whether the decisions differ, by id of the clip."""
 
 
 def rivals(models: Mapping[str, Predictions]) -> Rivals:
-    """Return what two models, name to decisions on the same clips, differ in."""
+    """Return whether two models, given as name to decisions on the same clips, differ on each clip."""
     clips = _common(models)
     (first, one), (second, other) = models.items()
     return Rivals(first, second, dict(zip(clips, (one.predicted != other.predicted).tolist(), strict=True)))
 
 
 def wrong_for_all(models: Mapping[str, Predictions], classes: Sequence[str]) -> tuple[list[ListedClip], str]:
-    """Return clips for which no model is right, the surest errors first, and what the list is, in words.
+    """Return clips on which no model is right, the most confident errors first, and a description of the list.
 
     Args:
         models: name to decisions, all on the same clips.
@@ -50,14 +50,14 @@ def wrong_for_all(models: Mapping[str, Predictions], classes: Sequence[str]) -> 
     places = np.flatnonzero(~right.any(0))
     surest, order = _by_true_class(models, places)
     text = (
-        f"{len(places)} of {len(clips)} clips get no right decision of any of the {len(models)} models (first seeds)"
+        f"{len(places)} of {len(clips)} clips are classified wrongly by all {len(models)} models (first seeds)"
         f"{_cut(len(places))}, {order}."
     )
     return _listed(models, classes, surest[:SHOWN]), text
 
 
 def disputed(models: Mapping[str, Predictions], classes: Sequence[str]) -> tuple[list[ListedClip], str]:
-    """Return clips for which two models decide differently, in the order of their ids, and what the list is, in words.
+    """Return clips on which the decisions of two models differ, in the order of ids, and a description of the list.
 
     Args:
         models: two, name to decisions, on the same clips.
@@ -68,8 +68,8 @@ def disputed(models: Mapping[str, Predictions], classes: Sequence[str]) -> tuple
     places = np.flatnonzero(one.predicted != other.predicted)
     only = [int((a.predicted == a.labels)[places].sum()) for a in (one, other)]
     text = (
-        f"The two models of highest UAR, {first} and {second}, decide differently on {len(places)} of {len(clips)} "
-        f"clips (first seeds): {only[0]} only the first has right, {only[1]} only the second{_cut(len(places))}."
+        f"The two models with the highest UAR, {first} and {second}, differ on {len(places)} of {len(clips)} clips "
+        f"(first seeds): only the first is right on {only[0]}, only the second on {only[1]}{_cut(len(places))}."
     )
     return _listed(models, classes, places[:SHOWN]), text
 
@@ -81,13 +81,13 @@ def _common(models: Mapping[str, Predictions]) -> list[str]:
 
 
 def _by_true_class(models: Mapping[str, Predictions], places: np.ndarray) -> tuple[np.ndarray, str]:
-    """Order clips by the mean probability of their class, where every model gives one."""
+    """Order clips by the mean probability of their true class, if every model gives probabilities."""
     given = [model.values for model in models.values() if model.gives == "probabilities" and model.values is not None]
     if len(given) < len(models):
         return places, "in the order of their names"
     labels = next(iter(models.values())).labels[places]
     said = np.mean([values[places, labels] for values in given], axis=0)
-    return places[np.argsort(said, kind="stable")], "those first whose own class was said to be least probable"
+    return places[np.argsort(said, kind="stable")], "ordered by the probability of the true class, lowest first"
 
 
 def _listed(models: Mapping[str, Predictions], classes: Sequence[str], places: np.ndarray) -> list[ListedClip]:

@@ -1,5 +1,6 @@
-"""From paths to a page: which score files and runs they stand for, and what is shown of them."""
+"""From paths to a page: finds the score files, runs and analyses in them, and builds their sections."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,13 +8,15 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import end_of
 from nonverbal.evaluation.analyses.kinds import KINDS, kind_of
 from nonverbal.evaluation.analyses.maps import SoundMap
+from nonverbal.evaluation.plots import NothingYet
 from nonverbal.evaluation.results import check_against, rankings, results
 from nonverbal.evaluation.score_tables import ranking_table
 from nonverbal.evaluation.studies import FILE as STUDY
+from nonverbal.files import files_below
 from nonverbal.report.analyses import AnalysisSection, analysis_section
 from nonverbal.report.maps import MapSection, map_section
 from nonverbal.report.page import Page
-from nonverbal.report.runs import is_run, run_section
+from nonverbal.report.runs import RunSection, is_run, run_section
 from nonverbal.report.sections import task_sections, text_sections
 from nonverbal.report.sounds import sounds_of
 from nonverbal.report.studies import Link, counts, outputs_of, studies_in, study_section
@@ -28,18 +31,18 @@ def collect(
     data: Sequence[Path] = (),
     sounds: int = 300,
 ) -> Page:
-    """Read what paths stand for.
+    """Read the results in paths.
 
     Args:
-        paths: score files, run folders, or folders that hold some.
+        paths: score files, run folders, or folders that contain some.
         title: of the page.
-        command: that asked for it.
-        against: a model's name, with which all others of its tables are compared; None for all pairs.
-        data: folders of shards with the clips that are listed, so that they can be heard.
-        sounds: at most so many.
+        command: that was given.
+        against: name of a model with which all others in its tables are compared; None for all pairs.
+        data: folders of shards with the listed clips, so that the page can play them.
+        sounds: largest number of clips to play.
 
     Raises:
-        UserError: there is nothing in a path, something is damaged, or no table has the model ``against``.
+        UserError: a path has no results, something is damaged, or no table has the model ``against``.
     """
     files, runs, analyses = found(paths)
     studies = studies_in(paths)
@@ -60,39 +63,52 @@ def collect(
         title,
         [study_section(number, path, shown) for number, path in enumerate(studies)],
         sections,
-        [run_section(number, folder) for number, folder in enumerate(runs)],
+        _run_sections(runs, alone=not sections and not of_analyses and not studies),
         drawn,
         looked_into,
         [ranking_table(ranking) for ranking in rankings(tasks)],
         command,
-        sounds_of(lists, data, sounds),
+        sounds_of(lists, data, sounds, {one.scores[0].data_sha256 for one in [*measurements, *texts]}),
     )
 
 
-def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
-    """Return the score files, the run folders and the analyses that paths stand for, each once.
+def _run_sections(runs: Sequence[Path], alone: bool) -> list[RunSection]:
+    """Read runs. A run without metrics is left out with a message, or refused if the page would otherwise be empty."""
+    sections: list[RunSection] = []
+    for folder in runs:
+        try:
+            sections.append(run_section(len(sections), folder))
+        except NothingYet as error:
+            if alone and folder == runs[-1] and not sections:
+                raise
+            print(f"nonverbal: {error}, so the run is left out of the page", file=sys.stderr)
+    return sections
 
-    Of a study they are those that its steps have made, and not those of before.
+
+def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return the score files, run folders and analyses in paths, each once.
+
+    For a study, these are the current outputs of its steps, without outputs of earlier versions.
 
     Raises:
-        UserError: a path is not there, or stands for nothing.
+        UserError: a path does not exist, or has no results.
     """
     files: list[Path] = []
     runs: list[Path] = []
     analyses: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise UserError(f"there is no {path}; give score files, run folders, or folders that hold some")
+            raise UserError(f"there is no {path}; give score files, run folders, or folders that contain some")
         if path.name == STUDY:
             continue
         looked = _analyses(path)
-        inside = sorted(path.rglob(SCORES)) if path.is_dir() else [path] if not looked else []
-        folders = sorted({file.parent for file in path.rglob("metrics.jsonl")}) if path.is_dir() else []
+        inside = files_below(path, SCORES) if path.is_dir() else [path] if not looked else []
+        folders = sorted({file.parent for file in files_below(path, "metrics.jsonl")}) if path.is_dir() else []
         own = [folder for folder in folders if is_run(folder)]
         studies = studies_in([path])
         if not inside and not own and not looked and not studies:
             raise UserError(
-                f"{path} holds neither {SCORES} nor a pretraining run nor an analysis; give what was --out of a command"
+                f"{path} contains no {SCORES}, pretraining run or analysis; give the --out of a command that wrote one"
             )
         made = outputs_of(studies)
         files += [file for file in inside if counts(file, made)]
@@ -102,7 +118,7 @@ def found(paths: Sequence[Path]) -> tuple[list[Path], list[Path], list[Path]]:
 
 
 def _analyses(path: Path) -> list[Path]:
-    """Return the files with analyses in a folder, those of one kind after another; or the file, where it is one."""
+    """Return the analyses in a folder, ordered by kind; or the path itself if it is an analysis."""
     if not path.is_dir():
         return [path] if kind_of(path) is not None else []
-    return [file for name in KINDS for file in sorted(path.rglob(f"*{end_of(name)}"))]
+    return [file for name in KINDS for file in files_below(path, f"*{end_of(name)}")]

@@ -1,4 +1,4 @@
-"""Drawings of what systems decide: where they differ, who is then right, what is taken for what."""
+"""Drawings of the decisions of systems: where they differ, which of them is right, and confusion matrices."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,11 +14,11 @@ from nonverbal.report.drawing import SERIES, Box, Dot, Drawing, Line, Mark, Word
 from nonverbal.report.score_charts import confusion_chart
 
 STEP = 18.0
-"""Of one system's line in a row."""
+"""Height of the line of one system in a row."""
 
 
 def confusion_drawings(made: Confusions, anchor: str) -> list[Drawing]:
-    """Draw a confusion matrix a system."""
+    """Draw a confusion matrix for each system."""
     return [
         confusion_chart(f"{anchor}-{place}", one.system, made.classes, np.array(one.counts))
         for place, one in enumerate(made.systems)
@@ -26,7 +26,7 @@ def confusion_drawings(made: Confusions, anchor: str) -> list[Drawing]:
 
 
 def decision_drawings(made: Decisions, anchor: str) -> list[Drawing]:
-    """Draw mismatch by class, who is right where systems differ, and what either decides for, a matrix a system."""
+    """Draw mismatch by class, which system is right where they differ, and a matrix of both decisions per system."""
     drawn = [mismatch_chart(f"{anchor}-mismatch", made)]
     if any(one.first_right is not None for one in made.others):
         drawn.append(right_chart(f"{anchor}-right", made))
@@ -37,14 +37,14 @@ def _matrix(name: str, made: Decisions, one: Difference) -> Drawing:
     axes = f"{shortened(made.first, 24)} decides", f"{shortened(one.system, 24)} decides"
     drawing = confusion_chart(name, f"against {one.system}", made.classes, np.array(one.decisions), axes)
     described = (
-        f"What {made.first} decides for, in rows, and {one.system}, in columns. They agree on "
+        f"Decisions of {made.first} in rows and of {one.system} in columns. They agree on "
         f"{short(1 - one.differ.value)} of the clips."
     )
     return replace(drawing, description=described)
 
 
 def mismatch_chart(name: str, made: Decisions) -> Drawing:
-    """Draw the share of clips on which each system differs from the first, of all clips and by true class."""
+    """Draw the share of clips on which each system differs from the first, for all clips and by true class."""
     rows: list[tuple[str, list[Measured | None]]] = [("all clips", [one.differ for one in made.others])]
     rows += [(text, [one.by_class.get(text) for one in made.others]) for text in made.classes if made.clips[text]]
     width, left = 440.0, 22 + 6.6 * max(min(len(text), 18) for text, _ in rows)
@@ -52,7 +52,7 @@ def mismatch_chart(name: str, made: Decisions) -> Drawing:
     begin = 30 + legend_height(made)
     height = STEP * len(made.others) + 10
     end = begin + height * len(rows)
-    title = f"Decides otherwise than {made.first}"
+    title = f"Differs from {made.first}"
     marks: list[Mark] = [Words(8, 12, shortened(title, 58), "ink", 12.5, bold=True, title=title), *legend(made, 32)]
     marks += [Line([(x(value), begin), (x(value), end)], "grid", 1) for value in ticks(0, 1)]
     marks += [Words(x(value), end + 13, label(value), "muted", 11, "middle") for value in ticks(0, 1)]
@@ -66,7 +66,7 @@ def mismatch_chart(name: str, made: Decisions) -> Drawing:
     for place, one in enumerate(made.others):
         y = begin + 5 + STEP * place
         marks.append(Line([(x(one.by_chance), y + 1), (x(one.by_chance), y + STEP - 1)], "ink", 1.6, "3 2"))
-    said = "share of clips (dashed: by chance, of all clips)"
+    said = "share of clips (dashed: by chance, for all clips)"
     marks.append(Words((x.start + x.end) / 2, end + 29, said, "muted", 11, "middle"))
     described = "; ".join(
         f"{one.system} {one.differ.text}, by class "
@@ -94,10 +94,10 @@ def _values(text: str, values: Sequence[Measured | None], made: Decisions, x: Sc
 
 
 def right_chart(name: str, made: Decisions) -> Drawing:
-    """Draw, of the clips on which a system and the first differ, on how many which of them is right."""
+    """Draw on how many of the clips on which a system and the first differ each of them is right."""
     width, left, step, begin = 440.0, 10.0, 50.0, 50.0
     x = Scale(0, 1, left, width - 10)
-    title = f"Who is right where they differ from {made.first}"
+    title = f"Which is right where they differ from {made.first}"
     parts = [
         ("the first is right", "ink", 0.75),
         ("the other is right", "accent", 0.9),
@@ -138,7 +138,7 @@ def _value(measured: Measured | None) -> str:
 
 
 def legend(made: Decisions, top: float) -> list[Mark]:
-    """Return the systems with their colours, a line each."""
+    """Return a legend with a line for each system and its colour."""
     marks: list[Mark] = []
     for place, one in enumerate(made.others):
         y = top + STEP * place

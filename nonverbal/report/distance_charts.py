@@ -1,10 +1,10 @@
-"""Drawings of distances between encoders: histograms as lines, and the agreement of decisions by distance."""
+"""Drawings of distances between encoders: histograms as lines, and agreement of decisions by distance."""
 
 from collections.abc import Sequence
 
 from nonverbal.evaluation.analyses.distances import Distance, Distances
 from nonverbal.evaluation.tables import short
-from nonverbal.report.axes import Scale, frame, ticks
+from nonverbal.report.axes import Scale, axis_names, frame, ticks
 from nonverbal.report.drawing import SERIES, Dot, Drawing, Line, Mark, Words, shortened
 
 ROOM = 58.0
@@ -13,13 +13,13 @@ WIDTH, HEIGHT = 440.0, 270.0
 
 
 def distance_drawings(made: Distances, anchor: str) -> list[Drawing]:
-    """Draw the histograms, and agreement by distance where decisions are known."""
+    """Draw the histograms and, if decisions are known, agreement by distance."""
     drawn = [histogram_chart(f"{anchor}-histogram", made)]
     return drawn + ([agreement_chart(f"{anchor}-agreement", made)] if made.decisions else [])
 
 
 def histogram_chart(name: str, made: Distances) -> Drawing:
-    """Draw a line through the shares of clips in the bins, an encoder each; the threshold is dashed."""
+    """Draw for each encoder a line through the shares of clips in the bins; the threshold is dashed."""
     x, y = _scales(made, max(value for one in made.others for value in one.shares) * 1.08)
     title = f"Cosine distance from {made.first}"
     marks = _ground(made, title, x, y, "share of clips")
@@ -39,7 +39,7 @@ def histogram_chart(name: str, made: Distances) -> Drawing:
 
 
 def agreement_chart(name: str, made: Distances) -> Drawing:
-    """Draw the share of clips on which decisions agree, by distance; dots are larger where a bin holds more clips."""
+    """Draw the share of clips on which decisions agree, by distance; larger dots are for bins with more clips."""
     x, y = _scales(made, 1.0)
     title = f"Decisions agree with {made.first}"
     marks = _ground(made, title, x, y, "share of a bin’s clips")
@@ -89,9 +89,7 @@ def _ground(made: Distances, title: str, x: Scale, y: Scale, what: str) -> list[
         marks.append(Line([(x(made.threshold), y.start), (x(made.threshold), y.end)], "ink", 1.4, "4 3"))
     if x.high > 1:
         marks.append(Line([(x(1), y.start), (x(1), y.end)], "muted", 1, "1 3"))
-    marks.append(Words((x.start + x.end) / 2, y.start + 32, "cosine distance", "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, what, "muted", 11, "middle", turned=True))
-    return marks
+    return marks + axis_names(x, y, "cosine distance", what)
 
 
 def _drawing(name: str, title: str, described: str, made: Distances, marks: list[Mark]) -> Drawing:

@@ -1,7 +1,7 @@
 """Drawings: a few kinds of marks, written as SVG for a page or a file, and as PNG.
 
-Lengths are in CSS pixels, y downwards. Colours are roles (``ink``, ``accent``, ``series3``), to which the page gives
-those of its theme, and a file those of the light one.
+Lengths are in CSS pixels, y downwards. Colours are roles (``ink``, ``accent``, ``series3``). The page fills them with
+the colours of its theme, and a file with those of the light theme.
 """
 
 import re
@@ -14,7 +14,7 @@ from nonverbal.files import whole
 from nonverbal.text import one_line
 
 SERIES = ("#0f6b72", "#c2571a", "#6b4ea0", "#3f7d2c", "#b03a5b", "#2f63b0", "#8a6d1a", "#555c66")
-"""Of models side by side."""
+"""Colours of models in the same drawing."""
 
 LIGHT = {
     "ink": "#1f2428",
@@ -24,10 +24,10 @@ LIGHT = {
     "accent": SERIES[0],
     "warm": SERIES[1],
 } | {f"series{number}": colour for number, colour in enumerate(SERIES)}
-"""Role to colour."""
+"""Colours by role."""
 
 WIDE = 350.0
-"""Beyond this, a drawing on a narrow screen is scrolled rather than shrunk to nothing."""
+"""Wider drawings are scrolled on a narrow screen instead of becoming too small."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 
@@ -40,13 +40,13 @@ class Line:
     role: str = "ink"
     width: float = 1.4
     dashes: str = ""
-    """As SVG's ``stroke-dasharray``."""
+    """SVG's ``stroke-dasharray``."""
     opacity: float = 1.0
 
 
 @dataclass(frozen=True)
 class Area:
-    """A polygon, filled."""
+    """A filled polygon."""
 
     points: list[tuple[float, float]]
     role: str = "accent"
@@ -63,16 +63,16 @@ class Dot:
     role: str = "accent"
     opacity: float = 1.0
     title: str = ""
-    """Shown where a pointer rests."""
+    """Tooltip."""
     clip: str = ""
     """Id of the clip that it plays on a page."""
     under: str = ""
-    """Roles under each colouring that a page offers, with spaces between."""
+    """Roles in each of the page's colourings, separated by spaces."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle, filled."""
+    """A filled rectangle."""
 
     x: float
     y: float
@@ -89,7 +89,7 @@ class Words:
 
     x: float
     y: float
-    """Of the middle of its height."""
+    """Vertical centre."""
     text: str
     role: str = "ink"
     size: float = 12.0
@@ -97,9 +97,9 @@ class Words:
     """start, middle or end."""
     bold: bool = False
     turned: bool = False
-    """Read from below to above."""
+    """Turned by 90 degrees, so that it reads upwards."""
     title: str = ""
-    """Shown where a pointer rests, where it is not the text."""
+    """Tooltip, if it differs from the text."""
 
 
 Mark = Line | Area | Dot | Box | Words
@@ -110,25 +110,25 @@ class Drawing:
     """Marks on a sheet."""
 
     name: str
-    """Of its file, without ending; unique on a page."""
+    """Name of its file, without ending; unique on a page."""
     title: str
-    """Above it."""
+    """Heading above it."""
     description: str
-    """What it shows, in words: for who cannot see it."""
+    """Description in words, for those who cannot see it."""
     width: float
     height: float
     marks: list[Mark] = field(default_factory=list)
 
 
 FOLDERS = re.compile(r"(?<![^\s:])/?(?:[^/\s,:]+/)+(?=[^/\s,]+/[^/\s,]+)")
-"""The folders of a path that are before its last two names."""
+"""The folders before the last two names of a path."""
 
 
 def shortened(text: str, most: int = 34) -> str:
-    """Return a text of at most so many characters that still tells models apart.
+    """Return a text of at most ``most`` characters that still distinguishes models.
 
-    Their names differ in what they begin with (``initialised:``, the first of a pair) and in the ends of paths: folders
-    are left out first, then what is in the middle.
+    Names of models differ at their beginnings (``initialised:``, the first of a pair) and at the ends of paths. So
+    folders are left out first, then characters in the middle.
     """
     text = one_line(text)
     if len(text) > most:
@@ -144,15 +144,15 @@ def svg(drawing: Drawing, alone: bool = False) -> str:
 
     Args:
         drawing: what is drawn.
-        alone: as a file of its own, with colours and a white ground; else the page gives them to its classes.
+        alone: for a file, with colours and a white background; otherwise the page styles the classes.
     """
     return framed(drawing, "".join(map(element, drawing.marks)), alone)
 
 
 def framed(drawing: Drawing, inside: str, alone: bool = False) -> str:
-    """Return the SVG of a drawing whose marks are written already, ``inside`` it; see ``svg``."""
+    """Return the SVG of a drawing whose marks are already written, as ``inside``; see ``svg``."""
     size = f"{drawing.width:g} {drawing.height:g}"
-    # The marks of an image cannot be reached one by one; those of a group can.
+    # Assistive technology cannot reach single marks of an image, but can reach those of a group.
     role = "group" if any(isinstance(mark, Dot) and mark.clip for mark in drawing.marks) else "img"
     attributes = f'viewBox="0 0 {size}" role="{role}" aria-label={quoteattr(_clean(drawing.description))}'
     ground = style = ""
@@ -215,17 +215,17 @@ def _number(value: float) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without what XML cannot hold, not even escaped."""
+    """Remove characters that XML cannot contain, even escaped."""
     return one_line(text)
 
 
 def png(drawing: Drawing, path: Path, scale: float = 3.0) -> None:
-    """Write a drawing as PNG in the light colours, whole or not at all.
+    """Write a drawing as PNG in the light colours, atomically.
 
     Args:
         drawing: what is drawn.
         path: the file.
-        scale: pixels a CSS pixel; 3 is 288 dots an inch.
+        scale: pixels per CSS pixel; 3 is 288 dots per inch.
     """
     from matplotlib.figure import Figure
 
@@ -262,6 +262,6 @@ def _paint(axes: Any, mark: Mark, order: int) -> None:
         else:
             paint |= {"ha": side, "va": "center_baseline"}
         weight = "bold" if mark.bold else "normal"
-        # DejaVu Sans is wider than the fonts of systems, for which the drawing leaves room.
+        # DejaVu Sans is wider than the system fonts for which the drawing is made.
         size = mark.size * points * 0.88
         axes.text(mark.x, mark.y, _clean(mark.text), fontsize=size, weight=weight, parse_math=False, **paint)

@@ -1,17 +1,17 @@
-"""Drawings of layers: learned weights as a grey map, UAR by layer as lines, CKA between two encoders as a map."""
+"""Drawings of layers: learned weights as a grey map, UAR by layer as lines, CKA of two encoders as a map."""
 
 from collections.abc import Sequence
 
 from nonverbal.evaluation.analyses.layer_parts import Curve, Likeness, Weights, by_task
 from nonverbal.evaluation.analyses.layers import Layers
 from nonverbal.evaluation.tables import short
-from nonverbal.report.axes import Scale, around, frame, ticks
+from nonverbal.report.axes import Scale, around, axis_names, frame, ticks
 from nonverbal.report.drawing import SERIES, Dot, Drawing, Line, Mark, Words, shortened
 from nonverbal.report.value_maps import Axis, Shades, value_map
 
 
 def layers_drawings(made: Layers, anchor: str) -> list[Drawing]:
-    """Draw what there is of weights, UAR by layer, and CKA."""
+    """Draw weights, UAR by layer, and CKA, as far as there are any."""
     drawn = [weights_map(f"{anchor}-weights", made.weights)] if made.weights else []
     number = 0
     for task in by_task(made.curves):
@@ -22,7 +22,7 @@ def layers_drawings(made: Layers, anchor: str) -> list[Drawing]:
 
 
 def weights_map(name: str, rows: Sequence[Weights]) -> Drawing:
-    """Draw learned weights as a grey map, one row a model, means over corpora."""
+    """Draw learned weights as a grey map with one row per model, as means over corpora."""
     layers = range(min(row.first_layer for row in rows), max(row.last_layer for row in rows) + 1)
     values = [[row.of(layer) for layer in layers] for row in rows]
     high = max(max(row.mean) for row in rows)
@@ -48,7 +48,7 @@ def _note(row: Weights, layer: int) -> str:
 
 
 def curves_chart(name: str, curves: Sequence[Curve]) -> Drawing:
-    """Draw UAR by layer of models of one task; dots where a layer was chosen, larger for more folds."""
+    """Draw UAR by layer for models of one task; dots mark chosen layers, and are larger for more folds."""
     first = curves[0]
     chance = 1 / first.classes
     width, height, left = 440.0, 280.0, 58.0
@@ -68,8 +68,7 @@ def curves_chart(name: str, curves: Sequence[Curve]) -> Drawing:
         marks.append(Line([(left, top), (left + 18, top)], f"series{number}", 2.2))
         marks.append(Words(left + 26, top, shortened(curve.name, 56), "ink", 11, title=curve.name))
     said = "layer (dots: chosen by folds; dashed: chance)"
-    marks.append(Words((x.start + x.end) / 2, height - 12, said, "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, "UAR, inner folds", "muted", 11, "middle", turned=True))
+    marks += axis_names(x, y, said, "UAR, inner folds")
     told = "; ".join(f"{curve.name}: {', '.join(map(short, curve.mean))}" for curve in curves)
     described = f"{title}, {first.protocol}, in the inner folds; chance {short(chance)}. {told}."
     return Drawing(name, title, described, width, height + 8 + 18 * len(curves), marks)
@@ -87,7 +86,7 @@ def _curve(curve: Curve, role: str, x: Scale, y: Scale) -> list[Mark]:
 
 
 def cka_chart(name: str, likeness: Likeness) -> Drawing:
-    """Draw the CKA of each layer of one encoder with each of another; layer 0 of both is in the lower left corner."""
+    """Draw the CKA of each layer of one encoder with each layer of another; layer 0 of both is at the lower left."""
     first, second = likeness.encoders
     rows = list(reversed(list(enumerate(likeness.cka))))
     return value_map(
@@ -96,5 +95,5 @@ def cka_chart(name: str, likeness: Likeness) -> Drawing:
         Axis(f"layer of {shortened(first, 30)}", [str(layer) for layer, _ in rows]),
         Axis(f"layer of {shortened(second, 30)}", [str(layer) for layer in range(len(likeness.cka[0]))]),
         [row for _, row in rows],
-        Shades("accent", 0.0, 1.0, "debiased linear CKA; 0: unrelated, 1: alike"),
+        Shades("accent", 0.0, 1.0, "debiased linear CKA; 0: unrelated, 1: equivalent"),
     )

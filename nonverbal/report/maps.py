@@ -1,4 +1,4 @@
-"""Maps of sounds on a page: a point a clip, coloured by class, speaker, or whether two models disagree."""
+"""Maps of sounds on a page: one point per clip, coloured by class, speaker, or whether two models disagree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ class MapSection:
     summary: str
     drawings: list[Drawing]
     clips: list[str]
-    """In an order in which they may be heard: of each class in turn."""
+    """In the order in which sounds are included: one of each class in turn."""
     origin: tuple[str, str]
     """The file and its SHA-256."""
 
 
 def map_section(number: int, path: Path, known: Sequence[Rivals]) -> MapSection:
-    """Return the section of a map.
+    """Return the section for a map.
 
     Args:
         number: of the section.
         path: of the map.
-        known: two models of each task; the first that has decided on clips of the map colours it.
+        known: two models of each task; the first pair with decisions on clips of the map is used to colour it.
     """
     made = read_as(SoundMap, path)
     anchor = slug(f"map-{number}-{path.name}")
@@ -44,9 +44,9 @@ def map_section(number: int, path: Path, known: Sequence[Rivals]) -> MapSection:
 
 
 def map_drawings(made: SoundMap, anchor: str, two: Rivals | None = None) -> list[Drawing]:
-    """Draw a map by class, by speaker, and by whether two models disagree, each where it tells clips apart.
+    """Draw a map coloured by class, by speaker, and by whether two models disagree, if there are at least two values.
 
-    Where none does, by class.
+    If there are not in any of them, draw it by class.
     """
     kinds: dict[str, Sequence[str | None]] = {"class": made.labels, "speaker": made.speakers}
     if two is not None:
@@ -61,7 +61,7 @@ def map_drawings(made: SoundMap, anchor: str, two: Rivals | None = None) -> list
 
 
 def map_chart(name: str, title: str, made: SoundMap, values: Sequence[str | None]) -> Drawing:
-    """Draw a map; the seven most frequent values have colours of their own, all others grey."""
+    """Draw a map; the seven most frequent values have a colour each, and all others are grey."""
     counts = {value: values.count(value) for value in dict.fromkeys(values) if value is not None}
     frequent = sorted(counts, key=lambda value: -counts[value])[: len(SERIES) - 1]
     roles = {value: f"series{place}" for place, value in enumerate(frequent)}
@@ -83,7 +83,7 @@ def map_chart(name: str, title: str, made: SoundMap, values: Sequence[str | None
 
 
 def in_turn(made: SoundMap) -> list[str]:
-    """Return the clips, one of each class in turn, so that the first of them are of all classes."""
+    """Return the clips, one of each class in turn, so that the first of them cover all classes."""
     seen: dict[str | None, int] = {}
     order = []
     for clip, label in zip(made.clips, made.labels, strict=True):

@@ -17,39 +17,39 @@ from nonverbal.tasks.scores import Score
 
 @dataclass(frozen=True)
 class Launch:
-    """One start of a run, or of a command that scores, as an ``environment.json`` has it."""
+    """One start of a run, or of a command that writes scores, as recorded in ``environment.json``."""
 
     time: str
     command: str
     versions: str
-    """Of Python and packages."""
+    """Versions of Python and packages."""
     machine: str
     settings: str
-    """As resolved, YAML; empty where they are not kept there, as a run's are in its recipe."""
+    """Resolved settings as YAML; empty if they are not recorded there, as for a run, whose recipe has them."""
     key: str
-    """Hash of its content: see ``nonverbal.launches``."""
+    """Hash of its content; see ``nonverbal.launches``."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What one row of a table was read from."""
+    """The origin of one row of a table."""
 
     model: str
     head: str
     seed: int
     model_key: str
-    """Hash of configuration and weights, and how it was read."""
+    """Hash of configuration and weights, and how the model was read."""
     data_sha256: str
     files: list[tuple[str, str]]
-    """Paths and their SHA-256: the scores, the predictions."""
+    """Paths of scores and predictions, with their SHA-256."""
     launches: list[Launch]
-    """Of the first fold's run, or the command that made the scores; empty where none is kept."""
+    """Launches of the first fold's run, or of the command that wrote the scores; empty if none is recorded."""
     shared: bool
-    """Whether the command made other rows too: see ``shared_launches``."""
+    """Whether the command wrote other rows too; see ``shared_launches``."""
 
 
 def origins(measurements: Sequence[ScoredFolds]) -> list[Origin]:
-    """Return where measurements come from, one each."""
+    """Return the origin of each measurement."""
     found = []
     for measurement in measurements:
         score, file = measurement.scores[0], measurement.file
@@ -60,9 +60,9 @@ def origins(measurements: Sequence[ScoredFolds]) -> list[Origin]:
 
 
 def _launches(score: Score, folder: Path) -> list[Launch]:
-    """Return the launches of a row, whose scores are in a folder.
+    """Return the launches of a row whose scores are in a folder.
 
-    A command that was given again, with nothing changed, has one launch: its last.
+    For a command that was repeated without changes, only the last launch is returned.
     """
     run = score.details.get("run")
     if isinstance(run, str):
@@ -72,32 +72,32 @@ def _launches(score: Score, folder: Path) -> list[Launch]:
 
 
 def shared_launches(origins: Sequence[Origin]) -> list[Launch]:
-    """Return the commands that made several rows, each once."""
+    """Return the commands that wrote several rows, each once."""
     return list({one.key: one for origin in origins if origin.shared for one in origin.launches}.values())
 
 
 def read_launches(folder: Path) -> list[Launch]:
-    """Return the starts that a run folder's ``environment.json`` tells of; none where it is not there."""
+    """Return the launches in a run folder's ``environment.json``; none if there is no such file."""
     path = folder / FILE
     rows = read_file(path, list) if os.path.isfile(path) else []
     return [_launch(row) for row in rows if isinstance(row, dict)]
 
 
 def read_file(path: Path, kind: type) -> Any:
-    """Return what a file of JSON or YAML holds.
+    """Return the content of a JSON or YAML file.
 
     Raises:
-        UserError: it cannot be read, or holds something else.
+        UserError: it cannot be read, or contains something else.
     """
     try:
         content = read_json(path) if path.suffix == ".json" else yaml_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read ({' '.join(str(error).split())}); put back what the run wrote, or leave this "
-            "folder out of the report"
+            f"{path} cannot be read ({' '.join(str(error).split())}); restore the file that the run wrote, or leave "
+            "this folder out of the report"
         ) from error
     if not isinstance(content, kind):
-        raise UserError(f"{path} holds {type(content).__name__} where a run has {kind.__name__}; leave its folder out")
+        raise UserError(f"{path} contains {type(content).__name__}; expected {kind.__name__}; leave its folder out")
     return content
 
 

@@ -1,4 +1,4 @@
-"""One HTML file of sections: it needs no other file and no network, and every text in it is escaped."""
+"""The page as one HTML file, which needs no other file and no network. Every text in it is escaped."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True)
 class Page:
-    """What a report shows."""
+    """The content of a report."""
 
     title: str
     studies: list[StudySection]
@@ -38,13 +38,13 @@ class Page:
     analyses: list[AnalysisSection]
     rankings: list[Table]
     command: str
-    """That made the page."""
+    """The command that made the page."""
     sounds: Sounds
-    """Of the clips that are listed."""
+    """Sounds of the listed clips."""
 
     @property
     def tables(self) -> list[Table]:
-        """All tables, in their order."""
+        """All tables, in order."""
         of_parts = [table for section in self.sections for part in section.parts for table in part.tables]
         of_analyses = [table for section in self.analyses for table in section.tables]
         of_studies = [table for study in self.studies for table in study.tables]
@@ -58,7 +58,7 @@ class Page:
 
     @property
     def drawings(self) -> list[Drawing]:
-        """All drawings, in their order."""
+        """All drawings, in order."""
         of_parts = [drawing for section in self.sections for part in section.parts for drawing in part.drawings]
         of_maps = [drawing for section in self.maps for drawing in section.drawings]
         of_analyses = [drawing for section in self.analyses for drawing in section.drawings]
@@ -94,7 +94,7 @@ def render(page: Page) -> str:
 
 
 def status(column: str, cell: str) -> str:
-    """Return the class of a cell that says whether a model has heard the clips; empty for other cells."""
+    """Return the CSS class of a cell with a leak status; empty for other cells."""
     if column != "pretraining":
         return ""
     if cell.startswith((TRANSDUCTIVE, LABELS_SEEN)):
@@ -103,10 +103,10 @@ def status(column: str, cell: str) -> str:
 
 
 def numeric(table: Table) -> Sequence[bool]:
-    """Return of each column of a table whether it is set as numbers."""
+    """Return for each column of a table whether it is set as numbers."""
     return [place >= table.texts and is_numeric(table, place) for place in range(len(table.columns))]
 
 
 def in_script(content: object) -> str:
-    """Return JSON that a ``<script type="application/json">`` can hold: nothing in it ends the element."""
+    """Return JSON for a ``<script type="application/json">``, in which nothing can end the element."""
     return json.dumps(content).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

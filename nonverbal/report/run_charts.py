@@ -1,26 +1,26 @@
-"""Drawings of a pretraining run: its curves, as its ``curves.json`` says."""
+"""Drawings of a pretraining run: the curves listed in its ``curves.json``."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from nonverbal.curves import Panel
 from nonverbal.evaluation.plots import is_number
-from nonverbal.report.axes import Scale, around, frame, label, ticks
+from nonverbal.report.axes import Scale, around, axis_names, frame, label, ticks
 from nonverbal.report.drawing import Dot, Drawing, Line, Mark, Words
 
 POINTS = 600
-"""Of a curve at most: more are not told apart at a page's width."""
+"""Most points of a curve; more cannot be distinguished at the width of a page."""
 
 Curve = list[tuple[float, float]]
 
 
 def run_chart(name: str, rows: Sequence[dict[str, Any]], panel: Panel) -> Drawing | None:
-    """Draw one metric over steps, in training and in validation; None where nothing of it was measured.
+    """Draw one metric over steps, in training and in validation; None if it was never measured.
 
     Args:
         name: of the drawing.
         rows: of the run's ``metrics.jsonl``.
-        panel: what is drawn.
+        panel: the metric.
     """
     train, validation = (_curve(rows, kind, panel.metric) for kind in ("train", "validation"))
     baseline = _curve(rows, "train", panel.baseline) if panel.baseline is not None else []
@@ -33,7 +33,7 @@ def run_chart(name: str, rows: Sequence[dict[str, Any]], panel: Panel) -> Drawin
     y = Scale(*around([value for _, value in every], panel.from_zero), height - 48, 44)
     marks: list[Mark] = frame(x, y, ticks(0, x.high), ticks(y.low, y.high))
     marks.append(Words(left, 12, panel.label, "ink", 12.5, bold=True))
-    marks.append(Words((x.start + x.end) / 2, height - 12, "optimiser step", "muted", 11, "middle"))
+    marks += axis_names(x, y, "optimiser step")
     if baseline:
         marks.append(Line(_places(baseline, x, y), "muted", 1.3, "4 3"))
     marks += [Line(_places(train, x, y), "accent", 1.6)] if train else []

@@ -1,4 +1,4 @@
-"""A pretraining run as a page has it: its curves, its data, what it cost, how it was started."""
+"""Sections of a page for pretraining runs: curves, data, cost, launches."""
 
 import math
 import os
@@ -31,16 +31,16 @@ class RunSection:
     drawings: list[Drawing]
     ledgers: list[Table]
     missing: list[str]
-    """What of the data's ledgers is not there, in words."""
+    """Sentences about ledgers of the data that could not be read."""
     files: list[tuple[str, str]]
-    """Paths and their SHA-256."""
+    """Paths with their SHA-256."""
     launches: list[Launch]
     recipe: str
-    """As resolved."""
+    """The resolved recipe."""
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a pretraining run's: it has metrics and a recipe that names a family."""
+    """Whether a folder holds a pretraining run: it has metrics and a recipe that names a family."""
     recipe = folder / "recipe.yaml"
     return (folder / "metrics.jsonl").is_file() and recipe.is_file() and "family" in read_file(recipe, dict)
 
@@ -49,7 +49,7 @@ def run_section(number: int, folder: Path) -> RunSection:
     """Read a run folder.
 
     Raises:
-        UserError: a file of it is damaged, or it has no row of training yet.
+        UserError: a file in it is damaged, or it has no metrics of training yet.
     """
     rows = read_metrics(folder / "metrics.jsonl")
     recipe = read_file(folder / "recipe.yaml", dict)
@@ -90,9 +90,9 @@ def _facts(rows: Sequence[dict[str, Any]], recipe: dict[str, Any], data: dict[st
     if heard is not None:
         facts.append(("audio in training", f"{_hours(steps * heard)}, counted as full batches of {heard:g} s"))
     if speeds:
-        facts.append(("speed", f"{median(speeds):.3g} s of audio a second (median of the rows)"))
+        facts.append(("speed", f"{median(speeds):.3g} s of audio per second (median of the rows)"))
     if heard is not None and speeds and median(speeds) > 0:
-        facts.append(("time in training", f"about {_hours(steps * heard / median(speeds))}, by the two lines above"))
+        facts.append(("time in training", f"about {_hours(steps * heard / median(speeds))}, from the two values above"))
     if waits:
         facts.append(("waiting for data", f"{median(waits):.1%} of the time (median)"))
     return facts + [(f"data: {path}", f"sha256 {sha256}") for path, sha256 in data.items()]
@@ -110,18 +110,18 @@ def _hours(seconds: float) -> str:
 
 
 def _ledgers(data: dict[str, Any], folder: Path) -> tuple[list[Table], list[str]]:
-    """Return the ledgers of the run's data, and what could not be read of them.
+    """Return the ledgers of the run's data, and sentences about those that could not be read.
 
-    Paths of the data are relative to where the run was started: the current folder, or one above the run's.
+    Paths of the data are relative to the folder where the run was started: the current one, or one above the run's.
     """
     tables, missing = [], []
     for name, sha256 in data.items():
         places = [place / name for place in (Path(), *folder.resolve().parents)]
         found = next((place for place in places if _has_ledger(place)), None)
         if found is None:
-            missing.append(f"{name}: the folder of shards is not there, so its ledger is not shown")
+            missing.append(f"{name}: the folder of shards does not exist, so its ledger is not shown")
         elif sha256_of(found / "index.json") != sha256:
-            missing.append(f"{found}: holds other data now than the run was trained on, so its ledger is not shown")
+            missing.append(f"{found}: the data have changed since the run was trained, so the ledger is not shown")
         else:
             tables.append(_ledger(name, read_file(found / LEDGER, dict)))
     return tables, missing

@@ -8,20 +8,20 @@ import numpy as np
 
 from nonverbal.evaluation.results import Estimate
 from nonverbal.evaluation.tables import bounds, short
-from nonverbal.report.axes import Scale, around, frame, label, ticks
+from nonverbal.report.axes import Scale, around, axis_names, frame, label, ticks
 from nonverbal.report.drawing import Area, Box, Dot, Drawing, Line, Mark, Words, shortened
 
 ROOM = 58
-"""Of a plot, to the left of its axis."""
+"""Space to the left of a plot's axis."""
 
 
-CONFUSION = ("true class", "decided for")
-"""What rows and columns of a confusion matrix are."""
+CONFUSION = ("true class", "predicted class")
+"""Titles of the rows and columns of a confusion matrix."""
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One model's row of a chart of folds."""
+    """The row of one model in a chart of folds."""
 
     name: str
     estimate: Estimate
@@ -29,13 +29,13 @@ class Lane:
 
 
 def folds_chart(name: str, metric: str, lanes: Sequence[Lane], chance: float | None) -> Drawing:
-    """Draw every fold's value, and the value of all folds together with its interval, a row a model.
+    """Draw in one row per model the value of every fold, and that of all folds together with its interval.
 
     Args:
         name: of the drawing.
-        metric: what the values are.
-        lanes: the models; from 0 to 1, or beyond where a value is.
-        chance: the value of guessing; None where there is none.
+        metric: name of the values.
+        lanes: the models, with values from 0 to 1, or above.
+        chance: the value of guessing; None if there is none.
     """
     top = max([1.0, *(value for lane in lanes for value in lane.folds), *(lane.estimate.high or 0 for lane in lanes)])
     width, step, begin = 460.0, 46.0, 12.0
@@ -78,14 +78,14 @@ def _estimate(estimate: Estimate) -> str:
 def confusion_chart(
     name: str, title: str, classes: Sequence[str], counts: np.ndarray, axes: tuple[str, str] = CONFUSION
 ) -> Drawing:
-    """Draw a confusion matrix: rows are true classes, shades their shares, numbers clips.
+    """Draw a confusion matrix: rows are true classes, shades are shares of a row, numbers are clips.
 
     Args:
         name: of the drawing.
         title: the model.
         classes: their names.
         counts: ``(classes, classes)``, true by predicted, a mean over seeds.
-        axes: what rows and columns are called.
+        axes: titles of rows and columns.
     """
     C = len(classes)
     cell = 62.0 if C <= 4 else 44.0 if C <= 8 else 30.0
@@ -116,7 +116,7 @@ def confusion_chart(
 def _cell(
     x: float, y: float, width: float, height: float, share: float, text: str, said: str, size: float
 ) -> list[Mark]:
-    """A cell whose shade is a share, with a text that can be read on it."""
+    """Return a cell whose shade is a share, with a text that is legible on it."""
     role = "paper" if share > 0.55 else "ink"
     return [
         Box(x + 1, y + 1, width - 2, height - 2, "accent", 0.06 + 0.9 * float(share), said),
@@ -129,7 +129,7 @@ def _heading(x: float, title: str, most: int = 40) -> Words:
 
 
 def recalls_chart(name: str, classes: Sequence[str], recalls: Mapping[str, Sequence[float]]) -> Drawing:
-    """Draw the recall of each class by each model, ``recalls`` by model, as shades with numbers; nan is empty."""
+    """Draw the recall of each class by model, as shades with numbers; NaN is left empty."""
     cell = (max(46.0, min(84.0, 420 / len(classes))), 30.0)
     most = max(4, int(cell[0] / 6))
     left = 10 + 6.6 * max(min(len(model), 34) for model in recalls)
@@ -153,13 +153,13 @@ def recalls_chart(name: str, classes: Sequence[str], recalls: Mapping[str, Seque
 
 
 def layers_chart(name: str, title: str, inner: np.ndarray, chosen: Sequence[int], chance: float, role: str) -> Drawing:
-    """Draw UAR by layer inside the training sides: mean and population standard deviation over folds.
+    """Draw UAR by layer in the inner folds: mean and population standard deviation over folds.
 
     Args:
         name: of the drawing.
         title: the model.
         inner: ``(folds, layers)``.
-        chosen: the layer that was chosen in each fold; dots are larger where more folds chose it.
+        chosen: the layer that was chosen in each fold; dots are larger if more folds chose it.
         chance: UAR of guessing.
         role: the colour.
     """
@@ -183,17 +183,16 @@ def layers_chart(name: str, title: str, inner: np.ndarray, chosen: Sequence[int]
         said = f"layer {layer}: chosen in {count} of {len(inner)} folds, inner UAR {short(mean[layer])}"
         marks.append(Dot(x(layer), y(mean[layer]), 3 + 6 * (count / len(inner)) ** 0.5, role, 1, said))
         marks.append(Words(x(layer), y(mean[layer]) - 16, f"{count}×", role, 11, "middle", bold=True))
-    marks.append(Words((x.start + x.end) / 2, height - 12, "layer (dots: folds that chose it)", "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, "UAR, inner folds", "muted", 11, "middle", turned=True))
+    marks += axis_names(x, y, "layer (dots: folds that chose it)", "UAR, inner folds")
     said = ", ".join(f"layer {layer} in {count} of {len(inner)} folds" for layer, count in sorted(times.items()))
     described = f"UAR by layer in the inner folds of {title}: {', '.join(map(short, mean))}. Chosen: {said}."
     return Drawing(name, title, described, width, height, marks)
 
 
 def weights_chart(name: str, title: str, weights: np.ndarray, role: str, first: int = 0) -> Drawing:
-    """Draw the learned weights of layers, ``(folds, layers)``: bars are means over folds, dots single folds.
+    """Draw the learned weights of layers, ``(folds, layers)``: bars are means over folds, dots are single folds.
 
-    The first weight is of layer ``first``; 0 is the input to the first block.
+    The first weight is for layer ``first``; 0 is the input of the first block.
     """
     width, height = 340.0, 220.0
     L = weights.shape[1]
@@ -208,8 +207,7 @@ def weights_chart(name: str, title: str, weights: np.ndarray, role: str, first: 
         box = (x(layer) - bar / 2, y(mean), bar, y.start - y(mean))
         marks.append(Box(*box, role, 0.6, f"layer {layer}: mean weight {short(mean)}"))
         marks += [Dot(x(layer), y(float(value)), 2.2, "ink", 0.6) for value in column]
-    marks.append(Words((x.start + x.end) / 2, height - 12, "layer (dashed: all alike)", "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, "learned weight", "muted", 11, "middle", turned=True))
+    marks += axis_names(x, y, "layer (dashed: equal weights)", "learned weight")
     described = f"Learned weights of layers {first} to {last} of {title}: {', '.join(map(short, weights.mean(0)))}."
     return Drawing(name, title, described, width, height, marks)
 
@@ -217,7 +215,7 @@ def weights_chart(name: str, title: str, weights: np.ndarray, role: str, first: 
 def calibration_chart(
     name: str, title: str, bins: tuple[np.ndarray, np.ndarray, np.ndarray], error: float, role: str
 ) -> Drawing:
-    """Draw how often decisions are right by how probable they are said to be; on the diagonal they are calibrated.
+    """Draw the accuracy of decisions by their predicted probability; on the diagonal they are calibrated.
 
     Args:
         name: of the drawing.
@@ -235,11 +233,10 @@ def calibration_chart(
     marks.append(Line([(x(0), y(0)), (x(1), y(1))], "muted", 1, "4 3"))
     places = [(x(float(confidence)), y(float(right))) for _, confidence, right in zip(*bins, strict=True)]
     for (weight, confidence, right), place in zip(zip(*bins, strict=True), places, strict=True):
-        said = f"said {short(confidence)}, right {short(right)}, {weight:.0%} of the clips (classes alike)"
+        said = f"predicted {short(confidence)}, right {short(right)}, {weight:.0%} of the clips (balanced classes)"
         marks.append(Dot(*place, 2.5 + 9 * float(weight) ** 0.5, role, 0.8, said))
     marks.append(Words(x.end, y(0.06), f"error {short(error)}", "ink", 11.5, "end"))
-    marks.append(Words((x.start + x.end) / 2, height - 12, "probability of the decision", "muted", 11, "middle"))
-    marks.append(Words(12, (y.start + y.end) / 2, "share that is right", "muted", 11, "middle", turned=True))
-    said = "; ".join(f"{short(c)} said, {short(r)} right" for _, c, r in zip(*bins, strict=True))
+    marks += axis_names(x, y, "probability of the decision", "share that is right")
+    said = "; ".join(f"{short(c)} predicted, {short(r)} right" for _, c, r in zip(*bins, strict=True))
     described = f"Calibration of {title}: expected calibration error {short(error)}. {said}."
     return Drawing(name, title, described, width, height, marks)

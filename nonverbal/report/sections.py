@@ -1,4 +1,4 @@
-"""What a page has of a task: its tables, its drawings, and where every number comes from."""
+"""Sections of a page for tasks: tables, drawings, and the origin of every number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=ScoredFolds)
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a section: a heading, what is to be known, and tables or drawings."""
+    """A part of a section: a heading, an explanation, and tables or drawings."""
 
     heading: str
     text: str = ""
@@ -36,7 +36,7 @@ class Part:
     drawings: list[Drawing] = field(default_factory=list)
     clips: list[ListedClip] = field(default_factory=list)
     folded: bool = False
-    """Whether it is closed at first."""
+    """Whether it is collapsed at first."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +47,27 @@ class Section:
     heading: str
     protocol: str
     summary: str
-    """Clips, units and models."""
+    """Numbers of clips, units and models."""
     lets_through: list[str]
     parts: list[Part]
     origins: list[Origin]
     rivals: Rivals | None = None
-    """The two models of highest UAR; None where there are fewer, or texts were written."""
+    """The two models with the highest UAR; None if there are fewer, and for texts."""
 
 
 def task_sections(measurements: Sequence[Measurement], against: str | None) -> list[Section]:
-    """Return a section for each task and protocol of measurements of classes, in their order.
+    """Return a section for each task and protocol of measurements of classes, in order.
 
     Args:
         measurements: of any tasks.
-        against: the model that all others are compared with; None for all pairs.
+        against: the model with which all others are compared; None for all pairs.
     """
-    return [_of_classes(number, results(own)[0], own, against) for number, own in enumerate(_by_table(measurements))]
+    found = zip(results(measurements), _by_table(measurements), strict=True)
+    return [_of_classes(number, task, own, against) for number, (task, own) in enumerate(found)]
 
 
 def text_sections(measurements: Sequence[TextMeasurement]) -> list[Section]:
-    """Return a section for each corpus and protocol of measurements of texts, in their order."""
+    """Return a section for each corpus and protocol of measurements of texts, in order."""
     return [_of_texts(f"texts-{n}", text_results(own)[0], own) for n, own in enumerate(_by_table(measurements))]
 
 
@@ -94,7 +95,7 @@ def _of_classes(number: int, task: TaskResult, own: Sequence[Measurement], again
     units = f"{sum(task.clips.values())} clips, {task.units} {task.unit}"
     return Section(
         anchor,
-        f"{task.corpus}, {len(task.classes)} classes",
+        f"{task.corpus}, {len(task.classes)} classes{task.which_data}",
         task.protocol,
         f"{units}; classes: {', '.join(f'{name} ({clips})' for name, clips in task.clips.items())}",
         lets_through(task.models),
@@ -105,27 +106,27 @@ def _of_classes(number: int, task: TaskResult, own: Sequence[Measurement], again
 
 
 PUBLISHED = (
-    "What papers printed stands in columns of its own. It was measured by others, with other code, and often on other "
-    "clips: no interval or test here is about it."
+    "Values printed in papers have columns of their own. They were measured by others, with other code, and often on "
+    "other clips. No interval or test here applies to them."
 )
-CONFUSIONS = "Rows are true classes, shades their shares, numbers clips (a mean over seeds), of all folds together."
+CONFUSIONS = "Rows: true classes. Shades: shares of a row. Numbers: clips of all folds together, as a mean over seeds."
 LAYERS = (
-    "UAR by layer inside the training sides, by which layers are chosen: mean and population standard deviation over "
-    "folds. These curves are of inner folds; what the chosen layers score on clips not used so is in the table above. "
+    "UAR by layer in the inner folds, from which the layers were chosen: mean and population standard deviation over "
+    "folds. The table above shows the scores of the chosen layers on test clips, which were not used for the choice. "
     "Dashed: chance."
 )
 WEIGHTS = (
-    "What heads that sum layers learned to weigh them by: bars are means over folds, dots single folds. Layer 0 is the "
-    "input to the first block, which the probe multilayer leaves out."
+    "Weights that heads with a weighted sum of layers have learned. Bars are means over folds, dots are single folds. "
+    "Layer 0 is the input of the first block, which the probe multilayer leaves out."
 )
 CALIBRATION = (
-    "How often decisions are right, by how probable they were said to be; classes count alike. On the diagonal they "
-    "are calibrated. Larger dots hold more clips."
+    "The share of right decisions by their predicted probability, with all classes weighted equally. On the diagonal, "
+    "decisions are calibrated. Larger dots stand for more clips."
 )
 
 
 def _listed(task: TaskResult, own: Sequence[Measurement]) -> tuple[list[Part], Rivals | None]:
-    """Return the lists of clips, of each model's first seed, and the two best; none where there is one model."""
+    """Return the lists of clips, for each model's first seed, and the two best models; none if there is only one."""
     first: dict[tuple[str, str], Measurement] = {}
     for measurement in own:
         first.setdefault(measurement.row, measurement)

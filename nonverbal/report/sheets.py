@@ -1,4 +1,4 @@
-"""Several drawings on one sheet, and a drawing as a file."""
+"""Combines drawings on one sheet, and writes a sheet to a file."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from nonverbal.files import write_atomically
 from nonverbal.report.drawing import Area, Drawing, Line, Mark, png, svg
 
 WIDE = 960.0
-"""CSS pixels of a sheet that holds several drawings; wider only where one drawing is."""
+"""Width of a sheet of several drawings in CSS pixels, unless a single drawing is wider."""
 GAP = 18.0
 
 ENDS = (".svg", ".png")
@@ -19,14 +19,14 @@ def check_figure(path: Path | None) -> None:
     """Refuse a file for a figure that cannot be written.
 
     Raises:
-        UserError: its name ends otherwise, or its folder is not there.
+        UserError: its name does not end in .svg or .png, or its folder does not exist.
     """
     if path is not None and (path.suffix not in ENDS or not path.parent.is_dir()):
-        raise UserError(f"--figure must be a file that ends in .svg or .png in a folder that is there, but is {path}")
+        raise UserError(f"--figure must be a file that ends in .svg or .png in an existing folder, but is {path}")
 
 
 def write_figure(drawings: Sequence[Drawing], path: Path) -> None:
-    """Write drawings as one figure, SVG or PNG by the file's end; at least one drawing."""
+    """Write at least one drawing as one figure, as SVG or PNG by the ending of the file."""
     whole = sheet(drawings)
     if path.suffix == ".svg":
         write_atomically(path, svg(whole, alone=True))
@@ -35,7 +35,7 @@ def write_figure(drawings: Sequence[Drawing], path: Path) -> None:
 
 
 def sheet(drawings: Sequence[Drawing], wide: float = WIDE) -> Drawing:
-    """Return drawings on one sheet, in rows from the left, as many in a row as it has room for."""
+    """Return drawings on one sheet, in rows from left to right, with as many in a row as fit."""
     if len(drawings) == 1:
         return drawings[0]
     marks: list[Mark] = []
@@ -51,7 +51,7 @@ def sheet(drawings: Sequence[Drawing], wide: float = WIDE) -> Drawing:
 
 
 def moved(mark: Mark, x: float, y: float) -> Mark:
-    """Return a mark elsewhere."""
+    """Return a mark moved by ``x`` and ``y``."""
     if isinstance(mark, Line | Area):
         return replace(mark, points=[(a + x, b + y) for a, b in mark.points])
     return replace(mark, x=mark.x + x, y=mark.y + y)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -33,7 +33,9 @@ class Sounds:
     notes: list[str]
 
 
-def sounds_of(lists: Sequence[Sequence[str]], folders: Sequence[Path], most: int) -> Sounds:
+def sounds_of(
+    lists: Sequence[Sequence[str]], folders: Sequence[Path], most: int, scored: Collection[str] = ()
+) -> Sounds:
     """Return the sounds of listed clips.
 
     Clips are taken from the lists in turn, from the beginning of each, so that every list has some.
@@ -42,6 +44,7 @@ def sounds_of(lists: Sequence[Sequence[str]], folders: Sequence[Path], most: int
         lists: ids of clips, of each list on the page.
         folders: of shards, which hold the clips; none for a silent page.
         most: sounds, at most.
+        scored: SHA-256 of the shards that were scored; empty if there are no scores.
 
     Raises:
         UserError: a folder cannot be read, or none has any of the clips.
@@ -49,7 +52,8 @@ def sounds_of(lists: Sequence[Sequence[str]], folders: Sequence[Path], most: int
     wanted = list(dict.fromkeys(clip for clip in chain(*zip_longest(*lists)) if clip is not None))
     if not wanted or not folders:
         return Sounds({}, ["without sounds: --data, with the shards that were scored, puts players here"])
-    places = {clip: place for folder in folders for clip, place in _places(open_shards(folder), set(wanted)).items()}
+    opened = [open_shards(folder) for folder in folders]
+    places = {clip: place for shards in opened for clip, place in _places(shards, set(wanted)).items()}
     if not places:
         raise UserError(f"--data: {', '.join(map(str, folders))} has none of the clips that the page lists")
     corpora = list(dict.fromkeys(place.corpus for place in places.values()))
@@ -62,6 +66,12 @@ def sounds_of(lists: Sequence[Sequence[str]], folders: Sequence[Path], most: int
         if reader not in CATALOG
     ]
     notes += [f"{most} of {len(audible)} clips can be heard (--sounds)"] if len(audible) > most else []
+    notes += [
+        f"{shards.folder} (sha256 {shards.sha256[:8]}) is not the data that was scored, so a sound may be another "
+        "clip with the same name"
+        for shards in opened
+        if scored and shards.sha256 not in scored
+    ]
     notes.append(f"sounds are cut after {SECONDS:g} s")
     return Sounds({clip: opus(places[clip].samples()) for clip in audible[:most]}, notes)
 

@@ -1,4 +1,4 @@
-"""A study on a page: the paper's tables, where its figures are, every step with its command, and what was left out."""
+"""Sections of a page for studies: the paper's tables, links to its figures, all steps with commands, and omissions."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,16 +8,16 @@ from pathlib import Path
 from nonverbal.evaluation.paper_tables import PaperTable, paper_tables
 from nonverbal.evaluation.studies import FILE, StudyCorpus, StudyModel, StudyRecord, StudyStep, not_done, read_study
 from nonverbal.evaluation.tables import Table
-from nonverbal.files import sha256_of
+from nonverbal.files import files_below, sha256_of
 from nonverbal.text import duration, slug
 
 KEY = 8
-"""Characters of a step's key that are shown, those that name its past outputs too."""
+"""Number of characters of a step's key that are shown; names of its earlier outputs have as many."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A section of the page."""
+    """A link to a section of the page."""
 
     anchor: str
     heading: str
@@ -25,14 +25,14 @@ class Link:
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """A figure of the paper: the sections that show it, or why there is none."""
+    """A figure of the paper: the sections that show it, or the reason why there are none."""
 
     name: str
     caption: str
     note: str | None
     links: list[Link]
     missing: list[str]
-    """Steps that made nothing, and why."""
+    """Steps without output, and the reason."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +49,26 @@ class StudySection:
     steps: Table
     left_out: Table | None
     commands: list[tuple[str, str]]
-    """Of each step that has one, its name and its command line."""
+    """Name and command line of each step that has a command."""
     recipe: str
-    """YAML, its bases resolved."""
+    """YAML with bases resolved."""
     origin: tuple[str, str]
-    """The record's file and its SHA-256."""
+    """File of the record, and its SHA-256."""
 
     @property
     def tables(self) -> list[Table]:
-        """All tables but those of steps."""
+        """All tables except those of steps."""
         return [table for part in self.parts for table in part.tables]
 
 
 def studies_in(paths: Sequence[Path]) -> list[Path]:
-    """Return the records of studies in folders, or the files that are such records."""
-    inside = (sorted(path.rglob(FILE)) if path.is_dir() else [path] if path.name == FILE else [] for path in paths)
+    """Return the records of studies in folders, and those given as files."""
+    inside = (files_below(path, FILE) if path.is_dir() else [path] if path.name == FILE else [] for path in paths)
     return list(dict.fromkeys(file for files in inside for file in files))
 
 
 def outputs_of(records: Sequence[Path]) -> dict[Path, list[Path]]:
-    """Return what the steps of studies have made, by the studies' folders.
+    """Return the outputs of the steps of studies, by folder of the study.
 
     Raises:
         UserError: a record cannot be read.
@@ -80,21 +80,21 @@ def outputs_of(records: Sequence[Path]) -> dict[Path, list[Path]]:
 
 
 def counts(path: Path, outputs: Mapping[Path, Sequence[Path]]) -> bool:
-    """Whether a file or folder is shown: in a study, what steps have made, and not what was made before or failed."""
+    """Whether a file or folder is shown. In a study, only current outputs of finished steps are."""
     studies = [folder for folder in outputs if path.is_relative_to(folder)]
     return not studies or any(path.is_relative_to(made) for folder in studies for made in outputs[folder])
 
 
 def study_section(number: int, path: Path, shown: Mapping[Path, Link]) -> StudySection:
-    """Return the section of a study.
+    """Return the section for a study.
 
     Args:
         number: of the section.
         path: of the record.
-        shown: files of analyses, and the sections that show them.
+        shown: files of analyses, with the sections that show them.
 
     Raises:
-        UserError: the record, or what a table is made of, is damaged.
+        UserError: the record, or a file that a table is made from, is damaged.
     """
     record, folder = read_study(path), path.parent
     done = [step for step in record.steps if step.status == "done"]
@@ -103,7 +103,7 @@ def study_section(number: int, path: Path, shown: Mapping[Path, Link]) -> StudyS
         slug(f"study-{number}-{record.title}"),
         record.title,
         record.paper,
-        f"{len(done)} of {len(record.steps)} steps done, in {duration(seconds)} together; "
+        f"{len(done)} of {len(record.steps)} steps done, in {duration(seconds)} altogether; "
         f"{_present(record.corpora)} corpora, {_present(record.models)} models",
         record.notes,
         paper_tables(record, folder),
@@ -150,14 +150,14 @@ def _steps(steps: Sequence[StudyStep]) -> Table:
     ]
     columns = ["step", "shows", "state", "seconds", "MB", "key", "ended", "machine"]
     notes = [
-        "seconds of all its runs together; key: the start of the SHA-256 of command, settings and contents of inputs: "
-        "a step whose key is the same is not run again"
+        "seconds: all runs of the step together; key: the start of the SHA-256 of command, settings and contents of "
+        "inputs; a step with an unchanged key is not run again"
     ]
     return Table("Steps", columns, rows, notes, 3)
 
 
 def _left_out(record: StudyRecord) -> Table | None:
-    """Return what is absent or went wrong, and why; None where nothing did."""
+    """Return a table of what is absent or failed, with reasons; None if nothing is."""
     absent = [("corpus", corpus) for corpus in record.corpora if not corpus.present]
     rows = [[kind, one.name, one.why or "not given", one.note or "-"] for kind, one in absent]
     rows += [

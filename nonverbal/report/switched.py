@@ -1,4 +1,4 @@
-"""Drawings of the same points in several colourings, as one figure with a switch."""
+"""One figure with a switch for several drawings of the same points in different colours."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,11 +9,11 @@ from nonverbal.report.drawing import Dot, Drawing, Mark, element, framed
 def switched_svg(drawings: Sequence[Drawing]) -> str:
     """Return drawings of the same points as one SVG, in the colours of the first.
 
-    The points have the colours of all as ``data-under``, a role each; what else is drawn stands in a group a drawing,
-    ``data-choice``, of which the first alone is shown. The page's script does the rest.
+    The points have their role in each drawing in ``data-under``. All other marks are in one group per drawing,
+    ``data-choice``, of which only the first is visible. The page's script switches between them.
 
     Args:
-        drawings: which have the same dots with clips, in one order, at the same places; at least one.
+        drawings: at least one; they must have the same dots with clips, in the same order and positions.
     """
     points = zip(*map(_points, drawings), strict=True)
     hidden = ["", *[' display="none"'] * (len(drawings) - 1)]

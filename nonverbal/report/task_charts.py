@@ -1,4 +1,4 @@
-"""The drawings of a task's results: names begin with the anchor of its section."""
+"""The drawings of a task's results; their names begin with the anchor of its section."""
 
 from collections.abc import Sequence
 
@@ -22,13 +22,13 @@ from nonverbal.tasks.statistics.probabilities import calibration_bins
 
 
 def folds(anchor: str, task: TaskResult) -> Drawing:
-    """Draw every fold, and all folds together."""
+    """Draw each fold, and all folds together."""
     lanes = [Lane(task.name(m), m.pooled["uar"], [score.metrics["uar"] for score in m.scores]) for m in task.models]
     return folds_chart(f"{anchor}-folds", "UAR", lanes, 1 / len(task.classes))
 
 
 def confusions(anchor: str, task: TaskResult) -> list[Drawing]:
-    """Draw a confusion matrix a model."""
+    """Draw a confusion matrix for each model."""
     return [
         confusion_chart(f"{anchor}-confusion-{n}", task.name(model), task.classes, model.counts.sum(1).mean(0))
         for n, model in enumerate(task.models)
@@ -36,13 +36,13 @@ def confusions(anchor: str, task: TaskResult) -> list[Drawing]:
 
 
 def recalls(anchor: str, task: TaskResult) -> Drawing:
-    """Draw the recall of each class by each model."""
+    """Draw the recall of each class by model."""
     by_model = {task.name(model): [one.value for one in recalls_of(model).values()] for model in task.models}
     return recalls_chart(f"{anchor}-recalls", task.classes, by_model)
 
 
 def layers(anchor: str, task: TaskResult) -> list[Drawing]:
-    """Draw the layer curve of each model whose head compared layers."""
+    """Draw UAR by layer for each model whose head compared layers."""
     drawn = []
     for number, model in enumerate(task.models):
         rows = [score for score in model.scores if len(score.inner_uar) > 1 and "layer" in score.chosen]
@@ -54,7 +54,7 @@ def layers(anchor: str, task: TaskResult) -> list[Drawing]:
 
 
 def weights(anchor: str, task: TaskResult) -> list[Drawing]:
-    """Draw the layers' weights of each model whose head learned some, and kept them."""
+    """Draw the weights of layers for each model whose head learned them and stored them."""
     drawn = []
     for number, model in enumerate(task.models):
         rows = layer_weights(model.scores)
@@ -65,7 +65,7 @@ def weights(anchor: str, task: TaskResult) -> list[Drawing]:
 
 
 def calibrations(anchor: str, task: TaskResult, own: Sequence[Measurement]) -> list[Drawing]:
-    """Draw the calibration of each model whose head gives probabilities."""
+    """Draw the calibration of each model with probabilities."""
     drawn = []
     for number, model in enumerate(task.models):
         seeds = [m.predictions for m in own if m.row == (model.model, model.head)]

@@ -1,4 +1,4 @@
-"""Values in rows and columns as shades, with their numbers where there is room, and what the shades mean."""
+"""Values in rows and columns as shades, with numbers if there is room, and a legend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LIGHTEST, DARKEST = 0.04, 0.92
 """Opacities of the lowest and the highest value."""
 
 LONGEST = 38
-"""Characters of the longest name beside a row."""
+"""Most characters of a name beside a row."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Axis:
 
 @dataclass(frozen=True)
 class Shades:
-    """What values look like: from ``low``, the lightest, to ``high``."""
+    """Shades of values, from ``low``, the lightest, to ``high``."""
 
     role: str
     low: float
     high: float
     title: str
-    """What the values are, with their unit."""
+    """Name of the values, with their unit."""
 
     def share(self, value: float) -> float:
-        """Return where a value stands from the lowest to the highest, in [0, 1]."""
+        """Return the position of a value between the lowest and the highest, in [0, 1]."""
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0) if self.high > self.low else 0.0
 
 
@@ -52,11 +52,11 @@ def value_map(
     Args:
         name: of the drawing.
         title: above it.
-        rows: from above.
-        columns: from the left.
+        rows: from top to bottom.
+        columns: from left to right.
         values: ``(rows, columns)``; None is left empty.
-        shades: what they look like.
-        notes: what is said of each beside its place and number, ``(rows, columns)``.
+        shades: of the values.
+        notes: texts for tooltips, after position and value, ``(rows, columns)``.
     """
     cell = 34.0 if len(columns.names) <= 14 else 26.0
     left = 34 + 6.6 * max(min(len(text), LONGEST) for text in rows.names)
@@ -92,7 +92,7 @@ def _cell(x: float, y: float, size: float, value: float, shades: Shades, said: s
 
 
 def contrast(text: str, role: str, opacity: float) -> float:
-    """Return the contrast of a text with a shade on paper in the light colours, from 1 to 21, as the WCAG define it."""
+    """Return the contrast of a text with a shade on paper in the light colours, from 1 to 21, by the WCAG."""
     fill, paper = (np.array(_rgb(name)) for name in (role, "paper"))
     low, high = sorted([_luminance(_rgb(text)), _luminance(paper + opacity * (fill - paper))])
     return (high + 0.05) / (low + 0.05)
@@ -108,7 +108,7 @@ def _luminance(colour: Sequence[float] | np.ndarray) -> float:
 
 
 def _legend(x: float, y: float, shades: Shades) -> list[Mark]:
-    """Return a bar of shades, with the values at its ends."""
+    """Return a bar of shades with the values at its ends."""
     steps, width = 24, 4.0
     marks: list[Mark] = [Words(x, y, short(shades.low), "muted", 10.5)]
     start = x + 32
@@ -120,7 +120,7 @@ def _legend(x: float, y: float, shades: Shades) -> list[Mark]:
 
 
 def _described(rows: Axis, columns: Axis, values: Sequence[Sequence[float | None]]) -> str:
-    """Say in words of each row its highest and lowest value."""
+    """Return a sentence with the lowest and the highest value of each row."""
     said = []
     for text, row in zip(rows.names, values, strict=True):
         known = [(value, columns.names[place]) for place, value in enumerate(row) if value is not None]

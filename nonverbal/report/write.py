@@ -1,4 +1,4 @@
-"""What is written beside a page: its tables as Markdown and LaTeX, its figures as SVG and PNG."""
+"""Writes the tables of a page as Markdown and LaTeX, and its figures as SVG and PNG."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from nonverbal.report.page import Page
 
 
 def write_tables(page: Page, as_markdown: Path | None, as_latex: Path | None) -> None:
-    """Write the tables to the files that are given."""
+    """Write the tables to the given files."""
     for path, write in ((as_markdown, markdown), (as_latex, latex)):
         if path is not None:
             write_atomically(path, write(page.tables))
@@ -17,7 +17,7 @@ def write_tables(page: Page, as_markdown: Path | None, as_latex: Path | None) ->
 
 
 def write_figures(page: Page, folder: Path) -> None:
-    """Write each drawing to a folder, which is made where it is missing, as ``NAME.svg`` and ``NAME.png``."""
+    """Write each drawing to a folder, which is created if missing, as ``NAME.svg`` and ``NAME.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     for drawing in page.drawings:
         write_atomically(folder / f"{drawing.name}.svg", svg(drawing, alone=True))

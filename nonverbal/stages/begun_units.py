@@ -1,4 +1,4 @@
-"""What an interrupted `nonverbal cluster` left, which the next one takes: settings, centroids and units."""
+"""Reads what an interrupted `nonverbal cluster` has written, so that it can continue: settings, centroids, units."""
 
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,22 @@ from nonverbal.files import read_json
 
 
 def kept_facts(path: Path) -> dict[str, Any]:
-    """Return what a file of settings, or of finished units, says."""
+    """Return the content of a file with settings, or with the facts of finished units."""
     try:
         kept = read_json(path)
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
     if not isinstance(kept, dict):
-        raise _damaged(path, f"it holds {type(kept).__name__}")
+        raise _damaged(path, f"it contains {type(kept).__name__}")
     return kept
 
 
 def _damaged(path: Path, why: object) -> UserError:
-    return UserError(f"{path} is damaged ({why}); remove it, and run the same command again")
+    return UserError(f"{path} is damaged ({why}); delete it, and run the same command again")
 
 
 def kept_centroids(path: Path, clusters: int) -> np.ndarray:
-    """Return centroids that are kept, ``(clusters, dim)`` float32."""
+    """Return stored centroids, ``(clusters, dim)`` float32."""
     try:
         centroids, _ = read_array(path)
     except (OSError, ValueError) as error:
@@ -37,7 +37,7 @@ def kept_centroids(path: Path, clusters: int) -> np.ndarray:
 
 
 def kept_units(path: Path, parts: int, clusters: int) -> list[np.ndarray]:
-    """Return the units of some parts that are kept, ``(frames,)`` uint16 each."""
+    """Return stored units of some parts, ``(frames,)`` uint16 each."""
     try:
         units = load_arrays(path)
     except (OSError, ValueError) as error:

@@ -9,7 +9,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
-from nonverbal.data.index import ShardFolder, open_shards
+from nonverbal.data.index import Seen, ShardFolder, open_shards
+from nonverbal.data.workers import start_worker
 from nonverbal.errors import UserError
 from nonverbal.files import locked, whole, write_atomically
 from nonverbal.paths import PathOrName
@@ -270,33 +270,23 @@ def _mapped(
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     console = Console()
     processes = min(settings.processes or _cores(), len(chunks))
-    work = partial(_work, settings, folder.folder, centroids)
+    work = partial(_work, settings, folder.seen, centroids)
     results: Iterable[list[np.ndarray]]
     if processes <= 1:
         results = map(work, chunks)
         yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
         return
-    with multiprocessing.get_context("spawn").Pool(processes, _leave_signals) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, start_worker) as pool:
         results = pool.imap(work, chunks)
         yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
 
 
-def _work(settings: ClusterConfig, path: Path, centroids: np.ndarray | None, rows: list[int]) -> list[np.ndarray]:
-    folder, features = _opened(str(path)), _loaded(settings.features, settings.layer)
+def _work(settings: ClusterConfig, seen: Seen, centroids: np.ndarray | None, rows: list[int]) -> list[np.ndarray]:
+    folder, features = seen.open(), _loaded(settings.features, settings.layer)
     frames = [features(folder.read(row, 0, int(folder.table[row]["samples"]))) for row in rows]
     for part, row in zip(frames, rows, strict=True):
         assert len(part) == frame_count(int(folder.table[row]["samples"]))
     return frames if centroids is None else [nearest(part, centroids) for part in frames]
-
-
-def _leave_signals() -> None:
-    # Ctrl-C reaches all processes; the parent ends this one, which must not print a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@cache
-def _opened(path: str) -> ShardFolder:
-    return open_shards(Path(path))
 
 
 @cache

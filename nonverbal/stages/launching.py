@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.config import dump
+from nonverbal.files import locked
 from nonverbal.launches import add_launch, launch_of
 from nonverbal.training.hardware import hardware
 
@@ -20,4 +21,7 @@ def keep_launch(out: Path, command: Sequence[str], settings: Any) -> str:
     Raises:
         UserError: the file exists but is damaged.
     """
-    return add_launch(out, launch_of(["nonverbal", *command], settings=dump(settings), **hardware()))
+    launch = launch_of(["nonverbal", *command], settings=dump(settings), **hardware())
+    # Two commands that write to the same folder may start at the same time.
+    with locked(out, wait=True):
+        return add_launch(out, launch)

@@ -8,11 +8,11 @@ from typing import Any
 from nonverbal.data.batching.read_ahead import workers_watched
 from nonverbal.files import room_for
 from nonverbal.models.checkpoints.base import Account
+from nonverbal.signals import FROM_SCHEDULERS, ignore
 from nonverbal.training.processes import Processes
 from nonverbal.training.progress import Reporter
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.settings import FREE_SETTINGS
-from nonverbal.training.signals import ignore_schedulers
 from nonverbal.training.trainer import Trainer
 
 
@@ -45,7 +45,8 @@ def run_held(
 
 def part(processes: Processes) -> None:
     """Leave the process group once nothing is left to save."""
-    ignore_schedulers()
+    # The run has ended, but a signal now would make it count as failed.
+    ignore(*FROM_SCHEDULERS)
     processes.leave()
 
 

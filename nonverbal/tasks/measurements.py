@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nonverbal.errors import UserError
+from nonverbal.files import files_below
 from nonverbal.grouping import grouped
 from nonverbal.tasks.predictions import AGAIN, Predictions, read_predictions
 from nonverbal.tasks.scores import Score, read_scores
@@ -105,7 +106,7 @@ def _read(paths: Sequence[Path]) -> list[tuple[list[Score], Path]]:
 def _files(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
-        inside = sorted(path.rglob(SCORES)) if path.is_dir() else [path]
+        inside = files_below(path, SCORES) if path.is_dir() else [path]
         if not inside:
             raise UserError(f"there is no {SCORES} in {path}; give the folder that was --out of nonverbal probe")
         files += inside

@@ -76,7 +76,7 @@ class Score:
     @property
     def key(self) -> tuple[Hashable, ...]:
         """What makes a row the same measurement again."""
-        return *self.task, self.model, self.seed, self.fold
+        return self.data_sha256, *self.task, self.model, self.seed, self.fold
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,10 @@ _KINDS: dict[str, type] = {name: get_origin(hint) or hint for name, hint in get_
 def write_scores(path: Path, scores: Sequence[Score]) -> None:
     """Add rows to a file of scores, which is made where it is missing.
 
-    A measurement made again takes the place of all rows of its model under its protocol and seed. The file is at
-    every moment the old one or the new one.
+    A measurement made again takes the place of all rows of its model on the same shards under its protocol and seed;
+    rows of other shards stay, in tables of their own. The file is at
+    every moment the old one or the new one. Where several commands may add to it, the caller holds its folder
+    (``nonverbal.files.locked``).
     """
     replaced = {score.key[:-1] for score in scores}
     kept = [score for score in read_scores(path) if score.key[:-1] not in replaced] if path.exists() else []
@@ -130,13 +132,18 @@ def score_of(row: Any, where: str) -> Score:
     for name, value in row.items():
         if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
             raise UserError(f"{where}: not a score; {name} is {str(value)[:60]!r}, which has the wrong type")
-    if not all(isinstance(value, int | float) for value in (*row["metrics"].values(), *row.get("inner_uar", []))):
+    if not all(map(_is_number, (*row["metrics"].values(), *row.get("inner_uar", [])))):
         raise UserError(f"{where}: not a score; a metric or inner_uar is not a number")
     if not all(isinstance(value, str) for value in (*row["classes"], *row.get("merged", {}).values())):
         raise UserError(f"{where}: not a score; a class is not a text")
     if "details" not in row and row["probe"] == "linear":
         row["probe"] = UNFINISHED
     return Score(**row)
+
+
+def _is_number(value: object) -> bool:
+    # JSON has whole numbers beyond those of floating point.
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 53)
 
 
 def summarise(scores: Sequence[Score]) -> list[Summary]:

@@ -1,1 +1,1 @@
-"""The one training loop and what it needs. Knows neither corpora nor papers."""
+"""The only training loop, and what it needs. It knows nothing of corpora and papers."""

@@ -1,4 +1,4 @@
-"""Checkpoints: fp32 weights and optimizer moments by parameter name, in safetensors; complete or absent."""
+"""Checkpoints: float32 weights and optimizer moments by parameter name, in safetensors. Each is complete or absent."""
 
 import json
 import os
@@ -17,11 +17,11 @@ from nonverbal.files import is_own_fault, read_json, sha256_of, sync, write_atom
 from nonverbal.training.position import Position
 
 NAME = re.compile(r"step-(0|[1-9][0-9]*)")
-"""Of a checkpoint's folder."""
+"""Name of a checkpoint's folder."""
 
 
 def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], position: Position) -> Path:
-    """Write ``folder/step-N`` and point ``folder/../latest`` at it. Returns the checkpoint's path."""
+    """Write ``folder/step-N``, name it in the file ``folder/../latest``, and return its path."""
     final = folder / f"step-{position.step}"
     temporary = folder / f".step-{position.step}.new"
     for leftover in folder.glob(".step-*.new"):
@@ -35,7 +35,7 @@ def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tens
     for path in [*temporary.iterdir(), temporary]:
         sync(path)
     if final.is_symlink() or final.is_file():
-        # Somebody's own: out of the way, and kept.
+        # Someone else has put it there: it is moved out of the way, but kept.
         os.replace(final, final.with_name(f"{final.name}.not-a-checkpoint"))
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
@@ -45,14 +45,14 @@ def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tens
 
 
 def point(folder: Path, name: str, checkpoint: Path) -> None:
-    """Make the file ``name`` beside ``folder`` say which checkpoint it stands for."""
+    """Write the name of a checkpoint to the file ``name`` beside ``folder``."""
     write_atomically(folder.parent / name, checkpoint.name + "\n")
 
 
 def prune(folder: Path, keep: int, position: Position) -> None:
-    """Delete all but the last ``keep`` checkpoints up to ``position``, and the best one.
+    """Delete all checkpoints up to ``position`` except the last ``keep`` and the best.
 
-    Where later ones could not be read, they do not count: the run will write them again.
+    Later checkpoints, which could not be read, do not count: the run will write them again.
     """
     for path in [path for path in saved(folder) if _step(path) <= position.step][:-keep]:
         if path.name == f"step-{position.best_step}":
@@ -64,9 +64,10 @@ def prune(folder: Path, keep: int, position: Position) -> None:
 
 
 def saved(folder: Path) -> list[Path]:
-    """Return the checkpoints in ``folder``, oldest first. What others put beside them, a copy say, is left alone.
+    """Return the checkpoints in ``folder``, oldest first. Other files there, such as copies, are ignored.
 
-    A link to a folder of its own name is a checkpoint that was moved, to another disk say; any other link is not one.
+    A link to a folder of the same name counts as a checkpoint, which was moved, for example to another disk. No other
+    link counts.
     """
     found = (path for path in folder.glob("step-*") if NAME.fullmatch(path.name))
     return sorted((path for path in found if path.is_dir() and path.resolve().name == path.name), key=_step)
@@ -77,11 +78,11 @@ def _step(checkpoint: Path) -> int:
 
 
 def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor]]:
-    """Load a checkpoint's weights into ``model``. Returns its position and the optimizer's moments.
+    """Load the weights of a checkpoint into ``model``. Return its position and the optimizer's moments.
 
     Raises:
-        UserError: a file is missing, changed since it was written, or of another model.
-        OSError: the machine cannot read it for now.
+        UserError: a file is missing, has changed since it was written, or belongs to another model.
+        OSError: a file cannot be read at the moment.
     """
     try:
         state = read_json(checkpoint / "state.json")
@@ -94,12 +95,13 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
         if position.step != _step(checkpoint):
             raise UserError(f"{checkpoint} holds step {position.step}, so it is a copy of another checkpoint")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        # What a disk or network refuses for now is no reason to go back to an older checkpoint.
+        # An error of the disk or network that may pass is not a reason to fall back to an older checkpoint.
         if isinstance(error, UserError) or (isinstance(error, OSError) and not is_own_fault(error)):
             raise
         raise UserError(f"the checkpoint {checkpoint} cannot be read ({error})") from error
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"the checkpoint {checkpoint} is of another model: {' '.join(str(error).split())}") from error
+        text = " ".join(str(error).split())
+        raise UserError(f"the checkpoint {checkpoint} belongs to another model: {text}") from error
     return position, moments

@@ -1,6 +1,6 @@
-"""What a run computes on: its processor, GPUs, driver and libraries, for ``environment.json``.
+"""The hardware of a run: processor, GPUs, driver and libraries, for ``environment.json``.
 
-torch is imported where it is asked: who wants to know of GPUs alone does without.
+Only the functions that need torch import it, because ``gpus`` does without.
 """
 
 import shutil
@@ -18,14 +18,14 @@ QUERY = {
     "max_power_limit_w": "power.max_limit",
     "memory_mib": "memory.total",
 }
-"""Facts of a GPU by what nvidia-smi calls them."""
+"""Facts about a GPU, with nvidia-smi's names for them."""
 
 PATIENCE = 10.0
-"""Seconds that nvidia-smi has to answer; on a machine in trouble it may hang."""
+"""Seconds within which nvidia-smi must answer; on a faulty machine it may hang."""
 
 
 def hardware() -> dict[str, Any]:
-    """Return what there is to know of this machine; what it does not tell is None."""
+    """Return facts about this machine; unknown ones are None."""
     import torch
 
     return {
@@ -39,9 +39,9 @@ def hardware() -> dict[str, Any]:
 
 
 def gpus() -> list[dict[str, str | None]]:
-    """Return the facts of each GPU of this machine, as nvidia-smi has them; empty where there is none, or it fails.
+    """Return nvidia-smi's facts about each GPU of this machine; empty if there is none, or nvidia-smi fails.
 
-    GPUs that this process does not see (CUDA_VISIBLE_DEVICES) are among them.
+    They include GPUs that this process does not see (CUDA_VISIBLE_DEVICES).
     """
     program = shutil.which("nvidia-smi")
     if program is None:
@@ -56,17 +56,17 @@ def gpus() -> list[dict[str, str | None]]:
 
 
 def _known(value: str) -> str | None:
-    """nvidia-smi puts unknown values in brackets: [N/A], [Not Supported]."""
+    """Return None for a value that nvidia-smi does not know, which it puts in brackets: [N/A], [Not Supported]."""
     return None if value.startswith("[") else value.strip()
 
 
 def _libraries() -> dict[str, Any]:
-    """The versions of what torch calls on a GPU."""
+    """Return the versions of the libraries that torch uses on a GPU."""
     import torch
 
     if not torch.cuda.is_available():
         return {"cudnn": None, "nccl": None}
-    # Not annotated in every version of torch.
+    # These modules are not annotated in every version of torch.
     cudnn: Any = torch.backends.cudnn
     nccl: Any = torch.cuda.nccl
     has_nccl = torch.distributed.is_nccl_available()

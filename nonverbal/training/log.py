@@ -1,4 +1,4 @@
-"""Metrics of a run: rows of ``metrics.jsonl`` and TensorBoard curves."""
+"""Writes the metrics of a run: rows of ``metrics.jsonl`` and TensorBoard curves."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -14,20 +14,20 @@ from nonverbal.training.metrics import Means
 from nonverbal.training.run_folder import RunFolder
 
 SHOWN = ("{audio_per_second:.0f} s audio/s",)
-"""What a person sees at the terminal of what a row has besides the objective's metrics."""
+"""Format strings of what the terminal shows of a row besides the objective's metrics."""
 
 PANELS = (Panel("lr", "learning rate"),)
-"""What is drawn of it."""
+"""What is plotted of a row besides the objective's metrics."""
 
 
 class Log(AbstractContextManager["Log"]):
-    """Collects the metrics of steps until they are written as one row, of all processes, by the first."""
+    """Collects the metrics of steps; the first process then writes them as one row for all processes."""
 
     def __init__(self, run: RunFolder, step: int, finish: Callable[[Metrics], Metrics], is_first: bool = True) -> None:
         self.run, self.finish = run, finish
         self.curves = None
         if is_first:
-            # Events after the step a run continues from were written by steps that it now does again.
+            # Later events were written by steps that the continued run repeats.
             self.curves = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
         self._start()
 
@@ -49,7 +49,7 @@ class Log(AbstractContextManager["Log"]):
         self.norms.append(grad_norm)
 
     def time(self, seconds: float, waited: float, batches: list[Batch]) -> None:
-        """Add the seconds a step took, those of them it waited for data, and the distinct audio it held."""
+        """Add the seconds of a step, how many of them it waited for data, and the distinct audio in its batches."""
         self.seconds += seconds
         self.waited += waited
         self.audio += sum(batch.real_samples for batch in batches) / SAMPLE_RATE
@@ -60,7 +60,7 @@ class Log(AbstractContextManager["Log"]):
         if self.norms:
             row |= {"lr": self.lr, "grad_norm": sum(self.norms) / len(self.norms)}
         audio, seconds, waited = zip(*gather_object([(self.audio, self.seconds, self.waited)]), strict=True)
-        # Processes keep step, so the slowest tells the time.
+        # Processes wait for each other in every step, so the slowest determines the time.
         row |= {
             "audio_per_second": sum(audio) / max(seconds),
             "waiting": max(waited) / max(seconds),
@@ -71,7 +71,7 @@ class Log(AbstractContextManager["Log"]):
         return row
 
     def validation(self, step: int, values: dict[str, float]) -> dict[str, float]:
-        """Write the means of a validation pass: over all corpora, and for each, as ``corpora.NAME.metric``."""
+        """Write the means of a validation pass: over all corpora and, as ``corpora.NAME.metric``, for each corpus."""
         self._write("validation", step, values)
         return values
 

@@ -1,4 +1,4 @@
-"""Sums that become means when they are read, so that batches of any size and number add up."""
+"""Weighted means of metrics over batches of any size and number."""
 
 from collections.abc import Callable
 
@@ -10,30 +10,30 @@ from nonverbal.batch import Loss, Metrics
 
 
 class Means:
-    """Weighted means of named metrics over the losses added. Sums stay on the device until they are read."""
+    """Weighted means of named metrics over the added losses. Sums stay on the device until they are read."""
 
     def __init__(self, finish: Callable[[Metrics], Metrics]) -> None:
-        """Collect nothing yet.
+        """Start without losses.
 
         Args:
-            finish: what makes a row of the means (``Objective.finish``).
+            finish: turns the means into a row (``Objective.finish``).
         """
         self.finish = finish
         self.sums: dict[tuple[str, tuple[str, ...]], Tensor] = {}
         """Prefix and names to ``(2, names)`` float64: their sums and weights."""
 
     def add(self, loss: Loss, prefix: str = "") -> None:
-        """Add the metrics of a micro-batch to those that belong together under ``prefix``."""
+        """Add the metrics of a micro-batch to the means under ``prefix``."""
         key = prefix, tuple(loss.metrics)
         totals, weights = zip(*loss.metrics.values(), strict=True)
-        # All at once: one by one, their many small operations would keep a GPU waiting for the host.
+        # One stack instead of many small operations, which would keep a GPU waiting for the host.
         sums = torch.stack([value.detach() for value in (*totals, *weights)]).double().view(2, -1)
         self.sums[key] = self.sums[key] + sums if key in self.sums else sums
 
     def read(self) -> Metrics:
-        """Return the row of all processes, each name preceded by its prefix; they may have added different names.
+        """Return the row of all processes, with the prefix before each name. Processes may have added different names.
 
-        A mean over nothing, all of whose weights are 0, is left out.
+        A mean whose weights are all 0 is left out.
         """
         groups: dict[str, dict[str, tuple[float, float]]] = {}
         mine = [(*key, *pair.tolist()) for key, pair in self.sums.items()]

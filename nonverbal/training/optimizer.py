@@ -1,4 +1,4 @@
-"""AdamW and its learning rate, which is a function of the step."""
+"""AdamW, and its learning rate as a function of the step."""
 
 import math
 from dataclasses import dataclass
@@ -13,42 +13,42 @@ from nonverbal.models.parts import Part
 from nonverbal.objectives.base import Objective
 
 LEAST_RATE = 1e-9
-"""Lowest peak learning rate. AdamW changes a weight by about the learning rate in a step. Weights of a network are
-around 0.02, where float32 has steps of 1.9e-9, so at a lower rate most of them would stay as they are."""
+"""Lowest allowed peak learning rate. AdamW changes a weight by about the learning rate in a step. Weights are around
+0.02, where float32 numbers are 1.9e-9 apart, so at a lower rate most weights would stay the same."""
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW with warm-up and decay. Defaults are wav2vec 2.0 base's (fairseq), but for the length of the run."""
+    """AdamW with warm-up and decay. The defaults are those of wav2vec 2.0 base (fairseq)."""
 
     lr: float = 5e-4
     """Peak learning rate."""
     lr_clips: int | None = None
-    """Clips a step that `lr` is meant for: a run with another number, `batches.batch_rows` times
-    `batches.batches_per_step`, takes it in proportion (Goyal et al., 2017). Unset: `lr` as it is."""
+    """Number of clips per step for which `lr` is meant. A run with another number (`batches.batch_rows` times
+    `batches.batches_per_step`) scales `lr` in proportion (Goyal et al., 2017). Unset: `lr` is not scaled."""
     warmup_steps: int = 32_000
-    """Steps of linear warm-up from 0 to `lr`; 8% of 400 000 in wav2vec 2.0 base and voc2vec."""
+    """Steps of linear warm-up from 0 to `lr`; wav2vec 2.0 base and voc2vec use 8% of 400 000."""
     schedule: Literal["linear", "cosine"] = "linear"
-    """Decay from `lr` to 0 over the steps after the warm-up."""
+    """Shape of the decay from `lr` to 0 after the warm-up."""
     betas: tuple[float, float] = (0.9, 0.98)
-    """Decay of the running mean of the gradient and of its square."""
+    """Decay rates of the running means of the gradient and of its square."""
     eps: float = 1e-6
-    """Added to the root of the squared gradient's mean."""
+    """Added to the square root of the running mean of the squared gradient."""
     weight_decay: float = 0.01
     """Decoupled weight decay."""
     decay: Literal["all", "matrices"] = "all"
-    """What decays: every parameter, as in fairseq; or those of two dimensions and more, so neither biases nor norms."""
+    """Parameters with weight decay: all, as in fairseq; or those with two or more dimensions, so no biases or norms."""
     clip_norm: float | None = None
-    """Largest norm of the whole gradient; none in wav2vec 2.0."""
+    """Largest norm of the whole gradient, to which it is clipped. Unset, as in wav2vec 2.0: no clipping."""
     layer_decay: float = 1.0
-    """Factor on the learning rate for each block below the top (0.9, say): low layers of a checkpoint change less. The
-    convolutions, or what maps an Audio Mamba's patches, count as below the lowest block; what pretraining alone needs
-    keeps the whole rate."""
+    """Factor on the learning rate for each block below the top (for example 0.9), so that low layers of a checkpoint
+    change less. The convolutions, or the patch embedding of an Audio Mamba, count as one block below the lowest;
+    parameters outside the encoder keep the full rate."""
     freeze_conv_steps: int = 0
-    """Steps at the beginning in which the convolutions, or what maps an Audio Mamba's patches, do not learn."""
+    """First steps in which the convolutions, or the patch embedding of an Audio Mamba, are not trained."""
 
     def __post_init__(self) -> None:
-        """Refuse factors that no run can have."""
+        """Refuse impossible values."""
         if not LEAST_RATE <= self.lr < math.inf:
             raise UserError(
                 f"trainer.optimizer.lr must be at least {LEAST_RATE:g}, but is {self.lr:g}: at a lower rate, float32 "
@@ -72,7 +72,7 @@ class OptimizerSettings:
 
 
 def learning_rate(step: int, steps: int, settings: OptimizerSettings) -> float:
-    """Return the learning rate of step ``step`` (from 0) of ``steps``: linear warm-up, then linear or cosine to 0."""
+    """Return the learning rate of step ``step`` (from 0) of ``steps``: linear warm-up, then linear or cosine decay."""
     if step < settings.warmup_steps:
         return settings.lr * (step + 1) / settings.warmup_steps
     done = (step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1)
@@ -84,7 +84,7 @@ def build_optimizer(objective: Objective, steps: int, settings: OptimizerSetting
     """Return AdamW over all trainable parameters of ``objective``.
 
     Raises:
-        UserError: a warm-up that does not end before the run does, or rates by part where there are no parts.
+        UserError: the warm-up is not shorter than the run, or the objective has no parts with rates of their own.
     """
     if settings.warmup_steps >= steps:
         raise UserError(
@@ -102,7 +102,7 @@ def build_optimizer(objective: Objective, steps: int, settings: OptimizerSetting
 
 
 def rate_factor(part: Part, step: int, warm_steps: int, settings: OptimizerSettings) -> float:
-    """Return the factor on the learning rate of a part at a step: a function of the step, like the rate itself."""
+    """Return the factor on the learning rate of a part at a step."""
     if part.kind == "head":
         return 1.0
     still = max(warm_steps, settings.freeze_conv_steps if part.kind == "conv" else 0)
@@ -116,14 +116,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float, step: int) -> None:
 
 
 def _groups(objective: Objective, steps: int, settings: OptimizerSettings) -> list[Any]:
-    """Return the parameters in groups: by part where parts learn at rates of their own, by whether they decay."""
+    """Return the parameters grouped by weight decay and, if parts have rates of their own, by part."""
     named = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
     warm = objective.warm_steps
     by_part = settings.layer_decay < 1 or settings.freeze_conv_steps or warm
     if warm >= steps:
         raise UserError(
-            f"the head is to learn alone for {warm} steps (of wav2vec 2.0, warm_quantiser_steps), but the run has "
-            f"{steps}, so the encoder would never learn; lower that number, or raise trainer.steps"
+            f"only the head is trained for the first {warm} steps (wav2vec 2.0: warm_quantiser_steps), but the run has "
+            f"{steps}, so the encoder would not be trained at all; lower that number, or raise trainer.steps"
         )
     groups: dict[tuple[Part | None, bool], list[nn.Parameter]] = {}
     for name, parameter in named.items():

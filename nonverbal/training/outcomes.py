@@ -1,4 +1,4 @@
-"""What becomes of each step, applied or left out, read from the device when that costs no waiting."""
+"""The outcome of each step: applied or skipped. It is read from the device when the host need not wait for it."""
 
 import math
 from collections import deque
@@ -16,21 +16,21 @@ from nonverbal.training.position import Position
 from nonverbal.training.progress import Reporter
 
 MAX_SKIPPED = 10
-"""Steps in a row whose gradient is not finite, after which a run stops."""
+"""Number of steps in a row with a gradient that is not finite, after which a run stops."""
 
 
 class Sent:
-    """A scalar on its way from its device to the host."""
+    """A scalar that is being copied from its device to the host."""
 
     def __init__(self, value: Tensor) -> None:
-        # From a GPU into page-locked memory, without waiting.
+        # From a GPU, this copies to page-locked memory without waiting.
         self.host = value.detach().to("cpu", non_blocking=True)
         self.arrived = torch.cuda.Event() if value.is_cuda else None  # type: ignore[no-untyped-call]
         if self.arrived is not None:
             self.arrived.record()  # type: ignore[no-untyped-call]
 
     def read(self) -> float:
-        """Return the value, once all that was queued before it is done; what was queued after it goes on."""
+        """Return the value. This waits for everything that was queued on the device before it, but nothing after it."""
         if self.arrived is not None:
             self.arrived.synchronize()
         return float(self.host)
@@ -45,10 +45,10 @@ class _Taken:
 
 
 class Outcomes:
-    """Counts the steps that were applied and those that were left out, and stops a run in which every step is left out.
+    """Counts the steps that were applied and those that were skipped, and stops a run that skips every step.
 
-    A GPU works on a step while the host queues the next one, so an outcome is read one step late. What depends on it
-    reads the rest first: a row of metrics, a checkpoint, the end.
+    A GPU works on a step while the host queues the next one, so an outcome is read one step late. Before a row of
+    metrics, a checkpoint, or the end, all remaining outcomes are read.
     """
 
     def __init__(self, position: Position, log: Log, report: Reporter, settings: OptimizerSettings) -> None:
@@ -56,11 +56,11 @@ class Outcomes:
         self.taken: deque[_Taken] = deque()
 
     def add(self, step: int, losses: Sequence[Loss], rate: float, norm: Tensor) -> None:
-        """Take note of a step: its losses without their graph, its learning rate, the norm of its gradient."""
+        """Add a step: its losses without their graph, its learning rate, and the norm of its gradient."""
         self.taken.append(_Taken(step, losses, rate, Sent(norm)))
 
     def read(self, late: int) -> None:
-        """Read all outcomes but the ``late`` last ones.
+        """Read all outcomes except the last ``late``.
 
         Raises:
             UserError: ten steps in a row were not finite.
@@ -77,12 +77,12 @@ class Outcomes:
 
     def _skip(self, taken: _Taken) -> None:
         self.position.skipped_in_a_row += 1
-        bad = "a loss" if not all(torch.isfinite(loss.sum) for loss in taken.losses) else "a gradient, but no loss,"
+        bad = "a gradient (but no loss)" if all(torch.isfinite(loss.sum) for loss in taken.losses) else "a loss"
         self.report.say(f"step {taken.step + 1} skipped: {bad} is not finite", style="yellow")
         if self.position.skipped_in_a_row >= MAX_SKIPPED:
             raise UserError(
                 f"stopped at step {taken.step + 1}: {MAX_SKIPPED} steps in a row had a loss or gradient that is not "
-                f"finite; usual causes are a learning rate that is too high (peak {self.settings.lr:g}) or a warm-up "
-                f"that is too short ({self.settings.warmup_steps} steps), or a temperature of the objective "
-                "that is too low; checkpoints before them are kept"
+                f"finite; usual causes: a learning rate that is too high (peak {self.settings.lr:g}), a warm-up that "
+                f"is too short ({self.settings.warmup_steps} steps), or a temperature of the objective that is too "
+                "low; the checkpoints before these steps are kept"
             )

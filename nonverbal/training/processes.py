@@ -1,4 +1,4 @@
-"""The processes of a run: how many were asked for, how many there are, and what they do together."""
+"""The processes of a run: they meet, exchange values, and leave."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Wording:
-    """What messages call the settings of a command, and what they tell its user to do."""
+    """The names of a command's settings in messages, and the remedies."""
 
     processes: str = "--trainer.processes"
     timeout: str = "trainer.timeout_minutes"
@@ -33,7 +33,7 @@ class Wording:
 TRAINING = Wording()
 
 NOT_LOST = ("invalid usage", "invalid argument", "unhandled cuda error", "unhandled system error")
-"""What NCCL calls errors for which no other process is to blame."""
+"""NCCL's names of errors that no other process has caused."""
 
 ACCELERATE_HARMLESS = {
     "ACCELERATE_MIXED_PRECISION": ("no", "accelerate launch --mixed_precision no, and --trainer.precision"),
@@ -44,33 +44,33 @@ ACCELERATE_HARMLESS = {
     "ACCELERATE_USE_MEGATRON_LM": ("false", "--trainer.zero 1, 2 or 3"),
     "ACCELERATE_USE_PARALLELISM_CONFIG": ("false", "--trainer.zero 1, 2 or 3"),
 }
-"""Variables by which accelerate's configuration reaches into training: the value that does nothing, and what to use
-instead. accelerate reads them in every ``Accelerator``, whoever has set them."""
+"""Variables with which accelerate's configuration changes the training: the value without effect, and what to use
+instead. Every ``Accelerator`` reads them, whoever has set them."""
 
 
 class Processes:
     """The processes that a launcher (nonverbal, accelerate, torchrun, srun) has started for this run.
 
-    On GPUs tensors travel by NCCL, and the few numbers of the host, which ``add`` sums, by gloo: NCCL would have the
-    host wait for all that the GPU has yet to do.
+    On GPUs, NCCL exchanges tensors, and gloo the few numbers of the host, which ``add`` sums: with NCCL, the host would
+    wait for everything that is queued on the GPU.
 
     Raises:
-        UserError: there are not as many as were asked for (accelerate, told to start two on a CPU, starts one), or
-            accelerate's configuration would change how the run trains.
+        UserError: their number is not the one that was asked for (accelerate, told to start two on a CPU, starts one),
+            accelerate's configuration would change how the run trains, or the other processes cannot be reached.
     """
 
     def __init__(self, asked: int | None, timeout_minutes: float, records: Path, wording: Wording = TRAINING) -> None:
-        """Meet the others.
+        """Connect to the other processes.
 
         Args:
-            asked: how many there must be; None: any number.
-            timeout_minutes: longest that they wait for one another.
-            records: folder for NCCL's records of what it was at when it timed out.
-            wording: of the command that needs the processes.
+            asked: required number of processes; None: any number.
+            timeout_minutes: how long a process waits for another at most.
+            records: folder for NCCL's records of its last operations before a timeout.
+            wording: of the command.
         """
         on_cpu = not torch.cuda.is_available()
         if on_cpu:
-            # DeepSpeed, which is imported wherever it is installed, otherwise warns that it finds no GPU.
+            # If DeepSpeed is installed, it is imported, and would warn that it finds no GPU.
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
         check_accelerate(on_cpu)
         set_up_gpus()
@@ -83,7 +83,7 @@ class Processes:
             if not on_cpu and os.environ.get("LOCAL_RANK", "-1") != "-1":
                 _keep_records(records)
                 _meet_on_gpus(timeout)
-            # Takes the process group as it is, where there is one.
+            # If there is a process group, accelerate uses it.
             self.state = PartialState(cpu=on_cpu, **options)
         self.world, self.rank = self.state.num_processes, self.state.process_index
         self.device, self.is_first = self.state.device, self.state.is_main_process
@@ -95,24 +95,24 @@ class Processes:
 
     @contextlib.contextmanager
     def first_before_others(self) -> Iterator[bool]:
-        """Say whether this is the first process; the others wait until it has left the block."""
+        """Yield whether this is the first process. At the end of the block, all processes wait for each other."""
         yield self.is_first
         with self.in_contact():
             self.wait()
 
     def wait(self) -> None:
-        """Return when all processes have come here. What the GPU has yet to do is not waited for."""
+        """Wait until all processes have called this. It does not wait for the GPU."""
         self.add(0)
 
     def add(self, *numbers: float) -> list[float]:
-        """Return the sum of each number over all processes, which must all give as many. One message for all.
+        """Return the sum of each number over all processes, in one all-reduce. All must pass equally many numbers.
 
-        In double precision, so that whole numbers, and others of few binary digits, add up exactly in any order.
+        The sums are in double precision, so sums of integers are exact and do not depend on the order.
         """
         if self.world == 1:
             return list(numbers)
-        # Kept until the next time: gloo's thread lets go of it after this one, and a thread that frees a tensor of
-        # Python's waits for Python's lock, which hangs or aborts a process that is about to end.
+        # The tensor is kept until the next call, because gloo's thread releases it later than this one. A thread that
+        # frees a tensor of Python waits for Python's lock, which hangs or aborts a process that is about to end.
         self.totals = torch.tensor(numbers, dtype=torch.float64)
         torch.distributed.all_reduce(self.totals)
         totals: list[float] = self.totals.tolist()
@@ -129,10 +129,10 @@ class Processes:
         return values
 
     def leave(self) -> None:
-        """Part from the others, when all have come to the end. Not after an error: the others may never come.
+        """Leave the process group, when all processes have come to the end. After an error, the others may never come.
 
-        NCCL may hang or complain where a process only exits. gloo needs nothing of the kind, and destroying its group
-        joins threads that may wait for Python's lock.
+        NCCL may hang or print errors if a process only exits. gloo does not, and destroying its group would join
+        threads that may wait for Python's lock.
         """
         if torch.distributed.is_initialized():
             with self.in_contact():
@@ -142,7 +142,7 @@ class Processes:
 
     @contextlib.contextmanager
     def in_contact(self) -> Iterator[None]:
-        """Say in one line why the processes cannot go on together, which torch says in many.
+        """Turn torch's errors of collective operations, which have many lines, into one line.
 
         Raises:
             UserError: a collective operation in the block has failed.
@@ -155,8 +155,8 @@ class Processes:
                 raise UserError(in_use(os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", ""))) from error
             if of_torch and any(kind in text for kind in NOT_LOST):
                 raise UserError(
-                    f"NCCL failed: {said(error)}; NCCL_DEBUG=INFO shows how it set itself up. Each process needs a GPU "
-                    "of its own, and room in /dev/shm (docker run --shm-size)"
+                    f"NCCL failed: {said(error)}; NCCL_DEBUG=INFO shows how NCCL is set up. Each process needs a GPU "
+                    "of its own, and space in /dev/shm (docker run --shm-size)"
                 ) from error
             if of_torch or "gloo" in text:
                 raise UserError(f"{lost(self.timeout_minutes, self.wording)} ({said(error)})") from error
@@ -164,32 +164,32 @@ class Processes:
 
 
 def lost(minutes: float, wording: Wording) -> str:
-    """Say that another process does not answer, which has waited for at most ``minutes``."""
+    """Return the message that another process has not answered within ``minutes``."""
     return (
         "lost contact with another process of this run: it has ended, its machine cannot be reached, or it has not "
-        f"answered for {minutes:g} minutes ({wording.timeout}); its own last message, if it had time for one, says "
-        f"why; {wording.again}"
+        f"answered for {minutes:g} minutes ({wording.timeout}); its own last message, if there is one, says why; "
+        f"{wording.again}"
     )
 
 
 def local_rank_problem(local_rank: int, count: int) -> str | None:
-    """Say what is wrong with LOCAL_RANK, by which accelerate and DDP choose the GPU; None where nothing is.
+    """Return what is wrong with LOCAL_RANK, with which accelerate and DDP choose the GPU, or None.
 
     Args:
         local_rank: its value.
-        count: GPUs that this process sees.
+        count: number of GPUs that this process sees.
     """
     if local_rank < count:
         return None
     return (
         f"LOCAL_RANK is {local_rank}, but only {count} {'GPU is' if count == 1 else 'GPUs are'} visible "
-        f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}); start one process a GPU, and give "
-        "LOCAL_RANK=0 where each sees only its own"
+        f"(CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')}); start one process per GPU, and "
+        "set LOCAL_RANK=0 if each process sees only its own GPU"
     )
 
 
 def check_accelerate(on_cpu: bool) -> None:
-    """Refuse what accelerate's configuration would do to a run behind its recipe: scale losses, cast, compile.
+    """Refuse an accelerate configuration that would change the training unknown to the recipe: scale, cast, compile.
 
     Raises:
         UserError: names the variable and what to use instead.
@@ -201,18 +201,18 @@ def check_accelerate(on_cpu: bool) -> None:
         asked = os.environ.get(name, value)
         if asked.lower() != value:
             raise UserError(
-                f"accelerate's configuration sets {name}={asked}, but how a run trains stands in its recipe alone: use "
+                f"accelerate's configuration sets {name}={asked}, but only the recipe may say how a run trains; use "
                 f"{instead}, and a configuration that only starts processes, such as pretrain/launch/gpus.yaml"
             )
 
 
 def _keep_records(folder: Path) -> None:
-    """Have NCCL's watchdog write what each process was at before it ends one: ``FOLDER/nccl-rank-N``, a pickle.
+    """Have NCCL's watchdog record the last operations of each process in ``FOLDER/nccl-rank-N`` before it ends one.
 
-    What the user has set is left alone, also under the names that torch has used before 2.9.
+    Variables that the user has set are kept, also those with names from before torch 2.9.
     """
     if os.environ.get("RANK", "0") == "0":
-        # NCCL does not make it, and may time out before the run has.
+        # NCCL does not create the folder, and may time out before the run has created it.
         folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
     if "TORCH_NCCL_TRACE_BUFFER_SIZE" not in os.environ:
@@ -222,7 +222,7 @@ def _keep_records(folder: Path) -> None:
 
 
 def _meet_on_gpus(timeout: timedelta) -> None:
-    """Make the process group. accelerate would make one of NCCL alone."""
+    """Create the process group with gloo and NCCL. accelerate would create one with NCCL only."""
     local_rank = int(os.environ["LOCAL_RANK"])
     if problem := local_rank_problem(local_rank, torch.cuda.device_count()):
         raise UserError(problem)

@@ -1,4 +1,4 @@
-"""What a run shows while it runs: a progress bar in a terminal, a line now and then elsewhere."""
+"""Shows the progress of a run: as a bar in a terminal, otherwise as a line from time to time."""
 
 import contextlib
 import time
@@ -13,15 +13,15 @@ from nonverbal.training.log import SHOWN
 
 
 class Reporter:
-    """Shows the progress of a run to a person. Silent on all processes but the first."""
+    """Prints the progress of a run. It is quiet on all processes but the first."""
 
     def __init__(self, last: int, shown: Sequence[str] = (), quiet: bool = False) -> None:
-        """Show nothing yet.
+        """Print nothing yet.
 
         Args:
             last: the run's last step.
-            shown: what is shown of a row of metrics, in order (``Objective.shown``).
-            quiet: whether nobody is to see anything.
+            shown: format strings of what is shown of a row of metrics, in order (``Objective.shown``).
+            quiet: whether to print nothing at all.
         """
         self.console = Console(quiet=quiet, soft_wrap=True)
         self.last, self.shown = last, shown
@@ -30,7 +30,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def running(self, first: int) -> Iterator["Reporter"]:
-        """Show the bar, in a terminal, until the block ends; ``first`` steps are done already."""
+        """In a terminal, show the bar until the block ends; ``first`` steps have been completed before."""
         self.first, self.started = first, time.monotonic()
         if not self.console.is_terminal:
             yield self
@@ -39,7 +39,7 @@ class Reporter:
             BarColumn(20), TextColumn("{task.completed}/{task.total} steps"), TimeRemainingColumn(), TextColumn("left")
         )
         bar.add_task("", total=self.last, completed=first)
-        # The metrics have lines of their own: beside the bar, a terminal of 80 columns would cut them off.
+        # The metrics have a line of their own, because a terminal of 80 columns would truncate them beside the bar.
         with Live(Group(bar, self._metrics), console=self.console):
             self._bar = bar
             yield self
@@ -52,7 +52,7 @@ class Reporter:
 
     def metrics(self, row: dict[str, float], step: int) -> None:
         """Show the metrics of the steps since the last call."""
-        # A row of steps that were all skipped holds none of the objective's metrics.
+        # If all steps of a row were skipped, it lacks the objective's metrics.
         learned = describe(row, self.shown) or "no finite loss"
         text = f"{learned}  {describe(row, SHOWN)}"
         if self._bar is not None:
@@ -68,7 +68,7 @@ class Reporter:
 
 
 def describe(row: Mapping[str, float], shown: Sequence[str]) -> str:
-    """Return as one line what is ``shown`` of a row: format strings, those of which all metrics were measured."""
+    """Return one line from the format strings in ``shown``, without those whose metrics the row lacks."""
     parts = []
     for text in shown:
         with contextlib.suppress(KeyError):

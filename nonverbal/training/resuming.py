@@ -1,4 +1,4 @@
-"""From which checkpoint a run goes on: the first process chooses, and all take the same."""
+"""Chooses the checkpoint from which a run continues: the first process chooses, and all load the same."""
 
 import platform
 from collections.abc import Callable, Mapping
@@ -15,23 +15,23 @@ from nonverbal.training.processes import Processes
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a run begins, its model loaded."""
+    """The state from which a run continues, whose weights have been loaded."""
 
     checkpoint: str | None = None
-    """Name of the checkpoint; None at the beginning of a run."""
+    """Name of the checkpoint; None for a new run."""
     position: Position = field(default_factory=Position)
     moments: Mapping[str, Tensor] = field(default_factory=dict)
-    """The optimizer's, by name."""
+    """Moments of the optimizer by name."""
 
 
 def resume(checkpoints: Path, model: nn.Module, processes: Processes, say: Callable[[str], None]) -> Resumed:
-    """Load the last checkpoint that the first process can read into ``model``, on all processes.
+    """Load the last checkpoint that the first process can read into ``model`` on all processes.
 
     Args:
-        checkpoints: the folder that holds them.
-        model: takes the weights; as it is where there is no checkpoint.
-        processes: all of which call this.
-        say: is told of a checkpoint that cannot be read.
+        checkpoints: the folder of checkpoints.
+        model: is given the weights; it stays as it is if there is no checkpoint.
+        processes: of the run, all of which call this.
+        say: is called with a message about each checkpoint that cannot be read.
 
     Raises:
         UserError: there are checkpoints but none can be read, or a process lacks the one that the first has chosen.
@@ -56,7 +56,7 @@ def _newest(checkpoints: Path, model: nn.Module, say: Callable[[str], None]) -> 
 
 
 def _same(path: Path, model: nn.Module, processes: Processes, chosen: Resumed) -> Resumed:
-    """Load ``path``, which the first process has ``chosen``, on the others, or stop all of them."""
+    """Load ``path``, which the first process has ``chosen``, on the others. If one of them fails, all stop."""
     trouble = None
     if not processes.is_first:
         try:
@@ -66,6 +66,6 @@ def _same(path: Path, model: nn.Module, processes: Processes, chosen: Resumed) -
     if troubles := [said for said in processes.of_each(trouble) if said is not None]:
         raise UserError(
             f"the first process continues from {path}, but {'; '.join(troubles)}; --out must be one folder that "
-            "all machines of the run share, and show each of them the same checkpoints"
+            "all machines of the run share, with the same checkpoints on each"
         )
     return chosen

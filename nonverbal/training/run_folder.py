@@ -1,4 +1,4 @@
-"""The run folder: what a run is, where it stands, and what it has measured."""
+"""The run folder: the recipe of a run, its data, its state and its metrics."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ REMEDY = "put back what the run wrote there, or start with another --out"
 
 
 class RunFolder:
-    """Paths and small files of a run. Its checkpoints are ``nonverbal.training.checkpoint``'s affair."""
+    """Paths and small files of a run. ``nonverbal.training.checkpoint`` reads and writes its checkpoints."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -51,20 +51,20 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process.
+        """Lock the folder for this process.
 
         Raises:
-            UserError: another process holds it.
+            UserError: another process has locked it.
         """
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         with locked(self.folder):
             yield
 
     def check_recipe(self, config: Any, free: set[str]) -> None:
-        """Write ``recipe.yaml``, or on a second run compare with it. Keys in ``free`` may change between the two.
+        """Write ``recipe.yaml``; if it exists, compare with it first. Keys in ``free`` may differ.
 
         Raises:
-            UserError: the run was started with another recipe; says which keys differ.
+            UserError: the run was started with another recipe; names the keys that differ.
         """
         path = self.folder / "recipe.yaml"
         if path.exists():
@@ -77,25 +77,25 @@ class RunFolder:
         write_atomically(path, dump(config))
 
     def precision(self) -> str | None:
-        """Return the precision with which the run began, by its recipe; None where it has not begun."""
+        """Return the precision with which the run began, from its recipe; None for a new run."""
         path = self.folder / "recipe.yaml"
         trainer = _read(path, dict).get("trainer") if path.exists() else None
         return trainer.get("precision") if isinstance(trainer, dict) else None
 
     def open_choices(self) -> set[str]:
-        """Return the settings that the run's recipe leaves open: one that a person has written there may."""
+        """Return the settings that the run's recipe leaves open, as a recipe written by hand may."""
         return {"trainer.precision"} if self.precision() in (None, "auto") else set()
 
     def data(self) -> dict[str, str] | None:
-        """Return what ``data.json`` says: the run's data by its beginning, None where it has not begun.
+        """Return the content of ``data.json``, the data with which the run began; None for a new run.
 
-        The first process writes it when all have met, so all that read it before see the same.
+        The first process writes it after all have connected, so all that read it before that see the same.
         """
         path = self.folder / "data.json"
         return _read(path, dict) if path.exists() else None
 
     def check_data(self, sha256: dict[str, str]) -> None:
-        """Write ``data.json``, the content (SHA-256 of the index) by folder, or compare with what it says.
+        """Write ``data.json``, which maps each folder to the SHA-256 of its index; if it exists, compare with it first.
 
         Raises:
             UserError: the run was started on other data.
@@ -103,7 +103,7 @@ class RunFolder:
         before = self.data()
         if before is not None and list(before.values()) != list(sha256.values()):
             raise UserError(
-                f"{self.folder} holds a run on other data (then {', '.join(before)}; now {', '.join(sha256)}); "
+                f"{self.folder} holds a run on other data (before: {_named(before)}; now: {_named(sha256)}); "
                 "give the same shards (and units), unchanged, to continue it, or another --out to start a new one"
             )
         write_atomically(self.folder / "data.json", json.dumps(sha256, indent=1))
@@ -113,7 +113,7 @@ class RunFolder:
         add_launch(self.folder, launch_of(sys.argv, PACKAGES, **hardware(), **facts))
 
     def cut_metrics(self, step: int) -> None:
-        """Drop the rows after ``step``, which a resumed run measures again, and a row that was cut off in writing."""
+        """Remove rows after ``step``, which the continued run measures again, and a row that was not fully written."""
         if self.metrics.exists():
             rows = [row for row in self.metrics.read_bytes().split(b"\n") if _step(row) <= step]
             write_atomically(self.metrics, "".join(row.decode() + "\n" for row in rows))
@@ -129,11 +129,11 @@ class RunFolder:
             sync(self.metrics)
 
     def mark_interrupted(self, cause: str, step: int) -> None:
-        """Leave ``interrupted.json``, which tells a scheduler that the run wants to be continued."""
+        """Write ``interrupted.json``, which tells a scheduler that the run can be continued."""
         write_atomically(self.marker, json.dumps({"cause": cause, "step": step}))
 
     def replace_encoder(self, export: Any) -> None:
-        """Call ``export(folder)`` and put what it wrote in the place of ``encoder/``, whole or not at all."""
+        """Replace ``encoder/`` with what ``export(folder)`` writes, either completely or not at all."""
         with whole(self.encoder) as unfinished:
             export(unfinished)
             for path in (*unfinished.iterdir(), unfinished):
@@ -142,7 +142,7 @@ class RunFolder:
 
 
 def _read(path: Path, kind: type) -> Any:
-    """Return what a file of JSON or YAML holds.
+    """Return the content of a JSON or YAML file.
 
     Raises:
         UserError: it is damaged.
@@ -154,6 +154,11 @@ def _read(path: Path, kind: type) -> Any:
     if not isinstance(content, kind):
         raise UserError(f"{path} is damaged: it holds {str(content)[:80]!r}; {REMEDY}")
     return content
+
+
+def _named(sha256: dict[str, str]) -> str:
+    """Name data by its paths, which may be the same for other data, and the beginnings of its hashes."""
+    return ", ".join(f"{path}, sha256 {str(digest)[:8]}" for path, digest in sha256.items())
 
 
 def _step(row: bytes) -> float:

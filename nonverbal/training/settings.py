@@ -1,4 +1,4 @@
-"""The settings of a run: how long, how precisely, and what is kept."""
+"""The settings of a run: its length and precision, and what is kept."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,48 +10,49 @@ from nonverbal.training.watchdog import WatchdogSettings
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """How long, how precisely, and what is kept."""
+    """Length, precision, checkpoints and processes of a run."""
 
     steps: int = 400_000
-    """Optimizer steps of the whole run."""
+    """Number of optimizer steps of the whole run."""
     stop_after: int | None = None
-    """Steps after which the run ends, its learning rate being that of a run of `steps`. Unset: after all of them."""
+    """Step after which the run ends early; the learning rate still follows `steps`. Unset: after the last step."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """bf16 runs matrix products in bfloat16 (autocast); weights, optimizer and losses stay float32. auto: bf16 on a GPU
-    or processor that has units for it, else fp32; the run's recipe.yaml says which, and the run keeps it."""
+    """bf16 computes matrix products in bfloat16 (autocast); weights, optimizer and losses stay in float32. auto: bf16
+    on a GPU or processor with units for it, otherwise fp32; the run's recipe.yaml records it, and the run keeps it."""
     validate_every: int = 5_000
-    """Steps between validation passes; the best of them (pretraining: of the lowest loss) makes the best checkpoint."""
+    """Steps between validation passes. The best pass (pretraining: with the lowest loss) gives the best checkpoint."""
     patience: int | None = None
-    """Validation passes in a row without a better one after which the run ends. Unset: it runs to its last step."""
+    """Number of validation passes without improvement after which the run ends. Unset: it runs to its last step."""
     checkpoint_every: int = 5_000
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
-    """Last checkpoints that are kept, besides the best."""
+    """Number of last checkpoints that are kept, besides the best."""
     log_every: int = 50
     """Steps between rows of metrics."""
     workers: int = 1
-    """Processes that read audio ahead, for each training process."""
+    """Number of processes that read audio ahead, for each training process."""
     processes: int | None = None
-    """Training processes that the launcher is asked for; a run on any other number is refused. Unset: any number."""
+    """Number of training processes. Without another launcher, the command starts them; under one (torchrun, srun), any
+    other number is refused. Unset: one, or as many as the launcher starts."""
     zero: Literal[0, 1, 2, 3] = 0
-    """DeepSpeed's ZeRO: each process keeps only its part of the optimizer (1), of the gradients too (2), of the weights
-    too (3). 0: everything in each process, which is fastest where it fits."""
+    """Stage of DeepSpeed's ZeRO: each process keeps only its part of the optimizer (1), also of the gradients (2), also
+    of the weights (3). 0: each process keeps everything, which is fastest if it fits."""
     offload: bool = False
-    """Keep what ZeRO has divided in main memory instead of the GPU's."""
+    """Keep what ZeRO partitions in main memory instead of GPU memory."""
     timeout_minutes: float = 10.0
-    """Longest that processes wait for one another before the run ends; it can be continued."""
+    """Time that a process waits for another, or for a batch, before the run ends. The run can then be continued."""
     watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
-    """What is done about a run that has stopped learning."""
+    """What happens if the run stops learning."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """AdamW and its learning rate."""
 
     def __post_init__(self) -> None:
-        """Refuse counts that no run can have."""
+        """Refuse impossible values."""
         for name in ("steps", "validate_every", "checkpoint_every", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"trainer.{name} must be at least 1, but is {getattr(self, name)}")
         if self.stop_after is not None and not 1 <= self.stop_after <= self.steps:
-            raise UserError(f"trainer.stop_after must be 1 to {self.steps}, the steps, but is {self.stop_after}")
+            raise UserError(f"trainer.stop_after must be 1 to {self.steps} (trainer.steps), but is {self.stop_after}")
         if self.processes is not None and self.processes < 1:
             raise UserError(f"trainer.processes must be at least 1, but is {self.processes}")
         if self.patience is not None and self.patience < 1:
@@ -61,13 +62,13 @@ class TrainerSettings:
         if self.timeout_minutes <= 0:
             raise UserError(f"trainer.timeout_minutes must be above 0, but is {self.timeout_minutes}")
         if self.offload and not self.zero:
-            raise UserError("trainer.offload moves what ZeRO has divided: set trainer.zero to 1, 2 or 3 as well")
+            raise UserError("trainer.offload moves what ZeRO partitions: set trainer.zero to 1, 2 or 3 as well")
         if self.workers < 0:
             raise UserError(f"trainer.workers must be at least 0, but is {self.workers}")
 
     @property
     def last(self) -> int:
-        """The step with which the run ends, where it does not end earlier for want of patience."""
+        """The last step of the run, unless `patience` ends it earlier."""
         return self.steps if self.stop_after is None else self.stop_after
 
 
@@ -87,5 +88,5 @@ FREE_SETTINGS = {
         "watchdog",
     )
 }
-"""Settings that may differ when a run is continued: no step takes other weights by them. With more patience, a run that
-ended early goes on."""
+"""Settings that may differ when a run is continued, because they do not change the weights after a step. With more
+patience, a run that ended early continues."""

@@ -1,6 +1,5 @@
 """The training loop, for every objective."""
 
-import signal
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, nullcontext
@@ -16,6 +15,7 @@ from nonverbal.curves import write_panels
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Objective
 from nonverbal.seeding import Stream, torch_seed
+from nonverbal.signals import ENDING, Interrupted, Signals, name_of
 from nonverbal.system import keep_freed_memory
 from nonverbal.training import checkpoint
 from nonverbal.training.log import PANELS, Log
@@ -29,21 +29,22 @@ from nonverbal.training.progress import Reporter
 from nonverbal.training.resuming import Resumed, resume
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.settings import TrainerSettings
-from nonverbal.training.signals import Interrupted, Signals
-from nonverbal.training.strategy import check_buffers, check_zero, spread
+from nonverbal.training.spread import spread
+from nonverbal.training.strategy import check_buffers
 from nonverbal.training.watchdog import Watchdog
+from nonverbal.training.zero import check_zero
 
 LATE = 1
-"""Steps after which a GPU's outcome of a step is read: while it is, the next is queued."""
+"""Number of steps after which the outcome of a step on a GPU is read, so that the next step is queued meanwhile."""
 
 
 class TrainingData(Protocol):
-    """Where batches come from."""
+    """The batches of a run."""
 
     batches_per_step: int
 
     def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> Iterator[Batch]:
-        """Return this process's micro-batches of ``steps``, from a position of the stream on."""
+        """Return this process's micro-batches of ``steps``, beginning with micro-batch ``batch`` of ``epoch``."""
 
     def validation(self, rank: int, world: int) -> Iterable[Batch]:
         """Return this process's validation batches, the same at every call."""
@@ -51,20 +52,20 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """An optimizer step that is done: queued, on a GPU."""
+    """A completed optimizer step; on a GPU, a queued one."""
 
     number: int
-    """Steps done, this one among them."""
+    """Number of completed steps, including this one."""
     seconds: float
-    """From the request for its first batch to its last operation, validation and checkpoints left out."""
+    """Seconds from the request for the first batch to the last operation, without validation and checkpoints."""
     waited: float
-    """Seconds of these in which it waited for data."""
+    """How many of these seconds it waited for data."""
     largest: int
-    """Samples of this process's largest micro-batch, padding included."""
+    """Samples in this process's largest micro-batch, including padding."""
 
 
 class Trainer:
-    """Trains an objective on batches, in a run folder that can be continued at any time."""
+    """Trains an objective on batches, in a run folder from which training can be continued."""
 
     def __init__(
         self,
@@ -75,15 +76,15 @@ class Trainer:
         seed: int,
         quiet: bool = False,
     ) -> None:
-        """Meet the other processes, and refuse what cannot be trained.
+        """Connect to the other processes, and check that the objective can be trained.
 
         Args:
-            objective: what is trained.
-            data: on what.
-            settings: how.
-            run: the folder.
-            seed: of the noise.
-            quiet: whether to show nobody how the run goes.
+            objective: the model with its loss.
+            data: its batches.
+            settings: of the run.
+            run: the run folder.
+            seed: of the noise, such as dropout.
+            quiet: whether to print nothing.
         """
         self.processes = Processes(settings.processes, settings.timeout_minutes, run.folder)
         self.rank, self.world = self.processes.rank, self.processes.world
@@ -93,63 +94,64 @@ class Trainer:
         if self.world > data.batches_per_step:
             raise UserError(
                 f"{self.world} processes share the {data.batches_per_step} micro-batches of a step, so some would have "
-                "none; start fewer, or raise batches.batches_per_step (and lower batches.batch_seconds, of pretraining)"
+                "none; start fewer, or raise batches.batches_per_step (in pretraining, also lower "
+                "batches.batch_seconds)"
             )
         check_zero(settings.zero, self.world, data.batches_per_step)
         check_buffers(objective)
         self.objective, self.data, self.settings, self.run, self.seed = objective, data, settings, run, seed
-        # Before anything is loaded: a warm-up longer than the run is refused.
+        # This refuses a warm-up that is longer than the run, before anything is loaded.
         self.optimizer = build_optimizer(objective, settings.steps, settings.optimizer)
         self.watchdog = Watchdog(settings.watchdog, objective.symptoms, settings.optimizer.warmup_steps, settings.steps)
         self.position = Position()
         self.report = Reporter(settings.last, objective.shown, quiet or not self.processes.is_first)
         self.saved: int | None = None
-        """The step of the last checkpoint that was written."""
+        """Step of the last checkpoint that has been written."""
         if self.processes.device.type == "cpu":
             keep_freed_memory()
 
     @property
     def late(self) -> int:
-        """Steps after which the outcome of a step is read."""
+        """Number of steps after which the outcome of a step is read."""
         return 0 if self.processes.device.type == "cpu" else LATE
 
     @property
     def finished(self) -> bool:
-        """Whether the run has come to its end: its last step, or that of its patience."""
+        """Whether the run has ended, at its last step or because of its patience."""
         patience = self.settings.patience
         out_of_patience = patience is not None and self.position.without_improvement >= patience
         return out_of_patience or self.position.step >= self.settings.last
 
     def train(self) -> None:
-        """Run to the end, from the last checkpoint on.
+        """Train from the last checkpoint to the end.
 
         Raises:
-            Interrupted: SIGINT, SIGTERM or SIGUSR1 came; the run is saved, and continues when started again.
-            UserError: ten steps in a row were not finite, there are checkpoints but none can be read, a process lacks
-                the one that the first has chosen, or another process of the run is gone.
+            Interrupted: SIGINT, SIGTERM or SIGUSR1 came. The run has been saved, and continues when started again.
+            UserError: ten steps in a row were not finite, a symptom of the watchdog lasts, no checkpoint can be read,
+                a process lacks the checkpoint that the first has chosen, or another process does not answer.
         """
         with closing(self.steps(Signals())) as steps:
             for _ in steps:
                 pass
 
     def steps(self, signals: Signals | None = None) -> Generator[Step]:
-        """Take up the run, and yield each step when it is done, its validation and checkpoint too.
+        """Continue the run, and yield each step after its validation and checkpoint.
 
-        Closed early, it ends the processes that read audio and leaves the run as if it had been killed there: the steps
-        since the last checkpoint are lost.
+        If the generator is closed early, it ends the processes that read audio, and the run is left as if it had been
+        killed: the steps since the last checkpoint are lost.
 
         Args:
-            signals: at which the run is saved and ends, with ``Interrupted``. None: signals are not listened for.
+            signals: at which the run is saved and ``Interrupted`` raised. None: signals are not handled.
 
         Raises:
-            UserError, Interrupted: as ``train`` says.
+            UserError, Interrupted: as in ``train``.
         """
         with self.processes.in_contact():
             self._begin()
             yield from self._steps(signals)
 
     def _begin(self) -> None:
-        """Take up the last checkpoint. Its moments are let go of here: the optimizer has its own from now on."""
+        """Load the last checkpoint. After this method its moments are freed, because the optimizer has copies."""
         resumed = resume(
             self.run.checkpoints, self.objective, self.processes, lambda text: self.report.say(text, "yellow")
         )
@@ -158,14 +160,14 @@ class Trainer:
         self.strategy = spread(self.objective, self.optimizer, self.settings, device, resumed.moments, updates)
 
     def _take_up(self, resumed: Resumed) -> None:
-        """Go on from where the run stands, and bring its folder to that state."""
+        """Set the position to that of the checkpoint, and bring the run folder to the same state."""
         self.position = resumed.position
         if not self.processes.is_first:
             return
         if resumed.checkpoint is not None:
             path = self.run.checkpoints / resumed.checkpoint
             self.report.say(f"continuing from {path}")
-            # Killed after this checkpoint, and before its encoder was written.
+            # The run was killed after it wrote this checkpoint and before it wrote the encoder.
             if self.position.best_step in (None, self.position.step) and not self.run.has_encoder_of(path.name):
                 self._export(path, self.objective.state_dict())
         self.run.cut_metrics(self.position.step)
@@ -176,8 +178,8 @@ class Trainer:
         position = self.position
         steps = range(position.step, position.step if self.finished else self.settings.last)
         batches = self.data.training(steps, position.epoch, position.batch, self.rank, self.world)
-        # All have seen how much shared memory is free before anyone's workers, which `next` starts, take of it. They
-        # end with the iterator, which goes with this frame; after an error `workers_watched` ends them: one may hang.
+        # All processes check the free shared memory before the first `next` starts workers, which use it. Workers end
+        # with their iterator, which ends with this frame; after an error `workers_watched` kills them, as one may hang.
         self.processes.wait()
         with (
             signals or nullcontext(),
@@ -190,7 +192,7 @@ class Trainer:
                 local = [next(batches) for _ in range(self.rank, self.data.batches_per_step, self.world)]
                 waited = time.perf_counter() - started
                 came = signals.came if signals else 0
-                # One exchange a step, of numbers that the host has.
+                # One all-reduce per step, of numbers that the host knows.
                 count, stopping = self.processes.add(sum(batch.targets.count for batch in local), came)
                 if stopping and step > steps.start:
                     self._leave(came)
@@ -205,18 +207,18 @@ class Trainer:
                 if self.finished:
                     break
         if position.step < self.settings.last:
-            than = "not finite, or of a collapsed model"
+            than = "whose value was not finite, or that showed a symptom of the watchdog"
             if position.best_step is not None:
-                than = f"no better than that of step {position.best_step}"
+                than = f"without a better value than that of step {position.best_step}"
             self.report.say(
-                f"ended at step {position.step} of {self.settings.last}: {position.without_improvement} validations "
-                f"in a row {than} (trainer.patience)"
+                f"ended at step {position.step} of {self.settings.last} after {position.without_improvement} "
+                f"validations {than} (trainer.patience)"
             )
 
     def take(self, step: int, batches: list[Batch], count: float) -> None:
-        """Take one optimizer step on the mean loss of all processes, ``count`` being the sum of their batches' counts.
+        """Take an optimizer step on the mean loss over all processes; ``count`` is their total number of targets.
 
-        Nothing here asks a device for a value: a GPU would have to finish all that is queued.
+        Nothing here reads a value from a device, for which a GPU would first have to finish everything in its queue.
         """
         losses = []
         for batch in batches:
@@ -233,7 +235,7 @@ class Trainer:
         return loss
 
     def _is_row(self, step: int) -> bool:
-        """Whether a row of metrics is written when ``step`` steps are done."""
+        """Return whether a row of metrics is written after ``step`` steps."""
         return step % self.settings.log_every == 0 or step in (1, self.settings.last)
 
     def _after_step(self, batch: Batch) -> None:
@@ -259,11 +261,11 @@ class Trainer:
             self.report.say(warning, style="yellow")
 
     def _validate(self, filler: Batch) -> bool:
-        """Measure validation metrics, for each corpus too. Returns whether they are the best so far.
+        """Measure validation metrics, also for each corpus. Return whether they are the best so far.
 
         Args:
-            filler: what this process computes for nothing while others have batches left: ZeRO 3 gathers each weight
-                from all processes, so all must come for it.
+            filler: batch that this process computes in vain while others have batches left, because ZeRO 3 gathers each
+                weight from all processes, which must all take part.
         """
         means = Means(self.objective.finish)
         own = iter(self.data.validation(self.rank, self.world))
@@ -280,22 +282,22 @@ class Trainer:
             return False
         row = self.log.validation(self.position.step, values)
         best = self.objective.best
-        assert best.metric in row, f"the best checkpoint is chosen by {best.metric}, which validation has not measured"
+        assert best.metric in row, f"validation has not measured {best.metric}, by which the best checkpoint is chosen"
         value = row[best.metric]
         self.report.say(f"validation at step {self.position.step}: {best.metric} {value:.3f}")
-        # A collapsed model has a low loss, and is the best at nothing.
+        # A collapsed model may have a low loss, but is never the best.
         improved = best.improves(value, self.position.best_value) and self.watchdog.healthy(values)
         self.position.judge(improved, value)
         return improved
 
     def _save(self, improved: bool) -> None:
-        """Write a checkpoint; where it is the best, or where there is no validation to say so, the encoder too."""
+        """Write a checkpoint, and also the encoder if the checkpoint is the best, or if there is no best one."""
         self.outcomes.read(0)
         weights = self.strategy.weights(wanted=self.processes.is_first)
         moments = self.strategy.moments(wanted=self.processes.is_first)
         if self.processes.is_first:
             folder = self.run.checkpoints
-            # A checkpoint promises the rows before it, and `best` the encoder.
+            # After a power loss, a run that continues from this checkpoint must find the rows before it.
             self.run.sync_metrics()
             path = checkpoint.save(folder, weights, moments, self.position)
             if improved or self.position.best_step is None:
@@ -305,18 +307,21 @@ class Trainer:
         self.processes.wait()
 
     def _export(self, path: Path, weights: Mapping[str, Tensor]) -> None:
-        """Make ``encoder/`` that of the checkpoint ``path``, and then ``best`` say so."""
+        """Write the encoder of the checkpoint ``path`` to ``encoder/``, and then its name to ``best``."""
         self.run.replace_encoder(lambda new: self.objective.export(new, weights))
         checkpoint.point(self.run.checkpoints, "best", path)
 
     def _leave(self, came: int) -> NoReturn:
-        """Save the run, and end it; ``came`` is the signal to this process, 0 where another had it."""
+        """Save the run, and end it. ``came`` is the signal that this process has received, 0 if only others have."""
         if self.saved != self.position.step:
             self._save(improved=False)
-        name = signal.Signals(came).name if came else "a signal to another process"
+        # The same signal may reach some processes a step later, but all must end with the same exit code.
+        received = self.processes.add(*(came == number for number in ENDING))
+        cause = next(number for number, count in zip(ENDING, received, strict=True) if count)
+        name = name_of(cause)
         if self.processes.is_first:
             self.run.mark_interrupted(name, self.position.step)
-        # srun ends all processes when one has ended: not before the marker is there.
+        # srun ends all processes when one has ended, so all wait until the marker has been written.
         self.processes.wait()
         message = f"{name}: saved at step {self.position.step}; run the same command again to continue"
-        raise Interrupted(came or signal.SIGTERM, message)
+        raise Interrupted(cause, message)

@@ -1,4 +1,4 @@
-"""Notices from its metrics that a run has stopped learning, and says what usually causes it."""
+"""Notices from the metrics that a run has stopped learning, and names the usual causes."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -15,48 +15,49 @@ VANISHED = Symptom(
     reading=("grad_norm",),
     causes="weights that have grown too large: lower trainer.optimizer.lr or raise trainer.optimizer.warmup_steps",
 )
-"""What any objective may show."""
+"""The symptom that any objective may show."""
 
 
 @dataclass(frozen=True)
 class WatchdogSettings:
-    """What is done about a run that has stopped learning."""
+    """What happens if the run stops learning."""
 
     on_collapse: Literal["stop", "warn"] = "stop"
-    """Stop the run, or say so and go on."""
+    """Stop the run, or print a warning and continue."""
     patience: int = 10
-    """Rows of metrics, after the warm-up, that must show a symptom, beyond those that do not; a row is
-    `trainer.log_every` steps."""
+    """How many more rows of metrics must show a symptom than not, after the warm-up; a row is `trainer.log_every`
+    steps."""
 
     def __post_init__(self) -> None:
-        """Refuse a patience of nothing."""
+        """Refuse impossible values."""
         if self.patience < 1:
-            raise UserError(f"watchdog.patience must be at least 1, but is {self.patience}")
+            raise UserError(f"trainer.watchdog.patience must be at least 1, but is {self.patience}")
 
 
 class Watchdog:
-    """Reads each row of training metrics. What it has counted is not kept when a run is interrupted."""
+    """Reads each row of training metrics. Its counts are not saved with a checkpoint."""
 
     def __init__(self, settings: WatchdogSettings, symptoms: Sequence[Symptom], warmup_steps: int, steps: int) -> None:
         """Watch a run for ``symptoms``, the most specific first."""
         self.settings, self.symptoms = settings, (*symptoms, VANISHED)
         self.warmup_steps, self.steps = warmup_steps, steps
         self.rows = dict.fromkeys((symptom.name for symptom in self.symptoms), 0)
-        """For each symptom the rows that have shown it minus those that have not, 0 to ``patience``: a symptom that
-        comes and goes lasts if most rows show it."""
+        """For each symptom, the number of rows that have shown it minus those that have not, kept within 0 and
+        ``patience``. A symptom lasts when its count is ``patience``, so one that comes and goes lasts if most rows show
+        it."""
         self.told: set[str] = set()
-        """Symptoms that have lasted and not yet passed, which means that their count is back at 0."""
+        """Symptoms that have lasted, and whose count has not come back to 0 since."""
         self.last: deque[Metrics] = deque(maxlen=settings.patience)
 
     def healthy(self, row: Metrics) -> bool:
-        """Whether a row shows none of the symptoms that no healthy run shows."""
+        """Return whether a row shows none of the symptoms that healthy runs never show."""
         return not any(symptom.holds(row) for symptom in self.symptoms if not symptom.slow)
 
     def read(self, row: Metrics, step: int) -> str | None:
-        """Count a row. Returns what to warn of, once each time that a symptom has lasted.
+        """Count a row. Return a warning the first time that a symptom lasts, and again after it has passed.
 
         Raises:
-            UserError: a symptom has lasted, and the settings say to stop.
+            UserError: a symptom lasts, and the settings say to stop.
         """
         self.last.append(row)
         mean = self._mean(row)
@@ -68,7 +69,7 @@ class Watchdog:
         if lasting <= self.told:
             return None
         self.told |= lasting
-        # Which of several was the first to last may hang on rounding: all that hold are named.
+        # Rounding may decide which of several symptoms is the first to last, so all that hold are named.
         shown = {symptom.name: mean if symptom.holds(mean) else row for symptom in counting}
         return self._report([(symptom, row) for symptom in counting if symptom.holds(row := shown[symptom.name])], step)
 
@@ -81,7 +82,7 @@ class Watchdog:
         return step > (max(self.warmup_steps, self.steps // 5) if symptom.slow else self.warmup_steps)
 
     def _mean(self, row: Metrics) -> Metrics:
-        """Return the mean of the last rows: what is at chance is above it in every other row."""
+        """Return the mean of the last rows, because an accuracy at chance is above chance in every other row."""
         return {name: sum(last.get(name, value) for last in self.last) / len(self.last) for name, value in row.items()}
 
     def _report(self, shown: Sequence[tuple[Symptom, Metrics]], step: int) -> str:
@@ -89,11 +90,11 @@ class Watchdog:
             f"{symptom.name} ({', '.join(f'{name} {row[name]:.4g}' for name in symptom.reading)})"
             for symptom, row in shown
         ]
-        # The most specific causes the others.
+        # The first symptom is the most specific, and causes the others.
         message = (
             f"step {step}: {', and '.join(seen)}, in at least {self.settings.patience} rows of metrics; usual causes: "
             f"{shown[0][0].causes}"
         )
         if self.settings.on_collapse == "stop":
-            raise UserError(f"stopped at {message}; with --trainer.watchdog.on_collapse warn it would have gone on")
+            raise UserError(f"stopped at {message}; with --trainer.watchdog.on_collapse warn it would continue")
         return message

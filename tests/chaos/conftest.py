@@ -1,6 +1,7 @@
 """Counts what was done to runs, and what became of them, and prints it as a table at the end."""
 
 import pytest
+from together import REPORT, WORKING, make_cast, make_sounds, prepare, two_encoders
 
 COUNTS = pytest.StashKey()
 
@@ -28,3 +29,35 @@ def pytest_terminal_summary(terminalreporter, config):
     for fault, cases in counts.items():
         seconds = max(seconds for _, seconds in cases)
         terminalreporter.write_line(f"| {fault} | {len(cases)} | {sum(good for good, _ in cases)} | {seconds:.1f} |")
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("together")
+
+
+@pytest.fixture(scope="session")
+def heard(place):
+    """Shards for the commands that run together."""
+    return prepare(make_sounds(place / "sounds", 0), place / "shards")
+
+
+@pytest.fixture(scope="session")
+def encoders(place):
+    return two_encoders(place)
+
+
+@pytest.fixture(scope="session")
+def quiet(place, heard, encoders):
+    """What each command comes to alone, one after another."""
+    cast = make_cast(heard, place / "quiet", encoders)
+    for name in (*WORKING, REPORT):
+        cast.finish([name])
+    return cast
+
+
+@pytest.fixture
+def cast(tmp_path, heard, encoders):
+    made = make_cast(heard, tmp_path / "cast", encoders)
+    yield made
+    made.kill_all()

@@ -1,5 +1,10 @@
+import hashlib
 import io
 import json
+import os
+import pickle
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,7 +51,7 @@ def test_a_part_of_more_than_16_bits_is_refused(shards):
         file.seek(int(part["offset"]))
         file.write(buffer.getvalue())
     with pytest.raises(UserError, match=r"train-000000.tar: the audio at byte \d+ is PCM_24, but parts have 16 bits"):
-        shards.read(1)
+        open_shards(shards.folder).read(1)
 
 
 def test_a_manifest_reads_back_as_written(shards, tmp_path):
@@ -102,7 +107,7 @@ def test_an_index_of_another_version_is_refused(shards):
 
 def test_an_index_that_says_too_little_is_refused(shards):
     (shards.folder / "index.json").write_text('{"format": "nonverbal-shards", "version": 1}')
-    with pytest.raises(UserError, match="index.json does not say corpora, files, shards; make the folder again"):
+    with pytest.raises(UserError, match="index.json lacks corpora, files, shards; make the folder again"):
         open_shards(shards.folder)
 
 
@@ -152,4 +157,64 @@ def test_damaged_audio_names_the_shard_and_the_remedy(shards):
     data[offset : offset + 200] = bytes(200)
     path.write_bytes(data)
     with pytest.raises(UserError, match=rf"train-000000.tar: the audio at byte {offset} .*nonverbal prepare --verify"):
-        shards.read(2)
+        open_shards(shards.folder).read(2)
+
+
+def other_bytes(path):
+    """Write over a file in place: as many bytes, others."""
+    with open(path, "r+b") as file:
+        first = file.read(1)[0]
+        file.seek(0)
+        file.write(bytes([first ^ 1]))
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_shard_that_is_replaced_while_the_folder_is_open_is_refused(shards, opened):
+    path = shards.folder / "train-000000.tar"
+    if opened:
+        shards.read(0)
+    other_bytes(path)
+    # What is read of it is as it was, but whose sound it is, nobody can tell.
+    with pytest.raises(UserError, match=r"train-000000.tar has been changed or replaced since .*prepare --verify"):
+        shards.read(1)
+    # A shard beside it is what it was.
+    shards.read(9)
+
+
+def test_a_shard_that_another_takes_the_place_of_is_read_as_long_as_it_is_open(shards):
+    first = shards.read(0)
+    path = shards.folder / "train-000000.tar"
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other_bytes(other)
+    os.replace(other, path)
+    np.testing.assert_array_equal(shards.read(0), first)
+    # One that opens it now, as the folder was before.
+    with pytest.raises(UserError, match="changed or replaced"):
+        replace(open_shards(shards.folder), stamps=shards.stamps).read(0)
+
+
+def test_a_shard_that_is_only_touched_is_read_once_and_used(shards, monkeypatch):
+    os.utime(shards.folder / "train-000000.tar", (0, 0))
+    first = shards.read(0)
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    np.testing.assert_array_equal(shards.read(0), first)
+
+
+@pytest.mark.parametrize("how", ["pickled", "seen"])
+def test_another_process_opens_the_same_data_or_none(shards, make_shards, how):
+    other = make_shards([("a", 1.0, "train")] * 9 + [("b", 0.4, "validation")], "other")
+    bytes_of = pickle.dumps(shards if how == "pickled" else shards.seen)
+    shutil.rmtree(shards.folder)
+    other.folder.rename(shards.folder)
+    with pytest.raises(UserError, match=f"{shards.folder} holds other data by now than when this command opened it"):
+        pickle.loads(bytes_of).open()
+
+
+def test_labels_of_other_clips_are_refused(shards):
+    lines = (shards.folder / "manifest.jsonl").read_text()
+    (shards.folder / "manifest.jsonl").write_text(lines.replace('"label": null', '"label": "cough"'))
+    with pytest.raises(UserError, match="manifest.jsonl is not the manifest of the index.json with which"):
+        shards.clips()

@@ -17,6 +17,7 @@ from nonverbal.evaluation.encoders import confounds
 from nonverbal.evaluation.encoders import load_frame_encoder as load_encoder
 from nonverbal.evaluation.encoders.confounds import Duration
 from nonverbal.evaluation.encoders.logmel import LogMel
+from nonverbal.evaluation.pieces import Work
 from nonverbal.evaluation.pooling import pool, windows
 
 Make = Callable[..., ShardFolder]
@@ -245,6 +246,25 @@ def test_kept_embeddings_belong_to_shards_and_weights(
     assert (changed[:, 2] != first[:, 2]).any()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_clips_that_are_replaced_meanwhile_are_not_embedded_under_the_key_of_those_before(
+    labelled_shards: Make, tmp_path: Path, processes: int
+) -> None:
+    # Longer than a piece together, so that two processes have one each.
+    one = labelled_shards(
+        [("a", None, "1", [_noise(16000 * 200, 1)]), ("a", None, "2", [_noise(16000 * 200, 2)])], "one"
+    )
+    two = labelled_shards(
+        [("a", None, "1", [_noise(16000 * 200, 3)]), ("a", None, "2", [_noise(16000 * 200, 4)])], "two"
+    )
+    one.folder.rename(tmp_path / "before")
+    two.folder.rename(one.folder)
+    with pytest.raises(UserError, match=f"{one.folder} holds other data by now than when this command opened it"):
+        embed(load_encoder("logmel"), one, np.arange(2), tmp_path / "cache", Work(processes))
+    assert not list((tmp_path / "cache").glob("*.safetensors"))
+    assert not list((tmp_path / "cache").glob("*/*.safetensors"))
+
+
 def test_the_initialised_twin_is_random_by_seed(encoder_folder: Path) -> None:
     waveform, name = _noise(5000, 0), f"initialised:{encoder_folder}"
     trained, first, again, other = (
@@ -262,7 +282,7 @@ def test_weights_that_are_missing_are_not_drawn_at_random(encoder_folder: Path) 
     weights = load_file(encoder_folder / "model.safetensors")
     kept = {name: weight for name, weight in weights.items() if "layers.1.attention" not in name}
     save_file(kept, encoder_folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"not hold one whole encoder: missing weights: 8 \(.*layers\.1\.attention"):
+    with pytest.raises(UserError, match=r"not hold one complete encoder: missing weights: 8 \(.*layers\.1\.attention"):
         load_encoder(str(encoder_folder))
 
 
@@ -276,7 +296,7 @@ def test_blocks_that_the_configuration_has_not_are_not_left_out(encoder_folder: 
 def test_weights_that_are_cut_short_are_named(encoder_folder: Path) -> None:
     weights = encoder_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"model.safetensors is cut short or damaged: copy, download or export"):
+    with pytest.raises(UserError, match=r"model.safetensors is truncated or damaged; copy, download or export"):
         load_encoder(str(encoder_folder))
 
 

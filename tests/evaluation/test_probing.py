@@ -1,4 +1,6 @@
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.cross_validation import cross_validate
 from nonverbal.evaluation.heads import HEADS
 from nonverbal.evaluation.probing import compare, leak_statuses
-from nonverbal.launches import launch_key
+from nonverbal.files import locked
+from nonverbal.launches import FILE, launch_key, read_launches
+from nonverbal.stages.launching import keep_launch
 from nonverbal.tasks.folds import group_folds
 from nonverbal.tasks.metrics import metrics
 from nonverbal.tasks.protocols import Protocol
@@ -49,6 +53,37 @@ def test_encoders_are_scored_on_the_same_folds(labelled_shards: Make, encoder_fo
     assert all(np.argmax(score.inner_uar) == score.chosen["layer"] for score in scores)
     assert {row["clip"] for row in predictions} == {clip.id for clip in shards.clips() if clip.label}
     assert compare(task, names, [], tmp_path / "cache", out) == scores
+
+
+def test_probes_that_write_to_one_folder_at_once_lose_no_scores(labelled_shards: Make, tmp_path: Path) -> None:
+    task, out = make_task(labelled_shards(tones()), [], "speaker", 3, [0]), tmp_path / "out"
+    begun = threading.Event()
+
+    def other() -> None:
+        begun.set()
+        compare(task, ["mfcc"], [], tmp_path / "cache", out)
+
+    thread = threading.Thread(target=other)
+    with locked(out):
+        # This one is about to write, so the other waits with what it has.
+        thread.start()
+        assert begun.wait(20)
+        while not list((tmp_path / "cache").glob("mfcc-*.safetensors")):
+            time.sleep(0.01)
+        assert not (out / "scores.jsonl").exists()
+    compare(task, ["logmel"], [], tmp_path / "cache", out)
+    thread.join(60)
+    assert {score.model for score in read_scores(out / "scores.jsonl")} == {"mfcc", "logmel"}
+
+
+def test_starts_of_commands_that_write_to_one_folder_are_all_kept(tmp_path: Path) -> None:
+    threads = [threading.Thread(target=keep_launch, args=(tmp_path, ["probe", str(n)], {})) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    kept = [launch["command"][-1] for launch in read_launches(tmp_path / FILE)]
+    assert sorted(kept) == [str(n) for n in range(8)]
 
 
 def test_an_encoder_that_is_not_there_stops_before_any_work(

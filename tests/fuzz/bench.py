@@ -81,7 +81,7 @@ class Watch:
             return
         above = "" if folder < 0 else f"/proc/self/fd/{folder}"
         place = os.path.realpath(os.path.join(above, os.fsdecode(path)))  # type: ignore[arg-type]
-        if not place.startswith(self.folder) and place != "/dev/null":
+        if not f"{place}/".startswith(f"{self.folder}/") and place != "/dev/null":
             self.found.setdefault("outside", f"{event} {place}")
 
 

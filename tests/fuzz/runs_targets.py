@@ -99,7 +99,54 @@ def read_clusters(folder: Path) -> object:
     return _assign(settings, shards, centroids) if kept.exists() else None
 
 
+def make_trained(folder: Path) -> None:
+    """Write a fine-tuning that began from a pretraining, and the shards of both."""
+    (folder / "shards").mkdir()
+    make_shards(folder / "shards")
+    row = {"reader": "folder", "licence": "CC0-1.0"}
+    (folder / "shards/ledger.json").write_text(json.dumps({"made": row}))
+    (folder / "shards/recipe.yaml").write_text("corpora: {made: {folder: x, licence: CC0-1.0, dataset: owner/name}}\n")
+    recipes = {
+        "first": "family: wav2vec2\ndata: [shards]\nbatches: {weights: {made: 2.0}}\nwav2vec2: {init: facebook/x}\n",
+        "second": "init: first/encoder\ndata: shards\n",
+    }
+    for name, recipe in recipes.items():
+        (folder / name / "encoder").mkdir(parents=True)
+        (folder / name / "recipe.yaml").write_text(recipe)
+        (folder / name / "encoder/config.json").write_text("{}")
+
+
+def read_trained(folder: Path) -> object:
+    """Say what the model was trained on, as its card does."""
+    from nonverbal.release.trained import trained
+
+    found = trained(folder / "second", [folder / "shards"])
+    return found.sources, found.missing, sorted(found.names)
+
+
+def make_steps(folder: Path) -> None:
+    """Write what a study keeps of its steps, and what steps have cost."""
+    (folder / "steps").mkdir()
+    done = {"key": "0" * 64, "version": "1", "command": ["nonverbal", "probe"], "seconds": 9.0, "bytes": 10}
+    done |= {"machine": "two cores", "when": "2026-11-27T12:00:00Z"}
+    (folder / "steps/probe.a.json").write_text(json.dumps(done))
+    (folder / "steps/probe.a.begun.json").write_text('{"key": "0", "seconds": 3.5, "failed": "it failed"}')
+    rate = {"run": "probe", "like": "0", "models": "x", "work": 9.0, "seconds": 3.0, "bytes": 10, "machine": "x"}
+    (folder / "rates.jsonl").write_text(json.dumps(rate) + "\n" + json.dumps(rate) + "\n")
+
+
+def read_steps(folder: Path) -> object:
+    """Look how a study's steps stand, and what they have cost."""
+    from nonverbal.stages.studying.costs import Costs
+    from nonverbal.stages.studying.kept import Kept
+
+    kept = Kept(folder)
+    return kept.done("probe.a"), kept.begun("probe.a"), Costs(folder / "rates.jsonl", folder / "plans").rates
+
+
 TARGETS = [
+    Target("trained-run", make_trained, read_trained),
+    Target("study-steps", make_steps, read_steps),
     Target("finetuned-run", make_finetuned, read_finetuned),
     Target("begun-run", make_begun, read_begun),
     Target("clusters", make_clusters, read_clusters),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import Target
+from made_analyses import apart, attention, layers
 from mutate import Files
 from report_inputs import write_map_of, write_run, write_tables
 from studied import corpus, model, record, step, write_step
@@ -92,9 +93,6 @@ def read_texts(folder: Path) -> object:
 
 def make_analyses(folder: Path) -> None:
     """Write an analysis of every kind that needs no encoder to be made, and those of tests."""
-    from test_analysis_sections import apart
-    from test_value_maps import attention, layers
-
     write_map_of(folder / "x.map.json", 6)
     scores = write_tables(folder / "scores")
     decisions = Decisions.make(DecisionsSettings(scores=[scores], out=folder / "x"))

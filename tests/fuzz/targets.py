@@ -9,6 +9,7 @@ MODULES = (
     "recipes_targets",
     "runs_targets",
     "corpora_targets",
+    "hub_targets",
     "shards_targets",
     "sounds_targets",
     "weights_targets",

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from corpora_targets import make_dataset, read_dataset
+from corpora_targets import make_catalog, make_dataset, read_catalog, read_dataset
 from report_inputs import write_tables
 from runs_targets import FOLD, make_begun, make_clusters, make_finetuned, read_clusters, read_finetuned
-from weights_targets import make_emotion2vec, make_legacy, read_emotion2vec, read_file
+from weights_targets import make_emotion2vec, make_folder, make_legacy, read_emotion2vec, read_encoder, read_file
 
 from nonverbal.data.corpora.metadata import _unpacked_in_place
 from nonverbal.data.corpora.names import readable
@@ -94,7 +94,7 @@ def test_rows_of_metrics_that_are_no_text_are_measured_again(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("settings.json", b"[]", "it holds list"),
+        ("settings.json", b"[]", "it contains list"),
         ("settings.json", b"{", "is damaged"),
         ("centroids.npy", b"\x93NUMPY", "not a NumPy array"),
         ("unfinished/*.npz", b"PK\x03\x04", "not NumPy arrays"),
@@ -147,11 +147,20 @@ def test_a_probability_beyond_floating_point_is_refused(tmp_path: Path) -> None:
         read_measurements([file])
 
 
+def test_a_metric_beyond_floating_point_is_refused(tmp_path: Path) -> None:
+    file = write_tables(tmp_path)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[1]["metrics"]["uar"] = TOO_LARGE
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="line 2: not a score; a metric or inner_uar is not a number"):
+        read_measurements([file])
+
+
 def test_a_configuration_beyond_floating_point_is_refused(tmp_path: Path) -> None:
     make_emotion2vec(tmp_path)
     text = (tmp_path / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(text.replace("alibi_scale: 1.0", f"alibi_scale: {TOO_LARGE}"))
-    with pytest.raises(UserError, match=r"audio.alibi_scale is '1000+', and not a float"):
+    with pytest.raises(UserError, match=r"audio.alibi_scale is '1000+'; expected float"):
         read_emotion2vec(tmp_path)
 
 
@@ -177,3 +186,19 @@ def test_a_class_that_is_not_named_is_refused(tmp_path: Path) -> None:
     changed(path, lambda said: json.loads(json.dumps(said).replace('["laugh", "cry"]', '["laugh"]')))
     with pytest.raises(UserError, match="label is 1, which is no class of 1"):
         read_dataset(tmp_path / "saved")
+
+
+def test_a_table_without_a_column_is_refused_by_name(tmp_path: Path) -> None:
+    make_catalog(tmp_path)
+    path = tmp_path / "recanvo/dataset_file_directory.csv"
+    path.write_text(path.read_text().replace("Label", "Labels"))
+    with pytest.raises(UserError, match=r"dataset_file_directory.csv has a row without 'label'; its columns are filen"):
+        read_catalog(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["feature_size", "n_fft", "chunk_length"])
+def test_a_spectrogram_without_measure_is_refused_before_there_is_room_for_it(tmp_path: Path, name: str) -> None:
+    make_folder("whisper")(tmp_path)
+    changed(tmp_path / "preprocessor_config.json", lambda said: said | {name: 2**31})
+    with pytest.raises(UserError, match=f"has {name}: 2147483648, more than any spectrogram has"):
+        read_encoder(tmp_path)

@@ -5,6 +5,7 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -69,6 +70,29 @@ def read_classifier(folder: Path) -> object:
     from nonverbal.objectives.opening_classifiers import open_classifier
 
     return open_classifier(str(folder))
+
+
+def make_head(folder: Path) -> None:
+    """Write the head of a classifier beside its encoder's configuration."""
+    from safetensors.torch import save_file
+
+    from nonverbal.models.classifier_heads import ClassifierHead, HeadShape
+    from nonverbal.objectives.classifier_files import HEAD_FILE, HEAD_WEIGHTS
+
+    shape = HeadShape(width=4, classes=2, states=3, attentive=True, projection=3, hidden=(5,))
+    (folder / HEAD_FILE).write_text(json.dumps({"classes": ["a", "b"], "shape": asdict(shape)}))
+    with torch.random.fork_rng():
+        save_file(ClassifierHead(shape).state_dict(), folder / HEAD_WEIGHTS)
+
+
+def read_head(folder: Path) -> object:
+    """Read the head, and compare its weights with its shape."""
+    from nonverbal.objectives.opening_classifiers import _beside, _check
+
+    head = _beside(folder)
+    fits = SimpleNamespace(width=head.shape.width, layers=max(head.shape.states - 1, 0))
+    _check("made", head, fits)  # type: ignore[arg-type]
+    return head
 
 
 def make_fairseq(folder: Path) -> None:
@@ -156,6 +180,9 @@ def read_checkpoint(folder: Path) -> object:
     return load(folder / "step-00000003", torch.nn.Linear(3, 2))
 
 
+FIRST = "modality_encoders.AUDIO.local_encoder.conv_layers.0.0.weight"
+
+
 def make_emotion2vec(folder: Path) -> None:
     """Write the configuration of an emotion2vec."""
     spec = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
@@ -168,28 +195,31 @@ def make_emotion2vec(folder: Path) -> None:
     conf |= {"norm_affine": True, "layer_norm_first": False, "end_of_block_targets": False, "normalize": True}
     said = {"model": "Emotion2vec", "model_conf": {**conf, "modalities": {"audio": audio}}}
     (folder / "config.yaml").write_text(yaml.safe_dump(said))
+    torch.save({"model": {f"d2v_model.{FIRST}": torch.ones(2, 1, 10)}}, folder / "model.pt")
 
 
 def read_emotion2vec(folder: Path) -> object:
-    """Read the configuration."""
-    from nonverbal.models.checkpoints.emotion2vec import read_settings
+    """Read the configuration and the weights; the model itself is FunASR's."""
+    from nonverbal.models.checkpoints.emotion2vec import _beginnings, _file, read_settings
+    from nonverbal.models.checkpoints.weight_files import hold
 
-    return read_settings(folder)
+    return read_settings(folder), hold(_file(folder), _beginnings)
 
 
 TARGETS = [
-    Target("wav2vec2-folder", make_folder("wav2vec2 base"), read_folder, fixed=(f"{CANARY}.py",), smoke=10),
-    Target("hubert-folder", make_folder("hubert base"), read_folder, fixed=(f"{CANARY}.py",), smoke=10),
-    Target("mamba-folder", make_folder("audio_mamba"), read_folder, fixed=(f"{CANARY}.py",), smoke=10),
-    Target("wavlm-tuned", make_folder("wavlm base"), read_encoder, fixed=(f"{CANARY}.py",), smoke=6),
-    Target("whisper-tuned", make_folder("whisper"), read_encoder, fixed=(f"{CANARY}.py",), smoke=6),
-    Target("ast-tuned", make_folder("audio-spectrogram-transformer"), read_encoder, fixed=(f"{CANARY}.py",), smoke=6),
-    Target("classifier", make_classifier, read_classifier, smoke=6),
-    Target("fairseq", make_fairseq, read_file, smoke=10),
-    Target("fairseq-legacy", make_legacy, read_file, smoke=10),
-    Target("fairseq2-state", make_state, read_file, smoke=10),
-    Target("ssam", make_ssam, read_file, smoke=10),
-    Target("parts", make_parts, read_parts, smoke=10),
+    Target("wav2vec2-folder", make_folder("wav2vec2 base"), read_folder, fixed=(f"{CANARY}.py",), smoke=20),
+    Target("hubert-folder", make_folder("hubert base"), read_folder, fixed=(f"{CANARY}.py",), smoke=20),
+    Target("mamba-folder", make_folder("audio_mamba"), read_folder, fixed=(f"{CANARY}.py",), smoke=20),
+    Target("wavlm-tuned", make_folder("wavlm base"), read_encoder, fixed=(f"{CANARY}.py",), smoke=12),
+    Target("whisper-tuned", make_folder("whisper"), read_encoder, fixed=(f"{CANARY}.py",), smoke=12),
+    Target("ast-tuned", make_folder("audio-spectrogram-transformer"), read_encoder, fixed=(f"{CANARY}.py",), smoke=12),
+    Target("classifier", make_classifier, read_classifier, smoke=12),
+    Target("classifier-head", make_head, read_head, smoke=30),
+    Target("fairseq", make_fairseq, read_file, smoke=20),
+    Target("fairseq-legacy", make_legacy, read_file, smoke=20),
+    Target("fairseq2-state", make_state, read_file, smoke=20),
+    Target("ssam", make_ssam, read_file, smoke=20),
+    Target("parts", make_parts, read_parts, smoke=20),
     Target("checkpoint", make_checkpoint, read_checkpoint, bind=bind_checkpoint),
     Target("emotion2vec", make_emotion2vec, read_emotion2vec),
 ]

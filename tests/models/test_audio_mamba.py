@@ -279,7 +279,7 @@ def test_25_seconds_silence_and_a_single_sample():
     ("waveforms", "mask", "message"),
     [
         (torch.zeros(900), None, r"input_values must be .* \(clips, samples\).* is of shape \(900,\)"),
-        (torch.zeros(2, 0), None, r"neither of them 0, but is of shape \(2, 0\)"),
+        (torch.zeros(2, 0), None, r"both above 0, but is of shape \(2, 0\)"),
         (np.zeros((1, 900)), None, "but is a ndarray"),
         (torch.zeros(1, 900, dtype=torch.int16), None, r"in \[-1, 1\], but are torch.int16"),
         (torch.zeros(2, 900), torch.ones(1, 900), r"of input_values, \(2, 900\), but is of shape \(1, 900\)"),
@@ -288,7 +288,7 @@ def test_25_seconds_silence_and_a_single_sample():
         (
             torch.zeros(2, 900),
             torch.arange(900).expand(2, -1) > 400,
-            r"each clip.s start .* not in rows \[0, 1\]",
+            r"for a clip.s samples, .* not in rows \[0, 1\]",
         ),
     ],
 )

@@ -105,9 +105,9 @@ def test_mamba_ssm_gets_what_it_wants_where_it_works(monkeypatch, like_cuda, dty
     ("function", "why"),
     [
         (without_kernel, "NameError: name 'selective_scan_cuda' is not defined"),
-        (of_wrong_values, "it computes something else: 0.01 of the largest value apart"),
-        (of_wrong_gradients, "it computes something else: 0.01 of the largest value apart"),
-        (of_no_number, "it computes something else: nan"),
+        (of_wrong_values, "its results are wrong: they differ by 0.01 of the largest value"),
+        (of_wrong_gradients, "its results are wrong: they differ by 0.01 of the largest value"),
+        (of_no_number, "its results are wrong: they differ by nan"),
     ],
 )
 def test_a_mamba_ssm_that_does_not_work_is_left_out_and_said_once(monkeypatch, like_cuda, function, why):
@@ -181,13 +181,11 @@ def test_a_model_s_blocks_take_the_scan_that_a_recipe_names():
     assert use_scan(model, "auto", CPU) == scan_name(CPU) == "C++"
     assert use_scan(model, "PyTorch", CPU) == "PyTorch"
     assert [module.scan for module in model.modules() if isinstance(module, Mixer)] == ["PyTorch"] * 2
-    with pytest.raises(
-        UserError, match="ssam.scan asks for Triton.*on cpu: it is for cuda devices; .*--ssam.scan auto"
-    ):
+    with pytest.raises(UserError, match="ssam.scan is Triton.*on cpu: it is for cuda devices; .*--ssam.scan auto"):
         use_scan(model, "Triton", CPU)
 
 
 def test_a_scan_without_a_compiler_is_refused_with_the_reason(monkeypatch):
     monkeypatch.setattr(scan_choice, "library", lambda: "no g++ or clang++ was found")
-    with pytest.raises(UserError, match="asks for C..,.*no g.. or clang.. was found"):
+    with pytest.raises(UserError, match="ssam.scan is C..,.*no g.. or clang.. was found"):
         use_scan(torch.nn.Identity(), "C++", CPU)

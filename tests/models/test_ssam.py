@@ -116,10 +116,10 @@ def test_what_is_no_such_file_is_refused_with_a_reason(tmp_path, monkeypatch):
     torch.save({"model": {"layer.weight": torch.zeros(2)}}, "other.pth")
     save_transformers(tmp_path / "wav2vec2")
     for source, message in (
-        ("cut.pth", "cut.pth cannot be read .* it is cut short, damaged"),
-        ("harm.pth", "harm.pth is refused: it asks for (posix|os).system, which no checkpoint needs"),
-        ("grid.pth", r"has positions \(1, 101, 16\) that are not those of 50 x 5 patches"),
-        ("order.pth", r"has positions \(1, 251, 16\) that are not those of 50 x 5 patches"),
+        ("cut.pth", "cut.pth cannot be read .* it is truncated, damaged"),
+        ("harm.pth", "harm.pth is refused: it imports (posix|os).system, which no checkpoint needs"),
+        ("grid.pth", r"has positions of shape \(1, 101, 16\) that are not those of 50 x 5 patches"),
+        ("order.pth", r"has positions of shape \(1, 251, 16\) that are not those of 50 x 5 patches"),
         (
             "less.pth",
             r"missing weights: 1 \(audio_mamba.blocks.1.mixer.D\); expected an Audio Mamba of 4 x 16",
@@ -178,7 +178,7 @@ def test_an_encoder_alone_gets_a_new_head_from_the_seed(tmp_path):
         assert not torch.equal(first.pred[0].weight, other.pred[0].weight)
         assert account.rows[0][:2] == ("taken", "encoder")
         assert account.rows[1] == ("initialised", "head", "5 weights, 1,376 parameters")
-        assert "no whole head" in account.warning
+        assert "head is incomplete" in account.warning
 
 
 def test_a_classifier_leaves_its_head_over(tmp_path):
@@ -206,7 +206,7 @@ def test_a_start_is_told(tmp_path):
         f"{len(model.audio_mamba.state_dict())} weights, {count:,} parameters",
     )
     assert [row[:2] for row in account.rows] == [("taken", "encoder"), ("taken", "head")]
-    assert "standardisation, padding, frame_order as in the released code" in account.notes[0]
+    assert "standardisation, padding, frame_order are official" in account.notes[0]
     assert account.warning is None
     assert build_model(None, SMALL, OPTIONS, seed=0)[1] is None
 
@@ -214,7 +214,7 @@ def test_a_start_is_told(tmp_path):
 def test_another_architecture_than_the_settings_is_refused(tmp_path):
     save_released(tmp_path / "tiny.pth", model_of())
     assert_same(build_model(str(tmp_path / "tiny.pth"), SMALL, OPTIONS, 0)[0], model_of())
-    with pytest.raises(UserError, match="has Architecture.*layers=2.*but ssam.architecture asks for .*layers=3"):
+    with pytest.raises(UserError, match="has Architecture.*layers=2.*but ssam.architecture is .*layers=3"):
         build_model(str(tmp_path / "tiny.pth"), Architecture(16, 3, 3), OPTIONS, 0)
     with pytest.raises(UserError, match="architecture.hidden_size must be a multiple of 4 and at least 4, but is 18"):
         Architecture(hidden_size=18)

@@ -46,7 +46,7 @@ def test_a_step_is_that_of_transformers(name, layers):
 def test_a_step_of_whole_windows_is_that_of_transformers():
     """Whisper's classifier takes the mean over all of its window: that of a clip which fills it."""
     objective = objective_of("whisper", ClassifierSettings(layers="weighted", class_weights="none"))
-    assert "pools all of the 30 s" in objective.inexpressible()
+    assert "pools its whole window of 30 s" in objective.inexpressible()
     batch = batch_for(objective, [30.0])
     features = objective.encoder.extractor(batch.waveforms[0].numpy(), sampling_rate=16_000, return_tensors="pt")
     check_step(objective, batch, plain_classifier(objective, "encoder"), "encoder", features["input_features"])
@@ -76,7 +76,7 @@ def test_classes_weigh_as_in_scikit_learn():
 
 def test_a_class_without_clips_cannot_be_weighed():
     objective = objective_of()
-    with pytest.raises(UserError, match="no clips of 'sigh' to train on.*head.class_weights"):
+    with pytest.raises(UserError, match="no training clips of 'sigh'.*head.class_weights"):
         objective.targets(LABELS, np.array([0, 1, 3, 4]))
     unweighted = replace(objective.settings, class_weights="none")
     objective.settings = unweighted
@@ -251,5 +251,5 @@ def test_settings_without_a_meaning_are_refused(changes, why):
 
 
 def test_a_span_as_wide_as_a_frame_is_refused():
-    with pytest.raises(UserError, match="head.feature_mask_length must be below the 16 values"):
+    with pytest.raises(UserError, match="head.feature_mask_length must be below 16, the number of values"):
         objective_of(settings=ClassifierSettings(feature_masking=0.5, feature_mask_length=16))

@@ -77,11 +77,11 @@ def test_what_is_written_is_read_again(name, shape, tmp_path):
 @pytest.mark.parametrize(
     ("name", "changes", "why"),
     [
-        ("wav2vec2 base", {"pooling": "attentive"}, "takes the mean over frames, not attention"),
+        ("wav2vec2 base", {"pooling": "attentive"}, "pools by the mean over frames, not by attention"),
         ("wav2vec2 base", {"hidden": [4]}, "has no hidden layers"),
         ("wav2vec2 base", {"projection": 0}, "has a linear layer before its last"),
         ("audio_mamba", {"projection": 4}, "has no linear layer before its last"),
-        ("audio_mamba", {"layers": "weighted"}, "reads the last layer alone"),
+        ("audio_mamba", {"layers": "weighted"}, "uses only the last layer"),
     ],
 )
 def test_what_transformers_cannot_compute_is_said(name, changes, why):
@@ -91,7 +91,7 @@ def test_what_transformers_cannot_compute_is_said(name, changes, why):
 
 def test_an_encoder_alone_is_not_a_classifier(tmp_path):
     save_tiny("wav2vec2 base", tmp_path)
-    with pytest.raises(UserError, match="is not a classifier, since it has no .*nonverbal finetune"):
+    with pytest.raises(UserError, match="is not a classifier, because it has no .*nonverbal finetune"):
         open_classifier(str(tmp_path))
 
 
@@ -104,10 +104,10 @@ def test_a_file_is_not_a_classifier(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "why"),
     [
-        ("problem_type", "multi_label_classification", "not one class a clip"),
-        ("problem_type", "regression", "not one class a clip"),
-        ("id2label", {"0": "a", "1": "a", "2": "b"}, "3 classes apart and names 3, 2 of them different"),
-        ("id2label", {"0": "a", "1": "b", "7": "c"}, "not a list of texts"),
+        ("problem_type", "multi_label_classification", "one class per clip"),
+        ("problem_type", "regression", "one class per clip"),
+        ("id2label", {"0": "a", "1": "a", "2": "b"}, "3 classes, but 3 names, 2 of them distinct"),
+        ("id2label", {"0": "a", "1": "b", "7": "c"}, "not a list of strings"),
     ],
 )
 def test_other_models_of_transformers_are_refused(key, value, why, tmp_path):
@@ -127,23 +127,23 @@ def with_a_head(tmp_path_factory):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"classes": ["a", "b"]}, "3 classes apart and names 2"),
-        ({"classes": ["a", "b", "a"]}, "2 of them different"),
-        ({"classes": ["a", "b", 3]}, "not a list of texts"),
-        ({"classes": "abc"}, "not a list of texts"),
+        ({"classes": ["a", "b"]}, "3 classes, but 2 names"),
+        ({"classes": ["a", "b", "a"]}, "2 of them distinct"),
+        ({"classes": ["a", "b", 3]}, "not a list of strings"),
+        ({"classes": "abc"}, "not a list of strings"),
         ({"shape": []}, "its shape is not an object"),
         ({"shape": {"width": 16}}, "its shape is not an object"),
-        ({"more": 1}, "not an object of classes and shape"),
+        ({"more": 1}, "not an object with classes and shape"),
         ({"width": True}, "width is True"),
         ({"width": 0}, "its shape is"),
         ({"hidden": [5, "7"]}, "its shape is"),
         ({"hidden": None}, "hidden is None"),
-        ({"hidden": [5]}, "the weights of its head are not those of its shape"),
+        ({"hidden": [5]}, "the weights of the head of .* do not have the shape of the head"),
         ({"hidden": [1] * 1000}, "1000 hidden layers"),
         ({"hidden": [10**30, 7]}, "its shape is"),
-        ({"hidden": [10**6, 7]}, "the weights of its head are not those of its shape: hidden.0"),
+        ({"hidden": [10**6, 7]}, "the weights of the head of .* do not have the shape of the head: hidden.0"),
         ({"dropout": 1.0}, "its shape is"),
-        ({"width": 32}, "reads 32 values of each frame"),
+        ({"width": 32}, "is for 32 values per frame"),
         ({"states": 2}, "and 2 layers, but its encoder has 16 values and 3 layers"),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_description_that_is_not_of_a_head_is_refused(with_a_head, changes, wh
 def test_a_description_that_cannot_be_read_is_refused(with_a_head, text, tmp_path):
     folder = shutil.copytree(with_a_head, tmp_path / "copy")
     (folder / "head.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(UserError, match="head.json is not the description of a head"):
+    with pytest.raises(UserError, match="head.json does not describe a head"):
         open_classifier(str(folder))
 
 

@@ -283,7 +283,7 @@ def test_the_sampler_travels_and_repeats():
 
 
 def test_three_frames_of_sound_are_refused_in_words():
-    with pytest.raises(UserError, match=r"`mask_length` must be at most the 1 frames of the shortest clip but two"):
+    with pytest.raises(UserError, match=r"`mask_length` must be at most 1, 2 less than the 3 frames of the shortest"):
         ContrastiveTargetSampler()(Rows(np.array([1040])), np.random.default_rng(0))
 
 

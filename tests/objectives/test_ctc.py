@@ -208,17 +208,17 @@ def test_clips_that_cannot_be_learned_are_refused(objective_from):
     # 1040 samples are 3 frames: enough for TWO, and one too few for TOO, which needs a blank between its O.
     assert targets_of(objective, ["TWO"], [1040])
     with pytest.raises(
-        UserError, match=r"1 of 2 clips are too short .* the first is made/1.wav, whose 3 frames are fewer than the 4"
+        UserError, match=r"1 of 2 clips are too short .* the first is made/1.wav with 3 frames, but its text needs 4"
     ):
         targets_of(objective, ["TWO", "TOO"], [1040, 1040])
-    with pytest.raises(UserError, match=r"made/0.wav, whose 2 frames are fewer than the 3"):
+    with pytest.raises(UserError, match=r"made/0.wav with 2 frames, but its text needs 3"):
         targets_of(objective, ["TWO"], [1040], speeds=(0.9, 1.1))
     with pytest.raises(
         UserError,
-        match=r"2 of 3 clips are longer .* made/1.wav, of 0.2 s: raise batches.max_seconds to 1",
+        match=r"2 of 3 clips are longer .* made/1.wav with 0.2 s; raise batches.max_seconds to 1",
     ):
         targets_of(objective, ["A", "A", "A"], [1600, 3200, 8000], max_seconds=0.1)
-    with pytest.raises(UserError, match=r"made/0.wav, of 1.1 s: raise batches.pad_to to 2"):
+    with pytest.raises(UserError, match=r"made/0.wav with 1.1 s; raise batches.pad_to to 2"):
         targets_of(objective, ["A"], [16000], speeds=(0.9, 1.1), pad_to=1)
     assert targets_of(objective, ["A"], [100]), "what is too short for a frame is filled to one"
     assert targets_of(objective, ["TOO"], [1040], pad_to=1), "what is filled counts as sound"
@@ -238,7 +238,7 @@ def test_settings_without_meaning_are_refused(settings, message):
 
 
 def test_masks_wider_than_a_frame_are_refused(objective_from):
-    with pytest.raises(UserError, match="ctc.feature_mask_length must be below the 16 values"):
+    with pytest.raises(UserError, match="ctc.feature_mask_length must be below 16, the number of values"):
         objective_from(recogniser_of("wav2vec2"), CtcSettings(feature_masking=0.1))
 
 

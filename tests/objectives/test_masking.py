@@ -59,7 +59,7 @@ def test_every_frame_but_the_last_can_be_masked():
 
 def test_a_row_too_short_for_two_spans_is_refused():
     with pytest.raises(
-        UserError, match="`mask_length` must be at most the 9 frames of the shortest clip but two, but is 10"
+        UserError, match="`mask_length` must be at most 9, 2 less than the 11 frames of the shortest clip, but is 10"
     ):
         span_mask(np.array([40, 11]), 0.65, 10, np.random.default_rng(0))
 

@@ -94,5 +94,5 @@ def test_weights_are_those_that_are_given(objective_from, tmp_path):
 )
 def test_encoders_without_a_recogniser_are_refused(config):
     encoder = SimpleNamespace(config=config, source="an/encoder", model_type=config.model_type)
-    with pytest.raises(UserError, match=f"an/encoder is a '{config.model_type}' model, of which transformers has no"):
+    with pytest.raises(UserError, match=f"an/encoder is a '{config.model_type}' model, but transformers has no"):
         check_recogniser(encoder)

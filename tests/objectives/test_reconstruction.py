@@ -242,5 +242,5 @@ def test_matrices_decay_as_in_the_released_code():
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 0.001])
 def test_hiding_nothing_or_everything_is_refused(ratio):
-    with pytest.raises(UserError, match=f"objective.mask_ratio must hide some of 250 patches, but is {ratio}"):
+    with pytest.raises(UserError, match=f"objective.mask_ratio must mask some of 250 patches, but is {ratio}"):
         ReconstructionSettings(mask_ratio=ratio)

@@ -162,9 +162,9 @@ def test_an_encoder_without_a_norm_before_its_projection_is_trained(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"conv_stride": (5, 2, 2, 2, 2, 2, 1)}, "a frame every 160 samples, each of 400, but units are of frames ev"),
-        ({"conv_kernel": (10, 3, 3, 3, 3, 2, 3)}, "a frame every 320 samples, each of 560, but units are of frames ev"),
-        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm: True, which is not computed here; only False is read"),
+        ({"conv_stride": (5, 2, 2, 2, 2, 2, 1)}, "frames of 400 samples every 160, but units have"),
+        ({"conv_kernel": (10, 3, 3, 3, 3, 2, 3)}, "frames of 560 samples every 320, but units have"),
+        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm: True, which is not supported; only False is"),
     ],
     ids=["stride", "kernel", "batch norm"],
 )

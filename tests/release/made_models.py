@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from finetuned_runs import save_classifier
+from relisted import relisted
 from scored import write_scored
 from tiny_encoders import save_tiny
 
@@ -169,8 +170,12 @@ def write_scores_on(
     return path
 
 
-def relabel(folder: Path, **changes: Any) -> None:
-    """Change what the manifest says of every clip."""
+def relabel(folder: Path, **changes: Any) -> ShardFolder:
+    """Change what the manifest says of every clip, and let runs beside the folder be of it as it is then."""
     path = folder / "manifest.jsonl"
     rows = [json.loads(line) | changes for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before, after = sha256_of(folder / "index.json"), relisted(folder)
+    for data in folder.parent.glob("*/data.json"):
+        data.write_text(data.read_text().replace(before, after.sha256))
+    return after

@@ -126,7 +126,7 @@ def test_what_is_not_known_is_said(run, tmp_path):
 
 def test_permission_and_acknowledgement_are_printed(make_shards, tmp_path):
     shards = make_shards(CLIPS)
-    relabel(shards.folder, licence="CC-BY-ND-4.0")
+    shards = relabel(shards.folder, licence="CC-BY-ND-4.0")
     run = write_pretraining(tmp_path / "run", [shards], init="x/y")
     facts = read_facts(run, base_model="x/y")
     strict = replace(facts.trained.starts[0].terms, models=False)
@@ -149,7 +149,7 @@ def test_what_a_person_knows_is_printed(run, tmp_path):
 
 def test_names_cannot_be_markup(make_shards, tmp_path):
     shards = make_shards(CLIPS)
-    relabel(shards.folder, licence="<script>|`x`")
+    shards = relabel(shards.folder, licence="<script>|`x`")
     text = card(write_pretraining(tmp_path / "run", [shards])).text
     assert "<script>" not in text
     assert r"\<script\>\|\`x\`" in text

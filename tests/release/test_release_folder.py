@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 from made_models import CLIPS, measured_here, relabel, settings, write_finetuning, write_pretraining
+from relisted import relisted
 from safetensors.torch import load_file, save_file
 from tiny_encoders import save_tiny
 
@@ -73,7 +74,7 @@ def test_a_final_model_is_released_with_what_prediction_needs(shards, make_shard
     path = labelled.folder / "manifest.jsonl"
     rows = [json.loads(line) | {"label": "ab"[n % 2]} for n, line in enumerate(path.read_text().splitlines())]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run = write_finetuning(tmp_path / "tuned", labelled, before)
+    run = write_finetuning(tmp_path / "tuned", relisted(labelled.folder), before)
     files = release(run, tmp_path / "out")
     assert files.keys() == BARE | {"clips.json", "heard.json"}
     heard = json.loads(files["heard.json"])
@@ -146,20 +147,19 @@ def call_speaker(shards, name):
     path = shards.folder / "manifest.jsonl"
     first, *rest = path.read_text().splitlines()
     path.write_text("\n".join([json.dumps(json.loads(first) | {"speaker": f"a:{name}"}), *rest, ""]))
+    return relisted(shards.folder)
 
 
 @pytest.mark.parametrize("name", ["one", "Female", "model", "padding", "7", "Al"])
 def test_speakers_that_are_called_like_ordinary_words_are_looked_for_with_their_corpus(name, shards, tmp_path):
-    call_speaker(shards, name)
-    run = write_pretraining(tmp_path / "run", [shards])
+    run = write_pretraining(tmp_path / "run", [call_speaker(shards, name)])
     release(run, tmp_path / "out", description=f"This is {name}.")
     with pytest.raises(UserError, match=f"name: README.md a:{name.casefold()}, .*; or give --may_name a:"):
         release(run, tmp_path / "other", description=f"This is a:{name}.")
 
 
 def test_a_speaker_that_is_called_like_a_word_of_the_card_may_be_named(shards, tmp_path):
-    call_speaker(shards, "Alice")
-    run = write_pretraining(tmp_path / "run", [shards])
+    run = write_pretraining(tmp_path / "run", [call_speaker(shards, "Alice")])
     with pytest.raises(
         UserError, match="name: README.md alice, .*; or give --may_name alice, if that is an ordinary word"
     ):
@@ -213,7 +213,7 @@ def test_names_are_those_that_the_hub_takes(repo, fits):
 
 def test_models_that_were_made_to_be_tested_are_not_released(shards, make_shards, tmp_path):
     before = write_pretraining(tmp_path / "before", [shards])
-    relabel(shards.folder, label="a")
+    shards = relabel(shards.folder, label="a")
     run = write_finetuning(tmp_path / "tuned", shards, before)
     fold = run / "seed-0" / "fold-0"
     shutil.copytree(run / "model", fold / "encoder")

@@ -107,5 +107,5 @@ def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_sh
     assert "| made | fine-tuning |" in card.text
     (plain,) = shown(card.text, release)
     assert ("'score'" if task == "classes" else "'text'") in printed(plain, tmp_path)
-    with pytest.raises(UserError, match="has only the models of its folds"):
+    with pytest.raises(UserError, match="is the model of a fold; release the run"):
         main([str(tmp_path / "tuned" / "seed-0" / "fold-0" / "encoder"), "--repo=org/tiny", f"--out={release}"])

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import yaml
 from made_models import CLIPS, relabel, write_finetuning, write_pretraining
+from relisted import relisted
 
 from nonverbal.errors import UserError
 from nonverbal.public_checkpoints import CHECKPOINTS
@@ -27,7 +28,7 @@ def test_corpora_have_the_clips_hours_and_licences_of_their_shards(make_shards, 
 
 def test_the_catalogs_terms_count_where_its_reader_read_the_corpus(make_shards, tmp_path):
     shards = make_shards([("cries", 1.0, "train")])
-    relabel(shards.folder, licence="ODbL-1.0 AND DbCL-1.0")
+    shards = relabel(shards.folder, licence="ODbL-1.0 AND DbCL-1.0")
     (shards.folder / "ledger.json").write_text(json.dumps({"cries": {"reader": "donateacry"}}))
     (corpus,) = trained(write_pretraining(tmp_path / "run", [shards])).corpora
     assert corpus.terms.verified
@@ -40,6 +41,7 @@ def test_clips_of_several_licences_have_the_strictest(make_shards, tmp_path):
     rows = [json.loads(line) for line in (shards.folder / "manifest.jsonl").read_text().splitlines()]
     rows[1]["licence"] = "CC-BY-NC-4.0"
     (shards.folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shards = relisted(shards.folder)
     (corpus,) = trained(write_pretraining(tmp_path / "run", [shards])).corpora
     assert (corpus.terms.commercial, corpus.terms.identifier) == (False, "")
     assert corpus.licence == "CC0-1.0, CC-BY-NC-4.0"
@@ -67,7 +69,7 @@ def test_a_run_that_continues_another_has_heard_what_that_heard(make_shards, tmp
 def test_a_fine_tuning_has_heard_what_its_start_heard_and_its_own_clips_with_labels(make_shards, tmp_path):
     before = write_pretraining(tmp_path / "before", [make_shards(CLIPS)])
     labelled = make_shards([("c", 1.0, "train"), ("c", 1.0, "validation")], "labelled")
-    relabel(labelled.folder, label="a")
+    labelled = relabel(labelled.folder, label="a")
     found = trained(write_finetuning(tmp_path / "tuned", labelled, before))
     assert [(corpus.name, corpus.use) for corpus in found.corpora] == [
         ("a", "pretraining"),
@@ -85,7 +87,7 @@ def test_a_fine_tuning_has_heard_the_clips_of_its_classes_alone(make_shards, tmp
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["label"], rows[2]["licence"] = "a", "CC-BY-NC-4.0"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = trained(write_finetuning(tmp_path / "tuned", shards, before))
+    found = trained(write_finetuning(tmp_path / "tuned", relisted(shards.folder), before))
     assert [corpus.name for corpus in found.corpora] == ["a", "b", "c"]
     assert (found.corpora[2].clips, found.corpora[2].hours * 3600) == (1, pytest.approx(1.0))
     assert all(source.terms.commercial for source in found.sources)
@@ -94,7 +96,7 @@ def test_a_fine_tuning_has_heard_the_clips_of_its_classes_alone(make_shards, tmp
 def test_corpora_of_one_name_have_the_strictest_of_their_terms(make_shards, tmp_path):
     before = write_pretraining(tmp_path / "before", [make_shards(CLIPS)])
     second = make_shards([("a", 1.0, "train")], "second")
-    relabel(second.folder, licence="CC-BY-NC-SA-4.0")
+    second = relabel(second.folder, licence="CC-BY-NC-SA-4.0")
     run = write_pretraining(tmp_path / "run", [second], init=str(before / "encoder"))
     found = {source.name: source for source in trained(run).sources}
     assert found.keys() == {"a", "b"}
@@ -170,7 +172,7 @@ def test_a_relative_path_that_is_not_here_any_more_is_no_id_of_the_hub(make_shar
 def test_an_earlier_fine_tuning_counts_as_its_run_does(make_shards, tmp_path):
     before = write_pretraining(tmp_path / "before", [make_shards(CLIPS)])
     labelled = make_shards([("c", 1.0, "train")], "labelled")
-    relabel(labelled.folder, label="a")
+    labelled = relabel(labelled.folder, label="a")
     tuned = write_finetuning(tmp_path / "tuned", labelled, before)
     last = write_pretraining(tmp_path / "run", [labelled], init=str(tuned / "model"))
     assert [corpus.use for corpus in trained(last).corpora] == ["pretraining"] * 2 + ["fine-tuning", "pretraining"]

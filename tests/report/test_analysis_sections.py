@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_analyses import apart
 from patience import HANGS
 from report_inputs import HOSTILE, write_map_of, write_tables
 
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import write_analysis
 from nonverbal.evaluation.analyses.confusion import Confusions, ConfusionSettings
-from nonverbal.evaluation.analyses.cosine import edges_of
 from nonverbal.evaluation.analyses.decisions import Decisions, DecisionsSettings
-from nonverbal.evaluation.analyses.distances import Distances, distance_of
 from nonverbal.evaluation.analyses.kinds import KINDS
 from nonverbal.report.analyses import DRAW, drawings
 from nonverbal.report.collect import collect
@@ -27,20 +26,6 @@ def decided(folder: Path) -> Decisions:
     write_tables(folder, [HOSTILE, "y", "z"], [HOSTILE, "b"])
     names = [HOSTILE, "y", "z"]
     return Decisions.make(DecisionsSettings(scores=[folder], systems=names, out=folder / "x.decisions.json"))
-
-
-def apart(decisions: str = "their own") -> Distances:
-    random = np.random.default_rng(0)
-    found = [1.3 * random.random(50), 0.5 * random.random(50)]
-    edges, agree = edges_of(found), (random.random(50) < 0.7 if decisions else None)
-    vectors = [(random.normal(size=(50, 4)), random.normal(size=(50, 4)))]
-    others = [
-        distance_of(name, own, agree, np.arange(50) // 5, edges, 0.95, vectors, 0)
-        for name, own in zip(["one", HOSTILE], found, strict=True)
-    ]
-    return Distances(
-        "first", others, "made", [3, 3, 3], "why", "sha", 50, 0, 10, "speakers", edges.tolist(), 0.95, 0.7, decisions
-    )
 
 
 def test_every_kind_is_drawn() -> None:

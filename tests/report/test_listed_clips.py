@@ -26,8 +26,8 @@ def test_clips_that_all_get_wrong_come_with_the_surest_error_first() -> None:
     clips, text = wrong_for_all(models, CLASSES)
     assert [clip.id for clip in clips] == ["c001", "c003", "c000"]
     assert clips[1].decisions == [("m", "a", False), ("n", "a", False)]
-    assert text.startswith("3 of 4 clips get no right decision of any of the 2 models")
-    assert "least probable" in text
+    assert text.startswith("3 of 4 clips are classified wrongly by all 2 models")
+    assert "lowest first" in text
 
 
 def test_without_probabilities_clips_are_in_their_order() -> None:
@@ -36,7 +36,7 @@ def test_without_probabilities_clips_are_in_their_order() -> None:
     clips, text = wrong_for_all(models, CLASSES)
     assert [clip.id for clip in clips] == [f"c{number:03}" for number in range(SHOWN)]
     assert f"{SHOWN} are shown" in text
-    assert "least probable" not in text
+    assert "lowest first" not in text
 
 
 def test_disputed_clips_are_counted_for_each_model() -> None:
@@ -44,5 +44,5 @@ def test_disputed_clips_are_counted_for_each_model() -> None:
     models = {"m": decided(labels, [0, 0, 1, 0, 1]), "n": decided(labels, [0, 1, 0, 1, 1])}
     clips, text = disputed(models, CLASSES)
     assert [clip.id for clip in clips] == ["c001", "c002", "c003"]
-    assert "on 3 of 5 clips (first seeds): 2 only the first has right, 1 only the second." in text
+    assert "on 3 of 5 clips (first seeds): only the first is right on 2, only the second on 1." in text
     assert clips[0].label == "a"

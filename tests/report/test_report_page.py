@@ -148,7 +148,7 @@ def test_origins_name_files_by_content(tmp_path: Path) -> None:
     assert names[0] == str(file)
     assert Path(names[1]).parent == tmp_path / "predictions"
     assert all(sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest() for path, sha256 in origin.files)
-    assert "not kept beside these scores" in render(collect([tmp_path], "t", "c"))
+    assert "recorded beside these scores" in render(collect([tmp_path], "t", "c"))
 
 
 def test_origins_of_fine_tunings_have_their_command(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_scores_have_the_command_that_made_them(tmp_path: Path) -> None:
     # Once, however many rows are of it.
     assert html.count("nonverbal probe --encoders x,y") == 1
     assert "head: linear" in html
-    assert "not kept beside these scores" in html
+    assert "recorded beside these scores" in html
 
 
 @pytest.mark.parametrize("load", [json.loads])

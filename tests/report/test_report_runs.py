@@ -22,7 +22,7 @@ def test_a_run_shows_its_curves_and_what_it_cost(tmp_path: Path) -> None:
     assert facts["steps measured"] == "40"
     # 40 steps of 2 batches of 90 s are 2 hours, at 60 s a second 2 minutes.
     assert facts["audio in training"] == "2 h, counted as full batches of 180 s"
-    assert facts["time in training"] == "about 2 min, by the two lines above"
+    assert facts["time in training"] == "about 2 min, from the two values above"
     assert facts["waiting for data"] == "25.0% of the time (median)"
     assert section.launches[0].command == "train.py --out 'a b'"
     assert [Path(path).name for path, _ in section.files] == ["recipe.yaml", "metrics.jsonl", "data.json"]
@@ -35,7 +35,7 @@ def test_the_ledger_of_the_same_data_is_shown(tmp_path: Path) -> None:
     (tmp_path / "shards" / "index.json").write_text("[]")
     section = run_section(0, tmp_path / "run")
     assert section.ledgers == []
-    assert "holds other data now than the run was trained on" in section.missing[0]
+    assert "the data have changed since the run was trained" in section.missing[0]
 
 
 def test_a_ledger_is_found_beside_the_run_wherever_one_stands(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_ledger_is_found_beside_the_run_wherever_one_stands(tmp_path: Path) ->
     (run / "data.json").write_text(json.dumps({"shards": next(iter(data.values())), "gone": "0"}))
     section = run_section(0, run)
     assert [table.title for table in section.ledgers] == ["Ledger of shards"]
-    assert section.missing == ["gone: the folder of shards is not there, so its ledger is not shown"]
+    assert section.missing == ["gone: the folder of shards does not exist, so its ledger is not shown"]
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_end(tmp_path: Path) -> None:
@@ -69,9 +69,9 @@ def test_folders_of_runs_and_scores_are_told_apart(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("recipe.yaml", "family: [", "recipe.yaml cannot be read"),
-        ("recipe.yaml", "[1]", "recipe.yaml holds list where a run has dict"),
+        ("recipe.yaml", "[1]", "recipe.yaml contains list; expected dict"),
         ("data.json", "{", "data.json cannot be read"),
-        ("environment.json", "{}", "environment.json holds dict where a run has list"),
+        ("environment.json", "{}", "environment.json contains dict; expected list"),
         ("metrics.jsonl", "x\n", "not a JSON object"),
     ],
 )

@@ -47,10 +47,10 @@ def test_confusions_are_shaded_by_row() -> None:
     drawing = confusion_chart("x", "m", ["a", "b"], np.array([[3, 1], [0, 0]]))
     boxes = [mark for mark in drawing.marks if isinstance(mark, Box)]
     assert [box.title for box in boxes] == [
-        "true class a, decided for a: 3 clips, 75%",
-        "true class a, decided for b: 1 clips, 25%",
-        "true class b, decided for a: 0 clips, 0%",
-        "true class b, decided for b: 0 clips, 0%",
+        "true class a, predicted class a: 3 clips, 75%",
+        "true class a, predicted class b: 1 clips, 25%",
+        "true class b, predicted class a: 0 clips, 0%",
+        "true class b, predicted class b: 0 clips, 0%",
     ]
     assert [box.opacity for box in boxes] == pytest.approx([0.06 + 0.9 * share for share in (0.75, 0.25, 0, 0)])
 

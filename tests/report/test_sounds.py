@@ -95,3 +95,11 @@ def test_the_page_has_each_sound_once(tmp_path: Path, make_shards: MakeShards) -
     silent = render(collect([tmp_path / "scores"], "t", "c"))
     assert 'class="play"' not in silent
     assert "without sounds: --data" in silent
+
+
+def test_sounds_of_other_data_than_was_scored_are_said_to_be(make_shards: MakeShards) -> None:
+    shards = make_shards([("mine", 0.2, "train")])
+    for scored, said in (({"another"}, 1), ({"another", shards.sha256}, 0), ((), 0)):
+        notes = sounds_of([["mine/0.wav"]], [shards.folder], 9, scored).notes
+        told = f"{shards.folder} (sha256 {shards.sha256[:8]}) is not the data that was scored"
+        assert sum(note.startswith(told) for note in notes) == said

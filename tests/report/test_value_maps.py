@@ -3,12 +3,9 @@
 from xml.etree import ElementTree
 
 import pytest
+from made_analyses import attention, layers
 from report_inputs import HOSTILE
 
-from nonverbal.evaluation.analyses.attention import Attended, Attention, Layer
-from nonverbal.evaluation.analyses.layer_parts import Curve, Likeness, Weights
-from nonverbal.evaluation.analyses.layers import Layers
-from nonverbal.evaluation.analyses.measured import Measured
 from nonverbal.report.analyses import drawings
 from nonverbal.report.drawing import SERIES, Box, Dot, Drawing, Line, Words, svg
 from nonverbal.report.value_maps import DARKEST, LIGHTEST, Axis, Shades, contrast, value_map
@@ -63,15 +60,6 @@ def test_equal_bounds_are_one_shade() -> None:
     assert next(iter(cells(drawing).values())).opacity == LIGHTEST
 
 
-def attention() -> Attention:
-    first = Layer([0.1, 0.2], [0.5, 0.6], Measured(0.15, 0.1, 0.2, 9), 1.0)
-    second = Layer([0.3, 0.4], [0.7, 0.8], Measured(0.35, None, None, 9), 0.5)
-    others = [Attended("b", [first, second]), Attended("c", [first, first])]
-    return Attention(
-        HOSTILE, others, "cries", [["k"], ["l"], ["m"]], "held out", "sha", 9, 1, 300, 3, "speakers", "length"
-    )
-
-
 def test_attention_has_its_last_layer_above() -> None:
     made = attention()
     drawing, other = drawings(made, "attention")
@@ -98,19 +86,6 @@ def test_attention_has_its_last_layer_above() -> None:
     table, _ = made.tables()
     assert table.rows[0] == ["1", ".150", "[.100, .200]", ".100", ".200", ".550", "100%"]
     assert "9 clips with 300 rows a head; 1 of one frame left out; held out" in table.notes
-
-
-def layers() -> Layers:
-    weights = [
-        Weights("x", "multilayer", 1, [0.4, 0.6], [0.1, 0.1], {"cries": [0.4, 0.6]}, 3),
-        Weights(HOSTILE, "multilayer", 0, [0.2, 0.5, 0.3], [0.0, 0.0, 0.0], {"cries": [0.2, 0.5, 0.3]}, 3),
-    ]
-    curves = [
-        Curve("cries", "by hand", 4, f"model {number}", "logistic", [0.3, 0.5], [0.0, 0.1], [1, 2])
-        for number in range(len(SERIES) + 1)
-    ]
-    cka: list[list[float | None]] = [[0.9, -0.1], [None, 0.8]]
-    return Layers(weights, curves, Likeness(["a", "b"], "cries", [["k"], ["l"]], "held out", "sha", 20, cka))
 
 
 def test_weights_are_a_grey_map_with_a_row_a_model() -> None:

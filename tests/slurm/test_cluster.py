@@ -221,8 +221,8 @@ def test_a_launch_with_something_wrong_ends_before_the_run_and_is_not_queued_aga
     ended = cluster.ended(job)
     assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "0")
     log = (run / f"slurm/pretrain-{job}.log").read_text()
-    assert "wrong: --processes asks for 2, but the launcher started 1: give both the same number" in log
-    assert "launch-check ended with status 1, so the run was not started. Mend what it names above" in log
+    assert "wrong: --processes asks for 2, but the launcher started 1: set both to the same number" in log
+    assert "launch-check ended with status 1, so the run was not started. Fix the problems above" in log
     assert not (run / "recipe.yaml").exists()
     # Without the check, the run itself refuses it.
     cluster.nonverbal("submit", recipe, "--data", shards, "--out", run, *common, "--check", "false")

@@ -1,5 +1,6 @@
 """Fine-tuning in folds, by the program: what it writes, what it passes over, how it goes on."""
 
+import errno
 import json
 import shutil
 import signal
@@ -15,10 +16,11 @@ from finetune.train import main
 from nonverbal.errors import UserError
 from nonverbal.evaluation.results import results
 from nonverbal.files import locked
+from nonverbal.signals import Interrupted
 from nonverbal.stages.finetuning import campaign
 from nonverbal.tasks.measurements import measurements_of
 from nonverbal.tasks.scores import read_scores
-from nonverbal.training.signals import Interrupted
+from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.trainer import Trainer
 
 
@@ -225,16 +227,16 @@ def test_the_final_model_is_trained_on_all_clips(sounds, encoder, tmp_path, caps
         ({"labels": ["high"]}, r"at least two classes"),
         ({"labels": ["high", "hgih"]}, r"hgih"),
         ({"group": "session"}, r"clips have no session"),
-        ({"jobs": 2, "trainer.processes": 2}, r"train folds side by side, or each on several processes"),
-        ({"trainer.validate_every": 7}, r"trainer.validate_every is 7, but with epochs \(3\) each epoch is validated"),
-        ({"trainer.optimizer.warmup_steps": 2}, r"warmup_steps is 2, but warmup_share \(0.1\) says how long"),
-        ({"trainer.stop_after": 2}, r"trainer.stop_after is set by the folds themselves"),
+        ({"jobs": 2, "trainer.processes": 2}, r"train folds in parallel, or each fold in several processes"),
+        ({"trainer.validate_every": 7}, r"trainer.validate_every is 7, but epochs is 3, so every epoch ends"),
+        ({"trainer.optimizer.warmup_steps": 2}, r"warmup_steps is 2, but warmup_share \(0.1\) already sets"),
+        ({"trainer.stop_after": 2}, r"trainer.stop_after is set for each fold"),
         (
             {"warmup_share": "null"},
             r"warmup_steps is 500, but a fold has \d+ steps \(\d per epoch\); lower it: --\S+warmup_steps \d",
         ),
-        ({"encoder.lora.rank": 4}, r"encoder.train is no_convolutions, so encoder.lora.rank would not count"),
-        ({"head.pooling": "attentive", "only": "final"}, r"--final writes a model that plain transformers loads, but"),
+        ({"encoder.lora.rank": 4}, r"encoder.lora.rank is set, but .* because encoder.train is no_convolutions"),
+        ({"head.pooling": "attentive", "only": "final"}, r"--final writes a model for plain transformers, but"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(sounds, encoder, tmp_path, more, message):
@@ -300,3 +302,30 @@ def test_a_fold_that_is_done_is_not_trained_over(sounds, encoder, tmp_path, monk
         main(arguments(sounds, encoder, out, only="seed-0/fold-0"))
     assert same(weights(out / "seed-0/fold-0"), kept)
     assert (out / "seed-0/fold-0/encoder/heard.json").is_file()
+
+
+def test_an_encoder_that_a_run_replaces_meanwhile_starts_no_further_fold(sounds, encoder, tmp_path, monkeypatch):
+    out, fold = tmp_path / "run", campaign.run_fold
+
+    def replacing(learner, own, *rest):
+        fold(learner, own, *rest)
+        tiny_encoder(encoder, seed=1)
+
+    monkeypatch.setattr(campaign, "run_fold", replacing)
+    with pytest.raises(UserError, match=r"2 of 3 folds failed: .*have changed since this command began"):
+        main(arguments(sounds, encoder, out))
+    assert sorted(path.parent.name for path in out.glob("seed-0/*/fold.json")) == ["fold-0"]
+
+
+def test_a_full_disk_ends_all_folds_at_once(sounds, encoder, tmp_path, monkeypatch):
+    tried = []
+
+    def full(run, row):
+        tried.append(run.folder.name)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "add_metrics", full)
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match=f"^no space is left for {out / 'seed-0/fold-0'}; make room, and run the same"):
+        main(arguments(sounds, encoder, out))
+    assert tried == ["fold-0"]

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from nonverbal.signals import Interrupted
 from nonverbal.stages.finetuning import jobs
 from nonverbal.stages.finetuning.jobs import Jobs
-from nonverbal.training.signals import Interrupted
 
 
 class Started:

@@ -184,7 +184,7 @@ def test_models_that_tell_no_classes_are_refused(model: Path, sounds: Path, tmp_
 
     out = f"--out={tmp_path / 'said.csv'}"
     encoder = save_tiny("wav2vec2 base", tmp_path / "encoder")
-    with pytest.raises(UserError, match="is not a classifier, since it has no .*nonverbal finetune"):
+    with pytest.raises(UserError, match="is not a classifier, because it has no .*nonverbal finetune"):
         main([str(encoder), str(sounds), out])
     run = tmp_path / "run"
     run.mkdir()

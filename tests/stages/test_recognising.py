@@ -64,8 +64,11 @@ def test_texts_are_learned_in_folds_and_written_by_the_model_to_use(shards, tmp_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batches.max_seconds": 0.3}, "8 of 8 clips are longer than the 0.3 s .* raise batches.max_seconds to 1"),
-        ({"augmentation.speed": "[1.0,4.0]"}, "4 of 8 clips are too short for their texts.* whose 4 frames are fewer"),
+        (
+            {"batches.max_seconds": 0.3},
+            "8 of 8 clips are longer than the limit of 0.3 s, .* raise batches.max_seconds to 1",
+        ),
+        ({"augmentation.speed": "[1.0,4.0]"}, "4 of 8 clips are too short for their texts.* with 4 frames"),
         ({"labels": "[high]"}, "labels apply only to tasks with classes"),
         ({"head.dropout": 0.1}, "head.dropout is set, .* because the task is ctc; .* or choose --task classes"),
         ({"task": "classes", "ctc.dropout": 0.2}, "ctc.dropout is set, .* because the task is classes; .* --task ctc"),

@@ -8,11 +8,11 @@ from studies import ran, run, running, sounds, statuses
 from nonverbal import files
 from nonverbal.errors import UserError
 from nonverbal.evaluation.studies import read_study
+from nonverbal.signals import Interrupted
 from nonverbal.stages.studying import running as module
 from nonverbal.stages.studying.arguments import FREE
 from nonverbal.stages.studying.standing import rows_of
 from nonverbal.training.settings import FREE_SETTINGS
-from nonverbal.training.signals import Interrupted
 
 FIRST = ["shards/cries", "shards/heard", "plans", "pretrain", "finetune.cries.ours", "probe.heard", "probe.cries"]
 

@@ -176,7 +176,7 @@ def test_a_launch_is_checked_first(fakes, tmp_path, staging):
     (script,) = written(data=[data], out=out, gpus=4, staging=staging)
     stopped = fakes.run(script, out, CHECK=1)
     assert stopped.returncode == 1
-    assert "launch-check ended with status 1, so the run was not started. Mend what it names above" in stopped.stdout
+    assert "launch-check ended with status 1, so the run was not started. Fix the problems above" in stopped.stdout
     disk = " --staging /disk/me" if staging else ""
     record = f"{out}/slurm/launch-check-7.json"
     (checked,) = fakes.notes("checked")

@@ -52,7 +52,7 @@ def test_a_linear_probe_of_rows_without_details_is_the_logistic_regression_that_
 
 def test_a_measurement_made_again_replaces_its_rows_alone(tmp_path: Path) -> None:
     path = tmp_path / "scores.jsonl"
-    others = [score("other"), score(protocol="q"), score(seed=1), score(corpus="d")]
+    others = [score("other"), score(protocol="q"), score(seed=1), score(corpus="d"), score(data_sha256="another")]
     write_scores(path, [*others, score(fold="0"), score(fold="1"), score(fold="2")])
     write_scores(path, [score(fold="0", uar=0.9), score(fold="1", uar=0.8)])
     assert read_scores(path) == [*others, score(fold="0", uar=0.9), score(fold="1", uar=0.8)]

@@ -3,9 +3,9 @@
 import runpy
 import sys
 
-from nonverbal.training import strategy
+from nonverbal.training import zero
 
-config_of = strategy._deepspeed_config
+config_of = zero._deepspeed_config
 
 
 def dividing(*arguments):
@@ -14,6 +14,6 @@ def dividing(*arguments):
     return config
 
 
-strategy._deepspeed_config = dividing
+zero._deepspeed_config = dividing
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -29,12 +29,12 @@ from nonverbal.errors import UserError
 from nonverbal.models.ssam import Architecture
 from nonverbal.objectives.base import Best
 from nonverbal.objectives.reconstruction import SsamSettings
+from nonverbal.signals import Interrupted, Signals
 from nonverbal.stages.pretraining import PretrainConfig, build
 from nonverbal.training import checkpoint
 from nonverbal.training.position import Position
 from nonverbal.training.progress import describe
 from nonverbal.training.settings import TrainerSettings
-from nonverbal.training.signals import Interrupted, Signals
 
 
 def run_of(folder, processes, *arguments):
@@ -84,7 +84,8 @@ def test_a_class_without_a_row_is_left_out(tmp_path):
 @pytest.mark.slow  # several processes, or a compiler, that import torch
 def test_all_processes_end_together_when_patience_is_at_its_end(tmp_path):
     output = run_of(tmp_path, 2, "patient")
-    assert "ended at step 4 of 9: 3 validations in a row no better than that of step 1 (trainer.patience)" in output
+    told = "ended at step 4 of 9 after 3 validations without a better value than that of step 1 (trainer.patience)"
+    assert told in output
     assert (tmp_path / "latest").read_text() == "step-4\n"
 
 
@@ -126,7 +127,8 @@ def test_patience_ends_a_run_and_counts_by_the_direction(tmp_path, shards, capsy
     assert latest == f"step-{end}"
     assert kept["position"]["best_step"] == best
     assert (tmp_path / "best").read_text() == f"step-{best}\n"
-    said = f"ended at step {end} of 8: 2 validations in a row no better than that of step {best} (trainer.patience)\n"
+    than = f"without a better value than that of step {best}"
+    said = f"ended at step {end} of 8 after 2 validations {than} (trainer.patience)\n"
     assert said in capsys.readouterr().out
     # Started again, it is finished; with more patience it goes on.
     before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
@@ -146,7 +148,7 @@ def test_what_patience_ends_between_two_rows_has_a_row_of_its_last_steps(tmp_pat
 
 def test_patience_with_nothing_that_counts_names_no_step(tmp_path, shards, capsys):
     toy_trainer_of(tmp_path, shards, PATIENT, Scripted([math.nan] * 8)).train()
-    assert "ended at step 2 of 8: 2 validations in a row not finite, or of a collapsed" in capsys.readouterr().out
+    assert "ended at step 2 of 8 after 2 validations whose value was not finite, or" in capsys.readouterr().out
 
 
 class Moments(dict):

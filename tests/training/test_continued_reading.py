@@ -13,8 +13,8 @@ from tiny_runs import CLIPS, MAMBA, command_of, losses
 from nonverbal.data.log_mel import write_log_mel
 from nonverbal.data.workers import Done
 from nonverbal.errors import UserError
+from nonverbal.signals import Interrupted
 from nonverbal.stages.pretraining import check_alike
-from nonverbal.training.signals import Interrupted
 from nonverbal.training.trainer import Trainer
 from pretrain import train
 

@@ -14,10 +14,10 @@ from nonverbal.models import ssam
 from nonverbal.models.wav2vec2 import Architecture, Dropouts
 from nonverbal.objectives.contrastive import ContrastiveSettings, Wav2Vec2Settings, build_objective
 from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
+from nonverbal.signals import Interrupted
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.settings import TrainerSettings
-from nonverbal.training.signals import Interrupted
 from nonverbal.training.trainer import Trainer
 
 TINY = Architecture(**WAV2VEC2 | {"layers": 3})

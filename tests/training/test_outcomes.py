@@ -7,14 +7,14 @@ from toy import ToyObjective
 
 from nonverbal.batch import Loss
 from nonverbal.errors import UserError
+from nonverbal.signals import Interrupted
 from nonverbal.training import checkpoint
 from nonverbal.training.metrics import Means
 from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.outcomes import MAX_SKIPPED, Outcomes
 from nonverbal.training.position import Position
 from nonverbal.training.progress import Reporter
-from nonverbal.training.signals import Interrupted
-from nonverbal.training.strategy import spread
+from nonverbal.training.spread import spread
 from nonverbal.training.trainer import LATE, Trainer
 
 
@@ -54,7 +54,7 @@ def test_all_but_the_last_are_read_and_then_the_last(capsys):
     outcomes = outcomes_of([1.0, float("nan"), float("inf"), 2.0])
     outcomes.read(late=2)
     assert (outcomes.position.updates, outcomes.position.skipped_in_a_row) == (1, 1)
-    assert capsys.readouterr().out == "step 2 skipped: a gradient, but no loss, is not finite\n"
+    assert capsys.readouterr().out == "step 2 skipped: a gradient (but no loss) is not finite\n"
     outcomes.read(late=1)
     assert (outcomes.position.updates, outcomes.position.skipped_in_a_row) == (1, 2)
     outcomes.read(late=0)
@@ -123,7 +123,7 @@ def test_only_a_process_that_wants_them_copies_weights_and_moments(tmp_path, sha
     trainer.train()
     assert trainer.strategy.weights()
     assert trainer.strategy.moments()
-    monkeypatch.setattr("nonverbal.training.strategy.on_cpu", lambda _: pytest.fail("copied"))
+    monkeypatch.setattr("nonverbal.training.data_parallel.on_cpu", lambda _: pytest.fail("copied"))
     assert trainer.strategy.weights(wanted=False) == trainer.strategy.moments(wanted=False) == {}
 
 

@@ -84,11 +84,11 @@ def test_factors_are_functions_of_the_step():
         (lambda: objective(warm=-1), "warm_quantiser_steps must be at least 0, but is -1"),
         (
             lambda: build_optimizer(objective(warm=9), 9, OptimizerSettings(warmup_steps=1)),
-            "the head is to learn alone for 9 steps .*, but the run has 9, so the encoder would never learn",
+            "only the head is trained for the first 9 steps .*, but the run has 9, so the encoder would not be trained",
         ),
         (
             lambda: build_optimizer(ToyObjective(), 9, OptimizerSettings(warmup_steps=1, layer_decay=0.9)),
-            "need a model with parts, but ToyObjective has none",
+            "need a model that is divided into parts, but ToyObjective is not",
         ),
     ],
 )

@@ -65,8 +65,8 @@ def test_units_for_bf16_are_those_that_the_system_tells(monkeypatch, flags, held
         ("auto", None, [True, True], "bf16", "for which this processor has units"),
         ("auto", None, [False, True], "fp32", "no units for bf16"),
         ("auto", "fp32", [True, True], "fp32", "as the run began"),
-        ("auto", "bf16", [False, False], "bf16", "as the run began; this processor emulates it, slowly"),
-        ("fp32", "bf16", [True, True], "fp32", "as asked"),
+        ("auto", "bf16", [False, False], "bf16", "as the run began; this processor emulates it slowly"),
+        ("fp32", "bf16", [True, True], "fp32", "as set"),
     ],
 )
 def test_all_processes_have_one_precision(monkeypatch, rank, asked, before, able, value, why):
@@ -90,7 +90,7 @@ def test_a_process_without_the_units_of_the_others_is_refused_on_all(monkeypatch
 def test_asked_bf16_is_taken_and_its_cost_is_said(monkeypatch):
     monkeypatch.setattr(precision, "multiplies_bf16", lambda device: False)
     assert str(choose_precision("bf16", None, World([False]))) == (
-        "precision: bf16, as asked, which this processor emulates, slowly: fp32 is faster here"
+        "precision: bf16, as set, which this processor emulates slowly: fp32 is faster here"
     )
 
 

@@ -116,9 +116,9 @@ def test_the_launcher_speaks_of_the_settings_of_its_command(monkeypatch):
     for name in launch.LAUNCHED:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="^--trainer.processes asks for 2, one a GPU, but this machine has 1$"):
+    with pytest.raises(UserError, match="^--trainer.processes asks for 2, one per GPU, but this machine has 1$"):
         launch.launch(2, 1.0)
-    with pytest.raises(UserError, match="^--processes asks for 2, one a GPU, but this machine has 1$"):
+    with pytest.raises(UserError, match="^--processes asks for 2, one per GPU, but this machine has 1$"):
         launch.launch(2, 1.0, launch_check.WORDING)
     children = object.__new__(launch._Children)
     children.timeout_minutes, children.wording = 1.0, launch_check.WORDING
@@ -126,16 +126,16 @@ def test_the_launcher_speaks_of_the_settings_of_its_command(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
         for number in (signal.SIGKILL, signal.SIGABRT):
             meaning = children._meaning(number)
-            assert meaning.endswith("; run the check again when that is mended")
+            assert meaning.endswith("; run the check again after the remedy")
             assert "trainer." not in meaning
             assert "batches." not in meaning
 
 
 def test_a_signal_outside_of_training_is_called_so(capsys):
     children = object.__new__(launch._Children)
-    children.passed_on = {signal.SIGUSR1}
+    children.signals = SimpleNamespace(came=signal.SIGUSR1)
     assert children._code(1, -signal.SIGUSR1) == 128 + signal.SIGUSR1
-    assert capsys.readouterr().err == "nonverbal: SIGUSR1 outside of training\n"
+    assert capsys.readouterr().err == "nonverbal: SIGUSR1 before or after the training\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

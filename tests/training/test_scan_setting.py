@@ -24,6 +24,6 @@ def test_the_first_lines_say_which_scan_runs_and_without_the_setting_another_con
 def test_a_scan_that_cannot_run_here_is_refused_before_anything_is_written(tmp_path, shards):
     refused = pretrain(shards, tmp_path / "run", *MAMBA, "ssam.scan=mamba-ssm")
     assert refused.returncode == 2
-    assert "ssam.scan asks for mamba-ssm, which cannot compute scans on cpu: it is for cuda devices" in refused.stderr
+    assert "ssam.scan is mamba-ssm, which cannot compute scans on cpu: it is for cuda devices" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "run/recipe.yaml").exists()

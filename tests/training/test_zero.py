@@ -12,7 +12,7 @@ from tiny_runs import CLIPS, MAMBA, TORCHRUN, assert_same_run, pretrain, rows
 
 from nonverbal.errors import UserError
 from nonverbal.training.settings import TrainerSettings
-from nonverbal.training.strategy import _deepspeed_config, _kept, check_zero
+from nonverbal.training.zero import _deepspeed_config, _kept, check_zero
 
 needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is missing")
 DIVIDING_ALL = (*TORCHRUN, "2", str(Path(__file__).with_name("divide_all.py")))
@@ -155,7 +155,9 @@ def test_a_step_that_is_not_finite_changes_nothing(tmp_path, shards):
     [2, 3],
 )
 def test_what_zero_cannot_do_is_refused(stage):
-    with pytest.raises(UserError, match="so each process needs as many as the others, but 2 processes share 5"):
+    with pytest.raises(
+        UserError, match="so each process needs the same number of micro-batches, but 2 processes share 5"
+    ):
         check_zero(stage, 2, 5)
 
 
@@ -204,5 +206,5 @@ def test_what_is_not_wanted_is_let_go_as_soon_as_it_is_gathered():
 
 
 def test_offload_without_zero_is_refused():
-    with pytest.raises(UserError, match="trainer.offload moves what ZeRO has divided: set trainer.zero"):
+    with pytest.raises(UserError, match="trainer.offload moves what ZeRO partitions: set trainer.zero"):
         TrainerSettings(offload=True)

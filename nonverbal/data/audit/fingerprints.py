@@ -7,20 +7,18 @@ rather than one, which makes up for the noise that shorter windows bring.
 """
 
 import itertools
-import os
-import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 
-from nonverbal.data.index import SAMPLE_RATE, ShardFolder, open_shards
+from nonverbal.data.index import SAMPLE_RATE, Seen, ShardFolder
 from nonverbal.data.progress import progress
+from nonverbal.data.workers import start_worker
 from nonverbal.errors import UserError
 
 RATE = 5000
@@ -130,9 +128,9 @@ def _computed(folder: ShardFolder, chunks: list[list[np.ndarray]], processes: in
         yield from (_of_clips(folder, chunk) for chunk in chunks)
         return
     # Fresh interpreters: a copy of this one would copy its threads' locks.
-    pool = ProcessPoolExecutor(processes, get_context("forkserver"), initializer=_start_worker)
+    pool = ProcessPoolExecutor(processes, get_context("forkserver"), initializer=start_worker)
     try:
-        yield from pool.map(_work, itertools.repeat(folder.folder), chunks)
+        yield from pool.map(_work, itertools.repeat(folder.seen), chunks)
     except BrokenProcessPool as error:
         raise UserError(
             "a process that computes fingerprints was ended from outside, perhaps for lack of memory; "
@@ -142,21 +140,8 @@ def _computed(folder: ShardFolder, chunks: list[list[np.ndarray]], processes: in
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
-    from nonverbal.system import end_with_parent
-
-    # Ctrl-C goes to the whole group; the first process ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent(signal.SIGKILL)
-
-
-def _work(path: Path, clips: list[np.ndarray]) -> list[Fingerprints]:
-    return _of_clips(_opened(os.fspath(path)), clips)
-
-
-@cache
-def _opened(path: str) -> ShardFolder:
-    return open_shards(Path(path))
+def _work(seen: Seen, clips: list[np.ndarray]) -> list[Fingerprints]:
+    return _of_clips(seen.open(), clips)
 
 
 def _of_clips(folder: ShardFolder, clips: list[np.ndarray]) -> list[Fingerprints]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nonverbal.errors import UserError
-from nonverbal.files import json_lines, read_json
+from nonverbal.files import files_below, json_lines, read_json
 from nonverbal.row_files import FORMULA
 from nonverbal.text import shown
 
@@ -80,7 +80,7 @@ def _files(path: Path) -> list[Path]:
         raise UserError(f"there is no list {path}; give a file, or a folder of lists")
     by_stem: dict[Path, Path] = {}
     for ending in reversed(ENDINGS):
-        for file in sorted(path.rglob(f"*{ending}")):
+        for file in files_below(path, f"*{ending}"):
             if _named_side(file):
                 by_stem[file.with_suffix("")] = file
     if not by_stem:

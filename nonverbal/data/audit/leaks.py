@@ -1,7 +1,7 @@
 """Leaks: what two folders of shards, or the two sides of one, have in common."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
@@ -17,6 +17,7 @@ from nonverbal.data.manifest import Clip, write_manifest
 from nonverbal.data.progress import progress
 from nonverbal.errors import UserError
 from nonverbal.files import whole
+from nonverbal.grouping import grouped
 
 KINDS = ("samples", "recording", "speaker", "sound")
 """What two clips can share: all samples, a recording's or speaker's name, a stretch of sound."""
@@ -268,21 +269,15 @@ def _share(kind: str, kinds: list[str], a: Side, b: Side, pair: Pair) -> bool:
     return name is not None and name == getattr(b.clips[pair.b], kind)
 
 
-def _by(key: Any, clips: list[Clip]) -> dict[str, list[int]]:
+def _by(key: Callable[[Clip], Any], clips: list[Clip]) -> dict[str, list[int]]:
     """Return the rows of clips by a value that they have, in order of first appearance; None is no value."""
-    rows: dict[str, list[int]] = defaultdict(list)
-    for row, clip in enumerate(clips):
-        if key(clip) is not None:
-            rows[key(clip)].append(row)
-    return rows
+    rows = grouped(range(len(clips)), lambda row: key(clips[row]))
+    return {value: own for value, own in rows.items() if value is not None}
 
 
 def _cells(side: Side, rows: list[int]) -> list[list[int]]:
     """Part rows by corpus, group and split."""
-    cells: dict[tuple[str, int, str], list[int]] = defaultdict(list)
-    for row in rows:
-        cells[side.clips[row].corpus, side.groups[row], side.splits[row]].append(row)
-    return list(cells.values())
+    return list(grouped(rows, lambda row: (side.clips[row].corpus, side.groups[row], side.splits[row])).values())
 
 
 def _described(side: Side, concerned: int) -> dict[str, Any]:

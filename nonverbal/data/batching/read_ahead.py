@@ -1,4 +1,4 @@
-"""Processes that read micro-batches ahead, by torch's ``DataLoader``; and what is said when one of them dies."""
+"""Reads micro-batches ahead in processes of torch's ``DataLoader``, and reports a process that dies or hangs."""
 
 import contextlib
 import math
@@ -17,50 +17,49 @@ from torch.utils.data import DataLoader, Dataset
 
 from nonverbal.batch import Batch
 from nonverbal.errors import UserError
-from nonverbal.system import ENDING, end_with_parent
+from nonverbal.signals import ENDING, end_with_parent, ignore
 
 SHARED_MEMORY_FOLDER = Path("/dev/shm")
-"""Through which torch's workers hand over tensors, on Linux."""
+"""Folder through which torch's workers pass on tensors, on Linux."""
 
 LEAST_AHEAD = 2
-"""Micro-batches that each worker reads ahead at least: one that it reads, one that is ready."""
+"""Smallest number of micro-batches that a worker reads ahead: one that it is reading, one that is ready."""
 
 SMALLER = "batches.batch_seconds (batches.batch_clips, where clips are counted)"
-"""The settings that make micro-batches smaller: one of the two, as the run is of one kind or the other."""
+"""The settings that make micro-batches smaller. A run has one of the two."""
 
 _reading: weakref.WeakKeyDictionary[Any, list[BaseProcess]] = weakref.WeakKeyDictionary()
-"""torch's iterators that are in use, and this process's children when they began: their workers among them."""
+"""torch's iterators in use, with the children of this process when each began, which include its workers."""
 
 _left: list[Any] = []
-"""torch's iterators that were in use when something failed. torch clears up when the last reference goes, and then
-waits for its pin thread, which may wait for ever for what a dead worker had begun to send. At exit it does nothing."""
+"""torch's iterators that were in use when an error occurred. When the last reference is deleted, torch waits for its
+pin thread, which may wait for ever for the rest of a message from a dead worker. At exit, torch does not wait."""
 
 
 def micro_batches_ahead(of_a_step: int, workers: int) -> int:
-    """Return how many micro-batches each worker reads ahead: all together two steps' worth, and at least two each.
+    """Return how many micro-batches each worker reads ahead: together those of two steps, and at least two each.
 
-    A step takes all its micro-batches at once, so with fewer it waits for the last ones to be read.
-
-    They lie in ``/dev/shm`` until they are taken.
+    A step takes all its micro-batches at once. With fewer, it would wait until the last ones have been read. They
+    occupy ``/dev/shm`` until they are used.
 
     Args:
-        of_a_step: micro-batches that this process takes in a step.
+        of_a_step: micro-batches of this process in a step.
         workers: at least 1.
     """
     return max(-(-2 * of_a_step // workers), LEAST_AHEAD)
 
 
 def check_shared_memory(needed: int) -> None:
-    """Refuse to begin where ``needed`` bytes do not fit in ``/dev/shm``: a worker would die when it is full.
+    """Refuse to start if ``needed`` bytes do not fit in ``/dev/shm``, because a worker would be killed when it is full.
 
-    Counts as many processes as the launcher says it has started on this machine, which all share it. So all must have
-    come here before any of them starts workers, whose micro-batches would count twice: as needed, and as not free.
+    All processes that the launcher has started on this machine share it. All must have called this before any of them
+    starts workers, whose micro-batches would otherwise count twice: as needed, and as not free.
 
     Args:
-        needed: bytes that this process's workers may take.
+        needed: bytes that this process's workers may use.
 
     Raises:
-        UserError: they do not.
+        UserError: there is too little space.
     """
     if not SHARED_MEMORY_FOLDER.is_dir():
         return
@@ -81,9 +80,9 @@ def read_ahead(
     """Yield ``dataset[request]`` for each request, in order.
 
     Args:
-        dataset: a function of the request; what is wrong it raises as ``UserError``.
+        dataset: returns the batch of a request, or raises ``UserError``.
         requests: an iterable with a length.
-        workers: processes; 0 to read in this one.
+        workers: number of processes; 0 to read in this one.
         timeout: seconds to wait for a batch.
         ahead: micro-batches that each worker reads ahead.
     """
@@ -97,7 +96,7 @@ def read_ahead(
             if item is None:
                 return
             if isinstance(item, UserError):
-                # The error would hold this frame, which holds the error, and with them torch's iterator and workers.
+                # The error references this frame, and thus would keep torch's iterator and its workers alive.
                 del batches
                 raise item
             yield item
@@ -106,7 +105,7 @@ def read_ahead(
             raise RuntimeError(f"DataLoader worker did not hand over a batch for {timeout:g} seconds") from error
         if isinstance(error, RuntimeError):
             raise
-        # What is left of a worker's pipe where it died while it wrote; torch has no word of its own for it.
+        # A worker has died while it was writing to its pipe, for which torch has no message.
         raise RuntimeError("DataLoader worker exited unexpectedly in the middle of a batch") from error
 
 
@@ -146,22 +145,22 @@ class _Deadline:
 
 @contextlib.contextmanager
 def workers_watched() -> Iterator[None]:
-    """Say in one line that a worker has died or hangs, and leave none behind where the block fails.
+    """Report in one line that a worker has died or hangs, and kill all workers if the block fails.
 
     Raises:
-        UserError: torch's signal handler has noticed it, at any place in the block, or the next batch did not come.
+        UserError: torch's signal handler has noticed a dead worker, anywhere in the block, or a batch did not arrive.
     """
     try:
         yield
     except BaseException as error:
-        # A worker that hangs would be waited for at exit, for ever; their being killed need not be reported.
+        # At exit, Python would wait for ever for a worker that hangs. torch need not report workers killed here.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _left.extend(_reading)
         workers = [worker for children in _reading.values() for worker in children]
         full = "Bus error" in str(error) or any(worker.exitcode == -signal.SIGBUS for worker in workers)
         for worker in multiprocessing.active_children():
             worker.kill()
-        # What torch says of a worker that is gone or late, and of the thread that pins what workers send.
+        # These are torch's messages about a worker that is dead or late, and about the thread that pins memory.
         if isinstance(error, RuntimeError) and str(error).startswith(("DataLoader", "Pin memory thread")):
             raise UserError(_told(str(error).strip(" ."), full)) from error
         raise
@@ -184,7 +183,7 @@ def _told(what: str, full: bool) -> str:
 
 
 class _Told(Dataset[Batch | UserError]):
-    """Hands over what is wrong as an item: raised in a worker, it would come with the worker's traceback."""
+    """Returns a ``UserError`` as an item. If it were raised in a worker, torch would add the worker's traceback."""
 
     def __init__(self, dataset: Dataset[Batch]) -> None:
         self.dataset = dataset
@@ -209,9 +208,8 @@ def _loader(dataset: _Told, requests: Any, workers: int, ahead: int) -> DataLoad
 
 
 def _start_worker(_: int) -> None:
-    # Signals of the run are the main process's affair: it finishes its step, saves, and then ends the workers.
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
-    # A worker that outlives its process by seconds holds the lock of the run folder as long.
+    # The main process handles the signals: it finishes its step, saves, and then ends the workers.
+    ignore(*ENDING)
+    # As long as a worker outlives its process, it holds the lock of the run folder.
     end_with_parent(signal.SIGKILL)
     torch.set_num_threads(1)

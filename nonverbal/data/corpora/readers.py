@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from glob import glob
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,8 +77,6 @@ def read_by_table(
     rows: dict[str, tuple[dict[str, str], str]] = {}
     for table in matching(folder, tables):
         for row in read_table(folder, table):
-            if key not in row:
-                raise UserError(f"{folder / table} has a row without {key!r}; its columns are {', '.join(row)}")
             name = re.split(r"[\\/]", row[key])[-1]
             if name in rows and rows[name][0] != row:
                 raise UserError(
@@ -232,18 +230,31 @@ def read_text(folder: Path, path: str) -> str:
         raise UserError(f"{folder / path} cannot be read as text: {error}") from error
 
 
-def read_table(folder: Path, path: str) -> list[dict[str, str]]:
+class TableRow(dict[str, str]):
+    """A row of a table: column to value."""
+
+    def __init__(self, table: Path, values: Iterable[tuple[str, str]]) -> None:
+        """Take the row of a table."""
+        super().__init__(values)
+        self.table = table
+
+    def __missing__(self, column: str) -> str:
+        raise UserError(f"{self.table} has a row without {column!r}; its columns are {', '.join(self)}")
+
+
+def read_table(folder: Path, path: str) -> list[TableRow]:
     """Return the rows of a table whose first line names its columns.
 
     Names of columns are reduced to lower-case letters and digits (``Filename``, ``File ID`` and ``File_ID`` are
     ``filename``, ``fileid`` and ``fileid``): they vary from release to release. Values are stripped.
 
     Raises:
-        UserError: it cannot be read, or a row has more or fewer values than there are columns.
+        UserError: it cannot be read, or a row has more or fewer values than there are columns. A row raises it too,
+            where it is asked for a column that it does not have.
     """
     columns, rows = delimited(read_text(folder, path).replace("\0", ""), folder / path)
     header = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in columns]
-    return [dict(zip(header, row, strict=True)) for row in rows.values()]
+    return [TableRow(folder / path, zip(header, row, strict=True)) for row in rows.values()]
 
 
 def read_json(folder: Path, path: str) -> Any:

@@ -1,1 +1,1 @@
-"""Checkpoints of wav2vec 2.0, HuBERT and Audio Mamba in every format: what they hold, and what is made of them."""
+"""Reads checkpoints of wav2vec 2.0, HuBERT and Audio Mamba in every format, and builds models from them."""

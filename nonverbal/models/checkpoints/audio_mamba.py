@@ -1,6 +1,6 @@
-"""Audio Mamba's checkpoints: those of transformers' kind, runs of ours, and files of the released code.
+"""Checkpoints of Audio Mamba: transformers' folders, runs of ours, and files of the released code.
 
-The released code (Yadav and Tan, Interspeech 2024) is SSAM's; its ``.pth`` files hold weights alone.
+The released code is that of SSAM (Yadav and Tan, Interspeech 2024); its ``.pth`` files hold only weights.
 """
 
 import math
@@ -32,37 +32,37 @@ RELEASED = "ssam"
 EXPECTED = "an Audio Mamba of 4 x 16 patches"
 
 INSIDE = "audio_mamba."
-"""Stands before the encoder's names in a model with a head."""
+"""Prefix of the encoder's names of weights in a model with a head."""
 
 HEAD = ("mask_token", "pred.")
-"""Where the names of pretraining's own weights begin."""
+"""Prefixes of the names of weights that only pretraining uses."""
 
 CLASSIFIER = "classifier."
-"""Where the names of a classifier's head begin."""
+"""Prefix of the names of a classifier's head."""
 
 FIRST = "blocks.0.mixer.A_log"
-"""A weight of every encoder."""
+"""Name of a weight that every encoder has."""
 
 IN_EVERY_MAMBA = FIRST.removeprefix("blocks.0")
-"""End of names of weights, by which files are told."""
+"""Suffix of names of weights, by which files are recognised."""
 
 HALF_PRECISION = 8e-3
-"""The most by which a sine in half precision is beside its value."""
+"""Largest error of a sine in half precision."""
 
 SHAPE = ("hidden_size", "num_hidden_layers", "state_size", "conv_width", "expand")
-"""Settings of the configuration that give the shape."""
+"""Settings of the configuration that determine the shape."""
 
 READING = ("standardisation", "padding", "frame_order")
-"""Settings of the configuration that say how clips are read."""
+"""Settings of the configuration that determine how clips are read."""
 
 CHOICES = ("loss", "masked_positions", *READING)
-"""Settings of the configuration on which no weights depend; ``official`` is what the released code does."""
+"""Settings of the configuration on which no weights depend; ``official`` follows the released code."""
 
 FUNCTION = {*SHAPE, *READING, "layer_norm_eps"}
-"""Settings of the configuration on which what an encoder computes depends."""
+"""Settings of the configuration on which an encoder's output depends."""
 
 USED = FUNCTION | {*CHOICES, "mask_ratio", "initializer_range", "model_type"}
-"""Settings of the configuration whose value is taken."""
+"""Settings of the configuration whose value is used."""
 
 register()
 
@@ -70,10 +70,11 @@ register()
 def read_checkpoint(source: str) -> Checkpoint:
     """Read a checkpoint: a folder or Hub id in Hugging Face format, a run of ours, or a ``.pth`` of the released code.
 
-    No code that lies beside the weights is run: it is this package's own.
+    Code beside the weights is never run; this package's own is used.
 
     Raises:
-        UserError: it cannot be read, holds what could run something, lacks weights, or is of another architecture.
+        UserError: it cannot be read, contains something that could run code, lacks weights, or has another
+            architecture.
     """
     path = place_of(source)
     with quiet():
@@ -90,10 +91,10 @@ def read_checkpoint(source: str) -> Checkpoint:
 
 
 def read_shape(source: str) -> AudioMambaConfig:
-    """Return the configuration of an encoder, whose folder may hold no weights.
+    """Return the configuration of an encoder. Its folder need not contain weights.
 
     Raises:
-        UserError: it cannot be read, or asks for what is not computed here.
+        UserError: it cannot be read, or has a value that is not supported here.
     """
     path = place_of(source)
     if path is not None and path.is_file():
@@ -104,12 +105,12 @@ def read_shape(source: str) -> AudioMambaConfig:
 
 
 def encoders(names: Iterable[str]) -> list[str]:
-    """Return what stands before the names of each Audio Mamba's encoder among the names."""
+    """Return the prefix of each Audio Mamba encoder that is among the names."""
     return [name.removesuffix(FIRST) for name in names if name == FIRST or name.endswith(f".{FIRST}")]
 
 
 def read_alike(checkpoint: Checkpoint, other: Checkpoint) -> list[str]:
-    """Let ``other`` read clips as ``checkpoint`` does, and return the settings in which it did not."""
+    """Make ``other`` read clips as ``checkpoint`` does, and return the settings in which it differed."""
     different = [name for name in CHOICES if getattr(other.config, name) != getattr(checkpoint.config, name)]
     for name in different:
         setattr(other.config, name, getattr(checkpoint.config, name))
@@ -117,7 +118,7 @@ def read_alike(checkpoint: Checkpoint, other: Checkpoint) -> list[str]:
 
 
 def to_released(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what the released code's ``.pth`` holds: under ``model`` the weights by its names, and the positions."""
+    """Return the content of a ``.pth`` of the released code: under ``model``, weights by its names, and positions."""
     weights = {name.removeprefix(INSIDE): value.contiguous() for name, value in checkpoint.weights.items()}
     return {"model": {**weights, "pos_embed": _positions(checkpoint.config)}}
 
@@ -139,7 +140,7 @@ def _read_config(source: str, folder: Path | None) -> AudioMambaConfig:
 
 
 def _in_a_file(source: str, path: Path) -> Checkpoint:
-    """A file of the released code, or of transformers with the config.json beside it."""
+    """Read a file of the released code, or of transformers with config.json beside it."""
     held = hold(path, encoders)
     beside = path.with_name("config.json").is_file() and not any(name.endswith("pos_embed") for name in held.weights)
     if held.encoder is not None and beside:
@@ -148,10 +149,10 @@ def _in_a_file(source: str, path: Path) -> Checkpoint:
             return _beside_a_config(source, _read_config(source, path.parent), held, path)
     if held.encoder is not None and held.encoder.endswith(INSIDE):
         raise UserError(
-            f"{path} is an Audio Mamba of transformers, whose config.json says how clips are read; put that beside it"
+            f"{path} is an Audio Mamba of transformers, whose config.json says how clips are read; put it in its folder"
         )
     own, foreign = _without_prefix(held)
-    # Counters of the training are not the model's.
+    # Counters of the training do not belong to the model.
     own = {name: value for name, value in own.items() if value.is_floating_point()}
     given_positions = own.pop("pos_embed", None)
     config = _config_of_weights(path, own)
@@ -166,7 +167,7 @@ def _beside_a_config(source: str, config: AudioMambaConfig, held: Held, path: Pa
 
 
 def _without_prefix(held: Held) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the weights that are the encoder's or stand beside it, without prefix, and the names of the others."""
+    """Return the weights of the encoder and of its head, without prefix, and the names of the others."""
     prefix = held.encoder or ""
     outer = prefix.removesuffix(INSIDE)
     own = {
@@ -178,7 +179,7 @@ def _without_prefix(held: Held) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _as_pretrained(own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights under ``AudioMambaForPreTraining``'s names."""
+    """Return weights by the names of ``AudioMambaForPreTraining``."""
     return {name if name.startswith((*HEAD, CLASSIFIER)) else INSIDE + name: value for name, value in own.items()}
 
 
@@ -191,46 +192,46 @@ def _checked(
     notes: tuple[str, ...],
     path: Path | None,
 ) -> Checkpoint:
-    """Refuse an encoder that lacks weights or has others; keep what there is of the head, not a classifier's."""
+    """Refuse an encoder with missing or unknown weights; keep weights of the head, except those of a classifier."""
     try:
         with torch.device("meta"):
             shapes = {name: value.shape for name, value in AudioMambaForPreTraining(config).state_dict().items()}
     except LOADING_ERRORS as error:
-        raise UserError(f"{source}: no model can be made of its configuration: {error}") from error
+        raise UserError(f"no model can be built from the configuration of {source}: {error}") from error
     left_over = sorted({*foreign, *(name for name in weights if name.startswith(CLASSIFIER))})
     own = {name: value for name, value in weights.items() if name in shapes}
     lacking = sorted(shapes.keys() - own.keys())
     strange = sorted(weights.keys() - own.keys() - set(left_over))
     if path is None:
-        # transformers tells what it has no place for by name alone.
+        # transformers only gives the names of weights that it has no place for.
         strange += [name for name in left_over if not name.startswith(CLASSIFIER)]
     encoder = [name for name in lacking if not name.startswith(HEAD)]
     check_whole(source, encoder, strange, misshapen(own, shapes), EXPECTED)
     official = [name for name in READING if getattr(config, name) == "official"]
-    kept = f"the encoder keeps its way of reading clips: {', '.join(official)} as in the released code (config.json)"
+    kept = f"the encoder still reads clips as the released code does: {', '.join(official)} are official (config.json)"
     notes = (*notes, kept) if official else notes
     in_order = {name: own[name] for name in shapes if name in own}
     return Checkpoint(source, format_, config, in_order, False, not lacking, tuple(left_over), notes, path)
 
 
 def _positions(config: AudioMambaConfig) -> Tensor:
-    """``(1, 251, M)``: zeros for the class token, then those of the patches."""
+    """Return positions ``(1, 251, M)``: zeros for the class token, then those of the patches."""
     own = positions(TIMES, config.hidden_size, torch.device("cpu"))
     return torch.cat([torch.zeros(1, config.hidden_size), own])[None]
 
 
 def _check_positions(path: Path, given: Tensor | None, config: AudioMambaConfig) -> None:
-    """Refuse positions of another grid of patches; ours are computed."""
+    """Refuse positions of another grid of patches, because positions are computed here."""
     expected = _positions(config)
     if given is not None and (given.shape != expected.shape or not (given - expected).abs().max() <= HALF_PRECISION):
         raise UserError(
-            f"{path} has positions {tuple(given.shape)} that are not those of 50 x 5 patches of 4 frames x 16 bands; "
-            "only models of windows of two seconds are read"
+            f"{path} has positions of shape {tuple(given.shape)} that are not those of 50 x 5 patches of 4 frames x 16 "
+            "bands; only models with windows of two seconds can be read"
         )
 
 
 def _config_of_weights(path: Path, tensors: Mapping[str, Tensor]) -> AudioMambaConfig:
-    """Read the shape off the weights; everything else is as the released code has it."""
+    """Infer the shape from the weights; all other settings are those of the released code."""
     try:
         inner, states = tensors["blocks.0.mixer.A_log"].shape
         width = tensors["encoder_norm.weight"].shape[0]
@@ -240,6 +241,8 @@ def _config_of_weights(path: Path, tensors: Mapping[str, Tensor]) -> AudioMambaC
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(f"{path} is not an Audio Mamba of the released code: it has no usable {error}") from error
     if inner % width or width % 4 or rank != math.ceil(width / 16):
-        raise UserError(f"{path} is another Audio Mamba: width {width}, {inner} inside a block, step rank {rank}")
+        raise UserError(
+            f"{path} is another kind of Audio Mamba: width {width}, {inner} inside a block, step rank {rank}"
+        )
     options: dict[str, Any] = dict(zip(SHAPE, (width, layers, states, conv_width, inner // width), strict=True))
     return AudioMambaConfig(**options | dict.fromkeys(CHOICES, "official"))

@@ -1,4 +1,4 @@
-"""A checkpoint as it was found, of whatever family, and the account of what a run takes from it."""
+"""A checkpoint of any family as it was read, and the account of what a run loads from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,42 +11,42 @@ from transformers import PretrainedConfig
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An encoder, and what else pretraining needs where that is there too."""
+    """An encoder, with the other weights that pretraining needs if they exist."""
 
     source: str
     """As the user gave it."""
     format: str
-    """Whose names and file it has: ``transformers``, or the name of one of the formats of its family."""
+    """Format of the file and of the names of weights: ``transformers``, or the name of a format of the family."""
     config: PretrainedConfig
-    """Its shape, and how it reads clips; ``model_type`` says which model it is of."""
+    """Shape of the model, and how it reads clips; ``model_type`` is the kind of model."""
     weights: dict[str, Tensor]
-    """In float32, under the names of the model that is pretrained: the whole encoder, and of its head what is there."""
+    """In float32, by the names of the model for pretraining: the whole encoder, and the head as far as it exists."""
     normalise: bool
-    """Whether its waveforms have zero mean and unit variance."""
+    """Whether waveforms are normalised to zero mean and unit variance."""
     has_head: bool
-    """Whether all is there that pretraining needs besides the encoder."""
+    """Whether it has all weights that pretraining needs besides the encoder."""
     left_over: tuple[str, ...] = ()
-    """Weights that have no place in pretraining, such as the head of a recogniser."""
+    """Names of weights that pretraining does not use, such as the head of a recogniser."""
     notes: tuple[str, ...] = ()
-    """What the file does not say, and was inferred; what was not taken of it; what is worth knowing of it."""
+    """Notes for the user: what was inferred because the file does not say it, and what was not used."""
     path: Path | None = None
-    """The folder or file, where it is one; otherwise it came from the Hub."""
+    """The folder or file; None if it came from the Hub."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """What became of a checkpoint's weights."""
+    """What happened to a checkpoint's weights."""
 
     source: str
     rows: tuple[tuple[str, str, str], ...]
-    """What was done, with what, and how much of it."""
+    """For each group of weights: what was done with it, its name, and its size."""
     notes: tuple[str, ...]
-    """What the checkpoint does not say."""
+    """The notes of the checkpoint."""
     warning: str | None
-    """What is missing and matters, and what to do about it."""
+    """Which important weights are missing, and what to do about it."""
 
     def table(self) -> Table:
-        """Return what was done, for a terminal."""
+        """Return the account as a table for a terminal."""
         table = Table(title=f"starting from {self.source}", title_justify="left")
         for column in ("", "what", "how much"):
             table.add_column(column, overflow="fold")
@@ -58,13 +58,13 @@ class Account:
 def account_of(
     checkpoint: Checkpoint, state: Mapping[str, Tensor], groups: Mapping[str, Sequence[str]], warning: str | None
 ) -> Account:
-    """Say which weights of a model came from the checkpoint, which were drawn, and which found no place.
+    """Report which weights of a model were loaded, which were drawn, and which of the checkpoint were not used.
 
     Args:
-        checkpoint: where the run starts.
-        state: the model's weights, under the checkpoint's names.
-        groups: the names of these weights by what they are of.
-        warning: what is missing and matters.
+        checkpoint: that the run starts from.
+        state: the model's weights, by the checkpoint's names.
+        groups: the names of these weights, by part of the model.
+        warning: which important weights are missing, and what to do about it.
     """
     rows = []
     for group, names in groups.items():

@@ -1,4 +1,4 @@
-"""The architecture of a wav2vec 2.0 model, read off the shapes of its weights."""
+"""Infers the architecture of a wav2vec 2.0 model from the shapes of its weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,19 +11,20 @@ from nonverbal.models.checkpoints.fairseq_settings import Settings
 from nonverbal.models.checkpoints.weight_names import FIRST, Layout
 
 KERNELS = [10, 3, 3, 3, 3, 2, 2]
-"""Of the convolutions. Strides leave no trace in weights, so those of other kernels are not guessed."""
+"""Kernels of the convolutions. Strides cannot be inferred from weights, so other kernels are refused."""
 
 GUESSED = "strides, activations and the place of LayerNorm"
-"""What leaves no trace in weights, and is as in every released model where nothing says it."""
+"""Properties that cannot be inferred from weights. Unless a file contains them, they are those of all released models.
+"""
 
 
 def config_of_weights(
     source: str, weights: Mapping[str, Tensor], layout: Layout, heads: int | None, settings: Settings
 ) -> tuple[Wav2Vec2Config, tuple[str, ...]]:
-    """Infer the architecture from shapes, and the rest from settings. Returns it with what was inferred from neither.
+    """Infer the architecture from shapes and settings. Returns it with notes on what was assumed without either.
 
     Raises:
-        UserError: it is another, settings and shapes contradict each other, or neither tells.
+        UserError: it is another architecture, settings and shapes contradict each other, or both are insufficient.
     """
     options = _sizes(source, weights, layout)
     for key, value in settings.options.items():
@@ -32,19 +33,22 @@ def config_of_weights(
     options |= settings.options
     if "conv_stride" not in options and options["conv_kernel"] != KERNELS:
         raise another(source, f"convolutions with kernels {options['conv_kernel']}")
-    silent = "" if settings.there else f"{GUESSED} are taken to be as in every released model"
-    notes = (f"{silent}: the file does not say",) if silent else ()
+    silent = "" if settings.there else f"{GUESSED} are assumed to be those of all released models"
+    notes = (f"{silent}, because the file does not say",) if silent else ()
     if "num_attention_heads" not in options:
         options["num_attention_heads"] = heads or _heads(source, options["hidden_size"])
         if heads is None:
-            found = f"{options['num_attention_heads']} attention heads, as {options['hidden_size']} / 64"
-            notes = (f"{found}: the file does not say{f'; {silent} too' if silent else ''}",)
+            found = f"{options['num_attention_heads']} attention heads are assumed ({options['hidden_size']} / 64)"
+            notes = (f"{f'{found}, and {silent}' if silent else found}, because the file does not say",)
     return Wav2Vec2Config(**options, **_head(weights)), notes
 
 
 def _heads(source: str, width: int) -> int:
     if width % 64:
-        raise UserError(f"{source} does not say how many attention heads it has, and its width, {width}, is not n x 64")
+        raise UserError(
+            f"{source} does not say how many attention heads it has, and its width ({width}) is not a multiple of 64; "
+            "use a file with its configuration"
+        )
     return width // 64
 
 
@@ -90,8 +94,8 @@ def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def another(source: str, found: str) -> UserError:
-    """Return the error that a checkpoint is of another architecture, and of what."""
+    """Return an error that says which other architecture a checkpoint has."""
     return UserError(
-        f"{source} is of another architecture: found {found}; expected an encoder of wav2vec 2.0 or HuBERT, with "
+        f"{source} has another architecture: found {found}; expected an encoder of wav2vec 2.0 or HuBERT, with "
         f"weights such as {FIRST['fairseq']} (fairseq), {FIRST['fairseq2']} (fairseq2) or {FIRST['transformers']}"
     )

@@ -1,8 +1,8 @@
 """emotion2vec as FunASR distributes it, a folder with ``config.yaml`` and a pickle, computed by FunASR's own class.
 
-FunASR itself would run what is in the folder: it unpickles the weights, and evaluates the text of the convolutions as
-Python. Here weights come through the reader that runs nothing, the configuration is plain YAML of which a fixed list of
-keys is taken, and FunASR's class is handed values that were made here.
+FunASR itself would run code from the folder: it unpickles the weights, and evaluates the text of the convolutions as
+Python. Here weights are read without running anything, only a fixed list of keys is used from the plain YAML of the
+configuration, and FunASR's class gets values that were built here.
 
 Shapes: N clips, T samples, S frames, M width.
 """
@@ -30,7 +30,7 @@ MODEL: dict[str, type] = {
     **dict.fromkeys(("norm_eps", "mlp_ratio"), float),
     **dict.fromkeys(("norm_affine", "layer_norm_first", "end_of_block_targets", "normalize"), bool),
 }
-"""Keys of ``model_conf`` that bear on frames, and the kinds of their values."""
+"""Keys of ``model_conf`` that affect frames, and the types of their values."""
 
 AUDIO: dict[str, type] = {
     **dict.fromkeys(("prenet_depth", "num_extra_tokens", "num_alibi_heads", "model_depth"), int),
@@ -40,7 +40,7 @@ AUDIO: dict[str, type] = {
     **dict.fromkeys(("use_alibi_encoder", "learned_alibi", "learned_alibi_scale", "conv_pos_pre_ln"), bool),
     **dict.fromkeys(("learned_alibi_scale_per_head", "learned_alibi_scale_per_layer"), bool),
 }
-"""Those of its ``modalities.audio``."""
+"""Keys of its ``modalities.audio`` that affect frames, and the types of their values."""
 
 OF_TRAINING: dict[str, Any] = {
     **dict.fromkeys(("encoder_dropout", "attention_dropout", "activation_dropout", "post_mlp_drop"), 0.0),
@@ -50,22 +50,22 @@ OF_AUDIOS_TRAINING: dict[str, Any] = {
     **dict.fromkeys(("prenet_layerdrop", "prenet_dropout", "start_drop_path_rate", "end_drop_path_rate"), 0.0),
     **{"local_grad_mult": 1.0, "init_extra_token_zero": True, "decoder": None},
 }
-"""What FunASR's class asks for besides, and a frozen encoder has no use for."""
+"""Other keys that FunASR's class requires, but a frozen encoder does not use."""
 
 EXTRACTORS = ("default", "layer_norm")
 """Norms of the convolutions: a group norm after the first, or layer norms after all."""
 
 LARGEST = 100_000
-"""Of any size in a configuration: beyond, it is no emotion2vec."""
+"""Largest accepted size in a configuration; no emotion2vec has a larger one."""
 
 FIRST = "modality_encoders.AUDIO.local_encoder.conv_layers.0.0.weight"
 SPARE = "modality_encoders.AUDIO.decoder."
 PARTS = ("modality_encoders.", "blocks.", "norm.")
-"""Where names of weights begin; what is ``SPARE`` belongs to pretraining."""
+"""Prefixes of the encoder's names of weights; those of ``SPARE`` belong to pretraining."""
 
 
 class Emotion2vecConfig(PretrainedConfig):  # type: ignore[misc]
-    """What ``config.yaml`` says, as FunASR's class takes it: ``model_conf``."""
+    """The content of ``config.yaml`` as the argument ``model_conf`` of FunASR's class."""
 
     model_type = "emotion2vec"
 
@@ -75,7 +75,7 @@ class Emotion2vecConfig(PretrainedConfig):  # type: ignore[misc]
 
     @property
     def num_hidden_layers(self) -> int:
-        """Transformer blocks: FunASR's ``prenet_depth``, and the ``depth`` that follow."""
+        """Number of transformer blocks: FunASR's ``prenet_depth`` plus ``depth``."""
         return int(self.model_conf["modalities"]["audio"]["prenet_depth"] + self.model_conf["depth"])
 
 
@@ -86,7 +86,7 @@ class Emotion2vec(nn.Module):
         """Build it with random weights.
 
         Raises:
-            UserError: FunASR makes no model of the configuration.
+            UserError: FunASR cannot build a model from the configuration.
         """
         super().__init__()
         self.config = config
@@ -101,10 +101,10 @@ class Emotion2vec(nn.Module):
             ValueError,
             AssertionError,
         ) as error:
-            raise UserError(f"FunASR makes no emotion2vec of this {CONFIG}: {error}; download it again") from error
+            raise UserError(f"FunASR cannot build a model from this {CONFIG}: {error}; download it again") from error
 
     def forward(self, waveforms: Tensor) -> list[Tensor]:
-        """Return ``(N, S, M)`` of ``(N, T)``: what enters the first block, then what leaves each; the last as given."""
+        """Return hidden states ``(N, S, M)`` for ``(N, T)``: the input of the first block, then the output of each."""
         audio = self.inner.modality_encoders["AUDIO"]
         blocks = [*audio.context_encoder.blocks, *self.inner.blocks]
         states: list[Tensor] = []
@@ -119,15 +119,15 @@ class Emotion2vec(nn.Module):
 
 
 def is_emotion2vec(folder: Path) -> bool:
-    """Whether a folder is one of FunASR's, of any of its models."""
+    """Whether a folder has FunASR's layout, for any of its models."""
     return (folder / CONFIG).is_file() and not (folder / "config.json").exists()
 
 
 def read_settings(folder: Path) -> Emotion2vecConfig:
-    """Return what a folder's ``config.yaml`` says.
+    """Return the settings in a folder's ``config.yaml``.
 
     Raises:
-        UserError: it cannot be read, is of another model, or says what is not computed here.
+        UserError: it cannot be read, belongs to another model, or has a value that is not supported here.
     """
     path = folder / CONFIG
     try:
@@ -139,21 +139,21 @@ def read_settings(folder: Path) -> Emotion2vecConfig:
     model = _taken(path, given, "model_conf", MODEL)
     audio = _taken(path, given["model_conf"].get("modalities"), "audio", AUDIO)
     if audio["learned_alibi"]:
-        raise UserError(f"{path}: learned_alibi is true, which FunASR does not compute; give another encoder")
+        raise UserError(f"{path}: learned_alibi is true, which FunASR does not support; give another encoder")
     if audio["extractor_mode"] not in EXTRACTORS:
         raise UserError(
             f"{path}: extractor_mode is {audio['extractor_mode'][:60]!r}; expected {' or '.join(EXTRACTORS)}"
         )
-    # The text is worked out without running it, and handed on in one spelling: FunASR calls eval.
+    # FunASR passes the text to eval. So it is parsed here without running it, and written anew in one spelling.
     audio["feature_encoder_spec"] = str(conv_layers(str(path), audio["feature_encoder_spec"]))
     return Emotion2vecConfig({**model, **OF_TRAINING, "modalities": {"audio": {**audio, **OF_AUDIOS_TRAINING}}})
 
 
 def read_emotion2vec(folder: Path) -> Emotion2vec:
-    """Load a folder's model, whole.
+    """Load a folder's model, with all its weights.
 
     Raises:
-        UserError: FunASR is not installed, or the folder does not hold a whole model.
+        UserError: FunASR is not installed, or the folder does not hold a complete model.
     """
     model = Emotion2vec(read_settings(folder))
     path = _file(folder)
@@ -172,7 +172,7 @@ def read_emotion2vec(folder: Path) -> Emotion2vec:
 
 
 def new_emotion2vec(folder: Path, seed: int) -> Emotion2vec:
-    """Return a model of a folder's configuration with random weights, drawn as FunASR draws them.
+    """Return a model of a folder's configuration with random weights, drawn as in FunASR.
 
     Raises:
         UserError: FunASR is not installed, or the configuration cannot be read.
@@ -183,7 +183,7 @@ def new_emotion2vec(folder: Path, seed: int) -> Emotion2vec:
 
 
 def _class() -> Any:
-    # The package imports all of its models, and says of each what else it would need.
+    # The package imports all of its models, and prints for each what else it would need.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         from funasr.models.emotion2vec.model import Emotion2vec
 
@@ -191,7 +191,7 @@ def _class() -> Any:
 
 
 def _taken(path: Path, above: Any, name: str, kinds: Mapping[str, type]) -> dict[str, Any]:
-    """Return the keys of a group that are taken, each of its kind."""
+    """Return the keys of a group that are used, each with a value of its type."""
     group = above.get(name) if isinstance(above, Mapping) else None
     if not isinstance(group, Mapping):
         raise UserError(f"{path} has no group {name}; download it again")
@@ -202,9 +202,7 @@ def _taken(path: Path, above: Any, name: str, kinds: Mapping[str, type]) -> dict
         taken[key] = _number(value) if kind is float else value
         sized = kind is not int or (type(value) is int and 0 <= value <= LARGEST)
         if type(taken[key]) is not kind or not sized:
-            raise UserError(
-                f"{path}: {name}.{key} is {str(value)[:60]!r}, and not a {kind.__name__}; download it again"
-            )
+            raise UserError(f"{path}: {name}.{key} is {str(value)[:60]!r}; expected {kind.__name__}; download it again")
     return taken
 
 
@@ -218,12 +216,12 @@ def _number(value: Any) -> float | None:
 
 
 def _file(folder: Path) -> Path:
-    """The file of weights: ``model.pt``, or the only ``.pt``."""
+    """Return the file of weights: ``model.pt``, or the only ``.pt``."""
     found = sorted(folder.glob("*.pt"))
     named = [path for path in found if path.name == "model.pt"] or found
     if len(named) != 1:
         raise UserError(
-            f"{folder} holds {len(found)} files of weights (*.pt); expected model.pt, or one: download it again"
+            f"{folder} holds {len(found)} files of weights (*.pt); expected model.pt, or one file; download it again"
         )
     return named[0]
 

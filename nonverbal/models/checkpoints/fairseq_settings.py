@@ -1,4 +1,4 @@
-"""fairseq's configuration of a model, as transformers has it."""
+"""Translates fairseq's configuration of a model to transformers' settings."""
 
 import ast
 from collections.abc import Mapping
@@ -23,37 +23,37 @@ SIZES = {
     "conv_bias": "conv_bias",
     "layer_norm_first": "do_stable_layer_norm",
 }
-"""fairseq's name of a setting to transformers', where the value is the same."""
+"""fairseq's names of settings, mapped to those of transformers, for settings with the same values."""
 
 EXTRACTOR = {"default": "group", "layer_norm": "layer"}
-"""fairseq's names of the norm in the convolutions."""
+"""fairseq's names of the norm in the convolutions, mapped to those of transformers."""
 
 MOST_LAYERS = 100
-"""Of convolutions, beyond which what a file writes of them is not worked out."""
+"""Largest number of convolutions for which the text in a file is evaluated."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a file says of the encoder in it."""
+    """Settings in a file for the encoder in it."""
 
     options: dict[str, Any] = field(default_factory=dict)
-    """transformers' settings that follow."""
+    """The corresponding settings of transformers."""
     normalise: bool | None = None
-    """Whether its waveforms have zero mean and unit variance, where it says so."""
+    """Whether waveforms are normalised to zero mean and unit variance; None if the file does not say."""
     there: bool = False
-    """Whether it has any configuration."""
+    """Whether the file has any configuration."""
     notes: tuple[str, ...] = ()
-    """What it says that is not known here."""
+    """Notes on settings that are unknown here."""
 
 
 def settings_of(source: str, tree: Any) -> Settings:
-    """Return what the configuration in a file of fairseq, ``cfg`` or ``args``, says.
+    """Return the settings in the configuration of a file of fairseq (``cfg`` or ``args``).
 
     Raises:
-        UserError: the model that it describes is another.
+        UserError: they describe another model.
     """
     whole = {key: tree.get(key) for key in ("cfg", "args")} if isinstance(tree, Mapping) else {}
-    # A recogniser's file holds the configuration of the encoder inside that of the whole.
+    # In a recogniser's file, the encoder's configuration is inside that of the whole model.
     own = subtree(whole, "w2v_args") or {}
     found = {key: find(own, key) if find(own, key) is not None else find(whole, key) for key in (*USED, *ONLY)}
     given = {key: value for key, value in found.items() if value is not None}
@@ -75,25 +75,25 @@ def settings_of(source: str, tree: Any) -> Settings:
 
 
 def _unknown(model: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Name the settings of a fork of fairseq."""
+    """Return a note on settings of a fork of fairseq."""
     if model is None or "extractor_mode" not in model:
         return ()
     strange = unknown_to_fairseq(model)
-    return (f"settings that fairseq does not have are not heeded: {', '.join(strange)}",) if strange else ()
+    return (f"settings that fairseq does not have are ignored: {', '.join(strange)}",) if strange else ()
 
 
 def conv_layers(source: str, text: str) -> list[tuple[int, int, int]]:
-    """Work out convolutions (channels, kernel, stride) that are written as ``[(512, 10, 5)] + [(512, 3, 2)] * 4``.
+    """Parse convolutions (channels, kernel, stride) in a text such as ``[(512, 10, 5)] + [(512, 3, 2)] * 4``.
 
     Raises:
-        UserError: it is anything else.
+        UserError: the text is anything else.
     """
     try:
         layers = _worked_out(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         layers = None
     if not isinstance(layers, list) or not layers or not all(_is_layer(layer) for layer in layers):
-        raise UserError(f"{source}: conv_feature_layers is {text[:80]!r}, not [(channels, kernel, stride), ...]")
+        raise UserError(f"{source}: conv_feature_layers is {text[:80]!r}; expected [(channels, kernel, stride), ...]")
     return layers
 
 
@@ -102,7 +102,7 @@ def _is_layer(layer: Any) -> bool:
 
 
 def _worked_out(node: ast.expr) -> Any:
-    """Lists and tuples of numbers, added up and repeated; nothing is called."""
+    """Evaluate lists and tuples of numbers with + and *; nothing is called."""
     match node:
         case ast.Constant(value=int()):
             return node.value

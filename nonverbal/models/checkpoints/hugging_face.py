@@ -1,6 +1,6 @@
-"""What is in Hugging Face format, a folder or a name of the Hub: found, loaded by transformers, and refused in one way.
+"""Finds and loads encoders in Hugging Face format, folders or Hub ids, with transformers, and reports failures.
 
-No code that lies beside a checkpoint is ever run.
+Code beside a checkpoint is never run.
 """
 
 import re
@@ -22,58 +22,58 @@ from nonverbal.models.checkpoints.weight_files import ENDINGS
 Config = TypeVar("Config", bound=PretrainedConfig)
 
 PART = re.compile(r"\b(layers|blocks|conv_layers)\.\d+\.|(^|\.)(encoder|feature_extractor|feature_projection)\.")
-"""In the names of an encoder's own weights."""
+"""Matches the names of an encoder's own weights."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model by transformers, with what it found of its weights."""
+    """A model loaded by transformers, with the problems that it reported."""
 
     model: Any
-    """In float32, where the weights are numbers as they stand."""
+    """In float32, unless the weights are quantised."""
     missing: tuple[str, ...]
-    """Weights that it drew, for want of them."""
+    """Weights that the source lacks, and transformers drew."""
     unexpected: tuple[str, ...]
-    """Weights that it has no place for."""
+    """Weights that the model does not have."""
     mismatched: tuple[str, ...]
-    """Weights of another shape, which it drew too."""
+    """Weights of another shape, which transformers drew too."""
 
 
 def place_of(source: str) -> Path | None:
-    """Return the file or folder that a source names, the encoder's where it is a run; None for a name of the Hub.
+    """Return the file or folder that a source names, or the encoder of a run; None for a Hub id.
 
     Raises:
-        UserError: nothing is there, a run without an encoder, or one of a run's own checkpoints.
+        UserError: it does not exist, is a run without an encoder, or a checkpoint from which a run continues.
     """
     path = Path(source)
-    # A name of the Hub is NAME or OWNER/NAME.
+    # A Hub id is NAME or OWNER/NAME.
     names_a_path = source.startswith((".", "/")) or source.count("/") > 1 or source.endswith(ENDINGS)
     if names_a_path and not path.exists():
         raise UserError(f"there is no file or folder {source}; nonverbal pretrain writes an encoder to RUN/encoder")
     if ((path.parent if path.is_file() else path) / "state.json").is_file():
         raise UserError(
-            f"{source} is a checkpoint that continues its own run; give the run's folder, whose encoder/ is its best"
+            f"{source} is a checkpoint from which its run continues; give the run's folder, whose encoder/ is the best"
         )
     if (path / "folds.json").is_file():
         raise UserError(
-            f"{path} is a run of nonverbal finetune, which has an encoder a fold: probe finetuned:{path}, under its "
+            f"{path} is a run of nonverbal finetune, which has one encoder per fold; probe finetuned:{path}, under its "
             f"own folds, or give one of its models, such as {path / 'model'}"
         )
     if (path / "recipe.yaml").is_file():
         if not (path / "encoder").is_dir():
-            raise UserError(f"the run {source} has no encoder/ yet: it is written with the first checkpoint")
+            raise UserError(f"the run {source} has no encoder/ yet; it is written with the first checkpoint")
         path = path / "encoder"
     if (path / "adapter_config.json").is_file():
-        # Whether transformers heeds it hangs on whether PEFT is installed.
-        raise UserError(f"{path} holds an adapter of PEFT: merge it into its model (merge_and_unload), and save that")
+        # Whether transformers uses the adapter depends on whether PEFT is installed.
+        raise UserError(f"{path} holds a PEFT adapter; merge it into its model (merge_and_unload), and save the model")
     if path.is_dir() and not (path / "config.json").is_file():
-        # transformers would guess the architecture from the letters of the folder's name.
-        raise UserError(f"{path} is neither a run nor a folder in Hugging Face format: it has no config.json")
+        # transformers would guess the architecture from the name of the folder.
+        raise UserError(f"{path} is neither a run nor a folder in Hugging Face format, because it has no config.json")
     return path if path.exists() else None
 
 
 def read_config(source: str, folder: Path | None = None) -> dict[str, Any]:
-    """Return the keys of a ``config.json``: in ``folder``, or of the name of the Hub or folder that ``source`` is.
+    """Return the keys of the ``config.json`` in ``folder``, or else of the folder or Hub id ``source``.
 
     Raises:
         UserError: it cannot be read.
@@ -93,18 +93,18 @@ def config_from(
     used: Set[str],
     only: Mapping[str, tuple[Any, ...]] = ONLY,
 ) -> Config:
-    """Return the configuration that the keys of a ``config.json`` make.
+    """Build a configuration from the keys of a ``config.json``.
 
     Args:
         source: as the user gave it.
-        folder: in Hugging Face format, None for a name of the Hub.
-        given: what ``read_config`` returned.
+        folder: in Hugging Face format; None for a Hub id.
+        given: result of ``read_config``.
         kind: class of the configuration.
-        used: keys of which every value is taken that is of the kind of the default.
-        only: keys of which the values here are read.
+        used: keys whose value is used; it must have the type of the default.
+        only: keys with their supported values.
 
     Raises:
-        UserError: a value that is not computed here, or of another kind than its key's.
+        UserError: a value is not supported here, or has the wrong type.
     """
     check_config(source, given, kind, used, only)
     try:
@@ -117,13 +117,13 @@ def config_from(
 def load(
     source: str, folder: Path | None = None, kind: Any = AutoModel, config: PretrainedConfig | None = None
 ) -> Loaded:
-    """Load a model from safetensors, with the code of transformers or of this package alone.
+    """Load a model from safetensors, with only the code of transformers or of this package.
 
     Args:
-        source: as the user gave it; a name of the Hub where there is no folder.
+        source: as the user gave it; a Hub id if there is no folder.
         folder: in Hugging Face format.
-        kind: class of the model. transformers chooses it by ``config.json`` where it is not given.
-        config: the model's own configuration. Without it, ``config.json`` must not ask for other files or code.
+        kind: class of the model; by default, transformers chooses it by ``config.json``.
+        config: replaces ``config.json``, which otherwise must not ask for other files or code.
 
     Raises:
         UserError: it cannot be loaded.
@@ -139,7 +139,7 @@ def load(
     except LOADING_ERRORS as error:
         raise unloadable(source, folder, error) from error
     for tensor in (*model.parameters(), *model.buffers()):
-        # On a CPU it lies in a memory map of its file, which may be overwritten or truncated while the model is used.
+        # On a CPU it is in a memory map of its file, which may be overwritten or truncated while the model is used.
         tensor.data = tensor.data.clone()
     found = (info["missing_keys"], info["unexpected_keys"], (_named(key) for key in info["mismatched_keys"]))
     return Loaded(model, *(tuple(sorted(names)) for names in found))
@@ -152,19 +152,19 @@ def load_whole(
     kind: Any = AutoModel,
     config: PretrainedConfig | None = None,
 ) -> Loaded:
-    """Load an encoder, as ``load``, of which nothing may be missing but its mask embedding.
+    """Load an encoder as with ``load``, and refuse it if any weight except the mask embedding is missing.
 
-    Heads of other tasks are left over rightly; parts of the encoder are not.
+    Weights of other tasks' heads may be left over, but not weights of an encoder.
 
     Args:
         source: as the user gave it.
         folder: in Hugging Face format.
-        spare: beginnings of the names of weights that are not of the encoder, and may be missing.
+        spare: prefixes of the names of weights that do not belong to the encoder, and may be missing.
         kind: class of the model.
-        config: the model's own configuration.
+        config: replaces ``config.json``.
 
     Raises:
-        UserError: it cannot be loaded whole, or has values that are not finite.
+        UserError: it cannot be loaded completely, or has values that are not finite.
     """
     loaded = load(source, folder, kind, config)
     missing = [key for key in loaded.missing if not key.endswith("masked_spec_embed") and not key.startswith(spare)]
@@ -175,7 +175,7 @@ def load_whole(
 
 
 def new_model(source: str, folder: Path | None = None) -> Any:
-    """Return a model of the configuration of ``source``, with weights drawn by torch's generator.
+    """Return a model with the configuration of ``source`` and weights drawn by torch's generator.
 
     Raises:
         UserError: its configuration cannot be read, or asks for other files or code.
@@ -189,23 +189,23 @@ def new_model(source: str, folder: Path | None = None) -> Any:
 
 
 def _named(mismatched: Any) -> str:
-    """A weight of another shape: transformers 4 gives its name, transformers 5 its name and both shapes."""
+    """Describe a weight of another shape: transformers 4 gives its name, transformers 5 its name and both shapes."""
     return mismatched if isinstance(mismatched, str) else str(mismatched[0])
 
 
 def unloadable(source: str, folder: Path | None, error: Exception) -> UserError:
-    """Return what to say of a folder, or a name of the Hub, that cannot be loaded."""
+    """Return the error for a folder or Hub id that cannot be loaded."""
     reason = " ".join(str(error).split())[:300]
     if folder is None:
         hint = (
-            f"there is no folder {source} here, so it was taken for a name of the Hugging Face Hub; expected a folder "
-            "with config.json, model.safetensors and preprocessor_config.json (runs/NAME/encoder, say), or a name of "
-            "the Hub with such files"
+            f"there is no folder {source} here, so it was taken for an id on the Hugging Face Hub; expected a folder "
+            "with config.json, model.safetensors and preprocessor_config.json (such as runs/NAME/encoder), or a Hub id "
+            "with such files"
         )
     elif isinstance(error, SafetensorError):
-        hint = f"{folder / 'model.safetensors'} is cut short or damaged: copy, download or export it again"
+        hint = f"{folder / 'model.safetensors'} is truncated or damaged; copy, download or export it again"
     elif (pickled := sorted(folder.glob("pytorch_model.bin*"))) and not list(folder.glob("*.safetensors")):
-        hint = f"its weights are pickled: nonverbal convert {pickled[0]} --to transformers reads them"
+        hint = f"its weights are pickled; nonverbal convert {pickled[0]} --to transformers can read them"
     else:
         hint = "download or export it again"
     return UserError(f"cannot load the checkpoint {source!r}: {reason}; {hint}")
@@ -214,17 +214,17 @@ def unloadable(source: str, folder: Path | None, error: Exception) -> UserError:
 def check_whole(
     source: str, missing: Iterable[str], unknown: Iterable[str], misshapen: Iterable[str], expected: str
 ) -> None:
-    """Refuse weights that are not those of one whole encoder.
+    """Refuse weights that are not exactly those of one encoder.
 
     Args:
-        source: whose they are.
-        missing: names that the encoder has, and the source has not.
-        unknown: names that belong to an encoder, but not to this one.
-        misshapen: names of weights of another shape, or that are not numbers, with what they are.
+        source: of the weights.
+        missing: names of the encoder's weights that the source lacks.
+        unknown: names that look like an encoder's, but do not belong to this one.
+        misshapen: names of weights with another shape or a type other than a number, with that shape or type.
         expected: what the source should be, for the message.
 
     Raises:
-        UserError: there are some; names the first of each kind.
+        UserError: there are any; the message names the first of each kind.
     """
     kinds = {
         "missing weights": missing,
@@ -234,13 +234,13 @@ def check_whole(
     found = [f"{what}: {len(names)} ({', '.join(names[:2])})" for what, those in kinds.items() if (names := [*those])]
     if found:
         raise UserError(
-            f"{source} does not hold one whole encoder: {', '.join(found)}; expected {expected}; download or "
+            f"{source} does not hold one complete encoder: {', '.join(found)}; expected {expected}; download or "
             "export it again"
         )
 
 
 def misshapen(weights: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> list[str]:
-    """Return the weights that are not numbers in the shape that is expected, each with what it is."""
+    """Return the weights whose shape is wrong or whose type is not a number, each with its shape or type."""
     found = []
     for name, value in sorted(weights.items()):
         if value.shape != expected[name]:
@@ -251,10 +251,10 @@ def misshapen(weights: Mapping[str, Tensor], expected: Mapping[str, torch.Size])
 
 
 def refuse_not_finite(source: str, weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights of which values are NaN or infinite."""
+    """Refuse weights with NaN or infinite values."""
     bad = sorted(name for name, value in weights.items() if not torch.isfinite(value).all())
     if bad:
         raise UserError(
-            f"{source} has NaN or infinite values in {len(bad)} of {len(weights)} weights: {', '.join(bad)}; take a "
-            "checkpoint from before they came about"
+            f"{source} has NaN or infinite values in {len(bad)} of {len(weights)} weights: {', '.join(bad)}; use an "
+            "earlier checkpoint"
         )

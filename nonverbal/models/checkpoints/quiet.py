@@ -1,4 +1,4 @@
-"""Libraries that talk while they load, kept silent: what matters is checked, and said, here."""
+"""Silences libraries that print while they load; this package checks and reports what matters."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ LOADING_ERRORS = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
     *(SafetensorError, StrictDataclassError),
 )
-"""What transformers raises of files, configurations and names of the Hub that it cannot make a model of."""
+"""Exceptions of transformers for files, configurations and Hub ids from which it cannot build a model."""
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep notes on retries and on heads that are not loaded off the terminal."""
+    """Suppress notes on retries and on heads that are not loaded."""
     from huggingface_hub.utils import logging as hub
     from transformers.utils import logging as transformers
 

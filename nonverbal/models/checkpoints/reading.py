@@ -1,4 +1,4 @@
-"""wav2vec 2.0 and HuBERT weights from anywhere: Hugging Face, a run, fairseq, fairseq2; all come out in one form."""
+"""Reads weights of wav2vec 2.0 and HuBERT from Hugging Face, a run, fairseq or fairseq2 into one form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ from nonverbal.models.checkpoints.weight_names import NO_COUNTERPART, Format, en
 
 MASK = "wav2vec2.masked_spec_embed"
 HEAD = ("quantizer.", "project_")
-"""Where pretraining's own weights begin: quantiser and projections."""
+"""Prefixes of the names of weights that only pretraining uses: quantiser and projections."""
 
 Kind = Literal["wav2vec2", "hubert"]
-"""As which an encoder is read: the two compute the same, under other configurations."""
+"""The kind as which an encoder is read: both compute the same, but have different configurations."""
 
 EXPECTED = "an encoder of wav2vec 2.0 or HuBERT"
 
@@ -45,14 +45,14 @@ _MODELS = {"wav2vec2": Wav2Vec2ForPreTraining, "hubert": HubertModel}
 
 @dataclass(frozen=True)
 class _Found:
-    """What a source holds, before it is held against its architecture."""
+    """The content of a source, before it is compared with its architecture."""
 
     format: Format
     config: PretrainedConfig
     weights: dict[str, Tensor]
-    """Under ``Wav2Vec2ForPreTraining``'s names."""
+    """By the names of ``Wav2Vec2ForPreTraining``."""
     left: tuple[str, ...]
-    """Names that have no counterpart."""
+    """Names without a counterpart there."""
     normalise: bool
     notes: tuple[str, ...]
 
@@ -60,16 +60,16 @@ class _Found:
 def read_checkpoint(source: str, heads: int | None = None, kind: Kind = "wav2vec2") -> Checkpoint:
     """Read a wav2vec 2.0 or a HuBERT: a folder or Hub id in Hugging Face format, a run of ours, or a file of weights.
 
-    Files are fairseq's and fairseq2's ``.pt``, transformers' ``.bin`` (whole, or the index of its parts) and
-    ``.safetensors``, and Lightning's ``.ckpt``.
+    Files may be ``.pt`` of fairseq and fairseq2, ``.bin`` (complete, or the index of its parts) and ``.safetensors`` of
+    transformers, and ``.ckpt`` of Lightning.
 
     Args:
-        source: where it is.
-        heads: number of attention heads where the file does not say it (else width / 64).
-        kind: whose configuration is wanted.
+        source: the checkpoint.
+        heads: number of attention heads, if the file does not contain it (default: width / 64).
+        kind: of the configuration to return.
 
     Raises:
-        UserError: it cannot be read, holds what could run something, or computes what is not computed here.
+        UserError: it cannot be read, contains something that could run code, or its model is not supported here.
     """
     path = place_of(source)
     with quiet():
@@ -83,15 +83,15 @@ def read_checkpoint(source: str, heads: int | None = None, kind: Kind = "wav2vec
 
 
 def read_shape(source: str, path: Path | None, kind: Kind) -> tuple[PretrainedConfig, bool, tuple[str, ...]]:
-    """Return an encoder's configuration, whether its waveforms are normalised, and what was inferred of that.
+    """Return an encoder's configuration, whether its waveforms are normalised, and notes on what was assumed.
 
     Args:
         source: as the user gave it.
-        path: its folder in Hugging Face format, which may hold no weights, or its file; None for a name of the Hub.
-        kind: whose configuration is wanted.
+        path: its folder in Hugging Face format, which need not contain weights, or its file; None for a Hub id.
+        kind: of the configuration to return.
 
     Raises:
-        UserError: it cannot be read, or asks for what is not computed here.
+        UserError: it cannot be read, or has a value that is not supported here.
     """
     if path is not None and path.is_file():
         checkpoint = read_checkpoint(source, kind=kind)
@@ -130,7 +130,7 @@ def _in_a_file(path: Path, source: str, heads: int | None, kind: Kind) -> _Found
 
 
 def _beside_a_config(source: str, folder: Path, held: Held, config: PretrainedConfig) -> _Found:
-    """Weights of transformers, of which a config.json says the architecture."""
+    """Read weights of transformers, whose architecture is in a config.json."""
     if held.encoder is None or held.encoder[0] != "transformers":
         raise another(source, f"weights such as {', '.join(sorted(held.weights)[:3]) or 'none at all'}")
     own, left = _without_prefix(held.weights, *held.encoder)
@@ -139,7 +139,7 @@ def _beside_a_config(source: str, folder: Path, held: Held, config: PretrainedCo
 
 
 def _alone(source: str, held: Held, heads: int | None) -> _Found:
-    """Weights whose architecture is read off their shapes, and what configuration lies in their file."""
+    """Read weights whose architecture is inferred from their shapes and from a configuration in their file."""
     format_, prefix = held.encoder
     own, left = _without_prefix(held.weights, format_, prefix)
     settings = settings_of(source, held.tree)
@@ -156,7 +156,7 @@ def _alone(source: str, held: Held, heads: int | None) -> _Found:
 
 
 def _read_config(source: str, folder: Path | None, kind: Kind) -> PretrainedConfig:
-    """Read config.json and refuse what is not computed here; code beside it is never looked at."""
+    """Read config.json and refuse what is not supported here; code beside it is ignored."""
     given = read_config(source, folder)
     its = _CONFIGS.get(str(given.get("model_type")))
     if its is None:
@@ -166,7 +166,7 @@ def _read_config(source: str, folder: Path | None, kind: Kind) -> PretrainedConf
 
 
 def with_mask(config: PretrainedConfig) -> PretrainedConfig:
-    """A configuration under which transformers gives the model a mask embedding; masks are drawn here."""
+    """Return a configuration with which transformers gives the model a mask embedding; masks are drawn here."""
     if not (isinstance(config.mask_time_prob, int | float) and config.mask_time_prob > 0):
         config.mask_time_prob = type(config)().mask_time_prob
     return config
@@ -181,16 +181,16 @@ def _extractor(folder: Path | None, place: str, config: PretrainedConfig) -> tup
 
 
 def _custom(normalise: bool, why: str) -> str:
-    does = "are brought to zero mean and unit variance" if normalise else "are taken as they are"
-    return f"waveforms {does}, as is the custom for this layout: {why}"
+    does = "are normalised to zero mean and unit variance" if normalise else "are not normalised"
+    return f"waveforms {does}, the default for this layout, because {why}"
 
 
 def _without_prefix(tensors: Mapping[str, Tensor], format_: Format, prefix: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Divide weights into the model's own, without what stands before its names, and others' names."""
+    """Return the model's own weights without the prefix of their names, and the names of the other weights."""
     if format_ != "transformers":
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         return own, [name for name in tensors if not name.startswith(prefix)]
-    # The encoder's names have a prefix in a model with a head, and the head's have what stands before both.
+    # The encoder's names have a prefix in a model with a head; any outer prefix stands before encoder and head.
     outer = next((prefix.removesuffix(name) for name in ("wav2vec2.", "hubert.") if prefix.endswith(name)), prefix)
     own = {}
     for name, value in tensors.items():
@@ -198,19 +198,19 @@ def _without_prefix(tensors: Mapping[str, Tensor], format_: Format, prefix: str)
             own[f"wav2vec2.{name.removeprefix(prefix)}"] = value
         elif name.startswith(outer):
             own[name.removeprefix(outer)] = value
-    # As weight norm was called before PyTorch's parametrizations.
+    # Names of weight norm before PyTorch's parametrizations.
     for end, new in {"conv.weight_g": "original0", "conv.weight_v": "original1"}.items():
         name = f"wav2vec2.encoder.pos_conv_embed.{end}"
         twin = name.removesuffix(end) + f"conv.parametrizations.weight.{new}"
         if name in own and twin in own:
-            raise UserError(f"one weight is there by two names, {name} and {twin}; write a file with one of them")
+            raise UserError(f"the same weight has two names, {name} and {twin}; write a file with one of them")
         if name in own:
             own[twin] = own.pop(name)
     return own, [name for name in tensors if not name.startswith(outer)]
 
 
 def _checked(source: str, kind: Kind, found: _Found, path: Path | None) -> Checkpoint:
-    """Refuse an encoder of this kind that lacks weights or has others; leave over a quantiser that lacks some."""
+    """Refuse an encoder of this kind with missing or unknown weights; leave an incomplete quantiser over."""
     config = shared_config(found.config, kind)
     config = with_mask(config) if MASK in found.weights else config
     expected = _expected(source, config)
@@ -218,7 +218,7 @@ def _checked(source: str, kind: Kind, found: _Found, path: Path | None) -> Check
     head = [name for name in expected if name.startswith(HEAD)]
     has_head = bool(head) and all(name in weights for name in head)
     if not has_head:
-        # A recogniser's or HuBERT's final_proj, say: alone it means nothing here.
+        # For example final_proj of a recogniser or of HuBERT, which is of no use here without the rest.
         expected = {name: shape for name, shape in expected.items() if name not in head}
     left = sorted({*found.left, *(name for name in weights if name not in expected)})
     strange = [name for name in left if name.startswith(_INSIDE) and not name.startswith("wav2vec2.adapter.")]
@@ -229,11 +229,11 @@ def _checked(source: str, kind: Kind, found: _Found, path: Path | None) -> Check
 
 
 def _expected(source: str, config: PretrainedConfig) -> dict[str, torch.Size]:
-    """Return the shapes of a model of this configuration, under ``Wav2Vec2ForPreTraining``'s names."""
+    """Return the shapes of the weights of a model of this configuration, by ``Wav2Vec2ForPreTraining``'s names."""
     prefix = "" if config.model_type == "wav2vec2" else "wav2vec2."
     try:
         with torch.device("meta"):
             state = _MODELS[config.model_type](config).state_dict()
     except LOADING_ERRORS as error:
-        raise UserError(f"{source}: transformers makes no model of its configuration: {error}") from error
+        raise UserError(f"transformers cannot build the model that {source} configures: {error}") from error
     return {prefix + name: value.shape for name, value in state.items()}

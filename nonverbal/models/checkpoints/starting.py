@@ -1,4 +1,4 @@
-"""Where wav2vec 2.0 and HuBERT start: a model with a checkpoint's weights, and an account of what was taken."""
+"""Starts wav2vec 2.0 and HuBERT from a checkpoint: a model with its weights, and an account of what was loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from nonverbal.models.drawn import drawn_from
 from nonverbal.models.wav2vec2 import Architecture, EncoderArchitecture, config_of, encoder_options
 
 GROUPS = {"quantiser": "quantizer.", "projections": "project_", "mask embedding": MASK}
-"""What pretraining has besides the encoder."""
+"""Prefixes of the weights that pretraining needs besides the encoder."""
 
 NO_QUANTISER = (
-    "the checkpoint has no quantiser: codes and projections start at random, and disturb the encoder until they have "
-    "learned; with --wav2vec2.warm_quantiser_steps 1000, say, they learn alone at first"
+    "the checkpoint has no quantiser, so codes and projections start at random and disturb the encoder until they have "
+    "learned; with --wav2vec2.warm_quantiser_steps, such as 1000, they are trained alone at first"
 )
 
 HEAD_SIZES = ("num_codevector_groups", "num_codevectors_per_group", "codevector_dim", "proj_codevector_dim")
@@ -35,7 +35,7 @@ class Start:
 
 @dataclass(frozen=True)
 class EncoderStart:
-    """A HuBERT to train, which has no head of its own."""
+    """A HuBERT encoder to train; the checkpoint has no head."""
 
     model: HubertModel
     normalise: bool
@@ -43,10 +43,10 @@ class EncoderStart:
 
 
 def start_from(init: str, architecture: Architecture, normalise: bool | None, seed: int) -> Start:
-    """Return the model of a checkpoint in float32; what the checkpoint lacks is drawn from ``seed``.
+    """Return the model of a checkpoint in float32; missing weights are drawn from ``seed``.
 
     Raises:
-        UserError: it cannot be read, has values that are not finite, or is of another architecture than the settings'.
+        UserError: it cannot be read, has values that are not finite, or has another architecture than the settings.
     """
     checkpoint = _read(init, architecture, "wav2vec2")
     if _is_given(architecture):
@@ -63,10 +63,10 @@ def start_from(init: str, architecture: Architecture, normalise: bool | None, se
 
 
 def hubert_from(init: str, architecture: EncoderArchitecture, normalise: bool | None, seed: int) -> EncoderStart:
-    """Return the encoder of a checkpoint as a HuBERT in float32; a mask embedding that it lacks is drawn from ``seed``.
+    """Return the encoder of a checkpoint as a HuBERT in float32; a missing mask embedding is drawn from ``seed``.
 
     Raises:
-        UserError: as ``start_from``.
+        UserError: as in ``start_from``.
     """
     checkpoint = _read(init, architecture, "hubert")
     if _is_given(architecture):
@@ -89,12 +89,12 @@ def _read(init: str, architecture: EncoderArchitecture, kind: Kind) -> Checkpoin
 
 
 def _is_given(architecture: EncoderArchitecture) -> bool:
-    """Whether the settings say more of the architecture than its layout."""
+    """Whether the settings describe more of the architecture than its layout."""
     return architecture != type(architecture)(layout=architecture.layout)
 
 
 def _parts_of(state: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return a model's weights, under ``Wav2Vec2ForPreTraining``'s names, by what they are of."""
+    """Return the names of a model's weights, those of ``Wav2Vec2ForPreTraining``, by part of the model."""
     encoder = [key for key in state if not key.startswith((*HEAD, MASK))]
     return {"encoder": encoder} | {
         name: [key for key in state if key.startswith(prefix)] for name, prefix in GROUPS.items()
@@ -107,5 +107,5 @@ def _check_architecture(checkpoint: Checkpoint, wanted: PretrainedConfig, keys: 
     if different:
         raise UserError(
             f"{group}.architecture contradicts the checkpoint {checkpoint.source!r} in {', '.join(different)}; leave "
-            "it out to take the checkpoint's own"
+            "it out to use the checkpoint's"
         )

@@ -1,4 +1,4 @@
-"""Weights out of a file: in parts or whole, whatever was wrapped around the model, and the encoder that is meant."""
+"""Reads the weights of one encoder from a file or from its parts, whatever wrapper the model was in."""
 
 import os
 import re
@@ -17,46 +17,47 @@ from nonverbal.files import read_json
 from nonverbal.models.checkpoints.pickles import load_weights_only
 
 ENDINGS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".index.json")
-"""Of files of weights."""
+"""Endings of the names of files of weights."""
 
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-"""What DataParallel, torch.compile, FSDP and activation checkpointing put between the names of a model."""
+"""Names that DataParallel, torch.compile, FSDP and activation checkpointing insert into the names of weights."""
 
 MEANT = ("", "model", "state_dict", "model_state_dict", "module")
-"""Where a program keeps the model itself: alone, as fairseq, as Lightning, by PyTorch's custom, as DeepSpeed."""
+"""Where programs store the model: at the top, in fairseq, in Lightning, by PyTorch's convention, in DeepSpeed."""
 
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-"""Types of weights that are numbers as they stand, without a scale kept elsewhere."""
+"""Types of weights that are plain numbers, without a scale stored elsewhere."""
 
 CHUNK = 1 << 24
-"""Bytes of a file that are searched at a time."""
+"""Number of bytes of a file that are searched at a time."""
 
 DEPTH = 4
-"""How far down a file is searched for weights."""
+"""Depth to which a file is searched for weights."""
 
 Encoders = Callable[[Iterable[str]], list[Any]]
-"""Says of names which encoders begin among them; what it returns for each is the caller's."""
+"""Finds the encoders among names of weights; what it returns for each is up to the caller."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a file holds of one encoder."""
+    """The weights of one encoder in a file."""
 
     weights: dict[str, Tensor]
-    """As they are named in the file, without wrappers; floating-point ones in float32."""
+    """By their names in the file, without wrappers; floating-point ones in float32."""
     encoder: Any
-    """What was returned for the encoder; None where there is none."""
+    """What ``Encoders`` returned for the encoder; None if there is none."""
     tree: Any
-    """Everything in the file."""
+    """The whole content of the file."""
     notes: tuple[str, ...]
-    """What was not taken."""
+    """Notes on what was not used."""
 
 
 def hold(path: Path, encoders: Encoders) -> Held:
     """Read a file.
 
     Raises:
-        UserError: it cannot be read, holds what could run something, several encoders, or weights of another type.
+        UserError: it cannot be read, contains something that could run code, several encoders, or weights of another
+            type.
     """
     tree = _tree(path)
     states = [(place, _unwrapped(path, tensors)) for place, tensors in _states(tree)]
@@ -67,18 +68,18 @@ def hold(path: Path, encoders: Encoders) -> Held:
     meant = [entry for entry in found if entry[0] in MEANT] or found
     if len(meant) > 1:
         places = ", ".join(_where(place, encoder) for place, encoder, _ in meant[:4])
-        raise UserError(f"{path} holds {len(meant)} encoders ({places}); write a file that holds the one that is meant")
+        raise UserError(f"{path} holds {len(meant)} encoders ({places}); write a file with only the one to use")
     ((place, encoder, tensors),) = meant
     others = [_where(*entry[:2]) for entry in found if entry not in meant]
-    notes = (f"taken is {_where(place, encoder)}, and not {', '.join(others)}, of the same file",) if others else ()
+    notes = (f"the weights are {_where(place, encoder)} in the file, not {', '.join(others)}",) if others else ()
     return Held({name: _number(path, name, value) for name, value in tensors.items()}, encoder, tree, notes)
 
 
 def file_in(folder: Path) -> Path:
-    """Return the file of a folder in Hugging Face format that holds its weights, or names their parts.
+    """Return the file with the weights of a folder in Hugging Face format, or the index of their parts.
 
     Raises:
-        FileNotFoundError: it has none in safetensors.
+        FileNotFoundError: the folder has no weights in safetensors.
     """
     for name in ("model.safetensors", "model.safetensors.index.json"):
         if (folder / name).is_file():
@@ -87,20 +88,20 @@ def file_in(folder: Path) -> Path:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Return the files of a folder in Hugging Face format that hold its weights, and their index if they are parts.
+    """Return the files with the weights of a folder in Hugging Face format, and their index if there are several.
 
-    Others may lie there, of an earlier time that it was written.
+    The folder may contain other files of weights from an earlier time.
 
     Raises:
-        FileNotFoundError: it has none in safetensors.
-        UserError: the index is damaged, or names files that are not there, or lie elsewhere.
+        FileNotFoundError: the folder has no weights in safetensors.
+        UserError: the index is damaged, or names files that are missing or in other folders.
     """
     file = file_in(folder)
     return [file, *_parts(file)] if file.name.endswith(".index.json") else [file]
 
 
 def holds_any(path: Path, names: Iterable[str]) -> bool:
-    """Whether a file holds one of these names of weights, which stand in files of every format as they are."""
+    """Whether a file contains one of these names of weights, which appear unencoded in files of every format."""
     wanted = [name.encode() for name in names]
     longest, before = max(map(len, wanted)), b""
     with open(path, "rb") as file:
@@ -123,7 +124,7 @@ def _tree(path: Path) -> Any:
     if part:
         index = path.with_name(f"{part[1]}{part[3]}.index.json")
         if not index.is_file():
-            raise UserError(f"{path} is one of {int(part[2])} parts, and {index.name}, which names them, is missing")
+            raise UserError(f"{path} is one of {int(part[2])} parts, but their index is missing; copy {index.name} too")
         path = index
     if path.name.endswith(".index.json"):
         return _joined(path, [_tree_of_one(file) for file in _parts(path)])
@@ -131,7 +132,7 @@ def _tree(path: Path) -> Any:
 
 
 def _parts(index: Path) -> list[Path]:
-    """Return the files that an index names, all in its own folder."""
+    """Return the files that an index names, which must be in its folder."""
     try:
         names = sorted(set(read_json(index)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -139,16 +140,16 @@ def _parts(index: Path) -> list[Path]:
     strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
     missing = [name for name in names if not strange and not os.path.isfile(index.parent / name)]
     if strange or missing:
-        what = "names files of other folders" if strange else "names files that are not there"
+        what = "names files in other folders" if strange else "names files that do not exist"
         raise UserError(f"{index} {what}: {', '.join(map(str, (strange or missing)[:3]))}; download or export it again")
     return [index.parent / name for name in names]
 
 
 def _joined(index: Path, parts: list[Any]) -> dict[str, Any]:
-    """Put parts together. A weight that two of them hold has no one value."""
+    """Join the parts. No weight may be in two of them."""
     whole = {name: value for part in parts for name, value in part.items()}
     if len(whole) < sum(map(len, parts)):
-        raise UserError(f"the parts that {index} names hold a weight more than once; download or export it again")
+        raise UserError(f"the parts that {index} names contain a weight more than once; download or export it again")
     return whole
 
 
@@ -159,12 +160,12 @@ def _tree_of_one(path: Path) -> Any:
         return load_file(path)
     except SafetensorError as error:
         raise UserError(
-            f"cannot load the checkpoint: {path} is cut short or damaged ({error}); copy, download or export it again"
+            f"cannot load the checkpoint: {path} is truncated or damaged ({error}); copy, download or export it again"
         ) from error
 
 
 def _states(tree: Any, place: str = "", depth: int = DEPTH) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield the tensors of each dictionary that directly holds some, and where it stands."""
+    """Yield the place of each dictionary that directly contains tensors, and these tensors."""
     if not isinstance(tree, Mapping) or not depth:
         return
     tensors = {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
@@ -179,7 +180,7 @@ def _unwrapped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if len(set(short.values())) < len(short):
         twice = sorted(name for name in short if list(short.values()).count(short[name]) > 1)
         raise UserError(
-            f"{path} holds one weight in and out of a wrapper: {', '.join(twice[:2])}; write a file with one of them"
+            f"{path} holds a weight with and without a wrapper: {', '.join(twice[:2])}; write a file with one of them"
         )
     return {short[name]: value for name, value in tensors.items()}
 
@@ -187,7 +188,7 @@ def _unwrapped(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _number(path: Path, name: str, value: Tensor) -> Tensor:
     if value.is_meta or value.layout is not torch.strided:
         kept = "without its values" if value.is_meta else f"as {value.layout}"
-        raise UserError(f"{path}: {name} is kept {kept}; save it as a plain tensor")
+        raise UserError(f"{path}: {name} is stored {kept}; save it as a plain tensor")
     if value.is_floating_point() and value.dtype not in FLOATS:
-        raise UserError(f"{path}: {name} is kept in {value.dtype}, whose numbers need a scale; save it in float32")
+        raise UserError(f"{path}: {name} is stored in {value.dtype}, whose values need a scale; save it in float32")
     return value.float() if value.is_floating_point() else value

@@ -1,6 +1,6 @@
-"""The names of wav2vec 2.0's weights in fairseq, fairseq2 and transformers: one table, used in every direction.
+"""The names of wav2vec 2.0's weights in fairseq, fairseq2 and transformers, in one table for all directions.
 
-All three keep the same tensors in the same shapes.
+All three store the same tensors in the same shapes.
 """
 
 import re
@@ -15,7 +15,7 @@ Format = Literal["fairseq", "fairseq2", "transformers"]
 
 @dataclass(frozen=True)
 class Layout:
-    """What decides between two names of one weight."""
+    """Properties of a model on which the name of a weight may depend."""
 
     group_norm: bool
     """Group norm in the first convolution, rather than LayerNorm in each."""
@@ -25,7 +25,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Row:
-    """One weight, or module, in each format. ``{i}`` stands for a layer's number; what follows a module is kept."""
+    """The name of a weight or module in each format. ``{i}`` is a layer's number; what follows a module is kept."""
 
     fairseq: str
     fairseq2: str
@@ -72,7 +72,7 @@ TABLE = (
         f"{_POSITION}.parametrizations.weight.original1",
     ),
     Row("encoder.pos_conv.0.bias", "encoder_frontend.pos_encoder.conv.bias", f"{_POSITION}.bias"),
-    # fairseq2 has it where it is applied: before the blocks, or after them.
+    # In fairseq2 its name depends on where it is applied: before the blocks, or after them.
     Row("encoder.layer_norm", "encoder_frontend.layer_norm", "wav2vec2.encoder.layer_norm", pre_norm=False),
     Row("encoder.layer_norm", "encoder.layer_norm", "wav2vec2.encoder.layer_norm", pre_norm=True),
     Row(f"{_BLOCK}.self_attn.q_proj", f"{_BLOCK}.self_attn.q_proj", f"{_OUR_BLOCK}.attention.q_proj"),
@@ -94,14 +94,14 @@ FIRST: dict[Format, str] = {
     "fairseq2": "encoder_frontend.feature_extractor.layers.0.conv.weight",
     "transformers": f"{_CONV}.0.conv.weight",
 }
-"""A weight of every encoder, by which its format and what stands before its names are told."""
+"""Name of a weight that every encoder has, by which its format and the prefix of its names are recognised."""
 
 NO_COUNTERPART = "quantizer.num_updates"
-"""fairseq2 counts updates in the model, for its Gumbel temperature; the others take the run's."""
+"""fairseq2 counts updates in the model, for its Gumbel temperature; the others use the count of the run."""
 
 
 def encoders(names: Iterable[str]) -> list[tuple[Format, str]]:
-    """Return of each encoder among the names its format, and the prefix that all of its names have."""
+    """Return the format of each encoder among the names, and the prefix of its names."""
     return [
         (format_, name.removesuffix(first))
         for name in names
@@ -111,13 +111,13 @@ def encoders(names: Iterable[str]) -> list[tuple[Format, str]]:
 
 
 def layout_of(names: Iterable[str], source: Format, pre_norm: bool | None) -> Layout:
-    """Read the layout off names without prefix. Where they do not tell, ``pre_norm`` does, or else the custom."""
+    """Infer the layout from names without prefix; if they do not show it, from ``pre_norm``, or else by convention."""
     present = set(names)
     group = {
         "fairseq": f"{_CONV}.0.2.weight",
         "fairseq2": "encoder_frontend.feature_extractor.layers.0.group_norm.weight",
     }
-    # In transformers both norms have one name; only group norm stands in the first convolution alone.
+    # In transformers both norms have the same name, but only a group norm exists in the first convolution alone.
     group_norm = (
         group[source] in present if source != "transformers" else f"wav2vec2.{_CONV}.1.layer_norm.weight" not in present
     )
@@ -127,7 +127,7 @@ def layout_of(names: Iterable[str], source: Format, pre_norm: bool | None) -> La
 
 
 def translate(name: str, source: Format, target: Format, layout: Layout) -> str | None:
-    """Return a weight's name in another format, None where the table does not hold it."""
+    """Return a weight's name in another format; None if it is not in the table."""
     for row in TABLE:
         if not row.fits(layout):
             continue
@@ -139,6 +139,6 @@ def translate(name: str, source: Format, target: Format, layout: Layout) -> str 
 
 
 def renamed(weights: Mapping[str, Tensor], source: Format, target: Format, layout: Layout) -> dict[str, Tensor]:
-    """Return weights under another format's names; those that it does not know are left out."""
+    """Return weights by the names of another format; weights unknown there are left out."""
     names = {name: translate(name, source, target, layout) for name in weights}
     return {new: weights[old] for old, new in names.items() if new is not None}

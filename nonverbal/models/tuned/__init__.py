@@ -1,1 +1,1 @@
-"""Encoders as fine-tuning trains them: all hidden states of a batch's waveforms, each row as if it were alone."""
+"""Encoders for fine-tuning, which return all hidden states of a batch, each row computed as if it were alone."""

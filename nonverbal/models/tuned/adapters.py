@@ -1,4 +1,4 @@
-"""Low-rank adapters by PEFT: put into a model, and merged into its weights (Hu et al., 2022, equation 3)."""
+"""Low-rank adapters of PEFT: adds them to a model, and merges them into its weights (Hu et al., 2022, equation 3)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ from nonverbal.models.drawn import drawn_from
 from nonverbal.models.tuned.settings import LoraSettings
 
 NAME = "default"
-"""Of the adapter, in PEFT's names of weights."""
+"""Name of the adapter in PEFT's names of weights."""
 
 BASE, DOWN, UP = ".base_layer.", f".lora_A.{NAME}.weight", f".lora_B.{NAME}.weight"
-"""What PEFT puts into the names of a map's own weights, and of its adapter's."""
+"""What PEFT inserts into the names of a linear layer's own weights, and of its adapter's."""
 
 
 def inject(
@@ -24,18 +24,18 @@ def inject(
     unadaptable: Sequence[str],
     seed: int,
 ) -> None:
-    """Give maps of a model adapters, whose start changes nothing of what it computes.
+    """Add adapters to linear layers of a model. At first they do not change its output.
 
     Args:
         model: changed in place.
-        source: whose it is, for messages.
-        settings: rank, scale, and which maps.
-        usual: ends of the names of maps, where the settings name none.
-        unadaptable: ends of the names of maps whose adapters would not be heeded.
-        seed: draws them.
+        source: of the model, for messages.
+        settings: rank, scale, and which linear layers get an adapter.
+        usual: suffixes of the names of linear layers, used if the settings give none.
+        unadaptable: suffixes of the names of linear layers whose adapters would have no effect.
+        seed: of the adapters' weights.
 
     Raises:
-        UserError: PEFT is not installed, or there is no such map.
+        UserError: PEFT is not installed, or there is no such linear layer.
     """
     peft = _peft()
     linear = [
@@ -46,7 +46,8 @@ def inject(
         if not any(_ends(name, [target]) for name in linear):
             there = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
             raise UserError(
-                f"encoder.lora.targets names {target!r}, in which no map of {source} ends; there are {there}"
+                f"encoder.lora.targets contains {target!r}, but no linear layer of {source} has a name that ends so; "
+                f"the names are {there}"
             )
     chosen = [name for name in linear if _ends(name, targets)]
     config = peft.LoraConfig(
@@ -62,7 +63,7 @@ def is_adapter(name: str) -> bool:
 
 
 def merged(weights: Mapping[str, Tensor], settings: LoraSettings) -> dict[str, Tensor]:
-    """Return weights under the names that they have without adapters: W + alpha / rank x B A."""
+    """Return merged weights, W + alpha / rank x B A, by their names in the model without adapters."""
     plain = {name.replace(BASE, "."): value for name, value in weights.items() if not is_adapter(name)}
     for name, down in weights.items():
         if name.endswith(DOWN):
@@ -82,6 +83,6 @@ def _peft() -> Any:
         import peft
     except ImportError as error:
         raise UserError(
-            "encoder.train: lora needs PEFT, which is not installed: pip install 'nonverbal[lora]'"
+            "encoder.train: lora needs PEFT, which is not installed; run pip install 'nonverbal[lora]'"
         ) from error
     return peft

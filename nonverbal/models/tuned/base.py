@@ -1,4 +1,4 @@
-"""What every encoder shares that fine-tuning trains: what of it is trained, what hides frames, and how it is written.
+"""What all encoders for fine-tuning share: which weights are trained, how frames are masked, and how they are saved.
 
 Shapes: N rows, T samples, S frames, M width.
 """
@@ -30,54 +30,54 @@ class Hidden:
     """Hidden states of a batch."""
 
     states: list[Tensor]
-    """``(N, S, M)`` of each layer: what enters the first block, then what leaves each; the last as the encoder gives
-    it, after a LayerNorm that ends it."""
+    """``(N, S, M)`` per layer: the input of the first block, then the output of each block. The last is the output of
+    the encoder, after its final LayerNorm if it has one."""
     valid: Tensor | None
-    """``(N, S)`` bool, whether a frame is a row's own; None where all are."""
+    """``(N, S)`` bool, False for padding; None without padding."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """An encoder's model in float32, and what was taken of its source."""
+    """An encoder's model in float32, and what was loaded from its source."""
 
     source: str
     """As the user gave it."""
     model: Any
     normalise: bool
-    """Whether waveforms are brought to zero mean and unit variance."""
+    """Whether waveforms are normalised to zero mean and unit variance."""
     account: Account
     extractor: Any = None
-    """transformers' feature extractor, of a model that reads spectrograms."""
+    """transformers' feature extractor, for a model of spectrograms."""
 
 
 class TunedEncoder(nn.Module):
-    """An encoder of which all hidden states can be had, and that can be trained; a subclass a way of computing.
+    """A trainable encoder that returns all its hidden states. There is one subclass per forward pass.
 
     Each row of a padded batch is computed as if it were alone. Every trainable parameter gets a gradient from the loss
-    of any batch, if only one of zero.
+    of any batch, even if it is zero.
     """
 
     dropout_keys: ClassVar[Mapping[str, str]]
-    """Settings of dropout that the kind has, to the keys of its configuration."""
+    """The dropout settings that the kind has, mapped to the keys of its configuration."""
     mask_embedding: ClassVar[str | None] = None
-    """Name, in the model, of the parameter that stands for hidden frames; None where they are zero."""
+    """Name, in the model, of the parameter that replaces masked frames; None if they are set to zero."""
     constant: ClassVar[tuple[str, ...]] = ()
-    """Beginnings of the names, in the model, of what is never trained."""
+    """Prefixes of the names, in the model, of parameters that are never trained."""
     adaptable: ClassVar[tuple[str, ...]]
-    """Ends of the names of the maps that get an adapter where the settings name none."""
+    """Suffixes of the names of linear layers that get an adapter if the settings give none."""
     unadaptable: ClassVar[tuple[str, ...]] = ()
-    """Ends of the names of maps whose weights are read without a call, so that an adapter would not be heeded."""
+    """Suffixes of the names of linear layers whose weights are used without a call, so an adapter has no effect."""
 
     def __init__(self, opened: Opened, settings: TunedSettings, seed: int) -> None:
-        """Take a model, and freeze what is not trained.
+        """Take a model, and freeze the weights that are not trained.
 
         Args:
-            opened: the model, and where it is from.
-            settings: what is trained, and how.
-            seed: draws the adapters.
+            opened: the model, and its source.
+            settings: which weights are trained, and how.
+            seed: of the adapters' weights.
 
         Raises:
-            UserError: the settings ask for what the model does not have.
+            UserError: a setting does not fit the model.
         """
         super().__init__()
         self.source, self.normalise, self.account = opened.source, opened.normalise, opened.account
@@ -88,7 +88,7 @@ class TunedEncoder(nn.Module):
         self.dropouts = self._dropouts()
         if settings.train == "last" and settings.last_layers > self.layers:
             raise UserError(
-                f"encoder.last_layers is {settings.last_layers}, but {self.source} has {self.layers} blocks"
+                f"encoder.last_layers is {settings.last_layers}, but {self.source} has only {self.layers} blocks"
             )
         if settings.train == "lora":
             adapters.inject(self.model, self.source, settings.lora, self.adaptable, self.unadaptable, seed)
@@ -103,25 +103,25 @@ class TunedEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Values of a frame, as given."""
+        """Number of values of a frame of the output."""
         return int(self.config.hidden_size)
 
     @property
     @abstractmethod
     def shortest(self) -> int:
-        """Samples of the first frame."""
+        """Number of samples needed for one frame."""
 
     @property
     def longest(self) -> float:
-        """Seconds that it takes at once."""
+        """Longest input, in seconds."""
         return math.inf
 
     @abstractmethod
     def frames(self, lengths: Counts) -> Counts:
-        """Return how many frames are a row's own, of its samples. Reads no parameter."""
+        """Return the number of frames of rows with so many samples, without padding. Reads no parameter."""
 
     def without_model(self) -> Self:
-        """Return what counts frames as this does, and holds no parameters: it travels to data workers."""
+        """Return a copy without parameters that counts frames in the same way, to be sent to data workers."""
         alone = copy.copy(self)
         alone._modules = {}
         return alone
@@ -130,8 +130,8 @@ class TunedEncoder(nn.Module):
     def forward(self, batch: Batch) -> Hidden:
         """Return all hidden states of a batch.
 
-        Tensors ``time_mask`` ``(N, S)`` bool and ``feature_mask`` ``(N, M)`` bool among its targets', where there,
-        hide frames and features of what enters the first block, before it has positions.
+        If the batch's targets have tensors ``time_mask`` ``(N, S)`` bool or ``feature_mask`` ``(N, M)`` bool, these
+        frames and features are masked in the input of the first block, before positions are added.
         """
 
     @abstractmethod
@@ -147,15 +147,15 @@ class TunedEncoder(nn.Module):
         return self.plain_part(name.removeprefix("model."))
 
     def learn_mask(self) -> None:
-        """Train the mask embedding, where it and what else is trained ask for it: batches will have time masks.
+        """Train the mask embedding, if ``train`` is ``all`` or ``no_convolutions``. Call it if there are time masks.
 
-        Without them it would get no gradient, so it is frozen at first.
+        It is frozen at first, because without time masks it would get no gradient.
         """
         if self.mask_embedding is not None and self.settings.train in ("all", "no_convolutions"):
             self.model.get_parameter(self.mask_embedding).requires_grad_(True)
 
     def plain(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights under the names of transformers' own model, adapters merged.
+        """Return weights by the names of transformers' own model, with adapters merged.
 
         Args:
             weights: by the names of ``self.model``.
@@ -165,7 +165,7 @@ class TunedEncoder(nn.Module):
         return adapters.merged(weights, self.settings.lora)
 
     def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
-        """Write the encoder alone in Hugging Face format, with its feature extractor.
+        """Write only the encoder, in Hugging Face format, with its feature extractor.
 
         Args:
             folder: to be written.
@@ -177,21 +177,21 @@ class TunedEncoder(nn.Module):
         self.save_reading(folder)
 
     def shares(self) -> EncoderDropouts:
-        """Return what is dropped now: nothing but in training mode."""
+        """Return the dropout that applies now: none except in training mode."""
         return self.dropouts if self.training else NO_DROPOUT
 
     def kept(self, batch: Batch) -> Sequence[bool]:
-        """Return of each block whether the batch's step runs it."""
+        """Return for each block whether it runs in the batch's step."""
         return kept_layers(batch, self.layers, self.shares().layer)
 
     def valid(self, batch: Batch, longest: int) -> Tensor | None:
-        """Return ``(N, S)`` bool, whether a frame is the row's own, of ``longest``; None where all are."""
+        """Return ``(N, S)`` bool with S = ``longest`` frames, False for padding; None without padding."""
         if not batch.padded:
             return None
         return torch.arange(longest, device=batch.lengths.device) < self.frames(batch.lengths)[:, None]
 
     def hide(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Return ``(N, ..., S, M)`` without the frames and features that the batch's masks hide."""
+        """Return ``(N, ..., S, M)`` with the frames and features of the batch's masks masked."""
         tensors, between = batch.targets.tensors, (1,) * (hidden.ndim - 3)
         if (mask := tensors.get("time_mask")) is not None:
             name = self.mask_embedding
@@ -202,7 +202,7 @@ class TunedEncoder(nn.Module):
         return hidden
 
     def _is_trained(self, name: str) -> bool:
-        """Whether the settings ask for a parameter, by its name in the model, that batches without masks train."""
+        """Whether the settings train a parameter, by its name in the model, that gets a gradient without masks."""
         if name == self.mask_embedding or name.startswith(self.constant):
             return False
         part = self.plain_part(name)
@@ -219,24 +219,27 @@ class TunedEncoder(nn.Module):
                 return False
 
     def _dropouts(self) -> EncoderDropouts:
-        """Return the settings' shares; the checkpoint's where they are unset."""
+        """Return the shares of the settings, or those of the checkpoint if they are unset."""
         found = {}
         for setting, share in zip(DROPOUTS, EncoderDropouts.__dataclass_fields__, strict=True):
             asked, key = getattr(self.settings, setting), self.dropout_keys.get(setting)
             if key is None and asked:
                 raise UserError(
-                    f"encoder.{setting} is {asked}, but {self.source}, a {self.model_type!r} model, drops nothing "
-                    "there: leave it out"
+                    f"encoder.{setting} is {asked}, but {self.source}, a {self.model_type!r} model, has no such "
+                    "dropout; leave it out"
                 )
             found[share] = (getattr(self.config, key) if key else 0.0) if asked is None else asked
         for share, value in found.items():
             if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise UserError(f"{self.source}: its configuration drops {value!r} ({share}), not a share in [0, 1)")
+                raise UserError(
+                    f"the configuration of {self.source} has a {share} dropout of {value!r}; expected a number that is "
+                    "at least 0 and below 1"
+                )
         return EncoderDropouts(**found)
 
 
 def at_least(counts: Counts, least: int) -> Counts:
-    """Return counts, those below ``least`` raised to it."""
+    """Return counts, with those below ``least`` raised to it."""
     if isinstance(counts, Tensor):
         return counts.clamp(min=least)
     if isinstance(counts, int):

@@ -1,4 +1,4 @@
-"""Audio Mamba: Mamba blocks over patches of a log-mel spectrogram, window after window of two seconds.
+"""Audio Mamba: Mamba blocks over patches of a log-mel spectrogram, in consecutive windows of two seconds.
 
 Shapes: N rows, W windows of a row, P patches in time of a window, B patches in frequency (5), M width; a frame is the
 B x M values of one time.
@@ -20,11 +20,11 @@ from nonverbal.models.tuned.base import Hidden, TunedEncoder, at_least
 from nonverbal.models.wav2vec2 import Counts
 
 NO_KEYS: Mapping[str, str] = {}
-"""Of dropouts: there are none."""
+"""An Audio Mamba has no dropout."""
 
 
 class TunedAudioMamba(TunedEncoder):
-    """An Audio Mamba. Hidden frames have zero in the place of their patches, and their positions."""
+    """An Audio Mamba. In masked frames, embedded patches are zero, and positions are still added."""
 
     dropout_keys = NO_KEYS
     adaptable = ("in_proj",)
@@ -37,16 +37,16 @@ class TunedAudioMamba(TunedEncoder):
 
     @property
     def width(self) -> int:
-        """Values of a frame."""
+        """Number of values of a frame."""
         return BANDS * int(self.config.hidden_size)
 
     @property
     def shortest(self) -> int:
-        """Samples of the first frame: what is shorter is filled with its mean."""
+        """Number of samples needed for one frame; shorter clips are padded with their mean."""
         return 1
 
     def frames(self, lengths: Counts) -> Counts:
-        """Return how many frames are a row's own."""
+        """Return the number of frames of rows with so many samples, without padding."""
         spectra = at_least(lengths, N_FFT // 2 + 1) // HOP + 1
         if self.config.padding == "official":
             filled = FRAMES - spectra % FRAMES
@@ -68,7 +68,7 @@ class TunedAudioMamba(TunedEncoder):
         return Hidden(states, self.valid(batch, frames))
 
     def plain_part(self, name: str) -> Part:
-        """Return the part of a parameter; what maps the patches counts as convolutions."""
+        """Return the part of a parameter; the patch embedding counts as ``conv``."""
         return mamba_part(f"audio_mamba.{name}", self.layers)
 
     def save_reading(self, folder: Path) -> None:
@@ -76,7 +76,7 @@ class TunedAudioMamba(TunedEncoder):
         ssam.save_extractor(folder)
 
     def _hide(self, tokens: Tensor, batch: Batch, frames: int) -> Tensor:
-        """Hide frames of ``(N x W, P x B, M)``, of which the first ``frames`` of each row have masks."""
+        """Mask frames of ``(N x W, P x B, M)``; the masks cover the first ``frames`` of each row."""
         # (N x W, P x B, M) -> (N, W x P, B x M)
         joined = tokens.reshape(len(batch.waveforms), -1, self.width)
         hidden = torch.cat([self.hide(joined[:, :frames], batch), joined[:, frames:]], 1)

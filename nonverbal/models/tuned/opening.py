@@ -1,4 +1,4 @@
-"""Encoders to be fine-tuned, by where they are: the kind of a source says which of the readers reads it."""
+"""Opens encoders for fine-tuning: chooses the reader by the kind of the source."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ from nonverbal.models.tuned.wavlm import TunedWavLM
 from nonverbal.models.tuned.whisper import TunedWhisper
 
 INITIALISED = "initialised:"
-"""Before a source: the same architecture with random weights."""
+"""Prefix of a source that means the same architecture with random weights."""
 
 
 class _Kind(NamedTuple):
@@ -50,17 +50,17 @@ KINDS: Mapping[str, _Kind] = {
 
 
 def open_tuned(source: str, settings: TunedSettings, seed: int) -> TunedEncoder:
-    """Return an encoder as fine-tuning trains it, in float32.
+    """Return an encoder for fine-tuning, in float32.
 
     Args:
-        source: a run of ours, or its ``encoder/``; a folder or name of the Hub in Hugging Face format, with a head or
-            without; a file of fairseq, fairseq2 or SSAM's authors; or ``initialised:`` before one of these, for its
-            architecture with random weights; ``initialised:ast`` is an AST of the paper's size, which needs no source.
-        settings: what of it is trained, and how.
-        seed: draws weights that are not there, and adapters.
+        source: a run of ours, or its ``encoder/``; a folder or Hub id in Hugging Face format, with or without a head;
+            a file of fairseq, fairseq2 or SSAM's authors; or one of these after ``initialised:``, for its architecture
+            with random weights. ``initialised:ast`` is an AST of the paper's size, and needs no other source.
+        settings: which weights are trained, and how.
+        seed: of drawn weights and of adapters.
 
     Raises:
-        UserError: it cannot be read whole, is of a kind that is not trained here, or does not fit the settings.
+        UserError: it cannot be read completely, its kind cannot be fine-tuned, or it does not fit the settings.
     """
     named = source.removeprefix(INITIALISED)
     path = place_of(named)
@@ -78,6 +78,6 @@ def open_tuned(source: str, settings: TunedSettings, seed: int) -> TunedEncoder:
 
 def _type_of(source: str, path: Path | None) -> str:
     if path is not None and path.is_file():
-        # What is neither is left to the reader of wav2vec 2.0, which says what it found.
+        # For anything else, the reader of wav2vec 2.0 reports what it found.
         return AudioMambaConfig.model_type if holds_any(path, (IN_EVERY_MAMBA,)) else "wav2vec2"
     return str(read_config(source, path).get("model_type"))

@@ -1,4 +1,4 @@
-"""Sources of encoders that are fine-tuned: read whole, or drawn at random, with an account of what was taken."""
+"""Readers of encoders for fine-tuning. Weights are loaded completely or drawn at random, and accounted for."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -46,17 +46,17 @@ AST = "ast"
 
 @dataclass(frozen=True)
 class Asked:
-    """An encoder that is asked for."""
+    """A request for an encoder."""
 
     source: str
     """As the user gave it."""
     named: str
     """The same without ``initialised:``."""
     path: Path | None
-    """The folder or file; None for a name of the Hub."""
+    """The folder or file; None for a Hub id."""
     model_type: str
     initialised: bool
-    """Whether its weights are to be drawn at random."""
+    """Whether to draw its weights at random."""
     seed: int
 
 
@@ -88,7 +88,7 @@ def read_mamba(asked: Asked) -> Opened:
 
 
 def _loaded(asked: Asked, model: Any, checkpoint: Checkpoint, prefix: str) -> Opened:
-    """Put a checkpoint's weights, whose names begin with ``prefix``, into a model; what has no place there is left."""
+    """Load a checkpoint's weights whose names begin with ``prefix`` into a model; the others are left over."""
     own = {prefix + name for name in model.state_dict()}
     weights = {name.removeprefix(prefix): value for name, value in checkpoint.weights.items() if name in own}
     model.load_state_dict(weights, strict=False)
@@ -98,12 +98,12 @@ def _loaded(asked: Asked, model: Any, checkpoint: Checkpoint, prefix: str) -> Op
 
 
 class _Related(NamedTuple):
-    """Encoders whose modules are wav2vec 2.0's, or nearly."""
+    """A kind of encoders whose modules are those of wav2vec 2.0, or almost."""
 
     config: type[PretrainedConfig]
     model: Any
     used: frozenset[str]
-    """Keys of the configuration whose value is taken, besides wav2vec 2.0's."""
+    """Keys of the configuration whose value is used, besides those of wav2vec 2.0."""
 
 
 RELATED = {
@@ -115,7 +115,7 @@ RELATED = {
 
 
 def read_related(asked: Asked) -> Opened:
-    """Read a WavLM, a UniSpeech-SAT or a data2vec: a folder or name of the Hub in Hugging Face format."""
+    """Read a WavLM, a UniSpeech-SAT or a data2vec from a folder or Hub id in Hugging Face format."""
     kind = RELATED[asked.model_type]
     given = read_config(asked.named, asked.path)
     used = USED | kind.used
@@ -123,7 +123,7 @@ def read_related(asked: Asked) -> Opened:
     normalise = normalises(asked.named, asked.path)
     if normalise is None:
         raise UserError(
-            f"there is no preprocessor_config.json in {asked.named}, so nothing says whether waveforms are normalised; "
+            f"{asked.named} has no preprocessor_config.json, which says whether waveforms are normalised; "
             "download or export it again"
         )
     model, account = drawn_or_loaded(asked, kind.model, config)
@@ -131,7 +131,7 @@ def read_related(asked: Asked) -> Opened:
 
 
 def read_whisper(asked: Asked) -> Opened:
-    """Read the encoder of a Whisper, whose decoder may be missing."""
+    """Read the encoder of a Whisper. The decoder may be missing."""
     extractor = whisper_extractor(asked.named, asked.path)
     model, account = drawn_or_loaded(asked, AutoModel, None, ("decoder.",))
     config = model.config
@@ -141,7 +141,7 @@ def read_whisper(asked: Asked) -> Opened:
 
 
 def read_ast(asked: Asked) -> Opened:
-    """Read an AST; ``initialised:ast`` is one of the paper's size, of no source at all."""
+    """Read an AST, or make one of the paper's size for ``initialised:ast``."""
     if asked.initialised and asked.path is None and asked.named == AST:
         with drawn_from(asked.seed):
             model = ASTModel(ASTConfig())
@@ -156,13 +156,13 @@ def read_ast(asked: Asked) -> Opened:
 def drawn_or_loaded(
     asked: Asked, kind: Any, config: PretrainedConfig | None, spare: tuple[str, ...] = ()
 ) -> tuple[Any, Account]:
-    """Return a model of transformers, drawn or with its weights, and an account of these.
+    """Return a model of transformers with drawn or loaded weights, and an account of them.
 
     Args:
-        asked: which.
+        asked: the request.
         kind: class of the model.
-        config: its configuration; its own as it stands where None.
-        spare: beginnings of the names of weights that are not of the encoder, and may be missing.
+        config: replaces the configuration of the source; None to use that.
+        spare: prefixes of the names of weights that do not belong to the encoder, and may be missing.
     """
     with drawn_from(asked.seed):
         if asked.initialised:
@@ -174,17 +174,17 @@ def drawn_or_loaded(
 
 
 def made(asked: Asked, kind: Any, config: PretrainedConfig) -> Any:
-    """Return a model of this configuration, its weights drawn by torch's generator."""
+    """Return a model of this configuration, with weights drawn by torch's generator."""
     try:
         return kind(config)
     except LOADING_ERRORS as error:
-        raise UserError(f"{asked.named}: transformers makes no model of its configuration: {error}") from error
+        raise UserError(f"transformers cannot build the model that {asked.named} configures: {error}") from error
 
 
 def account_for(
     asked: Asked, model: nn.Module, taken: Iterable[str], left_over: Iterable[str], notes: tuple[str, ...] = ()
 ) -> Account:
-    """Say which weights of a model came from the source, which were drawn, and which found no place."""
+    """Report which weights of a model were loaded, which were drawn, and which of the source were not used."""
     state: Mapping[str, Tensor] = model.state_dict()
     weights = {name: state[name] for name in taken if name in state}
     config: PretrainedConfig = cast(Any, model).config

@@ -1,4 +1,4 @@
-"""What of an encoder a task trains, and how."""
+"""Settings of the encoder in fine-tuning."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,17 +9,17 @@ from nonverbal.errors import UserError
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Low-rank adapters (Hu et al., 2022), with `train: lora`; merged into the weights where the encoder is written."""
+    """Low-rank adapters (Hu et al., 2022) for `train: lora`. They are merged into the weights when it is saved."""
 
     rank: int = 8
-    """Rank of what is added to a weight."""
+    """Rank of the adapters."""
     alpha: float = 16.0
-    """What is added is times `alpha` / `rank`."""
+    """An adapter's output is multiplied by `alpha` / `rank`."""
     dropout: float = 0.0
     """Share of an adapter's input that is dropped in training."""
     targets: list[str] = field(default_factory=list)
-    """Maps that get an adapter, by the ends of their names. Unset: those of queries and values (Hu et al., section
-    4.2); of an Audio Mamba, the one into each block."""
+    """Linear layers that get an adapter, by the ends of their names. Unset: those of queries and values (Hu et al.,
+    section 4.2); for an Audio Mamba, the input projection of each block."""
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
@@ -36,35 +36,37 @@ DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "featur
 
 @dataclass(frozen=True)
 class TunedSettings:
-    """What of an encoder a task trains, and how."""
+    """Which weights of the encoder are trained, and how."""
 
     train: Literal["all", "no_convolutions", "head", "last", "lora"] = "no_convolutions"
-    """`all`; `no_convolutions`, all but those (transformers' `freeze_feature_encoder`; of an Audio Mamba and an AST,
-    what maps patches); `head`, nothing of the encoder; `last`, the last blocks; `lora`, adapters alone."""
+    """What is trained: `all`; `no_convolutions`, all but the convolutions (transformers' `freeze_feature_encoder`), or
+    the patch embedding of an Audio Mamba or AST; `head`, nothing in the encoder; `last`, the last blocks; `lora`, only
+    adapters."""
     last_layers: int = 2
-    """Blocks that `train: last` trains."""
+    """Number of blocks that `train: last` trains."""
     lora: LoraSettings = field(default_factory=LoraSettings)
-    """Adapters of `train: lora`."""
+    """Adapters for `train: lora`."""
     hidden_dropout: float | None = None
-    """Share dropped of the values after attention, after the feed-forward layers, and that enter the first block.
-    Unset, as of the other dropouts: what the checkpoint's configuration says."""
+    """Share of the values dropped after attention, after the feed-forward layers, and before the first block. This
+    dropout and the following, if unset, are those of the checkpoint's configuration."""
     attention_dropout: float | None = None
-    """Share dropped of the attention weights."""
+    """Share of the attention weights dropped."""
     activation_dropout: float | None = None
-    """Share dropped of the values inside the feed-forward layers."""
+    """Share of the values dropped inside the feed-forward layers."""
     feature_dropout: float | None = None
-    """Share dropped of the values of the frames, before they are masked."""
+    """Share of the values of frames dropped before frames are masked."""
     layer_drop: float | None = None
-    """Share of the blocks that are passed by, drawn once a step."""
+    """Share of the blocks skipped, drawn once per step."""
     gradient_checkpointing: bool = False
-    """Keep of each block its input alone, and compute it again in the backward pass: less memory, a third more time."""
+    """Store only the input of each block, and compute the block again in the backward pass: less memory, a third more
+    time."""
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning."""
         if self.train != "lora" and (given := config.given(self.lora)):
             raise UserError(
-                f"encoder.train is {self.train}, so encoder.lora.{given[0]} would not count; leave it out, or set "
-                "encoder.train to lora"
+                f"encoder.lora.{given[0]} is set, but has no effect because encoder.train is {self.train}; leave it "
+                "out, or set encoder.train to lora"
             )
         if self.last_layers < 1:
             raise UserError(f"encoder.last_layers must be at least 1, but is {self.last_layers}")

@@ -1,7 +1,7 @@
-"""What Whisper's encoder and AST share: pre-norm blocks over a spectrogram's window, of which a clip fills a part.
+"""What Whisper's encoder and AST share: pre-norm blocks over a window of a spectrogram that a clip fills in part.
 
-Neither has a mask: what follows a clip in its window is attended to, as in their training. Frames of the clip's own
-time are given alone.
+Neither has an attention mask: padding after the clip is attended to, as in their training. Only the frames of the clip
+are returned.
 
 Shapes: N rows, S frames, M width.
 """
@@ -19,7 +19,7 @@ from nonverbal.models.wav2vec2 import EncoderDropouts
 
 
 class Maps(NamedTuple):
-    """Modules of a block."""
+    """The modules of a block."""
 
     before_attention: nn.Module
     query: nn.Module
@@ -37,18 +37,18 @@ class TunedSpectralEncoder(TunedEncoder):
     """A pre-norm transformer over a spectrogram."""
 
     def check_length(self, batch: Batch) -> None:
-        """Refuse more samples than the window holds: whoever makes batches asks ``longest`` first."""
+        """Refuse more samples than the window holds; batches must respect ``longest``."""
         assert batch.waveforms.shape[1] <= self.longest * 16_000, f"{batch.waveforms.shape[1]} samples at once"
 
     def run(self, maps: Any, blocks: nn.ModuleList, norm: nn.Module, hidden: Tensor, batch: Batch) -> list[Tensor]:
-        """Return ``(N, S, M)`` as it enters the first block and as it leaves each, the last after ``norm``.
+        """Return the input ``(N, S, M)`` of the first block and the output of each block, the last after ``norm``.
 
         Args:
             maps: returns the ``Maps`` of a block.
             blocks: the blocks.
-            norm: after them.
-            hidden: what enters the first.
-            batch: whose step says which blocks are passed by.
+            norm: follows the last block.
+            hidden: input of the first block.
+            batch: its step decides which blocks are skipped.
         """
         run = partial(_block, maps=maps, dropouts=self.shares())
         states = list(through(blocks, run, hidden, self.kept(batch), self.settings.gradient_checkpointing))

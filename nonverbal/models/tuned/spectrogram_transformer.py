@@ -2,7 +2,7 @@
 
 A frame is the mean over the bands of one time, as in ``nonverbal.evaluation.encoders.spectrogram_transformer``.
 
-Shapes: N rows, T samples, B bands of patches, P times of the window, S of a clip's own, M width.
+Shapes: N rows, T samples, B bands of patches, P times in the window, S times in the clip, M width.
 """
 
 import re
@@ -22,17 +22,17 @@ from nonverbal.models.tuned.spectral import Maps, TunedSpectralEncoder
 from nonverbal.models.wav2vec2 import Counts
 
 FIRST = 2
-"""Tokens before those of patches: of the class, and of the distillation."""
+"""Number of tokens before those of patches: the class token and the distillation token."""
 
 DROPOUT_KEYS: Mapping[str, str] = {
     "hidden_dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
 }
-"""Settings to the keys of the configuration."""
+"""Dropout settings, mapped to the keys of the configuration."""
 
 
 class TunedSpectrogramTransformer(TunedSpectralEncoder):
-    """All hidden states of an AST, of a clip's own time."""
+    """An AST. Only the frames of the clip are returned."""
 
     dropout_keys = DROPOUT_KEYS
     adaptable = ("query", "value")
@@ -40,11 +40,11 @@ class TunedSpectrogramTransformer(TunedSpectralEncoder):
 
     @property
     def longest(self) -> float:
-        """Seconds of the window."""
+        """Length of the window, in seconds."""
         return float(self.config.max_length * HOP / SAMPLE_RATE)
 
     def frames(self, lengths: Counts) -> Counts:
-        """Return of how many times the patches lie within a row: of one at least."""
+        """Return the number of times whose patches lie within a row, at least one."""
         patches = (spectral_frames(lengths) - self.config.patch_size) // self.config.time_stride + 1
         count: Counts = at_least(patches, 1)
         return count
@@ -60,7 +60,7 @@ class TunedSpectrogramTransformer(TunedSpectralEncoder):
         return Hidden(own, self.valid(batch, count))
 
     def plain_part(self, name: str) -> Part:
-        """Return the part of a parameter; what maps the patches counts as convolutions."""
+        """Return the part of a parameter; the patch embedding counts as ``conv``."""
         if name.startswith("embeddings.patch_embeddings."):
             return Part("conv", self.layers)
         if found := re.match(r"encoder\.layer\.(\d+)\.", name):
@@ -78,7 +78,7 @@ class TunedSpectrogramTransformer(TunedSpectralEncoder):
         return patches.view(len(patches), bands, -1, self.width)
 
     def _embedded(self, features: Tensor, batch: Batch, count: int) -> Tensor:
-        """Return ``(N, 2 + B x P, M)`` of spectrograms, ``count`` times of each row under masks."""
+        """Return embedded patches ``(N, 2 + B x P, M)`` of spectrograms; masks cover the first ``count`` times."""
         module = self.model.embeddings
         patches = self._in_bands(module.patch_embeddings(features))
         patches = torch.cat([self.hide(patches[:, :, :count], batch), patches[:, :, count:]], 2)

@@ -1,6 +1,6 @@
-"""wav2vec 2.0, HuBERT, UniSpeech-SAT and data2vec: convolutions over samples, by this toolkit's own forward pass.
+"""wav2vec 2.0, HuBERT, UniSpeech-SAT and data2vec: convolutions over samples, with this toolkit's own forward pass.
 
-The modules are transformers', and weights have its names.
+The modules and the names of weights are those of transformers.
 
 Shapes: N rows, T samples, S frames, M width.
 """
@@ -34,7 +34,7 @@ DROPOUT_KEYS: Mapping[str, str] = {
     "feature_dropout": "feat_proj_dropout",
     "layer_drop": "layerdrop",
 }
-"""Settings to the keys of transformers' configurations."""
+"""Dropout settings, mapped to the keys of transformers' configurations."""
 
 
 class TunedWaveformEncoder(TunedEncoder):
@@ -46,11 +46,11 @@ class TunedWaveformEncoder(TunedEncoder):
 
     @property
     def shortest(self) -> int:
-        """Samples of the first frame."""
+        """Number of samples needed for one frame."""
         return frame_size(self.config.conv_kernel, self.config.conv_stride)[0]
 
     def frames(self, lengths: Counts) -> Counts:
-        """Return how many frames rows of so many samples give."""
+        """Return the number of frames of rows with so many samples."""
         return frames_of(lengths, self.config.conv_kernel, self.config.conv_stride)
 
     def forward(self, batch: Batch) -> Hidden:

@@ -1,7 +1,7 @@
 """WavLM: a transformer over convolutions, with gated relative positions (Chen et al., 2022, section III.B).
 
-transformers computes its attention from the weights of its maps, so that adapters on them would not be heeded. Here the
-maps are called.
+transformers computes attention from the weights of its linear layers without calling them, so adapters on them would
+have no effect. Here the linear layers are called.
 
 Shapes: N rows, H heads, S frames, M width.
 """
@@ -21,10 +21,10 @@ from nonverbal.models.wav2vec2 import layer_states
 
 
 class TunedWavLM(TunedWaveformEncoder):
-    """A WavLM. Its first block is never passed by, as in transformers: the others take its relative positions."""
+    """A WavLM. As in transformers, its first block is never skipped, because the others use its relative positions."""
 
     def kept(self, batch: Batch) -> Sequence[bool]:
-        """Return of each block whether the batch's step runs it."""
+        """Return for each block whether it runs in the batch's step."""
         return [True, *super().kept(batch)[1:]]
 
     def _states(self, hidden: Tensor, valid: Tensor | None, batch: Batch) -> Iterator[Tensor]:
@@ -36,14 +36,14 @@ class TunedWavLM(TunedWaveformEncoder):
 
 
 def relative_attention(module: Any, hidden: Tensor, bias: Tensor, valid: Tensor | None, dropped: float) -> Tensor:
-    """Return ``(N, S, M)`` of a WavLM's attention.
+    """Return the output ``(N, S, M)`` of a WavLM's attention.
 
     Args:
         module: transformers' ``WavLMAttention``.
         hidden: ``(N, S, M)``.
-        bias: ``(H, S, S)``, of each distance, before its gate.
-        valid: ``(N, S)`` bool, frames that may be attended to; all where None.
-        dropped: share of the attention weights.
+        bias: ``(H, S, S)`` for each distance, before the gate.
+        valid: ``(N, S)`` bool, True for frames that may be attended to; all if None.
+        dropped: share of the attention weights that are dropped.
     """
     # (N, S, M) -> (N, H, S, M / H)
     query, key, value = (
@@ -57,14 +57,14 @@ def relative_attention(module: Any, hidden: Tensor, bias: Tensor, valid: Tensor 
 
 
 def relative_maps(module: Any, hidden: Tensor, first: Any) -> Tensor:
-    """Return what each frame attends to, ``(N, H, S, S)``, by a WavLM's attention; rows sum to 1.
+    """Return the attention weights ``(N, H, S, S)`` of a WavLM's block; rows sum to 1.
 
-    transformers gives the mean over heads in the place of each head.
+    transformers returns the mean over heads in place of each head.
 
     Args:
         module: transformers' ``WavLMAttention``.
-        hidden: ``(N, S, M)``, which it reads.
-        first: that of the first block, which has the positions of all.
+        hidden: ``(N, S, M)``, its input.
+        first: the same module of the first block, which holds the positions for all.
     """
     # (N, S, M) -> (N, H, S, M / H)
     query, key = (in_heads(projection(hidden), module.num_heads) for projection in (module.q_proj, module.k_proj))
@@ -74,14 +74,14 @@ def relative_maps(module: Any, hidden: Tensor, first: Any) -> Tensor:
 
 
 def _distance_bias(module: Any, frames: int) -> Tensor:
-    """Return ``(H, S, S)``, of each distance; transformers' ``compute_bias`` does it on the host, and copies it."""
+    """Return ``(H, S, S)`` for each distance; transformers' ``compute_bias`` computes it on the host and copies it."""
     place = torch.arange(frames, device=module.rel_attn_embed.weight.device)
     buckets = module._relative_positions_bucket(place[None] - place[:, None])
     return cast(Tensor, module.rel_attn_embed(buckets).permute(2, 0, 1))
 
 
 def _gate(module: Any, heads: Tensor) -> Tensor:
-    """Return by how much the positions of each frame count, ``(N, H, S, 1)``, of ``(N, H, S, M / H)``."""
+    """Return the gate of the relative positions of each frame, ``(N, H, S, 1)``, for ``(N, H, S, M / H)``."""
     # (N, H, S, 8) -> (N, H, S, 2)
     gates = module.gru_rel_pos_linear(heads).unflatten(-1, (2, 4)).sum(-1)
     update, reset = torch.sigmoid(gates).chunk(2, -1)

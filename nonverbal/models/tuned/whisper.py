@@ -22,7 +22,7 @@ from nonverbal.models.tuned.spectral import Maps, TunedSpectralEncoder
 from nonverbal.models.wav2vec2 import Counts
 
 FRAME = 320
-"""Samples from frame to frame: two hops of the spectrogram."""
+"""Samples from one frame to the next: two hops of the spectrogram."""
 
 CONVOLUTIONS = ("conv1.", "conv2.")
 
@@ -32,14 +32,14 @@ DROPOUT_KEYS: Mapping[str, str] = {
     "activation_dropout": "activation_dropout",
     "layer_drop": "encoder_layerdrop",
 }
-"""Settings to the keys of the configuration."""
+"""Dropout settings, mapped to the keys of the configuration."""
 
 
 class TunedWhisper(TunedSpectralEncoder):
-    """All hidden states of Whisper's encoder, of a clip's own time; the decoder is not used, and is not written."""
+    """Whisper's encoder. Only the frames of the clip are returned; the decoder is neither used nor saved."""
 
     dropout_keys = DROPOUT_KEYS
-    # Sines and cosines.
+    # Fixed sines and cosines.
     constant = ("embed_positions.",)
     adaptable = ("q_proj", "v_proj")
     shortest = 1
@@ -51,16 +51,16 @@ class TunedWhisper(TunedSpectralEncoder):
 
     @property
     def width(self) -> int:
-        """Values of a frame."""
+        """Number of values of a frame."""
         return int(self.config.d_model)
 
     @property
     def longest(self) -> float:
-        """Seconds of the window."""
+        """Length of the window, in seconds."""
         return float(self.extractor.chunk_length)
 
     def frames(self, lengths: Counts) -> Counts:
-        """Return how many frames begin within a row."""
+        """Return the number of frames that begin within a row."""
         return -(-lengths // FRAME)
 
     def forward(self, batch: Batch) -> Hidden:
@@ -84,7 +84,7 @@ class TunedWhisper(TunedSpectralEncoder):
         return Part("transformer", 0 if name.startswith("layer_norm.") else self.layers)
 
     def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
-        """Write the encoder as part of a ``WhisperModel``, without a decoder, whose weights transformers then draws."""
+        """Write a ``WhisperModel`` without the weights of its decoder, which transformers draws when it loads it."""
         with torch.device("meta"):
             whole = WhisperModel(self.config)
         plain = {f"encoder.{name}": value for name, value in self.plain(weights).items()}

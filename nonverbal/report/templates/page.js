@@ -4,7 +4,7 @@
   const button = document.getElementById("theme");
   const themes = ["system", "light", "dark"];
   const stored = () => { try { return localStorage.getItem("nonverbal-theme"); } catch { return null; } };
-  const keep = (theme) => { try { localStorage.setItem("nonverbal-theme", theme); } catch { /* a page from a file may not */ } };
+  const keep = (theme) => { try { localStorage.setItem("nonverbal-theme", theme); } catch { /* pages opened from files may not store anything */ } };
   const apply = (theme) => {
     if (theme === "system") delete root.dataset.theme; else root.dataset.theme = theme;
     button.textContent = `Colours: ${theme}`;
@@ -19,13 +19,13 @@
     keep(next);
   });
 
-  // What is folded is printed all the same, and so is a part that a link leads into.
+  // Collapsed parts are printed too.
   const folded = () => [...document.querySelectorAll("details")];
   let closed = [];
   addEventListener("beforeprint", () => { closed = folded().filter((part) => !part.open); closed.forEach((part) => { part.open = true; }); });
   addEventListener("afterprint", () => closed.forEach((part) => { part.open = false; }));
 
-  // A map has several colourings: radio buttons choose, and what is chosen is printed.
+  // A map has several colourings; radio buttons choose the one that is shown and printed.
   document.querySelectorAll(".switched").forEach((map) => {
     const choices = map.querySelector("fieldset");
     if (!choices) return;
@@ -44,7 +44,7 @@
   const holder = document.getElementById("sounds");
   if (!holder) return;
   const sounds = JSON.parse(holder.textContent);
-  // Points of a map that can be heard: one of them is reached by Tab, the others from it by the arrow keys.
+  // Points of a map whose sound can be played: Tab moves to one of them, and the arrow keys to the others.
   document.querySelectorAll("svg").forEach((map) => {
     const points = [...map.querySelectorAll("[data-clip]")].filter((point) => point.dataset.clip in sounds);
     points.forEach((point, place) => {

@@ -12,7 +12,7 @@ from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
 from nonverbal.evaluation.probing import leak_statuses, refuse_seen
 from nonverbal.evaluation.results import results
-from nonverbal.files import locked, write_atomically
+from nonverbal.files import NoSpace, locked, write_atomically
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
 from nonverbal.stages.finetuning.jobs import Jobs
 from nonverbal.stages.finetuning.kept import Chosen, is_done, keep_folds, keep_scores
@@ -171,7 +171,8 @@ class Campaign:
         try:
             work()
         except (UserError, MemoryError, torch.cuda.OutOfMemoryError) as error:
-            if self.processes.world > 1:
+            # If there is no disk space for one fold, there would be none for the next either, after hours.
+            if self.processes.world > 1 or isinstance(error, NoSpace):
                 raise
             problem = str(error) if isinstance(error, UserError) else "out of memory; lower batches.batch_clips"
             print(f"nonverbal: {problem}", flush=True)

@@ -7,12 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from types import FrameType
 
 import torch
 
-from nonverbal.system import ENDING, end_with_parent
-from nonverbal.training.signals import Interrupted
+from nonverbal.signals import Interrupted, PassedOn, end_with_parent, name_of
 
 
 class Jobs:
@@ -22,8 +20,7 @@ class Jobs:
         self.at_once = at_once
         self.running: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}
         """By fold: its place (0 to ``at_once`` - 1) and its process."""
-        self.came = 0
-        """Number of the signal that was received; 0 before one is."""
+        self.signals = PassedOn()
 
     def run(self, names: Sequence[str]) -> list[str]:
         """Run the folds with these names, and return the names of those that failed.
@@ -31,22 +28,18 @@ class Jobs:
         Raises:
             Interrupted: a signal came; the running folds have saved a checkpoint.
         """
-        before = {number: signal.signal(number, self._pass_on) for number in ENDING}
         waiting, failed = list(names), []
-        try:
+        with self.signals as signals:
             while waiting or self.running:
-                while waiting and len(self.running) < self.at_once and not self.came:
+                while waiting and len(self.running) < self.at_once and not signals.came:
                     self._start(waiting.pop(0))
                 failed += self._ended()
-                if self.came and not self.running:
+                if signals.came and not self.running:
                     break
                 time.sleep(0.05)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        if self.came:
-            text = f"{signal.Signals(self.came).name}: saved; run the same command again to continue"
-            raise Interrupted(self.came, text)
+        if signals.came:
+            text = f"{name_of(signals.came)}: saved; run the same command again to continue"
+            raise Interrupted(signals.came, text)
         return failed
 
     def _start(self, name: str) -> None:
@@ -60,9 +53,7 @@ class Jobs:
             preexec_fn=partial(end_with_parent, signal.SIGTERM),
         )
         self.running[name] = place, child
-        if self.came:
-            # The signal came while the process was being started, so it did not receive it.
-            child.send_signal(self.came)
+        self.signals.to(child)
 
     def _ended(self) -> list[str]:
         """Remove the folds whose process has ended, and return the names of those that failed."""
@@ -70,11 +61,6 @@ class Jobs:
         for name in ended:
             del self.running[name]
         return [name for name, child in ended.items() if child.returncode]
-
-    def _pass_on(self, number: int, _: FrameType | None) -> None:
-        self.came = number
-        for name in self.running:
-            self.running[name][1].send_signal(number)
 
 
 def _share(place: int, at_once: int) -> dict[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from nonverbal.batch import Batch
 from nonverbal.data.batching.clips import ClipTargets
+from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders.models import digest
 from nonverbal.models.checkpoints.quiet import quiet
 from nonverbal.models.tuned.base import TunedEncoder
@@ -45,11 +46,20 @@ class Learner(ABC, Generic[Trained]):
         """By seed, the hash of the initial encoder."""
 
     def encoder(self, seed: int) -> TunedEncoder:
-        """Return the initial encoder; weights that are drawn depend on the seed."""
+        """Return the initial encoder; weights that are drawn depend on the seed.
+
+        Raises:
+            UserError: it cannot be read, or its weights have changed since the first call: a run may have replaced it.
+        """
         with quiet():
             encoder = open_tuned(self.settings.init, self.settings.encoder, seed)
-        if seed not in self.keys:
-            self.keys[seed] = digest(encoder.model)
+        key = digest(encoder.model)
+        if self.keys.setdefault(seed, key) != key:
+            raise UserError(
+                f"the weights of {self.settings.init} have changed since this command began, so folds would start from "
+                "different weights; restore the old ones and run the same command again, or start again with another "
+                "--out and a copy of the encoder that no run writes to"
+            )
         return encoder
 
     @abstractmethod

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
-from nonverbal.system import end_with_parent
-from nonverbal.training.signals import Signals
+from nonverbal.signals import PassedOn, end_with_parent
 
 CHUNK = 1 << 16
 
@@ -35,10 +33,10 @@ def run_command(arguments: Sequence[str], log: Path, program: Sequence[str] = NO
         Its exit status, minus the signal where one killed it; and the last signal that was passed on, 0 without one.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    signals = _Signals()
+    signals = PassedOn()
     # Their handlers come first: what comes while the process is started is passed on then.
     with open(log, "ab", buffering=0) as file, signals, _started([*program, *arguments]) as process:
-        signals.pass_on_to(process)
+        signals.to(process)
         file.write(f"== {_now()} {shown(arguments)}\n".encode())
         assert process.stdout is not None
         _copy(process.stdout, file)
@@ -62,24 +60,6 @@ def _started(command: list[str]) -> "subprocess.Popen[bytes]":
         process_group=0,
         preexec_fn=partial(end_with_parent, signal.SIGTERM),
     )
-
-
-class _Signals(Signals):
-    """Passes signals on to a process, and ends nothing here."""
-
-    process: "subprocess.Popen[bytes] | None" = None
-
-    def pass_on_to(self, process: "subprocess.Popen[bytes]") -> None:
-        """Pass on to a process what has come before it was there, and what comes."""
-        self.process = process
-        if self.came:
-            process.send_signal(self.came)
-
-    def handle(self, number: int, _: FrameType | None) -> None:
-        """Pass a signal on."""
-        self.came = number
-        if self.process is not None:
-            self.process.send_signal(number)
 
 
 def _copy(source: IO[bytes], file: IO[bytes]) -> None:

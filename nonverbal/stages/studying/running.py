@@ -1,7 +1,6 @@
 """Running a study: what is missing, in order; what depends on a step that failed is not run, all else is."""
 
 import hashlib
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.studies import FILE, write_study
 from nonverbal.evaluation.tables import show
 from nonverbal.files import locked
+from nonverbal.signals import Interrupted, name_of
 from nonverbal.stages.studying.arguments import arguments
 from nonverbal.stages.studying.commands import run_command, shown
 from nonverbal.stages.studying.contents import VERSION, size_of
@@ -21,7 +21,6 @@ from nonverbal.stages.studying.overview import summary, tables_of
 from nonverbal.stages.studying.planning import Plan, Planned
 from nonverbal.stages.studying.standing import command_of, record_of, rows_of, status_of
 from nonverbal.text import one_line
-from nonverbal.training.signals import Interrupted
 
 REPORT = "report"
 PAGE = "report.html"
@@ -234,7 +233,7 @@ def _first_left_out(plan: Plan) -> str:
 
 
 def _ended(code: int) -> str:
-    return f"failed (exit status {code})" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+    return f"failed (exit status {code})" if code > 0 else f"was ended by {name_of(-code)}"
 
 
 def _last_line(log: Path) -> str:

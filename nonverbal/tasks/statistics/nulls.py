@@ -24,6 +24,7 @@ import numpy as np
 
 from nonverbal.errors import UserError
 from nonverbal.seeding import Stream, generator
+from nonverbal.text import counted
 
 _TRIED = 50
 """Draws before it is judged whether enough of them can be scored."""
@@ -47,8 +48,8 @@ class Permutable:
 
     def __str__(self) -> str:
         """Say what is permuted, for a table's caption."""
-        within = f"labels permuted within {_groups(self.mixed)}"
-        among = f"the classes of {_groups(self.pure)} of one class permuted among them"
+        within = f"labels permuted within {counted(self.mixed, 'group')}"
+        among = f"the classes of {counted(self.pure, 'group')} of one class permuted among them"
         if self.mixed and self.pure:
             return f"{within}, and {among}"
         return within if self.mixed else among
@@ -189,7 +190,3 @@ def _number(score: Callable[[np.ndarray], float | None], labels: np.ndarray) -> 
     if value is not None and np.isnan(value):
         raise ValueError("`score` must return a number, but returned NaN.")
     return value
-
-
-def _groups(count: int) -> str:
-    return f"{count} group" if count == 1 else f"{count} groups"

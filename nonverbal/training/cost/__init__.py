@@ -1,1 +1,1 @@
-"""What a run will take: measured for a minute, then estimated."""
+"""Estimates the cost of a run from a minute of training."""

@@ -1,4 +1,4 @@
-"""Shows what a run costs: a table in the terminal, and the same figures as plain data."""
+"""Prints the cost of a run as a table, and returns the same figures as plain data."""
 
 import statistics
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from nonverbal.training.cost.timing import Measured
 
 
 def figures(measured: Measured, audio: Audio, estimate: Estimate, warnings: list[str]) -> dict[str, Any]:
-    """Return everything that is known, for ``--json``."""
+    """Return all figures, for ``--json``."""
     shares = estimate.shares
     return {
         "assumed": assumed(estimate),
@@ -33,22 +33,22 @@ def figures(measured: Measured, audio: Audio, estimate: Estimate, warnings: list
 
 
 def assumed(estimate: Estimate) -> str:
-    """Say what the hours rest on."""
-    told = estimate.communication
-    several = f"{estimate.gpus} such devices share the micro-batches of an update evenly, rounding up, and " + (
+    """Return the assumptions behind the hours."""
+    sent = estimate.communication
+    several = f"{estimate.gpus} such devices share the micro-batches of an update evenly, rounded up, and " + (
         "their communication takes no time (--network counts it); "
-        if told is None
-        else f"send around a ring whose slowest link carries {told.gigabits:g} Gb/s, and compute nothing meanwhile "
-        "(in practice the two overlap, so this is an upper bound); "
+        if sent is None
+        else f"communicate in a ring whose slowest link has {sent.gigabits:g} Gb/s, and compute nothing meanwhile (in "
+        "practice, the two overlap, so this is an upper bound); "
     )
     return (
-        f"Assumed: {several if estimate.gpus > 1 else ''}a validation pass takes a third of the time of updates on as "
-        "much audio; starting up and writing checkpoints are not counted."
+        f"Assumed: {several if estimate.gpus > 1 else ''}a validation pass takes a third of the time of updates on the "
+        "same amount of audio; the time to start and to write checkpoints is not counted."
     )
 
 
 def print_cost(measured: Measured, audio: Audio, estimate: Estimate, warnings: list[str]) -> None:
-    """Print the table, what was assumed, and the warnings."""
+    """Print the table, the assumptions, and the warnings."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -128,6 +128,6 @@ def _memory(measured: Measured, estimate: Estimate) -> str:
         if measured.on_gpu
         else f"{size(memory['peak_resident'])} at its peak"
     )
-    # DistributedDataParallel adds up gradients in buckets of its own.
+    # DistributedDataParallel sums gradients in buckets of its own.
     copy = f"; on several, + {size(4 * measured.parameters)}" if estimate.gpus > 1 else ""
     return f"{peak}, of {size(memory['available'])}{copy}"

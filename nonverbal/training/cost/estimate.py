@@ -1,4 +1,4 @@
-"""From a minute of training to what a whole run takes: hours, memory, disk, and how often it hears the data."""
+"""Estimates a whole run from a minute of training: hours, memory, disk, and passes over the data."""
 
 import math
 import statistics
@@ -23,104 +23,104 @@ from nonverbal.training.communication import Communication, communication
 from nonverbal.training.cost.timing import Measured
 from nonverbal.training.optimizer import build_optimizer
 from nonverbal.training.settings import TrainerSettings
-from nonverbal.training.strategy import check_zero
+from nonverbal.training.zero import check_zero
 
 MANY_PASSES = 3000
-"""Passes over the data above which a warning is due; wav2vec 2.0 base makes 650 over LibriSpeech."""
+"""Number of passes over the data above which a warning is given; wav2vec 2.0 base makes 650 over LibriSpeech."""
 
 MUCH_COMMUNICATION = 0.2
-"""Share of an update that goes to communication above which a warning is due."""
+"""Share of communication in the time of an update above which a warning is given."""
 
 VALIDATION_COST = 1 / 3
-"""A forward pass alone, as a share of an update's time for the same audio."""
+"""Time of a forward pass, as a share of the time of an update on the same audio."""
 
 
 @dataclass(frozen=True)
 class Shares:
-    """How the micro-batches of an update share out."""
+    """How the micro-batches of an update are distributed over GPUs."""
 
     micro_batches: int
     gpus: int
 
     @property
     def rounds(self) -> int:
-        """Micro-batches that the busiest GPU takes in an update."""
+        """Number of micro-batches of the busiest GPU in an update."""
         return math.ceil(self.micro_batches / self.gpus)
 
     @property
     def idle_in_last_round(self) -> int:
-        """GPUs without a micro-batch in the last round."""
+        """Number of GPUs without a micro-batch in the last round."""
         return self.rounds * self.gpus - self.micro_batches
 
     @property
     def time(self) -> float:
-        """Time of an update, as a share of that on one GPU."""
+        """Time of an update, as a share of its time on one GPU."""
         return self.rounds / self.micro_batches
 
 
 @dataclass(frozen=True)
 class CorpusPasses:
-    """How often a run hears a corpus."""
+    """How often a run uses a corpus."""
 
     corpus: str
     clips: int
     hours: float
-    """Of its training clips."""
+    """Hours of its training clips."""
     passes: float
-    """How often each clip is drawn: the epochs of the run times the corpus's weight."""
+    """How often each clip is drawn: number of epochs times the weight of the corpus."""
     heard_hours: float
-    """Distinct audio that goes through the model, over the whole run: what is cropped away is not heard."""
+    """Hours of distinct audio that the model receives in the whole run, which excludes what is cropped away."""
 
 
 @dataclass(frozen=True)
 class Audio:
-    """What a run does with the data."""
+    """How a run uses the data."""
 
     seconds_per_update: float
-    """Distinct audio: neither padding nor repetition."""
+    """Seconds of distinct audio, without padding and repetition."""
     hours: float
-    """The same, over the whole run."""
+    """Hours of the same in the whole run."""
     passes: float
-    """Epochs."""
+    """Number of epochs."""
     corpora: list[CorpusPasses]
     cropped: float
     repeated: float
     padded: float
     """As in ``nonverbal.data.batching.epochs.Share``."""
     validation_seconds: float
-    """Audio of a validation pass."""
+    """Seconds of audio in a validation pass."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run costs."""
+    """The cost of a run."""
 
     updates: int
     gpus: int
     shares: Shares
     communication: Communication | None
-    """Of an update; None: on one device, or not counted."""
+    """Communication of an update; None on one device, or if it is not counted."""
     seconds_per_update: float
-    """On ``gpus`` devices, ``communication`` included."""
+    """Seconds on ``gpus`` devices, including ``communication``."""
     training_hours: float
     validation_hours: float
     checkpoint_count: int
-    """The most that lie on the disk at one time: the last ones, the best, and one that is being written."""
+    """Largest number of checkpoints on the disk at a time: the last ones, the best, and one that is being written."""
     disk_bytes: int
 
     @property
     def communication_share(self) -> float:
-        """Share of an update that goes to communication."""
+        """Share of communication in the time of an update."""
         return 0.0 if self.communication is None else self.communication.seconds / self.seconds_per_update
 
     @property
     def hours(self) -> float:
-        """Of training and validation; neither start-up nor writing of checkpoints."""
+        """Hours of training and validation, without the time to start and to write checkpoints."""
         return self.training_hours + self.validation_hours
 
     @property
     def gpu_hours(self) -> float:
-        """The hours of all devices."""
+        """Hours summed over devices."""
         return self.gpus * self.hours
 
 
@@ -132,16 +132,17 @@ def estimate(
     gpus: int,
     gigabits: float | None = None,
 ) -> Estimate:
-    """Return what a run of ``settings`` costs on ``gpus`` devices like the one measured.
+    """Return the cost of a run with ``settings`` on ``gpus`` devices like the measured one.
 
-    Where ``gigabits`` a second of the slowest link between two of them is None, communication takes no time.
+    ``gigabits`` is the bandwidth of the slowest link between two of them, in Gb/s; if it is None, communication is
+    assumed to take no time.
     """
     shares = Shares(micro_batches, gpus)
     computing = statistics.fmean(measured.seconds) * shares.time
-    told = None
+    sent = None
     if gigabits is not None:
-        told = communication(measured.parameters, settings.zero, gpus, shares.rounds, gigabits)
-    seconds = computing + (told.seconds if told is not None else 0.0)
+        sent = communication(measured.parameters, settings.zero, gpus, shares.rounds, gigabits)
+    seconds = computing + (sent.seconds if sent is not None else 0.0)
     validations = math.ceil(settings.last / settings.validate_every)
     per_validation = computing * VALIDATION_COST * audio.validation_seconds / audio.seconds_per_update
     count = settings.keep_checkpoints + 2
@@ -149,18 +150,18 @@ def estimate(
         updates=settings.last,
         gpus=gpus,
         shares=shares,
-        communication=told,
+        communication=sent,
         seconds_per_update=seconds,
         training_hours=settings.last * seconds / 3600,
         validation_hours=validations * per_validation / 3600,
         checkpoint_count=count,
-        # A new encoder lies beside the old one for a moment.
+        # For a moment, a new encoder and the old one are both on the disk.
         disk_bytes=count * measured.checkpoint_bytes + 2 * measured.encoder_bytes,
     )
 
 
 def audio_of(table: ClipTable, validation: ClipTable, settings: BatchSettings, seed: int, updates: int) -> Audio:
-    """Return what a run of ``updates`` does with the clips, from the plan of its first epoch."""
+    """Return how a run of ``updates`` uses the clips, from the plan of its first epoch."""
     batches = training_epoch(table, settings, seed, 0)
     done = share(batches, table)
     held_out = [batch for _, batch in validation_epoch(validation, settings, seed)]
@@ -189,7 +190,7 @@ def _corpus_passes(number: int, table: ClipTable, passes: float, heard: float) -
 
 
 def heard_seconds(batches: Iterable[MicroBatch], table: ClipTable) -> np.ndarray:
-    """Return the distinct audio in ``batches``, ``(corpora,)`` in seconds. The clips of a row are of one corpus."""
+    """Return the seconds of distinct audio in ``batches``, ``(corpora,)``. The clips of a row belong to one corpus."""
     heard = np.zeros(len(table.corpora))
     for batch in batches:
         for clips, length in zip(batch.clips, batch.lengths, strict=True):
@@ -198,33 +199,33 @@ def heard_seconds(batches: Iterable[MicroBatch], table: ClipTable) -> np.ndarray
 
 
 def refusals(objective: Objective, settings: TrainerSettings, micro_batches: int, gpus: int) -> list[str]:
-    """Return what `nonverbal pretrain` would say on ``gpus`` devices before it refused to begin."""
+    """Return the errors with which `nonverbal pretrain` would refuse to start on ``gpus`` devices."""
     checks: list[Callable[[], object]] = [
         lambda: build_optimizer(objective, settings.steps, settings.optimizer),
         lambda: check_zero(settings.zero, gpus, micro_batches),
     ]
-    said = []
+    errors = []
     if gpus > micro_batches:
-        said.append(
-            f"{gpus - micro_batches} of {gpus} would have none of the {micro_batches} micro-batches of an update; "
-            f"ask for at most {micro_batches}, or raise batches.batches_per_step and lower batches.batch_seconds"
+        errors.append(
+            f"{gpus - micro_batches} of {gpus} GPUs would have none of the {micro_batches} micro-batches of an update; "
+            f"use at most {micro_batches}, or raise batches.batches_per_step and lower batches.batch_seconds"
         )
     for check in checks:
         try:
             check()
         except UserError as error:
-            said.append(str(error))
-    return [f"nonverbal pretrain will refuse this: {text}" for text in said]
+            errors.append(str(error))
+    return [f"nonverbal pretrain will refuse this: {text}" for text in errors]
 
 
 def cautions(measured: Measured, audio: Audio, estimate: Estimate, settings: TrainerSettings) -> list[str]:
-    """Return what is allowed and probably not meant."""
+    """Return warnings about what is allowed, but probably not intended."""
     shares, steps, warmup = estimate.shares, settings.steps, settings.optimizer.warmup_steps
     most = max(audio.corpora, key=lambda corpus: corpus.passes)
     found = [
         (
             shares.rounds > 1 and shares.idle_in_last_round > 0,
-            f"{shares.idle_in_last_round} of {shares.gpus} are idle in the last of {shares.rounds} rounds of an "
+            f"{shares.idle_in_last_round} of {shares.gpus} GPUs are idle in the last of {shares.rounds} rounds of an "
             f"update; make batches.batches_per_step a multiple of {shares.gpus}",
         ),
         (
@@ -234,24 +235,24 @@ def cautions(measured: Measured, audio: Audio, estimate: Estimate, settings: Tra
         ),
         (
             steps / 2 < warmup < steps,
-            f"{warmup} of {steps} updates are warm-up, so the learning rate has little time to fall; lower "
+            f"{warmup} of {steps} updates are warm-up, so the learning rate has little time to decay; lower "
             "trainer.optimizer.warmup_steps",
         ),
         (
             audio.passes < 1,
-            f"the run ends before it has heard every clip ({audio.passes:.2g} passes); raise trainer.steps",
+            f"the run ends before it has used every clip ({audio.passes:.2g} passes); raise trainer.steps",
         ),
         (
             most.passes > MANY_PASSES,
-            f"each clip of {most.corpus} is drawn {most.passes:.0f} times, and may be learnt by heart; lower "
+            f"each clip of {most.corpus} is drawn {most.passes:.0f} times, so the model may memorise it; lower "
             "trainer.steps or its weight, or add data",
         ),
         (
             settings.checkpoint_every >= steps and estimate.hours > 1,
             f"no checkpoint is written before the end; lower trainer.checkpoint_every ({settings.checkpoint_every})",
         ),
-        (measured.waiting > 0.1, f"{measured.waiting:.0%} of the time goes by waiting for data; raise trainer.workers"),
+        (measured.waiting > 0.1, f"{measured.waiting:.0%} of the time is spent on waiting; raise trainer.workers"),
         (len(measured.seconds) < 5, f"only {len(measured.seconds)} updates were measured; raise --seconds"),
-        (not measured.on_gpu, "the hours are those of devices like this CPU; plan on the machine that will train"),
+        (not measured.on_gpu, "the hours are for devices like this CPU; plan on the machine that will train"),
     ]
     return [text for holds, text in found if holds]

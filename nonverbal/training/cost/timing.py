@@ -1,4 +1,4 @@
-"""Trains for a minute to see what a run costs: seconds an update, waiting, memory, size of a checkpoint."""
+"""Trains for a minute to measure a run: seconds per update, waiting, memory, size of a checkpoint."""
 
 import os
 import tempfile
@@ -14,43 +14,43 @@ import torch
 from nonverbal.data.index import SAMPLE_RATE
 from nonverbal.errors import UserError
 from nonverbal.objectives.base import Objective
+from nonverbal.signals import AtOnce
 from nonverbal.training.precision import Chosen
 from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.settings import TrainerSettings
-from nonverbal.training.signals import AtOnce
 from nonverbal.training.strategy import trained
 from nonverbal.training.trainer import Step, Trainer, TrainingData
 
 WARMING = 3
-"""First updates that do not count, where at least as many follow: caches and allocators fill in them."""
+"""Number of first updates that do not count if at least as many follow, because they fill caches and allocators."""
 
 LEAST = 3
-"""Updates that are taken however long they last: one to warm up, two that count."""
+"""Smallest number of updates, however long they take: one to warm up, two that count."""
 
 ENDLESS = 10**9
-"""Steps of a run that only the clock ends."""
+"""Number of steps of a run that only the clock ends."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What training on this device, in one process, has shown."""
+    """Measurements of training on this device in one process."""
 
     device: str
     on_gpu: bool
     precision: Chosen
     seconds: list[float]
-    """Of each update that counts."""
+    """Seconds of each update that counts."""
     waiting: float
-    """Share of these seconds in which it waited for data."""
+    """Share of these seconds that was spent waiting for data."""
     largest_batch: float
-    """Seconds of audio in the largest micro-batch seen, padding included: peak memory follows it."""
+    """Seconds of audio in the largest micro-batch, including padding, which determines the peak memory."""
     memory: dict[str, int]
-    """Bytes: the peak of the training process, and what the device has."""
+    """Bytes: the peak of the training process, and the total of the device."""
     parameters: int
     checkpoint_bytes: int
     encoder_bytes: int
     scan: str | None = None
-    """What computes selective scans; None where there are none."""
+    """The implementation of selective scans; None for a model without."""
 
 
 def measure(
@@ -61,22 +61,23 @@ def measure(
     seconds: float,
     scan_on: Callable[[torch.device], str | None] = lambda _: None,
 ) -> Measured:
-    """Train for ``seconds`` after the first update, and at least ``LEAST`` updates, in a folder that is deleted.
+    """Train for ``seconds`` after the first update, and at least ``LEAST`` updates, in a temporary folder.
 
     Args:
-        objective: what is trained.
-        data: on what.
+        objective: the model with its loss.
+        data: its batches.
         settings: of the run.
         seed: of the run.
-        seconds: how long.
-        scan_on: chooses what computes selective scans on a device, and names it; None where there are none.
+        seconds: how long to train.
+        scan_on: chooses the implementation of selective scans on a device, and returns its name; None for a model
+            without.
 
     Raises:
-        UserError: a launcher has started several processes, or the scan that is asked for cannot run here.
+        UserError: a launcher has started several processes, or the chosen scan cannot run here.
         Interrupted: a signal came.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UserError("one process is measured, but a launcher has started several; start nonverbal plan without it")
+        raise UserError("nonverbal plan measures one process, but a launcher has started several; do without it")
     with AtOnce(), tempfile.TemporaryDirectory(prefix="nonverbal-plan-") as folder:
         trainer = Trainer(objective, data, _endless(settings), RunFolder(Path(folder)), seed, quiet=True)
         scan = scan_on(trainer.processes.device)
@@ -90,7 +91,7 @@ def measure(
 
 
 def _endless(settings: TrainerSettings) -> TrainerSettings:
-    """Nothing is validated or saved, and no warm-up is too long; the learning rate costs the same whatever it is."""
+    """Return settings without validation, checkpoints and an end; the learning rate does not change the cost."""
     return replace(
         settings,
         steps=ENDLESS,
@@ -103,40 +104,40 @@ def _endless(settings: TrainerSettings) -> TrainerSettings:
 
 
 class Clock:
-    """Times the updates of a run, each from the end of the one before."""
+    """Measures the time of each update, from the end of the previous one."""
 
     def __init__(self, on_gpu: bool) -> None:
         self.on_gpu = on_gpu
         self.ended: list[float] = []
-        """When each update was done; on a GPU, queued."""
+        """Times at which updates were completed; on a GPU, queued."""
         self.marks: list[torch.cuda.Event] = []
-        """On a GPU: where each update ends among what is queued, which the host is ahead of."""
+        """On a GPU: an event at the end of each update in the queue, because the host is ahead of the GPU."""
         self.waited: list[float] = []
         self.largest = 0
 
     def add(self, step: Step) -> None:
-        """Take note of an update that has just ended."""
+        """Add an update that has just ended."""
         self.ended.append(time.perf_counter())
         if self.on_gpu:
-            # Waiting for the GPU would keep it from computing while data are fetched, as it does in a run.
+            # The host must not wait for the GPU, which in a run computes while data are being read.
             self.marks.append(torch.cuda.Event(enable_timing=True))  # type: ignore[no-untyped-call]
             self.marks[-1].record()  # type: ignore[no-untyped-call]
         self.waited.append(step.waited)
         self.largest = max(self.largest, step.largest)
 
     def enough(self, seconds: float) -> bool:
-        """Whether ``LEAST`` updates are taken, and ``seconds`` have gone by since the first, which only warms up."""
+        """Return whether there were ``LEAST`` updates, and ``seconds`` have passed since the first, the warm-up."""
         return len(self.ended) >= LEAST and self.ended[-1] - self.ended[0] >= seconds
 
     def counted(self) -> tuple[list[float], float]:
-        """Return the seconds of each update but the first ones, and the share of them that was waiting."""
+        """Return the seconds of each update except the first ones, and the share of them that was spent waiting."""
         seconds = [end - start for start, end in pairwise(self.ended)]
         if self.marks:
             self.marks[-1].synchronize()
-            # CUDA tells milliseconds.
+            # CUDA returns milliseconds.
             seconds = [start.elapsed_time(end) / 1e3 for start, end in pairwise(self.marks)]  # type: ignore[no-untyped-call]
         first = WARMING if len(self.ended) >= 2 * WARMING else 1
-        # Of the very first update, the beginning is not known.
+        # The start of the very first update is not known.
         seconds = seconds[first - 1 :]
         return seconds, sum(self.waited[first:]) / sum(seconds)
 
@@ -144,7 +145,7 @@ class Clock:
 def _measured(trainer: Trainer, clock: Clock, folder: Path, scan: str | None) -> Measured:
     device = trainer.processes.device
     seconds, waiting = clock.counted()
-    # Before the weights are copied.
+    # This comes before the weights are copied.
     memory = peak_memory(device)
     weights = trainer.strategy.weights()
     trainer.objective.export(folder / "encoder", weights)
@@ -164,7 +165,7 @@ def _measured(trainer: Trainer, clock: Clock, folder: Path, scan: str | None) ->
 
 
 def device_name(device: torch.device) -> str:
-    """Return what a person calls the device."""
+    """Return the name of a device for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -172,14 +173,14 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Return the peak of this process and what there is, in bytes: the GPU's memory, or on a CPU the main memory."""
+    """Return the peak memory of this process and the total, in bytes: of the GPU, or of the main memory on a CPU."""
     if device.type == "cuda":
         return {
             "peak_allocated": torch.cuda.max_memory_allocated(device),
             "peak_reserved": torch.cuda.max_memory_reserved(device),
             "available": torch.cuda.mem_get_info(device)[1],
         }
-    # Not getrusage: its peak may be that of the process which started this one.
+    # getrusage may return the peak of the process that started this one.
     peak = _kilobytes("/proc/self/status", "VmHWM")
     return {"peak_resident": 1024 * peak, "available": 1024 * _kilobytes("/proc/meminfo", "MemTotal")}
 

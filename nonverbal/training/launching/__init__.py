@@ -1,1 +1,1 @@
-"""Starting processes, and what is wrong with the machines before a run."""
+"""Starts the processes of a run, and checks the machines before it."""

@@ -1,7 +1,7 @@
-"""Whether the processes of a launch can do a run together: they meet, compare what they see, and measure.
+"""Checks that the processes of a launch can train together: they connect, compare facts, and measure.
 
-They talk through the key-value store at MASTER_ADDR and MASTER_PORT alone until it is clear that NCCL or gloo can be
-started, so that a process that is missing or stuck is named by those that wait for it, and nobody waits for ever.
+Until it is clear that NCCL or gloo can be started, they communicate only through the key-value store at MASTER_ADDR and
+MASTER_PORT. Thus the others can name a process that is missing or hangs, and no process waits for ever.
 """
 
 import contextlib
@@ -29,68 +29,68 @@ from nonverbal.training.processes import Processes, Wording
 from nonverbal.training.rendezvous import check_answer, in_use, is_in_use, said
 
 SKEW = 1.0
-"""Seconds that the clocks of two nodes may differ."""
+"""Allowed difference between the clocks of two nodes, in seconds."""
 
 GRACE = 5.0
-"""Seconds in which an answer must come that needs no work any more."""
+"""Seconds within which a process must answer if it has nothing left to do."""
 
 HEAD_START = 3.0
-"""Seconds in which process 0 ends the launch, and the other messages with it, where it misses a process too."""
+"""Seconds that the others wait longer than process 0, which ends the launch, so that only one message is printed."""
 
-WORDING = Wording("--processes", "--timeout", "run the check again when that is mended", "start fewer processes")
+WORDING = Wording("--processes", "--timeout", "run the check again after the remedy", "start fewer processes")
 
 
 @dataclass(frozen=True)
 class CheckConfig:
-    """What a launch is checked for. Without `--out` and `--data`: nodes, devices, network and clocks."""
+    """Settings of the check. Without `--out` and `--data`, it covers nodes, devices, network and clocks."""
 
     processes: int | None = None
-    """Processes, one on each GPU. Without another launcher, the command starts them on this machine; under one
-    (torchrun, srun) the check fails on any other number."""
+    """Number of processes, one on each GPU. Without another launcher, the command starts them on this machine; under
+    one (torchrun, srun), the check fails for any other number."""
     out: Path | None = None
     """The run folder, which must be the same for all processes. The check leaves nothing in it."""
     data: list[Path] = field(default_factory=list)
-    """Folders of shards, which must hold the same for all processes."""
+    """Folders of shards, which must have the same content for all processes."""
     staging: Path | None = None
-    """Folder on each node's own disk that the shards will be copied to: is there room?"""
+    """Folder on each node's own disk to which the shards will be copied; the check compares its free space."""
     json: Path | None = None
-    """Where to write all that was found, as JSON. Its folder must exist for every process; process 0 writes."""
+    """JSON file for the findings, which process 0 writes. Its folder must exist for every process."""
     timeout: float = 60.0
-    """Seconds to wait for a process that does not answer, in each stage of the check. The first stage begins when
-    process 0 has started: allow for the others to start later."""
+    """Seconds to wait in each stage of the check for a process that does not answer. The first stage begins when
+    process 0 has started, so allow for others that start later."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be checked."""
+        """Refuse impossible values."""
         if self.processes is not None and self.processes < 1:
             raise UserError(f"--processes must be at least 1, but is {self.processes}")
         if self.timeout <= 0:
             raise UserError(f"--timeout must be above 0 seconds, but is {self.timeout:g}")
         if self.json is not None and not self.json.parent.is_dir():
-            raise UserError(f"--json: there is no folder {self.json.parent}; make it first")
+            raise UserError(f"--json: the folder {self.json.parent} does not exist; create it first")
 
 
 @dataclass
 class Findings:
-    """What a check has found; the same in every process that came to its end."""
+    """The findings of a check, the same in every process that completes it."""
 
     facts: list[Facts]
     measured: list[dict[str, Any]]
-    """By process: ``clock_offset`` and ``clock_error`` in seconds, ``network``; empty where nothing was measured."""
+    """By process: ``clock_offset`` and ``clock_error`` in seconds, ``network``; empty if nothing was measured."""
     all_reduce: list[dict[str, Any]]
-    """By size, as ``launch_measures.summary`` returns it."""
+    """By size, as ``measures.summary`` returns it."""
     folder: dict[str, Any] | None
-    """What there is to say of ``--out``: ``free`` bytes, and whether ``flock`` works."""
+    """Facts about ``--out``: ``free`` bytes, and whether ``flock`` works."""
     problems: list[str]
-    """What a run would fail on."""
+    """Problems with which a run would fail."""
     warnings: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it, for ``--json``."""
+        """Return all findings, for ``--json``."""
         return {"ok": not self.problems, **asdict(self)}
 
 
 class Meeting:
-    """What the processes of a launch tell each other through a store, stage by stage.
+    """Exchanges messages between the processes of a launch through a key-value store, stage by stage.
 
     Raises:
         UserError: process 0, which holds the store, does not answer.
@@ -107,11 +107,11 @@ class Meeting:
         host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
         if not host or not port.isdecimal():
             raise UserError(
-                f"WORLD_SIZE is {self.world}, but MASTER_ADDR is {host!r} and MASTER_PORT {port!r}: a launcher sets "
-                "them to the node of process 0 and to a free port there"
+                f"WORLD_SIZE is {self.world}, but MASTER_ADDR is {host!r} and MASTER_PORT {port!r}: a launcher must "
+                "set them to the node of process 0 and a free port there"
             )
         self.place = f"{host}:{port}"
-        # torchrun holds the store itself. With multi_tenant, the process group later finds this one at its place.
+        # torchrun holds the store itself. With multi_tenant, the process group later uses this same store.
         serves = self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         with self.in_reach():
             check_answer(seconds)
@@ -129,7 +129,7 @@ class Meeting:
 
     @contextlib.contextmanager
     def in_reach(self) -> Iterator[None]:
-        """Say in one line that the store cannot be reached.
+        """Turn errors of the store into one line.
 
         Raises:
             UserError: the store cannot be reached.
@@ -141,25 +141,25 @@ class Meeting:
                 raise UserError(in_use(*self.place.rsplit(":", 1))) from error
             raise UserError(
                 f"process {self.rank} on {platform.node()} cannot reach process 0 at {self.place} "
-                f"({said(error)}): process 0 has ended or never started, or MASTER_ADDR and "
-                "MASTER_PORT name a place that this node's network does not lead to"
+                f"({said(error)}): process 0 has ended or never started, or this node's "
+                "network does not reach MASTER_ADDR and MASTER_PORT"
             ) from error
 
     def exchange(self, stage: str, content: Any, least: float = 0.0, most: float = math.inf) -> list[Any]:
-        """Tell the others ``content``, and return what each process has told, by rank, when all have.
+        """Send ``content`` to the others, wait for theirs, and return the content of each process by rank.
 
         Args:
             stage: one of ``STAGES``.
-            content: what JSON can hold.
-            least: seconds that the others have, also where ``self.seconds`` is less.
-            most: seconds that they have, also where ``self.seconds`` is more.
+            content: a value that JSON can represent.
+            least: seconds to wait if ``self.seconds`` is less.
+            most: seconds to wait if ``self.seconds`` is more.
 
         Raises:
-            UserError: some have not by then; names them.
+            UserError: some processes have not sent theirs in time; names them.
         """
         keys = [f"{stage}/{rank}" for rank in range(self.world)]
         seconds = min(max(self.seconds, least), most)
-        # Process 0 is the first to say that somebody is missing.
+        # Process 0 is the first to report that a process is missing.
         deadline = time.monotonic() + seconds + (0 if self.rank == 0 else HEAD_START)
         with self.in_reach():
             self.store.set(keys[self.rank], json.dumps(content))
@@ -170,9 +170,9 @@ class Meeting:
             return [json.loads(self.store.get(key)) for key in keys]
 
     def end(self) -> None:
-        """Return when all others are here, or are gone: launchers kill the rest when the first process fails.
+        """Wait until all processes have called this or have ended, because launchers kill all when the first one fails.
 
-        Process 0 comes here when it has shown what was found, and holds the store until the others have read that.
+        Process 0 calls this after it has printed the findings, and holds the store until the others have read them.
         """
         with contextlib.suppress(UserError):
             self.exchange("shown", None, most=GRACE)
@@ -184,30 +184,30 @@ class Meeting:
 
     def _missing(self, stage: str, keys: list[str], seconds: float) -> str:
         silent = [rank for rank, key in enumerate(keys) if not self.store.check([key])]
-        told = [f"{ranks([rank])} on {self._host(rank)}" for rank in silent]
+        names = [f"{ranks([rank])} on {self._host(rank)}" for rank in silent]
         heard = sorted({self._host(rank) for rank in range(self.world) if rank not in silent})
         return (
-            f"no answer within {seconds:.3g} s from {', '.join(told)} ({STAGES[stage]}; the others are on "
-            f"{', '.join(heard)}): look at their own messages, and at their nodes"
+            f"no answer within {seconds:.3g} s from {', '.join(names)} ({STAGES[stage]}; the others are on "
+            f"{', '.join(heard)}): check their own messages and their nodes"
         )
 
     def _host(self, rank: int) -> str:
-        return self.store.get(f"host/{rank}").decode() if self.store.check([f"host/{rank}"]) else "a node not known yet"
+        return self.store.get(f"host/{rank}").decode() if self.store.check([f"host/{rank}"]) else "an unknown node"
 
 
 STAGES = {
-    "facts": "looking at its node and the shards",
+    "facts": "examining its node and the shards",
     "written": "writing to --out",
-    "seen": "looking into --out",
-    "measured": "adding up numbers together",
-    "shown": "reading what was found",
-    "end": "reading what was found",
+    "seen": "reading --out",
+    "measured": "summing numbers together",
+    "shown": "reading the findings",
+    "end": "reading the findings",
 }
-"""What a process does in a stage before it answers."""
+"""What a process does in each stage before it answers."""
 
 
 def check(settings: CheckConfig, meeting: Meeting) -> Findings:
-    """Compare and measure. Every process of the launch must call this; each gets the same findings.
+    """Compare and measure. Every process of the launch must call this, and each gets the same findings.
 
     Raises:
         UserError: a process does not answer; names it.
@@ -224,11 +224,11 @@ def check(settings: CheckConfig, meeting: Meeting) -> Findings:
     if not fatal and meeting.world > 1:
         started = time.monotonic()
         own = measured_within(settings.timeout)
-        # A process that has failed early waits for what the others will say.
+        # A process that has failed early waits for the results of the others.
         rest = settings.timeout - (time.monotonic() - started)
         measured = meeting.exchange("measured", own, most=max(rest, 0.0) + GRACE)
         problems += [
-            f"{one.name}: the processes cannot work together: {result['error']}"
+            f"{one.name}: the processes cannot communicate: {result['error']}"
             for one, result in zip(facts, measured, strict=True)
             if "error" in result
         ]
@@ -241,19 +241,20 @@ def check(settings: CheckConfig, meeting: Meeting) -> Findings:
 
 
 def measured_within(seconds: float) -> dict[str, Any]:
-    """Start the process group and measure, or return why that failed. Never takes longer than ``seconds``.
+    """Start the process group and measure, or return the error. This never takes longer than ``seconds``.
 
-    A process that waits in NCCL cannot be interrupted: it waits in a thread, which ends with the process.
+    A call of NCCL cannot be interrupted. Therefore it runs in a thread, which ends with the process.
     """
     outcome: dict[str, Any] = {}
     network = note_network()
 
     def work() -> None:
         try:
-            # Longer than anybody waits: NCCL's watchdog would end this process before it has said what is wrong.
+            # With a shorter timeout, NCCL's watchdog would end this process before it could report the problem.
             processes = Processes(None, 2 * seconds / 60, Path(tempfile.gettempdir()), WORDING)
             outcome.update(measure(processes, network))
             processes.leave()
+        # Any error is a finding, which all processes report.
         except Exception as error:
             outcome["error"] = " ".join(str(error).split())[:1000]
 
@@ -262,7 +263,7 @@ def measured_within(seconds: float) -> dict[str, Any]:
             return outcome
         return {"error": f"an all-reduce or a message took longer than {seconds:g} s"}
     finally:
-        # Not in the thread, which may be stuck.
+        # The thread may hang, so it cannot do this.
         if network is not None:
             shutil.rmtree(network.parent, ignore_errors=True)
 
@@ -275,15 +276,15 @@ def _ends(work: Callable[[], None], seconds: float) -> bool:
 
 
 def wrong_sum(row: dict[str, Any]) -> str:
-    """Say that an all-reduce gave a wrong sum."""
+    """Return the message that an all-reduce gave a wrong sum."""
     return (
         f"the sum of {row['bytes']} bytes over all processes is wrong on {ranks(row['wrong_on'])}: a GPU, a cable or "
-        "NCCL is at fault; run again with fewer nodes to find which, and with NCCL_P2P_DISABLE=1"
+        "NCCL is faulty; to find out which, run again with fewer nodes, and with NCCL_P2P_DISABLE=1"
     )
 
 
 def skews(facts: list[Facts], measured: list[dict[str, Any]]) -> list[str]:
-    """Warn of nodes whose clocks differ from the first's by more than ``SKEW``, beyond what the measure may be off."""
+    """Return warnings about clocks that differ from the first by more than ``SKEW`` plus the measurement error."""
     by_host = {
         one.host: result["clock_offset"]
         for one, result in zip(facts, measured, strict=False)
@@ -291,6 +292,6 @@ def skews(facts: list[Facts], measured: list[dict[str, Any]]) -> list[str]:
     }
     return [
         f"the clock of {host} is {abs(offset):.1f} s {'ahead of' if offset > 0 else 'behind'} that of {facts[0].host}: "
-        "times of files and logs will not agree; synchronise both (chrony, ntpd)"
+        "times of files and logs will differ; synchronise both (chrony, ntpd)"
         for host, offset in by_host.items()
     ]

@@ -1,4 +1,4 @@
-"""What the processes of a launch measure together: the speed of their all-reduce, and how far their clocks differ."""
+"""Measures the processes of a launch: the speed of their all-reduce, and the differences of their clocks."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import torch.distributed as distributed
 from nonverbal.training.processes import Processes
 
 GPU_SIZES = {1 << 10: 20, 1 << 20: 20, 32 << 20: 10, 380_000_000: 3}
-"""Bytes of an all-reduce, the last the gradient of wav2vec 2.0 base, and how often each is timed."""
+"""Bytes of an all-reduce (the last is the gradient of wav2vec 2.0 base), and how often each is timed."""
 
 CPU_SIZES = {1 << 10: 20, 1 << 20: 5, 16 << 20: 3}
 
@@ -24,21 +24,21 @@ def measure(processes: Processes, network: Path | None) -> dict[str, Any]:
     """Time all-reduces and compare clocks. Every process must call this.
 
     Args:
-        processes: the group, of at least two.
-        network: where NCCL writes what it says (``NCCL_DEBUG_FILE``), or None.
+        processes: at least two.
+        network: file to which NCCL writes its log (``NCCL_DEBUG_FILE``), or None.
     """
     sizes = GPU_SIZES if processes.device.type == "cuda" else CPU_SIZES
     rows = [all_reduce(processes, size, times) for size, times in sizes.items()]
     offset, error = clock_offset(processes)
-    said = network.read_text(errors="replace") if network is not None and network.exists() else ""
-    return {"all_reduce": rows, "clock_offset": offset, "clock_error": error, "network": network_of(said)}
+    log = network.read_text(errors="replace") if network is not None and network.exists() else ""
+    return {"all_reduce": rows, "clock_offset": offset, "clock_error": error, "network": network_of(log)}
 
 
 def all_reduce(processes: Processes, size: int, times: int) -> dict[str, Any]:
-    """Add up ``size`` bytes of float32 over all processes, check the sum, and time it.
+    """Sum ``size`` bytes of float32 over all processes, check the sum, and measure the time.
 
-    Element i of process r is ``(i mod 97 + 1)(r + 1)``, so the sum is ``(i mod 97 + 1) n (n + 1) / 2`` exactly: float32
-    holds these integers for up to 580 processes.
+    Element i of process r is ``(i mod 97 + 1)(r + 1)``, so the sum is ``(i mod 97 + 1) n (n + 1) / 2``. float32
+    represents these integers exactly for up to 580 processes.
     """
     pattern = torch.arange(size // 4, device=processes.device) % 97 + 1
     values = (pattern * (processes.rank + 1)).float()
@@ -54,10 +54,10 @@ def all_reduce(processes: Processes, size: int, times: int) -> dict[str, Any]:
 
 
 def clock_offset(processes: Processes) -> tuple[float, float]:
-    """Return by how many seconds this process's clock is ahead of the first's, and how wrong that may be.
+    """Return how many seconds this process's clock is ahead of the first's, and the largest possible error.
 
-    The first answers with its time, which lay between question and answer (Cristian, 1989: Probabilistic clock
-    synchronization). Of several answers the quickest says most.
+    The first process answers with its time, which lies between question and answer (Cristian, 1989: Probabilistic clock
+    synchronization). Of several answers, the fastest is the most accurate.
     """
     answers = []
     for other in range(1, processes.world):
@@ -77,10 +77,10 @@ def clock_offset(processes: Processes) -> tuple[float, float]:
 
 
 def summary(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row for each size: the time of the slowest process, and the bandwidths that follow, in bytes/s.
+    """Return one row for each size: the time of the slowest process, and the resulting bandwidths in bytes/s.
 
-    ``algorithm`` is bytes by time; ``bus`` is that times 2 (n - 1) / n, which compares with the speed of the links
-    whatever the number n of processes (nccl-tests, doc/PERFORMANCE.md).
+    ``algorithm`` is bytes divided by time. ``bus`` is this times 2 (n - 1) / n, which is comparable with the speed of
+    the links for any number n of processes (nccl-tests, doc/PERFORMANCE.md).
     """
     count = len(measured)
     rows = []
@@ -96,7 +96,7 @@ def summary(measured: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def note_network() -> Path | None:
-    """Let NCCL write what it finds to a file, which is returned, unless the user has asked it to say so elsewhere."""
+    """Let NCCL write its log to a file, and return the file; None if the user has set NCCL_DEBUG."""
     if not torch.cuda.is_available() or "NCCL_DEBUG" in os.environ:
         return None
     path = Path(tempfile.mkdtemp(prefix="nonverbal-nccl-")) / "log"
@@ -104,16 +104,16 @@ def note_network() -> Path | None:
     return path
 
 
-def network_of(said: str) -> str | None:
-    """Return which network NCCL uses between nodes and over which interfaces, by what it says; None where it does not.
+def network_of(log: str) -> str | None:
+    """Return the network and interfaces that NCCL uses between nodes, from its log; None if the log does not name them.
 
-    Its lines are ``Using network IB`` and, for each kind, ``NET/IB : Using [0]mlx5_0:1/IB [RO]; OOB ib0:10.1.0.1<0>``
+    The lines are ``Using network IB`` and, for each kind, ``NET/IB : Using [0]mlx5_0:1/IB [RO]; OOB ib0:10.1.0.1<0>``
     and ``NET/Socket : Using [0]eth0:10.0.0.1<0>`` (NCCL 2.27: src/transport/net_ib.cc, net_socket.cc, plugin/net.cc).
     """
-    used = re.search(r"Using network (\S+)", said) or re.search(r"Assigned NET plugin (\S+) to comm", said)
+    used = re.search(r"Using network (\S+)", log) or re.search(r"Assigned NET plugin (\S+) to comm", log)
     if used is None:
         return None
-    over = re.search(rf"NET/{re.escape(used[1])} : Using ?(.+)", said)
+    over = re.search(rf"NET/{re.escape(used[1])} : Using ?(.+)", log)
     return used[1] + (f": {over[1].strip()}" if over else "")
 
 

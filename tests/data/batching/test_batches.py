@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from relisted import relisted
 
 from nonverbal.batch import Targets, TargetSampler
 from nonverbal.data.batching.batches import ShardData, ShardDataset, tables
@@ -133,6 +134,7 @@ def test_folders_that_disagree_on_the_split_are_refused(make_shards):
     two = make_shards([("a", 3.0, "validation"), ("a", 3.0, "train")], "two")
     text = (two.folder / "manifest.jsonl").read_text().replace("two-", "one-")
     (two.folder / "manifest.jsonl").write_text(text)
+    two = relisted(two.folder)
     with pytest.raises(UserError, match=r"recording a:one-\d is in \w+ in .*one and in \w+ in .*two"):
         tables([one, two])
 

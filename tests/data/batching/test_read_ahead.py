@@ -23,6 +23,7 @@ from nonverbal.data.batching.read_ahead import check_shared_memory, micro_batche
 from nonverbal.data.batching.requests import Request, TrainingRequests
 from nonverbal.data.batching.unit_targets import UnitSampler
 from nonverbal.data.batching.units import Units, frame_count
+from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import ExcerptSampler, LogMel
 from nonverbal.errors import UserError
 from nonverbal.models.ssam import Architecture
@@ -146,7 +147,7 @@ def restored_sigchld():
 def test_what_a_worker_finds_wrong_is_told_in_one_line(shards, workers):
     path = shards.folder / "train-000000.tar"
     path.write_bytes(bytes(path.stat().st_size))
-    data = ShardData([shards], BatchSettings(batch_seconds=10), count_frames, 0, workers)
+    data = ShardData([open_shards(shards.folder)], BatchSettings(batch_seconds=10), count_frames, 0, workers)
     with pytest.raises(UserError, match=r"^.*train-000000.tar: the audio at byte \d+ cannot be decoded [^\n]*$"):
         next(iter(data.training(range(9), 0, 0, 0, 1)))
 

@@ -15,7 +15,6 @@ import pytest
 import soundfile
 from patience import HANGS, wait_until
 
-from nonverbal.data import workers
 from nonverbal.data.corpora import listing as listing_module
 from nonverbal.data.corpora.base import Found
 from nonverbal.data.preparing import check as check_module
@@ -24,6 +23,7 @@ from nonverbal.data.reading import archives as archives_module
 from nonverbal.data.reading import audio as audio_module
 from nonverbal.data.reading.audio import AudioProblem
 from nonverbal.errors import UserError
+from nonverbal.signals import interrupt_deferred
 from nonverbal.training import checkpoint
 
 
@@ -184,7 +184,7 @@ def test_an_interruption_waits_for_a_process_to_be_started():
     done = []
 
     def start():
-        with workers._interrupted_after():
+        with interrupt_deferred():
             signal.raise_signal(signal.SIGINT)
             done.append("started")
 

@@ -153,12 +153,16 @@ def test_a_key_is_of_weights_and_reading(saved: tuple[str, str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "changed", "said"),
     [
-        ("whisper", {"sampling_rate": 8000}, "says sampling_rate: 8000, but 16000 is read"),
-        ("whisper", {"dither": 0.1}, "says dither: 0.1, but 0.0 is read"),
-        ("whisper", {"feature_size": 128}, "makes 128 bands of 3000 frames, but its model reads 80 of 3000"),
-        ("whisper", {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}, "asks for Wav2Vec2FeatureExtractor"),
+        ("whisper", {"sampling_rate": 8000}, "has sampling_rate: 8000, but only 16000 is supported"),
+        ("whisper", {"dither": 0.1}, "has dither: 0.1, but only 0.0 is supported"),
+        ("whisper", {"feature_size": 128}, "gives 128 bands of 3000 frames, but its model reads 80 of 3000"),
+        ("whisper", {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}, "is for Wav2Vec2FeatureExtractor"),
         ("audio-spectrogram-transformer", {"max_length": 512}, "128 bands of 512 frames, but its model reads 128 of"),
-        ("audio-spectrogram-transformer", {"sampling_rate": 8000}, "says sampling_rate: 8000, but 16000 is read"),
+        (
+            "audio-spectrogram-transformer",
+            {"sampling_rate": 8000},
+            "has sampling_rate: 8000, but only 16000 is supported",
+        ),
     ],
 )
 def test_a_spectrogram_that_is_not_the_models_is_refused(
@@ -173,9 +177,7 @@ def test_a_spectrogram_that_is_not_the_models_is_refused(
 @pytest.mark.parametrize("name", WINDOWED)
 def test_without_its_extractor_a_model_is_not_guessed_at(name: str, tmp_path: Path) -> None:
     (save_tiny(name, tmp_path) / "preprocessor_config.json").unlink()
-    with pytest.raises(
-        UserError, match=r"there is no preprocessor_config.json in .*, so nothing says what spectrogram"
-    ):
+    with pytest.raises(UserError, match=r"there is no preprocessor_config.json in .*, which describes the spectrogram"):
         check_encoder(str(tmp_path))
 
 

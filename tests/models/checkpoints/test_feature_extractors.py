@@ -33,7 +33,7 @@ def test_a_processor_without_an_extractor_says_nothing(tmp_path):
     assert normalises("here", tmp_path) is None
     checkpoint = read_checkpoint(str(tmp_path))
     assert not checkpoint.normalise
-    assert "as is the custom" in checkpoint.notes[0]
+    assert "the default for this layout" in checkpoint.notes[0]
     with pytest.raises(UserError, match=r"there is no preprocessor_config\.json"):
         check_encoder(str(tmp_path))
 
@@ -41,11 +41,11 @@ def test_a_processor_without_an_extractor_says_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("alone", "said"),
     [
-        (settings(do_normalize="false"), "do_normalize: 'false', which is neither"),
-        (settings(do_normalize=None), "do_normalize: None, which is neither"),
-        (settings(sampling_rate="16000"), "asks for '16000' Hz"),
-        (settings(sampling_rate=8000), "asks for 8000 Hz"),
-        ({"feature_extractor_type": "WhisperFeatureExtractor"}, "asks for WhisperFeatureExtractor"),
+        (settings(do_normalize="false"), "do_normalize: 'false'; expected true or false"),
+        (settings(do_normalize=None), "do_normalize: None; expected true or false"),
+        (settings(sampling_rate="16000"), "has a sampling_rate of '16000' Hz"),
+        (settings(sampling_rate=8000), "has a sampling_rate of 8000 Hz"),
+        ({"feature_extractor_type": "WhisperFeatureExtractor"}, "is for WhisperFeatureExtractor"),
         (settings(do_normalize=True), "differ in do_normalize"),
         ([], "not a feature extractor's settings"),
         ("{", "not a feature extractor's settings"),

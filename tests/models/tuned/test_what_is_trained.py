@@ -67,7 +67,7 @@ def test_every_trainable_parameter_has_a_gradient_and_no_other(folder: str, trai
 def test_passed_by_blocks_have_gradients_of_zero(folder: str, train: str) -> None:
     encoder = opened(folder, train=train).train()
     if "layer_drop" not in encoder.dropout_keys:
-        with pytest.raises(UserError, match=r"encoder.layer_drop is 0.9, but .* drops nothing there"):
+        with pytest.raises(UserError, match=r"encoder.layer_drop is 0.9, but .* has no such dropout"):
             opened(folder, layer_drop=0.9)
         return
     encoder = opened(folder, train=train, layer_drop=0.9).train()
@@ -141,7 +141,9 @@ def test_what_is_saved_is_read_by_transformers_with_the_same_states(folder: str,
 
 
 def test_a_target_that_does_not_exist_is_refused_with_those_that_do(folder: str) -> None:
-    with pytest.raises(UserError, match=r"names 'qq_proj', in which no map of .* ends; there are .*(proj|query)"):
+    with pytest.raises(
+        UserError, match=r"contains 'qq_proj', but no linear layer of .* ends so; the names are .*(proj|query)"
+    ):
         opened(folder, train="lora", lora=LoraSettings(targets=["qq_proj"]))
 
 

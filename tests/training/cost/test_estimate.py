@@ -32,7 +32,7 @@ PROGRAM = Path(__file__).parents[3] / "pretrain/plan.py"
 MEASURED = Measured(
     device="CPU, 1 thread",
     on_gpu=False,
-    precision=Chosen("fp32", "as asked"),
+    precision=Chosen("fp32", "as set"),
     seconds=[1.0, 3.0],
     waiting=0.01,
     largest_batch=6.0,
@@ -134,7 +134,7 @@ def test_much_communication_is_warned_of(capsys):
     print_cost(MEASURED, AUDIO, cost, said)
     output = " ".join(capsys.readouterr().out.split())
     assert "communication at most 0.28 s of an update, 53%; a GPU sends 7 MB" in output
-    assert "slowest link carries 0.2 Gb/s" in output
+    assert "slowest link has 0.2 Gb/s" in output
     data = json.loads(json.dumps(figures(MEASURED, AUDIO, cost, said)))
     assert data["communication"] == {"gigabits": 0.2, "bytes": 7e6, "seconds": pytest.approx(0.2802, abs=1e-4)}
     assert data["communication_share"] == cost.communication_share
@@ -145,17 +145,17 @@ def test_much_communication_is_warned_of(capsys):
 def test_what_pretrain_refuses_is_told():
     said = refusals(ToyObjective(), settings_of(warmup_steps=5000, zero=2), micro_batches=8, gpus=16)
     assert all(text.startswith("nonverbal pretrain will refuse this: ") for text in said)
-    assert "8 of 16 would have none of the 8 micro-batches" in said[0]
+    assert "8 of 16 GPUs would have none of the 8 micro-batches" in said[0]
     assert "warmup_steps must be less than the 3600 steps of the run" in said[1]
-    assert "--trainer.zero 2 adds up gradients" in said[2]
+    assert "--trainer.zero 2 sums gradients" in said[2]
     assert refusals(ToyObjective(), settings_of(), 8, 8) == []
 
 
 @pytest.mark.parametrize(
     ("audio", "changes", "gpus", "text"),
     [
-        ({}, {}, 3, "1 of 3 are idle in the last of 3 rounds"),
-        ({"passes": 0.4}, {}, 1, "before it has heard every clip (0.4 passes)"),
+        ({}, {}, 3, "1 of 3 GPUs are idle in the last of 3 rounds"),
+        ({"passes": 0.4}, {}, 1, "before it has used every clip (0.4 passes)"),
         ({"corpora": [CorpusPasses("a", 5, 0.5, 5000, 10.0)]}, {}, 1, "each clip of a is drawn 5000 times"),
         ({}, {"warmup_steps": 2000}, 1, "2000 of 3600 updates are warm-up"),
         ({}, {"checkpoint_every": 5000}, 1, "no checkpoint is written before the end"),
@@ -165,7 +165,7 @@ def test_cautions(audio, changes, gpus, text):
     settings, audio = settings_of(**changes), Audio(**{**AUDIO.__dict__, **audio})
     said = cautions(MEASURED, audio, estimate(MEASURED, audio, settings, 8, gpus), settings)
     assert any(text in line for line in said), said
-    always = ["only 2 updates were measured", "the hours are those of devices like this CPU"]
+    always = ["only 2 updates were measured", "the hours are for devices like this CPU"]
     assert len([line for line in said if not any(known in line for known in always)]) == 1
 
 
@@ -245,7 +245,7 @@ def test_a_plan_times_the_scan_that_is_asked_for_and_refuses_one_that_cannot_run
     command = tiny_command(make_shards(CLIPS).folder, tmp_path / "run", *MAMBA, "trainer.workers=0", "seconds=0.1")[2:]
     plan.main([*command, f"--json={path}", "--ssam.scan=PyTorch"])
     assert json.loads(path.read_text())["measured"]["scan"] == "PyTorch"
-    with pytest.raises(UserError, match="ssam.scan asks for Triton, which cannot compute scans on cpu"):
+    with pytest.raises(UserError, match="ssam.scan is Triton, which cannot compute scans on cpu"):
         plan.main([*command, "--ssam.scan=Triton"])
 
 
@@ -270,7 +270,7 @@ def test_measuring_trains_for_the_time_and_leaves_nothing(make_shards, tmp_path,
 
 def test_a_launcher_is_refused(make_shards, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="start nonverbal plan without it"):
+    with pytest.raises(UserError, match="a launcher has started several; do without it"):
         measure(ToyObjective(), toy_data(make_shards(CLIPS)), settings_of(), 0, 0.1)
 
 

@@ -99,7 +99,7 @@ def test_one_process_alone(tmp_path, shards, monkeypatch):
     found = launch_check.check(CheckConfig(out=tmp_path, data=[shards]), Meeting(5))
     assert (found.problems, found.all_reduce, found.folder["flock"]) == ([], [], "works")
     found = launch_check.check(CheckConfig(processes=2), Meeting(5))
-    assert found.problems == ["--processes asks for 2, but the launcher started 1: give both the same number"]
+    assert found.problems == ["--processes asks for 2, but the launcher started 1: set both to the same number"]
 
 
 @pytest.mark.processes
@@ -156,7 +156,7 @@ def test_a_process_that_never_starts_is_named():
     _, errors = process.communicate(timeout=HANGS)
     assert process.returncode == 2
     assert errors.startswith(
-        "nonverbal: no answer within 2 s from process 1 on a node not known yet (looking at its node and the shards; "
+        "nonverbal: no answer within 2 s from process 1 on an unknown node (examining its node and the shards; "
     )
 
 
@@ -185,7 +185,7 @@ def test_a_process_that_hangs_in_its_file_system_is_named(tmp_path):
     stuck.communicate()
     assert process.returncode == 2
     host = os.uname().nodename
-    assert errors.startswith(f"nonverbal: no answer within 4 s from process 1 on {host} (looking at its node and the ")
+    assert errors.startswith(f"nonverbal: no answer within 4 s from process 1 on {host} (examining its node and the ")
 
 
 @pytest.mark.processes
@@ -203,7 +203,7 @@ def test_a_process_that_stops_in_an_all_reduce_is_named(tmp_path):
     stuck.send_signal(signal.SIGKILL)
     stuck.communicate()
     assert process.returncode == 2
-    assert f"no answer within 4 s from process 1 on {os.uname().nodename} (adding up numbers together" in errors
+    assert f"no answer within 4 s from process 1 on {os.uname().nodename} (summing numbers together" in errors
 
 
 def test_a_launcher_that_says_no_place_to_meet(monkeypatch):
@@ -250,7 +250,7 @@ def test_an_early_failure_waits_for_what_the_others_will_say(monkeypatch):
     monkeypatch.setattr(launch_check, "gather", lambda *_: replace(GPU, device_id=None))
     found = launch_check.check(CheckConfig(timeout=40), meeting)
     assert 44 < waited["measured"] <= 45
-    assert found.problems == ["process 0 on node1: the processes cannot work together: no GPU"] * 2
+    assert found.problems == ["process 0 on node1: the processes cannot communicate: no GPU"] * 2
 
 
 def test_a_store_that_is_gone_at_the_end_is_no_error(monkeypatch):
@@ -343,13 +343,14 @@ def test_two_processes_on_one_gpu_and_one_without(tmp_path):
     assert problem.startswith("processes 0, 1 on node1 have the same GPU (NVIDIA H100, GPU-aa): ")
     lacking = replace(GPU, rank=1, device="CPU", device_id=None)
     (problem,) = launch_facts.launch_problems([GPU, lacking])
-    assert problem.startswith("process 1 on node1 without a GPU, the others with one: ")
+    assert problem.startswith("process 1 on node1 without a GPU, but the others have one: ")
 
 
 def test_other_versions_on_one_node():
     other = replace(GPU, rank=1, host="node2", device_id="GPU-bb", versions={"torch": "2.11.0"})
     assert launch_facts.launch_problems([GPU, other]) == [
-        "torch differs: 2.9.1 for process 0 on node1; 2.11.0 for process 1 on node2; install the same everywhere"
+        "torch differs: 2.9.1 for process 0 on node1; 2.11.0 for process 1 on node2; install the same version on all "
+        "nodes"
     ]
 
 
@@ -358,7 +359,7 @@ def test_what_is_only_doubtful():
     far = replace(GPU, shared_memory=64 << 20, numa=[0], device_numa=1)
     zone, files, memory, numa = launch_facts.cautions([far, poor])
     assert zone.startswith("time zone differs: none for process 0 on node1; +0100 for process 1 on node1; ")
-    assert files == "process 1 on node1 may hold only 1024 files open: ulimit -n 4096 or more"
+    assert files == "process 1 on node1 may open only 1024 files: set ulimit -n to 4096 or more"
     assert memory.startswith("/dev/shm of node1 has 67.1 MB free for 2 processes: ")
     assert "a run may refuse to start or end with a bus error; see docs/pretrain.md, Reading ahead" in memory
     assert numa.startswith("process 0 on node1 on cores of another NUMA node")
@@ -404,8 +405,8 @@ def test_locks_that_fail_or_are_not_noticed(tmp_path, monkeypatch):
     assert (folder["flock"], wrong, doubtful) == ("works", [], [])
     # As with Lustre mounted with -o localflock.
     folder, wrong, doubtful = shared_folder.look_together(tmp_path, told({"seen": True, "lock": "taken"}), facts)
-    assert (folder["flock"], wrong) == ("is not noticed by process 1", [])
-    assert doubtful[0].startswith(f"flock is not noticed by process 1 in {tmp_path}: nothing keeps two runs from")
+    assert (folder["flock"], wrong) == ("has no effect on process 1", [])
+    assert doubtful[0].startswith(f"flock has no effect on process 1 in {tmp_path}: two runs could write")
 
     def unsupported(*_):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -433,8 +434,7 @@ def test_a_full_or_forbidden_folder(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
     _, wrong, _ = shared_folder.look_together(tmp_path / "file/run", told(), [GPU])
     assert wrong == [
-        f"process 0 on node1 cannot write to {tmp_path}/file/run (Not a directory): choose an --out that you may "
-        "write to"
+        f"process 0 on node1 cannot write to {tmp_path}/file/run (Not a directory): choose a writable --out"
     ]
 
 
@@ -463,7 +463,10 @@ def test_settings_that_cannot_be(tmp_path):
     for settings, message in (
         ({"processes": 0}, "--processes must be at least 1"),
         ({"timeout": 0}, "--timeout must"),
-        ({"json": tmp_path / "nowhere/found.json"}, f"--json: there is no folder {tmp_path}/nowhere; make it first"),
+        (
+            {"json": tmp_path / "nowhere/found.json"},
+            f"--json: the folder {tmp_path}/nowhere does not exist; create it first",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             CheckConfig(**settings)

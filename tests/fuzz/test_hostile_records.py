@@ -187,7 +187,7 @@ def test_scores_without_a_metric_are_refused(tmp_path: Path, name: str) -> None:
         read_measurements([file])
 
 
-@pytest.mark.parametrize("dtype", [["float32"], {"a": 1}, "a.b.c", 3])
+@pytest.mark.parametrize("dtype", [["float32"], {"a": 1}, "a.b.c", "", 3])
 def test_a_configuration_whose_dtype_is_no_name_is_read_or_refused(tmp_path: Path, dtype: object) -> None:
     make_folder("hubert base")(tmp_path)
     path = tmp_path / "config.json"

@@ -14,7 +14,7 @@ from report_inputs import write_tables
 from safetensors.numpy import load_file, save_file
 from shards_targets import make_embeddings, make_log_mel, read_embeddings, read_zip
 from tables_targets import make_ledger, make_run, read_analyses, read_run
-from weights_targets import make_folder, make_ssam, read_file, read_folder
+from weights_targets import make_folder, make_ssam, read_encoder, read_file, read_folder
 
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import FACTS, TABLE, open_log_mel
@@ -185,6 +185,24 @@ def test_scores_without_a_metric_are_refused(tmp_path: Path, name: str) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match=f"the score of fold 1 has no {name}"):
         read_measurements([file])
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("wavlm base", {"num_hidden_layers": 2**31}, "num_hidden_layers: 2147483648, more than any model has"),
+        ("whisper", {"decoder_layers": 501}, "decoder_layers: 501, more than any model has"),
+        ("whisper", {"pad_token_id": 2**31}, "cannot load the checkpoint"),
+    ],
+)
+def test_a_configuration_of_a_model_that_cannot_be_built_is_refused(
+    tmp_path: Path, kind: str, change: dict[str, int], said: str
+) -> None:
+    make_folder(kind)(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=said):
+        read_encoder(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [["float32"], {"a": 1}, "a.b.c", "", 3])

@@ -136,6 +136,8 @@ def score_of(row: Any, where: str) -> Score:
         raise UserError(f"{where}: not a score; a metric or inner_uar is not a number")
     if not all(isinstance(value, str) for value in (*row["classes"], *row.get("merged", {}).values())):
         raise UserError(f"{where}: not a score; a class is not a text")
+    if not all(isinstance(value, str) for value in row.get("lets_through", [])):
+        raise UserError(f"{where}: not a score; lets_through is not a list of texts")
     _check_shown(row, where)
     if "details" not in row and row["probe"] == "linear":
         row["probe"] = UNFINISHED
@@ -155,8 +157,8 @@ def _check_shown(row: dict[str, Any], where: str) -> None:
 
 
 def _is_number(value: object) -> bool:
-    # JSON has whole numbers beyond those of floating point.
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 53)
+    # Nothing that is measured here is infinite; JSON has whole numbers beyond those of floating point.
+    return isinstance(value, int | float) and (value != value or abs(value) < 1e100)
 
 
 def summarise(scores: Sequence[Score]) -> list[Summary]:

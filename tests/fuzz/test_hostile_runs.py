@@ -162,6 +162,8 @@ def test_a_metric_beyond_floating_point_is_refused(tmp_path: Path) -> None:
     [
         ({"null": {"p": 0.1}}, "null must say p, mean and what"),
         ({"null": {"p": [], "mean": 0.5, "what": "labels"}}, "null must say p, mean and what"),
+        ({"lets_through": [3.0]}, "lets_through is not a list of texts"),
+        ({"metrics": {"uar": float("inf")}}, "a metric or inner_uar is not a number"),
         ({"chosen": {"C": [1]}}, "a value of chosen is neither a number nor a text"),
         ({"chosen": {"layer": 3}}, "chosen.layer is 3, but inner_uar has 3 layers"),
         ({"chosen": {"layer": "1"}}, "chosen.layer is '1', but inner_uar has 3 layers"),

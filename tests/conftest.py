@@ -46,11 +46,15 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a GPU where there is none or where it is hidden; begin with the files that take longest.
 
     Those are the ones whose tests start processes. At the end, a worker would go through one of them alone.
     """
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("chaos", "slurm", "browser", "gpu")):
+            item.add_marker("processes")
     starting = Counter(item.path for item in items if item.get_closest_marker("processes"))
     items.sort(key=lambda item: -starting[item.path])
     if not torch.cuda.is_available():
@@ -67,7 +71,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Fail a test that starts Python anew without the mark for it, so that ``-m "not processes"`` is quick."""
-    if any(item.get_closest_marker(name) for name in ("processes", "chaos", "slurm", "browser", "gpu")):
+    if item.get_closest_marker("processes"):
         return (yield)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess.Popen, "__init__", _start_no_python)

@@ -317,6 +317,7 @@ def test_an_encoder_that_a_run_replaces_meanwhile_starts_no_further_fold(sounds,
     assert sorted(path.parent.name for path in out.glob("seed-0/*/fold.json")) == ["fold-0"]
 
 
+@pytest.mark.processes
 def test_a_full_disk_ends_all_folds_at_once(sounds, encoder, tmp_path, monkeypatch):
     tried = []
 

@@ -187,7 +187,7 @@ def test_a_variable_that_is_not_set_is_named_unless_a_file_has_the_name(home, tm
     for argument, key in (("--out=$UNSET/x", "out"), ("--places.p.folder=/${UNSET}", "places.p.folder")):
         with pytest.raises(UserError, match=rf"--{key}: .* names the variable UNSET, which is not set; set it, or"):
             load("--out=x", argument)
-    with pytest.raises(UserError, match="--out: '~nobody-here/x' names the home folder of 'nobody-here', and there is"):
+    with pytest.raises(UserError, match="--out: '~nobody-here/x' names the home folder of 'nobody-here', but there is"):
         load("--out=~nobody-here/x")
     folder = tmp_path / "a$UNSET b"
     folder.mkdir()

@@ -66,7 +66,7 @@ def test_the_last_job_names_the_folds_that_are_not_done(fakes, run):
     (run / FOLDS[1] / KEPT).touch()
     result = fakes.run(last, run)
     assert result.returncode == 1
-    assert f"not done: {FOLDS[0]} {FOLDS[2]}. Their logs in {run}/slurm say why" in result.stdout
+    assert f"not done: {FOLDS[0]} {FOLDS[2]}. See their logs in {run}/slurm" in result.stdout
     assert fakes.notes("srun") == []
     for fold in FOLDS:
         (run / fold / KEPT).touch()

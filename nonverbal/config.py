@@ -46,7 +46,8 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     try:
         parsed = parser.parse_args([*([] if recipe is None else [f"--recipe={recipe.text}"]), *arguments])
         values = parser.instantiate(parsed).as_dict()
-    except ArgumentError as error:
+    # OverflowError is for a whole number where floating point is expected that cannot hold it.
+    except (ArgumentError, OverflowError) as error:
         reason = fault(_given(recipe, arguments), cls) or " ".join(str(error).split())
         raise UserError(f"{reason}; see {prog} --help") from error
     values.pop("recipe", None)

@@ -156,6 +156,9 @@ def _values(node: yaml.Node, level: int, known: dict[tuple[int, int], int]) -> i
     if level > LEVELS:
         raise ValueError(f"line {node.start_mark.line + 1}: this is nested {DEEP}")
     key = id(node), level
+    if isinstance(node, yaml.ScalarNode):
+        # An escaped half of a character, which nothing can write, cannot be encoded.
+        node.value.encode()
     if key not in known:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         inner = (

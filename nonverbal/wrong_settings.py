@@ -102,7 +102,7 @@ def _suits(hint: Any, value: Any) -> bool:
     parser.add_argument("--value", type=hint)
     try:
         parser.parse_object({"value": value})
-    except ArgumentError:
+    except (ArgumentError, OverflowError):
         return False
     return True
 

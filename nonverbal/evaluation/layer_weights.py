@@ -16,7 +16,7 @@ def layer_weights(scores: Sequence[Score]) -> np.ndarray | None:
     rows = [row for score in scores if isinstance(row := score.details.get("layer_weights"), list)]
     try:
         weights = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     fit = weights.ndim == 2 and weights.shape[1] > 1 and np.isfinite(weights).all() and weights.max() > 0
     return weights if fit else None

@@ -64,7 +64,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise UserError(f"cannot read the metrics {path}: {error.strerror}; give the file of a run folder") from error
     for number, row in rows.items():
-        if not isinstance(row, dict) or not is_number(row.get("step")):
+        if not isinstance(row, dict) or not is_number(row.get("step")) or row["step"] != row["step"]:
             raise UserError(f"{path}, line {number}: not a row of metrics: expected a JSON object with a step")
     if not any(row.get("kind") == "train" for row in rows.values()):
         raise NothingYet(f"{path} holds no row of training yet")

@@ -227,6 +227,10 @@ def _first_choices(scores: Sequence[Score]) -> list[str]:
     return [next(iter(score.chosen)) for score in scores if score.chosen]
 
 
+def _order(value: float | str) -> tuple[bool, float | str]:
+    return isinstance(value, str), value
+
+
 def _chosen(scores: Sequence[Score], column: str) -> str:
     """Return the first of what was chosen, in its order, and how often; with its name where the column has another.
 
@@ -234,7 +238,7 @@ def _chosen(scores: Sequence[Score], column: str) -> str:
     """
     name = next(iter(_first_choices(scores)), None)
     choices = [score.chosen[name] for score in scores if name in score.chosen]
-    named = {value: value if isinstance(value, str) else f"{value:g}" for value in sorted(choices)}
+    named = {value: value if isinstance(value, str) else f"{value:g}" for value in sorted(choices, key=_order)}
     text = ", ".join(f"{value}×{choices.count(choice)}" for choice, value in named.items())
     numbers = [value for value in choices if not isinstance(value, str)]
     if len(set(numbers)) > 4:

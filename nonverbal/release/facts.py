@@ -228,7 +228,7 @@ def _parameters(folder: Path) -> int:
 def _shown(folder: Path) -> float | None:
     path = folder / "clips.json"
     found = read_file(path, dict).get("max_seconds") if path.is_file() else None
-    return float(found) if isinstance(found, int | float) else None
+    return float(found) if isinstance(found, int | float) and is_number(found) else None
 
 
 def _training(model: Model, recipe: dict[str, Any], known: Trained) -> list[tuple[str, str]]:
@@ -258,7 +258,7 @@ def _steps(run: Path, recipe: dict[str, Any], rows: Sequence[dict[str, Any]]) ->
     facts = [("updates", f"{taken:,} ({said})" if said else f"{taken:,}")]
     batches = recipe.get("batches")
     sizes = [batches.get(name) for name in ("batch_seconds", "batches_per_step")] if isinstance(batches, dict) else []
-    numbers = [float(value) for value in sizes if isinstance(value, int | float)]
+    numbers = [float(value) for value in sizes if value is not None and is_number(value)]
     if len(numbers) == 2:
         seconds = taken * math.prod(numbers)
         amount = f"at most {seconds:,.0f} s ({seconds / 3600:.3g} h) in full batches, repetitions included"

@@ -6,6 +6,7 @@ common, so errors are recognised by the answer that they carry, or by the names 
 """
 
 import contextlib
+import errno
 import glob
 import json
 import logging
@@ -102,6 +103,12 @@ def _said(response: Any) -> str:
     return ", ".join(map(str, said)) if isinstance(said, list) else str(said)
 
 
+def _is_unread(error: Exception) -> bool:
+    """Whether the client could not read an answer. It names files by what answers say."""
+    strange = (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
+    return isinstance(error, UNREAD) or (isinstance(error, OSError) and error.errno in strange)
+
+
 class Calls:
     """Requests about one repository.
 
@@ -149,7 +156,7 @@ class Calls:
             except Exception as error:
                 fault = fault_of(error)
                 if fault is None:
-                    raise self._unread(doing, error) if isinstance(error, UNREAD) else self._bare(error) from None
+                    raise self._unread(doing, error) if _is_unread(error) else self._bare(error) from None
                 if wait is None or not fault.passing:
                     # Without its causes, which may contain headers.
                     raise self.error(f"{doing} failed: {_what(fault)}; {self._remedy(fault)}") from None

@@ -21,6 +21,7 @@ from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import INITIALISED
 from nonverbal.evaluation.encoders.listing import heard_by
+from nonverbal.evaluation.plots import is_number
 from nonverbal.families import FAMILIES
 from nonverbal.files import sha256_of
 from nonverbal.licences import Terms, strictest
@@ -295,8 +296,8 @@ def _corpus(
         ", ".join(text or "not stated" for text in texts),
         terms if len(texts) < 2 else replace(terms, identifier=""),
         known.home if known else "",
-        dataset if isinstance(dataset, str) and HUB_ID.fullmatch(dataset) and not Path(dataset).exists() else "",
-        float(weight) if isinstance(weight, int | float) else None,
+        dataset if isinstance(dataset, str) and HUB_ID.fullmatch(dataset) and not os.path.exists(dataset) else "",
+        float(weight) if isinstance(weight, int | float) and is_number(weight) else None,
     )
 
 

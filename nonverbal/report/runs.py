@@ -101,7 +101,7 @@ def _facts(rows: Sequence[dict[str, Any]], recipe: dict[str, Any], data: dict[st
 def _seconds_a_step(recipe: dict[str, Any]) -> float | None:
     batches = recipe.get("batches")
     found = [batches.get(name) for name in ("batch_seconds", "batches_per_step")] if isinstance(batches, dict) else []
-    numbers = [value for value in found if isinstance(value, int | float)]
+    numbers = [float(value) for value in found if value is not None and is_number(value)]
     return math.prod(numbers) if len(numbers) == 2 else None
 
 

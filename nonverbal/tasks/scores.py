@@ -136,14 +136,29 @@ def score_of(row: Any, where: str) -> Score:
         raise UserError(f"{where}: not a score; a metric or inner_uar is not a number")
     if not all(isinstance(value, str) for value in (*row["classes"], *row.get("merged", {}).values())):
         raise UserError(f"{where}: not a score; a class is not a text")
+    if not all(isinstance(value, str) for value in row.get("lets_through", [])):
+        raise UserError(f"{where}: not a score; lets_through is not a list of texts")
+    _check_shown(row, where)
     if "details" not in row and row["probe"] == "linear":
         row["probe"] = UNFINISHED
     return Score(**row)
 
 
+def _check_shown(row: dict[str, Any], where: str) -> None:
+    """Refuse what tables and figures could not show."""
+    null, chosen, inner = row.get("null", {}), row["chosen"], row.get("inner_uar", [])
+    if null and not (all(_is_number(null.get(name)) for name in ("p", "mean")) and isinstance(null.get("what"), str)):
+        raise UserError(f"{where}: not a score; null must say p, mean and what")
+    if not all(isinstance(value, str) or _is_number(value) for value in chosen.values()):
+        raise UserError(f"{where}: not a score; a value of chosen is neither a number nor a text")
+    layer = chosen.get("layer", 0)
+    if len(inner) > 1 and not (type(layer) is int and 0 <= layer < len(inner)):
+        raise UserError(f"{where}: not a score; chosen.layer is {layer!r}, but inner_uar has {len(inner)} layers")
+
+
 def _is_number(value: object) -> bool:
-    # JSON has whole numbers beyond those of floating point.
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 53)
+    # Nothing that is measured here is infinite; JSON has whole numbers beyond those of floating point.
+    return isinstance(value, int | float) and (value != value or abs(value) < 1e100)
 
 
 def summarise(scores: Sequence[Score]) -> list[Summary]:

@@ -168,7 +168,7 @@ def test_a_run_says_how_it_reads_and_counts_the_table_as_its_data(tabled, tmp_pa
     run = RunFolder(tmp_path / "run")
     run.folder.mkdir()
     run.check_data(without.contents)
-    with pytest.raises(UserError, match=r"a run on other data .*now .*log-mel.npy"):
+    with pytest.raises(UserError, match=r"a run on other data .*now: .*log-mel.npy"):
         run.check_data(with_table.contents)
 
 

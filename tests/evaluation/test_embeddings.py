@@ -320,7 +320,7 @@ def test_pickled_weights_are_refused(encoder_folder: Path) -> None:
     (encoder_folder / "model.safetensors").unlink()
     with pytest.raises(
         UserError,
-        match=r"cannot load the checkpoint .*: nonverbal convert .*.bin --to transformers",
+        match=r"cannot load the checkpoint .*; nonverbal convert .*.bin --to transformers",
     ):
         load_encoder(str(encoder_folder))
 

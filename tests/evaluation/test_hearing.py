@@ -1,6 +1,5 @@
 """``nonverbal.load_encoder``: what it gives, beside kept embeddings and transformers alone."""
 
-import doctest
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,11 +19,6 @@ from nonverbal.evaluation.encoders import KINDS, load_encoder
 from nonverbal.evaluation.exactness import EXACT, difference, sound
 
 LENGTHS = (3000, 16_000, 9000, 16_000)
-
-
-def test_its_example_is_true() -> None:
-    assert doctest.testmod(nonverbal).attempted > 3
-    assert doctest.testmod(nonverbal).failed == 0
 
 
 @pytest.mark.processes

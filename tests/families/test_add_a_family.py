@@ -134,7 +134,7 @@ def test_programs_know_its_settings(ripple, capsys):
         train.main(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "A Ripple and its objective" in shown
-    assert "Share of a row's windows that are hidden" in shown
+    assert "Share of a row's windows that are masked" in shown
     assert "{wav2vec2,hubert,ssam,ripple}" in shown
 
 

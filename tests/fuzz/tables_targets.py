@@ -10,6 +10,7 @@ from made_analyses import apart, attention, layers
 from mutate import Files
 from report_inputs import write_map_of, write_run, write_tables
 from studied import corpus, model, record, step, write_step
+from transcribed import write_transcribed
 
 from nonverbal.data.manifest import Clip, read_manifest, write_manifest
 from nonverbal.evaluation.analyses.base import write_analysis
@@ -75,6 +76,30 @@ def read_results(folder: Path) -> object:
     return results(read_measurements([folder]))
 
 
+def make_report(folder: Path) -> None:
+    """Write scores with what only a report and tables for people show of them."""
+    file = write_tables(folder)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    null = {"p": 0.01, "mean": 0.5, "draws": 99, "exceeding": 0, "what": "labels of speakers"}
+    for row in rows:
+        row |= {"null": null, "chosen": {"layer": 1, "C": "0.1"}}
+        row["details"]["parameters"] = 100
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_report(folder: Path) -> object:
+    """Make the tables and sections of scores."""
+    from nonverbal.evaluation.results import results
+    from nonverbal.evaluation.score_tables import classes_table, probabilities_table, scores_table
+    from nonverbal.report.origins import origins
+    from nonverbal.report.sections import task_sections
+    from nonverbal.tasks.measurements import read_measurements
+
+    measured = read_measurements([folder])
+    tables = [kind(task) for task in results(measured) for kind in (scores_table, classes_table, probabilities_table)]
+    return tables, task_sections(measured, None), origins(measured)
+
+
 def make_texts(folder: Path) -> None:
     """Write transcriptions."""
     rows = [
@@ -89,6 +114,22 @@ def read_texts(folder: Path) -> object:
     from nonverbal.tasks.transcriptions import read_transcriptions
 
     return read_transcriptions(folder / "predictions.jsonl")
+
+
+def make_recognised(folder: Path) -> None:
+    """Write scores of two recognisers, with transcriptions."""
+    for name in "mn":
+        write_transcribed(folder, name)
+
+
+def read_recognised(folder: Path) -> object:
+    """Make the tables and sections of scores of texts."""
+    from nonverbal.evaluation.text_results import text_results, text_table
+    from nonverbal.report.sections import text_sections
+    from nonverbal.tasks.measurements import read_text_measurements
+
+    measured = read_text_measurements([folder / "scores.jsonl"])
+    return [text_table(task) for task in text_results(measured)], text_sections(measured)
 
 
 def make_analyses(folder: Path) -> None:
@@ -240,7 +281,9 @@ TARGETS = [
     Target("manifest", make_manifest, read_rows),
     Target("ledger", make_ledger, read_ledger),
     Target("scores", make_scores, read_results),
+    Target("score-report", make_report, read_report, smoke=30),
     Target("transcriptions", make_texts, read_texts),
+    Target("text-report", make_recognised, read_recognised, smoke=30),
     Target("analyses", make_analyses, read_analyses),
     Target("run", make_run, read_run, bind=bind_run),
     Target("study", make_study, read_study),

@@ -45,6 +45,8 @@ def test_a_download_of_no_commit_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "changes", "doing"),
     [
+        ("headers", {"ETag": "x" * 300}, "downloading"),
+        ("headers", {"ETag": "x/../../y"}, "downloading"),
         ("whoami", {"name": None, "auth": 3}, "checking the token"),
         ("info", {"siblings": [3]}, "looking for the repository"),
         ("info", {"siblings": [3]}, "downloading"),

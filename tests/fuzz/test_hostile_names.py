@@ -129,3 +129,14 @@ def test_a_release_with_json_nested_too_deeply_is_looked_at(tmp_path: Path) -> N
     (tmp_path / "passport.json").write_text(json.dumps(3) + DEEP)
     with pytest.raises(UserError, match=r"passport.json"):
         read_passport(tmp_path)
+
+
+def test_a_weight_beyond_floating_point_is_one_that_is_not_known(tmp_path: Path) -> None:
+    from nonverbal.release.trained import trained
+
+    make_trained(tmp_path)
+    run = tmp_path / "first"
+    assert [corpus.weight for corpus in trained(run, [tmp_path / "shards"]).corpora] == [2.0]
+    path = run / "recipe.yaml"
+    path.write_text(path.read_text().replace("made: 2.0", f"made: {10**400}"))
+    assert [corpus.weight for corpus in trained(run, [tmp_path / "shards"]).corpora] == [None]

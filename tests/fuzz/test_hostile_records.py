@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_analyses import layers
+from recipes_targets import loaded
 from report_inputs import write_tables
 from safetensors.numpy import load_file, save_file
 from shards_targets import make_embeddings, make_log_mel, read_embeddings, read_zip
-from tables_targets import make_ledger, make_run, read_run
-from weights_targets import make_folder, make_ssam, read_file, read_folder
+from tables_targets import make_ledger, make_run, read_analyses, read_run
+from weights_targets import make_folder, make_ssam, read_encoder, read_file, read_folder
 
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import FACTS, TABLE, open_log_mel
 from nonverbal.data.preparing.ledger import read_summaries
 from nonverbal.errors import UserError
+from nonverbal.evaluation.analyses.base import write_analysis
 from nonverbal.files import sha256_of
 from nonverbal.models.checkpoints.weight_files import hold
 from nonverbal.recipes import read_recipe, yaml_of
@@ -184,7 +187,25 @@ def test_scores_without_a_metric_are_refused(tmp_path: Path, name: str) -> None:
         read_measurements([file])
 
 
-@pytest.mark.parametrize("dtype", [["float32"], {"a": 1}, "a.b.c", 3])
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("wavlm base", {"num_hidden_layers": 2**31}, "num_hidden_layers: 2147483648, more than any model has"),
+        ("whisper", {"decoder_layers": 501}, "decoder_layers: 501, more than any model has"),
+        ("whisper", {"pad_token_id": 2**31}, "cannot load the checkpoint"),
+    ],
+)
+def test_a_configuration_of_a_model_that_cannot_be_built_is_refused(
+    tmp_path: Path, kind: str, change: dict[str, int], said: str
+) -> None:
+    make_folder(kind)(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=said):
+        read_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [["float32"], {"a": 1}, "a.b.c", "", 3])
 def test_a_configuration_whose_dtype_is_no_name_is_read_or_refused(tmp_path: Path, dtype: object) -> None:
     make_folder("hubert base")(tmp_path)
     path = tmp_path / "config.json"
@@ -207,3 +228,49 @@ def test_a_checkpoint_in_a_zip_of_another_kind_is_refused(tmp_path: Path, at: in
     (tmp_path / "a.pt").write_bytes(data)
     with pytest.raises(UserError, match=r"a.pt cannot be read"):
         read_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('out: "\\ud800"\n', "recipe.yaml is not valid YAML: .*surrogates not allowed"),
+        ('"\\udfff": x\n', "recipe.yaml is not valid YAML: .*surrogates not allowed"),
+        (f"validation_share: {10**400}\n", "validation_share must be a finite number, but is 1000"),
+    ],
+)
+def test_a_recipe_that_cannot_be_written_or_computed_with_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(UserError, match=said):
+        loaded([str(tmp_path / "recipe.yaml"), "--out", "x"])
+
+
+def test_batches_beyond_floating_point_are_left_out_of_a_report(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    path = tmp_path / "run/recipe.yaml"
+    before: Any = read_run(tmp_path)
+    recipe = json.loads(path.read_text())
+    recipe["batches"]["batch_seconds"] = 10**400
+    path.write_text(json.dumps(recipe))
+    section: Any = read_run(tmp_path)
+    assert {name for name, _ in before.facts} - {name for name, _ in section.facts} == {
+        "audio in training",
+        "time in training",
+    }
+
+
+def test_a_row_of_metrics_without_a_step_is_refused(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    with open(tmp_path / "run/metrics.jsonl", "a") as file:
+        file.write('{"kind": "train", "step": NaN}\n')
+    with pytest.raises(UserError, match="not a row of metrics"):
+        read_run(tmp_path)
+
+
+def test_weights_of_a_layer_that_no_encoder_has_are_refused(tmp_path: Path) -> None:
+    write_analysis(tmp_path / "x.layers.json", layers())
+    content = json.loads((tmp_path / "x.layers.json").read_text())
+    assert content["weights"][0]["first_layer"] == 1
+    content["weights"][0]["first_layer"] = 2**31
+    (tmp_path / "x.layers.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="weights are of no layer"):
+        read_analyses(tmp_path)

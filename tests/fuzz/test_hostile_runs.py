@@ -11,6 +11,7 @@ import pytest
 from corpora_targets import make_catalog, make_dataset, read_catalog, read_dataset
 from report_inputs import write_tables
 from runs_targets import FOLD, make_begun, make_clusters, make_finetuned, read_clusters, read_finetuned
+from tables_targets import make_report, read_report
 from weights_targets import make_emotion2vec, make_folder, make_legacy, read_emotion2vec, read_encoder, read_file
 
 from nonverbal.data.corpora.metadata import _unpacked_in_place
@@ -156,6 +157,38 @@ def test_a_metric_beyond_floating_point_is_refused(tmp_path: Path) -> None:
         read_measurements([file])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"null": {"p": 0.1}}, "null must say p, mean and what"),
+        ({"null": {"p": [], "mean": 0.5, "what": "labels"}}, "null must say p, mean and what"),
+        ({"lets_through": [3.0]}, "lets_through is not a list of texts"),
+        ({"metrics": {"uar": float("inf")}}, "a metric or inner_uar is not a number"),
+        ({"chosen": {"C": [1]}}, "a value of chosen is neither a number nor a text"),
+        ({"chosen": {"layer": 3}}, "chosen.layer is 3, but inner_uar has 3 layers"),
+        ({"chosen": {"layer": "1"}}, "chosen.layer is '1', but inner_uar has 3 layers"),
+    ],
+)
+def test_scores_that_no_table_could_show_are_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    make_report(tmp_path)
+    path = tmp_path / "scores.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row | change) + "\n" for row in rows))
+    with pytest.raises(UserError, match=f"line 1: not a score; {said}"):
+        read_report(tmp_path)
+
+
+def test_numbers_and_texts_that_were_chosen_are_shown_beside_each_other(tmp_path: Path) -> None:
+    make_report(tmp_path)
+    path = tmp_path / "scores.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row, chosen in zip(rows, [{"C": 2.0}, {"C": "none"}, {"C": 1.0}], strict=False):
+        row["chosen"] = chosen
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
+    tables, _, _ = read_report(tmp_path)  # type: ignore[misc]
+    assert any("1×1, 2×1, none×1" in cell for row in tables[0].rows for cell in row)
+
+
 def test_a_configuration_beyond_floating_point_is_refused(tmp_path: Path) -> None:
     make_emotion2vec(tmp_path)
     text = (tmp_path / "config.yaml").read_text()
@@ -194,6 +227,14 @@ def test_a_table_without_a_column_is_refused_by_name(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("Label", "Labels"))
     with pytest.raises(UserError, match=r"dataset_file_directory.csv has a row without 'label'; its columns are filen"):
         read_catalog(tmp_path)
+
+
+def test_a_row_of_a_name_with_a_null_character_is_skipped(tmp_path: Path) -> None:
+    make_catalog(tmp_path)
+    path = tmp_path / "iemocap/Session1/dialog/EmoEvaluation/Ses01F_impro04.txt"
+    path.write_text(path.read_text().replace("impro04_F000", "impro\x004_F000"))
+    (rows,) = read_catalog(tmp_path)  # type: ignore[misc]
+    assert any(b"its name contains a null character" in row for row in rows)
 
 
 @pytest.mark.parametrize("name", ["feature_size", "n_fft", "chunk_length"])

@@ -46,7 +46,7 @@ def test_a_study_comes_first_with_its_tables(folder: Path) -> None:
     (study,) = page.studies
     assert [part.name for part in study.parts] == ["Table IV"]
     assert page.tables[0] is study.parts[0].tables[0]
-    assert study.summary == "2 of 3 steps done, in 62 min together; 1 of 2 corpora, 1 of 1 models"
+    assert study.summary == "2 of 3 steps done, in 62 min altogether; 1 of 2 corpora, 1 of 1 models"
     html = render(page)
     assert html.index(f'<section id="{study.anchor}">') < html.index(f'<section id="{page.sections[0].anchor}">')
     assert f'<a href="#{study.anchor}">' in html

@@ -179,7 +179,7 @@ def test_settings_are_arguments():
     [
         ({"steps/probe/wiht": {}}, "unknown key 'steps.probe.wiht' in the recipe .*study.yaml; did you mean"),
         ({"steps/probe/run": 1}, "steps.probe.run must be a text, but is 1 in the recipe"),
-        ({"corpora/cries/use": "test"}, "corpora.cries.use must be pretrain or score, but is 'test'"),
+        ({"corpora/cries/use": "test"}, "corpora.cries.use must be 'pretrain' or 'score', but is 'test'"),
         ({"steps/probe/each": {"corpus": "some"}}, "each.corpus in .* must be all, pretrain, score or a list of names"),
         ({"steps/probe/each": {"corpus": ["cires"]}}, "names 'cires', but the study has no such corpus; did you mean"),
         ({"steps/probe/each": {"layer": "all"}}, "steps.probe.each.layer in .* must be a list, but is 'all'"),

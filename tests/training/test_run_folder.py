@@ -10,5 +10,5 @@ def test_other_data_under_the_same_path_is_named_by_its_hash(tmp_path):
     run = RunFolder(tmp_path)
     run.check_data({"shards": "1" * 64})
     run.check_data({"moved": "1" * 64})
-    with pytest.raises(UserError, match=r"\(then moved, sha256 11111111; now moved, sha256 22222222\); give the same"):
+    with pytest.raises(UserError, match=r"\(before: moved, sha256 11111111; now: moved, sha256 22222222\)"):
         run.check_data({"moved": "2" * 64})

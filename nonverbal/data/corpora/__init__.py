@@ -132,6 +132,8 @@ def _usable(file: Found | Skipped, folder: Path) -> Found | Skipped:
     printable = file.path.encode("utf-8", "backslashreplace").decode()
     if printable != file.path:
         return Skipped(printable, "its name is not valid UTF-8")
+    if "\0" in file.path:
+        return Skipped(file.path, "its name contains a null character, which no file's does")
     if isinstance(file, Found) and hidden(file.path):
         return Skipped(file.path, HIDDEN)
     # pathlib raises at a name that is too long, which an archive or a table may have.

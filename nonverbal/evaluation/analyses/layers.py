@@ -34,6 +34,9 @@ from nonverbal.evaluation.tables import Table
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.measurements import ScoredFolds, read_measurements, read_text_measurements
 
+LAST = 1000
+"""More layers than any encoder has: a map of weights has a column for each."""
+
 
 @dataclass(kw_only=True)
 class LayersSettings(AnalysisSettings):
@@ -120,7 +123,7 @@ class Layers(Analysis[LayersSettings]):
             columns = [row.mean, row.std, *row.corpora.values()]
             if len({len(column) for column in columns}) != 1 or not row.mean or min(map(min, columns)) < 0:
                 raise ValueError("weights are not of one length, or negative")
-            if row.first_layer < 0 or not row.corpora:
+            if not 0 <= row.first_layer <= LAST or not row.corpora:
                 raise ValueError("weights are of no layer, or of no corpus")
         for curve in self.curves:
             if not len(curve.mean) == len(curve.std) == len(curve.chosen) > 1 or curve.classes < 2:

@@ -5,8 +5,6 @@ convolutions, so that nonverbal cluster takes them too.
 """
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
 
 from nonverbal.evaluation.encoders.base import Kind, Size, refuse_short
 
@@ -28,6 +26,7 @@ class Mfcc:
     def frames(self, waveform: np.ndarray) -> np.ndarray:
         """Return ``(1, S, 39)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz."""
         import torch
+        from scipy.fft import dct
 
         from nonverbal.models.spectrograms import kaldi_fbank
 
@@ -35,7 +34,7 @@ class Mfcc:
         # (T,) -> (S, 23) -> (S, 13), every 10 ms
         bands = kaldi_fbank(torch.from_numpy(waveform)[None], BANDS, exponent=0.85)[0].numpy()
         lifter = 1 + LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / LIFTER)
-        values = scipy.fft.dct(bands, norm="ortho")[:, :CEPSTRA] * lifter
+        values = dct(bands, norm="ortho")[:, :CEPSTRA] * lifter
         deltas = derivative(values)
         # Every second one covers the 400 samples of an encoder's frame.
         every = np.concatenate([values, deltas, derivative(deltas)], 1)[None, ::2]
@@ -44,8 +43,10 @@ class Mfcc:
 
 def derivative(values: np.ndarray) -> np.ndarray:
     """Return the slopes, by frame, of regressions over two frames to either side; the ends are repeated. ``(S, D)``."""
+    from scipy.ndimage import correlate1d
+
     weights = np.array([-2, -1, 0, 1, 2]) / 10
-    slopes: np.ndarray = scipy.ndimage.correlate1d(values, weights, axis=0, mode="nearest")
+    slopes: np.ndarray = correlate1d(values, weights, axis=0, mode="nearest")
     return slopes
 
 

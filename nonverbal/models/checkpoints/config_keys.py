@@ -232,5 +232,6 @@ def shared_config(config: PretrainedConfig, wanted: str) -> PretrainedConfig:
     if config.model_type == wanted:
         return config
     kind = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig}[wanted]
-    known = set(kind().to_dict()) - {"model_type", "architectures", "_name_or_path"}
+    # Of a file's dtype, which weights do not follow here, transformers makes an attribute of torch.
+    known = set(kind().to_dict()) - {"model_type", "architectures", "_name_or_path", "dtype", "torch_dtype"}
     return kind(**{key: value for key, value in config.to_dict().items() if key in known})

@@ -72,6 +72,11 @@ def place_of(source: str) -> Path | None:
     return path if path.exists() else None
 
 
+COUNTS = {"num_hidden_layers", "encoder_layers", "decoder_layers", "num_adapter_layers"}
+MOST_LAYERS = 500
+"""A file of a few bytes can name any number of layers, and each is built before its weights are looked for."""
+
+
 def read_config(source: str, folder: Path | None = None) -> dict[str, Any]:
     """Return the keys of the ``config.json`` in ``folder``, or else of the folder or Hub id ``source``.
 
@@ -82,6 +87,9 @@ def read_config(source: str, folder: Path | None = None) -> dict[str, Any]:
         given: dict[str, Any] = PretrainedConfig.get_config_dict(str(folder or source))[0]
     except LOADING_ERRORS as error:
         raise unloadable(source, folder, error) from error
+    for key in COUNTS & given.keys():
+        if isinstance(given[key], int | float) and given[key] > MOST_LAYERS:
+            raise UserError(f"the configuration of {source} has {key}: {given[key]!r}, more than any model has")
     return given
 
 

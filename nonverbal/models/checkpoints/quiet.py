@@ -7,7 +7,17 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 LOADING_ERRORS = (
-    *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+    *(
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        ImportError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ),
     *(SafetensorError, StrictDataclassError),
 )
 """Exceptions of transformers for files, configurations and Hub ids from which it cannot build a model."""

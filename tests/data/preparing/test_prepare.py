@@ -601,7 +601,7 @@ def test_what_was_resolved_reads_back_as_a_recipe(corpus, tmp_path):
         (["Laughs=laughs"], "the corpus 'Laughs' must be named in lower-case letters, digits, - and _"),
         (["laughs=laugs"], "the corpus 'laughs' should be in laugs, but there is no such folder"),
         (["laughs"], "laughs is a folder: give its corpus a name, such as sounds=laughs"),
-        (["laughs="], "no file 'laughs=' here or among the shipped ones"),
+        (["laughs="], "there is no file 'laughs=' here or among the shipped ones"),
         (
             ["laughs=laughs", "--corpora.laugh.licence", "CC0-1.0"],
             "missing: --corpora.laugh.folder; did you mean 'laughs'?",

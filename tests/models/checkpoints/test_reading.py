@@ -130,7 +130,7 @@ def test_a_pickled_file_of_transformers_is_read_by_name_alone(tmp_path):
         place = "wav2vec2.encoder.pos_conv_embed.conv."
         weights[place + old] = weights.pop(f"{place}parametrizations.weight.{new}")
     torch.save(weights, tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"its weights are pickled: nonverbal convert .*pytorch_model.bin"):
+    with pytest.raises(UserError, match=r"its weights are pickled; nonverbal convert .*pytorch_model.bin"):
         read_checkpoint(str(tmp_path))
     checkpoint = read_checkpoint(str(tmp_path / "pytorch_model.bin"))
     assert_same(checkpoint.weights, model.state_dict())

@@ -148,7 +148,7 @@ def test_a_target_that_does_not_exist_is_refused_with_those_that_do(folder: str)
 
 
 def test_more_blocks_than_there_are_are_refused(folder: str) -> None:
-    with pytest.raises(UserError, match=r"last_layers is 3, but .* has 2 blocks"):
+    with pytest.raises(UserError, match=r"last_layers is 3, but .* has only 2 blocks"):
         opened(folder, train="last", last_layers=3)
 
 

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -308,10 +309,16 @@ def test_a_tiny_run_is_planned_and_costs_what_it_then_costs(make_shards, tmp_pat
     assert plan["measured"]["encoder_bytes"] == encoder
 
 
+@pytest.fixture
+def scratch():
+    """A folder of short name: data workers meet at a socket in it, whose path may have 107 characters at the most."""
+    with tempfile.TemporaryDirectory(prefix="x") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.processes
-def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, tmp_path):
-    shards, scratch = make_shards(CLIPS).folder, tmp_path / "scratch"
-    scratch.mkdir()
+def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, scratch):
+    shards = make_shards(CLIPS).folder
     process = subprocess.Popen(
         command_of(shards, "--seconds=10000"),
         stderr=subprocess.PIPE,

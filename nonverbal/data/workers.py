@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,28 @@ ENDED = (
 CONTEXT = get_context("forkserver")
 
 
+LONGEST_TEMPORARY = 107 - len("/pymp-12345678/listener-12345678")
+"""Longest path, in bytes, of the folder for temporary files: Linux allows 107 bytes for the path of a socket, and
+Python puts those of its processes two levels below that folder."""
+
+
+def check_temporary_folder() -> None:
+    """Refuse a folder for temporary files in which processes cannot open sockets to each other.
+
+    Data workers would fail to hand over the first batch, and the process that waits for it would wait in vain.
+
+    Raises:
+        UserError: the path of the folder is too long.
+    """
+    folder = tempfile.gettempdir()
+    if (length := len(os.fsencode(folder))) > LONGEST_TEMPORARY:
+        raise UserError(
+            f"the folder for temporary files, {folder}, has a path of {length} bytes, but processes that read audio "
+            f"need one of at most {LONGEST_TEMPORARY} bytes for their sockets; set TMPDIR to a folder with a shorter "
+            "path, such as /tmp"
+        )
+
+
 @dataclass(frozen=True)
 class Done(Generic[Item, Result]):
     """The outcome of an item."""
@@ -50,8 +73,9 @@ def over_processes(
     whether this item was the cause.
 
     Raises:
-        UserError: a process was ended from outside.
+        UserError: a process was ended from outside, or the path of the folder for temporary files is too long.
     """
+    check_temporary_folder()
     waiting = deque(items)
     while waiting:
         running: dict[Future[Result], Item] = {}

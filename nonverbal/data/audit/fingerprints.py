@@ -18,7 +18,7 @@ import numpy as np
 
 from nonverbal.data.index import SAMPLE_RATE, Seen, ShardFolder
 from nonverbal.data.progress import progress
-from nonverbal.data.workers import start_worker
+from nonverbal.data.workers import check_temporary_folder, start_worker
 from nonverbal.errors import UserError
 
 RATE = 5000
@@ -128,6 +128,7 @@ def _computed(folder: ShardFolder, chunks: list[list[np.ndarray]], processes: in
         yield from (_of_clips(folder, chunk) for chunk in chunks)
         return
     # Fresh interpreters: a copy of this one would copy its threads' locks.
+    check_temporary_folder()
     pool = ProcessPoolExecutor(processes, get_context("forkserver"), initializer=start_worker)
     try:
         yield from pool.map(_work, itertools.repeat(folder.seen), chunks)

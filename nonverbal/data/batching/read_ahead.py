@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nonverbal.batch import Batch
+from nonverbal.data.workers import check_temporary_folder
 from nonverbal.errors import UserError
 from nonverbal.signals import ENDING, end_with_parent, ignore
 
@@ -86,6 +87,8 @@ def read_ahead(
         timeout: seconds to wait for a batch.
         ahead: micro-batches that each worker reads ahead.
     """
+    if workers:
+        check_temporary_folder()
     batches = iter(_loader(_Told(dataset), requests, workers, ahead))
     _reading[batches] = multiprocessing.active_children()
     deadline = _Deadline(_reading[batches], timeout)

@@ -6,10 +6,12 @@ Code beside a checkpoint is never run.
 import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig
@@ -46,9 +48,7 @@ def place_of(source: str) -> Path | None:
         UserError: it does not exist, is a run without an encoder, or a checkpoint from which a run continues.
     """
     path = Path(source)
-    # A Hub id is NAME or OWNER/NAME.
-    names_a_path = source.startswith((".", "/")) or source.count("/") > 1 or source.endswith(ENDINGS)
-    if names_a_path and not path.exists():
+    if not path.exists() and (source.endswith(ENDINGS) or not _can_be_an_id(source)):
         raise UserError(f"there is no file or folder {source}; nonverbal pretrain writes an encoder to RUN/encoder")
     if ((path.parent if path.is_file() else path) / "state.json").is_file():
         raise UserError(
@@ -70,6 +70,16 @@ def place_of(source: str) -> Path | None:
         # transformers would guess the architecture from the name of the folder.
         raise UserError(f"{path} is neither a run nor a folder in Hugging Face format, because it has no config.json")
     return path if path.exists() else None
+
+
+def _can_be_an_id(source: str) -> bool:
+    """Return whether the Hub allows such an id: NAME or OWNER/NAME, of certain characters."""
+    client: Any = import_module("huggingface_hub.utils")
+    try:
+        client.validate_repo_id(source)
+    except HFValidationError:
+        return False
+    return True
 
 
 COUNTS = {"num_hidden_layers", "encoder_layers", "decoder_layers", "num_adapter_layers"}
@@ -204,13 +214,15 @@ def _named(mismatched: Any) -> str:
 def unloadable(source: str, folder: Path | None, error: Exception) -> UserError:
     """Return the error for a folder or Hub id that cannot be loaded."""
     reason = " ".join(str(error).split())[:300]
-    if folder is None:
-        hint = (
-            f"there is no folder {source} here, so it was taken for an id on the Hugging Face Hub; expected a folder "
-            "with config.json, model.safetensors and preprocessor_config.json (such as runs/NAME/encoder), or a Hub id "
-            "with such files"
+    folder = folder or Path(source)
+    if not folder.exists():
+        # What transformers says of the Hub is long, and beside the point where a path was mistyped.
+        return UserError(
+            f"there is no folder {source} here, and as an id on the Hugging Face Hub it cannot be loaded: {reason}; "
+            "expected a folder with config.json, model.safetensors and preprocessor_config.json (such as "
+            "runs/NAME/encoder), or a Hub id with such files"
         )
-    elif isinstance(error, SafetensorError):
+    if isinstance(error, SafetensorError):
         hint = f"{folder / 'model.safetensors'} is truncated or damaged; copy, download or export it again"
     elif (pickled := sorted(folder.glob("pytorch_model.bin*"))) and not list(folder.glob("*.safetensors")):
         hint = f"its weights are pickled; nonverbal convert {pickled[0]} --to transformers can read them"

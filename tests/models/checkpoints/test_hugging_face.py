@@ -12,7 +12,9 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.encoders import load_encoder
 from nonverbal.families import read_any
 from nonverbal.models.checkpoints.base import Checkpoint, account_of
-from nonverbal.models.checkpoints.hugging_face import check_whole, load, misshapen, new_model, read_config
+from nonverbal.models.checkpoints.hugging_face import check_whole, load, misshapen, new_model, place_of, read_config
+from nonverbal.models.tuned.opening import open_tuned
+from nonverbal.models.tuned.settings import TunedSettings
 
 
 def test_a_model_is_loaded_in_float32_with_what_was_found_of_its_weights(tmp_path):
@@ -57,6 +59,42 @@ def test_all_who_load_a_folder_say_the_same_of_it(tmp_path):
             read(str(tmp_path))
         said.add(str(refused.value).partition(";")[0])
     assert len(said) == 1
+
+
+OPENERS = {"any": read_any, "compared": load_encoder, "tuned": lambda source: open_tuned(source, TunedSettings(), 0)}
+
+
+@pytest.mark.parametrize("read", OPENERS.values(), ids=OPENERS)
+def test_of_a_folder_that_is_not_here_it_is_said_first_that_it_is_not(tmp_path, monkeypatch, read):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError) as refused:
+        read("runs/frist")
+    first, found, rest = str(refused.value).partition(": ")
+    assert first == "there is no folder runs/frist here, and as an id on the Hugging Face Hub it cannot be loaded"
+    assert found
+    assert "https://huggingface.co" in rest
+    assert "\n" not in rest
+
+
+# By the Hub's rules: up to 96 letters, digits, "-", "_" and ".", none of the last three at an end, no "--" or "..".
+NO_IDS = ["runs/", "my runs/frist", "runs/-frist", "runs/frist.", "ru--ns/frist", "fr..ist", "runs/frist.git", "x" * 97]
+
+
+@pytest.mark.parametrize("name", NO_IDS)
+def test_the_hub_is_not_asked_for_what_cannot_be_an_id(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as refused:
+        place_of(name)
+    assert str(refused.value).startswith(f"there is no file or folder {name}; ")
+    save_transformers(tmp_path / name)
+    assert place_of(name) == Path(name)
+
+
+@pytest.mark.parametrize("name", ["frist", "runs/frist", "owner/wav2vec2.0-base_960h", "x" * 96])
+def test_what_can_be_an_id_is_left_to_the_hub(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert place_of(name) is None
 
 
 def test_what_is_missing_unknown_or_of_another_shape_is_counted_and_named():

@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -215,4 +216,15 @@ def _start_worker(_: int) -> None:
     ignore(*ENDING)
     # As long as a worker outlives its process, it holds the lock of the run folder.
     end_with_parent(signal.SIGKILL)
+    sys.excepthook = _without_lost_contact
     torch.set_num_threads(1)
+
+
+def _without_lost_contact(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Print an error of a worker's thread, as Python would, unless it is that the main process has gone.
+
+    A thread of multiprocessing hands batches over. If the main process is interrupted meanwhile, the traceback of that
+    thread would be printed among the messages to the user.
+    """
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)

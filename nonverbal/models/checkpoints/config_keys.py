@@ -5,7 +5,7 @@ of its own lists the keys that it uses. A key that is unknown to the class of a 
 none of its code uses it. ``auto_map``, which names code beside a checkpoint, is never followed.
 """
 
-import math
+import sys
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
@@ -191,7 +191,8 @@ def _is_like(value: Any, example: Any) -> bool:
     if isinstance(example, int):
         return type(value) is int and value > 0
     if isinstance(example, float):
-        return type(value) in (int, float) and math.isfinite(value) and value >= 0
+        # Neither NaN nor a whole number that floating point cannot hold is in this range.
+        return type(value) in (int, float) and 0 <= value <= sys.float_info.max
     if isinstance(example, list | tuple):
         return isinstance(value, list | tuple) and all(_is_like(item, example[0]) for item in value)
     return True

@@ -19,7 +19,12 @@ from nonverbal.data.batching import read_ahead as module
 from nonverbal.data.batching.batches import ShardData, ShardDataset
 from nonverbal.data.batching.epochs import BatchSettings, clip_table
 from nonverbal.data.batching.micro_batches import MicroBatch
-from nonverbal.data.batching.read_ahead import check_shared_memory, micro_batches_ahead, workers_watched
+from nonverbal.data.batching.read_ahead import (
+    _without_lost_contact,
+    check_shared_memory,
+    micro_batches_ahead,
+    workers_watched,
+)
 from nonverbal.data.batching.requests import Request, TrainingRequests
 from nonverbal.data.batching.unit_targets import UnitSampler
 from nonverbal.data.batching.units import Units, frame_count
@@ -274,3 +279,11 @@ def test_a_pin_thread_that_is_gone_is_told_as_a_worker_and_never_waited_for():
 def test_what_is_no_death_of_a_worker_stays_what_it_is(restored_sigchld):
     with pytest.raises(RuntimeError, match="CUDA error"), workers_watched():
         raise RuntimeError("CUDA error: out of memory")
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"), [(ConnectionResetError(), ""), (EOFError(), ""), (ValueError("x"), "ValueError: x\n")]
+)
+def test_a_worker_does_not_print_that_its_process_has_gone(error, printed, capsys):
+    _without_lost_contact(type(error), error, None)
+    assert capsys.readouterr().err == printed

@@ -273,7 +273,7 @@ def fairseq_file(path, layers="[(8, 10, 5)] + [(8, 3, 2)] * 4 + [(8,2,2)] * 2", 
 
 
 WRONG_KINDS = {
-    "layer_norm_eps": ["1e-5", None, [1e-5], float("nan"), -1e-5],
+    "layer_norm_eps": ["1e-5", None, [1e-5], float("nan"), -1e-5, 10**400],
     "num_attention_heads": ["2", 2.0, None, -2, 0],
     "do_stable_layer_norm": ["false", None],
     "conv_bias": ["false"],

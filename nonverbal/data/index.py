@@ -193,19 +193,36 @@ def open_shards(folder: Path, sha256: str | None = None) -> ShardFolder:
         UserError: the folder is missing or damaged, or its index is another.
     """
     path = Path(folder) / "index.json"
+    index, found = _index(path, sha256)
+    stamps = _stamps(path, index["shards"])
+    try:
+        table, table_sha256 = read_array(path.parent / "table.npy")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
+    # At a wrong offset there may be audio too, but of another clip.
+    same = table_sha256 == index["files"].get("table.npy")
+    whole = table.dtype == TABLE_DTYPE and table.shape == (sum(shard["clips"] for shard in index["shards"]),)
+    if not same or not whole or not _is_of(table, index):
+        raise UserError(f"{path.parent / 'table.npy'} does not belong to {path}; make the folder again")
+    manifest = index["files"].get("manifest.jsonl")
+    return ShardFolder(Path(folder), index["corpora"], index["shards"], table, found, manifest, stamps)
+
+
+def _index(path: Path, sha256: str | None) -> tuple[dict[str, Any], str]:
+    """Return the checked content of ``index.json``, and its SHA-256, which must be ``sha256`` unless that is None."""
     try:
         text = path.read_bytes()
         index = json_of(text)
     except OSError as error:
         raise UserError(
-            f"{folder} is not a folder of shards: {path} cannot be read ({error.strerror}); "
+            f"{path.parent} is not a folder of shards: {path} cannot be read ({error.strerror}); "
             "make one with: nonverbal prepare NAME=FOLDER --out SHARDS"
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}); make the folder again with nonverbal prepare") from error
     found = hashlib.sha256(text).hexdigest()
     if sha256 not in (None, found):
-        raise UserError(f"{folder} holds other data by now than when this command opened it; {SAME}")
+        raise UserError(f"{path.parent} holds other data by now than when this command opened it; {SAME}")
     if not isinstance(index, dict):
         raise UserError(f"{path} holds {type(index).__name__}, not an index; make the folder again")
     lacking = [key for key in ("format", "version", "corpora", "files", "shards") if key not in index]
@@ -218,8 +235,13 @@ def open_shards(folder: Path, sha256: str | None = None) -> ShardFolder:
         )
     if fault := _fault(index):
         raise UserError(f"{path}: {fault}; make the folder again with nonverbal prepare")
+    return index, found
+
+
+def _stamps(path: Path, shards: list[dict[str, Any]]) -> dict[int, Stamp]:
+    """Return the stamp of each shard beside an index. Each must exist and have its full size."""
     stamps: dict[int, Stamp] = {}
-    for number, shard in enumerate(index["shards"]):
+    for number, shard in enumerate(shards):
         name = shard["name"]
         if Path(name).name != name or "\0" in name:
             raise UserError(f"{path} names the shard {name!r}, which is outside its folder")
@@ -227,22 +249,12 @@ def open_shards(folder: Path, sha256: str | None = None) -> ShardFolder:
         if os.path.isfile(path.parent / name):
             size, _ = stamps[number] = _stamp(os.stat(path.parent / name))
         if size != shard["bytes"]:
-            found = "is missing" if size is None else f"has {size} bytes"
+            is_there = "is missing" if size is None else f"has {size} bytes"
             raise UserError(
-                f"shard {path.parent / name} {found}, but index.json lists {shard['bytes']} bytes; "
+                f"shard {path.parent / name} {is_there}, but index.json lists {shard['bytes']} bytes; "
                 "copy it again, or remove the folder and run nonverbal prepare again"
             )
-    try:
-        table, sha256 = read_array(path.parent / "table.npy")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path.parent / 'table.npy'} cannot be read ({error}); make the folder again") from error
-    # At a wrong offset there may be audio too, but of another clip.
-    same = sha256 == index["files"].get("table.npy")
-    whole = table.dtype == TABLE_DTYPE and table.shape == (sum(shard["clips"] for shard in index["shards"]),)
-    if not same or not whole or not _is_of(table, index):
-        raise UserError(f"{path.parent / 'table.npy'} does not belong to {path}; make the folder again")
-    manifest = index["files"].get("manifest.jsonl")
-    return ShardFolder(Path(folder), index["corpora"], index["shards"], table, found, manifest, stamps)
+    return stamps
 
 
 def _stamp(stat: os.stat_result) -> Stamp:

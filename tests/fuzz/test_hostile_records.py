@@ -230,6 +230,23 @@ def test_a_checkpoint_in_a_zip_of_another_kind_is_refused(tmp_path: Path, at: in
         read_file(tmp_path)
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_checkpoint_whose_packed_member_is_damaged_is_refused(tmp_path: Path, packing: int) -> None:
+    make_ssam(tmp_path)
+    with zipfile.ZipFile(tmp_path / "a.pt") as given:
+        members = {name: given.read(name) for name in given.namelist()}
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", packing) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+        (info,) = (info for info in packed.infolist() if info.filename.endswith("data.pkl"))
+    data = bytearray((tmp_path / "a.pt").read_bytes())
+    middle = info.header_offset + 30 + len(info.filename) + info.compress_size // 2
+    data[middle : middle + 20] = b"\xff" * 20
+    (tmp_path / "a.pt").write_bytes(data)
+    with pytest.raises(UserError, match=r"a.pt cannot be read"):
+        read_file(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -5,6 +5,7 @@ inert object that only stores its arguments; for any other global, the file is r
 ``torch.load(weights_only=True)``, which itself refuses everything that is neither a tensor nor allowed here.
 """
 
+import lzma
 import pickletools
 import re
 import struct
@@ -47,7 +48,7 @@ LEGACY_STREAMS = 5
 
 DAMAGED = (
     *(OSError, ValueError, EOFError, LookupError, OverflowError),
-    *(zipfile.BadZipFile, zlib.error, struct.error, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError),
 )
 """Exceptions of zipfile and pickletools for unreadable files; RuntimeError is for encrypted members or an unknown
 compression."""

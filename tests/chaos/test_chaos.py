@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from marked_runs import LIMIT, MarkedRun, done, same_run
 from tiny_runs import CLIPS, ROOT, environment, pretrain
 
@@ -132,7 +133,9 @@ def test_a_process_that_aborts_as_nccl_has_it(tmp_path, shards, count):
     seconds = run.ended()
     said = run.said()
     assert run.process.returncode == 128 + signal.SIGABRT
-    assert any("process 1 was ended by SIGABRT" in line and "lost contact with another" in line for line in said), said
+    # Without a GPU it cannot have been NCCL's watchdog.
+    meaning = "lost contact with another" if torch.cuda.is_available() else "its own lines above say why"
+    assert any("process 1 was ended by SIGABRT" in line and meaning in line for line in said), said
     assert "Traceback" not in run.log.read_text()
     whole_run(shards, out, *TWO)
     same = same_run(one, out)

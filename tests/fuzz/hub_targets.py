@@ -141,6 +141,10 @@ def _transport(answers: Answers) -> Any:
 
     if hasattr(huggingface_hub, "configure_http_backend"):
         import requests
+        from huggingface_hub.utils import reset_sessions  # type: ignore[attr-defined]  # it is not in all versions
+
+        # A session that was opened offline, by an earlier test of this process, stays offline.
+        reset_sessions()
 
         def send(_: object, request: Any, **more: object) -> Any:
             said = requests.Response()

@@ -1,14 +1,14 @@
 """Reads micro-batches ahead in processes of torch's ``DataLoader``, and reports a process that dies or hangs."""
 
 import contextlib
-import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def read_ahead(
     deadline = _Deadline(_reading[batches], timeout)
     try:
         while True:
-            with deadline.for_a_batch() if workers else contextlib.nullcontext():
+            with deadline.for_a_batch():
                 item = next(batches, None)
             if item is None:
                 return
@@ -111,6 +111,8 @@ def read_ahead(
             raise
         # A worker has died while it was writing to its pipe, for which torch has no message.
         raise RuntimeError("DataLoader worker exited unexpectedly in the middle of a batch") from error
+    finally:
+        deadline.over.set()
 
 
 class _Deadline:
@@ -124,27 +126,33 @@ class _Deadline:
     def __init__(self, workers: list[BaseProcess], seconds: float) -> None:
         self.workers, self.seconds = workers, seconds
         self.passed = False
+        self.over = threading.Event()
+        """Set when no further batch is waited for."""
+        self._turn = 0
+        """Odd while a batch is waited for, and another number each time. Only the thread that waits changes it."""
+        if workers:
+            threading.Thread(target=self._watch, daemon=True).start()
 
     @contextlib.contextmanager
     def for_a_batch(self) -> Iterator[None]:
         """Enclose the wait for a batch."""
-        arrived = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(arrived,), daemon=True)
-        watch.start()
+        self._turn += 1
         try:
             yield
         finally:
-            arrived.set()
-            watch.join()
+            self._turn += 1
 
-    def _watch(self, arrived: threading.Event) -> None:
+    def _watch(self) -> None:
+        turn, waited = 0, 0
         # Second by second, so that time in which this process is stopped does not count.
-        for _ in range(math.ceil(self.seconds)):
-            if arrived.wait(1):
+        while not self.over.wait(1):
+            before, turn = turn, self._turn
+            waited = waited + 1 if turn == before and turn % 2 else 0
+            if waited >= self.seconds:
+                self.passed = True
+                for worker in self.workers:
+                    worker.kill()
                 return
-        self.passed = True
-        for worker in self.workers:
-            worker.kill()
 
 
 @contextlib.contextmanager
@@ -154,6 +162,8 @@ def workers_watched() -> Iterator[None]:
     Raises:
         UserError: torch's signal handler has noticed a dead worker, anywhere in the block, or a batch did not arrive.
     """
+    before = sys.unraisablehook
+    sys.unraisablehook = partial(_without_second_report, before)
     try:
         yield
     except BaseException as error:
@@ -168,6 +178,17 @@ def workers_watched() -> Iterator[None]:
         if isinstance(error, RuntimeError) and str(error).startswith(("DataLoader", "Pin memory thread")):
             raise UserError(_told(str(error).strip(" ."), full)) from error
         raise
+    finally:
+        sys.unraisablehook = before
+
+
+def _without_second_report(before: Callable[[Any], Any], found: "sys.UnraisableHookArgs") -> None:
+    """Do not print torch's error for a dead worker where Python cannot raise it, such as in a hook that a fork calls.
+
+    The next batch raises it again.
+    """
+    if not str(found.exc_value).startswith("DataLoader worker"):
+        before(found)
 
 
 def _told(what: str, full: bool) -> str:

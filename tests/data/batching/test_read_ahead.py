@@ -1,5 +1,6 @@
 """Workers that read ahead: how far, in how much shared memory, and what is said when one is gone."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -198,26 +199,52 @@ def test_a_worker_that_is_stopped_with_a_batch_announced_is_told_too(shards, res
 
 
 def stop_and_read(data):
+    # Iterators of earlier tests may not have been collected yet.
+    earlier = list(module._reading)
     with workers_watched():
         batches = iter(data.training(range(1000), 0, 0, 0, 1))
         next(batches)
-        (reading,) = module._reading
+        (reading,) = (one for one in module._reading if one not in earlier)
         assert reading._worker_result_queue._reader.poll(60)
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGSTOP)
+        os.kill(reading._workers[0].pid, signal.SIGSTOP)
         for _ in batches:
             pass
 
 
 def test_only_seconds_in_which_this_process_runs_count_as_waiting():
-    # Each wait is at most a second, also where the process was stopped for an hour in the middle of it.
-    waits, killed = [], []
-    worker = SimpleNamespace(kill=lambda: killed.append(len(waits)))
-    deadline = module._Deadline([worker], 2.5)
-    deadline._watch(SimpleNamespace(wait=lambda seconds: waits.append(seconds)))
-    assert (waits, killed, deadline.passed) == ([1, 1, 1], [3], True)
-    deadline = module._Deadline([worker], 2.5)
-    deadline._watch(SimpleNamespace(wait=lambda seconds: True))
-    assert (killed, deadline.passed) == ([3], False)
+    # A look each second, also where the process was stopped for an hour in the middle of it. Here the first batch comes
+    # after two looks, and the second never.
+    looks, killed, waits = [], [], []
+    deadline = module._Deadline([], 2.5)
+    deadline.workers = [SimpleNamespace(kill=lambda: killed.append(len(looks)))]
+
+    def second(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            waits[0].close()
+            begin()
+
+    def begin():
+        waits.append(contextlib.ExitStack())
+        waits[-1].enter_context(deadline.for_a_batch())
+
+    begin()
+    deadline.over = SimpleNamespace(wait=second)
+    deadline._watch()
+    # Three whole seconds from the look at which the second wait is first seen.
+    assert (set(looks), killed, deadline.passed) == ({1}, [6], True)
+
+
+def test_no_wait_is_too_long_between_batches_or_after_the_last():
+    killed = []
+    deadline = module._Deadline([], 1)
+    deadline.workers = [SimpleNamespace(kill=lambda: killed.append(1))]
+    with deadline.for_a_batch():
+        pass
+    turns = iter([False, False, False, True])
+    deadline.over = SimpleNamespace(wait=lambda _: next(turns))
+    deadline._watch()
+    assert (killed, deadline.passed) == ([], False)
 
 
 class Overflow(CountFrames):
@@ -287,3 +314,25 @@ def test_what_is_no_death_of_a_worker_stays_what_it_is(restored_sigchld):
 def test_a_worker_does_not_print_that_its_process_has_gone(error, printed, capsys):
     _without_lost_contact(type(error), error, None)
     assert capsys.readouterr().err == printed
+
+
+class Fails:
+    """Raises while it is deleted, where Python can only report it."""
+
+    def __init__(self, message):
+        self.message = message
+
+    def __del__(self):
+        raise RuntimeError(self.message)
+
+
+@pytest.mark.parametrize(
+    ("message", "reports"), [("DataLoader worker (pid 3) is killed by signal: Killed. ", 0), ("x", 1)]
+)
+def test_a_dead_worker_is_not_reported_where_it_cannot_be_raised(message, reports, monkeypatch):
+    found = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: found.append(str(args.exc_value)))
+    with workers_watched():
+        one = Fails(message)
+        del one
+    assert found == [message] * reports

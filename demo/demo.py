@@ -4,11 +4,13 @@ By path: ``python demo/demo.py``. If it is run again, it keeps finished steps an
 """
 
 import json
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nonverbal import cli, config
@@ -25,6 +27,7 @@ from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.files import write_atomically
 from nonverbal.paths import PathOrName
 from nonverbal.shipped import find_file
+from nonverbal.signals import Interrupted, PassedOn, end_with_parent, name_of
 from nonverbal.stages.launching import keep_launch
 from nonverbal.tasks.scores import Score, read_scores, summarise
 from nonverbal.tasks.task import make_task
@@ -32,6 +35,9 @@ from nonverbal.training.run_folder import RunFolder
 
 PATTERN = r"(?P<label>[a-z]+)/[a-z]+_(?P<speaker>s\d+)_\d+\.wav"
 """Class and speaker in the path of a synthetic sound."""
+
+PROGRAM = (sys.executable, "-m", "nonverbal")
+"""Runs the commands."""
 
 FOLDS = 5
 
@@ -121,16 +127,22 @@ def pretrain_encoder(recipe: str, shards: ShardFolder, run: Path) -> None:
 
 
 def run_command(*arguments: str) -> None:
-    """Run a command that may be interrupted and continued; if it fails, exit with its exit code."""
+    """Run a command, to which signals are passed on, so that it saves; if it fails, exit with its exit code."""
     step("nonverbal " + " ".join(arguments))
-    with subprocess.Popen([sys.executable, "-m", "nonverbal", *arguments]) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            # The same Ctrl-C has reached the command, which saves a checkpoint before it ends, and reports it.
-            code = process.wait()
-            if code <= 0:  # it had just finished, and reported nothing
-                raise
+    with (
+        PassedOn() as signals,
+        subprocess.Popen(
+            [*PROGRAM, *arguments],
+            stdin=subprocess.DEVNULL,
+            # It gets a Ctrl-C once, from us; should this process be killed all the same, it saves and ends.
+            process_group=0,
+            preexec_fn=partial(end_with_parent, signal.SIGTERM),
+        ) as process,
+    ):
+        signals.to(process)
+        code = process.wait()
+    if signals.came and code <= 0:  # it had just finished, and reported nothing
+        raise Interrupted(signals.came, f"{name_of(signals.came)}: stopped; run the same command again to continue")
     if code < 0:
         name = arguments[0]
         raise UserError(f"nonverbal {name} was killed by signal {-code}; run the same command again to continue")

@@ -1,7 +1,12 @@
 import json
+import os
+import signal
+import sys
+import threading
 from pathlib import Path
 
 import pytest
+from patience import wait_until
 from tiny_demo import tiny_demo
 
 from demo import demo
@@ -73,6 +78,37 @@ def test_the_demo_goes_the_whole_way_and_twice_to_the_same_figures(tmp_path, mon
     repeated = json.loads((out / "summary.json").read_text())
     assert repeated | {"seconds": summary["seconds"]} == summary
     assert read_scores(out / "probe/scores.jsonl") == scores
+
+
+CHILD = """
+import pathlib, signal, sys
+def end(number, _):
+    pathlib.Path("saved").write_text(str(number))
+    sys.exit(128 + number)
+signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGINT, end)
+pathlib.Path("ready").touch()
+signal.pause()
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_passed_on_to_the_command_once_and_waited_for(tmp_path, monkeypatch, number):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "PROGRAM", (sys.executable, "-c", CHILD))
+
+    def send():
+        wait_until(Path("ready").exists)
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with pytest.raises(SystemExit) as ended:
+        demo.run_command("pretrain")
+    sender.join()
+    assert ended.value.code == 128 + number
+    assert Path("saved").read_text() == str(int(number))
 
 
 @pytest.mark.parametrize(

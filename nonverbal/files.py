@@ -56,7 +56,7 @@ def is_own_fault(error: OSError) -> bool:
 def locked(
     folder: Path, remedy: str = "wait for it, stop it, or choose another --out", wait: bool = False
 ) -> Iterator[None]:
-    """Hold a folder, made where it is missing, for this process.
+    """Hold a folder for this process. It is made if it is missing, and removed again if the block fails with it empty.
 
     Where its file system has no locks (Lustre that is mounted without them, some of FUSE), say so on standard error and
     go on: nothing keeps two processes apart there.
@@ -69,6 +69,7 @@ def locked(
     Raises:
         UserError: another process holds it.
     """
+    is_new = not folder.exists()
     while True:
         with _lock_file(folder) as file:
             _lock(file, folder, remedy, wait)
@@ -78,7 +79,13 @@ def locked(
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n")
             file.flush()
-            yield
+            try:
+                yield
+            except BaseException:
+                if is_new and os.listdir(folder) == [".lock"]:
+                    (folder / ".lock").unlink()
+                    folder.rmdir()
+                raise
             return
 
 

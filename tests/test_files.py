@@ -200,3 +200,23 @@ def test_tensors_may_be_read_by_those_who_may_read_other_files(tmp_path, mask, m
         assert os.umask(before) == mask
     for file in ("one.safetensors", "encoder/model.safetensors"):
         assert stat.S_IMODE((tmp_path / file).stat().st_mode) == mode
+
+
+def refuse_in(folder, within):
+    with locked(folder):
+        if within:
+            (folder / within).touch()
+        raise UserError("refused")
+
+
+@pytest.mark.parametrize(
+    ("before", "within", "left"),
+    [(True, "", [".lock"]), (False, "a", [".lock", "a"]), (False, "", None)],
+)
+def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path, before, within, left):
+    folder = tmp_path / "made" / "here"
+    if before:
+        folder.mkdir(parents=True)
+    with pytest.raises(UserError, match="refused"):
+        refuse_in(folder, within)
+    assert (sorted(path.name for path in folder.iterdir()) if folder.exists() else None) == left

@@ -129,7 +129,7 @@ def test_the_program_says_what_came_of_it(tmp_path, shards, capsys):
     out = capsys.readouterr().out
     assert "of 4 units in use, perplexity" in out
     assert f"--hubert.units {tmp_path / 'units'}" in out
-    assert json.loads((tmp_path / "units/units.json").read_text())["key"] == "mfcc-13-deltas"
+    assert json.loads((tmp_path / "units/units.json").read_text())["key"] == Mfcc.key
 
 
 def test_an_encoder_whose_frames_are_not_those_of_units_is_refused_before_any_audio(tmp_path, shards, monkeypatch):

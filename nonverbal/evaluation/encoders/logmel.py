@@ -14,7 +14,8 @@ class LogMel:
     """Natural log of 80 mel bands from 50 to 8000 Hz, windows of 25 ms every 10 ms, as one layer of frames."""
 
     name = kind = "logmel"
-    key = f"logmel-{BANDS}-50-8000-400-160-log(x + eps)"
+    key = f"logmel-{BANDS}-50-8000-400-160-log(x + eps)-2"
+    """The last number counts changes of the values, so that a cache does not mix them."""
     layers, dimensions = 1, BANDS
     shortest = 201
     """What is reflected at its ends must be there."""

@@ -17,7 +17,8 @@ class Mfcc:
     """13 MFCCs and their first and second derivatives, every 20 ms: HuBERT's first features (fairseq)."""
 
     name = kind = "mfcc"
-    key = "mfcc-13-deltas"
+    key = "mfcc-13-deltas-2"
+    """The last number counts changes of the values, so that a cache does not mix them."""
     layers, dimensions = 1, 39
     shortest = WINDOW
     max_seconds = 60.0

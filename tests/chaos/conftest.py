@@ -1,5 +1,8 @@
 """Counts what was done to runs, and what became of them, and prints it as a table at the end."""
 
+import os
+import subprocess
+
 import pytest
 from together import REPORT, WORKING, make_cast, make_sounds, prepare, two_encoders
 
@@ -18,6 +21,24 @@ def count(request):
         request.config.stash[COUNTS].setdefault(fault, []).append((bool(as_promised), seconds))
 
     return add
+
+
+@pytest.fixture
+def make_disk(tmp_path):
+    """Return ``make_disk(size)``, which makes a real file system of so many bytes (``700k``)."""
+    disk = tmp_path / "disk"
+
+    def make(size):
+        disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=False)
+        if mounted.returncode:
+            pytest.skip("a small disk can only be mounted as root")
+        return disk
+
+    yield make
+    if os.path.ismount(disk):
+        # Lazily, because a process that was killed may still hold a file of it.
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -144,15 +144,8 @@ def test_a_process_that_aborts_as_nccl_has_it(tmp_path, shards, count):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 700 KB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(disk)], check=False)
-    if mounted.returncode:
-        pytest.skip("a small disk can only be mounted as root")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+def small_disk(make_disk):
+    return make_disk("700k")
 
 
 def test_a_full_disk_during_a_checkpoint(small_disk, shards, short, count):

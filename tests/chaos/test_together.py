@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import subprocess
 import time
 
 import pytest
@@ -71,20 +70,8 @@ def test_killed_and_started_again(cast, quiet, count):
     assert not apart
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A file system of its own, large enough for all results."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], check=False)
-    if mounted.returncode:
-        pytest.skip("a small disk can only be mounted as root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def test_their_disk_filled(disk, tmp_path, heard, encoders, quiet, count):
-    draw = random.Random(SEED)
+def test_their_disk_filled(make_disk, tmp_path, heard, encoders, quiet, count):
+    draw, disk = random.Random(SEED), make_disk("24m")
     cast = make_cast(heard, tmp_path / "cast", encoders)
     shutil.rmtree(cast.work)
     cast.work = disk / "work"

@@ -178,7 +178,7 @@ def predictions(out):
     return {file.name: file.read_text() for file in sorted((out / "predictions").glob("*.jsonl"))}
 
 
-NOTHING_YET = "holds neither scores.jsonl nor a pretraining run nor an analysis"
+NOTHING_YET = "contains no scores.jsonl, pretraining run or analysis"
 """What a report says truly as long as nothing is done."""
 
 

@@ -32,7 +32,7 @@ def fuzz(bench: Bench, one: Callable[[int, Files], bool], first: int, seconds: f
     number = first
     corpus.mkdir(parents=True, exist_ok=True)
 
-    def test(data: bytes) -> None:
+    def feed(data: bytes) -> None:
         nonlocal number
         files = {name: held for name, held in unpacked(data).items() if name in bench.seed}
         if files and one(number, files):
@@ -66,5 +66,5 @@ def fuzz(bench: Bench, one: Callable[[int, Files], bool], first: int, seconds: f
         "-timeout=300",
         "-rss_limit_mb=0",
     ]
-    atheris.Setup(given, test, custom_mutator=change)
+    atheris.Setup(given, feed, custom_mutator=change)
     atheris.Fuzz()

@@ -13,6 +13,7 @@ from unittest.mock import patch
 from urllib.parse import unquote, urlsplit
 
 from bench import Target
+from hub_sessions import hub_sessions
 
 RELEASE = {"README.md": b"# A model\n", "config.json": b"{}", "passport.json": b"{}"}
 REPO, TOKEN, WHEN = "org/model", "hf_writesWritesWritesWritesWritesWrites", "2026-01-02T03:04:05.000Z"
@@ -130,8 +131,8 @@ class Answers:
 @contextmanager
 def answering(answers: Answers) -> Iterator[None]:
     """Let the client of the Hub hear these answers, without a network and without waiting."""
-    here = patch("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    with here, patch("time.sleep"), patch.dict("os.environ", {"HF_TOKEN": TOKEN}), _transport(answers):
+    sessions = hub_sessions(offline=False)
+    with sessions, patch("time.sleep"), patch.dict("os.environ", {"HF_TOKEN": TOKEN}), _transport(answers):
         yield
 
 
@@ -141,10 +142,6 @@ def _transport(answers: Answers) -> Any:
 
     if hasattr(huggingface_hub, "configure_http_backend"):
         import requests
-        from huggingface_hub.utils import reset_sessions  # type: ignore[attr-defined]  # it is not in all versions
-
-        # A session that was opened offline, by an earlier test of this process, stays offline.
-        reset_sessions()
 
         def send(_: object, request: Any, **more: object) -> Any:
             said = requests.Response()

@@ -1,10 +1,13 @@
 """A small release to push, and what has become of it on the Hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hub_repositories import WRITE
-from hub_server import HubServer
+from hub_server import HubServer, serving
+from hub_sessions import hub_sessions
 
 from nonverbal.release import hub_calls
 from nonverbal.release.findings import Finding
@@ -18,17 +21,23 @@ FILES = {
 }
 
 
-def use(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the client of this process speak to a server, as HF_ENDPOINT would before it is imported; and never wait."""
-    monkeypatch.setenv("HF_TOKEN", WRITE)
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
-    template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-    for module in ("constants", "file_download"):
-        monkeypatch.setattr(f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(hub_calls, "WAITS", (0.0, 0.0))
-    # The client's own waits.
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+@contextmanager
+def hub_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """Serve a Hub, and let the client of this process speak to it, as HF_ENDPOINT would before it is imported.
+
+    The client never waits.
+    """
+    with serving() as hub, hub_sessions(offline=False):
+        monkeypatch.setenv("HF_TOKEN", WRITE)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        for module in ("constants", "file_download"):
+            monkeypatch.setattr(f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(hub_calls, "WAITS", (0.0, 0.0))
+        # The client's own waits.
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        yield hub
 
 
 def finding(

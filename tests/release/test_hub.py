@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
-from hub_release import FILES, finding, released, use, write_release
+from hub_release import FILES, finding, hub_here, released, write_release
 from hub_repositories import READ, WRITE
-from hub_server import HubServer, serving
+from hub_server import HubServer
 
 from nonverbal.errors import UserError
 from nonverbal.release.findings import Finding
@@ -22,8 +22,7 @@ MISSING = finding("key drawn at random", False, "masked_spec_embed", "it there",
 
 @pytest.fixture
 def hub(monkeypatch):
-    with serving() as server:
-        use(server, monkeypatch)
+    with hub_here(monkeypatch) as server:
         yield server
 
 

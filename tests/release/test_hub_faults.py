@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hub_release import FILES, finding, released, use, write_release
+from hub_release import FILES, finding, hub_here, released, write_release
 from hub_repositories import READ, WRITE
-from hub_server import HubServer, serving
+from hub_server import HubServer
 
 from nonverbal.errors import UserError
 from nonverbal.release import hub_calls
@@ -48,8 +48,7 @@ DONE = (FILES, ["merged"], {"v1": True}, False)
 
 @pytest.fixture
 def hub(monkeypatch):
-    with serving() as server:
-        use(server, monkeypatch)
+    with hub_here(monkeypatch) as server:
         yield server
 
 
@@ -110,7 +109,7 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from hub_release import finding
+from hub_release import finding, hub_here
 from nonverbal.release.hub import push
 push(Path(sys.argv[1]), "org/model", lambda folder: [finding()], private=False)
 """

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from hub_release import released, use
-from hub_server import HubServer, serving
+from hub_release import hub_here, released
+from hub_server import HubServer
 from made_models import CLIPS, measured_here, write_finetuning, write_pretraining
 
 from evaluate import release
@@ -19,8 +19,7 @@ from nonverbal.release.verify import verify
 @pytest.fixture
 def hub(monkeypatch):
     measured_here(monkeypatch)
-    with serving() as server:
-        use(server, monkeypatch)
+    with hub_here(monkeypatch) as server:
         yield server
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hub_sessions import hub_sessions
 from sources import model_of, save_transformers
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
 
@@ -67,8 +68,7 @@ OPENERS = {"any": read_any, "compared": load_encoder, "tuned": lambda source: op
 @pytest.mark.parametrize("read", OPENERS.values(), ids=OPENERS)
 def test_of_a_folder_that_is_not_here_it_is_said_first_that_it_is_not(tmp_path, monkeypatch, read):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError) as refused:
+    with hub_sessions(offline=True), pytest.raises(UserError) as refused:
         read("runs/frist")
     first, found, rest = str(refused.value).partition(": ")
     assert first == "there is no folder runs/frist here, and as an id on the Hugging Face Hub it cannot be loaded"

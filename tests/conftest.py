@@ -22,6 +22,7 @@ from hypothesis import settings
 
 from nonverbal.data.index import TABLE_DTYPE, ShardFolder, open_shards
 from nonverbal.data.manifest import Clip, write_manifest
+from nonverbal.signals import FROM_SCHEDULERS
 
 settings.register_profile("quick", deadline=None, max_examples=50)
 settings.load_profile("quick")
@@ -64,8 +65,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let SIGINT interrupt: a command that was run in this process, and ended, may have left it ignored."""
+    """Let signals end this process: a command that was run in it, and ended, may have left them ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in FROM_SCHEDULERS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

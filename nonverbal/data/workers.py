@@ -135,9 +135,11 @@ def _answer(sender: Connection, work: Callable[[Any], Any], item: Any) -> None:
 
 
 def start_worker() -> None:
-    """Make a worker ignore Ctrl-C, which the first process handles, and end when that process has ended."""
+    """Make a worker ignore Ctrl-C, which the first process handles, and end on SIGTERM and after that process."""
     # All processes of the group receive Ctrl-C; the first one ends the others.
     ignore(signal.SIGINT)
+    # With it, pools end their workers, and then wait for them. A first process that ignores it hands that down.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

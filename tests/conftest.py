@@ -1,27 +1,24 @@
-"""Small folders of shards, written here by hand, for tests of what reads them."""
+"""Small folders of shards for all tests, and how tests are run."""
 
 import hashlib
-import io
-import json
 import os
 import signal
 import subprocess
 import sys
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import made_shards
 import numpy as np
 import pytest
-import soundfile
 import torch
 from hypothesis import settings
 
-from nonverbal.data.index import TABLE_DTYPE, ShardFolder, open_shards
-from nonverbal.data.manifest import Clip, write_manifest
+from nonverbal.data.index import ShardFolder
+from nonverbal.data.manifest import Clip
 from nonverbal.signals import FROM_SCHEDULERS
 
 settings.register_profile("quick", deadline=None, max_examples=50)
@@ -106,65 +103,18 @@ def make_shards(tmp_path: Path) -> MakeShards:
 def write_shards(folder: Path, clips: list[tuple[str, float, str]]) -> ShardFolder:
     """Write noise clips, each a speaker of its own, as a folder of shards."""
     folder.mkdir()
-    corpora = sorted({corpus for corpus, _, _ in clips})
-    rows: list[tuple[int, ...]] = []
-    shards: list[dict[str, object]] = []
+    shards: list[tuple[str, list[made_shards.Part]]] = []
     manifest: list[Clip] = []
     for split in ("train", "validation"):
-        chosen = [(i, clip) for i, clip in enumerate(clips) if clip[2] == split]
+        chosen = [(number, *clip) for number, clip in enumerate(clips) if clip[2] == split]
         for start in range(0, len(chosen), 8):
-            name = f"{split}-{start // 8:06}.tar"
-            shard = chosen[start : start + 8]
-            sizes = []
-            with tarfile.open(folder / name, "w") as tar:
-                for i, (_, seconds, _) in shard:
-                    samples = np.random.default_rng(i).uniform(-0.5, 0.5, round(seconds * 16_000))
-                    buffer = io.BytesIO()
-                    soundfile.write(buffer, samples, 16_000, format="FLAC", subtype="PCM_16")
-                    info = tarfile.TarInfo(f"{i}.flac")
-                    info.size = len(buffer.getvalue())
-                    tar.addfile(info, io.BytesIO(buffer.getvalue()))
-                    sizes.append((info.size, len(samples)))
-            with tarfile.open(folder / name) as tar:
-                offsets = [member.offset_data for member in tar.getmembers()]
-            for (i, (corpus, seconds, _)), (size, length), offset in zip(shard, sizes, offsets, strict=True):
-                rows.append((offset, size, length, len(shards), len(manifest), i, corpora.index(corpus), 0))
-                manifest.append(_clip(folder.name, i, corpus, seconds))
-            data = (folder / name).read_bytes()
-            seconds = sum(clip[1] for _, clip in shard)
-            sha256 = hashlib.sha256(data).hexdigest()
-            shards.append(
-                {
-                    "name": name,
-                    "split": split,
-                    "clips": len(shard),
-                    "seconds": seconds,
-                    "bytes": len(data),
-                    "sha256": sha256,
-                }
-            )
-    np.save(folder / "table.npy", np.array(rows, dtype=TABLE_DTYPE))
-    write_manifest(folder / "manifest.jsonl", manifest)
-    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("table.npy", "manifest.jsonl")}
-    index = {"format": "nonverbal-shards", "version": 2, "corpora": corpora, "files": files, "shards": shards}
-    (folder / "index.json").write_text(json.dumps(index))
-    return open_shards(folder)
-
-
-def _clip(name: str, i: int, corpus: str, seconds: float) -> Clip:
-    return Clip(
-        id=f"{corpus}/{i}.wav",
-        corpus=corpus,
-        path=f"{i}.wav",
-        start=0.0,
-        end=seconds,
-        sample_rate=16_000,
-        label=None,
-        speaker=f"{corpus}:{name}-{i}",
-        session=None,
-        language=None,
-        split=None,
-        recording=f"{corpus}:{name}-{i}",
-        licence="CC0-1.0",
-        sha256=hashlib.sha256(f"{name}{i}".encode()).hexdigest(),
-    )
+            parts = []
+            for number, corpus, seconds, _ in chosen[start : start + 8]:
+                samples = np.random.default_rng(number).uniform(-0.5, 0.5, round(seconds * 16_000))
+                parts.append((len(manifest), 0, samples))
+                sound = f"{corpus}:{folder.name}-{number}"
+                digest = hashlib.sha256(f"{folder.name}{number}".encode()).hexdigest()
+                known = {"end": seconds, "speaker": sound, "recording": sound, "sha256": digest}
+                manifest.append(made_shards.made_clip(corpus, number, **known))
+            shards.append((split, parts))
+    return made_shards.write_shards(folder, manifest, shards)

@@ -4,11 +4,13 @@ import math
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from made_shards import with_clips
 
 from nonverbal.data.index import ShardFolder
 from nonverbal.errors import UserError
@@ -100,9 +102,8 @@ def test_an_encoder_of_one_frame_has_no_deviation(labelled_shards: Make, tmp_pat
 
 def test_what_the_manifest_says_is_not_kept(labelled_shards: Make, tmp_path: Path) -> None:
     shards = labelled_shards([("a", None, "1", [_noise(9000, 4)])])
-    manifest = tmp_path / "shards" / "manifest.jsonl"
     for rate in (16_000, 44_100):
-        manifest.write_text(manifest.read_text().replace('"sample_rate": 16000', f'"sample_rate": {rate}'))
+        shards = with_clips(shards, [replace(clip, sample_rate=rate) for clip in shards.clips()])
         np.testing.assert_array_equal(embed(confounds.rate(), shards, np.array([0]), tmp_path / "cache"), [[[rate]]])
     assert not (tmp_path / "cache").exists()
 

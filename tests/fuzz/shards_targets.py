@@ -1,6 +1,5 @@
 """Targets that hold arrays and audio of our own: shards, units, log-mel tables, embeddings, frames, archives."""
 
-import hashlib
 import io
 import json
 import tarfile
@@ -10,45 +9,19 @@ from typing import Any
 
 import numpy as np
 from bench import Target
+from made_shards import noise, sha256, write_shards
 from mutate import Files
 from tables_targets import clip_of, rows_of
 
-from nonverbal.data.index import TABLE_DTYPE, open_shards
-from nonverbal.data.manifest import write_manifest
+from nonverbal.data.index import open_shards
 from nonverbal.data.reading.audio import encode
-
-
-def noise(number: int, samples: int = 1600) -> np.ndarray:
-    """Return noise, int16."""
-    return (np.random.default_rng(number).uniform(-0.5, 0.5, samples) * 32767).astype(np.int16)
-
-
-def sha256(data: bytes) -> str:
-    """Return a hash in hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def make_shards(folder: Path) -> None:
     """Write two shards of two clips each."""
-    rows: list[tuple[int, ...]] = []
-    shards: list[dict[str, Any]] = []
-    for place, split in enumerate(("train", "validation")):
-        name = f"{split}-000000.tar"
-        with tarfile.open(folder / name, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for number in (2 * place, 2 * place + 1):
-                data = encode(noise(number))
-                info = tarfile.TarInfo(f"{number}.flac")
-                info.size = len(data)
-                rows.append((tar.offset + tarfile.BLOCKSIZE, len(data), 1600, place, number, number, 0, 0))
-                tar.addfile(info, io.BytesIO(data))
-        held = (folder / name).read_bytes()
-        facts = {"clips": 2, "seconds": 0.2, "bytes": len(held), "sha256": sha256(held)}
-        shards.append({"name": name, "split": split, **facts})
-    np.save(folder / "table.npy", np.array(rows, dtype=TABLE_DTYPE))
-    write_manifest(folder / "manifest.jsonl", [clip_of(number) for number in range(4)])
-    files = {name: sha256((folder / name).read_bytes()) for name in ("table.npy", "manifest.jsonl")}
-    index = {"format": "nonverbal-shards", "version": 2, "corpora": ["made"], "files": files, "shards": shards}
-    (folder / "index.json").write_text(json.dumps(index))
+    shards = [("train", (0, 1)), ("validation", (2, 3))]
+    parts = [(split, [(number, 0, noise(number)) for number in numbers]) for split, numbers in shards]
+    write_shards(folder, [clip_of(number) for number in range(4)], parts)
 
 
 def bind_shards(files: Files) -> Files:

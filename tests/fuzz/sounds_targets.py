@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from bench import Target
-from shards_targets import decoded, noise
+from made_shards import noise
+from shards_targets import decoded
 
 
 def by_soundfile(name: str, **options: str) -> Callable[[Path], None]:

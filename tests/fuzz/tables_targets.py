@@ -7,6 +7,7 @@ from typing import Any
 
 from bench import Target
 from made_analyses import apart, attention, layers
+from made_shards import made_clip
 from mutate import Files
 from report_inputs import write_map_of, write_run, write_tables
 from studied import corpus, model, record, step, write_step
@@ -23,11 +24,9 @@ from nonverbal.launches import add_launch, launch_of, read_launches
 
 def clip_of(number: int, **more: Any) -> Clip:
     """Return a clip of a manifest."""
-    sha256 = hashlib.sha256(str(number).encode()).hexdigest()
     named = f"made:{number % 3}"
-    facts: dict[str, Any] = {"label": "ab"[number % 2], "speaker": named, "session": None, "language": None}
-    facts |= {"split": None, "recording": named, "licence": "CC0-1.0", "sha256": sha256, "text": "one two"}
-    return Clip(f"made/{number}.wav", "made", f"{number}.wav", 0.0, 1.5, 16_000, **facts | more)
+    facts = {"end": 1.5, "label": "ab"[number % 2], "speaker": named, "recording": named, "text": "one two"}
+    return made_clip("made", number, **facts | more)
 
 
 def make_manifest(folder: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shards_targets import bind_shards, decoded, make_shards, make_units, noise
+from made_shards import noise
+from shards_targets import bind_shards, decoded, make_shards, make_units
 
 from nonverbal.data.arrays import read_array
 from nonverbal.data.batching.units import open_units

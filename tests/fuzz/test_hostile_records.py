@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_analyses import layers
+from made_shards import noise
 from recipes_targets import loaded
 from report_inputs import write_tables
 from safetensors.numpy import load_file, save_file
@@ -19,6 +20,7 @@ from weights_targets import make_folder, make_ssam, read_encoder, read_file, rea
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import FACTS, TABLE, open_log_mel
 from nonverbal.data.preparing.ledger import read_summaries
+from nonverbal.data.reading.audio import encode
 from nonverbal.errors import UserError
 from nonverbal.evaluation.analyses.base import write_analysis
 from nonverbal.files import sha256_of
@@ -90,8 +92,6 @@ def test_data_of_a_name_too_long_is_data_that_is_not_there(tmp_path: Path) -> No
 
 
 def test_a_member_of_a_name_too_long_is_decoded(tmp_path: Path) -> None:
-    from shards_targets import encode, noise
-
     with zipfile.ZipFile(tmp_path / "made.zip", "w") as archive:
         archive.writestr(f"{'x' * 5000}.flac", encode(noise(1)))
     (samples,) = read_zip(tmp_path)  # type: ignore[misc]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from finetuned_runs import save_classifier
-from relisted import relisted
+from made_shards import relisted
 from scored import write_scored
 from tiny_encoders import save_tiny
 

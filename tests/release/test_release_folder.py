@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 from made_models import CLIPS, measured_here, relabel, settings, write_finetuning, write_pretraining
-from relisted import relisted
+from made_shards import relisted
 from safetensors.torch import load_file, save_file
 from tiny_encoders import save_tiny
 

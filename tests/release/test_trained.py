@@ -6,7 +6,7 @@ import shutil
 import pytest
 import yaml
 from made_models import CLIPS, relabel, write_finetuning, write_pretraining
-from relisted import relisted
+from made_shards import relisted
 
 from nonverbal.errors import UserError
 from nonverbal.public_checkpoints import CHECKPOINTS

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 from labelled_tones import labelled_shards, tones  # noqa: F401
+from made_shards import with_clips
 from transformers import pipeline
 from tuned_runs import QUICK, score_rows, tiny_encoder
 
 from finetune.train import main
 from nonverbal.config import load
-from nonverbal.data.manifest import write_manifest
 from nonverbal.data.transcripts import edits
 from nonverbal.errors import UserError
 from nonverbal.stages.finetuning.settings import FinetuneConfig
@@ -31,8 +31,7 @@ def shards(labelled_shards):  # noqa: F811
     """Clips of .375 s, 18 frames; the last has no label, and no text."""
     made = labelled_shards(tones(speakers=4, takes=1))
     clips = [replace(clip, text=WORDS.get(str(clip.label))) for clip in made.clips()]
-    write_manifest(made.folder / "manifest.jsonl", clips)
-    return made.folder
+    return with_clips(made, clips).folder
 
 
 def test_texts_are_learned_in_folds_and_written_by_the_model_to_use(shards, tmp_path, capsys):

@@ -1,18 +1,14 @@
 """Folders of shards made by hand, so that tests of tasks and evaluation depend on no other part of the toolkit."""
 
-import hashlib
-import io
-import json
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+from made_shards import Part, made_clip, sha256, write_shards
 
-from nonverbal.data.index import FORMAT, SAMPLE_RATE, TABLE_DTYPE, VERSION, ShardFolder, open_shards
-from nonverbal.data.manifest import Clip, write_manifest
+from nonverbal.data.index import SAMPLE_RATE, ShardFolder
+from nonverbal.data.manifest import Clip
 
 Sound = tuple[str | None, str | None, str, list[np.ndarray]]
 """Label, speaker, recording, parts."""
@@ -25,60 +21,17 @@ def labelled_shards(tmp_path: Path) -> Callable[..., ShardFolder]:
     def make(sounds: list[Sound], name: str = "shards", corpus: str = "made") -> ShardFolder:
         folder = tmp_path / name
         folder.mkdir()
-        clips, rows = [], []
-        with tarfile.open(folder / "train-000000.tar", "w") as tar:
-            for number, (label, speaker, recording, parts) in reversed(list(enumerate(sounds))):
-                whole = np.concatenate(parts)
-                digest = hashlib.sha256((whole * 32767).astype("<i2").tobytes()).hexdigest()
-                clips.append(_clip(corpus, number, label, speaker, recording, len(whole), digest))
-                for part in reversed(range(len(parts))):
-                    file = io.BytesIO()
-                    soundfile.write(file, parts[part], SAMPLE_RATE, "PCM_16", format="FLAC")
-                    entry = tarfile.TarInfo(f"{number}-{part}.flac")
-                    entry.size = len(file.getvalue())
-                    tar.addfile(entry, io.BytesIO(file.getvalue()))
-                    rows.append(
-                        (tar.offset - -(-entry.size // 512) * 512, entry.size, len(parts[part]), 0, number, 0, 0, part)
-                    )
-        write_manifest(folder / "manifest.jsonl", reversed(clips))
-        np.save(folder / "table.npy", np.array(rows, dtype=TABLE_DTYPE))
-        size = (folder / "train-000000.tar").stat().st_size
-        shard = {
-            "name": "train-000000.tar",
-            "split": "train",
-            "clips": len(rows),
-            "bytes": size,
-            "sha256": "",
-            "seconds": 1,
-        }
-        files = {"table.npy": hashlib.sha256((folder / "table.npy").read_bytes()).hexdigest()}
-        index = {"format": FORMAT, "version": VERSION, "corpora": [corpus], "files": files, "shards": [shard]}
-        index["made from"] = name
-        (folder / "index.json").write_text(json.dumps(index))
-        return open_shards(folder)
+        clips: list[Clip] = []
+        parts: list[Part] = []
+        for number, (label, speaker, recording, sounding) in enumerate(sounds):
+            whole = np.concatenate(sounding)
+            facts = {"label": label, "speaker": speaker, "recording": recording, "end": len(whole) / SAMPLE_RATE}
+            digest = sha256((whole * 32767).astype("<i2").tobytes())
+            clips.append(made_clip(corpus, number, **facts, sha256=digest))
+            parts += [(number, part, samples) for part, samples in enumerate(sounding)]
+        return write_shards(folder, clips, [("train", parts[::-1])])
 
     return make
-
-
-def _clip(
-    corpus: str, number: int, label: str | None, speaker: str | None, recording: str, samples: int, digest: str
-) -> Clip:
-    return Clip(
-        id=f"{corpus}/{number}.wav",
-        corpus=corpus,
-        path=f"{number}.wav",
-        start=0,
-        end=samples / SAMPLE_RATE,
-        sample_rate=SAMPLE_RATE,
-        label=label,
-        speaker=speaker,
-        session=None,
-        language=None,
-        split=None,
-        recording=recording,
-        licence="CC0-1.0",
-        sha256=digest,
-    )
 
 
 def tones(speakers: int = 6, takes: int = 2) -> list[Sound]:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from labelled_tones import Sound, tones
+from made_shards import with_clips
 
 from nonverbal.data.index import ShardFolder
-from nonverbal.data.manifest import write_manifest
 from nonverbal.errors import UserError
 from nonverbal.tasks.divisions import plan
 from nonverbal.tasks.protocols import Protocol
@@ -56,11 +56,7 @@ def test_labels_are_merged_and_dropped(labelled_shards: Make) -> None:
 
 def with_texts(shards: ShardFolder, texts: list[str | None]) -> ShardFolder:
     """Give the clips of shards texts, in the order of the manifest."""
-    write_manifest(
-        shards.folder / "manifest.jsonl",
-        [replace(clip, text=text) for clip, text in zip(shards.clips(), texts, strict=True)],
-    )
-    return shards
+    return with_clips(shards, [replace(clip, text=text) for clip, text in zip(shards.clips(), texts, strict=True)])
 
 
 def test_a_task_of_texts_is_divided_by_groups_alone(labelled_shards: Make) -> None:
@@ -93,7 +89,7 @@ def test_texts_are_divided_by_every_protocol(labelled_shards: Make, protocol: An
     shards = with_texts(labelled_shards(tones()), ["text"] * 25)
     if protocol == "official":
         sides = [replace(clip, split="train" if number % 2 else "test") for number, clip in enumerate(shards.clips())]
-        write_manifest(shards.folder / "manifest.jsonl", sides)
+        shards = with_clips(shards, sides)
     asked = Protocol(3, "none", counting="voc2vec") if protocol == "none" else Protocol(protocol)
     task = task_of(shards, [], asked, "texts")
     assert {"hold-out": 1, "leave-one-out": 6, "official": 1, "none": 3}[protocol] == len(task.folds[0])
@@ -105,9 +101,9 @@ def test_a_task_of_texts_that_cannot_be_is_refused(labelled_shards: Make) -> Non
     shards = labelled_shards(tones())
     with pytest.raises(UserError, match="no clip in .* has a text with words, so there is nothing to recognise; prep"):
         task_of(shards, [], Protocol(3), "texts")
-    with_texts(shards, ["one"] * 25)
+    shards = with_texts(shards, ["one"] * 25)
     with pytest.raises(UserError, match="labels apply only to tasks with classes; leave out --labels"):
         task_of(shards, ["high"], Protocol(3), "texts")
-    with_texts(shards, [*["one"] * 4, *[None] * 21])
+    shards = with_texts(shards, [*["one"] * 4, *[None] * 21])
     with pytest.raises(UserError, match=r"all clips are in one group \(s0\); group otherwise \(--group\)"):
         task_of(shards, [], Protocol(3), "texts")

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from relisted import relisted
+from made_shards import relisted
 
 from nonverbal.batch import Targets, TargetSampler
 from nonverbal.data.batching.batches import ShardData, ShardDataset, tables

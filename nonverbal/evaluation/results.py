@@ -5,7 +5,7 @@ All is computed from counts of decisions by unit (``nonverbal.tasks.groups.units
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -85,15 +85,43 @@ class ModelResult(Result):
         return next((score.null for score in self.scores if score.null), {})
 
 
-@dataclass(frozen=True)
-class TaskResult:
-    """Models on the same clips under one protocol."""
+@dataclass(frozen=True, kw_only=True)
+class OfData:
+    """Results on clips of one folder of shards."""
 
     corpus: str
     data_sha256: str
+    protocol: str
+    other_data: bool = False
+    """Whether there are results of the same corpora under the same protocol from other shards."""
+
+    @property
+    def which_data(self) -> str:
+        """What tells it from results on other shards, for titles; empty where there are none."""
+        return f", shards {self.data_sha256[:8]}" if self.other_data else ""
+
+
+ResultOfData = TypeVar("ResultOfData", bound=OfData)
+
+
+def told_apart_by_data(
+    found: Sequence[ResultOfData], kind: Callable[[ResultOfData], Sequence[str]]
+) -> list[ResultOfData]:
+    """Note of each result whether another of its corpus, protocol and kind is of other shards."""
+
+    def same(result: ResultOfData) -> tuple[str, ...]:
+        return (result.corpus, result.protocol, *kind(result))
+
+    several = {key for key, of in grouped(found, same).items() if len({result.data_sha256 for result in of}) > 1}
+    return [replace(result, other_data=same(result) in several) for result in found]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult(OfData):
+    """Models on the same clips under one protocol."""
+
     classes: list[str]
     merged: dict[str, str]
-    protocol: str
     clips: dict[str, int]
     """Of each class."""
     units: int
@@ -102,13 +130,6 @@ class TaskResult:
     models: list[ModelResult]
     heads: list[str]
     """Of the models, each once."""
-    other_data: bool = False
-    """Whether there are results of the same corpora under the same protocol from other shards."""
-
-    @property
-    def which_data(self) -> str:
-        """What tells it from results on other shards, for titles; empty where there are none."""
-        return f", shards {self.data_sha256[:8]}" if self.other_data else ""
 
     def name(self, model: ModelResult) -> str:
         """Return what a model is called in comparisons: with its head where there are several."""
@@ -142,9 +163,7 @@ def results(measurements: Sequence[Measurement], percentile: bool = False) -> li
     """
     tables = grouped(measurements, lambda one: one.table)
     found = [_task_result(table, bootstrap if percentile else jackknife_t) for table in tables.values()]
-    data = grouped(found, lambda task: (task.corpus, task.protocol, *task.classes))
-    several = {key for key, tasks in data.items() if len({task.data_sha256 for task in tasks}) > 1}
-    return [replace(task, other_data=(task.corpus, task.protocol, *task.classes) in several) for task in found]
+    return told_apart_by_data(found, lambda task: task.classes)
 
 
 def recalls(model: ModelResult, percentile: bool = False) -> dict[str, Estimate]:
@@ -232,16 +251,16 @@ def _task_result(measurements: Sequence[Measurement], method: Method) -> TaskRes
             raise _other_clips(seeds[0].predictions, measurements[0].predictions)
     score = measurements[0].scores[0]
     return TaskResult(
-        score.corpus,
-        score.data_sha256,
-        score.classes,
-        score.merged,
-        score.protocol,
-        dict(zip(score.classes, np.bincount(clips.labels, minlength=len(score.classes)).tolist(), strict=True)),
-        int(clips.units.max()) + 1,
-        clips.unit,
-        models,
-        list(dict.fromkeys(model.head for model in models)),
+        corpus=score.corpus,
+        data_sha256=score.data_sha256,
+        protocol=score.protocol,
+        classes=score.classes,
+        merged=score.merged,
+        clips=dict(zip(score.classes, np.bincount(clips.labels, minlength=len(score.classes)).tolist(), strict=True)),
+        units=int(clips.units.max()) + 1,
+        unit=clips.unit,
+        models=models,
+        heads=list(dict.fromkeys(model.head for model in models)),
     )
 
 

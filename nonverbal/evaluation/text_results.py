@@ -8,7 +8,7 @@ import numpy as np
 
 from nonverbal.data.transcripts import Edits
 from nonverbal.errors import UserError
-from nonverbal.evaluation.results import Estimate, Result, lets_through
+from nonverbal.evaluation.results import Estimate, OfData, Result, lets_through, told_apart_by_data
 from nonverbal.evaluation.tables import Table, bounds, short
 from nonverbal.grouping import grouped
 from nonverbal.tasks.groups import units
@@ -22,13 +22,10 @@ RATES = {"wer": "WER", "cer": "CER"}
 """Name in a score to what tables call it."""
 
 
-@dataclass(frozen=True)
-class TextResult:
+@dataclass(frozen=True, kw_only=True)
+class TextResult(OfData):
     """Recognisers on the same clips under one protocol."""
 
-    corpus: str
-    data_sha256: str
-    protocol: str
     clips: int
     words: int
     """Of the clips, each counted once."""
@@ -46,7 +43,8 @@ def text_results(measurements: Sequence[TextMeasurement]) -> list[TextResult]:
     Raises:
         UserError: models of one corpus and protocol were tested on different clips or texts.
     """
-    return [_result(table) for table in grouped(measurements, lambda one: one.table).values()]
+    found = [_result(table) for table in grouped(measurements, lambda one: one.table).values()]
+    return told_apart_by_data(found, lambda _: ())
 
 
 def text_table(result: TextResult) -> Table:
@@ -74,7 +72,7 @@ def text_table(result: TextResult) -> Table:
         *([f"the protocol lets through: {'; '.join(through)}"] if through else []),
     ]
     columns = ["model", "head", "WER", "interval", "CER", "interval", "WER by fold", "pretraining"]
-    return Table(f"{result.corpus}: texts, {result.protocol}", columns, rows, notes, 2)
+    return Table(f"{result.corpus}: texts, {result.protocol}{result.which_data}", columns, rows, notes, 2)
 
 
 def text_rows(results: Sequence[TextResult]) -> list[dict[str, Any]]:
@@ -128,15 +126,15 @@ def _result(measurements: Sequence[TextMeasurement]) -> TextResult:
             )
     found = list(clips.texts.values())
     return TextResult(
-        score.corpus,
-        score.data_sha256,
-        score.protocol,
-        len(found),
-        sum(len(text.split()) for text in found),
-        sum(map(len, found)),
-        len(set(clips.units.values())),
-        clips.unit,
-        [_recogniser(seeds, own) for seeds, own in zip(rows.values(), sums, strict=True)],
+        corpus=score.corpus,
+        data_sha256=score.data_sha256,
+        protocol=score.protocol,
+        clips=len(found),
+        words=sum(len(text.split()) for text in found),
+        characters=sum(map(len, found)),
+        units=len(set(clips.units.values())),
+        unit=clips.unit,
+        models=[_recogniser(seeds, own) for seeds, own in zip(rows.values(), sums, strict=True)],
     )
 
 

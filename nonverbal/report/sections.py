@@ -68,7 +68,8 @@ def task_sections(measurements: Sequence[Measurement], against: str | None) -> l
 
 def text_sections(measurements: Sequence[TextMeasurement]) -> list[Section]:
     """Return a section for each corpus and protocol of measurements of texts, in order."""
-    return [_of_texts(f"texts-{n}", text_results(own)[0], own) for n, own in enumerate(_by_table(measurements))]
+    found = zip(text_results(measurements), _by_table(measurements), strict=True)
+    return [_of_texts(f"texts-{number}", result, own) for number, (result, own) in enumerate(found)]
 
 
 def _by_table(measurements: Sequence[M]) -> list[list[M]]:
@@ -150,7 +151,7 @@ def _of_texts(anchor: str, result: TextResult, own: Sequence[TextMeasurement]) -
         drawings.append(folds_chart(f"{anchor}-{rate}", name, lanes, None))
     return Section(
         anchor,
-        f"{result.corpus}, texts",
+        f"{result.corpus}, texts{result.which_data}",
         result.protocol,
         f"{result.clips} clips, {result.units} {result.unit}, {result.words} words",
         lets_through(result.models),

@@ -54,6 +54,19 @@ def test_recognisers_of_other_clips_share_no_table(tmp_path: Path) -> None:
         text_results(read_text_measurements([tmp_path]))
 
 
+def test_the_titles_of_results_on_other_shards_name_them(tmp_path: Path) -> None:
+    write_transcribed(tmp_path / "one", data_sha256="1a2b3c4d5e")
+    assert [text_table(one).title for one in text_results(read_text_measurements([tmp_path / "one"]))] == [
+        "made: texts, by hand"
+    ]
+    write_transcribed(tmp_path / "two", data_sha256="5e4d3c2b1a")
+    found = text_results(read_text_measurements([tmp_path / "one", tmp_path / "two"]))
+    assert [text_table(result).title for result in found] == [
+        "made: texts, by hand, shards 1a2b3c4d",
+        "made: texts, by hand, shards 5e4d3c2b",
+    ]
+
+
 def test_tables_of_texts_and_of_classes_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_transcribed(tmp_path / "texts", lets_through=["nothing that is known"])
     write_transcribed(tmp_path / "texts", "other", TEXTS)

@@ -21,7 +21,7 @@ from nonverbal.evaluation.encoders import ManifestEncoder, check_encoder, load_e
 from nonverbal.evaluation.encoders.audio_words import AudioWords
 from nonverbal.evaluation.encoders.finetuned import is_finetuned, open_run
 from nonverbal.evaluation.pieces import Work
-from nonverbal.evaluation.probing import leak_statuses, refuse_seen
+from nonverbal.evaluation.probing import leak_statuses
 from nonverbal.files import locked, room_for
 from nonverbal.paths import PathOrName
 from nonverbal.tasks.labels_seen import seen_by
@@ -82,8 +82,7 @@ def sources_of(name: str, shards: ShardFolder, allow_seen: bool) -> list[str]:
         run = open_run(name)
         run.check_data(shards.sha256)
         return run.encoders
-    if not allow_seen:
-        refuse_seen([name], leak_statuses(shards.clips(), [name], []))
+    leak_statuses(shards.clips(), [name], [], allow_seen)
     return [name]
 
 

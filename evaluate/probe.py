@@ -12,7 +12,7 @@ from nonverbal.errors import UserError
 from nonverbal.evaluation.bias import bias_tasks, measure_bias, once_a_protocol
 from nonverbal.evaluation.figures import plot_layers, plot_probes
 from nonverbal.evaluation.learning_curve import curve_tasks, learning_curve
-from nonverbal.evaluation.probing import check_encoders, compare
+from nonverbal.evaluation.probing import check_encoders, compare, leak_statuses
 from nonverbal.evaluation.score_tables import print_scores
 from nonverbal.evaluation.subgroups import values_of
 from nonverbal.evaluation.views import (
@@ -87,6 +87,7 @@ def probe(settings: ProbeConfig, argv: list[str]) -> None:
     for name in settings.by:
         values_of(task.clips, name)
     check_encoders([task, *ways.values(), *sizes.values()], settings.encoders, settings.null)
+    leak_statuses(task.clips, settings.encoders, settings.pretraining, settings.allow_seen)
     print_division(task)
     print_untestable(task, len(settings.encoders), "encoders")
     launch = keep_launch(settings.out, ["probe", *argv], settings)

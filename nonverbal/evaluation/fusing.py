@@ -14,7 +14,7 @@ from nonverbal.evaluation.encoders import INITIALISED, ManifestEncoder, audio_wo
 from nonverbal.evaluation.encoders.audio_mamba import KINDS as AUDIO_MAMBA
 from nonverbal.evaluation.heads.by_name import spelled
 from nonverbal.evaluation.heads.fusion import METHODS, Fusion, FusionSettings
-from nonverbal.evaluation.probing import Subject, check_encoders, leak_statuses, refuse_seen, score_subject
+from nonverbal.evaluation.probing import Subject, check_encoders, leak_statuses, score_subject
 from nonverbal.evaluation.results import TaskResult
 from nonverbal.tasks.contamination import worst
 from nonverbal.tasks.scores import Score
@@ -112,7 +112,7 @@ def fuse(
     """
     check_fusion([task], sets, pretraining, null, allow_seen)
     names = names_of(sets)
-    statuses = leak_statuses(task.clips, names, pretraining)
+    statuses = leak_statuses(task.clips, names, pretraining, allow_seen)
     members = {name: _member(task, name, status, cache) for name, status in zip(names, statuses, strict=True)}
     scores: list[Score] = []
     for own in sets:
@@ -146,9 +146,8 @@ def check_fusion(
     """
     names = names_of(sets)
     check_encoders(tasks, names, null)
-    if not allow_seen:
-        for task in tasks:
-            refuse_seen(names, leak_statuses(task.clips, names, pretraining))
+    for task in tasks:
+        leak_statuses(task.clips, names, pretraining, allow_seen)
 
 
 def fused(members: Sequence[Member]) -> tuple[Subject, tuple[int, ...]]:

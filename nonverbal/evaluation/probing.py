@@ -58,9 +58,7 @@ def compare(
     """
     head = full_name(head)
     check_encoders([task], encoders, null)
-    statuses = leak_statuses(task.clips, encoders, pretraining)
-    if not allow_seen:
-        refuse_seen(encoders, statuses)
+    statuses = leak_statuses(task.clips, encoders, pretraining, allow_seen)
     scores: list[Score] = []
     for name, source, status in zip(names or encoders, encoders, statuses, strict=True):
         encoder = open_run(source) if is_finetuned(source) else load_encoder(source, next(iter(task.folds)))
@@ -137,12 +135,7 @@ def check_encoders(tasks: Sequence[Task], encoders: Sequence[str], null: int) ->
             )
 
 
-def refuse_seen(encoders: Sequence[str], statuses: Sequence[str]) -> None:
-    """Refuse encoders that have seen labels of the clips.
-
-    Raises:
-        UserError: there is one.
-    """
+def _refuse_seen(encoders: Sequence[str], statuses: Sequence[str]) -> None:
     for source, status in zip(encoders, statuses, strict=True):
         if status == LABELS_SEEN:
             raise UserError(
@@ -152,15 +145,24 @@ def refuse_seen(encoders: Sequence[str], statuses: Sequence[str]) -> None:
             )
 
 
-def leak_statuses(clips: Sequence[Clip], encoders: Sequence[str], manifests: Sequence[Path]) -> list[str]:
+def leak_statuses(
+    clips: Sequence[Clip], encoders: Sequence[str], manifests: Sequence[Path], allow_seen: bool = False
+) -> list[str]:
     """Return for each encoder whether it has heard the clips.
 
     What has no weights, or random ones, has heard nothing. Of a public checkpoint counts what its authors say of it;
     the manifests count for all other encoders. One that was fine-tuned may have seen labels; if it has seen none of
     these, as no fold of ``finetuned:RUN`` has of those that it tests, what it began from counts.
+
+    Raises:
+        UserError: an encoder has seen labels of the clips, which ``allow_seen`` does not allow, or a manifest cannot be
+            read.
     """
     ours = by_manifests(clips, manifests)
-    return [_leak_status(clips, source, ours) for source in encoders]
+    statuses = [_leak_status(clips, source, ours) for source in encoders]
+    if not allow_seen:
+        _refuse_seen(encoders, statuses)
+    return statuses
 
 
 def _leak_status(clips: Sequence[Clip], source: str, ours: str, later: frozenset[str] = frozenset()) -> str:

@@ -179,6 +179,9 @@ def test_the_probe_program(
     # Two protocols, merged labels, another head, and the layers of the encoder that has several.
     assert len(figures) == 5
     assert all(figure.read_bytes().startswith(b"\x89PNG") for figure in figures)
+    with pytest.raises(UserError, match=r"there is no manifest .*nowhere"):
+        said("--encoders", "logmel", "--folds", "3", "--pretraining", str(tmp_path / "nowhere"))
+    assert capsys.readouterr().out == ""
     with pytest.raises(UserError, match=r"no clip in .* is labelled 'loud'"):
         said("--encoders", "logmel", "--labels", "loud")
     with pytest.raises(UserError, match="there is no head 'deep'; there are logistic, svm"):

@@ -10,7 +10,7 @@ import torch
 
 from nonverbal.data.index import open_shards
 from nonverbal.errors import UserError
-from nonverbal.evaluation.probing import leak_statuses, refuse_seen
+from nonverbal.evaluation.probing import leak_statuses
 from nonverbal.evaluation.results import results
 from nonverbal.files import NoSpace, locked, write_atomically
 from nonverbal.stages.finetuning.folds import FINAL, FoldRun, fold_runs, selected
@@ -86,10 +86,8 @@ class Campaign:
         self.settings = replace(settings, trainer=replace(trainer, precision=precision.value))
         self.learner = learner_for(self.settings, self.task)
         self.model = settings.out / MODEL
-        statuses = leak_statuses(self.task.clips, [str(settings.init)], settings.pretraining)
-        if not settings.allow_seen:
-            refuse_seen([str(settings.init)], statuses)
-        self.status = statuses[0]
+        init, manifests = [str(settings.init)], settings.pretraining
+        (self.status,) = leak_statuses(self.task.clips, init, manifests, settings.allow_seen)
         check_start(self.learner, self.folds)
         with self.processes.first_before_others() as is_first:
             if is_first:

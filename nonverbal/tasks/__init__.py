@@ -1,1 +1,1 @@
-"""Tasks: clips whose classes are to be told apart, how they are divided, and what the decisions are worth."""
+"""Tasks: clips whose classes are to be distinguished, how the clips are divided, and how decisions are scored."""

@@ -1,4 +1,4 @@
-"""Has a model heard the clips that it is scored on? The leak status of a score."""
+"""The leak status of a score: whether the model was trained on the clips that it is scored on."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,28 +7,28 @@ from nonverbal.data.manifest import Clip, read_manifest
 from nonverbal.public_checkpoints import DRAWN_FROM, Heard
 
 HELD_OUT, TRANSDUCTIVE, UNKNOWN = "held out", "transductive", "unknown"
-"""None of the clips was heard in pretraining; some were, without their labels; nobody can say."""
+"""No clip was in the pretraining data; some clips were, without their labels; nobody can know."""
 
 LABELS_SEEN = "labels seen"
 """The model was fine-tuned with labels of these clips, or of their recordings (``nonverbal.tasks.labels_seen``)."""
 
 BY_AUTHORS = " (by its authors)"
-"""After a status that rests on what a model's authors say they trained it on, with or without labels, and not on a
-manifest. Corpora are compared then, and not clips."""
+"""Appended to a status that is based not on a manifest, but on what a model's authors say they trained it on, with or
+without labels. In this case corpora are compared, not clips."""
 
 _WORST_FIRST = (LABELS_SEEN, TRANSDUCTIVE, TRANSDUCTIVE + BY_AUTHORS, UNKNOWN, HELD_OUT + BY_AUTHORS, HELD_OUT)
 
 
 def worst(statuses: Iterable[str]) -> str:
-    """Return the leak status of several models that are used as one: that of the one which is least held out."""
+    """Return the leak status of several models that are used as one: that of the model that is least held out."""
     return min(statuses, key=_WORST_FIRST.index)
 
 
 def by_manifests(clips: Sequence[Clip], manifests: Iterable[Path]) -> str:
-    """Say whether clips are in the manifests a model was pretrained on: the same samples or the same recording.
+    """Return the leak status by manifests of pretraining: do they hold the same samples or recordings as the clips?
 
     Returns:
-        ``transductive`` where any is, ``held out`` where none is, ``unknown`` where there is no manifest.
+        ``transductive`` if they do for any clip, ``held out`` if for none, ``unknown`` if there is no manifest.
     """
     paths = list(manifests)
     if not paths:
@@ -39,17 +39,17 @@ def by_manifests(clips: Sequence[Clip], manifests: Iterable[Path]) -> str:
 
 
 def by_authors(clips: Sequence[Clip], heard: Heard) -> str:
-    """Say whether a model's authors trained it on the clips' corpora, by their names in the catalog.
+    """Return the leak status by the corpora that a model's authors say they trained it on, as named in the catalog.
 
     Args:
         clips: of any corpora.
-        heard: the corpora that the model has heard, as its authors say.
+        heard: the corpora that the model was trained on, according to its authors.
 
     Returns:
-        ``transductive (by its authors)`` where a corpus of the clips is among them; ``held out (by its authors)`` where
-        these are all that it has heard, all corpora of the clips are in the catalog, none is among them, and none was
-        drawn from where one of them was (``DRAWN_FROM``); else ``unknown``: nobody can say whether the sounds of a
-        user's own folder, or of another corpus from the same site, are in it.
+        ``transductive (by its authors)`` if a corpus of the clips is among them; ``held out (by its authors)`` if the
+        authors' list is complete, all corpora of the clips are in the catalog, none is on the list, and none was drawn
+        from the same source as one that is (``DRAWN_FROM``); otherwise ``unknown``: nobody can say whether the model
+        was trained on the sounds of a user's own folder, or of another corpus from the same site.
     """
     from nonverbal.data.corpora import CATALOG
 

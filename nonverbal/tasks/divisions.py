@@ -1,4 +1,4 @@
-"""Clips divided by a protocol: folds, what is fitted in each, and what the division lets through."""
+"""Clips divided by a protocol: folds, what is fitted in each fold, and what may make its scores too good."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
@@ -30,28 +30,29 @@ from nonverbal.tasks.protocols import Protocol
 from nonverbal.text import shown
 
 NOTHING = "nothing that is known"
-"""What a protocol lets through that keeps speakers, sessions and recordings apart and reads the test side once."""
+"""For a protocol that keeps speakers, sessions and recordings apart and reads the test side only once."""
 ON_TEST = "chosen on the test fold: optimistic"
 UNKNOWN_SPEAKERS = "speakers unknown: perhaps on both sides"
 UNKNOWN_RECORDINGS = "speakers and recordings unknown: perhaps on both sides"
-"""Of clips each of which counts as a recording of its own, since none is named."""
+"""For clips without named recordings, each of which counts as a recording of its own."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """Clips as a protocol divides them."""
+    """Clips as divided by a protocol."""
 
     protocol: Protocol
-    """With ``auto`` decided."""
+    """The protocol, with ``auto`` decided."""
     groups: list[str]
     """Each clip's group."""
     folds: dict[int, list[Fold]]
-    """Seed to folds, whose rows are positions among the clips."""
+    """Folds by seed; their rows are positions among the clips."""
     lets_through: list[str]
-    """What may make the numbers too good, in words, by what is on both sides of these folds; ``NOTHING`` alone where
-    nothing is known of."""
+    """What may make the numbers too good, in words, judged by what is on both sides of these folds; only ``NOTHING`` if
+    nothing is known."""
     notes: list[str]
-    """What else a reader should know: the sides' true shares, clips and folds that are left out, classes too small."""
+    """What else a reader should know: the true shares of the sides, clips and folds that are left out, small
+    classes."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ class Plan:
     """What is fitted in one fold. ``inner`` and ``training`` are positions in ``rows``."""
 
     rows: np.ndarray
-    """Clips that are read before the test side is scored: the training side, and the test side where that chooses."""
+    """Clips read before the test side is scored: the training side, and the test side if choices are made on it."""
     inner: list[Fold]
-    """Folds between which choices are made; none where so few clips cannot be divided."""
+    """Folds on which choices are made; empty if there are too few clips to divide."""
     training: np.ndarray
-    """Clips to which the classifier is fitted when all is chosen."""
+    """Clips to which the classifier is fitted once all choices are made."""
 
 
 def plan(protocol: Protocol, fold: Fold, labels: Sequence[str], groups: Sequence[str], seed: int) -> Plan:
@@ -71,13 +72,13 @@ def plan(protocol: Protocol, fold: Fold, labels: Sequence[str], groups: Sequence
 
     Args:
         protocol: says where choices are made.
-        fold: of a division by it.
+        fold: one of the folds into which the protocol divided the clips.
         labels: class of every clip.
         groups: group of every clip.
         seed: draws the inner folds.
 
     Raises:
-        UserError: the training side cannot be divided, and is not cut to a number of clips.
+        UserError: the training side cannot be divided, unless it is cut to a number of clips.
     """
     if protocol.select == "test":
         rows = np.union1d(fold.train, fold.test)
@@ -104,11 +105,11 @@ def divide(protocol: Protocol, labels: Sequence[str], clips: Sequence[Clip]) -> 
 
     Args:
         protocol: how.
-        labels: each clip's class; ``WITHOUT_CLASSES`` for all where none are told apart.
+        labels: each clip's class; ``WITHOUT_CLASSES`` for all if the task has no classes.
         clips: at least one.
 
     Raises:
-        UserError: there is one class alone, or no such division; says what is possible.
+        UserError: there is only one class, or no such division; the message says what is possible.
     """
     check_classes(set(labels))
     try:
@@ -132,7 +133,7 @@ def divide(protocol: Protocol, labels: Sequence[str], clips: Sequence[Clip]) -> 
 
 
 def possible(clips: Sequence[Clip]) -> str:
-    """Say how clips may be divided: the groups that are known, with the number of folds, and the corpora's splits."""
+    """Say how clips may be divided: by known groups, with the number of folds, and by the splits of the corpora."""
     ways = []
     for group in get_args(Group):
         if group == "known":
@@ -164,7 +165,7 @@ def _seeds(protocol: Protocol) -> tuple[int, ...]:
 def _folds(
     protocol: Protocol, labels: Sequence[str], groups: Sequence[str], clips: Sequence[Clip], seed: int, notes: list[str]
 ) -> list[Fold]:
-    """Return the folds of one seed, and add to ``notes``."""
+    """Return the folds of one seed, and append to ``notes``."""
     if protocol.folds == "leave-one-out":
         return leave_one_group_out(labels, groups)
     if isinstance(protocol.folds, int):
@@ -229,18 +230,18 @@ def _classes(labels: Set[str]) -> str:
 
 
 def cut(fold: Fold, labels: Sequence[str], groups: Sequence[str], clips: int, seed: int, number: int) -> Fold:
-    """Return a fold whose training side has at most so many clips of each class, and no validation side.
+    """Return a fold whose training side has at most ``clips`` clips of each class, and no validation side.
 
-    The clips of a class are drawn by seed, in turn from its groups, so that the first few are of as many speakers as
-    there are. Fewer clips are a part of more clips.
+    The clips of a class are drawn by seed, from its groups in turn, so that the first few come from as many speakers as
+    possible. Those drawn for a smaller number are among those for a larger one.
 
     Args:
-        fold: what is cut.
+        fold: the fold to cut.
         labels: class of every clip.
         groups: group of every clip.
-        clips: how many of each class; all where a class has fewer.
+        clips: number of clips of each class; a class that has fewer keeps them all.
         seed: draws the clips.
-        number: the fold's place among those of the seed.
+        number: the fold's position among those of the seed.
     """
     random = generator(seed, Stream.PROBE, 2, number)
     validation = np.array([], dtype=np.int64) if fold.validation is None else fold.validation
@@ -258,7 +259,7 @@ def cut(fold: Fold, labels: Sequence[str], groups: Sequence[str], clips: int, se
 
 
 def lets_through(protocol: Protocol, clips: Sequence[Clip], folds: Iterable[Fold]) -> list[str]:
-    """Say what may make numbers too good: what is on both sides of a fold, and what is chosen on the test side.
+    """Say what may make numbers too good: what is on both sides of a fold, and choices made on the test side.
 
     Args:
         protocol: how the clips were divided.
@@ -266,7 +267,7 @@ def lets_through(protocol: Protocol, clips: Sequence[Clip], folds: Iterable[Fold
         folds: of all seeds.
 
     Returns:
-        texts such as ``speakers on both sides``; ``NOTHING`` alone where there is nothing to say.
+        texts such as ``speakers on both sides``; only ``NOTHING`` if nothing is known.
     """
     folds = list(folds)
     columns: dict[str, list[str | None]] = {
@@ -285,7 +286,7 @@ def lets_through(protocol: Protocol, clips: Sequence[Clip], folds: Iterable[Fold
 
 
 def _crosses(names: Sequence[str | None], folds: Sequence[Fold]) -> bool:
-    """Return whether clips of one name are trained on and tested on in one fold."""
+    """Return whether a fold trains on some clips of a name and tests on others."""
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     codes = np.array([numbers[name] for name in names])
     for fold in folds:

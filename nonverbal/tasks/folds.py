@@ -1,4 +1,4 @@
-"""Folds, their training sides divided again, and the groups of clips that neither splits."""
+"""Folds, their training sides divided again, and the groups of clips that neither of them splits."""
 
 import warnings
 from collections.abc import Hashable, Sequence, Set
@@ -13,14 +13,14 @@ from nonverbal.seeding import Stream, generator
 from nonverbal.tasks.groups import connected
 
 Group = Literal["speaker", "session", "recording", "known", "none"]
-"""``known``: speaker where every clip has one, else recording; a division says which it is."""
+"""``known``: the speaker if every clip has one, otherwise the recording; a division says which."""
 
 
 WITHOUT_CLASSES = ""
-"""The label of every clip of a task that tells no classes apart, such as one of texts. No corpus has such a label."""
+"""The label of every clip in a task without classes, such as one with texts. No corpus has such a label."""
 
 INNER_FOLDS = 3
-"""Folds within a training side, between which settings are chosen."""
+"""Number of folds within a training side, on which settings are chosen."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,24 @@ class Fold:
     """One division of clips. Every class has clips to train on."""
 
     name: str
-    """``0``, ``1``, ... or, under leave-one-out, the group that is left out."""
+    """``0``, ``1``, ... or, with leave-one-out, the group that is left out."""
     train: np.ndarray
     """Rows to train on, int64, in increasing order."""
     test: np.ndarray
     """Rows to test on, int64, in increasing order."""
     validation: np.ndarray | None = None
-    """Rows of ``train`` on which choices are made, in increasing order, where the protocol has such a side."""
+    """Rows of ``train`` on which choices are made, in increasing order, if the protocol has such a side."""
 
     def inside(self, labels: Sequence[str], groups: Sequence[str], seed: int, folds: int = INNER_FOLDS) -> list["Fold"]:
-        """Divide the training side: by its validation side; without one into ``folds`` stratified folds.
+        """Divide the training side: by its validation side or, without one, into ``folds`` stratified folds.
 
-        Whatever is chosen (a layer, a strength, an epoch) is chosen between these. The folds split no group, and are
-        fewer where there are fewer groups. The test side of one of them is a validation side.
+        Whatever is chosen (a layer, a strength, an epoch) is chosen on these folds. They split no group, and there are
+        fewer of them if there are fewer groups. The test side of an inner fold is a validation side.
 
         Args:
-            labels: class of every clip, on whichever side.
-            groups: group of every clip, the same from which this fold was made.
-            seed: draws which groups go together.
+            labels: class of every clip, on any side.
+            groups: group of every clip, as used to make this fold.
+            seed: draws which groups are put together.
             folds: how many, at least 2.
 
         Returns:
@@ -65,19 +65,19 @@ class Fold:
 
 
 def known_group(clips: Sequence[Clip]) -> Group:
-    """Return ``speaker`` where every clip has one, else ``recording``."""
+    """Return ``speaker`` if every clip has one, otherwise ``recording``."""
     return "speaker" if all(clip.speaker is not None for clip in clips) else "recording"
 
 
 def groups_of(clips: Sequence[Clip], group: Group) -> list[str]:
-    """Return each clip's group. Speakers, and sessions, that are heard in one recording share one.
+    """Return each clip's group. Speakers, or sessions, that share a recording share a group.
 
     Args:
-        clips: what is grouped.
-        group: by what; of ``known``, ``known_group`` says what that is.
+        clips: the clips to group.
+        group: by what to group; ``known`` means what ``known_group`` returns.
 
     Raises:
-        UserError: a clip's speaker, or session, is unknown.
+        UserError: a clip's speaker or session is unknown.
     """
     if group == "none":
         return [clip.id for clip in clips]
@@ -107,12 +107,12 @@ def group_folds(
         labels: each clip's class, at least two classes.
         groups: each clip's group.
         folds: at least 2 and at most the number of groups.
-        seed: draws which groups go together.
+        seed: draws which groups are put together.
         stratified: whether folds have about the same share of each class (scikit-learn's ``StratifiedGroupKFold``), or
             only about the same number of clips (``GroupKFold``).
 
     Raises:
-        UserError: there is no such division, or this seed's leaves a fold without clips or a class untrained.
+        UserError: there is no such division, or with this seed a fold has no clips or a class is not trained.
     """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
@@ -124,17 +124,17 @@ def group_folds(
 
 
 def random_folds(labels: Sequence[str], folds: int, seed: int, stratified: bool) -> list[Fold]:
-    """Divide clips, whoever is heard in them, into ``folds`` that test every clip once.
+    """Divide clips, regardless of their speakers, into ``folds`` that test every clip once.
 
     Args:
         labels: each clip's class, at least two classes.
         folds: at least 2 and at most the number of clips.
-        seed: draws which clips go together.
+        seed: draws which clips are put together.
         stratified: whether folds have the same share of each class (scikit-learn's ``StratifiedKFold``) or not
             (``KFold``).
 
     Returns:
-        folds whose training sides may lack a class; ``checked`` refuses these.
+        folds, some of whose training sides may lack a class; ``checked`` refuses these.
 
     Raises:
         UserError: there is no such division.
@@ -151,7 +151,7 @@ def _split(splitter: Any, labels: Sequence[str], groups: Sequence[Hashable], fol
         raise UserError(f"folds must be 2 to {count}, the number of groups, but is {folds}; give fewer --folds")
     state = int(generator(seed, Stream.PROBE).integers(2**31))
     with warnings.catch_warnings():
-        # It warns of classes with fewer clips than folds; each score says how many classes its fold holds.
+        # scikit-learn warns of classes with fewer clips than folds; each score says how many classes its fold has.
         warnings.simplefilter("ignore", UserWarning)
         try:
             splits = list(splitter(folds, shuffle=True, random_state=state).split(labels, labels, groups))
@@ -163,10 +163,10 @@ def _split(splitter: Any, labels: Sequence[str], groups: Sequence[Hashable], fol
 
 
 def leave_one_group_out(labels: Sequence[str], groups: Sequence[str]) -> list[Fold]:
-    """Return one fold a group, in the order of their names, each testing on that group alone.
+    """Return one fold per group, in the order of their names, each of which tests on that group only.
 
     Raises:
-        UserError: fewer than two groups or classes, or a class that only one group has.
+        UserError: there are fewer than two groups or classes, or only one group has some class.
     """
     check_trainable(labels, groups)
     where = np.array(groups)
@@ -175,20 +175,20 @@ def leave_one_group_out(labels: Sequence[str], groups: Sequence[str]) -> list[Fo
 
 
 def check_classes(classes: Set[str]) -> None:
-    """Refuse fewer than two classes, in a task that tells some apart.
+    """Refuse fewer than two classes, in a task that has classes.
 
     Raises:
-        UserError: says what there is.
+        UserError: there are fewer; the message names them.
     """
     if len(classes) < 2 and classes != {WITHOUT_CLASSES}:
         raise UserError(f"a task needs at least two classes, but the clips have {sorted(classes) or 'none'}")
 
 
 def check_trainable(labels: Sequence[str], groups: Sequence[str]) -> None:
-    """Refuse fewer than two classes, and a class that one group alone has.
+    """Refuse fewer than two classes, and a class that only one group has.
 
     Raises:
-        UserError: names the class.
+        UserError: the message names the class.
     """
     if len(labels) != len(groups):
         raise ValueError(f"`labels` and `groups` must have one length, but have {len(labels)} and {len(groups)}.")
@@ -208,10 +208,10 @@ def check_trainable(labels: Sequence[str], groups: Sequence[str]) -> None:
 
 
 def checked(folds: list[Fold], labels: Sequence[str], groups: Sequence[str]) -> list[Fold]:
-    """Return folds of a cross-validation, refusing one that has nothing to test on or leaves a class untrained.
+    """Return the folds of a cross-validation, refusing a fold with nothing to test on or with an untrained class.
 
     Raises:
-        UserError: names the fold.
+        UserError: the message names the fold.
     """
     for fold in folds:
         missing = untrained(fold, labels)
@@ -228,7 +228,7 @@ def checked(folds: list[Fold], labels: Sequence[str], groups: Sequence[str]) -> 
 
 
 def untrained(fold: Fold, labels: Sequence[str]) -> list[str]:
-    """Return the classes of which a fold has nothing to train on."""
+    """Return the classes that the training side of a fold lacks."""
     return sorted(set(labels) - {labels[row] for row in fold.train})
 
 

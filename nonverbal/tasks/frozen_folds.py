@@ -1,4 +1,4 @@
-"""Folds as a file for others: which clip is on which side of which fold, by names and by hashes of the samples."""
+"""Folds as a file for others: which clip is on which side of which fold, by name and by hash of the samples."""
 
 import json
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ COLUMNS = (
     "seed", "fold", "side", "inner", "clip", "corpus", "path", "start", "end", "label", "group", "speaker", "session",
     "recording", "sha256",
 )  # fmt: skip
-"""``side`` is train, validation or test; ``inner`` the number of the inner fold that a clip of the training side
-validates, where choices are made by these. ``start`` and ``end`` are seconds in the file; ``sha256`` is of the samples
-at 16 kHz mono, as little-endian 16-bit integers."""
+"""``side`` is train, validation or test; ``inner`` is the number of the inner fold that a clip of the training side
+validates, if choices are made on inner folds. ``start`` and ``end`` are seconds in the file; ``sha256`` is that of the
+samples at 16 kHz mono, as little-endian 16-bit integers."""
 
 
 def fold_rows(task: Task) -> Iterator[dict[str, Any]]:
@@ -35,7 +35,7 @@ def fold_rows(task: Task) -> Iterator[dict[str, Any]]:
                 for number, one in enumerate(own.inner):
                     inner |= dict.fromkeys(map(int, own.rows[one.test]), number)
             if not task.division.protocol.refit:
-                # The first inner fold alone chooses, and nothing is fitted to it.
+                # All choices are made on the first inner fold, and nothing is fitted to it.
                 side |= dict.fromkeys(inner, "validation")
                 inner = {}
             for place in sorted(side):
@@ -51,7 +51,7 @@ def _row(task: Task, place: int, where: dict[str, Any], inner: int | None) -> di
 
 
 def write_folds(path: Path, task: Task) -> Path:
-    """Write the folds of a task, and beside them what they are; returns the path of that.
+    """Write the folds of a task and, beside them, a file that describes them; return the path of the latter.
 
     Args:
         path: ends in .csv or .jsonl.
@@ -63,7 +63,7 @@ def write_folds(path: Path, task: Task) -> Path:
     with row_file(path, COLUMNS) as write:
         for row in fold_rows(task):
             write(row)
-    # With the suffix, so that the same name as CSV and as JSON Lines has a file of its own each.
+    # The suffix is kept, so that a CSV and a JSON Lines file of the same name are described by two different files.
     about = path.with_name(f"{path.name}.about.json")
     division = task.division
     said = {

@@ -1,4 +1,4 @@
-"""Clips that belong together, and are no evidence independent of each other."""
+"""Clips that belong together, and so are not independent evidence."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def connected(*names: Sequence[str | None]) -> np.ndarray:
-    """Return a number for each clip, ``(clips,)`` int64, the same for clips that share a name, directly or by others.
+    """Return a number for each clip, ``(clips,)`` int64, the same for clips that share a name, directly or via others.
 
     Args:
-        names: one or more of ``(clips,)``, such as speakers and recordings; None where unknown. A clip without any name
-            is alone.
+        names: one or more of ``(clips,)``, such as speakers and recordings; None if unknown. A clip without any name is
+            on its own.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -32,17 +32,17 @@ def connected(*names: Sequence[str | None]) -> np.ndarray:
 def units(
     groups: Sequence[str], speakers: Sequence[str | None], recordings: Sequence[str | None]
 ) -> tuple[np.ndarray, str]:
-    """Return the unit of each clip, over which intervals and tests are, ``(clips,)`` int64, and what units are.
+    """Return each clip's unit for intervals and tests, ``(clips,)`` int64, and what the units are.
 
-    Clips that share a group of the folds, a speaker or a recording are of one unit: speakers are units wherever they
-    are known, under folds that divide them too.
+    Clips that share a group of the folds, a speaker or a recording belong to one unit: if speakers are known, units are
+    speakers, even with folds that split them.
 
     Returns:
-        numbers from 0, and ``speakers``, ``recordings``, ``clips``, or ``groups`` where they are neither.
+        numbers from 0, and ``speakers``, ``recordings``, ``clips``, or ``groups`` if they are none of these.
     """
     numbers = connected(groups, speakers, recordings)
     for name, column in (("speakers", speakers), ("recordings", recordings)):
-        # Units hold whole speakers: as many units as speakers are the speakers.
+        # Units hold whole speakers: if there are as many units as speakers, the units are the speakers.
         if None not in column and connected(column).max() == numbers.max():
             return numbers, name
     return numbers, "clips" if numbers.max() + 1 == len(numbers) else "groups"

@@ -1,4 +1,4 @@
-"""Divisions that test on one part of the clips: by shares, by the corpora's own splits, or by corpus."""
+"""Divisions that test on one part of the clips: by shares, by the splits of the corpora, or by corpus."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from nonverbal.tasks.folds import WITHOUT_CLASSES, Fold, check_trainable
 from nonverbal.text import shown
 
 DRAWS = 200
-"""Divisions among which the most even one is taken."""
+"""Number of random divisions, of which the most even one is used."""
 
 SIDES = ("train", "validation", "test")
 
@@ -19,19 +19,20 @@ SIDES = ("train", "validation", "test")
 def hold_out(
     labels: Sequence[str], groups: Sequence[str], shares: Sequence[int], seed: int, stratified: bool = True
 ) -> Fold:
-    """Put whole groups to the sides, so that each has about its share of the clips.
+    """Assign whole groups to the sides, so that each side has about its share of the clips.
 
-    Groups are drawn in a random order: as many go to the test side as bring it nearest to its share, but at least one;
-    of the rest as many to the validation side; all others are trained on. So test and validation side miss their shares
-    by less than the clips of one group.
+    Groups are drawn in a random order. The first go to the test side, as many as bring it nearest to its share, but at
+    least one; the next go to the validation side in the same way; all others are trained on. So the test and validation
+    sides miss their shares by less than the clips of one group.
 
     Args:
         labels: each clip's class, at least two classes.
         groups: each clip's group, at least three groups.
-        shares: of train, validation and test side, in percent.
-        seed: draws the orders.
-        stratified: whether, of ``DRAWS`` orders that leave something of every class to train on, that is taken whose
-            sides' shares of the classes are nearest to those of all clips. Otherwise it is the first.
+        shares: of the train, validation and test sides, in percent.
+        seed: draws the order of groups.
+        stratified: whether to draw ``DRAWS`` orders and use, among those that leave clips of every class to train on,
+            the one whose sides have shares of the classes nearest to those of all clips. Otherwise the first order is
+            used.
 
     Returns:
         a fold with a validation side, which is part of ``train``.
@@ -67,12 +68,12 @@ def hold_out(
 
 
 def _sides(clips: np.ndarray, shares: Sequence[int]) -> np.ndarray:
-    """Return the side of each group, ``(groups,)``, in an order that fills test, validation and train side in turn."""
+    """Return the side of each group, ``(groups,)``, filling the test, validation and train sides in turn."""
     total, groups = clips.sum(), len(clips)
     side = np.zeros(groups, dtype=np.int64)
     start = 0
     for number, after in ((2, 2), (1, 1)):
-        # As many groups as bring it nearest to its share; one at least, and one at least for each side that follows.
+        # As many groups as bring it nearest to its share, but at least one, and leave one for each side that follows.
         reached = np.cumsum(clips[start : groups - after])
         end = start + 1 + int(np.abs(reached - total * shares[number] / 100).argmin())
         side[start:end] = number
@@ -81,19 +82,19 @@ def _sides(clips: np.ndarray, shares: Sequence[int]) -> np.ndarray:
 
 
 def _unevenness(by_side: np.ndarray) -> float:
-    """Return how far the sides' shares of the classes are from those of all clips; 0 where they are alike."""
+    """Return how far the sides' shares of the classes are from those of all clips; 0 if they are the same."""
     of_all = by_side.sum(0) / by_side.sum()
     of_sides = by_side / by_side.sum(1, keepdims=True)
     return float(((of_sides - of_all) ** 2 / of_all).sum())
 
 
 def official(labels: Sequence[str], clips: Sequence[Clip]) -> Fold:
-    """Divide clips as their corpora do: into train, test, and where there is one, validation side.
+    """Divide clips as their corpora do: into a train side, a test side and, if there is one, a validation side.
 
-    Clips of other sides, or of none, are on no side.
+    Clips of other splits, or of none, are on no side.
 
     Raises:
-        UserError: no clip is on the train, or on the test side, or a class that is tested is not trained.
+        UserError: no clip is on the train side or on the test side, or a class that is tested is not trained.
     """
     side = np.array([SIDES.index(clip.split) if clip.split in SIDES else -1 for clip in clips])
     there = sorted({str(clip.split) for clip in clips if clip.split is not None})
@@ -107,7 +108,7 @@ def official(labels: Sequence[str], clips: Sequence[Clip]) -> Fold:
 
 
 def transfer(labels: Sequence[str], clips: Sequence[Clip], train_on: Sequence[str], test_on: Sequence[str]) -> Fold:
-    """Train on clips of some corpora, and test on those of others.
+    """Train on the clips of some corpora, and test on those of others.
 
     Raises:
         UserError: no corpora are given, one has no clips, or a class that is tested is not trained.
@@ -123,7 +124,7 @@ def transfer(labels: Sequence[str], clips: Sequence[Clip], train_on: Sequence[st
 
 
 def _trained(fold: Fold, labels: Sequence[str], what: str) -> Fold:
-    """Refuse a fold that tests on a class that it does not train."""
+    """Refuse a fold that tests on a class that it does not train on."""
     fitted = fold.train if fold.validation is None else np.setdiff1d(fold.train, fold.validation)
     trained, tested = ({labels[row] for row in side} for side in (fitted, fold.test))
     if missing := sorted(tested - trained):
@@ -142,6 +143,6 @@ def _trained(fold: Fold, labels: Sequence[str], what: str) -> Fold:
 
 
 def _fold(name: str, side: np.ndarray) -> Fold:
-    """Return the fold of clips on ``SIDES``, ``(clips,)``; those of -1 are on none."""
+    """Return the fold of clips whose sides are positions in ``SIDES``, ``(clips,)``; -1 means no side."""
     train, validation, test = (np.flatnonzero(np.isin(side, own)) for own in ([0, 1], [1], [2]))
     return Fold(name, train, test, validation if len(validation) else None)

@@ -1,4 +1,4 @@
-"""Which labels a task tells apart: classes to keep, labels to merge or drop, and the maps that papers use, by name."""
+"""Which labels a task distinguishes: classes to keep, labels to merge or drop, and the maps of papers, by name."""
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
@@ -7,17 +7,17 @@ from nonverbal.errors import UserError
 from nonverbal.text import shown
 
 LabelMap = Mapping[str, str | None]
-"""Label of a corpus to class of a task, or to None, which drops its clips. ``OTHERS`` stands for all that are not
-named; without it they stay as they are."""
+"""From a label of a corpus to a class of a task, or to None, which drops its clips. ``OTHERS`` stands for all labels
+that are not named; without it they stay as they are."""
 
 Labels = Sequence[str] | LabelMap | str
-"""Classes to keep, all where there are none; or a map; or the name of one."""
+"""Classes to keep, all if empty; or a map; or the name of one."""
 
 OTHERS = "*"
 
 NAMED: dict[str, dict[str, str | None]] = {
-    # IEMOCAP (5531 clips) and MSP-IMPROV (7798): four classes, excited merged in happy. Emotion information recovery
-    # (2024), and the usual protocol of both corpora. The labels are those of our readers.
+    # IEMOCAP (5531 clips) and MSP-IMPROV (7798): four classes, with excited merged into happy. Emotion information
+    # recovery (2024), and the usual protocol of both corpora. The labels are those of our readers.
     "four-emotions": {
         "anger": "anger",
         "happiness": "happiness",
@@ -27,20 +27,21 @@ NAMED: dict[str, dict[str, str | None]] = {
         OTHERS: None,
     },
 }
-"""Label maps of published protocols. Labels that a corpus does not have are passed over; a class without clips is an
-error. The cross-lingual study (CLiC-it 2024) and RENO (2025) keep every class of their corpora: they need no map."""
+"""Label maps of published protocols. Labels that a corpus does not have are ignored; a class without clips is an error.
+The cross-lingual study (CLiC-it 2024) and RENO (2025) keep every class of their corpora, so they need no map."""
 
 
 def label_map(labels: Labels, present: Sequence[str], where: str) -> dict[str, str | None]:
-    """Return what becomes of each label that is present.
+    """Return the class, or None, of each label that is present.
 
     Args:
-        labels: what is asked for. A list of one name is the name of a map, where there is such a map and no such label.
-        present: labels that clips have.
+        labels: which to keep, merge or drop. A list with one name stands for the map of this name, if there is one and
+            no label has this name.
+        present: labels that the clips have.
         where: what holds the clips, for messages.
 
     Raises:
-        UserError: a label, or a class of a named map, that no clip has.
+        UserError: no clip has a label that is named, or a class of a named map.
     """
     if isinstance(labels, str):
         labels = [labels]

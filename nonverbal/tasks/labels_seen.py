@@ -1,6 +1,6 @@
-"""Whose labels a fine-tuned model has seen: ``heard.json`` beside its weights, wherever they are copied to.
+"""Whose labels a fine-tuned model has seen: ``heard.json``, which is beside its weights and is copied with them.
 
-Recordings are kept as hashes: their names may be those of people.
+Recordings are stored as hashes, because their names may be those of people.
 """
 
 import hashlib
@@ -18,28 +18,28 @@ FILE = "heard.json"
 
 @dataclass(frozen=True)
 class LabelsSeen:
-    """The clips whose labels a model was fitted to, or chosen by."""
+    """The clips whose labels a model was fitted to, or that it was selected on."""
 
     samples: frozenset[str]
     """SHA-256 of each clip's samples."""
     recordings: frozenset[str]
     """SHA-256 of the name of each clip's recording."""
     init: str | None
-    """The encoder that its fine-tuning began from, as it was given; None where the file does not say."""
+    """The encoder from which its fine-tuning started, as it was named; None if the file does not say."""
 
     def holds(self, clip: Clip) -> bool:
-        """Whether it has seen a clip's label: of the same samples, or of the same recording."""
+        """Whether the model has seen a clip's label: that of the same samples, or of the same recording."""
         return clip.sha256 in self.samples or _hashed(clip.recording) in self.recordings
 
 
 def write_labels_seen(folder: Path, clips: Iterable[Clip], init: str, before: LabelsSeen | None = None) -> None:
-    """Write what a model has seen, beside its weights.
+    """Write, beside a model's weights, which labels it has seen.
 
     Args:
         folder: of the model.
-        clips: those whose labels it was fitted to, or chosen by.
-        init: the encoder that it began from.
-        before: what that had seen, where it was fine-tuned itself.
+        clips: those whose labels it was fitted to, or that it was selected on.
+        init: the encoder that it started from.
+        before: what that encoder had seen, if it was fine-tuned itself.
     """
     samples, recordings = set[str](), set[str]()
     for clip in clips:
@@ -53,7 +53,7 @@ def write_labels_seen(folder: Path, clips: Iterable[Clip], init: str, before: La
 
 
 def labels_seen_by(folder: Path) -> LabelsSeen | None:
-    """Return what the model in a folder has seen; None where it does not say, as no model that was not fine-tuned does.
+    """Return which labels the model in a folder has seen; None if there is no file, as for models never fine-tuned.
 
     Raises:
         UserError: the file cannot be read.
@@ -75,7 +75,7 @@ def labels_seen_by(folder: Path) -> LabelsSeen | None:
 
 
 def seen_by(source: Path) -> LabelsSeen | None:
-    """Return what an encoder has seen, by its folder or that of the run whose ``encoder/`` it is: see there.
+    """Return which labels an encoder has seen, from its folder or from the run folder whose ``encoder/`` it is.
 
     Raises:
         UserError: as ``labels_seen_by``.
@@ -84,14 +84,14 @@ def seen_by(source: Path) -> LabelsSeen | None:
 
 
 def carry(source: Path, out: Path) -> str | None:
-    """Put beside weights that were written anew what those that they are of have seen.
+    """Write beside new weights which labels were seen by the weights that they were made from.
 
     Args:
         source: the encoder, as ``seen_by`` takes it.
         out: the folder or file of the new weights.
 
     Returns:
-        what is to be said where a file cannot hold it; None where there is nothing to say.
+        the warning to print if a file cannot hold this; None if there is nothing to warn of.
 
     Raises:
         UserError: as ``labels_seen_by``.

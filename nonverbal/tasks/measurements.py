@@ -1,6 +1,6 @@
-"""Measurements: the scores of one model, head and seed under one protocol, and the predictions they are of.
+"""Measurements: the scores of one model, head and seed under one protocol, with their predictions.
 
-Scores without classes are of texts: their predictions are transcriptions.
+Scores without classes are those of texts; their predictions are transcriptions.
 """
 
 from collections.abc import Hashable, Sequence
@@ -19,7 +19,7 @@ from nonverbal.tasks.transcriptions import Transcriptions, read_transcriptions
 
 SCORES = "scores.jsonl"
 METRICS = {"accuracy": {"accuracy", "uar", "f1"}, "wer": {"wer", "cer"}}
-"""What scores with decisions hold, and those with transcriptions, by what both are compared by with their rows."""
+"""Metrics in scores with decisions and in those with transcriptions, by the metric that is checked against the rows."""
 _INDEFINITE = {"accuracy": "an accuracy", "wer": "a word error rate"}
 
 
@@ -28,42 +28,42 @@ class ScoredFolds:
     """All folds of one model, head and seed."""
 
     scores: list[Score]
-    """One a fold."""
+    """One per fold."""
     file: Path
-    """Where they were read, or are kept."""
+    """The file that they were read from, or are kept in."""
 
     @property
     def table(self) -> tuple[Hashable, ...]:
-        """Corpus, clips, classes and what was merged in them, protocol: what the rows of a table share."""
+        """Corpus, clips, classes with merged labels, and protocol: what the rows of a table share."""
         return _table(self.scores[0])
 
     @property
     def row(self) -> tuple[str, str]:
-        """Model and head: what has a row in it."""
+        """Model and head, which identify a row of a table."""
         return self.scores[0].model, self.scores[0].probe
 
 
 @dataclass(frozen=True)
 class Measurement(ScoredFolds):
-    """With decisions for classes."""
+    """Scores with decisions on classes."""
 
     predictions: Predictions
 
 
 @dataclass(frozen=True)
 class TextMeasurement(ScoredFolds):
-    """With transcriptions."""
+    """Scores with transcriptions."""
 
     transcriptions: Transcriptions
 
 
 def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
-    """Read score files with the predictions beside them; scores of texts are left out.
+    """Read files of scores with the predictions beside them; scores of texts are left out.
 
     Args:
-        paths: files of scores, or folders, which stand for every ``scores.jsonl`` in them. What two files hold alike
-            counts once. Where they hold different scores of one model, head, protocol and seed, each is a measurement
-            of its own, whose head is named with the folder of its file.
+        paths: files of scores, or folders, which stand for every ``scores.jsonl`` in them. Scores that are the same in
+            two files count once. If files hold different scores for the same model, head, protocol and seed, each is a
+            separate measurement, whose head is named with the folder of its file.
 
     Raises:
         UserError: a file is missing or damaged, or predictions do not belong to their scores.
@@ -72,16 +72,16 @@ def read_measurements(paths: Sequence[Path]) -> list[Measurement]:
 
 
 def read_text_measurements(paths: Sequence[Path]) -> list[TextMeasurement]:
-    """Read what ``read_measurements`` leaves out, in the same way."""
+    """Read the scores of texts, which ``read_measurements`` leaves out, in the same way."""
     return [_text_measurement(rows, file) for rows, file in _read(paths) if not rows[0].classes]
 
 
 def measurements_of(scores: Sequence[Score], file: Path) -> list[Measurement]:
-    """Return the measurements that scores of classes make, in their order.
+    """Return the measurements that scores of classes make up, in their order.
 
     Args:
-        scores: all folds of each model, head and seed that has any.
-        file: where they are kept; their predictions lie beside it.
+        scores: all folds of each model, head and seed.
+        file: the file that they are kept in; their predictions are beside it.
 
     Raises:
         UserError: predictions are missing or damaged, or do not belong to the scores.
@@ -90,12 +90,12 @@ def measurements_of(scores: Sequence[Score], file: Path) -> list[Measurement]:
 
 
 def text_measurements_of(scores: Sequence[Score], file: Path) -> list[TextMeasurement]:
-    """Return the measurements that scores of texts make, as ``measurements_of``."""
+    """Return the measurements that scores of texts make up, in the same way as ``measurements_of``."""
     return [_text_measurement(rows, file) for rows in _by_measurement(scores).values()]
 
 
 def _read(paths: Sequence[Path]) -> list[tuple[list[Score], Path]]:
-    """Return the scores of each model, head, protocol and seed, and the file that has them."""
+    """Return the scores of each model, head, protocol and seed, and the file that holds them."""
     read: list[Held] = [(rows, file) for file in _files(paths) for rows in _by_measurement(read_scores(file)).values()]
     found = grouped(read, lambda held: (*_table(held[0][0]), held[0][0].probe, held[0][0].model))
     if not found:
@@ -143,15 +143,15 @@ def _check_folds(
     metric: str,
     parts: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    """Refuse predictions of other clips or decisions than their scores.
+    """Refuse predictions whose clips or decisions differ from those of their scores.
 
     Args:
         scores: of each fold.
-        file: where they are kept.
-        path: of the predictions.
-        folds: of each clip, by name, ``(clips,)``.
-        metric: by which the two are compared.
-        parts: of each clip; the metric is the sum of the first over that of the second.
+        file: the file that they are kept in.
+        path: the file of the predictions.
+        folds: the name of each clip's fold, ``(clips,)``.
+        metric: the metric by which the two are compared.
+        parts: two values for each clip; the metric is the sum of the first divided by the sum of the second.
     """
     names, where = np.unique(folds, return_inverse=True)
     clips, one, other = (np.bincount(where, weights, len(names)) for weights in (None, *parts))

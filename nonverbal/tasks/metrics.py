@@ -1,23 +1,23 @@
-"""What decisions on clips are worth: the metrics of ``statistics.confusions``, of labels as they are."""
+"""Metrics of decisions on clips: those of ``statistics.confusions``, for labels given by name or number."""
 
 import numpy as np
 
 from nonverbal.tasks.statistics.confusions import ACCURACY, F1_TRUE, UAR
 
 METRICS = {"uar": UAR, "accuracy": ACCURACY, "f1": F1_TRUE}
-"""Name in a score to metric."""
+"""From the name of a metric in scores to the metric."""
 
 
 def metrics(labels: np.ndarray, predicted: np.ndarray, seen: bool = False) -> dict[str, float]:
     """Return ``uar`` (mean recall over classes), ``accuracy`` and ``f1`` (mean F1 over classes), each in [0, 1].
 
-    The classes are those that ``labels`` holds: a fold without clips of a class says nothing of its recall.
+    The classes are those in ``labels``: a fold without clips of a class says nothing about its recall.
 
     Args:
         labels: each clip's class, ``(clips,)``, by name or number; at least one clip.
-        predicted: the class decided for, in the same way.
-        seen: whether a class that is only predicted counts in ``uar`` and ``f1`` too, as 0: scikit-learn's macro
-            averages of recall and F1, as the code of voc2vec has them.
+        predicted: the predicted class of each clip, in the same way.
+        seen: whether a class that is predicted but not in ``labels`` also counts in ``uar`` and ``f1``, as 0:
+            scikit-learn's macro averages of recall and F1, as used in the code of voc2vec.
     """
     hits, true = _hits(labels, predicted)
     found = np.array([np.count_nonzero(predicted == label) for label in np.unique(labels)])
@@ -29,12 +29,12 @@ def metrics(labels: np.ndarray, predicted: np.ndarray, seen: bool = False) -> di
 
 
 def uar(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the unweighted average recall alone, of what ``metrics`` takes."""
+    """Return only the unweighted average recall; arguments as for ``metrics``."""
     hits, true = _hits(labels, predicted)
     return float(UAR.of(hits, true, true))
 
 
 def _hits(labels: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the clips of each class that were recognised, and all of them, ``(classes,)`` each."""
+    """Return the number of recognised clips and of all clips of each class, ``(classes,)`` each."""
     _, own = np.unique(labels, return_inverse=True)
     return np.bincount(own, weights=labels == predicted), np.bincount(own)

@@ -1,8 +1,8 @@
-"""Predictions: JSON Lines, one row a clip tested, in a file of their own for each model and seed.
+"""Predictions: JSON Lines with one row per tested clip, in one file for each model and seed.
 
-A row holds ``clip``, ``label``, ``predicted``, ``group`` (what folds did not split), ``fold``, ``speaker`` and
-``recording`` (null where unknown), and a number for each class: ``probabilities`` or ``decision_values``, by what the
-head gives. Files without speakers and recordings are read.
+A row holds ``clip``, ``label``, ``predicted``, ``group`` (what the folds did not split), ``fold``, ``speaker`` and
+``recording`` (null if unknown), and a number for each class: ``probabilities`` or ``decision_values``, depending on the
+head. Files without speakers and recordings can be read too.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -21,7 +21,7 @@ from nonverbal.files import json_lines, write_lines
 Gives = Literal["probabilities", "decision_values"]
 
 _OPTIONAL = ("speaker", "recording")
-"""What a row holds as a text or null, or does not have."""
+"""Columns that hold a text or null, or are missing."""
 
 _REQUIRED = ("clip", "label", "predicted", "group", "fold")
 AGAIN = "write the scores and their predictions again with the command that made them"
@@ -37,19 +37,19 @@ class Predictions:
     labels: np.ndarray
     """Each clip's class, ``(clips,)`` int64, a position among the classes of the score."""
     predicted: np.ndarray
-    """The class decided for, in the same way."""
+    """The predicted class, in the same way."""
     folds: np.ndarray
-    """``(clips,)``, names."""
+    """Names of folds, ``(clips,)``."""
     groups: list[str]
     speakers: list[str | None]
     recordings: list[str | None]
     gives: Gives | None
-    """What ``values`` are; None where there are none."""
+    """What ``values`` are; None if there are none."""
     values: np.ndarray | None
     """``(clips, classes)`` float64."""
 
     def of(self, clips: Collection[str]) -> "Predictions":
-        """Return the decisions on these clips alone, given by id."""
+        """Return only the decisions on these clips, given by id."""
         rows = np.array([row for row, clip in enumerate(self.clips) if clip in clips], dtype=np.int64)
         columns: list[list[Any]] = [self.clips, self.groups, self.speakers, self.recordings]
         names, groups, speakers, recordings = ([column[row] for row in rows] for column in columns)
@@ -67,7 +67,7 @@ class Predictions:
 
 
 def write_predictions(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as this module says."""
+    """Write rows in the format that this module describes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_lines(path, rows)
 
@@ -80,8 +80,8 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
         classes: those of the score that names the file.
 
     Raises:
-        UserError: the file is not there, or a row is not of these classes, torn, or of a clip that another row has;
-            names the file and the line.
+        UserError: the file is missing, or a row is torn, has other classes, or is of the same clip as another row; the
+            message names the file and the line.
     """
     rows = rows_by_clip(path, _REQUIRED)
     places = {name: number for number, name in enumerate(classes)}
@@ -101,14 +101,14 @@ def read_predictions(path: Path, classes: Sequence[str]) -> Predictions:
 
 
 def rows_by_clip(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the rows of a file of predictions, in the order of their ``clip``.
+    """Read the rows of a file of predictions, sorted by ``clip``.
 
     Args:
         path: the file.
-        required: names of what each row holds as a text, ``clip`` among them.
+        required: names of the columns that must hold a text in each row, ``clip`` among them.
 
     Raises:
-        UserError: the file is not there, or a row is torn, lacks something, or is of a clip that another row has.
+        UserError: the file is missing, or a row is torn, lacks something, or is of the same clip as another row.
     """
     try:
         rows = [row for _, row in json_lines(path)]
@@ -129,7 +129,7 @@ def rows_by_clip(path: Path, required: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _hold_texts(rows: Sequence[Any], required: Sequence[str]) -> bool:
-    """Whether all rows have the fields that none may lack."""
+    """Whether all rows have the required fields, as texts."""
     if not set(map(type, rows)) <= {dict}:
         return False
     kinds = {name: {str} for name in required} | {name: {str, NoneType} for name in _OPTIONAL}

@@ -1,4 +1,4 @@
-"""The settings from which a protocol is made: those of every command that scores."""
+"""The settings that define a protocol, for every command that scores."""
 
 import difflib
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from nonverbal.tasks.protocols import NAMED, Protocol, Select
 
 @dataclass(kw_only=True)
 class ProtocolSettings:
-    """How clips are divided, and on what is chosen: a protocol by name, and what differs from it."""
+    """How clips are divided, and on what choices are made: a named protocol, and any differences from it."""
 
     protocol: str = "grouped"
     """Named protocol: grouped (5 folds that split no speaker), nonverbal (the same, leave-one-out with fewer than 10
@@ -41,10 +41,10 @@ class ProtocolSettings:
     """Corpora of the folder that form the test side of a transfer."""
 
     def resolved(self) -> Protocol:
-        """Return the protocol that is meant.
+        """Return the protocol that the settings describe.
 
         Raises:
-            UserError: there is none of this name, or settings contradict each other.
+            UserError: no protocol has this name, or settings contradict each other.
         """
         if self.protocol not in NAMED:
             near = difflib.get_close_matches(self.protocol, NAMED, 1)
@@ -54,13 +54,13 @@ class ProtocolSettings:
         return replace(named, **self._given(named))
 
     def _given(self, named: Protocol) -> dict[str, Any]:
-        """Return what is set, as a protocol has it."""
+        """Return the settings that are given, as fields of a protocol."""
         names = ("group", "folds", "seeds", "select", "refit", "stratified", "shares", "train_on", "test_on")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         if "shares" in given and len(given["shares"]) != 3:
             raise UserError(f"--shares takes three percentages, but was given {given['shares']}")
         if named.counting == "voc2vec" and {"group", "folds"} & given.keys():
-            # Its way to count is defined for random folds alone.
+            # Its way of counting is only defined for random folds.
             given["counting"] = "voc2vec" if given.get("group", "none") == "none" else "nonverbal"
             if not isinstance(given.get("folds", named.folds), int):
                 given["counting"] = "nonverbal"

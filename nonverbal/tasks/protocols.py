@@ -1,7 +1,8 @@
-"""Protocols: how clips are divided, on what is chosen, and so what a number lets through.
+"""Protocols: how clips are divided, on what choices are made, and so what may make a number too good.
 
-Plain data: every field may stand in a recipe or on the command line (``nonverbal.tasks.protocol_settings``), and the
-protocols of papers are values of the same type. ``nonverbal.tasks.divisions`` makes folds by them.
+Protocols are plain data: every field may be set in a recipe or on the command line
+(``nonverbal.tasks.protocol_settings``), and the protocols of papers are values of the same type.
+``nonverbal.tasks.divisions`` makes the folds.
 """
 
 from dataclasses import dataclass, replace
@@ -15,47 +16,48 @@ Select = Literal["inner", "test"]
 Counting = Literal["nonverbal", "voc2vec"]
 
 FEW_GROUPS = 10
-"""``auto`` leaves one group out where there are fewer, else makes ``AUTO_FOLDS``."""
+"""``auto`` leaves one group out at a time if there are fewer groups than this; otherwise it makes ``AUTO_FOLDS``."""
 AUTO_FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How clips are divided, and on what is chosen."""
+    """How clips are divided, and on what choices are made."""
 
     folds: Folds = 5
-    """A number; or each group in turn; ``auto``: that with fewer than 10 groups, else 5; or one division by ``shares``,
-    by the corpora's own splits, or by corpus."""
+    """A number of folds; or each group in turn; or ``auto``: each group in turn with fewer than 10 groups, otherwise 5
+    folds; or one division by ``shares``, by the splits of the corpora, or by corpus."""
     group: Group = "speaker"
-    """What is on one side of a fold, and of the folds within a training side; official splits may divide it."""
+    """What is never on both sides of a fold, nor of a fold within a training side; official splits may divide it."""
     select: Select = "inner"
-    """Where layer, strength, epoch and so on are chosen: within the training side, by its validation side or by folds
-    that split no group; or on the test fold itself, as some papers do."""
+    """Where layer, strength, epoch and so on are chosen: within the training side, on its validation side or on folds
+    that split no group; or on the test fold itself, as in some papers."""
     refit: bool = True
-    """Whether all of the training side is fitted once more when all is chosen. Without it, the first of the inner folds
-    is the validation side, and what was fitted to the rest is what is tested."""
+    """Whether the model is fitted once more to the whole training side after all choices. Otherwise the first of the
+    inner folds is the validation side, and the model that was fitted to the rest is tested."""
     stratified: bool = True
     """Whether folds and hold-outs have about the same share of each class."""
     seeds: tuple[int, ...] = (0,)
-    """One division for each; where nothing of it is drawn, they draw what is fitted."""
+    """One division for each; if the division is not random, the seeds only affect what is fitted."""
     shares: tuple[int, int, int] = (80, 10, 10)
-    """Of train, validation and test side of a hold-out, in percent."""
+    """Shares of the train, validation and test sides of a hold-out, in percent."""
     train_on: tuple[str, ...] = ()
     """Corpora that a transfer is trained on."""
     test_on: tuple[str, ...] = ()
-    """Corpora that it is tested on."""
+    """Corpora that a transfer is tested on."""
     counting: Counting = "nonverbal"
-    """How a fold counts classes: UAR and F1 are means over the classes that its test side has, and a class that is not
-    trained is refused; or as the code of voc2vec does: over the classes that are true or predicted, one that is
-    predicted alone counting as 0, and without the folds in which a class is not trained, which fail there."""
+    """How a fold counts classes. ``nonverbal``: UAR and F1 are means over the classes on its test side, and a class
+    that is not trained is refused. ``voc2vec``, as in the code of voc2vec: they are means over the classes that are
+    true or predicted, a class that is only predicted counts as 0, and folds in which a class is not trained are left
+    out, because they fail there."""
     per_class: int | None = None
-    """Clips of each class to which each training side is cut; None for all."""
+    """Number of clips of each class to which each training side is cut; None for all."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
+        """Refuse settings that make no sense.
 
         Raises:
-            UserError: names the setting.
+            UserError: the message names the setting.
         """
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds must be one or more, each once, but are {list(self.seeds)}")
@@ -74,7 +76,7 @@ class Protocol:
 
     @property
     def name(self) -> str:
-        """What tables call it; protocols whose numbers may differ for the same clips and seed differ in it."""
+        """The name in tables. Protocols whose numbers may differ for the same clips and seed have different names."""
         parts = [self._division]
         if self.stratified and isinstance(self.folds, int):
             parts.append("stratified")
@@ -104,7 +106,7 @@ class Protocol:
         }.get(str(self.folds), f"{apart} {self.folds}-fold")
 
     def among(self, groups: int) -> "Protocol":
-        """Return the protocol for clips of so many groups: ``auto`` decided."""
+        """Return the protocol for clips of ``groups`` groups, with ``auto`` decided."""
         if self.folds != "auto":
             return self
         return replace(self, folds="leave-one-out" if groups < FEW_GROUPS else AUTO_FOLDS)
@@ -115,13 +117,13 @@ GROUPED = Protocol()
 
 @dataclass(frozen=True)
 class Named:
-    """A protocol that is shipped."""
+    """A protocol that comes with the toolkit."""
 
     protocol: Protocol
     source: str
-    """Where it comes from."""
+    """The paper or code that it comes from."""
     about: str
-    """What it is."""
+    """What it does."""
 
 
 NAMED: dict[str, Named] = {
@@ -165,4 +167,4 @@ NAMED: dict[str, Named] = {
         "to common classes",
     ),
 }
-"""Name to protocol. What a protocol lets through depends on the clips too, and is said of each task."""
+"""From name to protocol. What may make scores too good depends on the clips too, and is reported for each task."""

@@ -1,4 +1,4 @@
-"""A task: clips, what is to be found out of them, and how they are divided."""
+"""A task: clips, what is to be predicted for them, and how they are divided."""
 
 import hashlib
 from collections import Counter
@@ -19,53 +19,53 @@ from nonverbal.tasks.protocols import Protocol
 from nonverbal.text import slug
 
 Kind = Literal["classes", "texts"]
-"""What a clip is to be given: one of several classes, or a text. Heads on embeddings know ``classes`` alone."""
+"""What is predicted for a clip: one of several classes, or a text. Heads on embeddings support only ``classes``."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Clips whose classes are to be told apart, or whose texts to be written, and how they are divided."""
+    """Clips whose classes or texts are to be predicted, and how they are divided."""
 
     shards: ShardFolder
     rows: np.ndarray
-    """``(clips,)`` int64, rows of the manifest."""
+    """Rows of the manifest, ``(clips,)`` int64."""
     clips: list[Clip]
     """With the labels of their corpora."""
     labels: list[str]
-    """Each clip's class, merged and dropped as was asked for; ``WITHOUT_CLASSES`` for all in a task of texts."""
+    """Each clip's class, after merging and dropping; ``WITHOUT_CLASSES`` for all clips in a task of texts."""
     division: Division
     """How the protocol divides the clips."""
     kind: Kind = "classes"
 
     @property
     def groups(self) -> list[str]:
-        """Each clip's group, which no fold splits; the corpora's own splits may."""
+        """Each clip's group, which no fold splits; the official splits of corpora may."""
         return self.division.groups
 
     @property
     def folds(self) -> dict[int, list[Fold]]:
-        """Seed to folds; both sides hold positions in ``clips``."""
+        """Folds by seed; both sides hold positions in ``clips``."""
         return self.division.folds
 
     @property
     def protocol(self) -> str:
-        """Name of the protocol, as tables have it."""
+        """The name of the protocol, as in tables."""
         return self.division.protocol.name
 
     @property
     def classes(self) -> list[str]:
-        """The classes, sorted; none in a task of texts."""
+        """The classes, sorted; empty in a task of texts."""
         return sorted(set(self.labels) - {WITHOUT_CLASSES})
 
     @property
     def texts(self) -> list[str]:
-        """What is said in each clip (``nonverbal.data.transcripts.spoken``), in a task of texts."""
+        """The words in each clip (``nonverbal.data.transcripts.spoken``), in a task of texts."""
         assert self.kind == "texts", "only a task of texts has some"
         return [spoken(clip.text or "") for clip in self.clips]
 
     @property
     def merged(self) -> dict[str, str]:
-        """Labels of corpora whose class has another name here, and that class."""
+        """Labels of corpora whose class has another name in this task, with that class."""
         pairs = zip(self.clips, self.labels, strict=True)
         renamed = {(str(clip.label), label) for clip, label in pairs if label not in (clip.label, WITHOUT_CLASSES)}
         return dict(sorted(renamed))
@@ -77,22 +77,22 @@ class Task:
 
     @property
     def slug(self) -> str:
-        """Corpora, protocol and classes, as they may stand in a file's name."""
-        # Maps of labels may come to equally many classes.
+        """Corpora, protocol and classes, in a form that can be part of a file name."""
+        # Different maps of labels may lead to equally many classes.
         merged = hashlib.sha256(repr(sorted(self.merged.items())).encode()).hexdigest()[:6] if self.merged else ""
         what = "texts" if self.kind == "texts" else f"{len(self.classes)}-classes{merged and f'-{merged}'}"
         return f"{slug(self.corpus)}-{slug(self.protocol)}-{what}"
 
     def predictions_file(self, model: str, seed: int, probe: str) -> str:
-        """Return where the decisions of a model go under a seed, relative to the file of its scores."""
-        # Names of encoders may be long paths that differ in their beginning alone: the digest tells them apart.
+        """Return where the decisions of a model for a seed are stored, relative to the file of its scores."""
+        # Names of encoders may be long paths that differ only at the beginning; the digest distinguishes them.
         merged = str(self.merged)
         measured = "|".join([model, self.shards.sha256, self.protocol, *self.classes, merged, str(seed), probe])
         digest = hashlib.sha256(measured.encode()).hexdigest()[:8]
         return f"predictions/{slug(model)[-60:]}-{slug(self.protocol)}-seed-{seed}-{digest}.jsonl"
 
     def prediction(self, row: int, fold: str) -> dict[str, Any]:
-        """Return what a row of predictions says of the clip at position ``row``, apart from the decision."""
+        """Return the columns of a row of predictions for the clip at position ``row``, without the decision."""
         clip = self.clips[row]
         answer = {"text": spoken(clip.text or "")} if self.kind == "texts" else {"label": self.labels[row]}
         return {
@@ -113,24 +113,24 @@ def make_task(
     seeds: Sequence[int],
     kind: Kind = "classes",
 ) -> Task:
-    """Return ``task_of`` the protocol that is grouped and nested, of ``folds``, or None to leave one group out."""
+    """Return ``task_of`` the grouped and nested protocol with ``folds``; None leaves one group out at a time."""
     return task_of(
         shards, labels, Protocol("leave-one-out" if folds is None else folds, group, seeds=tuple(seeds)), kind
     )
 
 
 def task_of(shards: ShardFolder, labels: Labels, protocol: Protocol, kind: Kind = "classes") -> Task:
-    """Select the labelled clips of a folder of shards, train and validation alike, and divide them; or those with text.
+    """Select the labelled clips of a folder of shards, or those with text, from both of its splits, and divide them.
 
     Args:
         shards: holds the clips.
-        labels: which labels are kept, merged and dropped. Clips without a label are in no task of classes.
-        protocol: how they are divided. A transfer has the clips of its corpora alone.
-        kind: ``classes``; or ``texts``, whose clips are divided by groups alone: there is nothing to stratify, and no
-            class to count. Clips without text are in no such task, which its notes say.
+        labels: which labels are kept, merged and dropped. Clips without a label are not part of a task of classes.
+        protocol: how they are divided. A transfer uses only the clips of its corpora.
+        kind: ``classes``; or ``texts``, whose clips are divided only by groups: there is nothing to stratify, and no
+            class to count. Clips without text are not part of such a task, which its notes say.
 
     Raises:
-        UserError: a label that no clip has, or no such division (see ``divide``).
+        UserError: no clip has one of the labels, or there is no such division (see ``divide``).
     """
     manifest = shards.clips()
     wanted = {*protocol.train_on, *protocol.test_on}
@@ -174,7 +174,7 @@ def _of_texts(shards: ShardFolder, labels: Labels, protocol: Protocol, there: Se
 
 
 def divided_again(task: Task, protocol: Protocol) -> Task:
-    """Return the same clips divided by another protocol, which is no transfer.
+    """Return the same clips divided by another protocol, which must not be a transfer.
 
     Raises:
         UserError: there is no such division.

@@ -1,4 +1,4 @@
-"""Score files that say different things of one model, head, protocol and seed: all are kept, told apart by folder."""
+"""Files with different scores for the same model, head, protocol and seed: all are kept, and named by folder."""
 
 import os
 from collections.abc import Hashable, Iterable, Sequence
@@ -9,23 +9,23 @@ from nonverbal.grouping import grouped
 from nonverbal.tasks.scores import Score
 
 APART = "contradicted"
-"""In ``details`` of scores that are read: another file says something else of the same measurement."""
+"""Key in the ``details`` of scores that are read: another file has different scores for the same measurement."""
 
 Held = tuple[list[Score], Path]
-"""All folds of a model, head, protocol and seed, and the file that has them."""
+"""All folds of a model, head, protocol and seed, and the file that holds them."""
 
 
 def apart_notes(scores: Iterable[Score]) -> list[str]:
-    """Return what a table says of heads that are named with folders; nothing where there are none."""
+    """Return a table's notes on heads that are named with folders; empty if there are none."""
     note = "a head in a folder: files hold different scores of one model, head, protocol and seed, and each has a row"
     return [note] if any(APART in score.details for score in scores) else []
 
 
 def told_apart(held: Sequence[Held]) -> list[Held]:
-    """Return the seeds of one model, head and protocol, each once; where files contradict each other, all are kept.
+    """Return the seeds of one model, head and protocol, each once; if files contradict each other, all are kept.
 
-    The heads are then named with the folders of their files, so that none takes the place of another unsaid: which is
-    meant, nobody can tell from the files.
+    The heads are then named with the folders of their files, so that none silently replaces another: the files do not
+    say which is meant.
     """
     if _agree(held):
         return _once(held)
@@ -50,19 +50,19 @@ def _named(row: Score, folder: str) -> Score:
 
 
 def _agree(held: Sequence[Held]) -> bool:
-    """Whether no two of them say different things of one seed."""
+    """Whether no two of them have different scores for the same seed."""
     return len({(rows[0].seed, *map(_measured, rows)) for rows, _ in held}) == len({rows[0].seed for rows, _ in held})
 
 
 def _measured(score: Score) -> tuple[Hashable, ...]:
-    """What was measured in a fold: not what else is said of it, which a null or a newer version adds."""
+    """What was measured in a fold, without the other fields, which a null or a newer version adds."""
     metrics, chosen = (str(sorted(own.items())) for own in (score.metrics, score.chosen))
     clips = score.train_clips, score.test_clips, score.test_classes
     return score.fold, score.model_key, metrics, chosen, clips, score.pretraining
 
 
 def _once(held: Sequence[Held]) -> list[Held]:
-    """Return each seed once, as it is held where most is said of it."""
+    """Return each seed once, from the file that holds the most details on it."""
     seeds: dict[int, Held] = {}
     for rows, file in held:
         before = seeds.setdefault(rows[0].seed, (rows, file))
@@ -78,7 +78,7 @@ def _said(rows: Sequence[Score]) -> tuple[float, ...]:
 
 
 def _folders(files: Sequence[Path]) -> list[str]:
-    """Return what tells files apart: their folders, from where they part; where they share one, themselves."""
+    """Return short names that distinguish files: by folder, without the common part; by file if folders are shared."""
     whole = [file.absolute() for file in files]
     common = os.path.commonpath([file.parent.parent for file in whole])
     names = [os.path.relpath(file.parent, common) for file in whole]

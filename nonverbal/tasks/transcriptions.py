@@ -1,7 +1,7 @@
-"""Transcriptions: the predictions of a task of texts. JSON Lines, one row a clip tested, a file a model and seed.
+"""Transcriptions: the predictions for a task of texts; JSON Lines, a row per tested clip, a file per model and seed.
 
-A row holds ``clip``, ``text`` (what is said), ``predicted_text``, ``group`` (what folds did not split), ``fold``,
-``speaker`` and ``recording`` (null where unknown).
+A row holds ``clip``, ``text`` (the true text), ``predicted_text``, ``group`` (what the folds did not split), ``fold``,
+``speaker`` and ``recording`` (null if unknown).
 """
 
 from dataclasses import dataclass
@@ -18,29 +18,29 @@ _REQUIRED = ("clip", "text", "predicted_text", "group", "fold")
 
 @dataclass(frozen=True)
 class Transcriptions:
-    """What one model wrote under one seed, in the order of the clips' ids."""
+    """The texts that one model predicted with one seed, in the order of the clips' ids."""
 
     path: Path
     clips: list[str]
     """Ids, sorted, each once."""
     texts: list[str]
-    """What is said in each."""
+    """The true text of each."""
     predicted: list[str]
     edits: Edits
-    """How far these are from the texts."""
+    """The edits between these and the true texts."""
     folds: np.ndarray
-    """``(clips,)``, names."""
+    """Names of folds, ``(clips,)``."""
     groups: list[str]
     speakers: list[str | None]
     recordings: list[str | None]
 
 
 def read_transcriptions(path: Path) -> Transcriptions:
-    """Read a file of transcriptions, and compare them with the texts.
+    """Read a file of transcriptions, and compare them with the true texts.
 
     Raises:
-        UserError: the file is not there, a row is none of a transcription, torn, without words, or of a clip that
-            another row has; ``jiwer`` is not installed.
+        UserError: the file is missing; a row is torn, is not a transcription, has no words, or is of the same clip as
+            another row; or ``jiwer`` is not installed.
     """
     rows = rows_by_clip(path, _REQUIRED)
     texts, predicted = ([row[name] for row in rows] for name in ("text", "predicted_text"))

@@ -1,12 +1,12 @@
 """Two models on the same clips: whether they differ, by how much, and for how many groups.
 
-Under the null hypothesis that two models are equally good, either could have made the decisions that the other made on
-a group's clips: the groups' decisions are swapped in every way, or in many drawn ways (Fisher's randomisation test for
-pairs; Noreen, 1989). The groups are taken for independent, the clips within a group for anything.
+If two models are equally good (the null hypothesis), each could have made the decisions that the other made on a
+group's clips: the decisions on groups are swapped in every way, or in many random ways (Fisher's randomisation test for
+pairs; Noreen, 1989). Groups are assumed to be independent; nothing is assumed about the clips within a group.
 
-The test is of these trained models. Where two encoders are equally good, but chance trained one's probe better, that is
-a difference. Over 5-fold cross-validations of equally good encoders, p was at most .05 in .05 to .06 of the cases with
-well trained probes (UAR .8), and in up to .10 with probes trained on 100 to 200 clips (UAR .6).
+The test compares these trained models. If two encoders are equally good, but chance trained the probe of one better,
+that counts as a difference. Over 5-fold cross-validations of equally good encoders, p was at most .05 in .05 to .06 of
+the cases with well trained probes (UAR .8), and in up to .10 with probes trained on 100 to 200 clips (UAR .6).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,31 +20,31 @@ from nonverbal.tasks.statistics.confusions import UAR, Metric, margins
 from nonverbal.tasks.statistics.intervals import Interval, difference_t, same_clips
 
 EXACT_GROUPS = 15
-"""Up to so many groups, all 2^15 ways are counted."""
+"""With up to this many groups, all 2^15 ways are counted."""
 DRAWS = 100_000
 ALPHA = 0.05
-"""What a p-value, adjusted for its family, must not exceed."""
+"""The largest significant p-value, after adjustment for its family."""
 _BLOCK = 4096
 _SAME = 1e-9
-"""Values closer than this are equal: they differ by rounding."""
+"""Values closer than this are equal: they differ only by rounding."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What sets two models apart."""
+    """The difference between two models."""
 
     first: str
     second: str
     difference: Interval
-    """Of the metric, the first's minus the second's."""
+    """The first model's metric minus the second's."""
     p: float
-    """Two-sided, of the swap test."""
+    """Two-sided p-value of the swap test."""
     p_holm: float
     """``p`` adjusted for all comparisons of the family."""
     testable: bool
-    """Whether ``p_holm`` could be as small as .05 at all; see ``is_testable``."""
+    """Whether ``p_holm`` can be as small as .05 at all; see ``is_testable``."""
     better: int
-    """Groups whose own metric is higher for the first."""
+    """Number of groups in which the first model's metric is higher."""
     worse: int
     equal: int
 
@@ -59,10 +59,10 @@ def compare(
     """Compare models as one family: differences with intervals, swap tests adjusted by Holm, groups won and lost.
 
     Args:
-        models: each model's counts, ``(groups, classes, classes)`` or with seeds in front, all of the same clips; at
-            least one model.
-        metric: what is compared.
-        seed: draws the ways to swap where not all are counted.
+        models: each model's counts, ``(groups, classes, classes)`` or with seeds as an additional first axis, all of
+            the same clips; at least one model.
+        metric: the metric to compare.
+        seed: draws the ways to swap if not all are counted.
         pairs: names of the models to compare; None for all pairs, in the order of ``models``.
         level: nominal coverage of the differences' intervals.
 
@@ -89,19 +89,19 @@ def compare(
 
 
 def swap_test(first: np.ndarray, second: np.ndarray, metric: Metric = UAR, seed: int = 0) -> float:
-    """Return the two-sided p of the difference of ``metric`` between two models on the same clips.
+    """Return the two-sided p-value of the difference in ``metric`` between two models on the same clips.
 
-    The statistic is the absolute difference. Up to 15 groups p is the share of all ways to swap whose statistic is at
-    least the observed one, which is one of them; with more groups it is (b + 1) / (n + 1), for b of n = 100 000 drawn
-    ways (Phipson & Smyth, 2010). Arguments and errors are those of ``compare``.
+    The statistic is the absolute difference. With up to 15 groups, p is the share of all ways to swap whose statistic
+    is at least the observed one, which is itself one of them; with more groups it is (b + 1) / (n + 1), for b of n =
+    100 000 random ways (Phipson & Smyth, 2010). Arguments and errors are those of ``compare``.
     """
     return float(_swap_p(same_clips(first, second), [(0, 1)], metric, seed)[0])
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Return p-values ``(n,)`` adjusted for ``n`` comparisons, in their order, at most 1 (Holm, 1979).
+    """Return p-values ``(n,)`` adjusted for ``n`` comparisons, in the given order, at most 1 (Holm, 1979).
 
-    Rejecting those that are at most alpha keeps the chance of any false rejection in the family at most alpha.
+    If those that are at most alpha are rejected, the chance of any false rejection in the family is at most alpha.
     """
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values)
@@ -111,18 +111,18 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def is_testable(groups: int, comparisons: int) -> bool:
-    """Return whether a swap test can come out significant: 2^(1 - groups) x comparisons is at most .05.
+    """Return whether a swap test can be significant: 2^(1 - groups) x comparisons is at most .05.
 
-    Of 2^groups ways to swap at least two are as extreme as any: that way, and the way that swaps all other groups. So
-    the least p is 2^(1 - groups), which Holm multiplies by the number of comparisons.
+    Of the 2^groups ways to swap, at least two are as extreme as any given way: that way, and the way that swaps all
+    other groups. So the smallest p is 2^(1 - groups), which Holm's method multiplies by the number of comparisons.
     """
     return 2.0 ** (1 - groups) * comparisons <= ALPHA
 
 
 def groups_won(first: np.ndarray, second: np.ndarray, metric: Metric = UAR) -> tuple[int, int, int]:
-    """Return for how many groups the first model is better, worse, and equal, each by ``metric`` of its own clips.
+    """Return in how many groups the first model is better, worse and equal, by ``metric`` of the group's clips.
 
-    The UAR of a group is over the classes that the group has: with one class, it is the group's accuracy.
+    The UAR of a group is over the classes in the group; with one class, it is the group's accuracy.
     """
     one, other = same_clips(first, second)
     difference = metric(one) - metric(other)
@@ -131,7 +131,7 @@ def groups_won(first: np.ndarray, second: np.ndarray, metric: Metric = UAR) -> t
 
 
 def _swap_p(models: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]], metric: Metric, seed: int) -> np.ndarray:
-    """Return the p of each pair of models of ``(groups, classes, classes)``; all pairs meet the same ways to swap."""
+    """Return the p of each pair of models of ``(groups, classes, classes)``; all pairs use the same ways to swap."""
     if not pairs:
         return np.empty(0)
     G = len(models[0])
@@ -147,7 +147,7 @@ def _swap_p(models: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]], metr
 def _ways(groups: int, seed: int) -> Iterator[np.ndarray]:
     """Yield blocks of ways to swap, ``(ways, groups)`` of 0 (stays) and 1 (swapped).
 
-    All ways are half of them: the first group stays, as swapping everything changes the sign of the difference alone.
+    Half of the ways are enough: the first group stays, because swapping everything only changes the sign.
     """
     if groups <= EXACT_GROUPS:
         for start in range(0, 2 ** (groups - 1), _BLOCK):
@@ -162,10 +162,10 @@ def _ways(groups: int, seed: int) -> Iterator[np.ndarray]:
 def _statistic(
     metric: Metric, models: Sequence[np.ndarray], pairs: Sequence[tuple[int, int]]
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what gives the absolute difference of each pair after each way to swap, ``(ways, pairs)``."""
+    """Return a function from ways to swap to the absolute difference of each pair, ``(ways, pairs)``."""
     counts = [margins(model) for model in models]
     if metric.weights is not None:
-        # The difference is a sum over groups, and swapping a group's decisions changes the sign of its share.
+        # The difference is a sum over groups, and swapping a group's decisions changes the sign of its term.
         weights = metric.weights(counts[0][1].sum(0))
         shares = np.stack([hits @ weights for hits, _, _ in counts], axis=1)  # (groups, models)
         one, other = np.array(pairs).T
@@ -181,7 +181,7 @@ def _statistic(
 def _swapped(
     metric: Metric, first: tuple[np.ndarray, ...], second: tuple[np.ndarray, ...], swapped: np.ndarray
 ) -> np.ndarray:
-    """Return the absolute difference of two models, of their ``margins``, after each way to swap, ``(ways,)``."""
+    """Return the absolute difference of two models after each way to swap, ``(ways,)``, from their ``margins``."""
     (hits, true, predicted), (other_hits, _, other_predicted) = first, second
     moved, moved_predicted = swapped @ (hits - other_hits), swapped @ (predicted - other_predicted)
     one = metric.of(hits.sum(0) - moved, true.sum(0), predicted.sum(0) - moved_predicted)

@@ -1,4 +1,4 @@
-"""Confusion counts by group, from which every metric, interval and comparison is computed."""
+"""Confusion counts by group, the basis of every metric, interval and comparison."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from nonverbal.errors import UserError
 
 @dataclass(frozen=True)
 class Metric:
-    """A number in [0, 1] for a confusion matrix, whose rows are true and whose columns are predicted classes."""
+    """A number in [0, 1] for a confusion matrix whose rows are true and whose columns are predicted classes."""
 
     name: str
     of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     """Takes each class's hits, true clips and predicted clips, ``(..., classes)`` each, and returns ``(...)``. The
-    clips may be fractions: means over seeds."""
+    counts of clips may be fractions: means over seeds."""
     weights: Callable[[np.ndarray], np.ndarray] | None = None
-    """Takes each class's true clips, ``(classes,)``, and returns weights ``(classes,)``, with which the hits sum to the
-    metric. None where the metric is no such sum, as F1."""
+    """Takes each class's true clips, ``(classes,)``, and returns weights ``(classes,)`` such that the weighted sum of
+    hits is the metric. None if the metric is not such a sum, like F1."""
 
     def __call__(self, confusions: np.ndarray) -> np.ndarray:
         """Return the metric of each matrix, ``(...)`` from ``(..., classes, classes)``."""
@@ -37,7 +37,7 @@ def recalls(confusions: np.ndarray) -> np.ndarray:
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Return ``part`` / ``whole``, NaN where ``whole`` is 0."""
+    """Return ``part`` / ``whole``; NaN where ``whole`` is 0."""
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
 
 
@@ -62,7 +62,7 @@ def _f1(hits: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def _mean_where(values: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis of the values that are there; NaN where none is."""
+    """Return the mean over the last axis of the values for which ``there`` is true; NaN if there are none."""
     return _ratio(np.where(there, values, 0).sum(-1), there.sum(-1))
 
 
@@ -73,12 +73,12 @@ def _uar_weights(true: np.ndarray) -> np.ndarray:
 UAR = Metric("uar", _uar, _uar_weights)
 """Unweighted average recall: the mean recall of the classes that have true clips (scikit-learn's balanced accuracy)."""
 ACCURACY = Metric("accuracy", _accuracy, lambda true: np.full(len(true), 1 / true.sum()))
-"""The share of clips that are right. It is the recall weighted by the classes' clips: what papers call WAR."""
+"""The share of clips that are right: the recall weighted by the number of clips of each class, often called WAR."""
 F1_TRUE = Metric("f1_true", _f1_true)
 """The mean F1 of the classes that have true clips."""
 F1_SEEN = Metric("f1_seen", _f1_seen)
-"""The mean F1 of the classes that are true or predicted, as scikit-learn has it by default: a class that is only
-predicted counts as 0."""
+"""The mean F1 of the classes that are true or predicted, the default of scikit-learn: a class that is only predicted
+counts as 0."""
 
 
 def confusion_counts(
@@ -91,12 +91,13 @@ def confusion_counts(
 
     Args:
         labels: each clip's class, ``(clips,)``.
-        predicted: decisions on the same clips, ``(..., clips)``: further axes are models or seeds.
+        predicted: decisions on the same clips, ``(..., clips)``; further axes are models or seeds.
         groups: each clip's group, ``(clips,)``.
-        classes: all classes, in the order in which they are counted.
+        classes: all classes, in the order of the axes of the result.
 
     Returns:
-        ``(..., groups, classes, classes)`` int64, groups in the order of ``numpy.unique``, true classes in rows.
+        ``(..., groups, classes, classes)`` int64, with groups in the order of ``numpy.unique`` and true classes in
+        rows.
 
     Raises:
         ValueError: lengths differ, or a label or a decision is not one of ``classes``.
@@ -115,7 +116,7 @@ def confusion_counts(
 
 
 def only_class(counts: np.ndarray, number: int) -> np.ndarray:
-    """Return the counts of one true class's clips, of the same shape.
+    """Return the counts of the clips of one true class, in the same shape.
 
     The UAR of such counts is the recall of class ``number``; its interval is over the groups that have such clips.
     """
@@ -125,13 +126,13 @@ def only_class(counts: np.ndarray, number: int) -> np.ndarray:
 
 
 def by_group(counts: np.ndarray) -> np.ndarray:
-    """Return ``(groups, classes, classes)`` float64 of ``counts``, which may have an axis of seeds in front.
+    """Return ``(groups, classes, classes)`` float64 of ``counts``, which may have seeds as an additional first axis.
 
-    Seeds are averaged within a group: they are repetitions on the same clips, not further evidence. Groups without
-    clips are left out.
+    Seeds are averaged within a group, because they are repetitions on the same clips, not further evidence. Groups
+    without clips are left out.
 
     Raises:
-        ValueError: ``counts`` is not of this shape.
+        ValueError: ``counts`` has another shape.
         UserError: fewer than 2 groups have clips.
     """
     if counts.ndim not in (3, 4) or counts.shape[-1] != counts.shape[-2]:
@@ -145,10 +146,10 @@ def by_group(counts: np.ndarray) -> np.ndarray:
 
 
 def check_groups(groups: int) -> None:
-    """Refuse fewer than two groups with clips, over which nothing varies.
+    """Refuse fewer than two groups with clips, between which there is no variation.
 
     Raises:
-        UserError: says how many there are.
+        UserError: the message says how many there are.
     """
     if groups < 2:
         raise UserError(
@@ -158,7 +159,7 @@ def check_groups(groups: int) -> None:
 
 
 def _codes(name: str, values: Sequence[object] | np.ndarray, classes: Sequence[object] | np.ndarray) -> np.ndarray:
-    """Return the place of each value in ``classes``, int64, of the shape of ``values``."""
+    """Return the position of each value in ``classes``, int64, in the shape of ``values``."""
     known, found = np.asarray(classes), np.asarray(values)
     order = np.argsort(known, kind="stable")
     codes = order[np.minimum(np.searchsorted(known, found, sorter=order), len(known) - 1)]

@@ -1,11 +1,11 @@
-"""Intervals of a metric over groups: what other speakers would give these trained models.
+"""Intervals of a metric over groups: which values these trained models would reach with other speakers.
 
-Groups are taken for independent draws of one population, clips within a group for anything. The models are given:
-what another training set would change is left out.
+Groups are assumed to be independent draws from one population; nothing is assumed about the clips within a group. The
+models are fixed: variation due to other training sets is not included.
 
-The default is Student's t on the group jackknife, on the logit scale. How often a nominal .95 holds the true UAR of .75
-(4 classes, about 30 clips a group of very unequal sizes, intra-class correlation .1, 4000 draws; the mean length in
-brackets; ``tests/tasks/statistics/test_simulations.py`` draws the same):
+The default is Student's t on the group jackknife, on the logit scale. How often a nominal .95 interval holds the true
+UAR of .75 (4 classes, about 30 clips per group of very unequal sizes, intra-class correlation .1, 4000 draws; mean
+length in brackets; ``tests/tasks/statistics/test_simulations.py`` repeats this):
 
 ======  =================  =================  =================
 groups  logit (default)    plain scale        bootstrap
@@ -16,8 +16,9 @@ groups  logit (default)    plain scale        bootstrap
 40      .939 (.119)        .934 (.118)        .923 (.107)
 ======  =================  =================  =================
 
-Where each group has one class, the default holds it .95 to .97 of the time. Near 1 the logit matters: of a true UAR of
-.97 the default holds .94 to .97, the plain scale .82 at 10 groups and .87 at 40, the bootstrap .81 and .88.
+If each group has one class, the default holds it .95 to .97 of the time. Near 1 the logit matters: for a true UAR of
+.97 the default holds it .94 to .97 of the time, the plain scale .82 at 10 groups and .87 at 40, the bootstrap .81 and
+.88.
 """
 
 from dataclasses import dataclass
@@ -32,33 +33,34 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and what it could be over other groups of the same kind."""
+    """A value, and the range that it could have over other groups of the same kind."""
 
     value: float
-    """Of all clips together."""
+    """The metric of all clips together."""
     low: float
     high: float
     groups: int
-    """Groups with clips, at least 2."""
+    """Number of groups with clips, at least 2."""
 
 
 def jackknife_t(counts: np.ndarray, metric: Metric = UAR, level: float = 0.95) -> Interval:
     """Return the interval of ``metric`` by deleting one group at a time (Efron & Stein, 1981), by Student's t.
 
-    The spread of the logits of the values with one group deleted gives the standard error, on ``groups`` - 1 degrees
+    The spread of the logits of the values with one group deleted gives the standard error, with ``groups`` - 1 degrees
     of freedom. Special cases:
 
-    - A class that one group alone has: deleting it leaves the metric of the other classes. (Holding that class's
-      recall fixed instead covers as little as .4 of the time, where this covers .87 to .97.)
-    - One group alone has all errors, or all hits: the logit of the value without it is infinite, so the error on the
-      plain scale is divided by value x (1 - value).
-    - No group has errors, or none has hits: the spread says nothing. With probability ``level`` a share of at least
-      ``((1 - level) / 2) ** (1 / groups)`` of all groups are like these, which is the bound (Clopper & Pearson, 1934);
-      it takes nothing for granted of the clips within a group, and so is wide.
+    - Only one group has a class: without that group, the value is the metric of the other classes. (Holding that
+      class's recall fixed instead covers as little as .4 of the time; this covers .87 to .97.)
+    - Only one group has errors, or only one has hits: the logit of the value without it is infinite, so the error on
+      the plain scale is divided by value x (1 - value).
+    - No group has errors, or none has hits: the spread says nothing. With probability ``level``, at least a share of
+      ``((1 - level) / 2) ** (1 / groups)`` of all groups is like these, which gives the bound (Clopper & Pearson,
+      1934); it assumes nothing about the clips within a group, and so is wide.
 
     Args:
-        counts: ``(groups, classes, classes)``, or with seeds in front, which are averaged; see ``by_group``.
-        metric: of the summed counts.
+        counts: ``(groups, classes, classes)``, or with seeds as an additional first axis, which are averaged; see
+            ``by_group``.
+        metric: the metric, which is computed from the summed counts.
         level: nominal coverage, in (0, 1).
 
     Raises:
@@ -82,10 +84,10 @@ def jackknife_t(counts: np.ndarray, metric: Metric = UAR, level: float = 0.95) -
 def difference_t(first: np.ndarray, second: np.ndarray, metric: Metric = UAR, level: float = 0.95) -> Interval:
     """Return the interval of ``metric`` of ``first`` minus that of ``second``, on the same clips, in [-1, 1].
 
-    As ``jackknife_t``, on the plain scale: a difference has no logit. ``value`` is the difference.
+    Computed as in ``jackknife_t``, on the plain scale: a difference has no logit. ``value`` is the difference.
 
     Raises:
-        ValueError: the two are not of the same clips.
+        ValueError: the clips of the two differ.
         UserError: fewer than 2 groups have clips.
     """
     one, other = same_clips(first, second)
@@ -96,17 +98,17 @@ def difference_t(first: np.ndarray, second: np.ndarray, metric: Metric = UAR, le
 
 
 def rate_t(errors: np.ndarray, totals: np.ndarray, level: float = 0.95) -> Interval:
-    """Return the interval of a rate that is no share, as of word errors, by deleting one group at a time.
+    """Return the interval of a rate that may exceed 1, such as a word error rate, by deleting one group at a time.
 
-    As ``jackknife_t``, on the log scale: errors over words have no upper bound. Where one group alone has all errors,
-    the log of the rate without it is infinite, so the error on the plain scale is divided by the rate. Where no group
-    has errors, nothing is known of the rate but that: ``high`` is infinite. A nominal .95 held the true rate .93 to .95
-    of the time with 5 to 40 groups of 50 to 400 words whose own rates varied by half (gamma), and .92 to .96 on the
-    plain scale.
+    Computed as in ``jackknife_t``, on the log scale: errors over words have no upper bound. If only one group has
+    errors, the log of the rate without it is infinite, so the error on the plain scale is divided by the rate. If no
+    group has errors, nothing else is known about the rate: ``high`` is infinite. A nominal .95 interval held the true
+    rate .93 to .95 of the time with 5 to 40 groups of 50 to 400 words whose own rates varied by half (gamma), and .92
+    to .96 on the plain scale.
 
     Args:
         errors: of each group, ``(groups,)``; at least 0.
-        totals: what the errors are of, ``(groups,)``. Groups without any are left out.
+        totals: what the errors are divided by, such as words, for each group. Groups with 0 are left out.
         level: nominal coverage, in (0, 1).
 
     Raises:
@@ -128,8 +130,8 @@ def bootstrap(
 ) -> Interval:
     """Return the percentile interval of ``metric`` over resamples of whole groups (Efron, 1979).
 
-    It is too short with few groups: see the top of this file. A resample without clips of a class has the metric of
-    the other classes. Arguments and errors are those of ``jackknife_t``; ``seed`` draws the resamples.
+    With few groups it is too short: see the top of this file. The metric of a resample without clips of a class is that
+    of the other classes. Arguments and errors are those of ``jackknife_t``; ``seed`` draws the resamples.
     """
     groups = by_group(counts)
     G = len(groups)
@@ -140,10 +142,10 @@ def bootstrap(
 
 
 def same_clips(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``by_group`` of two models' counts, which must be of the same clips: as many of each group and class.
+    """Return ``by_group`` of two models' counts, which must be of the same clips: equally many of each group and class.
 
     Raises:
-        ValueError: they are not.
+        ValueError: they are of different clips.
         UserError: fewer than 2 groups have clips.
     """
     if first.shape[-3:] != second.shape[-3:] or not np.allclose(_clips(first), _clips(second)):
@@ -152,7 +154,7 @@ def same_clips(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _clips(counts: np.ndarray) -> np.ndarray:
-    """Return the clips of each group and class, ``(groups, classes)``."""
+    """Return the number of clips of each group and class, ``(groups, classes)``."""
     clips = counts.sum(-1)
     return np.asarray(clips.mean(0) if clips.ndim == 3 else clips)
 

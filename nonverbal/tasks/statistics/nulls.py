@@ -1,18 +1,18 @@
-"""The null: what a score would be if the classes had nothing to do with the sounds.
+"""The null: which score would be expected if the classes had nothing to do with the sounds.
 
-Labels are permuted so that everything but their tie to the sounds is kept:
+Labels are permuted so that everything except their relation to the sounds is kept:
 
-- Within a group of several classes (mixed), the clips' labels are permuted: what a group sounds like stays, and so does
-  how often it has each class.
-- A group of one class (pure) keeps its clips together, since permuting within it does nothing: the classes of the pure
-  groups are permuted among them. Groups keep their clips, so where sizes differ the clips of a class change in number;
-  the number of groups of each class does not.
-- Where some groups are mixed and some pure, both are done: each is a set of permutations under which the null
-  hypothesis leaves the labels as likely as they were, and so are they together. Mixed and pure groups exchange nothing,
-  as a group would become of the other kind. Permuting within groups alone would be valid too, but leave the pure
-  groups' labels, and so most of the score where most groups are pure.
+- Within a group of several classes (mixed), the clips' labels are permuted: what the group sounds like stays the same,
+  and so does how often it has each class.
+- Within a group of one class (pure), permuting does nothing, so its clips are kept together: the classes of the pure
+  groups are permuted among these groups. Groups keep their clips, so if sizes differ, the number of clips of a class
+  changes; the number of groups of each class does not.
+- If some groups are mixed and some pure, both are done: under the null hypothesis each is a set of permutations that
+  leaves the labels as likely as they were, and so are both together. Mixed and pure groups exchange nothing, because a
+  group would change its kind. Permuting only within groups would be valid too, but would keep the labels of the pure
+  groups, and so most of the score if most groups are pure.
 
-In all cases each class keeps its number of groups, so that folds which split no group stay possible.
+In all cases each class keeps its number of groups, so that folds that split no group remain possible.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ from nonverbal.seeding import Stream, generator
 from nonverbal.text import counted
 
 _TRIED = 50
-"""Draws before it is judged whether enough of them can be scored."""
+"""Number of draws after which it is checked whether enough of them can be scored."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Permutable:
     """Which labels a permutation moves."""
 
     mixed: int
-    """Groups of several classes, within which the clips' labels are permuted."""
+    """Number of groups of several classes, within which the clips' labels are permuted."""
     pure: int
-    """Groups of one class, among which the classes are permuted."""
+    """Number of groups of one class, among which the classes are permuted."""
     log_distinct: float
-    """Natural logarithm of how many different labellings there are; 0 where nothing moves."""
+    """Natural logarithm of the number of different labellings; 0 if nothing moves."""
 
     @property
     def testable(self) -> bool:
-        """Whether p could be as small as .05: there are at least 20 different labellings."""
+        """Whether p can be as small as .05: there are at least 20 different labellings."""
         return self.log_distinct >= log(20) - 1e-9
 
     def __str__(self) -> str:
@@ -57,16 +57,16 @@ class Permutable:
 
 @dataclass(frozen=True)
 class Null:
-    """A score beside those of permuted labels."""
+    """A score, compared with those of permuted labels."""
 
     observed: float
     p: float
-    """One-sided: of a score at least as high as the observed one."""
+    """One-sided p-value: of a score at least as high as the observed one."""
     mean: float
-    """Of the permuted labels' scores: what is to be had without knowing the classes."""
+    """Mean score of the permuted labels: what is reached without knowing the classes."""
     draws: int
     exceeding: int
-    """Draws whose score was at least the observed one."""
+    """Number of draws whose score was at least the observed one."""
     what: Permutable
 
 
@@ -75,7 +75,7 @@ def permutable(labels: Sequence[str] | np.ndarray, groups: Sequence[str] | np.nd
 
     Raises:
         ValueError: the lengths differ.
-        UserError: nothing can be permuted: there is one class, or each class's labels are bound to their place.
+        UserError: nothing can be permuted: there is only one class, or every label is fixed in its place.
     """
     _, label, members = _divided(labels, groups)
     inside = [Counter(label[rows].tolist()) for rows in members]
@@ -93,10 +93,10 @@ def permutable(labels: Sequence[str] | np.ndarray, groups: Sequence[str] | np.nd
 def permute_labels(
     labels: Sequence[str] | np.ndarray, groups: Sequence[str] | np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Return labels permuted as this module says, ``(clips,)`` of the type of ``labels``.
+    """Return labels permuted as this module describes, ``(clips,)``, with the type of ``labels``.
 
-    All labellings that differ are equally likely. Labels of which nothing can be permuted come back as they are;
-    ``permutable`` refuses them.
+    All different labellings are equally likely. Labels that cannot be permuted are returned unchanged; ``permutable``
+    refuses them.
 
     Raises:
         ValueError: the lengths differ.
@@ -123,18 +123,18 @@ def permutation_null(
 ) -> Null:
     """Return how often permuted labels score as high as the true ones.
 
-    Stops at ``stop`` such scores, as p is then known to be large, and else after ``most`` draws (Besag & Clifford,
-    1991). p = (b + 1) / (n + 1) after n draws of which b scored so high. At the stop that is just above their b / n,
-    so stopping does not make a false alarm more frequent.
+    Stops at ``stop`` such scores, because p is then known to be large, and otherwise after ``most`` draws (Besag &
+    Clifford, 1991). p = (b + 1) / (n + 1) after n draws, b of which scored so high. When stopped early, this is just
+    above their b / n, so stopping does not make false alarms more frequent.
 
     Args:
-        score: from labels ``(clips,)`` to a score, higher is better. It must do again all that looks at labels,
-            choices on the training side included; else the null is that of another procedure. None for permuted
-            labels that cannot be scored, as they cannot be divided: they are passed over, and the null is that of
-            labels that can.
+        score: from labels ``(clips,)`` to a score, of which higher is better. It must repeat everything that uses
+            labels, including choices on the training side; otherwise the null is that of another procedure. It returns
+            None for permuted labels that cannot be scored because they cannot be divided: these are skipped, and the
+            null is that of labels that can be scored.
         labels: each clip's true class.
         groups: each clip's group.
-        seed: draws the permutations; draw i depends on ``seed`` and i alone.
+        seed: draws the permutations; draw i depends only on ``seed`` and i.
         most: at least 1; p is at least 1 / (``most`` + 1).
         stop: at least 1.
 
@@ -169,7 +169,7 @@ def permutation_null(
 def _divided(
     labels: Sequence[str] | np.ndarray, groups: Sequence[str] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Return the classes, each clip's place among them, and the rows of each group."""
+    """Return the classes, each clip's position among them, and the rows of each group."""
     values, label = np.unique(np.asarray(labels), return_inverse=True)
     names, group = np.unique(np.asarray(groups), return_inverse=True)
     if label.shape != group.shape:
@@ -179,7 +179,7 @@ def _divided(
 
 
 def _log_arrangements(counts: Counter[int]) -> float:
-    """Return the logarithm of how many different orders there are of things of which so many are alike."""
+    """Return the logarithm of the number of distinct orders of a multiset with these counts."""
     if len(counts) < 2:
         return 0.0
     return lgamma(counts.total() + 1) - sum(lgamma(count + 1) for count in counts.values())

@@ -1,23 +1,23 @@
-"""What class probabilities are worth: area under the ROC curve, calibration error, Brier score."""
+"""Metrics of class probabilities: area under the ROC curve, calibration error, Brier score."""
 
 import numpy as np
 
 CALIBRATION_BINS = 15
-"""Bins of equal width between 0 and 1, as Guo et al. (2017) and most printed figures have them. Their bounds are the
-same for all models and corpora, which bins of equal numbers of clips are not."""
+"""Number of bins of equal width between 0 and 1, as in Guo et al. (2017) and most printed figures. Their bounds are the
+same for all models and corpora, unlike those of bins with equal numbers of clips."""
 
 
 def area_under_roc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the chance that a clip of class 1 is given more of class 1 than one of class 0; ties count half.
+    """Return the chance that class 1 is more probable for a clip of class 1 than for one of class 0; ties count half.
 
     Computed from midranks (Mann & Whitney, 1947; Hanley & McNeil, 1982).
 
     Args:
-        labels: each clip's class, ``(clips,)`` of 0 and 1, both of them there.
-        probabilities: ``(clips, 2)``, of which column 1 is ranked; any rising function of it gives the same.
+        labels: each clip's class, ``(clips,)`` of 0 and 1, with both present.
+        probabilities: ``(clips, 2)``; column 1 is ranked, so any increasing function of it gives the same result.
 
     Raises:
-        ValueError: there are not two classes with clips, or shapes differ.
+        ValueError: only one class has clips, or shapes differ.
     """
     from scipy.stats import rankdata
 
@@ -35,11 +35,11 @@ def area_under_roc(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
     """Return the class-balanced expected calibration error, in [0, 1].
 
-    Clips are binned by their highest probability, (low, high] of equal width; within a bin, confidence minus accuracy;
-    its absolute value is averaged over bins, weighted by their clips (Naeini et al., 2015). A clip counts by 1 / clips
-    of its class, so that a frequent class does not hide the others: the error is that of a corpus whose classes are
-    equally frequent, and goes with UAR as the usual one goes with accuracy. With few clips it is above 0 even for
-    perfect probabilities.
+    Clips are put into bins (low, high] of equal width by their highest probability. The error of a bin is its mean
+    confidence minus its accuracy; the absolute errors are averaged over bins, weighted by their clips (Naeini et al.,
+    2015). Each clip counts as 1 / the number of clips of its class, so that a frequent class does not hide the others:
+    the result is the error on a corpus whose classes are equally frequent, and relates to UAR as the usual one relates
+    to accuracy. With few clips it is above 0 even for perfect probabilities.
 
     Args:
         labels: each clip's class, ``(clips,)`` in [0, classes).
@@ -47,7 +47,7 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
         bins: at least 1.
 
     Raises:
-        ValueError: ``labels`` or ``probabilities`` are not like this.
+        ValueError: ``labels`` or ``probabilities`` are not of this form.
     """
     _, confidence, right = _binned(labels, probabilities, bins)
     return float(np.abs(confidence - right).sum())
@@ -56,7 +56,7 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int =
 def calibration_bins(
     labels: np.ndarray, probabilities: np.ndarray, bins: int = CALIBRATION_BINS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what ``calibration_error`` is the error of, for a figure: the bins that have clips, from the lowest.
+    """Return the bins whose error ``calibration_error`` is, for a figure: those that have clips, from the lowest.
 
     Arguments and errors as for ``calibration_error``.
 
@@ -69,7 +69,7 @@ def calibration_bins(
 
 
 def _binned(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the weight of each bin's clips, ``(bins,)``, and with it the sums of confidence and of right decisions."""
+    """Return the weight of each bin's clips, ``(bins,)``, and the weighted sums of confidence and right decisions."""
     _check(labels, probabilities)
     counts = np.bincount(labels)
     weights = 1 / (counts[labels] * np.count_nonzero(counts))
@@ -82,8 +82,8 @@ def _binned(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> tuple[n
 def brier_score(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean over clips of the squared distance to the true class, summed over classes, in [0, 2].
 
-    Brier's (1950) own form: with two classes, twice what is often printed for them. Arguments and errors as for
-    ``calibration_error``.
+    This is Brier's (1950) own form: with two classes, it is twice the value that is often printed for them. Arguments
+    and errors as for ``calibration_error``.
     """
     _check(labels, probabilities)
     return float(((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(1).mean())

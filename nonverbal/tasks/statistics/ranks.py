@@ -1,16 +1,17 @@
-"""Models over several corpora: average ranks, and whether they differ (Demšar, 2006)."""
+"""Models over several corpora: average ranks, and a test of whether they differ (Demšar, 2006)."""
 
 import numpy as np
 
 FRIEDMAN_CORPORA = 6
-"""With fewer corpora the test has next to no power, and its chi-squared approximation does not hold."""
+"""With fewer corpora the test has almost no power, and its chi-squared approximation does not hold."""
 
 
 def average_ranks(scores: np.ndarray) -> np.ndarray:
-    """Return each model's mean rank over corpora, ``(models,)`` from 1 (best) on.
+    """Return each model's mean rank over corpora, ``(models,)``; 1 is the best.
 
     Args:
-        scores: ``(corpora, models)``, higher is better, without NaN. Models of one score share their mean rank.
+        scores: ``(corpora, models)``, of which higher is better, without NaN. Models with equal scores share their mean
+            rank.
 
     Raises:
         ValueError: a score is NaN or ``scores`` is not a table.
@@ -21,10 +22,10 @@ def average_ranks(scores: np.ndarray) -> np.ndarray:
 
 
 def friedman(scores: np.ndarray) -> tuple[float, float] | None:
-    """Return statistic and p of Friedman's test that all models rank alike, with scipy's correction for ties.
+    """Return statistic and p-value of Friedman's test that all models rank alike, with scipy's correction for ties.
 
-    None where it says nothing: with fewer than 6 corpora or fewer than 3 models, or where all models are equal
-    everywhere. Two models are compared by ``comparisons`` instead. ``scores`` and errors as for ``average_ranks``.
+    Returns None if the test says nothing: with fewer than 6 corpora or fewer than 3 models, or if all models are equal
+    on every corpus. Use ``comparisons`` to compare two models. ``scores`` and errors as for ``average_ranks``.
     """
     from scipy.stats import friedmanchisquare
 

@@ -1,4 +1,4 @@
-"""Has a model heard the clips that it was scored on? Scores are audited against the manifests of its training data."""
+"""Leak statuses of scores, from a comparison of the scored clips with the manifests of the model's training data."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -38,7 +38,7 @@ TASKS = {
     "classifier": "audio-classification",
     "recogniser": "automatic-speech-recognition",
 }
-"""Kind of model to the Hub's ``pipeline_tag``."""
+"""From the kind of model to the Hub's ``pipeline_tag``."""
 
 CALLED = {
     "encoder": "An audio encoder",
@@ -47,25 +47,25 @@ CALLED = {
 }
 
 STATUSES = {UNHEARD: "unknown whether held out"}
-"""Leak statuses that a sentence calls something else."""
+"""Leak statuses that have another name in sentences."""
 
 USES: dict[Use, str] = {"pretraining": "pretrained", "fine-tuning": "fine-tuned"}
 
 TYPES = {"uar": "recall", "accuracy": "accuracy", "f1": "f1", "wer": "wer", "cer": "cer"}
-"""Metric to the Hub's identifier. UAR is the mean recall over classes."""
+"""From a metric to the Hub's identifier. UAR is the mean recall over classes."""
 
 OTHERS = {
     UNKNOWN: "the terms of part of what the model was made from are not stated, so no licence is named.",
     STRICTEST: "no single licence expresses all terms of what the model was made from.",
 }
-"""``license_name`` to what the card says in place of a licence."""
+"""From ``license_name`` to what the card says in place of a licence."""
 
 
 def card_text(facts: Facts, terms: ReleaseTerms, passport: Passport, settings: ReleaseConfig, command: str) -> str:
     """Return the model card: metadata and text.
 
     Args:
-        facts: what is known of the model.
+        facts: what is known about the model.
         terms: the combined terms of its sources.
         passport: figures and stacks; its files are not read.
         settings: names, and what only a person knows.
@@ -91,7 +91,7 @@ def card_text(facts: Facts, terms: ReleaseTerms, passport: Passport, settings: R
 
 
 def _of_facts(facts: Facts) -> dict[str, Any]:
-    """Return what the template shows of a model, its training and its scores."""
+    """Return what the template shows about a model, its training and its scores."""
     return {
         "opening": opening(facts),
         "evaluated": evaluated(facts),
@@ -107,13 +107,13 @@ def _of_facts(facts: Facts) -> dict[str, Any]:
 
 
 def _of_passport(passport: Passport) -> dict[str, Any]:
-    """Return what the template shows of the measured figures."""
+    """Return what the template shows about the measured figures."""
     stacks = [", ".join(f"{name} {value}" for name, value in stack.items()) for stack in passport.stacks]
     return {"figures": figures_table(passport), "padding": padding(passport), "stacks": stacks}
 
 
 def _of_terms(terms: ReleaseTerms, facts: Facts) -> dict[str, Any]:
-    """Return what the template shows of the licence."""
+    """Return what the template shows about the licence."""
     due = [
         f"{corpus.name} ({corpus.home})" if corpus.home else corpus.name
         for corpus in facts.trained.corpora

@@ -19,7 +19,7 @@ MEANINGS = {
     UNKNOWN: "its pretraining data are not known well enough to tell",
     BY_AUTHORS.strip(): "according to what the model's authors say about their training data",
 }
-"""Leak statuses, and what may follow them, to their definitions."""
+"""From leak statuses, and what may follow them, to their definitions."""
 
 
 def facts_table(facts: Facts) -> Table:
@@ -130,7 +130,7 @@ def meanings(facts: Facts) -> list[tuple[str, str]]:
 
 
 def explained(facts: Facts) -> list[str]:
-    """Return what a reader has to know of the columns and models in the tables of scores."""
+    """Return what a reader has to know about the columns and models in the tables of scores."""
     tables = facts.scored.tables
     columns = {column for table in tables for column in table.columns}
     choices = [f'"{name}"' for name in ("layer", "epoch", "chosen") if name in columns]

@@ -18,7 +18,7 @@ OF_THE_HUB = re.compile(r"(?:\.gitattributes|LICENSE)$|\.cache/huggingface/")
 
 @dataclass(frozen=True)
 class Contents:
-    """What lies in a folder, by paths relative to it; links are not followed."""
+    """The content of a folder, by paths relative to it; links are not followed."""
 
     folder: Path
     files: tuple[str, ...]
@@ -51,7 +51,7 @@ class Contents:
 
 
 def contents_of(folder: Path) -> Contents:
-    """List what lies in a folder.
+    """List the content of a folder.
 
     Raises:
         UserError: there is no such folder.

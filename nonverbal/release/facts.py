@@ -30,7 +30,7 @@ KINDS = {
     "ForAudioClassification": "classifier",
     "ForCTC": "recogniser",
 }
-"""Ending of the architecture's name in ``config.json`` to the kind of model; any other model is an encoder."""
+"""From the ending of the architecture's name in ``config.json`` to the kind of model; any other is an encoder."""
 
 SIZES = {
     "num_hidden_layers": "blocks",
@@ -45,10 +45,10 @@ SIZES = {
     "standardisation": "standard deviation in the standardisation of spectrograms",
     "padding": "frames beyond the end of a clip",
 }
-"""Keys of a configuration to their names in a card."""
+"""From keys of a configuration to their names in a card."""
 
 ROWS = 8
-"""Most rows of the table of validations."""
+"""Largest number of rows in the table of validations."""
 
 
 @dataclass(frozen=True)

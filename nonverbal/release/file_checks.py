@@ -25,7 +25,7 @@ ADAPTER = "adapter_config.json"
 """If PEFT is installed, transformers follows this file to another model, instead of loading the one in the folder."""
 
 SHOWN = 5
-"""Most names in a finding."""
+"""Largest number of names in a finding."""
 
 
 def check_links(found: Contents) -> Iterator[Finding]:
@@ -80,7 +80,7 @@ def check_pickles(found: Contents) -> Iterator[Finding]:
 
 
 def check_weights(found: Contents) -> Iterator[Finding]:
-    """Find weights that cannot be read, and files that the index of weights names and that are missing."""
+    """Find weights that cannot be read, and files that are missing although the index of weights names them."""
     from safetensors import SafetensorError, safe_open
 
     if not any(name.endswith(".safetensors") for name in found.files):

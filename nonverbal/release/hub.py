@@ -2,7 +2,8 @@
 
 The state of a push is read from the repository, and nothing is stored on this disk: if a push is interrupted, the same
 command continues it. All files are uploaded in one commit of a pull request, which is downloaded into a fresh folder
-and verified. Then it is merged, which changes main in one step; then main is tagged; at last it is made public.
+and verified. Then it is merged, which changes main in one step; then main is tagged; finally the repository is made
+public.
 """
 
 import re
@@ -43,8 +44,8 @@ def push(
         The address of the release.
 
     Raises:
-        UserError: names the repository, what happened, and the remedy. Main is unchanged, or holds the complete
-            release.
+        UserError: the message names the repository, what happened, and the remedy. Main is unchanged, or holds the
+            complete release.
     """
     api, calls = _opened(repo, tag, say)
     with quiet(calls):

@@ -104,7 +104,7 @@ def _said(response: Any) -> str:
 
 
 def _is_unread(error: Exception) -> bool:
-    """Whether the client could not read an answer. It names files by what answers say."""
+    """Whether the client could not read an answer. It takes names of files from answers, so these errors count too."""
     strange = (errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EINVAL)
     return isinstance(error, UNREAD) or (isinstance(error, OSError) and error.errno in strange)
 
@@ -144,7 +144,7 @@ class Calls:
             request: must check first whether its work is done, because the answer to an earlier try may have been lost.
 
         Raises:
-            UserError: names the repository, what was done, what went wrong, and the remedy.
+            UserError: the message names the repository, what was being done, what went wrong, and the remedy.
         """
         for wait in (*WAITS, None):
             try:

@@ -28,7 +28,7 @@ class Identity:
 
 
 Identities = Mapping[str, Identity]
-"""Path in the folder, with ``/``, to the file's content."""
+"""From the path in the folder, with ``/``, to the file's content."""
 
 
 def identities_of(folder: Path, token: str | None = None) -> dict[str, Identity]:

@@ -27,7 +27,7 @@ MET = KEPT | {"README.md", MARK}
 replaces the README; the others stay."""
 
 LISTED = 10_000
-"""Files and pull requests of a repository that are looked at: what is listed may have no end."""
+"""Largest number of files or pull requests of a repository that are read: a listing may be endless."""
 
 ASKING = "checking the token"
 

@@ -19,7 +19,7 @@ from nonverbal.release import plain_measure
 from nonverbal.release.passport import Measured
 
 TIMEOUT = 3600
-"""Most seconds for loading and measuring."""
+"""Largest number of seconds for loading and measuring."""
 
 KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 """Environment variables that the process inherits: none with a token, and none that adds folders to Python's path."""

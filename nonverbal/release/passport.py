@@ -20,7 +20,7 @@ FORMAT, VERSION = "nonverbal-passport", 1
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a model with one stack (versions and device)."""
+    """What was measured for a model with one stack (versions and device)."""
 
     stack: dict[str, str]
     """Versions of ``python``, ``torch``, ``transformers``; ``device``: cpu, and the name of a GPU if there is one."""
@@ -44,8 +44,8 @@ FIGURES = {
     "probabilities batch": "probabilities: a clip alone vs. in a batch with two clips of its length (transformers)",
     "probabilities padded": "probabilities: a clip alone vs. in one padded batch (transformers)",
 }
-"""Name of a figure to what it compares. A figure is the largest difference of embeddings divided by the RMS of their
-layer, or the largest absolute difference of class probabilities."""
+"""From the name of a figure to what it compares. A figure is the largest difference between embeddings, divided by the
+RMS of their layer, or the largest absolute difference between class probabilities."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Passport:
     """What is known about a released folder."""
 
     files: dict[str, str]
-    """Path in the folder, with ``/``, to SHA-256: every file except the passport itself, including the card."""
+    """From the path in the folder, with ``/``, to SHA-256, for every file except the passport itself, also the card."""
     data_sha256: str | None
     """SHA-256 of the index of the shards of the training data; None if it is not known."""
     measured: list[Measured]

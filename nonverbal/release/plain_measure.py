@@ -37,7 +37,7 @@ AUTO = {
     "ForPreTraining": "AutoModelForPreTraining",
     "ForConditionalGeneration": "AutoModelForSpeechSeq2Seq",
 }
-"""Ending of the architecture's name in ``config.json`` to the class that loads all weights; for others AutoModel."""
+"""From the ending of the architecture's name in ``config.json`` to the class that loads all weights; else AutoModel."""
 
 WINDOWED = ("whisper", "audio-spectrogram-transformer")
 """``model_type`` of models that read windows of a fixed length."""

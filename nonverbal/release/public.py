@@ -16,10 +16,10 @@ from nonverbal.public_checkpoints import CHECKPOINTS
 from nonverbal.report.origins import read_file
 
 COMMANDS = {"pretrain": "pretrain", "finetune": "finetune"}
-"""Folder of a ``train.py`` to its command."""
+"""From the folder of a ``train.py`` to its command."""
 
 NAMES = ("--repo", "--base_model", "--base-model")
-"""Settings that are names on the Hub and not paths."""
+"""Settings that are names on the Hub rather than paths."""
 
 QUERY = re.compile(r"[?#][\w.%-]+=.*")
 """Parameters at the end of an address, which may contain a token."""

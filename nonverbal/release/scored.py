@@ -65,7 +65,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Scored:
-    """What is known of a model's scores."""
+    """What is known about a model's scores."""
 
     tables: list[Table]
     """One for each task and protocol."""
@@ -77,7 +77,7 @@ class Scored:
     results: list[Result]
     """Entries of ``model-index``; none if labels were seen, or a choice was made on the test side."""
     heard: dict[str, list[str]]
-    """Leak status to the corpora of the tasks with that status."""
+    """From leak status to the corpora of the tasks with that status."""
     audits: list[str]
     """Sentences of the audit for each task and status."""
     commands: list[str]

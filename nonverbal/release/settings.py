@@ -1,4 +1,4 @@
-"""What ``nonverbal release`` takes."""
+"""The settings of ``nonverbal release``."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from nonverbal.errors import UserError
 
 _PART = r"[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?"
 REPO = re.compile(rf"{_PART}/{_PART}", re.ASCII)
-"""What the Hub takes as the name of a repository, besides that it has neither ``--`` nor ``..`` in it."""
+"""Names of repositories that the Hub accepts, provided that they contain neither ``--`` nor ``..``."""
 
 
 @dataclass(kw_only=True)
@@ -56,7 +56,7 @@ class ReleaseConfig:
     """With `--push`: tag for the release, such as v1. Unset: the next of v1, v2, ..."""
 
     def __post_init__(self) -> None:
-        """Refuse a name that the Hub would, and an output that would destroy its source."""
+        """Refuse a name that the Hub would refuse, and an output that would destroy its source."""
         if not REPO.fullmatch(self.repo) or "--" in self.repo or ".." in self.repo or self.repo.endswith(".git"):
             raise UserError(
                 f"--repo must be ORG/NAME, each of at most 96 letters, digits, -, _ and ., but is {self.repo!r}"
@@ -71,12 +71,12 @@ class ReleaseConfig:
 
     @property
     def name(self) -> str:
-        """What the model is called."""
+        """The name of the model."""
         return self.repo.partition("/")[2]
 
 
 def text_of(given: str | None) -> str:
-    """Return a text, or what the file holds that it names."""
+    """Return a text, or the content of the file that it names."""
     if given is None:
         return ""
     try:

@@ -36,7 +36,7 @@ HUB = (
 (huggingface.co/docs/hub/repositories-licenses)."""
 
 NAMES = {"ODbL-1.0": "odbl"}
-"""SPDX identifiers to the Hub's names, where these differ."""
+"""From SPDX identifiers to the Hub's names, where these differ."""
 
 OTHER = "other"
 """The Hub's ``license`` for a licence without an identifier there."""
@@ -141,7 +141,7 @@ def forbids(source: Source) -> str:
 
 
 def on_data(source: Source) -> str:
-    """Return what terms require or forbid of the data and not of a model; empty if nothing."""
+    """Return what terms require or forbid for the data rather than for a model; empty if nothing."""
     terms, audio = source.terms, source.kind == "corpus"
     found = [
         "access requires an agreement or a request" if terms.agreement else "",

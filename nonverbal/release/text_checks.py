@@ -17,7 +17,7 @@ from nonverbal.release.tokens import TOKENS
 from nonverbal.text import one_line, size
 
 LARGEST = 50_000_000
-"""Most bytes of a file that is read as text."""
+"""Largest number of bytes of a file that is read as text."""
 
 _FOLDERS = (
     "home|Users|root|mnt|media|scratch|tmp|var|opt|srv|data|datasets|work|workspace|gpfs|lustre|nfs|beegfs|storage|"
@@ -35,7 +35,7 @@ ALONE = re.compile(r"(/[\w.@+-]+/|~/|\.\.?/)[\w.@+-]{2}")
 """Beginning of a JSON string that consists of a path only."""
 
 SHORTEST = 4
-"""Fewest letters of a name that is searched for without its corpus; shorter names occur by chance."""
+"""Smallest number of letters of a name that is searched for without its corpus; shorter names occur by chance."""
 
 PEOPLE = (
     "adult anon anonymous baby boy caller child client control actor actress donor elder female girl group guest "
@@ -47,7 +47,7 @@ PEOPLE = (
 """Words that corpora use in place of speakers' names."""
 
 SHOWN = 4
-"""Characters of a token that a finding shows."""
+"""Number of characters of a token that a finding shows."""
 
 REMEDY = "remove it, and release again"
 
@@ -75,7 +75,7 @@ def check_tokens(found: Contents) -> Iterator[Finding]:
     """Find tokens, keys and passwords. A finding shows only a part of them."""
     for name, text, _ in texts_of(found):
         for token in dict.fromkeys(match[0] for match in TOKENS.finditer(text)):
-            # Of a name with a password, only the name is shown.
+            # For a name with a password, only the name is shown.
             shown = f"{token.partition(':')[0][:SHOWN]}... ({len(token)} characters)"
             remedy = "revoke it where it was created; then remove it, and release again"
             yield Finding("token", False, name, shown, "no token, key or password", remedy)

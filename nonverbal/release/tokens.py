@@ -16,7 +16,7 @@ FORMS = {
     # A name and a password before a host; ASCII only, so that bytes of weights hardly ever match.
     "://": r"(?<=[a-z0-9]://)[!-.0-9;-?A-~]+:[!-.0-?A-~]+(?=@)",
 }
-"""A part that every token of a kind contains, to the pattern of the whole token.
+"""From a part that every token of a kind contains to the pattern of the whole token.
 
 The kinds: Hugging Face, GitHub, GitLab, OpenAI, Amazon, Google, Slack, JSON web tokens, private keys, passwords in
 addresses. Hugging Face's tokens are matched in their form of 2026; names of files and models are shorter.

@@ -164,7 +164,7 @@ def init_of(recipe: dict[str, Any]) -> str | None:
 
 
 def start_named(name: str, given: bool = False) -> StartFacts:
-    """Return what is known of a checkpoint by its name, which is a Hub id or a path.
+    """Return what is known about a checkpoint from its name, which is a Hub id or a path.
 
     A path may look like a Hub id. A name counts as a Hub id if it is in the toolkit's list, or was given as one.
 
@@ -192,7 +192,7 @@ def _started(init: str, base_model: str | None) -> Trained:
 
 
 def _run_of(init: str, run: Path) -> Path | None:
-    """Return the run whose encoder or model is ``init``, a path as it was given to ``run``; None if it is no run's."""
+    """Return the run whose encoder or model is ``init``, a path as given to ``run``; None if it belongs to no run."""
     for place in (Path(), *run.resolve().parents):
         found = place / init
         for folder in (found, found.parent):
@@ -312,7 +312,7 @@ def check_data(data: Sequence[Path]) -> None:
     """Refuse folders without shards.
 
     Raises:
-        UserError: names the first such folder.
+        UserError: the message names the first such folder.
     """
     for folder in data:
         if not (folder / "index.json").is_file():

@@ -39,7 +39,7 @@ LOADING = {
     "not finite": ("NaN or infinite", "finite numbers"),
     "unlike": ("weight not as in the file", "the values of the files, under either spelling of weight norm"),
 }
-"""Kind of fault of weights to the name of its check and the expected state."""
+"""From the kind of fault of weights to the name of its check and the expected state."""
 
 MOST: dict[str, Callable[[float], float]] = {
     "batch": lambda stated: EXACT,
@@ -53,7 +53,7 @@ MOST: dict[str, Callable[[float], float]] = {
     "bf16": lambda stated: max(2 * stated, 0.05),
     "gpu": lambda stated: max(10 * stated, 1e-3),
 }
-"""Name of a figure to its limit, given the passport's value, or 0 if the passport has none."""
+"""From the name of a figure to its limit, given the passport's value, or 0 if the passport has none."""
 
 
 def verify(folder: Path, trust: bool = False, python: Path | None = None, names: Iterable[str] = ()) -> list[Finding]:

@@ -94,7 +94,7 @@ def _values(text: str, values: Sequence[Measured | None], made: Decisions, x: Sc
 
 
 def right_chart(name: str, made: Decisions) -> Drawing:
-    """Draw on how many of the clips on which a system and the first differ each of them is right."""
+    """Draw, for the clips on which a system and the first differ, on how many each of the two is right."""
     width, left, step, begin = 440.0, 10.0, 50.0, 50.0
     x = Scale(0, 1, left, width - 10)
     title = f"Which is right where they differ from {made.first}"

@@ -9,7 +9,7 @@ from nonverbal.report.axes import Scale, around, axis_names, frame, label, ticks
 from nonverbal.report.drawing import Dot, Drawing, Line, Mark, Words
 
 POINTS = 600
-"""Most points of a curve; more cannot be distinguished at the width of a page."""
+"""Largest number of points of a curve; more cannot be distinguished at the width of a page."""
 
 Curve = list[tuple[float, float]]
 

@@ -1,4 +1,4 @@
-"""The sounds of listed clips, as Opus within the page; none for a corpus that must not be shared."""
+"""The sounds of listed clips, as Opus within the page; corpora that must not be shared have none."""
 
 import base64
 import io
@@ -15,21 +15,21 @@ from nonverbal.errors import UserError
 from nonverbal.report.origins import read_file
 
 BIT_RATE = 24_000
-"""Of Opus, in bits a second: enough for 16 kHz in mono."""
+"""Bit rate of Opus, in bits per second: enough for 16 kHz in mono."""
 
 EFFORT = "5"
-"""Of Opus, 0 to 10: 10, the default, takes 2.3 times the time for as many bytes."""
+"""Complexity of Opus, 0 to 10: the default of 10 takes 2.3 times as long for the same number of bytes."""
 
 SECONDS = 10.0
-"""Of a clip, at most: 300 such clips are 12 MB in the page."""
+"""Largest part of a clip that is included; 300 such clips take 12 MB in the page."""
 
 
 @dataclass(frozen=True)
 class Sounds:
-    """What can be heard on a page, and what is to be said of it."""
+    """The sounds on a page, and notes on them."""
 
     by_clip: dict[str, str]
-    """Id of a clip to its sound, a ``data:`` address."""
+    """Sounds by id of the clip, each a ``data:`` address."""
     notes: list[str]
 
 
@@ -41,13 +41,13 @@ def sounds_of(
     Clips are taken from the lists in turn, from the beginning of each, so that every list has some.
 
     Args:
-        lists: ids of clips, of each list on the page.
-        folders: of shards, which hold the clips; none for a silent page.
-        most: sounds, at most.
+        lists: for each list on the page, the ids of its clips.
+        folders: folders of shards with the clips; none for a page without sounds.
+        most: largest number of sounds.
         scored: SHA-256 of the shards that were scored; empty if there are no scores.
 
     Raises:
-        UserError: a folder cannot be read, or none has any of the clips.
+        UserError: a folder cannot be read, or none of the folders has any of the clips.
     """
     wanted = list(dict.fromkeys(clip for clip in chain(*zip_longest(*lists)) if clip is not None))
     if not wanted or not folders:
@@ -78,13 +78,13 @@ def sounds_of(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a clip is."""
+    """The place of a clip."""
 
     corpus: tuple[str, str]
-    """Its name here, and the reader that it was read by: the name that the catalog has for it."""
+    """Its name in the shards, and the name of its reader, which is its name in the catalog."""
     shards: ShardFolder
     row: int
-    """Of the manifest."""
+    """Row of the manifest."""
 
     def samples(self) -> np.ndarray:
         """Return the clip's beginning, ``(samples,)`` float32 at 16 kHz."""
@@ -110,11 +110,11 @@ def _places(shards: ShardFolder, wanted: set[str]) -> dict[str, _Place]:
 
 
 def silence(name: str, reader: str) -> str | None:
-    """Return why a corpus must not be heard on a page that may be shared; None if it may.
+    """Return why the sounds of a corpus must not be on a page that may be shared; None if they may.
 
     Args:
-        name: what it is called here.
-        reader: its name in the catalog; what the catalog does not have is the user's own.
+        name: its name in the shards.
+        reader: its name in the catalog; a corpus that is not in the catalog is the user's own.
     """
     if reader not in CATALOG or CATALOG[reader].terms.redistribution:
         return None

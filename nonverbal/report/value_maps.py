@@ -12,7 +12,7 @@ LIGHTEST, DARKEST = 0.04, 0.92
 """Opacities of the lowest and the highest value."""
 
 LONGEST = 38
-"""Most characters of a name beside a row."""
+"""Largest number of characters of a name beside a row."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ LONG = 160 * SAMPLE_RATE
 """A recording with more samples than this is a group of its own, so that a group never needs much memory."""
 
 GPU_SECONDS = 160.0
-"""Most audio in a batch on a GPU, including padding. A CPU gains little from batches, so there each window is alone."""
+"""Largest amount of audio in a batch on a GPU, with padding. A CPU gains little from batches: one window in each."""
 
 
 @dataclass(frozen=True)

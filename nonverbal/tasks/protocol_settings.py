@@ -11,7 +11,7 @@ from nonverbal.tasks.protocols import NAMED, Protocol, Select
 
 @dataclass(kw_only=True)
 class ProtocolSettings:
-    """How clips are divided, and on what choices are made: a named protocol, and any differences from it."""
+    """How clips are divided, and on what is chosen: a protocol by name, and what differs from it."""
 
     protocol: str = "grouped"
     """Named protocol: grouped (5 folds that split no speaker), nonverbal (the same, leave-one-out with fewer than 10

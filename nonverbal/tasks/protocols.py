@@ -22,7 +22,7 @@ AUTO_FOLDS = 5
 
 @dataclass(frozen=True)
 class Protocol:
-    """How clips are divided, and on what choices are made."""
+    """How clips are divided, and on what is chosen."""
 
     folds: Folds = 5
     """A number of folds; or each group in turn; or ``auto``: each group in turn with fewer than 10 groups, otherwise 5

@@ -68,7 +68,7 @@ def trained(
         share: share of the steps after which the run ends; see ``trainer_for``.
 
     Yields:
-        The trainer, the data, and the step from which the weights in ``encoder/`` are.
+        The trainer, the data, and the step of the weights in ``encoder/``.
 
     Raises:
         UserError: as in ``Trainer.train``; the folder holds another run; or another command has meanwhile trained

@@ -30,7 +30,7 @@ def fill(template: str, directives: dict[str, Any], variables: dict[str, str], s
 
 
 def array(values: list[str]) -> str:
-    """Return an array of bash."""
+    """Return a bash array."""
     return f"({shlex.join(values)})"
 
 

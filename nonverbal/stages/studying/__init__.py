@@ -1,1 +1,1 @@
-"""Studies: what a paper did, as steps that are commands; which are done, what they cost, and running them in order."""
+"""Studies: the experiments of a paper as steps, each a command; their status, their cost, and running them in order."""

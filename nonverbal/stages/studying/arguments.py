@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*")
-"""Keys that can stand behind ``--``, dotted or not."""
+"""Keys that can follow ``--``, with or without dots."""
 
 FREE = (
     "jobs",
@@ -17,11 +17,11 @@ FREE = (
         for name in ("workers", "processes", "zero", "offload", "timeout_minutes", "watchdog", "log_every")
     ),
 )
-"""Settings that say where and how fast a command runs, and nothing of what comes out; and those below them."""
+"""Settings, with those below them, that decide where and how fast a command runs, but do not affect its results."""
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return settings by dotted key. A mapping with a key that cannot stand in one, such as ``*``, is one value."""
+    """Return settings by dotted key. A mapping with a key that cannot be part of one, such as ``*``, is one value."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         is_group = isinstance(value, dict) and value and all(PLAIN.fullmatch(name) for name in value)
@@ -30,14 +30,14 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def counted(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return those of flat settings on which results depend."""
+    """Return those flat settings on which results depend."""
     return {
         key: value for key, value in settings.items() if not f"{key}.".startswith(tuple(f"{name}." for name in FREE))
     }
 
 
 def arguments(run: str, recipe: str | None, settings: dict[str, Any]) -> list[str]:
-    """Return what follows ``nonverbal``: the command, what leads, and flat settings in their order."""
+    """Return what follows ``nonverbal``: the command, its positional arguments, and flat settings in their order."""
     rest = dict(settings)
     lead = [] if recipe is None else [recipe]
     if run == "analyze" and "name" in rest:
@@ -56,7 +56,7 @@ def _argument(key: str, value: Any) -> list[str]:
 
 
 def _is_word(item: Any) -> bool:
-    """Whether an item of a list can stand by itself: commas part items, and brackets begin JSON."""
+    """Whether an item of a list can be an argument by itself: commas separate items, and brackets begin JSON."""
     if isinstance(item, str):
         return bool(item) and "," not in item and not item.startswith(("--", "[", "{"))
     return isinstance(item, bool | int | float)

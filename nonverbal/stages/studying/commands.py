@@ -1,4 +1,4 @@
-"""One command as a process: its output on the terminal and in a file, and signals passed on to it."""
+"""One command as a process: its output goes to the terminal and a file, and signals are passed on to it."""
 
 import shlex
 import signal
@@ -15,26 +15,26 @@ from nonverbal.signals import PassedOn, end_with_parent
 CHUNK = 1 << 16
 
 NONVERBAL = (sys.executable, "-u", "-m", "nonverbal")
-"""How a command is started."""
+"""The start of a command line."""
 
 
 def run_command(arguments: Sequence[str], log: Path, program: Sequence[str] = NONVERBAL) -> tuple[int, int]:
     """Run ``nonverbal ARGUMENTS`` until it ends.
 
-    Signals that would end this process are passed on instead, so that a run saves itself. Should this process be killed
-    all the same, the command gets SIGTERM (Linux).
+    Signals that would end this process are passed on instead, so that a run can save a checkpoint. If this process is
+    killed nevertheless, the command receives SIGTERM (Linux).
 
     Args:
-        arguments: the command and what follows.
-        log: what its output is appended to, beside this process's standard output.
-        program: what is run with them.
+        arguments: the command and its arguments.
+        log: file to which the output is appended; it also goes to this process's standard output.
+        program: the program that they are passed to.
 
     Returns:
-        Its exit status, minus the signal where one killed it; and the last signal that was passed on, 0 without one.
+        The exit status, which is minus the signal if one killed the command; and the last signal passed on, or 0.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     signals = PassedOn()
-    # Their handlers come first: what comes while the process is started is passed on then.
+    # The handlers come first, so that a signal during the start of the process is passed on afterwards.
     with open(log, "ab", buffering=0) as file, signals, _started([*program, *arguments]) as process:
         signals.to(process)
         file.write(f"== {_now()} {shown(arguments)}\n".encode())
@@ -51,7 +51,7 @@ def shown(arguments: Sequence[str]) -> str:
 
 
 def _started(command: list[str]) -> "subprocess.Popen[bytes]":
-    """Start a process in a group of its own: it gets a Ctrl-C once, from us."""
+    """Start a process in its own process group, so that it receives a Ctrl-C only once, from this process."""
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -63,7 +63,7 @@ def _started(command: list[str]) -> "subprocess.Popen[bytes]":
 
 
 def _copy(source: IO[bytes], file: IO[bytes]) -> None:
-    """Copy what comes as it comes, to standard output too as long as someone reads that."""
+    """Copy output as it arrives to the file and, as long as someone reads it, to standard output."""
     heard = True
     while chunk := source.read1(CHUNK):  # type: ignore[attr-defined]
         file.write(chunk)
@@ -72,7 +72,7 @@ def _copy(source: IO[bytes], file: IO[bytes]) -> None:
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.flush()
             except BrokenPipeError:
-                # A run of days outlives the pager that it was shown in; its log has all.
+                # A run of several days outlives the pager that shows it; its log is complete.
                 heard = False
 
 

@@ -1,4 +1,4 @@
-"""What a step is, by content: its key, by which one that is done is known to be done."""
+"""The content of a step: its key, by which a finished step is recognised."""
 
 import hashlib
 import json
@@ -19,22 +19,22 @@ from nonverbal.system import version_of
 VERSION = version_of("nonverbal") or "unknown"
 
 KeyOf = Callable[[str], str | None]
-"""From the name of a step that is done to its key; None of one that is not."""
+"""From the name of a step to its key if it is done, otherwise to None."""
 
 
 class Unknown(Exception):
-    """A key cannot be known before another step is done."""
+    """A key cannot be known until another step is done."""
 
 
 class Contents(Paths):
-    """What words stand for in a key: not where something is, but what it holds."""
+    """Replaces words, for a key, by what something contains rather than by where it is."""
 
     def __init__(self, plan: Plan, key_of: KeyOf) -> None:
         super().__init__(plan)
         self.key_of = key_of
 
     def of_corpus(self, kind: str, placed: Placed) -> str:
-        """Return what a corpus holds: of shards by their index, which lists all hashes, else by names and sizes."""
+        """Return the content of a corpus: for shards, by the index, which lists all hashes; else by names and sizes."""
         if placed.made and kind == "path":
             assert placed.path is not None
             return f"{kind} {listing(placed.path)}"
@@ -50,7 +50,7 @@ class Contents(Paths):
         return f"step {key}"
 
     def _sources(self, name: str) -> list[str]:
-        """Models by their ids, or by what their folders hold."""
+        """Return models by their ids, or by the content of their folders."""
         found = [(text, Path(bare(text))) for text in super()._sources(name)]
         return [
             f"{text.removesuffix(str(path))}weights {tree_sha256(path)}" if path.exists() else text
@@ -59,14 +59,14 @@ class Contents(Paths):
 
 
 class Inputs(Paths):
-    """What words stand for where it is no matter which input it is: for finding steps alike."""
+    """Replaces words without regard to which input it is, to find similar steps."""
 
     def of_corpus(self, kind: str, placed: Placed) -> str:
-        """Return the kind alone."""
+        """Return only the kind."""
         return kind
 
     def of_step(self, step: Planned) -> str:
-        """Return nothing that differs."""
+        """Return the same for all steps."""
         return "step"
 
     def _sources(self, name: str) -> list[str]:
@@ -74,22 +74,22 @@ class Inputs(Paths):
 
 
 def key_of(plan: Plan, step: Planned, of_others: KeyOf) -> str:
-    """Return the SHA-256 of a step: version, command, recipe, and settings with the contents of inputs.
+    """Return the SHA-256 of a step: version, command, recipe, and settings with the contents of its inputs.
 
     Args:
-        plan: that the step is of.
-        step: one that is not left out.
+        plan: the plan that the step belongs to.
+        step: a step that is not left out.
         of_others: the keys of steps that are done.
 
     Raises:
-        Unknown: it needs a step that is not done.
+        Unknown: the step needs one that is not done.
     """
     settings = _by_content(_settings(step, Contents(plan, of_others)))
     return _sha256([VERSION, step.template.run, recipe_text(step.recipe), settings])
 
 
 def likeness(plan: Plan, step: Planned) -> str:
-    """Return the SHA-256 of what is the same in steps whose cost grows with their inputs alone."""
+    """Return the SHA-256 of what is the same in steps whose costs differ only because of their inputs."""
     lookup = Inputs(plan)
     settings = _settings(step, lookup)
     loops = {word: value for word, value in step.loop.items() if word not in ("corpus", "model")}
@@ -98,7 +98,7 @@ def likeness(plan: Plan, step: Planned) -> str:
 
 @cache
 def recipe_text(recipe: str | None) -> str | None:
-    """Return a step's recipe, its bases resolved. It is read once, until the cache is cleared: many steps have one."""
+    """Return a step's recipe, with bases resolved. It is read once until the cache is cleared: many steps share one."""
     return None if recipe is None else read_recipe(recipe).text
 
 
@@ -108,7 +108,7 @@ def _settings(step: Planned, lookup: Paths) -> dict[str, Any]:
 
 
 def _by_content(value: Any) -> Any:
-    """Settings, in which names of files that are there are replaced by what these hold."""
+    """Settings in which names of existing files are replaced by the files' contents."""
     if isinstance(value, dict):
         return {key: _by_content(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -118,7 +118,7 @@ def _by_content(value: Any) -> Any:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, which is read once as long as it does not change."""
+    """Return the SHA-256 of a file, which is only read again if it has changed."""
     stat = path.stat()
     return _read(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
@@ -129,20 +129,20 @@ def _read(path: Path, *_: int) -> str:
 
 
 def tree_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all that a folder holds."""
+    """Return the SHA-256 of a file, or of the whole content of a folder."""
     if path.is_file():
         return file_sha256(path)
     return _sha256([[str(file.relative_to(path)), file_sha256(file)] for file in _files(path)])
 
 
 def listing(path: Path) -> str:
-    """Return the SHA-256 of names and sizes of a folder's files: of recordings, too many to be read each time."""
+    """Return the SHA-256 of the names and sizes of a folder's files: reading all recordings each time is too slow."""
     folder, files = (path.parent, [path]) if path.is_file() else (path, _files(path))
     return _sha256([[str(file.relative_to(folder)), file.stat().st_size] for file in files])
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all that a folder holds."""
+    """Return the number of bytes of a file, or of all files in a folder."""
     return path.stat().st_size if path.is_file() else sum(file.stat().st_size for file in _files(path))
 
 
@@ -153,5 +153,5 @@ def _files(folder: Path) -> list[Path]:
 
 def _sha256(content: Any) -> str:
     text = json.dumps(content, ensure_ascii=False, sort_keys=True)
-    # Names of files may hold what no text can.
+    # Names of files may contain characters that valid text cannot.
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -1,4 +1,4 @@
-"""What steps will take: for pretraining what ``nonverbal plan`` says, else from rates of steps alike that were run."""
+"""Expected costs of steps: for pretraining from ``nonverbal plan``, otherwise from rates of similar steps."""
 
 import json
 import os
@@ -19,20 +19,20 @@ from nonverbal.text import some_of
 from nonverbal.training.hardware import gpus
 
 PRETRAIN = "pretrain"
-"""The command whose cost does not grow with its data, but with its steps."""
+"""The command whose cost depends on its steps, not on the size of its data."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What one step took."""
+    """The cost of one step that was run."""
 
     run: str
     like: str
-    """SHA-256 of the command, its recipe and its settings: without what it reads."""
+    """SHA-256 of the command, its recipe and its settings, without its inputs."""
     models: str
-    """What its models are read from."""
+    """Where its models are read from."""
     work: float
-    """What cost grows with: seconds of audio times models; of prepare bytes; of others 1."""
+    """What the cost is proportional to: seconds of audio times models; for prepare, bytes; for others, 1."""
     seconds: float
     bytes: int
     machine: str
@@ -40,31 +40,31 @@ class Rate:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step will take, or why nobody knows."""
+    """The expected cost of a step, or why it is unknown."""
 
     seconds: float | None = None
     bytes: float | None = None
     by: str = ""
-    """What this rests on, or why it is unknown."""
+    """What the estimate is based on, or why the cost is unknown."""
 
 
 class Costs:
-    """Rates of steps that were run, and plans of pretrainings."""
+    """Rates of steps that were run, and plans of pretraining runs."""
 
     def __init__(self, rates: Path, plans: Path) -> None:
         """Read the rates.
 
         Args:
-            rates: JSON Lines; need not be there. Lines that are damaged are skipped, and this is said.
-            plans: folder of the figures of ``nonverbal plan``.
+            rates: JSON Lines; may be missing. Damaged lines are skipped with a warning.
+            plans: folder for the results of ``nonverbal plan``.
         """
         self.file, self.plans, self.machine = rates, plans, machine()
         self.rates = _read(rates) if rates.exists() else []
         self.unplanned: dict[Path, str] = {}
-        """How ``nonverbal plan`` failed while this study runs, by the file that it was to write."""
+        """How ``nonverbal plan`` failed during this run of the study, by the file that it should have written."""
 
     def of(self, plan: Plan, step: Planned, key: str | None) -> Cost:
-        """Return what a step will take on this machine."""
+        """Return the expected cost of a step on this machine."""
         if step.template.run == PRETRAIN and key is not None and (planned := self._planned(step, key)):
             return planned
         like, models, work = likeness(plan, step), _models(plan, step), work_of(plan, step)
@@ -77,23 +77,23 @@ class Costs:
         return _cost(own or same, work, by) if same else Cost(by=unplanned)
 
     def plan_file(self, step: Planned, key: str) -> Path:
-        """Return the file for the figures of ``nonverbal plan``."""
+        """Return the file for the results of ``nonverbal plan``."""
         return self.plans / f"{step.name}-{key[:8]}.json"
 
     def keep(self, plan: Plan, step: Planned, seconds: float, size: int) -> None:
-        """Add what a step took."""
+        """Add the cost of a step that was run."""
         work = work_of(plan, step)
         if work is None:
             return
         rate = Rate(step.template.run, likeness(plan, step), _models(plan, step), work, seconds, size, self.machine)
         self.rates.append(rate)
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        # One write at the file's end, which studies side by side may do.
+        # A single write at the end of the file, so that several studies can write at the same time.
         with open(self.file, "ab", buffering=0) as file:
             file.write((json.dumps(asdict(rate), ensure_ascii=False) + "\n").encode())
 
     def _planned(self, step: Planned, key: str) -> Cost | None:
-        """Return what ``nonverbal plan`` said of a pretraining; None where it has not said."""
+        """Return the cost of a pretraining according to ``nonverbal plan``; None if there is no plan yet."""
         path = self.plan_file(step, key)
         try:
             content = read_json(path)
@@ -105,7 +105,7 @@ class Costs:
 
 
 def _read(path: Path) -> list[Rate]:
-    """Return the rates in a file. A rate that is lost is one more cost that is unknown, and no reason to stop."""
+    """Return the rates in a file. A lost rate only means one more unknown cost, and is no reason to stop."""
     rates, skipped = [], []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
@@ -119,7 +119,7 @@ def _read(path: Path) -> list[Rate]:
 
 
 def work_of(plan: Plan, step: Planned) -> float | None:
-    """Return what a step's cost grows with; None where its shards are not there yet."""
+    """Return what a step's cost is proportional to; None if its shards do not exist yet."""
     if step.step == PREPARE:
         path = plan.corpora[step.loop["corpus"]].path
         assert path is not None
@@ -134,12 +134,12 @@ def work_of(plan: Plan, step: Planned) -> float | None:
 
 @cache
 def seconds_of(folder: Path, _: str) -> float:
-    """Return the seconds of audio in a folder of shards, whose index has a SHA-256."""
+    """Return the seconds of audio in a folder of shards; the SHA-256 of its index is only the key of the cache."""
     return float(sum(shard["seconds"] for shard in open_shards(folder).shards))
 
 
 def total(costs: Iterable[Cost]) -> tuple[float, float, int]:
-    """Return seconds and bytes of all that are known, and how many are not."""
+    """Return the known seconds and bytes in total, and how many costs are unknown."""
     known = list(costs)
     seconds = sum(cost.seconds for cost in known if cost.seconds is not None)
     size = sum(cost.bytes for cost in known if cost.bytes is not None)
@@ -147,7 +147,7 @@ def total(costs: Iterable[Cost]) -> tuple[float, float, int]:
 
 
 def machine() -> str:
-    """Return what a machine's speed depends on: its processor, how many of it may be used, and its GPUs."""
+    """Return what a machine's speed depends on: its processor, how many of its cores may be used, and its GPUs."""
     names = [row["name"] or "GPU" for row in gpus()]
     cores = len(os.sched_getaffinity(0))
     return ", ".join([f"{cores} x {processor_name() or 'unknown processor'}", *names])
@@ -158,7 +158,7 @@ def _models(plan: Plan, step: Planned) -> str:
 
 
 def _cost(rates: list[Rate], work: float, by: str) -> Cost:
-    """By the mean of all rates, each counting as its work."""
+    """Return the cost from the mean of all rates, weighted by their work."""
     done = sum(rate.work for rate in rates)
     share = work / done if done else 0.0
     return Cost(share * sum(rate.seconds for rate in rates), share * sum(rate.bytes for rate in rates), by)

@@ -1,4 +1,4 @@
-"""What a study keeps of its steps: which are done, with which key, what they took, and what was begun."""
+"""The files in which a study records its steps: which are done or begun, with which key, and at what cost."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from nonverbal.stages.studying.planning import Plan, Planned
 T = TypeVar("T")
 
 SHORT = 8
-"""Characters of a key that names hold."""
+"""Number of characters of a key in names."""
 
 ADOPTED = ("pretrain", "finetune")
-"""Commands that refuse a folder of other settings or data themselves: they go on with what a cluster's jobs made."""
+"""Commands that refuse a folder of other settings or data themselves, and continue what a cluster's jobs have made."""
 
 
 @dataclass(frozen=True)
@@ -27,53 +27,53 @@ class Done:
 
     key: str
     version: str
-    """Of nonverbal."""
+    """The version of nonverbal."""
     command: list[str]
     seconds: float
-    """All its runs together."""
+    """Duration of all its runs together."""
     bytes: int
-    """Of what it made."""
+    """Size of its output."""
     machine: str
     when: str
-    """When it ended, UTC, ISO 8601."""
+    """When it ended: UTC, ISO 8601."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A step that was begun and is not done."""
+    """A step that was begun but is not done."""
 
     key: str
     seconds: float = 0.0
-    """What it has taken so far."""
+    """Duration so far."""
     failed: str | None = None
-    """How it failed when it last ran."""
+    """How its last run failed."""
 
 
 @dataclass(frozen=True)
 class State:
-    """How a step stands."""
+    """The status of a step."""
 
     key: str | None
-    """None where a step that it needs is not done, which may change it."""
+    """None if a step that it needs is not done, because that may change the key."""
     done: Done | None
-    """What is there, if by this very step."""
+    """The record of a finished step with this key whose output exists."""
     begun: Begun | None
-    """The same, of what was begun."""
+    """The record of an unfinished step with this key."""
     past: str | None
-    """Key of what is there by another step of this name, which is moved aside."""
+    """Key of existing output from another step of this name, which will be moved aside."""
 
 
 class Kept:
-    """The files of a study's steps."""
+    """The files in which a study records its steps."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the study in ``folder``, which need not be there."""
+        """Use the study in ``folder``, which need not exist."""
         self.folder = folder
         self._states: dict[str, State] = {}
         self.forget()
 
     def done(self, name: str) -> Done | None:
-        """Return what is kept of a step that was done.
+        """Return the record of a step that is done, if any.
 
         Raises:
             UserError: the file is damaged.
@@ -81,7 +81,7 @@ class Kept:
         return _read(Done, self._done(name))
 
     def begun(self, name: str) -> Begun | None:
-        """Return what is kept of a step that was begun.
+        """Return the record of a step that was begun, if any.
 
         Raises:
             UserError: the file is damaged.
@@ -89,13 +89,13 @@ class Kept:
         return _read(Begun, self._begun(name))
 
     def state(self, plan: Plan, step: Planned) -> State:
-        """Return how a step stands that is not left out."""
+        """Return the status of a step that is not left out."""
         if step.name not in self._states:
             self._states[step.name] = self._state(plan, step)
         return self._states[step.name]
 
     def forget(self) -> None:
-        """Look again at what is there, which others may have made or changed."""
+        """Forget what was read, because other processes may have changed the files."""
         self._states.clear()
         recipe_text.cache_clear()
 
@@ -115,41 +115,41 @@ class Kept:
         )
 
     def key_if_done(self, plan: Plan, name: str) -> str | None:
-        """Return the key of a step that is done; None of one that is not."""
+        """Return the key of a step if it is done, otherwise None."""
         state = self.state(plan, plan.step(name))
         return state.key if state.done is not None else None
 
     def begin(self, step: Planned, state: State) -> Begun:
-        """Note that a step begins, once what is there by another of its name is out of the way.
+        """Record that a step begins, after moving aside the output of another step of its name.
 
         Raises:
-            UserError: its place holds what no step of this study made.
+            UserError: its place holds something that this study did not make.
         """
         assert state.key is not None
         if state.past is not None:
             self.move_aside(step, state.past)
         elif step.out.exists() and state.begun is None and step.template.run not in ADOPTED:
             raise UserError(f"{step.out} exists, but this study did not make it; move it away, or give another --out")
-        # Of an output that was removed by hand: what is made now is not that.
+        # An output may have been removed by hand; its old record does not describe what is made now.
         self._done(step.name).unlink(missing_ok=True)
         begun = replace(state.begun or Begun(state.key), failed=None)
         self.write_begun(step.name, begun)
         return begun
 
     def write_begun(self, name: str, begun: Begun) -> None:
-        """Keep how far a step is."""
+        """Record the progress of a step."""
         self._states.clear()
         self._begun(name).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._begun(name), json.dumps(asdict(begun)) + "\n")
 
     def finish(self, name: str, done: Done) -> None:
-        """Keep that a step is done."""
+        """Record that a step is done."""
         self._states.clear()
         write_atomically(self._done(name), json.dumps(asdict(done), ensure_ascii=False, indent=1) + "\n")
         self._begun(name).unlink(missing_ok=True)
 
     def move_aside(self, step: Planned, key: str) -> None:
-        """Move what a step of another key made to ``past/NAME-KEY``, and what is kept of it."""
+        """Move the output of a step with another key, and its record, to ``past/NAME-KEY``."""
         place = self.past(step, key)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.rename(step.out, place)
@@ -158,13 +158,13 @@ class Kept:
         self._begun(step.name).unlink(missing_ok=True)
 
     def past(self, step: Planned, key: str) -> Path:
-        """Return where the output of a step with another key goes: a name that is free."""
+        """Return where to move the output of a step with another key: a name that is not in use."""
         first = self.folder / "past" / f"{step.name}-{key[:SHORT]}"
         places = (first if not count else first.with_name(f"{first.name}-{count}") for count in range(10**6))
         return next(place for place in places if not os.path.lexists(place))
 
     def log(self, name: str) -> Path:
-        """Return the file of a step's output."""
+        """Return the log file of a step."""
         return self.folder / "logs" / f"{name}.log"
 
     def _done(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""A study as it stands, as tables: what is done, what there is to do, what it takes, and what it shows."""
+"""The status of a study as tables: what is done, what remains, what it costs, and what it shows."""
 
 import shutil
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from nonverbal.text import duration, size
 
 
 def tables_of(plan: Plan, rows: Sequence[Row]) -> list[Table]:
-    """Return what a study is as tables: its steps, and the paper's tables and figures that they fill.
+    """Return the tables of a study: its steps, and the tables and figures of the paper that they fill.
 
     Args:
         plan: the study.
-        rows: its steps, or some of them.
+        rows: all or some of its steps.
     """
     if plan.steps and not rows:
         return []
@@ -41,7 +41,7 @@ def _steps(plan: Plan, rows: Sequence[Row]) -> Table:
 
 
 def _grouped(rows: Sequence[Row]) -> list[list[Row]]:
-    """Put the combinations of a step that are left out for one reason together; each other step is by itself."""
+    """Group the combinations of a step that are left out for the same reason; all other steps are separate."""
 
     def reason(row: Row) -> tuple[str, ...]:
         return (row.step.step, row.why or "") if row.status == "left out" else (row.step.name,)
@@ -50,7 +50,7 @@ def _grouped(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _cells(plan: Plan, rows: Sequence[Row]) -> list[str]:
-    """The cells of one step, or of several that are left out for one reason."""
+    """Return the cells of one step, or of several that are left out for the same reason."""
     first = rows[0]
     return [
         first.step.name if len(rows) == 1 else f"{first.step.step}, {len(rows)} combinations",
@@ -63,7 +63,7 @@ def _cells(plan: Plan, rows: Sequence[Row]) -> list[str]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Say in one line what there is to do, and what it will take."""
+    """Summarise in one line what remains to be done, and what it costs."""
     counts = {status: sum(row.status == status for row in rows) for status in ("done", "to do", "failed", "left out")}
     waiting = [row.cost for row in rows if row.waits]
     seconds, disk, unknown = total(waiting)
@@ -77,14 +77,14 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def room(plan: Plan, rows: Sequence[Row]) -> list[str]:
-    """Warn where the disk has less room than the steps are known to take."""
+    """Warn if the disk has less free space than the known costs of the steps."""
     place = next(folder for folder in (plan.out.absolute(), *plan.out.absolute().parents) if folder.exists())
     free, wanted = shutil.disk_usage(place).free, total([row.cost for row in rows if row.waits])[1]
     return [f"warning: only {size(free)} are free for {plan.out}, less than the steps need"] if free < wanted else []
 
 
 def absent(plan: Plan) -> list[str]:
-    """Say which corpora and models are absent, a line for each reason."""
+    """Say which corpora and models are absent, with one line for corpora and one for models."""
     corpora = [name for name, placed in plan.corpora.items() if placed.why is not None]
     lines = [f"absent corpora, left out with all steps that need them: {', '.join(corpora)}"] if corpora else []
     models = [f"{model.name} ({model.why})" for model in models_of(plan) if not model.present]
@@ -92,11 +92,11 @@ def absent(plan: Plan) -> list[str]:
 
 
 def _together(plan: Plan, name: str, rows: Sequence[Row]) -> str:
-    """How all steps of a table stand: how many of each status where they differ."""
+    """Return the status of all steps of a table: one status, or if they differ, the number of steps for each."""
     counts = {status: sum(row.status == status for row in rows) for status in ("done", "to do", "failed", "left out")}
     there = [(status, count) for status, count in counts.items() if count]
     if not there:
-        # A table of corpora, whose shards were given or that are absent.
+        # A table of corpora that are absent or whose shards were given.
         present = any(placed.path is not None for placed in plan.corpora.values())
         return "done" if present and PREPARE in plan.shown.get(name, []) else "left out"
     return there[0][0] if len(there) == 1 else ", ".join(f"{count} {status}" for status, count in there)

@@ -1,4 +1,4 @@
-"""What a study is given: where its corpora are, which models it takes, and what is absent."""
+"""The inputs of a study: where its corpora are, which models it uses, and what is absent."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from nonverbal.stages.studying.settings import NAME, OTHERS, USES, Corpus, Study
 from nonverbal.stages.studying.words import LeftOut
 
 PREFIXES = ("initialised:", "finetuned:")
-"""What may stand before the folder of an encoder."""
+"""Prefixes that a source may have."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Placed:
     name: str
     corpus: Corpus
     path: Path | None
-    """What ``--data`` gave; None where it is absent."""
+    """The path from ``--data``; None if the corpus is absent."""
     shards: Path
-    """Folder of its shards: the path itself, or where they are made."""
+    """Folder of its shards: the path itself, or where the study makes them."""
 
     @property
     def made(self) -> bool:
-        """Whether its shards are made here."""
+        """Whether the study makes its shards."""
         return self.path is not None and self.path != self.shards
 
     @property
@@ -37,10 +37,10 @@ class Placed:
 
 
 def placed(study: Study, given: Iterable[str], out: Path) -> dict[str, Placed]:
-    """Return the corpora of a study, as ``NAME=PATH`` gives them.
+    """Return the corpora of a study, with their paths as given by ``NAME=PATH``.
 
     Raises:
-        UserError: a corpus that the study does not have, a path that is not there, or a name that is given twice.
+        UserError: the study has no corpus of this name, a path does not exist, or a name is given twice.
     """
     paths = {name: Path(expanded(path, f"--data {name}")) for name, path in pairs(given, "--data", "NAME=PATH").items()}
     known = dict(study.corpora)
@@ -60,11 +60,11 @@ def _placed(name: str, corpus: Corpus, path: Path | None, out: Path) -> Placed:
 
 
 def chosen(corpora: dict[str, Placed], name: str) -> list[Placed]:
-    """Return the corpora that a name or a word for several stands for; of a word, those that are there.
+    """Return the corpora that a name, or a word for several, stands for; for a word, those that are present.
 
     Raises:
-        LeftOut: a corpus that is named is absent.
-        UserError: there is none of this name.
+        LeftOut: the named corpus is absent.
+        UserError: the study has no corpus of this name.
     """
     if name in USES:
         return [one for one in corpora.values() if one.path is not None and name in ("all", one.corpus.use)]
@@ -76,10 +76,10 @@ def chosen(corpora: dict[str, Placed], name: str) -> list[Placed]:
 
 
 def pairs(given: Iterable[str], key: str, form: str) -> dict[str, str]:
-    """Return ``NAME=VALUE`` as name and value.
+    """Return names and values from ``NAME=VALUE``.
 
     Raises:
-        UserError: something has another form, or a name is there twice.
+        UserError: an item has another form, or a name is given twice.
     """
     found: dict[str, str] = {}
     for text in given:
@@ -93,10 +93,10 @@ def pairs(given: Iterable[str], key: str, form: str) -> dict[str, str]:
 
 
 def sources(study: Study, given: Iterable[str]) -> dict[str, str | None]:
-    """Return what each model of a study is read from, ``--models NAME=SOURCE`` before the recipe; None where unknown.
+    """Return the source of each model of a study, from ``--models NAME=SOURCE`` or else the recipe; None if unknown.
 
     Raises:
-        UserError: a model that the study does not have, or a path that is not there.
+        UserError: the study has no model of this name, or a path does not exist.
     """
     found = {name: model.source for name, model in study.models.items()}
     for name, source in pairs(given, "--models", "NAME=SOURCE").items():
@@ -110,19 +110,19 @@ def sources(study: Study, given: Iterable[str]) -> dict[str, str | None]:
 
 
 def bare(source: str) -> str:
-    """Return the folder or id within a source: without ``initialised:`` or ``finetuned:``."""
+    """Return the folder or id of a source, without ``initialised:`` or ``finetuned:``."""
     for prefix in PREFIXES:
         source = source.removeprefix(prefix)
     return source
 
 
 def _is_path(text: str) -> bool:
-    """Whether a source can only be a path: ids of the Hub have one slash at most, and begin with neither."""
+    """Whether a source can only be a path: ids of the Hub have at most one slash and never start with /, ., ~ or $."""
     return text.startswith(("/", ".", "~", "$")) or text.count("/") > 1
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which of the known names may be meant by another one."""
+    """Return a hint at the known names that may be meant by an unknown one."""
     names = list(known)
     near = difflib.get_close_matches(name, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}"

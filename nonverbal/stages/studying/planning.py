@@ -1,4 +1,4 @@
-"""From a study to its steps: loops written out, words replaced, in the order in which each finds what it needs."""
+"""From a study to its steps: loops are written out and words replaced, and each step follows those that it needs."""
 
 import itertools
 import re
@@ -25,22 +25,22 @@ class Planned:
 
     name: str
     step: str
-    """What the recipe calls it."""
+    """Its name in the recipe."""
     template: Step
     loop: dict[str, str]
     out: Path
     recipe: str | None
-    """Of the command, as it is found from the current folder."""
+    """Recipe of the command, as a path from the current folder or a name."""
     why: str | None = None
-    """Why it is left out."""
+    """Why it is left out, if it is."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """Flat, by dotted key, without the output."""
+    """Flat settings by dotted key, without the output."""
     needs: tuple[str, ...] = ()
-    """Names of the steps that it needs, in the order in which it names them."""
+    """Names of the steps that it needs, in the order in which they are named."""
     corpora: tuple[str, ...] = ()
     """Names of the corpora whose shards it reads."""
     sources: tuple[str, ...] = ()
-    """Models, and steps that may have made one, that it reads."""
+    """Models that it reads, and steps that may have made one."""
 
 
 class Plan:
@@ -52,14 +52,14 @@ class Plan:
         """Write out the loops, and replace the words.
 
         Args:
-            study: as its recipe has it.
-            corpora: by name, with where they are.
-            sources: of the models; None where nobody gave one.
+            study: the content of its recipe.
+            corpora: by name, with their paths.
+            sources: of the models; None if unknown.
             out: the study's folder.
-            recipe: the study's file, beside which recipes of steps are looked for first.
+            recipe: file of the study; the recipes of steps are first looked for in its folder.
 
         Raises:
-            UserError: a step names what is not in the study, or needs itself.
+            UserError: a step names something that is not in the study, or depends on itself.
         """
         self.study, self.corpora, self.sources, self.out = study, corpora, sources, out
         self.where = f"in the recipe {recipe}"
@@ -96,7 +96,7 @@ class Plan:
         return self._made[name]
 
     def _prepared(self) -> Iterator[tuple[str, Step]]:
-        """The steps that make shards, by corpus."""
+        """Return the steps that make shards, by corpus."""
         for name, placed in self.corpora.items():
             if placed.made:
                 corpus = placed.corpus
@@ -104,7 +104,8 @@ class Plan:
                 folder = {"folder": f"{{path:{name}}}", **({"reader": corpus.reader} if corpus.reader else {}), **own}
                 rest = {key: value for key, value in corpus.prepare.items() if key not in own}
                 if corpus.use == "pretrain":
-                    # What the recipe keeps out comes beside what is scored, and not in its place.
+                    # Manifests that the recipe excludes are added to those of the scored corpora, and do not replace
+                    # them.
                     asked, scored = rest.pop("exclude", []), "{manifests:score}"
                     rest = {
                         "exclude": [scored, *(asked if isinstance(asked, list) else [asked])] if asked else scored
@@ -112,7 +113,7 @@ class Plan:
                 yield name, Step(PREPARE, with_={"corpora": {name: folder}, **rest})
 
     def _loops(self, name: str, step: Step) -> Iterator[tuple[str, dict[str, str]]]:
-        """The combinations of a step's loops, absent ones too, by full name; the step itself where there are none."""
+        """Return the combinations of a step's loops, even absent ones, by full name; without loops, the step itself."""
         values = {word: self._values(name, word, given) for word, given in step.each.items()}
         names = set()
         for row in itertools.product(*values.values()):
@@ -147,7 +148,7 @@ class Plan:
         return self._made[name]
 
     def _alone(self, name: str, made: Callable[[], Any]) -> Any:
-        """Make something that must not need itself."""
+        """Make something that must not depend on itself."""
         if name in self._open:
             circle = " -> ".join([*self._open[self._open.index(name) :], name])
             raise UserError(f"steps or models {self.where} need each other: {circle}")
@@ -180,11 +181,11 @@ class Plan:
             self.source(loop["model"], Paths(self))
 
     def source(self, name: str, lookup: "Paths") -> list[str]:
-        """Return what a model is read from: several where it is a step's that has several.
+        """Return what a model is read from, which is several sources if it names a step with several combinations.
 
         Raises:
             LeftOut: the model is absent.
-            UserError: there is no such model, or it needs itself.
+            UserError: there is no such model, or it depends on itself.
         """
         if name not in self.sources:
             raise UserError(f"{self.where}: the study has no model {name!r}; {nearest(name, self.sources)}")
@@ -196,12 +197,12 @@ class Plan:
         return found if isinstance(found, list) else [found]
 
     def named(self, name: str) -> list[Planned]:
-        """Return the steps that a name stands for, planned; those that are left out too.
+        """Return the planned steps that a name stands for, including those that are left out.
 
-        Of a corpus that is absent, or whose shards were given, ``prepare.NAME`` stands for none.
+        ``prepare.NAME`` stands for no step if the corpus is absent or its shards were given.
 
         Raises:
-            UserError: it is the name of no step.
+            UserError: no step has this name.
         """
         names = [full for full in self._looped if stands_for(name, full)]
         others = [PREPARE, *(f"{PREPARE}.{corpus}" for corpus in ("*", *self.corpora)), *self.study.steps]
@@ -212,16 +213,16 @@ class Plan:
 
 
 class Paths:
-    """What words stand for on the command line: paths, and ids of models. Notes what they name."""
+    """Replaces words on the command line by paths and ids of models, and records what they name."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.steps: list[str] = []
         """Names of the steps that were named."""
         self.heard: list[str] = []
-        """Names of the corpora whose shards were."""
+        """Names of the corpora whose shards were named."""
         self.models: list[str] = []
-        """Names of the models that were, and of steps, which may have made one."""
+        """Names of the models that were named, and of steps that may have made one."""
 
     def texts(self, kind: str, name: str) -> list[str]:
         """Return what ``{kind:name}`` stands for; see ``words.Lookup``."""
@@ -239,7 +240,7 @@ class Paths:
         return [self.of_corpus(kind, one) for one in found]
 
     def of_corpus(self, kind: str, placed: Placed) -> str:
-        """Return what stands for a corpus that is there."""
+        """Return what stands for a corpus that is present."""
         return str({"path": placed.path, "data": placed.shards, "manifests": placed.shards / "manifest.jsonl"}[kind])
 
     def of_step(self, step: Planned) -> str:
@@ -271,7 +272,7 @@ class Paths:
 
 
 def _located(recipe: str | None, folder: Path) -> str | None:
-    """Return a step's recipe as it is found from here: beside the study's, or as given."""
+    """Return a step's recipe as a path from the current folder, if it is beside that of the study, or as given."""
     if recipe is None:
         return None
     if (folder / recipe).is_file():

@@ -1,4 +1,4 @@
-"""Running a study: what is missing, in order; what depends on a step that failed is not run, all else is."""
+"""Running a study: the missing steps, in order, except those that depend on a step that failed."""
 
 import hashlib
 import time
@@ -26,34 +26,34 @@ REPORT = "report"
 PAGE = "report.html"
 
 PLAN_SECONDS = 20
-"""How long ``nonverbal plan`` trains for what a pretraining will take."""
+"""Seconds for which ``nonverbal plan`` trains to estimate the cost of a pretraining."""
 
 
 class StepFailed(Exception):
-    """A step ended without what it was to make; the message names its log."""
+    """A step ended without its output; the message names its log."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """A study that is run."""
+    """A study that is being run."""
 
     plan: Plan
     kept: Kept
     costs: Costs
     recipe: str
-    """The study's text, bases resolved."""
+    """The text of the study's recipe, with bases resolved."""
 
     def run(self, only: Sequence[str], check: Callable[[list[Planned]], None]) -> None:
-        """Run what is missing, and write the record and the page.
+        """Run the missing steps, and write the record and the report.
 
         Args:
-            only: names of steps, or ``report``: no others are run. Empty: all, and the page.
-            check: refuses settings of steps that their commands do not have.
+            only: names of steps, or ``report``: nothing else is run. Empty: all steps, and the report.
+            check: refuses settings of steps that are unknown to their commands.
 
         Raises:
-            UserError: a step failed, after all that does not depend on it was run; or a step of ``only`` needs one that
-                is not done.
-            Interrupted: by a signal, which the step in progress got too.
+            UserError: a step failed; all steps that do not depend on it were run before. Or a step of ``only`` needs
+                one that is not done.
+            Interrupted: a signal came, which the current step received too.
         """
         wanted = self.wanted(only)
         if not wanted and REPORT not in only:
@@ -68,10 +68,10 @@ class Running:
             self._run_all(wanted, only)
 
     def wanted(self, only: Sequence[str]) -> list[Planned]:
-        """Return the steps that are to be done, in order.
+        """Return the steps to run, in order.
 
         Raises:
-            UserError: a name stands for no step, or for those alone that are left out.
+            UserError: a name stands for no step, or only for steps that are left out.
         """
         chosen = {step.name for name in only if name != REPORT for step in self.plan.named(name)}
         for name in only:
@@ -105,7 +105,7 @@ class Running:
         _say(summary(rows_of(self.plan, self.kept, self.costs)))
 
     def _run_each(self, wanted: list[Planned]) -> tuple[dict[str, str], list[str]]:
-        """Run steps; return how some failed, by name, and which were not run since they need one of these."""
+        """Run steps; return how some failed, by name, and which were not run because they need one of these."""
         failed: dict[str, str] = {}
         waiting: list[str] = []
         for step in wanted:
@@ -120,7 +120,7 @@ class Running:
         return failed, waiting
 
     def _account(self, failed: dict[str, str], waiting: list[str]) -> str:
-        """Say what failed, in one line."""
+        """Summarise in one line what failed."""
         what = f"{len(failed)} steps failed: {', '.join(failed)} (logs: {self.kept.log('*')})"
         told = what if len(failed) > 1 else next(iter(failed.values()))
         skipped = f"; not run, because they depend on it: {', '.join(waiting)}" if waiting else ""
@@ -132,14 +132,14 @@ class Running:
         with locked(self.kept.folder / "locks" / step.name, "wait for it, or stop it"):
             self.kept.forget()
             state = self.kept.state(self.plan, step)
-            # Another process may have done it meanwhile.
+            # Another process may have done it in the meantime.
             if state.done is None:
                 self._run_held(step, state)
         self._write_record()
 
     def _run_held(self, step: Planned, state: State) -> None:
         if state.key is None:
-            # What was done when the study began was changed or removed while it ran.
+            # Something that was done when the study started was changed or removed while it ran.
             waits = next(name for name in step.needs if self.kept.key_if_done(self.plan, name) is None)
             raise StepFailed(f"{step.name} needs {waits}, whose inputs or output changed during the run")
         if step.template.run == PRETRAIN:
@@ -162,7 +162,7 @@ class Running:
         return Done(begun.key, VERSION, ["nonverbal", *command], *took, now)
 
     def _timed(self, name: str, command: list[str], begun: Begun) -> tuple[Begun, int]:
-        """Run a step's command; return what it has taken, all its runs together, and the signal that came, if any."""
+        """Run a step's command; return its record with the total duration so far, and the signal that came, if any."""
         started = time.monotonic()
         code, came = run_command(command, self.kept.log(name))
         begun = replace(begun, seconds=begun.seconds + time.monotonic() - started)
@@ -173,7 +173,7 @@ class Running:
         return begun, came
 
     def _end(self, came: int, where: str) -> None:
-        """End the study where a signal came."""
+        """End the study if a signal came."""
         if came:
             self._write_record()
             raise Interrupted(came, f"{where}; run the same command again to continue")
@@ -184,9 +184,9 @@ class Running:
         raise StepFailed(f"{name} {how}: {_last_line(log)} (log: {log})")
 
     def _plan_pretraining(self, step: Planned) -> None:
-        """Have ``nonverbal plan`` say what a pretraining will take, where its data are there and nobody knows.
+        """Have ``nonverbal plan`` estimate the cost of a pretraining whose data exist, unless the cost is known.
 
-        Where it fails, the cost stays unknown, and the pretraining is run all the same: it says itself what is wrong.
+        If that fails, the cost stays unknown and the pretraining is run anyway: it will report the error itself.
         """
         state = self.kept.state(self.plan, step)
         if step.template.run != PRETRAIN or state.key is None or state.done is not None:
@@ -206,13 +206,13 @@ class Running:
             _say(f"nobody knows what {step.name} will take: {how}")
 
     def _write_record(self) -> None:
-        # Steps that are run side by side write it in turn.
+        # Several processes that run steps of this study write it in turn.
         with locked(self.kept.folder / "locks" / ".record", wait=True):
             self.kept.forget()
             write_study(self.kept.folder, record_of(self.plan, self.kept, self.recipe))
 
     def _write_page(self) -> None:
-        """Write the report of all that is there, unless it is there already."""
+        """Write the report of everything that exists, unless it is up to date."""
         page, study = self.kept.folder / PAGE, self.kept.folder / FILE
         key = hashlib.sha256(VERSION.encode() + study.read_bytes()).hexdigest()
         done = self.kept.done(REPORT)
@@ -237,7 +237,7 @@ def _ended(code: int) -> str:
 
 
 def _last_line(log: Path) -> str:
-    """The last line that a command wrote, which is its error's."""
+    """Return the last line that a command wrote, which is its error message."""
     lines = log.read_bytes()[-10_000:].decode(errors="replace").splitlines()
     own = [line for line in lines if line.strip() and not line.startswith("== ")]
     return one_line(own[-1]).removeprefix("nonverbal: ") if own else "no output"

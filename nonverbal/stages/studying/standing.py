@@ -1,4 +1,4 @@
-"""How the steps of a study stand, and its record."""
+"""The status of a study's steps, and the study's record."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from nonverbal.stages.studying.words import LeftOut
 
 @dataclass(frozen=True)
 class Row:
-    """A step as it stands."""
+    """The status of a step."""
 
     step: Planned
     status: Status
     why: str | None
     cost: Cost
-    """What it will take; nothing of one that is done or left out."""
+    """Its expected cost; zero if it is done or left out."""
 
     @property
     def waits(self) -> bool:
@@ -28,7 +28,7 @@ class Row:
 
 
 def rows_of(plan: Plan, kept: Kept, costs: Costs) -> list[Row]:
-    """Return how each step stands, in the order in which they run."""
+    """Return the status of each step, in the order in which they are run."""
     rows = []
     for step in plan.steps:
         status, why = status_of(plan, kept, step)
@@ -39,7 +39,7 @@ def rows_of(plan: Plan, kept: Kept, costs: Costs) -> list[Row]:
 
 
 def status_of(plan: Plan, kept: Kept, step: Planned) -> tuple[Status, str | None]:
-    """Return how a step stands, and what is to be said of it."""
+    """Return the status of a step, and a remark on it, if any."""
     if step.why is not None:
         return "left out", step.why
     state = kept.state(plan, step)
@@ -61,12 +61,12 @@ def command_of(step: Planned) -> list[str]:
 
 
 def record_of(plan: Plan, kept: Kept, recipe: str) -> StudyRecord:
-    """Return the record of a study as it stands.
+    """Return the record of a study as it is now.
 
     Args:
         plan: its steps.
-        kept: what is kept of them.
-        recipe: its text, bases resolved.
+        kept: the records of its steps.
+        recipe: the text of its recipe, with bases resolved.
     """
     study = plan.study
     corpora = [
@@ -89,7 +89,7 @@ def record_of(plan: Plan, kept: Kept, recipe: str) -> StudyRecord:
 
 
 def models_of(plan: Plan) -> list[StudyModel]:
-    """Return the models of a study, with why one is absent."""
+    """Return the models of a study and, for absent ones, the reason."""
     found = []
     for name, model in plan.study.models.items():
         source, why = None, None
@@ -126,5 +126,5 @@ def _step_record(plan: Plan, kept: Kept, step: Planned) -> StudyStep:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """A path relative to the study's folder where it is in it, so that the folder may be moved; else absolute."""
+    """Return a path relative to the study's folder if it is inside, so that the folder can be moved; else absolute."""
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path.resolve())

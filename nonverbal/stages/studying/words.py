@@ -1,4 +1,4 @@
-"""Words in braces in a step's settings: what they stand for, so that one step serves many corpora."""
+"""Words in braces in a step's settings, and what they stand for, so that one step serves many corpora."""
 
 import difflib
 import re
@@ -9,14 +9,14 @@ from nonverbal.errors import UserError
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(?::.*)?")
-"""What is in braces and is no word, as in ``{000..127}``, stays as it is."""
+"""Words in braces. Other text in braces, such as ``{000..127}``, is left unchanged."""
 
 KINDS = ("data", "manifests", "path", "source", "step")
 OF_LOOP = {"data": "corpus", "source": "model"}
-"""Kinds that need no name within a loop, and the loop."""
+"""Kinds that need no name within a loop, with the word of that loop."""
 
 DROPPED = object()
-"""What a setting is that stands for nothing, and so is left out."""
+"""The value of a setting that stands for nothing, and so is omitted."""
 
 _HIDDEN = str.maketrans("{}", "\0\1")
 _SHOWN = str.maketrans("\0\1", "{}")
@@ -27,10 +27,10 @@ class LeftOut(Exception):
 
 
 class Lookup(Protocol):
-    """What words stand for."""
+    """Finds what words stand for."""
 
     def texts(self, kind: str, name: str) -> list[str]:
-        """Return what ``{kind:name}`` stands for, where that may be several texts or none.
+        """Return what ``{kind:name}`` stands for, which may be several texts or none.
 
         Raises:
             LeftOut: what it stands for is absent.
@@ -39,19 +39,19 @@ class Lookup(Protocol):
 
 
 def resolved(value: Any, loop: Mapping[str, str], lookup: Lookup, where: str) -> Any:
-    """Return a setting with its words replaced; ``DROPPED`` where it stands for nothing.
+    """Return a setting with its words replaced; ``DROPPED`` if it stands for nothing.
 
-    A text that stands for several is a list, and is spliced into a list that holds it.
+    A text that stands for several texts becomes a list, which is spliced into the list that holds it, if any.
 
     Args:
-        value: texts, numbers, lists and mappings.
+        value: text, number, list or mapping.
         loop: what the words of the step's loops stand for.
         lookup: what other words stand for.
         where: the setting, for errors.
 
     Raises:
-        LeftOut: something that is named is absent.
-        UserError: an unknown word or name.
+        LeftOut: something named is absent.
+        UserError: a word or name is unknown.
     """
     if isinstance(value, str):
         texts = [text.translate(_SHOWN) for text in _expanded(value, loop, lookup, where)]
@@ -73,7 +73,7 @@ def resolved(value: Any, loop: Mapping[str, str], lookup: Lookup, where: str) ->
 
 
 def _expanded(text: str, loop: Mapping[str, str], lookup: Lookup, where: str) -> list[str]:
-    """The texts that a text stands for; braces of what was put in are hidden, so that they are not read again."""
+    """Return what a text stands for. Braces in inserted texts are hidden, so that they are not expanded again."""
     for match in BRACES.finditer(text):
         if not WORD.fullmatch(match[1]):
             continue

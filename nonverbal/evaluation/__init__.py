@@ -1,1 +1,1 @@
-"""Folds, embeddings, probes and scores. Knows no trainer."""
+"""Folds, embeddings, probes and scores, independent of any trainer."""

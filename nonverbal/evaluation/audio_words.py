@@ -1,12 +1,12 @@
-"""Bags of audio words: codebooks of a fold's training side, and how often each clip has each of their words.
+"""Bags of audio words: codebooks from a fold's training side, and how often each of their words occurs in each clip.
 
-Paper: openXBOW (Schmitt and Schuller, 2017). Of its ways we take the plainest: words are frames of the training side,
-each drawn with the same chance (``-c random``; k-means would take many times longer in every fold of every null, and
-``random++`` draws outliers first, of which descriptors have many). Each frame counts for the one word that is nearest
-(``-a 1``, its default). A count n is weighed as log(1 + n) (``-log``). Frames are standardised before, by the mean and
-deviation of those of the training side (``-standardizeInput``).
+Paper: openXBOW (Schmitt and Schuller, 2017). Of its options we use the simplest: words are frames of the training side,
+    each drawn with the same probability (``-c random``; k-means would take many times longer in every fold of every
+    null, and ``random++`` draws outliers first, of which there are many among descriptors). Each frame counts for the
+    one nearest word (``-a 1``, its default). A count n becomes log(1 + n) (``-log``). Before that, frames are
+    standardised by the mean and standard deviation of those of the training side (``-standardizeInput``).
 
-Shapes: S frames, M values of a frame.
+Shapes: S frames, M values per frame.
 """
 
 from dataclasses import dataclass
@@ -21,31 +21,31 @@ from nonverbal.seeding import Stream, generator
 from nonverbal.tasks.folds import Fold
 
 WORDS = 500
-"""Of each codebook."""
+"""Number of words of each codebook."""
 
 BOOKS = 2
-"""Codebooks: each is of an equal share of a frame's values, descriptors and deltas."""
+"""Number of codebooks, each for an equal share of a frame's values: descriptors and deltas."""
 
 
 @dataclass(frozen=True)
 class Codebook:
-    """Words over some values of a frame."""
+    """Words over some of the values of a frame."""
 
     centre: np.ndarray
-    """Of the values, ``(M,)`` float32: their mean over the frames of the training side."""
+    """Mean of the values over the frames of the training side, ``(M,)`` float32."""
     scale: np.ndarray
     """Their standard deviation, ``(M,)`` float32."""
     words: np.ndarray
     """Standardised frames, ``(words, M)`` float32."""
 
     def counts(self, frames: np.ndarray) -> np.ndarray:
-        """Return how many frames, ``(S, M)`` float32, each word is the nearest to: ``(WORDS,)`` int64.
+        """Return for how many frames, ``(S, M)`` float32, each word is the nearest: ``(WORDS,)`` int64.
 
-        Of words that are equally near it is the first. A training side of fewer frames than ``WORDS`` has fewer words:
-        the last counts are then 0.
+        If several words are equally near, the first is used. If the training side has fewer frames than ``WORDS``,
+        there are fewer words: the last counts are then 0.
         """
         standard = (frames - self.centre) / self.scale
-        # Of the squared distance what depends on the word: |w|^2 / 2 - x w.
+        # The part of the squared distance that depends on the word, halved: |w|^2 / 2 - x w.
         nearest = (self.lengths - standard @ self.words.T).argmin(axis=1)
         return np.bincount(nearest, minlength=WORDS)
 
@@ -57,10 +57,10 @@ class Codebook:
 
 
 class Bags:
-    """Bags of clips, as ``FoldFeatures``: of each fold by codebooks of its own."""
+    """Bags of clips, as ``FoldFeatures``: each fold has its own codebooks."""
 
     def __init__(self, frames: FrameRows, as_frames: bool) -> None:
-        """Take the frames of all clips, ``(1, S, 2 x M)`` each, finite, and whether a head reads frames: of one bag."""
+        """Take the finite frames of all clips, ``(1, S, 2 x M)`` each; the head may read frames, then one per bag."""
         self.clips, self.as_frames = FrameClips(frames, slice(None)), as_frames
 
     def of(self, fold: Fold, training: np.ndarray, seed: int) -> Pooled:
@@ -77,7 +77,7 @@ class Bags:
         return weighed[:, None, None] if self.as_frames else weighed[:, None]
 
     def codebooks(self, training: np.ndarray, seed: int) -> list[Codebook]:
-        """Return the codebooks of the clips in these rows, which alone are read; words are drawn by ``seed``."""
+        """Return the codebooks of the clips in these rows, the only ones that are read; words are drawn by ``seed``."""
         standard = self.clips.standardised(training)
         moments = zip(*(np.split(part.numpy()[0, 0], BOOKS) for part in (standard.centre, standard.scale)), strict=True)
         return [
@@ -88,7 +88,7 @@ class Bags:
         ]
 
     def _drawn(self, training: np.ndarray, seed: int, number: int) -> np.ndarray:
-        """Frames ``(words, 2 x M)`` of some clips, drawn without replacement: each frame is as likely as any other."""
+        """Return frames ``(words, 2 x M)`` of some clips, drawn without replacement: every frame is equally likely."""
         ends = self.clips.counts[training].cumsum()
         random = generator(seed, Stream.WORDS, number)
         drawn = np.sort(random.choice(ends[-1], min(WORDS, ends[-1]), replace=False))

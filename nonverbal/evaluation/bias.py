@@ -1,7 +1,7 @@
-"""What the common way costs in honesty: folds that share speakers x choices on the test fold, each way with refit.
+"""How much the common method inflates scores: random folds or choices on the test fold, alone and together.
 
-The four cells have the same clips, folds in the same number, and classifiers that are fitted to whole training sides:
-they differ in what is shared and in what is seen, and not in how much is trained on.
+The four cells have the same clips, the same number of folds, and classifiers fitted to whole training sides. They
+differ in which groups are shared and in what choices are made on, not in the amount of training data.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ from nonverbal.tasks.statistics.intervals import Interval, difference_t
 from nonverbal.tasks.task import Task, divided_again
 
 Cell = tuple[bool, Select]
-"""Whether folds split no group, and where choices are made."""
+"""Whether folds may split groups, and where choices are made."""
 
 CELLS: tuple[Cell, ...] = ((False, "test"), (False, "inner"), (True, "test"), (True, "inner"))
 COMMON, HONEST = CELLS[0], CELLS[-1]
@@ -33,24 +33,24 @@ PRICES: dict[str, tuple[Cell, Cell]] = {
     "of it, groups on both sides": ((False, "inner"), HONEST),
     "of it, chosen on the test fold": ((True, "test"), HONEST),
 }
-"""Name to the two cells whose difference it is. The two parts need not sum to the whole."""
+"""From a name to the two cells that are subtracted. The two parts need not sum to the whole."""
 
 
 @dataclass(frozen=True)
 class Bias:
-    """One model under the four ways."""
+    """One model under the four methods."""
 
     model: str
     head: str
     group: Group
-    """What the grouped folds keep apart, over which intervals are taken."""
+    """What the grouped folds keep apart; intervals are over these groups."""
     uar: Mapping[Cell, Estimate]
-    """Pooled."""
+    """Pooled UAR of each cell."""
     prices: Mapping[str, Interval]
-    """Name in ``PRICES`` to the difference of pooled UARs, with its .95 interval over groups."""
+    """Differences of pooled UARs by name in ``PRICES``, with .95 intervals over groups."""
 
     def as_row(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return it in a form that JSON can hold."""
         names = {cell: f"{self.group if cell[0] else 'none'}/{cell[1]}" for cell in CELLS}
         return {
             "model": self.model,
@@ -68,10 +68,11 @@ class Bias:
 
 
 def bias_tasks(task: Task) -> dict[Cell, Task]:
-    """Return the task under the four ways. Where its protocol groups by nothing, the grouped folds are by speaker.
+    """Return the task under the four methods. If its protocol does not group, the grouped folds are by speaker.
 
     Raises:
-        UserError: its protocol is no cross-validation, or is cut to some clips a class, or there are no such folds.
+        UserError: its protocol is not a cross-validation, or is cut to some clips per class, or there are no such
+            folds.
     """
     protocol = task.division.protocol
     if protocol.folds != "leave-one-out" and not isinstance(protocol.folds, int):
@@ -90,11 +91,11 @@ def bias_tasks(task: Task) -> dict[Cell, Task]:
 
 
 def once_a_protocol(compute: Callable[[Task, int], list[Score]], null: int) -> Callable[[Task], list[Score]]:
-    """Return a function that scores a task, once where several have the same protocol: a way may be that asked for.
+    """Return a function that scores each protocol once, because one of the methods may be the requested protocol.
 
     Args:
-        compute: scores a task, and draws so many labels for its null.
-        null: how many are drawn for the first task; none for the others.
+        compute: scores a task, with the given number of draws for its null.
+        null: number of draws for the first task; the others have no null.
     """
     done: dict[str, list[Score]] = {}
 
@@ -107,12 +108,12 @@ def once_a_protocol(compute: Callable[[Task, int], list[Score]], null: int) -> C
 
 
 def measure_bias(tasks: Mapping[Cell, Task], score: Callable[[Task], list[Score]], file: Path) -> list[Bias]:
-    """Score all models under the four ways.
+    """Score all models under the four methods.
 
     Args:
         tasks: see ``bias_tasks``.
         score: scores all models on a task, and writes scores and predictions.
-        file: where it keeps the scores; their predictions lie beside it.
+        file: file in which ``score`` stores the scores; their predictions are beside it.
     """
     honest = tasks[HONEST]
     groups = dict(zip([clip.id for clip in honest.clips], honest.groups, strict=True))
@@ -133,7 +134,7 @@ def measure_bias(tasks: Mapping[Cell, Task], score: Callable[[Task], list[Score]
 
 
 def _counts(scores: Sequence[Score], file: Path, groups: Mapping[str, str]) -> dict[tuple[str, str], np.ndarray]:
-    """Return by model and head its decisions, ``(seeds, groups, classes, classes)``: each clip in its honest group."""
+    """Return decisions by model and head, ``(seeds, groups, classes, classes)``; ``groups`` are by id of the clip."""
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for measurement in measurements_of(scores, file):
         p, classes = measurement.predictions, measurement.scores[0].classes
@@ -143,7 +144,7 @@ def _counts(scores: Sequence[Score], file: Path, groups: Mapping[str, str]) -> d
 
 
 def bias_tables(rows: Sequence[Bias], title: str) -> list[Table]:
-    """Return the pooled UARs under the four ways, and the prices, a row a model each."""
+    """Return the pooled UARs under the four methods, and the differences, with one row per model in each."""
     several = len({row.head for row in rows}) > 1
     names = ["model", *(["head"] if several else [])]
     group = rows[0].group

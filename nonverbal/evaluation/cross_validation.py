@@ -1,4 +1,4 @@
-"""A head fitted and tested on every fold of a task."""
+"""Fits and tests a head on every fold of a task."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,29 +19,29 @@ from nonverbal.tasks.protocols import GROUPED, Protocol
 
 @dataclass(frozen=True)
 class FoldResult:
-    """One fold's decisions."""
+    """The decisions of one fold."""
 
     fold: str
     test: np.ndarray
-    """Rows tested on, ``(tests,)`` int64."""
+    """Rows of the test side, ``(tests,)`` int64."""
     train_clips: int
-    """Clips that the classifier was fitted to."""
+    """Number of clips that the classifier was fitted to."""
     classes: list[str]
     """Names of the columns of ``values``, sorted."""
     values: np.ndarray
-    """What the head gives for each test row and class, ``(tests, classes)``."""
+    """The head's values for each test row and class, ``(tests, classes)``."""
     chosen: dict[str, float | str]
-    """What was chosen inside the training side."""
+    """What was chosen on the training side."""
     inner_uar: list[float]
-    """UAR of each layer inside the training side; empty where layers were not compared."""
+    """UAR of each layer on the training side; empty if layers were not compared."""
     details: dict[str, Any]
-    """What the head says of its training besides."""
+    """Further facts that the head reports about its training."""
     metrics: dict[str, float]
     """See ``nonverbal.tasks.metrics.metrics``."""
 
     @property
     def predicted(self) -> list[str]:
-        """Class of each test row: that of the highest value, the first of equals."""
+        """The class of each test row: that with the highest value, or the first of equal ones."""
         return [self.classes[number] for number in self.values.argmax(axis=1)]
 
 
@@ -57,16 +57,16 @@ def cross_validate(
 ) -> Iterator[FoldResult]:
     """Fit ``head`` to each fold's training side, test it, and yield the decisions fold by fold.
 
-    The test side is read once, when all is chosen, unless the protocol chooses on it.
+    The test side is read once, after all choices, unless the protocol makes choices on it.
 
     Args:
         head: fits the classifiers.
-        features: of all clips, finite; see ``Features``.
+        features: features of all clips, finite; see ``Features``.
         labels: each clip's class.
-        groups: each clip's group, the same from which ``folds`` were made.
-        folds: what to train and test on.
-        seed: draws the inner folds, and whatever the head draws.
-        protocol: that of ``folds``; says where choices are made, and how classes are counted.
+        groups: each clip's group, as used to make ``folds``.
+        folds: the folds to train and test on.
+        seed: draws the inner folds, and everything random in the head.
+        protocol: the protocol of ``folds``; it says where choices are made, and how classes are counted.
         one_frame: see ``Job``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How far two encoders are apart: hidden states by layer on the same clips, and weights."""
+"""The difference between two encoders: hidden states by layer on the same clips, and weights."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -23,54 +23,54 @@ class LayerDifference:
     """One layer's hidden states, over all frames of all clips."""
 
     layer: int
-    """0 is what enters the first block."""
+    """0 is the input of the first block."""
     largest: float | None
-    """Largest absolute difference of a value, NaN where one is NaN; None where the widths differ."""
+    """Largest absolute difference of a value; NaN if any is NaN; None if the widths differ."""
     mean: float | None
     """Mean absolute difference."""
     cka: float | None
-    """Linear CKA: 1 where one is the other, turned and scaled; 0 where they share nothing; None for a constant."""
+    """Linear CKA: 1 if they differ by rotation and scale, 0 if they share nothing; None if one of them is constant."""
 
 
 @dataclass(frozen=True)
 class Movement:
-    """One weight."""
+    """The change of one weight."""
 
     name: str
-    """As transformers calls it."""
+    """Its name in transformers."""
     relative: float
-    """Norm of the difference over the norm of A's; NaN where a value is NaN or infinite."""
+    """Norm of the difference divided by the norm of A's; NaN if a value is NaN or infinite."""
 
 
 @dataclass(frozen=True)
 class Differences:
-    """Two encoders."""
+    """The differences between two encoders."""
 
     a: str
     b: str
     clips: int
     frames: int
     layers: list[LayerDifference]
-    """As many as both have."""
+    """The layers that both have."""
     moved: list[Movement]
-    """The weights of the same name and shape, the most moved first."""
+    """The weights of the same name and shape, those with the largest change first."""
     only_in_a: list[str]
     """Weights that B lacks, or has in another shape."""
     only_in_b: list[str]
     """Weights that A lacks, or has in another shape."""
     read_alike: bool
-    """Whether clips are read in the same way by both."""
+    """Whether both read clips in the same way."""
     notes: list[str]
-    """What is not the encoders' own doing."""
+    """Possible causes of differences other than the encoders."""
 
     @property
     def differ(self) -> bool:
-        """Whether anything differs; a NaN differs from everything."""
+        """Whether anything differs; NaN differs from everything."""
         same = all(layer.largest == 0 for layer in self.layers) and all(weight.relative == 0 for weight in self.moved)
         return not same or bool(self.only_in_a or self.only_in_b) or not self.read_alike
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON: null and ``finite: false`` where a number is NaN or infinite."""
+        """Return everything, for JSON: null and ``finite: false`` for a number that is NaN or infinite."""
         return {**_finite(asdict(self)), "differ": self.differ}
 
 
@@ -86,9 +86,10 @@ def _finite(value: Any) -> Any:
 
 
 class LinearCKA:
-    """Linear CKA of two representations of the same frames (Kornblith et al., 2019, equation 5), frames by parts.
+    """Linear CKA of two representations of the same frames (Kornblith et al., 2019, equation 5), added in parts.
 
-    In float64 from sums over frames: ||Y'X||^2 / (||X'X|| ||Y'Y||) of centred X and Y, so memory does not grow.
+    It is computed in float64 from sums over frames: ||Y'X||^2 / (||X'X|| ||Y'Y||) of centred X and Y. So its memory
+    does not grow with the number of frames.
     """
 
     def __init__(self) -> None:
@@ -103,7 +104,7 @@ class LinearCKA:
         self.count += len(x)
 
     def read(self) -> float | None:
-        """Return the CKA of all frames, None where one of the two is the same in all of them."""
+        """Return the CKA of all frames; None if one of the two is the same in all of them."""
         x, y, xx, yy, yx = self.sums
         n = self.count
         xx, yy, yx = xx - torch.outer(x, x) / n, yy - torch.outer(y, y) / n, yx - torch.outer(y, x) / n
@@ -115,13 +116,13 @@ def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differenc
     """Compare two checkpoints (see ``read_any``).
 
     Args:
-        a: one.
-        b: the other.
+        a: the first checkpoint.
+        b: the second checkpoint.
         data: folder of shards whose first clips are heard; synthetic vocal sounds where None.
-        clips: how many.
+        clips: number of clips.
 
     Raises:
-        UserError: a checkpoint cannot be read, their frames are not at the same places, or there are no clips.
+        UserError: a checkpoint cannot be read, their frames do not correspond, or there are no clips.
     """
     if clips < 1:
         raise UserError(f"--clips must be at least 1, but is {clips}")
@@ -136,7 +137,7 @@ def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differenc
 
 
 def _reading(a: Checkpoint, b: Checkpoint) -> tuple[bool, list[str]]:
-    """Let both read clips in one way where that can be, and say whether they did, and what else is worth knowing."""
+    """Make both read clips in the same way, if possible; return whether they do, and further notes."""
     notes = [f"{each.source}: {note}" for each in (a, b) for note in each.notes]
     kind, other = kind_of(a), kind_of(b)
     keys = [key for key in sorted(kind.settings | other.settings) if _value(a, key) != _value(b, key)]
@@ -158,7 +159,7 @@ def _value(checkpoint: Checkpoint, key: str) -> Any:
 
 
 def synthetic(clips: int) -> Iterable[np.ndarray]:
-    """Yield vocal sounds of every class in turn, the same everywhere."""
+    """Yield synthetic vocal sounds of every class in turn, the same on all machines."""
     for number in range(clips):
         yield vocal_sound(list(CLASSES)[number % len(CLASSES)], speaker=number, take=0, seed=0)
 
@@ -185,7 +186,7 @@ def _layers(a: Checkpoint, b: Checkpoint, waveforms: Sequence[np.ndarray]) -> tu
             ckas[layer].add(x, y)
             if alike:
                 difference = (x - y).abs()
-                # Python's max would pass over a NaN.
+                # Python's max would ignore a NaN.
                 largest[layer] = np.maximum(largest[layer], float(difference.max()))
                 total[layer] += float(difference.mean(1).sum())
         frames += len(states[0][0])
@@ -199,7 +200,7 @@ def _layers(a: Checkpoint, b: Checkpoint, waveforms: Sequence[np.ndarray]) -> tu
 
 
 def _check_frames(a: Checkpoint, b: Checkpoint, states: Sequence[Sequence[Tensor]]) -> None:
-    """Refuse frames that are not at the same places, such as those of encoders with other strides."""
+    """Refuse frames that do not correspond in time, such as those of encoders with different strides."""
     frames = [len(each[0]) for each in states]
     if frames[0] != frames[1]:
         raise UserError(
@@ -209,13 +210,13 @@ def _check_frames(a: Checkpoint, b: Checkpoint, states: Sequence[Sequence[Tensor
 
 
 def movements(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[Movement]:
-    """Return how far each weight moved, the farthest first, before all others those with a NaN."""
+    """Return how far each weight moved, in decreasing order, after those with a NaN."""
     shared = [name for name in a if name in b and a[name].shape == b[name].shape]
     moved = [Movement(name, _moved(a[name].double(), b[name].double())) for name in shared]
     return sorted(moved, key=lambda movement: (math.isfinite(movement.relative), -movement.relative))
 
 
 def _moved(a: Tensor, b: Tensor) -> float:
-    """The norm of the difference over that of ``a``, in float64: the square of a small float32 would be 0."""
+    """Return the norm of the difference divided by that of ``a``, in float64: a small float32 squared would be 0."""
     apart = float((b - a).norm())
     return apart / float(a.norm().clamp(min=1e-12)) if math.isfinite(apart) else math.nan

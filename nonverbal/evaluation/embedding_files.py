@@ -1,4 +1,4 @@
-"""Embeddings as files that other people's tools read: NumPy's npz, and parquet."""
+"""Embeddings as files that other tools can read: NumPy's npz, and parquet."""
 
 import json
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ Table = Literal["npz", "parquet"]
 IN_MANIFEST = ("id", "corpus", "label", "speaker", "session", "language", "recording", "split", "licence")
 
 COLUMNS = (*IN_MANIFEST, "labels_seen")
-"""What is said of a clip: as the manifest has it, and whether the encoder was fine-tuned with its label: yes or no."""
+"""Columns that describe a clip: those of the manifest, and whether the encoder was fine-tuned with its label."""
 
 
 def described(shards: ShardFolder, clips: np.ndarray, seen: LabelsSeen | None = None) -> list[dict[str, Any]]:
-    """Return what is said of clips, by ``COLUMNS``, in their order.
+    """Return a description of each clip, by ``COLUMNS``, in the order of ``clips``.
 
     Args:
-        shards: with their manifest.
-        clips: rows of it.
-        seen: the labels that the encoder has seen, where it was fine-tuned.
+        shards: folder of shards with their manifest.
+        clips: rows of the manifest.
+        seen: the labels that the encoder has seen, if it was fine-tuned.
     """
     manifest = shards.clips()
     chosen = [manifest[row] for row in clips.tolist()]
@@ -37,13 +37,13 @@ def described(shards: ShardFolder, clips: np.ndarray, seen: LabelsSeen | None = 
 
 
 def write_described(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write what is said of the clips as JSON Lines, in the order of their embeddings."""
+    """Write the descriptions of clips as JSON Lines, in the order of their embeddings."""
     with whole(path) as new:
         new.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def check_table(kind: Table | None) -> None:
-    """Refuse parquet where pyarrow is not installed, before anything is computed."""
+    """Refuse parquet if pyarrow is not installed, before anything is computed."""
     if kind == "parquet":
         try:
             import pyarrow.parquet  # noqa: F401
@@ -52,10 +52,10 @@ def check_table(kind: Table | None) -> None:
 
 
 def write_table(path: Path, kind: Table, rows: Sequence[dict[str, Any]], pooled: np.ndarray) -> None:
-    """Write embeddings ``(clips, layers, values)`` beside what is said of the clips.
+    """Write embeddings ``(clips, layers, values)`` with the descriptions of the clips.
 
-    npz: an array for each of ``COLUMNS`` (text, empty where nothing is said), and ``pooled``. parquet: a row a clip,
-    and a column of lists of float32 for each layer, ``layer_0``, ``layer_1``, ...
+    npz: an array for each of ``COLUMNS`` (text, empty if unknown), and ``pooled``. parquet: a row per clip, and for
+        each layer a column of lists of float32, ``layer_0``, ``layer_1``, ...
     """
     with whole(path) as new:
         if kind == "npz":

@@ -1,4 +1,4 @@
-"""Embeddings of the clips of a folder of shards: computed once, kept by content, and frames on request."""
+"""Embeddings of the clips of a folder of shards, computed once and stored by content; frames on request."""
 
 import hashlib
 import shutil
@@ -28,20 +28,20 @@ def embed(
 ) -> np.ndarray:
     """Return embeddings ``(clips, layers, 2 x dim)`` float32: each dimension's mean over a clip's frames, then its std.
 
-    An encoder that makes one frame of a clip has no deviation: ``(clips, layers, dim)``. They are kept in ``cache`` as
-    safetensors, by the hashes of the encoder, of the shards' index and of ``clips``, and taken from what is kept of
-    more clips of the same shards. Written as they are computed: a killed call is continued by the next. What the
-    manifest says is not kept.
+    For an encoder that makes one frame per clip there is no standard deviation: ``(clips, layers, dim)``. Embeddings
+    are stored in ``cache`` as safetensors, by the hashes of the encoder, of the shards' index and of ``clips``; stored
+    embeddings of a larger set of clips of the same shards are used too. They are written as they are computed, so the
+    next call continues one that was killed. The content of the manifest is not stored.
 
     Args:
-        encoder: gives the frames.
+        encoder: the encoder that makes the frames.
         shards: holds the audio, in parts of at most 10 s, which are joined: see ``nonverbal.evaluation.pooling``.
         clips: rows of the shards' manifest, ``(clips,)`` int64.
-        cache: folder of kept embeddings, made where it is missing.
-        work: how they are computed.
+        cache: folder of stored embeddings, which is created if missing.
+        work: how to compute them.
 
     Raises:
-        UserError: a kept file is damaged, audio cannot be read, or the disk is full.
+        UserError: a stored file is damaged, audio cannot be read, or the disk is full.
     """
     rows = np.asarray(clips, dtype="<i8")
     if isinstance(encoder, ManifestEncoder):
@@ -60,7 +60,7 @@ def embed_frames(
     work: Work | None = None,
     say: Callable[[str], None] = print,
 ) -> KeptFrames:
-    """Keep all frames of all layers in 16 bits, besides the embeddings, and return them opened: see ``embed``.
+    """Store all frames of all layers in 16 bits, in addition to the embeddings, and open them: see ``embed``.
 
     Args:
         encoder: see ``embed``.
@@ -68,10 +68,10 @@ def embed_frames(
         clips: see ``embed``.
         cache: see ``embed``.
         work: see ``embed``.
-        say: is told the size before anything is computed.
+        say: called with the size before anything is computed.
 
     Raises:
-        UserError: as ``embed``; or there is no room for them, or values that 16 bits cannot hold.
+        UserError: as for ``embed``; or there is not enough disk space, or 16 bits cannot hold some values.
     """
     place = Place(encoder, shards, np.asarray(clips, dtype="<i8"), Path(cache))
     if not place.frames.joinpath("index.json").exists():
@@ -82,7 +82,7 @@ def embed_frames(
 
 @dataclass(frozen=True)
 class Place:
-    """Where the embeddings of some clips by some encoder are kept."""
+    """The place where an encoder's embeddings of some clips are stored."""
 
     encoder: FrameEncoder
     shards: ShardFolder
@@ -91,7 +91,7 @@ class Place:
 
     @cached_property
     def key(self) -> dict[str, str]:
-        """All that the embeddings depend on."""
+        """Everything that the embeddings depend on."""
         return {
             "encoder": self.encoder.key,
             "index": self.shards.sha256,
@@ -101,7 +101,7 @@ class Place:
 
     @cached_property
     def file(self) -> Path:
-        """The file with the embeddings: one that is there, whatever the encoder was called then, or the one to be."""
+        """The file with the embeddings: an existing one, even if the encoder had another name, or a new one."""
         name = hashlib.sha256("|".join(self.key.values()).encode()).hexdigest()[:16]
         there = sorted(self.cache.glob(f"*-{name}.safetensors"))
         return there[0] if there else self.cache / f"{slug(self.encoder.name)}-{name}.safetensors"
@@ -112,7 +112,7 @@ class Place:
         return self.file.with_suffix(".frames")
 
     def pooled(self) -> np.ndarray | None:
-        """Return what is kept of these clips, or of them among others; None where something is not."""
+        """Return stored embeddings of these clips, even if stored together with others; None if any are missing."""
         if self.file.exists():
             return _read(self.file, self.key, len(self.clips))["pooled"]
         for path, metadata in _kept(self.cache):
@@ -124,8 +124,8 @@ class Place:
         return None
 
     def compute(self, work: Work, frames: bool) -> np.ndarray:
-        """Compute what is not there yet, piece by piece, and return the embeddings."""
-        # Two probes may want the same embeddings at the same time: one computes them, the other waits.
+        """Compute what is missing, piece by piece, and return the embeddings."""
+        # Two probes may need the same embeddings at the same time: one computes them, the other waits.
         parts = self.file.with_suffix(".parts")
         with room_for(self.cache), locked(parts, wait=True):
             if not self._done(frames):
@@ -165,10 +165,10 @@ class Place:
 
     @cached_property
     def _poolings(self) -> list[str]:
-        """Name how the clips are pooled, and what comes to the same.
+        """Return the name of the way in which the clips are pooled, and names of equivalent ways.
 
-        Where all are one part, and no longer than what the encoder is given at once, nothing is joined: that has the
-        name it had before parts were joined.
+        If every clip is a single part, not longer than the encoder's input, nothing is joined: this has the name that
+        was used before parts were joined.
         """
         if self.encoder.one_frame:
             return [ONE_FRAME]
@@ -194,7 +194,7 @@ class Place:
 
 
 def _kept(cache: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Yield the kept files of a folder with what they say they are, apart from files that cannot be read."""
+    """Yield the stored files of a folder with their keys, except files that cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     for path in sorted(cache.glob("*.safetensors")):
@@ -206,7 +206,7 @@ def _kept(cache: Path) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def _whole(path: Path, piece: Piece, key: str) -> bool:
-    """Whether a piece's file is there, and of this plan and encoder."""
+    """Whether a piece's file exists, and belongs to this plan and encoder."""
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():

@@ -1,1 +1,1 @@
-"""Analyses of what models decide and represent: one file an analysis, all kept and shown in one frame."""
+"""Analyses of what models decide and represent: one file per analysis, all stored and shown in the same way."""

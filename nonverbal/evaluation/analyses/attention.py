@@ -1,17 +1,18 @@
-"""How far apart encoders attend on the same clips: the Bhattacharyya distance between rows of their maps.
+"""How differently encoders attend on the same clips: the Bhattacharyya distance between rows of their maps.
 
-The paper on emotion recovery draws "the distance between rows of self-attention maps" of each layer and head, and
-leaves open which rows. Its other analyses all compare a second fine-tuning with a single one on the same clips, and so
-does this: row t of a head of the first encoder is compared with row t of the same head of the second. Both say how much
+The paper on emotion recovery draws "the distance between rows of self-attention maps" of each layer and head, without
+saying which rows. Its other analyses all compare a second fine-tuning with a single one on the same clips, and so does
+this one: row t of a head of the first encoder is compared with row t of the same head of the second. Both say how much
 frame t attends to each of the S frames, so each is a distribution over these, and their distance is
 
     -ln sum over frames j of sqrt(p[t, j] q[t, j])        (Bhattacharyya, 1943), in nats: 0 where p = q, no upper bound.
 
-It is averaged over the rows of a clip, then over clips, which count alike. How the paper's figure is normalised is open
-too: see ``AttentionSettings.normalise``.
+It is averaged over the rows of a clip, then over clips, which all have the same weight. The paper does not say how its
+figure is normalised either: see ``AttentionSettings.normalise``.
 
-Heads are compared by number, which means something where both encoders began from the same weights. Whether it does is
-measured: of the pairing of a layer's heads with the least sum of distances, how many pairs are of one number.
+Heads are compared by number, which is meaningful if both encoders started from the same weights. Whether it is can be
+measured: of the pairing of a layer's heads with the smallest sum of distances, in how many pairs have both heads the
+same number?
 
 Shapes: L layers, H heads, S frames.
 """
@@ -42,7 +43,7 @@ UNITS: dict[str, str] = {
     "largest": "1: the largest cell",
     "none": "nats",
 }
-"""What distances are in, by how they are normalised."""
+"""The unit of distances, by how they are normalised."""
 
 
 @dataclass(kw_only=True)
@@ -70,16 +71,16 @@ class AttentionSettings(AnalysisSettings):
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of two encoders; distances as they are normalised."""
+    """A layer of two encoders, with normalised distances."""
 
     distances: list[float]
-    """Of each head, ``(H,)``: mean over rows and clips."""
+    """For each head, ``(H,)``: mean over rows and clips."""
     elsewhere: list[float]
-    """The same of rows of frames half a clip apart: what unlike rows of these heads give."""
+    """The same for rows of frames half a clip apart: the distance of unrelated rows of these heads."""
     mean: Measured
-    """Over heads, with its interval over units."""
+    """Mean over heads, with its interval over units."""
     paired: float
-    """Share of heads that are of one number in the pairing of both encoders' heads with the least sum of distances."""
+    """Share of pairs of heads with the same number, in the pairing of heads with the smallest sum of distances."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,16 @@ class Attended:
 
     encoder: str
     layers: list[Layer]
-    """From the first block's."""
+    """From that of the first block on."""
 
     @property
     def mean(self) -> float:
-        """Over layers and heads."""
+        """Mean over layers and heads."""
         return float(np.mean([layer.mean.value for layer in self.layers]))
 
     @property
     def paired(self) -> float:
-        """Share of the heads of all layers that pair by number."""
+        """Share of the pairs in all layers whose heads have the same number."""
         return float(np.mean([layer.paired for layer in self.layers]))
 
 
@@ -118,16 +119,16 @@ class Attention(Analysis[AttentionSettings]):
     others: list[Attended]
     corpus: str
     keys: list[list[str]]
-    """Of each encoder, in their order, those of its folds' weights."""
+    """For each encoder, in their order, the keys of the weights of its folds."""
     held_out: str
     """Why the clips are held out."""
     data_sha256: str
-    """Of the shards' index."""
+    """Hash of the shards' index."""
     clips: int
     short: int
-    """Clips of one frame, whose rows have one value: they are left out of ``clips``."""
+    """Number of clips with one frame, whose rows have a single value; they do not count in ``clips``."""
     rows: int
-    """Frames of all clips, each of which has a row in every head."""
+    """Number of frames of all clips, each of which has a row in every head."""
     units: int
     unit: str
     """What intervals are over: speakers, recordings, clips, or groups of them."""
@@ -141,7 +142,7 @@ class Attention(Analysis[AttentionSettings]):
             raise UserError(f"--encoders must name two or more, but names {', '.join(settings.encoders)}")
         if settings.clips is not None and settings.clips < 1:
             raise UserError(f"--clips must be at least 1, but is {settings.clips}")
-        # What reads encoders is loaded where they are read: a report needs none of it.
+        # What reads encoders is imported where it is needed: a report needs none of it.
         from nonverbal.evaluation.analyses.attention_rows import attention_distances
         from nonverbal.evaluation.analyses.held_out import paired_spaces, why_held_out
 
@@ -172,7 +173,7 @@ class Attention(Analysis[AttentionSettings]):
         return f"Attention on {self.corpus}, against {self.first}"
 
     def summary(self) -> str:
-        """Say how far apart they attend, and whether heads keep their numbers."""
+        """Say how differently the encoders attend, and whether heads keep their numbers."""
         limit = f"Intervals are over {self.units} {self.unit}. Where encoders attend does not show why they decide so."
         return "\n".join([*map(self._sentence, self.others), limit])
 
@@ -191,7 +192,7 @@ class Attention(Analysis[AttentionSettings]):
         )
 
     def tables(self) -> list[Table]:
-        """Return distances by layer, a table an encoder."""
+        """Return distances by layer, one table per encoder."""
         left = f"; {self.short} of one frame left out" if self.short else ""
         notes = [
             f"Bhattacharyya distance between rows of self-attention maps ({UNITS[self.normalise]})",
@@ -204,7 +205,7 @@ class Attention(Analysis[AttentionSettings]):
         return [Table(name, columns, own, notes) for name, own in zip(names, rows, strict=True)]
 
     def check(self) -> None:
-        """Refuse layers of different heads, and shares that are none."""
+        """Refuse layers with different numbers of heads, and shares out of range."""
         layers = [layer for one in self.others for layer in one.layers]
         heads = {len(column) for layer in layers for column in (layer.distances, layer.elsewhere)}
         if len(heads) != 1 or 0 in heads or len({len(one.layers) for one in self.others}) != 1:
@@ -223,7 +224,7 @@ def _row(number: int, layer: Layer) -> list[str]:
 
 
 def _attended(names: Sequence[str], found: "Distances", units: np.ndarray, by_largest: bool) -> list[Attended]:
-    """Return each other encoder's layers; ``units`` are numbers of the clips' units, ``(clips,)``."""
+    """Return the layers of each encoder but the first; ``units`` are numbers of the clips' units, ``(clips,)``."""
     own = np.diagonal(found.heads, axis1=2, axis2=3)  # (P, L, H)
     scale = max(float(own.max()), np.finfo(float).tiny) if by_largest else 1.0
     layers = range(found.heads.shape[1])
@@ -243,7 +244,7 @@ def _layer(found: "Distances", place: int, layer: int, units: np.ndarray, scale:
 
 
 def _measured(values: np.ndarray, units: np.ndarray) -> Measured:
-    """Return the mean of values of clips with its interval over units."""
+    """Return the mean of the clips' values, with its interval over units."""
     totals = np.bincount(units)
     if len(totals) < 2 or not values.any():
         return Measured(float(values.mean()), None, None, len(values))

@@ -1,6 +1,6 @@
 """Rows of encoders' self-attention maps, compared clip by clip and layer by layer.
 
-Shapes: P other encoders, L layers, H heads, S frames, R rows at once.
+Shapes: P encoders besides the first, L layers, H heads, S frames, R rows at once.
 """
 
 import math
@@ -19,35 +19,35 @@ from nonverbal.evaluation.pooling import windows
 from nonverbal.seeding import Stream, generator
 
 ROWS = 256
-"""Of a map that are compared at once: what is held besides the two maps does not grow with a clip's square."""
+"""Number of rows of a map that are compared at once, so that memory besides the two maps is not quadratic in S."""
 
 
 @dataclass(frozen=True)
 class Distances:
-    """How far P other encoders attend from a first one: means over rows of a clip, then over clips."""
+    """How differently P encoders attend from a first one: means over the rows of a clip, then over clips."""
 
     clips: list[int]
     """Rows of the manifest."""
     short: int
-    """Clips of one frame, whose rows have one value: they are not among ``clips``."""
+    """Number of clips with one frame, whose rows have a single value; they are not in ``clips``."""
     rows: int
-    """Frames of all clips."""
+    """Number of frames of all clips."""
     heads: np.ndarray
     """``(P, L, H, H)``: heads of the first encoder by heads of the other."""
     elsewhere: np.ndarray
-    """``(P, L, H)``: rows of heads of one number, of frames half a clip apart."""
+    """``(P, L, H)``: between heads of the same number, for rows of frames half a clip apart."""
     by_clip: np.ndarray
-    """``(clips, P, L)``: means over heads of one number."""
+    """``(clips, P, L)``: means over pairs of heads of the same number."""
     keys: list[list[str]]
-    """Of each encoder, those of its folds' weights."""
+    """For each encoder, the keys of the weights of its folds."""
 
 
 @dataclass(frozen=True)
 class ClipDistances:
-    """Of one clip, as ``Distances``."""
+    """The distances of one clip; see ``Distances``."""
 
     rows: int
-    """Frames; 0 where no window of it has two."""
+    """Number of frames; 0 if no window of the clip has two."""
     heads: np.ndarray
     elsewhere: np.ndarray
 
@@ -55,17 +55,17 @@ class ClipDistances:
 def attention_distances(
     folds: Sequence[Sequence[Space]], shards: ShardFolder, most: int | None, by_length: bool, seed: int
 ) -> Distances:
-    """Return how far apart encoders attend on the clips of all folds.
+    """Return how differently encoders attend on the clips of all folds.
 
     Args:
-        folds: as ``paired_spaces`` returns them.
-        shards: hold the clips.
-        most: clips at most, drawn without replacement; None for all.
+        folds: as returned by ``paired_spaces``.
+        shards: the folder that holds the clips.
+        most: largest number of clips, drawn without replacement; None for all.
         by_length: see ``clip_distances``.
-        seed: of which clips are drawn, and of what is drawn for ``initialised:``.
+        seed: seed of the draw of clips, and of the random weights of ``initialised:``.
 
     Raises:
-        UserError: an encoder has no self-attention, encoders make other frames, layers or heads, or no clip has two
+        UserError: an encoder has no self-attention, encoders differ in frames, layers or heads, or no clip has two
             frames.
     """
     keys: list[list[str]] = [[] for _ in folds[0]]
@@ -94,7 +94,7 @@ def _of_folds(
     seed: int,
     keys: list[list[str]],
 ) -> Iterator[tuple[int, ClipDistances]]:
-    """Yield clips with their distances, and add the keys of the weights to ``keys``."""
+    """Yield clips with their distances, and append the keys of the weights to ``keys``."""
     every = [row for spaces in folds for row in spaces[0].rows.tolist()]
     wanted = _drawn(every, most, seed)
     with progress("attention", sum(row in wanted for row in every), "clips") as advance:
@@ -110,22 +110,22 @@ def _of_folds(
 
 
 def _drawn(rows: list[int], most: int | None, seed: int) -> set[int]:
-    """Return at most so many of the rows, drawn without replacement."""
+    """Return at most ``most`` of the rows, drawn without replacement."""
     if most is None or most >= len(rows):
         return set(rows)
     return set(generator(seed, Stream.CLIPS).choice(np.sort(rows), most, replace=False).tolist())
 
 
 def clip_distances(encoders: Sequence[Attending], waveform: np.ndarray, by_length: bool) -> ClipDistances:
-    """Return how far apart encoders attend on a clip, window by window and layer by layer.
+    """Return how differently encoders attend on a clip, window by window and layer by layer.
 
     Args:
         encoders: the first is compared with each of the others.
         waveform: ``(T,)`` float32, 16 kHz.
-        by_length: divide the distances of a window by half the logarithm of its frames.
+        by_length: whether to divide the distances of a window by half the logarithm of its number of frames.
 
     Raises:
-        UserError: they make other frames, layers or heads.
+        UserError: the encoders differ in frames, layers or heads.
     """
     others, (layers, heads) = len(encoders) - 1, _size(encoders)
     rows, total, elsewhere = 0, np.zeros((others, layers, heads, heads)), np.zeros((others, layers, heads))
@@ -144,7 +144,7 @@ def clip_distances(encoders: Sequence[Attending], waveform: np.ndarray, by_lengt
 
 
 def _size(encoders: Sequence[Attending]) -> tuple[int, int]:
-    """Return the layers of all and their heads."""
+    """Return the number of layers and heads, which all encoders must share."""
     if len({(one.layers, one.heads) for one in encoders}) > 1:
         sizes = "; ".join(f"{one.encoder.name} has {one.layers} layers of {one.heads} heads" for one in encoders)
         raise UserError(f"the encoders must have the same layers and heads, but {sizes}")
@@ -152,7 +152,7 @@ def _size(encoders: Sequence[Attending]) -> tuple[int, int]:
 
 
 def _frames(first: Any, other: Any, samples: int) -> int:
-    """Return the frames that both maps are of."""
+    """Return the number of frames, which both maps must share."""
     frames, others = int(first.shape[-1]), int(other.shape[-1])
     if frames != others:
         raise UserError(
@@ -169,8 +169,8 @@ def distances_of(first: Any, second: Any) -> tuple[np.ndarray, np.ndarray]:
         second: as ``first``.
 
     Returns:
-        ``(H, H)`` of each head of ``first`` with each of ``second``, and ``(H,)`` of heads of one number, row t with
-        row t + S / 2 around the end.
+        ``(H, H)`` for each head of ``first`` with each of ``second``; and ``(H,)`` for heads of the same number, with
+        row t compared with row t + S / 2, wrapping around at the end.
     """
     heads, frames = first.shape[:2]
     apart, rolled = np.zeros((heads, heads)), np.zeros(heads)
@@ -178,14 +178,14 @@ def distances_of(first: Any, second: Any) -> tuple[np.ndarray, np.ndarray]:
     away = other.roll(-(frames // 2), 1)
     for start in range(0, frames, ROWS):
         rows = slice(start, start + ROWS)
-        # (H, R, S) -> (R, H, S) and (R, S, H): a row's heads are compared by one product
+        # (H, R, S) -> (R, H, S) and (R, S, H): all pairs of heads are compared by one product per row
         apart += _nats(one[:, rows].transpose(0, 1) @ other[:, rows].permute(1, 2, 0)).sum(0)
         rolled += _nats((one[:, rows] * away[:, rows]).sum(-1)).sum(-1)
     return apart, rolled
 
 
 def _nats(shared: Any) -> np.ndarray:
-    """Return distances by what rows share: rounding may give a little over 1, or 0 where nothing is shared."""
+    """Return distances from Bhattacharyya coefficients, which rounding may put a little above 1, or at 0."""
     import torch
 
     distances: np.ndarray = -shared.double().clamp(torch.finfo(torch.float32).tiny, 1).log().cpu().numpy()

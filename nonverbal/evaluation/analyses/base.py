@@ -1,6 +1,6 @@
-"""What an analysis is: settings to numbers, kept as JSON under a name that says what they are, and told in words.
+"""The base of analyses: from settings to numbers, which are stored as JSON and described in words.
 
-Shapes and units are those of each analysis. Files may come from others: every value is checked for its type.
+Shapes and units are those of each analysis. Files may come from other people, so every value is checked for its type.
 """
 
 import json
@@ -30,55 +30,55 @@ S = TypeVar("S", bound=AnalysisSettings)
 
 
 class Analysis(ABC, Generic[S]):
-    """A frozen dataclass of numbers, texts, lists, dictionaries by text, and dataclasses of these."""
+    """A frozen dataclass of numbers, texts, lists, dictionaries with text keys, and dataclasses of these."""
 
     NAME: ClassVar[str]
-    """On the command line, and in the end of its files' names."""
+    """Its name on the command line, and in the ending of its files' names."""
     ABOUT: ClassVar[str]
-    """A line for the list of analyses."""
+    """Its line in the list of analyses."""
     SETTINGS: ClassVar[type[AnalysisSettings]]
-    """What ``make`` takes; the docstrings under its fields are the help."""
+    """The settings that ``make`` takes; the docstrings under their fields are the help."""
 
     @classmethod
     @abstractmethod
     def make(cls, settings: S) -> Self:
-        """Compute it.
+        """Compute the analysis.
 
         Raises:
-            UserError: says what of the settings does not fit, or what is missing or damaged.
+            UserError: settings do not fit, or something is missing or damaged; the message says which.
         """
 
     @property
     @abstractmethod
     def heading(self) -> str:
-        """Of its section in a report."""
+        """The heading of its section in a report."""
 
     @abstractmethod
     def summary(self) -> str:
-        """Return a few sentences: the result with its interval, what chance gives, what it does not show.
+        """Return a few sentences: the result with its interval, the value by chance, and what the result does not show.
 
-        Line breaks divide paragraphs.
+        Line breaks separate paragraphs.
         """
 
     @abstractmethod
     def tables(self) -> list[Table]:
-        """Return the numbers."""
+        """Return the numbers as tables."""
 
     def check(self) -> None:
-        """Raise ValueError where values, each of its own type, do not fit each other."""
+        """Raise ValueError if values contradict each other, although each has the right type."""
 
 
 def end_of(name: str) -> str:
-    """Return the end of the names of files with an analysis."""
+    """Return the ending of the names of files with an analysis."""
     return f".{name}.json"
 
 
 def write_analysis(path: Path, made: Analysis[Any]) -> None:
-    """Write an analysis as JSON, whole or not at all.
+    """Write an analysis as JSON, completely or not at all.
 
     Args:
-        path: ends in the analysis's own end.
-        made: holds no number that is NaN or infinite.
+        path: has the ending of the analysis.
+        made: the analysis; none of its numbers may be NaN or infinite.
     """
     assert path.name.endswith(end_of(made.NAME)), "the name says what is in a file"
     write_atomically(path, json.dumps(asdict(made), allow_nan=False) + "\n")  # type: ignore[call-overload]
@@ -88,14 +88,14 @@ A = TypeVar("A", bound=Analysis[Any])
 
 
 def read_as(kind: type[A], path: Path) -> A:
-    """Read an analysis of a kind.
+    """Read an analysis of the given kind.
 
     Raises:
-        UserError: the file cannot be read, or holds something else.
+        UserError: the file cannot be read, or contains something else.
     """
     try:
         content = read_json(path)
-        # JSON can hold halves of characters, which no file can.
+        # JSON can contain lone surrogates, which no UTF-8 file can.
         json.dumps(content, ensure_ascii=False).encode()
         made = read_record(kind, content, "in it")
         made.check()

@@ -1,11 +1,12 @@
-"""Linear CKA: how alike two spaces are in which clips lie near which (Kornblith et al., 2019).
+"""Linear CKA: how similarly two spaces arrange the same clips (Kornblith et al., 2019).
 
-It compares similarities between clips, so two spaces need neither axes, nor widths, nor a start in common. It is 1 for
+It compares similarities between clips, so two spaces need not share axes, widths or an initialisation. It is 1 for
 spaces that differ by rotation, shift and one scale, and does not change with these.
 
-Of fewer clips than values, the plain estimate is near 1 for unrelated spaces too: of 100 clips of independent normal
-values, 768 each, it is .88. The debiased one, Kornblith's with the unbiased HSIC of Song et al. (2012) as Nguyen et al.
-(2021) use it, is then about 0, and may be a little below. It is the default here, because labelled sets are small.
+With fewer clips than values, the plain estimate is near 1 even for unrelated spaces: for 100 clips of independent
+normal values, 768 each, it is .88. The debiased one, that of Kornblith with the unbiased HSIC of Song et al. (2012), as
+used by Nguyen et al. (2021), is then about 0, and may be slightly negative. It is the default here, because labelled
+sets are small.
 
 Shapes: C clips, M values of the first space, P of the second.
 """
@@ -19,26 +20,26 @@ import numpy as np
 from nonverbal.errors import UserError
 
 FEWEST = 4
-"""Clips: the unbiased HSIC divides by C - 3."""
+"""Smallest number of clips: the unbiased HSIC divides by C - 3."""
 
 
 @dataclass(frozen=True)
 class Centred:
-    """Vectors of the same clips, centred, with what is needed of them again and again."""
+    """Centred vectors of clips, with values computed from them that are needed repeatedly."""
 
     values: np.ndarray
-    """``(C, M)`` float64, of mean zero."""
+    """``(C, M)`` float64, with mean zero."""
 
     @cached_property
     def squares(self) -> np.ndarray:
-        """``(C,)``: of each vector its product with itself."""
+        """``(C,)``: the product of each vector with itself."""
         squares: np.ndarray = (self.values**2).sum(1)
         return squares
 
     @cached_property
     def sums(self) -> np.ndarray:
-        """``(C,)``: of each vector the sum of its products with all others."""
-        # Centred vectors sum to zero, so with all of them a vector's products do.
+        """``(C,)``: the sum of the products of each vector with all others."""
+        # Centred vectors sum to zero, so a vector's products with all vectors, including itself, do too.
         return -self.squares
 
     @cached_property
@@ -62,21 +63,22 @@ def centred(vectors: np.ndarray) -> Centred:
         raise UserError(f"CKA needs at least {FEWEST} clips, but here are {len(vectors)}")
     wide = vectors.astype(np.float64)
     shifted = wide - wide.mean(0)
-    # What is constant up to rounding has no direction.
+    # Values that are constant up to rounding have no direction.
     return Centred(np.where(np.abs(shifted) > 1e-12 * np.abs(wide), shifted, 0.0))
 
 
 def cka(first: np.ndarray, second: np.ndarray, debiased: bool = True) -> float:
-    """Return the linear CKA of two spaces of the same clips; nan where one of them has all clips in one place.
+    """Return the linear CKA of two spaces of the same clips; nan if one of them has all clips at the same point.
 
     Args:
         first: ``(C, M)``.
         second: ``(C, P)``.
-        debiased: by the unbiased HSIC, which gives values in [-1, 1], about 0 for unrelated spaces; else in [0, 1].
+        debiased: use the unbiased HSIC, which gives values in [-1, 1], about 0 for unrelated spaces; otherwise in [0,
+            1].
 
     Raises:
         UserError: there are fewer than 4 clips.
-        ValueError: the two are not of the same clips.
+        ValueError: the two have different numbers of clips.
     """
     return cka_of(centred(first), centred(second), debiased)
 
@@ -93,11 +95,11 @@ def cka_of(one: Centred, other: Centred, debiased: bool = True) -> float:
 
 
 def cka_map(first: Sequence[np.ndarray], second: Sequence[np.ndarray], debiased: bool = True) -> np.ndarray:
-    """Return the CKA of each layer of one encoder with each of another, ``(layers, layers)``.
+    """Return the CKA of each layer of one encoder with each layer of another, ``(layers, layers)``.
 
     Args:
-        first: ``(C, M)`` of each of its layers.
-        second: ``(C, P)`` of each of its layers, of the same clips.
+        first: ``(C, M)`` for each layer of the first encoder.
+        second: ``(C, P)`` for each layer of the second, with the same clips.
         debiased: see ``cka``.
     """
     others = [centred(layer) for layer in second]
@@ -105,9 +107,9 @@ def cka_map(first: Sequence[np.ndarray], second: Sequence[np.ndarray], debiased:
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the sum over pairs of clips of the product of their similarities in either space: tr(K L).
+    """Return the sum over pairs of clips of the product of their similarities in both spaces: tr(K L).
 
-    By whichever is smaller: similarities ``(C, C)`` of either space, or products of values ``(M, P)``.
+    It is computed from whichever is smaller: similarities ``(C, C)`` of both spaces, or products of values ``(M, P)``.
     """
     if len(one) <= min(one.shape[1], other.shape[1]):
         return float(((one @ one.T) * (other @ other.T)).sum())

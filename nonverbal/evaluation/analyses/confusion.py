@@ -1,4 +1,4 @@
-"""What systems take for what: confusion matrices of all folds together."""
+"""Which classes systems confuse: confusion matrices over all folds together."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -12,7 +12,7 @@ from nonverbal.evaluation.results import Estimate, ModelResult, recalls
 from nonverbal.evaluation.tables import Table, short
 
 SHOWN = 3
-"""Confusions of a system that its summary names."""
+"""Number of confusions of a system that its summary names."""
 
 
 @dataclass(kw_only=True)
@@ -22,14 +22,14 @@ class ConfusionSettings(SystemsSettings):
 
 @dataclass(frozen=True)
 class Confusion:
-    """Of one system."""
+    """The confusions of one system."""
 
     system: str
     counts: list[list[float]]
-    """``(classes, classes)``: clips by true class and by the class decided for; a mean over seeds."""
+    """``(classes, classes)``: clips by true class and by predicted class; a mean over seeds."""
     uar: Measured
     recalls: dict[str, Measured]
-    """Of each class that has clips."""
+    """The recall of each class that has clips."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Confusions(SystemsAnalysis[ConfusionSettings]):
         return f"Confusions on {self.corpus}: {self.protocol}"
 
     def summary(self) -> str:
-        """Say of each system its UAR and what it takes for what most."""
+        """Give for each system its UAR and its most frequent confusions."""
         chance = f"UAR of guessing: {short(1 / len(self.classes))}. Intervals are of .95 over {self.units} {self.unit}."
         return "\n".join([*map(self._sentence, self.systems), chance])
 
@@ -76,7 +76,7 @@ class Confusions(SystemsAnalysis[ConfusionSettings]):
         return f"{one.system} has a UAR of {one.uar.text}{mistaken}."
 
     def tables(self) -> list[Table]:
-        """Return a row a system and true class: recall, and the counts of decisions."""
+        """Return a row for each system and true class: its recall, and the counts of decisions."""
         rows = [
             [one.system, name, str(self.clips[name]), *cells_of(one.recalls.get(name)), *(f"{n:.4g}" for n in counts)]
             for one in self.systems
@@ -88,7 +88,7 @@ class Confusions(SystemsAnalysis[ConfusionSettings]):
         return [Table(title, columns, rows, [*notes, "as: clips decided for, a mean over seeds"], 2)]
 
     def check(self) -> None:
-        """Refuse counts of other classes."""
+        """Refuse counts for other classes."""
         super().check()
         if not self.systems:
             raise ValueError("there is no system")

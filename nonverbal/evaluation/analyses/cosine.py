@@ -1,4 +1,4 @@
-"""Cosine distances between two encoders' vectors of the same clips, and what they are measured against."""
+"""Cosine distances between two encoders' vectors of the same clips, and values to compare them with."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from nonverbal.seeding import Stream, generator
 
 BINS = 10
 STEP = 0.05
-"""Of thresholds that are tried."""
+"""Step between the thresholds that are tried."""
 SHIFTS = 10
-"""Other clips that each clip is compared with, to say how far apart different clips are."""
+"""Number of other clips with which each clip is compared, to estimate the distance between different clips."""
 
 
 def cosine_distances(first: np.ndarray, other: np.ndarray, names: tuple[str, str]) -> np.ndarray:
@@ -22,10 +22,10 @@ def cosine_distances(first: np.ndarray, other: np.ndarray, names: tuple[str, str
     Args:
         first: ``(clips, dim)``.
         other: the same shape.
-        names: of the encoders, for errors.
+        names: names of the encoders, for errors.
 
     Raises:
-        UserError: the two have vectors of different widths, or a vector is zero and has no direction.
+        UserError: the two have vectors of different widths, or a vector is zero and so has no direction.
     """
     if first.shape != other.shape:
         raise UserError(
@@ -41,26 +41,26 @@ def cosine_distances(first: np.ndarray, other: np.ndarray, names: tuple[str, str
 def edges_of(apart: Sequence[np.ndarray]) -> np.ndarray:
     """Return the edges of 10 bins from the smallest to the largest distance of any pair, rounded outwards to tenths."""
     smallest, largest = min(float(one.min()) for one in apart), max(float(one.max()) for one in apart)
-    # 0.3 * 10 may be a little beside 3: what is a tenth already stays.
+    # 0.3 * 10 may differ slightly from 3: a value that is a multiple of .1 already stays.
     low, high = math.floor(smallest * 10 + 1e-9), math.ceil(largest * 10 - 1e-9)
     return np.round(np.linspace(low / 10, max(high, low + 1) / 10, BINS + 1), 2)
 
 
 def smallest_holding(apart: Sequence[np.ndarray], hold: float) -> float:
-    """Return the smallest multiple of .05 within which every pair has at least a share of its clips."""
+    """Return the smallest multiple of .05 within which at least a share of the clips of every pair lies."""
     steps = range(1, round(2 / STEP) + 1)
     return next(round(n * STEP, 2) for n in steps if all((one <= round(n * STEP, 2)).mean() >= hold for one in apart))
 
 
 def median_of_others(folds: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) -> float | None:
-    """Return the median cosine distance of one encoder's vector of a clip from another's of another clip of its fold.
+    """Return the median cosine distance between two encoders' vectors of different clips of the same fold.
 
-    Each clip is compared with 10 others, drawn without replacement, with all where there are fewer. None where each
-    fold has one clip.
+    Each clip is compared with 10 others, drawn without replacement, or with all if there are fewer. None if each fold
+    has one clip.
 
     Args:
-        folds: vectors ``(clips, dim)`` of both.
-        seed: of the order in which clips are drawn.
+        folds: vectors ``(clips, dim)`` of both encoders.
+        seed: seed of the order in which clips are drawn.
     """
     found = []
     for fold, (first, other) in enumerate(folds):
@@ -71,9 +71,9 @@ def median_of_others(folds: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) 
 
 
 def mean_cka(folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> float | None:
-    """Return the debiased linear CKA of two encoders, a mean over folds weighted by clips.
+    """Return the debiased linear CKA of two encoders, as a mean over folds weighted by clips.
 
-    Folds of fewer than 4 clips are left out; None where none is left, or a space has all clips in one place.
+    Folds with fewer than 4 clips are left out; None if none is left, or a space has all clips at the same point.
     """
     large = [fold for fold in folds if len(fold[0]) >= FEWEST]
     if not large:

@@ -1,4 +1,4 @@
-"""Decisions that go with encoders: of score files, or of fine-tuned runs themselves."""
+"""Decisions for several encoders, from score files or from the fine-tuned runs themselves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +16,19 @@ from nonverbal.tasks.measurements import SCORES, Measurement, read_measurements
 
 @dataclass(frozen=True)
 class Decided:
-    """What was decided with each of several encoders, under one seed."""
+    """The decisions with each of several encoders, under one seed."""
 
     what: str
-    """Whose decisions."""
+    """Whose decisions they are."""
     classes: list[dict[str, int]]
-    """Of each encoder: id of a clip to the class decided for."""
+    """For each encoder, the predicted class by id of the clip."""
 
     def of_all(self, clip: str) -> bool:
-        """Whether there is a decision with every encoder."""
+        """Whether every encoder has a decision on the clip."""
         return all(clip in decided for decided in self.classes)
 
     def agree(self, place: int, clips: Sequence[str]) -> np.ndarray:
-        """Return whether the decisions with the first encoder and with that at ``place`` are one, ``(clips,)``."""
+        """Return whether the decisions with the first encoder and with the one at ``place`` agree, ``(clips,)``."""
         return np.array([self.classes[0][clip] == self.classes[place][clip] for clip in clips], dtype=bool)
 
 
@@ -40,19 +40,19 @@ def decided_by(
     seed: int,
     shards: ShardFolder,
 ) -> Decided | None:
-    """Return the decisions that go with encoders; None where there are none.
+    """Return the decisions for several encoders; None if there are none.
 
     Args:
         encoders: their names.
-        scores: score files with the decisions; where empty, and all encoders are fine-tuned runs for classes, those of
-            the runs count.
-        systems: with score files, the system of each encoder.
-        protocol: with score files, see ``read_systems``.
-        seed: of the folds.
-        shards: hold the clips.
+        scores: score files with the decisions; if empty, and all encoders are fine-tuned runs for classes, the
+            decisions of the runs are used.
+        systems: with score files, the system for each encoder.
+        protocol: with score files; see ``read_systems``.
+        seed: seed of the folds.
+        shards: the folder that holds the clips.
 
     Raises:
-        UserError: there is not a system for each encoder, the decisions are on other shards, or have no such seed.
+        UserError: an encoder has no system, the decisions are on other shards, or there are none for this seed.
     """
     if scores:
         own = _of_systems(encoders, scores, systems, protocol)
@@ -75,7 +75,7 @@ def decided_by(
 
 
 def with_decisions(spaces: Sequence[Space], shards: ShardFolder, decided: Decided | None) -> list[Space]:
-    """Return the spaces of a fold with those of its clips alone on which all systems have decided, if any has."""
+    """Return the spaces of a fold with only those clips on which all systems have decided, if any has."""
     if decided is None:
         return list(spaces)
     manifest = shards.clips()
@@ -93,7 +93,7 @@ def _of_systems(
 
 
 def _of_run(name: str) -> list[Measurement]:
-    """The measurements of a run, one a seed; none where it tells no classes apart."""
+    """Return the measurements of a run, one per seed; empty if it is not a run for classes."""
     return read_measurements([Path(name.removeprefix(FINETUNED)) / SCORES])
 
 

@@ -1,7 +1,7 @@
-"""Where systems decide differently: how often, in which classes, beyond what chance gives, and which one is right.
+"""Where systems decide differently: how often, in which classes, beyond chance, and which of them is right.
 
 The share of clips on which two systems differ is the mismatch of Table II of the paper on emotion information recovery
-(2024), there of systems fine-tuned for speech recognition first against one that was not.
+(2024), which compares systems fine-tuned for speech recognition first with one that was not.
 """
 
 from collections.abc import Sequence
@@ -28,27 +28,27 @@ class DecisionsSettings(SystemsSettings):
 
 @dataclass(frozen=True)
 class Difference:
-    """What one system decides otherwise than the first."""
+    """The decisions of one system compared with those of the first."""
 
     system: str
     differ: Measured
     """Share of the clips on which they decide differently."""
     by_chance: float
-    """The same, if both decided for each class as often as they do, but each on its own."""
+    """The share expected if both chose each class as often as they do, but independently."""
     kappa: Measured | None
-    """Cohen's (1960): agreement beyond chance, 1 where they always agree, 0 where as often as by chance. None where
-    both decide for one class alone."""
+    """Cohen's (1960) kappa: agreement beyond chance, 1 if they always agree, 0 if they agree as often as by chance.
+    None if both always choose the same single class."""
     by_class: dict[str, Measured]
-    """Mismatch on the clips of each true class that has any."""
+    """Mismatch on the clips of each true class that has clips."""
     first_right: Measured | None
-    """Of the clips on which they differ, the share on which the first is right; None where they never differ."""
+    """Share of the clips on which they differ for which the first is right; None if they never differ."""
     other_right: Measured | None
-    """The same of this system."""
+    """The same for this system."""
     neither_right: Measured | None
     right_where_agreed: Measured | None
-    """Of the clips on which they agree, the share that both have right; None where they never agree."""
+    """Share of the clips on which they agree for which both are right; None if they never agree."""
     decisions: list[list[float]]
-    """``(classes, classes)``: clips by what the first decides for and what this one does; a mean over seeds."""
+    """``(classes, classes)``: clips by the first system's decision and by this one's; a mean over seeds."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class Decisions(SystemsAnalysis[DecisionsSettings]):
     first: str
     others: list[Difference]
     seeds: list[int]
-    """That all systems have."""
+    """Seeds that all systems have."""
     between_seeds: dict[str, float]
-    """Mismatch of a system with itself under another seed, a mean over pairs of seeds: other folds, and another start
-    of what is trained. Empty where there is one seed."""
+    """Mismatch of a system with itself under another seed, as a mean over pairs of seeds, which differ in folds and in
+    the initialisation of trained parts. Empty if there is only one seed."""
 
     @classmethod
     def make(cls, settings: DecisionsSettings) -> Self:
@@ -91,11 +91,11 @@ class Decisions(SystemsAnalysis[DecisionsSettings]):
 
     @property
     def heading(self) -> str:
-        """The corpus, and the system that others are compared with."""
+        """The corpus, and the system with which others are compared."""
         return f"Decisions on {self.corpus}, against {self.first}"
 
     def summary(self) -> str:
-        """Say how often systems differ, beyond what, and who is then right."""
+        """Say how often systems differ, compared with what, and which is then right."""
         return "\n".join([*map(self._sentence, self.others), self._limits()])
 
     def _sentence(self, one: Difference) -> str:
@@ -119,7 +119,7 @@ class Decisions(SystemsAnalysis[DecisionsSettings]):
         return f"{over}.{again} How often two differ does not say which is better."
 
     def tables(self) -> list[Table]:
-        """Return how often systems differ, who is then right, and mismatch by class."""
+        """Return how often systems differ, which is then right, and mismatch by class."""
         title = f"{self.corpus}, {len(self.classes)} classes, {self.protocol}: decisions against {self.first}"
         notes = [
             f"{sum(self.clips.values())} clips; intervals of .95 over {self.units} {self.unit}; seeds "
@@ -169,7 +169,7 @@ class Decisions(SystemsAnalysis[DecisionsSettings]):
 
 
 def _kappa(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """(1 + kappa) / 2, whose logit is twice Fisher's z of kappa: the jackknife's interval is on that scale."""
+    """Return (1 + kappa) / 2, whose logit is twice Fisher's z of kappa: the scale of the jackknife's interval."""
     clips = true.sum(-1)
     agreed, chance = hits.sum(-1) / clips, (true * predicted).sum(-1) / clips**2
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -177,7 +177,7 @@ def _kappa(hits: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndar
 
 
 KAPPA = Metric("kappa", _kappa)
-"""Of one system's decisions in rows and another's in columns; (1 + kappa) / 2, NaN where both decide for one class."""
+"""(1 + kappa) / 2, with one system's decisions in rows and another's in columns; NaN if both choose one class only."""
 
 
 def difference(
@@ -186,10 +186,10 @@ def difference(
     """Compare two systems.
 
     Args:
-        system: the other's name.
-        first: decisions of one, a seed each.
-        other: of the other, the same seeds on the same clips.
-        clips: of the table, with units.
+        system: name of the other system.
+        first: decisions of the first system, one per seed.
+        other: decisions of the other, for the same seeds and clips.
+        clips: clips of the table, with units.
         classes: names.
     """
     size = len(classes)
@@ -226,11 +226,11 @@ def kappa_of(counts: np.ndarray) -> Measured | None:
     """Return Cohen's kappa with its interval by the group jackknife, on the scale of Fisher's z.
 
     Args:
-        counts: ``(seeds, units, classes, classes)``, one system's decisions in rows and the other's in columns.
+        counts: ``(seeds, units, classes, classes)``, with one system's decisions in rows and the other's in columns.
 
     Returns:
-        None where both decide for one class alone. There is no interval where they always agree, or where they would
-        decide for one class alone without one of the units.
+        None if both always choose the same single class. There is no interval if they always agree, or if they would
+        choose only one class without one of the units.
     """
     found = estimate(counts, KAPPA)
     if not np.isfinite(found.value):
@@ -242,10 +242,10 @@ def kappa_of(counts: np.ndarray) -> Measured | None:
 
 
 def common_seeds(systems: Systems) -> list[int]:
-    """Return the seeds that all systems have, in the first one's order.
+    """Return the seeds that all systems have, in the order of the first.
 
     Raises:
-        UserError: there is none.
+        UserError: there are none.
     """
     own = {name: [one.scores[0].seed for one in seeds] for name, seeds in systems.by_name.items()}
     shared = [seed for seed in next(iter(own.values())) if all(seed in seeds for seeds in own.values())]
@@ -262,7 +262,7 @@ def _of_seed(own: Sequence[Measurement], seed: int) -> Predictions:
 def _together(
     first: Sequence[Predictions], other: Sequence[Predictions], units: Sequence[np.ndarray], size: int, classes: int
 ) -> np.ndarray:
-    """Return ``(seeds, units, classes, classes)``: what the first decides for in rows, and the other in columns."""
+    """Return ``(seeds, units, classes, classes)``: decisions of the first in rows, and of the other in columns."""
     counts = np.zeros((len(first), size, classes, classes), dtype=np.int64)
     for seed, (one, two, own) in enumerate(zip(first, other, units, strict=True)):
         counts[seed, np.unique(own)] = confusion_counts(one.predicted, two.predicted, own, range(classes))
@@ -270,7 +270,7 @@ def _together(
 
 
 def _between(seeds: Sequence[Predictions]) -> float:
-    """The mean mismatch of pairs of seeds, on the clips that both test."""
+    """Return the mean mismatch of pairs of seeds, on the clips that both test."""
     decided = [dict(zip(p.clips, p.predicted.tolist(), strict=True)) for p in seeds]
     pairs = [(one, other) for place, one in enumerate(decided) for other in decided[place + 1 :]]
     shared = [(one, other, one.keys() & other.keys()) for one, other in pairs]

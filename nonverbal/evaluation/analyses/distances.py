@@ -1,12 +1,12 @@
-"""How far apart encoders put the same clips, and whether systems agree on clips that lie near.
+"""Distances between encoders' vectors of the same clips, and whether systems agree on clips with small distances.
 
-After Table III and Figure 3 of the paper on emotion information recovery (2024): cosine distances between the last
-hidden states of two encoders, averaged over a clip's frames, as a line through a histogram of 10 bins; the share of
-clips within a threshold, and the share of these on which both systems decide alike; the same beyond a distance of 1.
+This follows Table III and Figure 3 of the paper on emotion information recovery (2024): cosine distances between the
+last hidden states of two encoders, averaged over a clip's frames, as a line through a histogram of 10 bins; the share
+of clips within a threshold, and the share of these on which both systems agree; the same beyond a distance of 1.
 
-What the paper leaves open is chosen here: bins go from the smallest to the largest distance of any pair, rounded
-outwards to tenths, so that all pairs have the same; the threshold is the smallest multiple of .05 within which each
-pair has 70% of the clips, which is how the paper's own (.6 and .65) can have been found.
+What the paper does not specify was decided here: bins go from the smallest to the largest distance of any pair, rounded
+outwards to tenths, so that all pairs have the same bins; the threshold is the smallest multiple of .05 within which
+each pair has 70% of the clips, which may be how the paper's own (.6 and .65) were found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,29 +71,29 @@ class DistancesSettings(AnalysisSettings):
 
 @dataclass(frozen=True)
 class Distance:
-    """Of one encoder from the first."""
+    """Distances of one encoder from the first."""
 
     encoder: str
     shares: list[float]
-    """Of the clips in each bin."""
+    """Share of the clips in each bin."""
     agreement: list[float | None]
-    """Share of a bin's clips on which decisions agree; None where there are none, or no decisions."""
+    """Share of a bin's clips on which decisions agree; None if the bin is empty, or without decisions."""
     inside: float
     """Share of the clips within the threshold."""
     agree_inside: Measured | None
-    """Of those, the share on which decisions agree."""
+    """Share of these on which decisions agree."""
     beyond: float
-    """Share of the clips beyond a distance of 1: at an angle over 90 degrees."""
+    """Share of the clips beyond a distance of 1, which is an angle of more than 90 degrees."""
     agree_beyond: Measured | None
     agree: Measured | None
-    """Of all clips."""
+    """Share of all clips on which decisions agree."""
     median: float
     median_of_others: float | None
-    """Median distance of the first encoder's vector of a clip from this one's of another clip: where it is no larger
-    than ``median``, distances say nothing of the clips. None where each fold has one clip."""
+    """Median distance between the first encoder's vector of a clip and this one's of another clip. If it is not larger
+    than ``median``, distances say nothing about the clips. None if each fold has one clip."""
     cka: float | None
-    """Debiased linear CKA of the two spaces, a mean over folds weighted by clips; None with fewer than 4 clips in each
-    fold, or where a space has all clips in one place. Unlike the cosine it does not change where one space is
+    """Debiased linear CKA of the two spaces, as a mean over folds weighted by clips; None if each fold has fewer than 4
+    clips, or if a space has all clips at the same point. Unlike the cosine, it does not change if a space is
     rotated."""
 
 
@@ -115,28 +115,28 @@ class Distances(Analysis[DistancesSettings]):
     others: list[Distance]
     corpus: str
     layers: list[int]
-    """Of the encoders, in their order."""
+    """The layer of each encoder, in their order."""
     held_out: str
     """Why the clips are held out."""
     data_sha256: str
     clips: int
     without_decision: int
-    """Clips that were left out, as the decisions have none on them."""
+    """Number of clips that were left out because there are no decisions on them."""
     units: int
     unit: str
     """What intervals are over."""
     edges: list[float]
-    """Of the bins, one more than there are bins; each bin has its lower edge, the last one both."""
+    """Edges of the bins, one more than there are bins; each bin includes its lower edge, and the last one both."""
     threshold: float
     hold: float | None
-    """Share for which the threshold was chosen; None where it was given."""
+    """Share for which the threshold was chosen; None if it was given."""
     decisions: str
-    """Whose they are; empty where there are none."""
+    """Whose decisions are used; empty if there are none."""
 
     @classmethod
     def make(cls, settings: DistancesSettings) -> Self:
         """Embed, measure, and count agreement."""
-        # Whoever reads distances needs no encoder, and so no torch.
+        # What needs torch is imported where it is needed: reading stored distances does not need it.
         from nonverbal.evaluation.analyses.decided import decided_by, with_decisions
         from nonverbal.evaluation.analyses.held_out import paired_spaces, vectors_of, why_held_out
 
@@ -171,11 +171,11 @@ class Distances(Analysis[DistancesSettings]):
 
     @property
     def heading(self) -> str:
-        """The corpus, and the encoder from which distances are."""
+        """The corpus, and the encoder from which distances are measured."""
         return f"Distances on {self.corpus}, from {self.first}"
 
     def summary(self) -> str:
-        """Say how far apart the encoders are, where systems agree, and what the cosine depends on."""
+        """Say how far apart the encoders' vectors are, where systems agree, and what the cosine depends on."""
         limits = (
             "The cosine compares value by value, so it depends on the start that encoders have in common as well as on "
             "what they have learned; CKA does not change where a space is rotated, and is about 0 for unrelated ones."
@@ -198,7 +198,7 @@ class Distances(Analysis[DistancesSettings]):
         )
 
     def tables(self) -> list[Table]:
-        """Return a row an encoder, and a row a bin."""
+        """Return a table with a row per encoder, and one with a row per bin."""
         title = f"{self.corpus}: cosine distances from {self.first}"
         how = "given" if self.hold is None else f"the smallest multiple of .05 that holds {self.hold:.0%} of each pair"
         notes = [
@@ -241,7 +241,7 @@ class Distances(Analysis[DistancesSettings]):
         return Table(f"{title}: histogram", ["encoder", "distance", "share", "agree"], of_bins, texts=2)
 
     def check(self) -> None:
-        """Refuse histograms of other bins."""
+        """Refuse histograms with other bins."""
         size = len(self.edges) - 1
         if size < 1 or any(high <= low for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)):
             raise ValueError("its edges do not rise")
@@ -267,15 +267,15 @@ def compared(
     numbers: np.ndarray,
     settings: DistancesSettings,
 ) -> tuple[list[Distance], np.ndarray, float]:
-    """Return each other encoder's distances from the first, the edges of bins, and the threshold.
+    """Return the distances of each other encoder from the first, the edges of bins, and the threshold.
 
     Args:
         names: of the encoders.
         vectors: ``(clips, dim)`` of each encoder in each fold.
-        decided: what was decided with them; None where that is not known.
-        clips: of all folds.
+        decided: the decisions with these encoders; None if they are not known.
+        clips: clips of all folds.
         numbers: their units, ``(clips,)``.
-        settings: threshold, or what it holds, and the seed.
+        settings: the threshold, or the share that it must contain, and the seed.
     """
     apart = [np.concatenate(one) for one in zip(*(_to_first(fold, names) for fold in vectors), strict=True)]
     edges = edges_of(apart)
@@ -301,14 +301,14 @@ def distance_of(
     """Count a pair's distances, and the agreement of decisions by distance.
 
     Args:
-        encoder: the other's name.
+        encoder: name of the other encoder.
         apart: ``(clips,)``.
-        agree: whether decisions agree, ``(clips,)`` bool; None where there are none.
+        agree: whether decisions agree, ``(clips,)`` bool; None without decisions.
         numbers: the units of the clips, ``(clips,)``.
         edges: of the bins.
-        threshold: within which clips count as near.
-        folds: vectors of both encoders, ``(clips, dim)``, a fold each.
-        seed: of which other clips a clip is compared with.
+        threshold: the largest distance that counts as near.
+        folds: vectors of both encoders, ``(clips, dim)``, for each fold.
+        seed: seed of the draw of the other clips with which each clip is compared.
     """
     inside, beyond = apart <= threshold, apart > 1
 
@@ -330,8 +330,8 @@ def distance_of(
 
 
 def by_bin(apart: np.ndarray, agree: np.ndarray | None, edges: np.ndarray) -> tuple[list[float], list[float | None]]:
-    """Return the share of clips in each bin, and of a bin's clips the share on which decisions agree."""
-    # What rounding puts a little beyond the edges is in the bins at the ends.
+    """Return the share of clips in each bin, and the share of each bin's clips on which decisions agree."""
+    # Distances that rounding puts slightly beyond the edges belong to the first or last bin.
     places = np.clip(np.searchsorted(edges, apart, side="right") - 1, 0, len(edges) - 2)
     counts = np.bincount(places, minlength=len(edges) - 1)
     agreeing = None if agree is None else np.bincount(places, agree, len(edges) - 1)

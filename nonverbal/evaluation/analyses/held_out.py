@@ -1,4 +1,4 @@
-"""Encoders with the clips whose labels they have not seen: of a fine-tuned run, a space a fold."""
+"""Encoders with clips whose labels they have not seen; a fine-tuned run gives one such space per fold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,30 +20,30 @@ class Space:
     """An encoder and clips whose labels it has not seen."""
 
     source: str
-    """As ``load_encoder`` takes it."""
+    """As for ``load_encoder``."""
     rows: np.ndarray
-    """Of the shards' manifest, ``(clips,)`` int64, rising."""
+    """Rows of the shards' manifest, ``(clips,)`` int64, increasing."""
     why: str
-    """The clips are held out: leak status, or the fold that tests them."""
+    """Why the clips are held out: the leak status, or the fold that tests them."""
     fold: str | None = None
-    """Of a fine-tuned run."""
+    """Name of the fold, for a fine-tuned run."""
 
 
 def held_out_spaces(
     name: str, shards: ShardFolder, corpora: Sequence[str] | None, seed: int, fold: str | None
 ) -> list[Space]:
-    """Return the spaces of an encoder: one, or of ``finetuned:RUN`` one a fold, with the clips that this fold tests.
+    """Return the spaces of an encoder: one; or for ``finetuned:RUN`` one per fold, with the clips that the fold tests.
 
     Args:
-        name: as ``nonverbal probe`` takes it.
-        shards: hold the clips.
-        corpora: names of those whose clips count; all where None.
-        seed: of the folds of a run.
-        fold: that one alone; all of the seed where None.
+        name: as for ``nonverbal probe``.
+        shards: the folder that holds the clips.
+        corpora: names of corpora whose clips are used; None for all.
+        seed: seed of the folds of a run.
+        fold: use only this fold; None for all folds of the seed.
 
     Raises:
-        UserError: an encoder has seen labels of the clips or is not there, no clip is of these corpora, or the run has
-            no such fold or was divided from other shards.
+        UserError: an encoder does not exist or has seen labels of the clips, no clip is of these corpora, or the run
+            has no such fold or was divided from other shards.
     """
     every = rows_of(shards, corpora)
     if not is_finetuned(name):
@@ -65,10 +65,10 @@ def held_out_spaces(
 
 
 def one_space(name: str, shards: ShardFolder, corpora: Sequence[str] | None, seed: int, fold: str | None) -> Space:
-    """Return an encoder's only space; of a fine-tuned run, which has one a fold, that of ``fold``.
+    """Return an encoder's only space; for a fine-tuned run, which has one per fold, that of ``fold``.
 
     Raises:
-        UserError: as of ``held_out_spaces``; or no fold of a run is named.
+        UserError: as for ``held_out_spaces``; or no fold of a run is named.
     """
     if is_finetuned(name) and fold is None:
         raise _no_fold(open_run(name), seed)
@@ -80,11 +80,15 @@ def paired_spaces(
 ) -> list[list[Space]]:
     """Return spaces of several encoders on the same clips: for each fold those of all encoders, in their order.
 
+    The folds are those of the encoders that are ``finetuned:RUN``; if there are several, their folds must have the same
+    names and test the same clips. An encoder that is not a run has the same weights in every fold. If none is a run,
+    there is one list.
+
     The folds are those of whichever is ``finetuned:RUN``; of two runs, they must be of one name and test the same
     clips. An encoder that is no run has its weights in every fold. Where none is a run, there is one list.
 
     Raises:
-        UserError: as of ``held_out_spaces``; folds of two runs differ; or a fold is named, and none is a run.
+        UserError: as for ``held_out_spaces``; folds of two runs differ; or a fold is named, and none is a run.
     """
     runs = [name for name in names if is_finetuned(name)]
     if fold is not None and not runs:
@@ -104,7 +108,7 @@ def paired_spaces(
 
 
 def _in_fold(own: Sequence[Space], one: Space) -> Space:
-    """The space of ``own`` in the fold of ``one``: an encoder that is no run has one for all folds."""
+    """Return the space of ``own`` in the fold of ``one``; an encoder that is not a run has one space for all folds."""
     found = next((space for space in own if space.fold == one.fold), own[0])
     return replace(found, rows=one.rows)
 
@@ -122,11 +126,12 @@ def load_space(space: Space, seed: int) -> FrameEncoder:
     """Load the encoder of a space.
 
     Args:
-        space: whose.
-        seed: of what is drawn for ``initialised:``.
+        space: the space.
+        seed: seed of the random weights of ``initialised:``.
 
     Raises:
-        UserError: it knows clips by their manifest, or by what a training side holds, and has no space of its own.
+        UserError: the encoder depends on the manifest, or on the clips of a training side, and so has no space of its
+            own.
     """
     encoder = load_encoder(space.source, seed)
     if isinstance(encoder, ManifestEncoder | AudioWords):
@@ -142,15 +147,15 @@ def vectors_of(
     A vector is the mean of a clip's frames.
 
     Args:
-        folds: as ``paired_spaces`` returns them.
-        names: of the encoders.
-        shards: hold the clips.
-        layer: of the hidden states, from the end where negative.
-        seed: of what is drawn for ``initialised:``.
-        cache: folder of kept embeddings.
+        folds: as returned by ``paired_spaces``.
+        names: names of the encoders.
+        shards: the folder that holds the clips.
+        layer: index into the hidden states, from the end if negative.
+        seed: seed of the random weights of ``initialised:``.
+        cache: folder of stored embeddings.
 
     Raises:
-        UserError: an encoder has no such layer, or no space of its own.
+        UserError: an encoder has no such layer, or has no space of its own.
     """
     vectors: list[list[np.ndarray]] = []
     layers: dict[int, int] = {}
@@ -160,30 +165,30 @@ def vectors_of(
             encoder = load_space(space, seed)
             pooled = embed(encoder, shards, space.rows, cache)
             layers[place] = layer_of(layer, pooled.shape[1], name)
-            # The second half of an embedding is the deviation over frames.
+            # The second half of an embedding is the standard deviation over frames.
             vectors[-1].append(pooled[:, layers[place], : encoder.dimensions].astype(np.float64))
     return vectors, list(layers.values())
 
 
 def layers_of(space: Space, shards: ShardFolder, seed: int, cache: Path) -> tuple[str, np.ndarray]:
-    """Return the key of a space's encoder, and its vectors of all layers, ``(clips, layers, dim)``: means over frames.
+    """Return the key of a space's encoder, and vectors of all layers, ``(clips, layers, dim)``, as means over frames.
 
     Args:
-        space: whose.
-        shards: hold the clips.
-        seed: of what is drawn for ``initialised:``.
-        cache: folder of kept embeddings.
+        space: the space.
+        shards: the folder that holds the clips.
+        seed: seed of the random weights of ``initialised:``.
+        cache: folder of stored embeddings.
 
     Raises:
-        UserError: it has no space of its own.
+        UserError: the encoder has no space of its own.
     """
     encoder = load_space(space, seed)
-    # The second half of an embedding is the deviation over frames.
+    # The second half of an embedding is the standard deviation over frames.
     return encoder.key, embed(encoder, shards, space.rows, cache)[:, :, : encoder.dimensions]
 
 
 def layer_of(layer: int, layers: int, encoder: str) -> int:
-    """Return a layer counted from 0, which may be given from the end.
+    """Return the index of a layer from 0 on, even if it was given from the end.
 
     Raises:
         UserError: the encoder has no such layer.
@@ -194,10 +199,10 @@ def layer_of(layer: int, layers: int, encoder: str) -> int:
 
 
 def rows_of(shards: ShardFolder, corpora: Sequence[str] | None) -> np.ndarray:
-    """Return the rows of the manifest whose clips are in the shards, and in ``corpora`` where given, ``(clips,)``.
+    """Return the rows of the manifest whose clips are in the shards and, if given, in ``corpora``, ``(clips,)``.
 
     Raises:
-        UserError: there is none.
+        UserError: there are none.
     """
     manifest, rows = shards.clips(), np.unique(shards.table["clip"]).tolist()
     own = [row for row in rows if manifest[row].corpus in (corpora or shards.corpora)]

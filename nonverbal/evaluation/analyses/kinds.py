@@ -1,4 +1,4 @@
-"""The analyses by name, and files with any of them."""
+"""The analyses by name, and reading files of any kind of analysis."""
 
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,15 @@ KINDS = {kind.NAME: kind for kind in MADE}
 
 
 def kind_of(path: Path) -> type[Analysis[Any]] | None:
-    """Return the analysis that a file's name stands for; None where it stands for none."""
+    """Return the kind of analysis that a file's name stands for; None if it stands for none."""
     return next((kind for kind in KINDS.values() if path.name.endswith(end_of(kind.NAME))), None)
 
 
 def read_analysis(path: Path) -> Analysis[Any]:
-    """Read an analysis of the kind that the file's name says.
+    """Read an analysis of the kind that is part of the file's name.
 
     Raises:
-        UserError: the name says none, or the file cannot be read or holds something else.
+        UserError: the name contains no kind, or the file cannot be read or contains something else.
     """
     kind = kind_of(path)
     if kind is None:

@@ -1,6 +1,6 @@
-"""Parts of the analysis of layers: weights and UAR by layer as scores keep them, and CKA; each as a table and in words.
+"""Parts of the analysis of layers: weights and UAR by layer from scores, and CKA, each as a table and in words.
 
-Layer 0 is what enters the first block. Shapes: L layers.
+Layer 0 is the input of the first block. Shapes: L layers.
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ from nonverbal.grouping import grouped
 from nonverbal.tasks.measurements import ScoredFolds
 
 MOST_TOLD = 6
-"""Rows that are told in words; the tables have all."""
+"""Number of rows that are described in words; the tables have all."""
 
 INNER = "inside the training sides, where layers are chosen by it"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What one model's heads learned to weigh layers by."""
+    """The weights of layers that one model's heads learned."""
 
     model: str
     head: str
     first_layer: int
-    """The layer of the first weight."""
+    """Layer of the first weight."""
     mean: list[float]
-    """``(L,)``: over corpora, which count alike, of means over folds."""
+    """``(L,)``: mean over corpora, with equal weights, of means over folds."""
     std: list[float]
     """``(L,)``: population standard deviation over the folds of all corpora."""
     corpora: dict[str, list[float]]
-    """Of each corpus the means over folds."""
+    """For each corpus, the means over folds."""
     folds: int
 
     @property
@@ -42,17 +42,17 @@ class Weights:
 
     @property
     def last_layer(self) -> int:
-        """The layer of the last weight."""
+        """Layer of the last weight."""
         return self.first_layer + len(self.mean) - 1
 
     def of(self, layer: int) -> float | None:
-        """Return the mean weight of a layer; None where it has none."""
+        """Return the mean weight of a layer; None if it has none."""
         return self.mean[layer - self.first_layer] if self.first_layer <= layer <= self.last_layer else None
 
 
 @dataclass(frozen=True)
 class Curve:
-    """UAR by layer, inside the training sides, of a model on a corpus under a protocol."""
+    """UAR by layer on the training sides, for a model on a corpus under a protocol."""
 
     corpus: str
     protocol: str
@@ -60,11 +60,11 @@ class Curve:
     model: str
     head: str
     mean: list[float]
-    """``(L,)``: over folds, from layer 0."""
+    """``(L,)``: mean over folds, from layer 0."""
     std: list[float]
     """``(L,)``: population standard deviation over folds."""
     chosen: list[int]
-    """``(L,)``: folds that chose the layer."""
+    """``(L,)``: number of folds that chose the layer."""
 
     @property
     def name(self) -> str:
@@ -77,23 +77,23 @@ class Likeness:
     """The CKA of each layer of one encoder with each of another."""
 
     encoders: list[str]
-    """Two."""
+    """The two encoders."""
     corpus: str
     keys: list[list[str]]
-    """Of either, those of its folds' weights."""
+    """For each encoder, the keys of the weights of its folds."""
     held_out: str
     """Why the clips are held out."""
     data_sha256: str
-    """Of the shards' index."""
+    """Hash of the shards' index."""
     clips: int
-    """Of all folds."""
+    """Number of clips of all folds."""
     cka: list[list[float | None]]
-    """``(L, L)``: layers of the first by layers of the second, debiased, mean over folds; None where a layer gives all
+    """``(L, L)``: layers of the first by layers of the second, debiased, mean over folds; None if a layer gives all
     clips of a fold the same vector."""
 
 
 def weights_of(measured: Sequence[ScoredFolds]) -> list[Weights]:
-    """Return the weights of each model and head that learned some, averaged over corpora; corpora count alike."""
+    """Return the weights of each model and head that learned some, averaged over corpora with equal weights."""
     found: dict[tuple[str, str, int, int], dict[str, list[np.ndarray]]] = {}
     for one in measured:
         weights = layer_weights(one.scores)
@@ -125,12 +125,12 @@ def curves_of(measured: Sequence[ScoredFolds]) -> list[Curve]:
 
 
 def by_task(curves: Sequence[Curve]) -> list[list[Curve]]:
-    """Return curves that may stand side by side: of one corpus, with the same number of classes, under one protocol."""
+    """Return groups of comparable curves: of one corpus, with the same number of classes, under one protocol."""
     return list(grouped(curves, lambda curve: (curve.corpus, curve.protocol, curve.classes)).values())
 
 
 def weights_table(rows: Sequence[Weights]) -> Table:
-    """Return a row a model: which layer is weighed most, against what all would have if they were weighed alike."""
+    """Return a row per model: the layer with the largest weight, compared with the weight if all were equal."""
     columns = ["model", "head", "corpora", "folds", "layers", "weighed most", "weight", "std", "alike", "mean layer"]
     cells = []
     for row in rows:
@@ -151,7 +151,7 @@ def weights_table(rows: Sequence[Weights]) -> Table:
 
 
 def _corpora_notes(rows: Sequence[Weights]) -> list[str]:
-    """Say which corpora weights are of: of each model where they differ."""
+    """Say which corpora the weights are from: for each model, if models differ."""
     named = {row.name: ", ".join(row.corpora) for row in rows}
     if len(set(named.values())) == 1:
         return [f"corpora: {next(iter(named.values()))}"]
@@ -159,7 +159,7 @@ def _corpora_notes(rows: Sequence[Weights]) -> list[str]:
 
 
 def weights_said(rows: Sequence[Weights]) -> str:
-    """Say which layer is weighed most, and against what."""
+    """Say which layer has the largest weight, and compare it with equal weights."""
     told = []
     for row in rows:
         most = int(np.argmax(row.mean))
@@ -171,7 +171,7 @@ def weights_said(rows: Sequence[Weights]) -> str:
 
 
 def curves_table(curves: Sequence[Curve]) -> Table:
-    """Return a row a model: its best layer beside the first and the last. The curves are of one task."""
+    """Return a row per model of one task: its best layer, beside the first and the last."""
     columns = ["model", "folds", "layer 0", "best layer", "UAR", "std", "last layer", "UAR of the last", "chosen most"]
     cells = []
     for curve in curves:
@@ -201,7 +201,7 @@ def curves_said(curves: Sequence[Curve]) -> str:
 
 
 def likeness_table(likeness: Likeness) -> Table:
-    """Return of each layer of the first encoder its CKA with the same layer of the second, and the most alike one."""
+    """Return the CKA of each of the first encoder's layers with the same layer of the second and the most similar."""
     first, second = likeness.encoders
     rows = []
     for layer, row in enumerate(likeness.cka):
@@ -218,7 +218,7 @@ def likeness_table(likeness: Likeness) -> Table:
 
 
 def likeness_said(likeness: Likeness) -> str:
-    """Say how alike layers of one number are."""
+    """Say how similar layers of the same number are."""
     same = [
         (layer, value)
         for layer, row in enumerate(likeness.cka)

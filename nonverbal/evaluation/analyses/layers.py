@@ -1,10 +1,10 @@
-"""What layers are worth, and how they are alike: learned weights over corpora, UAR by layer, CKA between encoders.
+"""How useful and how similar layers are: learned weights over corpora, UAR by layer, CKA between encoders.
 
-Weights are those of heads that sum layers, as the figure of the cross-lingual paper shows them: a row a model, averaged
-over corpora. UAR by layer is what heads that take one layer were given to choose it by, inside the training sides. Both
-are read from scores. The CKA of each layer of one encoder with each of another is computed from embeddings.
+Weights are those of heads that sum layers, as in the figure of the cross-lingual paper: one row per model, averaged
+over corpora. UAR by layer is what heads that use a single layer chose it by, on the training sides. Both are read from
+scores. The CKA of each layer of one encoder with each layer of another is computed from embeddings.
 
-Layer 0 is what enters the first block. Shapes: L layers.
+Layer 0 is the input of the first block. Shapes: L layers.
 """
 
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ from nonverbal.paths import PathOrName
 from nonverbal.tasks.measurements import ScoredFolds, read_measurements, read_text_measurements
 
 LAST = 1000
-"""More layers than any encoder has: a map of weights has a column for each."""
+"""An upper limit on layers, above that of any encoder: a map of weights has a column for each."""
 
 
 @dataclass(kw_only=True)
@@ -96,27 +96,27 @@ class Layers(Analysis[LayersSettings]):
 
     @property
     def heading(self) -> str:
-        """What is shown: of which corpora, or of which encoders."""
+        """What is shown: from which corpora, or for which encoders."""
         weighed = [corpus for row in self.weights for corpus in row.corpora]
         corpora = dict.fromkeys([*weighed, *(curve.corpus for curve in self.curves)])
         two = [] if self.likeness is None else [f"{self.likeness.encoders[0]} and {self.likeness.encoders[1]}"]
         return f"Layers: {'; '.join([*([', '.join(corpora)] if corpora else []), *two])}"
 
     def summary(self) -> str:
-        """Say which layers are weighed most, which are best, and how alike two encoders' layers are."""
+        """Say which layers have the largest weights, which are best, and how similar two encoders' layers are."""
         said = [weights_said(self.weights)] if self.weights else []
         said += [curves_said(self.curves)] if self.curves else []
         said += [likeness_said(self.likeness)] if self.likeness is not None else []
         return "\n".join(said)
 
     def tables(self) -> list[Table]:
-        """Return weights, UAR by layer of each corpus and protocol, and CKA."""
+        """Return weights, UAR by layer for each corpus and protocol, and CKA."""
         tables = [weights_table(self.weights)] if self.weights else []
         tables += [curves_table(own) for own in by_task(self.curves)]
         return [*tables, likeness_table(self.likeness)] if self.likeness is not None else tables
 
     def check(self) -> None:
-        """Refuse columns that are not of one length, and weights and UARs that are none."""
+        """Refuse columns of different lengths, and values that cannot be weights or UARs."""
         if not self.weights and not self.curves and self.likeness is None:
             raise ValueError("it holds nothing")
         for row in self.weights:
@@ -146,8 +146,8 @@ def _scored(settings: LayersSettings) -> list[ScoredFolds]:
 
 
 def _likeness(settings: LayersSettings) -> Likeness:
-    """Embed clips by two encoders, and compare their layers."""
-    # What reads encoders is loaded where they are read: a report needs none of it.
+    """Embed clips with two encoders, and compare their layers."""
+    # What reads encoders is imported where it is needed: a report needs none of it.
     from nonverbal.evaluation.analyses.cka import FEWEST, cka_map
     from nonverbal.evaluation.analyses.held_out import layers_of, paired_spaces, why_held_out
 

@@ -1,7 +1,8 @@
-"""Maps of sounds: embeddings of one space in two dimensions by t-SNE, kept with how far they can be believed.
+"""Maps of sounds: embeddings of one space in two dimensions by t-SNE, stored with measures of their reliability.
 
-How a map looks is no evidence: t-SNE makes clusters of noise too. So two numbers of the original space are kept beside
-it: how many of a clip's neighbours there are its neighbours on the map, and how many have its class.
+The appearance of a map is not evidence: t-SNE also makes clusters from noise. So two numbers about the original space
+are stored with it: the share of a clip's neighbours there that are its neighbours on the map, and the share that has
+its class.
 """
 
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ from nonverbal.paths import PathOrName
 
 NEIGHBOURS = 10
 PERPLEXITY = 30.0
-"""scikit-learn's default; less where there are fewer than 91 clips."""
+"""The default of scikit-learn; smaller with fewer than 91 clips."""
 COMPONENTS = 50
-"""Principal components that t-SNE is given, as van der Maaten and Hinton (2008) recommend about 30 to 50."""
+"""Number of principal components for t-SNE; van der Maaten and Hinton (2008) recommend about 30 to 50."""
 
 
 @dataclass(kw_only=True)
@@ -55,14 +56,14 @@ class SoundMap(Analysis[MapSettings]):
     model_key: str
     layer: int
     held_out: str
-    """Why the embeddings are held out: leak status, or the fold whose test clips these are."""
+    """Why the embeddings are held out: the leak status, or the fold whose test clips these are."""
     data_sha256: str
-    """Of the shards' index."""
+    """Hash of the shards' index."""
     neighbours: int
     kept: float
     """Mean share of a clip's nearest neighbours in the original space that are among its nearest on the map."""
     kept_by_chance: float
-    """The same where neighbours are drawn at random."""
+    """The share if neighbours were drawn at random."""
     same_class: float | None
     """Mean share of a labelled clip's neighbours in the original space that have its label; None without labels."""
     clips: list[str]
@@ -74,7 +75,7 @@ class SoundMap(Analysis[MapSettings]):
     @classmethod
     def make(cls, settings: MapSettings) -> Self:
         """Embed held-out clips, and map them."""
-        # Whoever reads a map needs no encoder, and so no torch.
+        # What needs torch is imported where it is needed: reading a stored map does not need it.
         from nonverbal.data.index import open_shards
         from nonverbal.evaluation.analyses.held_out import layer_of, load_space, one_space
         from nonverbal.evaluation.embeddings import embed
@@ -110,7 +111,7 @@ class SoundMap(Analysis[MapSettings]):
         return f"Map of the sounds: {self.model}"
 
     def summary(self) -> str:
-        """Say how far the map can be believed."""
+        """Say how reliable the map is."""
         chance = f"{self.kept_by_chance:.0%} by chance"
         same = "" if self.same_class is None else f"; {self.same_class:.0%} of them have its class"
         return (
@@ -120,27 +121,27 @@ class SoundMap(Analysis[MapSettings]):
         )
 
     def tables(self) -> list[Table]:
-        """Return the numbers of the original space."""
+        """Return the numbers about the original space."""
         same = short_or(self.same_class, "unknown")
         columns = ["encoder", "layer", "clips", "neighbours kept", "by chance", "neighbours of its class"]
         row = [self.model, str(self.layer), str(len(self.clips)), short(self.kept), short(self.kept_by_chance), same]
         return [Table(self.heading, columns, [row], [self.held_out])]
 
     def check(self) -> None:
-        """Refuse columns that are not of one length, or empty."""
+        """Refuse columns that are empty or of different lengths."""
         columns: list[Sequence[object]] = [self.clips, self.labels, self.speakers, self.x, self.y]
         if len({len(column) for column in columns}) != 1 or not self.clips:
             raise ValueError("its columns are not of one length")
 
 
 def places_of(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return where t-SNE puts clips, ``(clips, 2)``, and the standardised values that it saw, ``(clips, values)``.
+    """Return positions from t-SNE, ``(clips, 2)``, and the standardised values, ``(clips, values)``.
 
-    Values are standardised; principal components of them, at most 50, are what neighbours are found in.
+    Values are standardised; neighbours are found among at most 50 principal components of them.
 
     Args:
         embeddings: ``(clips, values)``, at least 12 clips.
-        seed: of components and t-SNE.
+        seed: seed of components and t-SNE.
 
     Raises:
         UserError: there are fewer than 12 clips.
@@ -161,7 +162,7 @@ def places_of(embeddings: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray
 
 
 def neighbours_of(points: np.ndarray) -> np.ndarray:
-    """Return the nearest others of each point, ``(points, NEIGHBOURS)``."""
+    """Return the nearest other points of each point, ``(points, NEIGHBOURS)``."""
     from sklearn.neighbors import NearestNeighbors
 
     found: np.ndarray = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(points).kneighbors(return_distance=False)
@@ -175,7 +176,7 @@ def kept_share(original: np.ndarray, places: np.ndarray) -> float:
 
 
 def same_share(original: np.ndarray, labels: Sequence[str | None]) -> float | None:
-    """Return the mean share of a labelled point's neighbours that have its label; None where none is labelled."""
+    """Return the mean share of a labelled point's neighbours that have its label; None if no point is labelled."""
     rows = [row for row, label in enumerate(labels) if label is not None]
     near = neighbours_of(original)
     return float(np.mean([[labels[one] == labels[row] for one in near[row]] for row in rows])) if rows else None

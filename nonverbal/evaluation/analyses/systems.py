@@ -1,4 +1,4 @@
-"""Systems whose decisions are looked into: models with a head, as tables of scores name them, under one protocol."""
+"""Systems whose decisions are analysed: models with a head, as named in tables of scores, under one protocol."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
@@ -32,7 +32,7 @@ class Systems:
 
     task: TaskResult
     by_name: dict[str, list[Measurement]]
-    """Name, as tables have it, to one measurement a seed."""
+    """Names as in tables, each with one measurement per seed."""
 
     @property
     def about(self) -> str:
@@ -45,26 +45,26 @@ S = TypeVar("S", bound=SystemsSettings)
 
 @dataclass(frozen=True)
 class SystemsAnalysis(Analysis[S]):
-    """Numbers of systems, and the task that they are of; the names are those of ``TaskResult``."""
+    """Numbers about systems, and the task that they are for; names of fields are those of ``TaskResult``."""
 
     corpus: str
     classes: list[str]
     protocol: str
     data_sha256: str
-    """Of the shards' index."""
+    """Hash of the shards' index."""
     clips: dict[str, int]
-    """Of each true class."""
+    """Number of clips of each true class."""
     units: int
     unit: str
     """What intervals are over."""
 
     def check(self) -> None:
-        """Refuse clips of other classes."""
+        """Refuse counts of clips for other classes."""
         if not self.classes or self.clips.keys() != set(self.classes):
             raise ValueError("there is no class, or clips are not of the classes")
 
     def check_table(self, name: str, table: list[list[float]], by_class: Iterable[str]) -> None:
-        """Refuse a table that is not classes by classes, or numbers ``by_class`` of another class."""
+        """Refuse a table that is not classes by classes, or numbers ``by_class`` for another class."""
         size = len(self.classes)
         if len(table) != size or any(len(row) != size for row in table):
             raise ValueError(f"{name} are not classes by classes")
@@ -78,7 +78,7 @@ def facts_of(task: TaskResult) -> dict[str, Any]:
 
 
 def systems_of(settings: SystemsSettings, fewest: int) -> Systems:
-    """Read the systems that settings name: see ``read_systems``."""
+    """Read the systems that settings name; see ``read_systems``."""
     return read_systems(settings.scores, settings.systems, settings.corpus, settings.protocol, fewest)
 
 
@@ -89,13 +89,13 @@ def read_systems(
 
     Args:
         scores: files or folders.
-        names: of the systems; all of the table where empty.
-        corpus: of the table; any where None.
-        protocol: a part of its name; any where None.
-        fewest: systems that must be there.
+        names: names of the systems; if empty, all systems of the table.
+        corpus: corpus of the table; None for any.
+        protocol: part of the protocol's name; None for any.
+        fewest: smallest number of systems.
 
     Raises:
-        UserError: a file is missing or damaged, a system is in no table or with another in none, or in several.
+        UserError: a file is missing or damaged, or the systems are together in no table, or in several.
     """
     tables = grouped(read_measurements(scores), lambda one: one.table)
     kept = [own for own in tables.values() if _asked(own[0], corpus, protocol)]
@@ -125,7 +125,7 @@ def _asked(measurement: Measurement, corpus: str | None, protocol: str | None) -
 
 
 def _systems(task: TaskResult, own: Sequence[Measurement], names: Sequence[str]) -> Systems | None:
-    """The systems of a table, in the order of ``names``; None where one is not there."""
+    """Return the systems of a table, in the order of ``names``; None if one is missing."""
     every = {task.name(model): (model.model, model.head) for model in task.models}
     fitting = {
         name: [full for full, (model, head) in every.items() if name in (full, model, f"{model}, {head}")]

@@ -1,6 +1,6 @@
-"""Frozen encoders by name, one file a kind: a folder, a model of the Hugging Face Hub, its random twin, or a name.
+"""Frozen encoders by name, one file per kind: a folder, a model of the Hugging Face Hub, its random twin, or a name.
 
-Whoever adds a kind adds a file here and a line to ``MODULES`` (docs/add-an-encoder.md).
+To add a kind, add a file here and a line to ``MODULES`` (docs/add-an-encoder.md).
 """
 
 import difflib
@@ -37,10 +37,10 @@ MODULES = (
     logmel, mfcc, functionals, audio_words, confounds,
     wav2vec2, hubert, wavlm, unispeech_sat, data2vec_audio, emotion2vec, audio_mamba, whisper, spectrogram_transformer,
 )  # fmt: skip
-"""In the order of the list: what is computed, then what is learned."""
+"""Modules in the order of the list: computed features first, then learned ones."""
 
 KINDS: dict[str, Kind] = {kind.name: kind for module in MODULES for kind in module.KINDS}
-"""By the encoder's own name, or the ``model_type`` of checkpoints."""
+"""Kinds by the encoder's own name, or by the ``model_type`` of checkpoints."""
 
 
 def load_encoder(name: str, seed: int = 0) -> Encoder:
@@ -48,12 +48,12 @@ def load_encoder(name: str, seed: int = 0) -> Encoder:
 
     Args:
         name: a name of ``KINDS`` that needs no checkpoint, such as ``logmel``; a folder or Hub id in Hugging Face
-            format (safetensors only, no code of the model's own); a folder of FunASR's emotion2vec; or
+            format (only safetensors, without code of the model's own); a folder of FunASR's emotion2vec; or
             ``initialised:`` before any of these but the first, for the same configuration with random weights.
-        seed: draws the weights of ``initialised:``; nothing else depends on it.
+        seed: draws the weights of ``initialised:``; it affects nothing else.
 
     Raises:
-        UserError: it cannot be loaded whole, or does not read sound at 16 kHz.
+        UserError: it cannot be loaded completely, or does not read audio at 16 kHz.
     """
     kind, named = _found(name, seed)
     return kind.load(named)
@@ -63,7 +63,7 @@ def load_frame_encoder(name: str, seed: int = 0) -> FrameEncoder:
     """Load an encoder that hears its clips, as ``load_encoder``.
 
     Raises:
-        UserError: as there, or it knows its clips by the manifest alone.
+        UserError: as for ``load_encoder``; or the encoder uses only the manifest.
     """
     encoder = load_encoder(name, seed)
     if isinstance(encoder, ManifestEncoder):
@@ -72,9 +72,9 @@ def load_frame_encoder(name: str, seed: int = 0) -> FrameEncoder:
 
 
 def check_encoder(name: str) -> None:
-    """Raise the ``UserError`` of an encoder that is not there or reads another sample rate, before it is needed.
+    """Raise the ``UserError`` for an encoder that does not exist or reads another sample rate, before it is needed.
 
-    Of a fine-tuned run, of the encoder of each fold.
+    For a fine-tuned run, check the encoder of each fold.
     """
     for source in encoders_in(name):
         kind, named = _found(source)
@@ -82,7 +82,7 @@ def check_encoder(name: str) -> None:
 
 
 def encoders_in(name: str) -> list[str]:
-    """Return the encoders that a name asks for: of ``finetuned:RUN`` that of each fold, else itself.
+    """Return the encoders that a name stands for: for ``finetuned:RUN`` that of each fold, otherwise itself.
 
     Raises:
         UserError: there is no such run, or one of its folds is not done.
@@ -100,7 +100,7 @@ def kind_of(name: str) -> Kind:
 
 
 def learned(name: str) -> bool:
-    """Return whether an encoder of this name was trained on anything: neither random weights nor what has none."""
+    """Return whether an encoder of this name was trained, so neither random weights nor an encoder without any."""
     return not name.startswith(INITIALISED) and (name not in KINDS or KINDS[name].learned)
 
 
@@ -124,7 +124,7 @@ def _found(name: str, seed: int = 0) -> tuple[Kind, Named]:
     own = [kind.name for kind in KINDS.values() if not kind.learned]
     if emotion2vec.is_of_this_kind(source):
         return KINDS["emotion2vec"], Named(name, source, initialised, seed)
-    # Nobody publishes an encoder without an owner under such a name, and to ask the Hub takes time.
+    # Nobody publishes an encoder without an owner under such a name, and asking the Hub takes time.
     if not Path(source).exists() and "/" not in source and (near := difflib.get_close_matches(source, own, 1)):
         raise UserError(f"there is no encoder {source!r}, and no folder of this name; did you mean {near[0]!r}?")
     named = Named(name, place(source), initialised, seed)
@@ -137,6 +137,6 @@ def _kind_of(named: Named) -> Kind:
     with quiet():
         config: Mapping[str, Any] = read_config(named.source, named.folder)
     model_type = str(config.get("model_type"))
-    # Of the families of this toolkit, each new one is read as it is.
+    # New families of this toolkit are read in the same way without an entry.
     other = Kind(model_type, f"{model_type}, as its family has it", waveforms.WaveformEncoder, waveforms.check)
     return KINDS.get(model_type, other)

@@ -1,8 +1,8 @@
-"""What frames attend to: the self-attention maps of an encoder, a layer at a time.
+"""Which frames attend to which: the self-attention maps of an encoder, one layer at a time.
 
-A layer's map is ``(H, S, S)``: of 30 s at 50 frames a second and 12 heads 108 MB in float32, and all 12 layers of two
-encoders 2.6 GB. So one pass keeps what each layer's attention reads, ``(S, M)``, and maps are computed from that when
-they are asked for.
+A layer's map is ``(H, S, S)``: for 30 s at 50 frames per second and 12 heads, 108 MB in float32, and 2.6 GB for all 12
+layers of two encoders. So one pass stores the input of each layer's attention, ``(S, M)``, and maps are computed from
+it when they are needed.
 
 Shapes: H heads, S frames, M width.
 """
@@ -17,14 +17,14 @@ from nonverbal.evaluation.encoders.base import FrameEncoder, refuse_short
 from nonverbal.evaluation.encoders.models import ModelEncoder
 
 NAMES = ("attention", "self_attn")
-"""Of a block's self-attention, in transformers' encoders."""
+"""Name of a block's self-attention in transformers' encoders."""
 
 
 class Attending:
-    """The maps of an encoder, computed by transformers' plain (``eager``) attention, which alone returns them."""
+    """The maps of an encoder, computed by transformers' plain (``eager``) attention, the only one that returns them."""
 
     def __init__(self, encoder: FrameEncoder) -> None:
-        """Take an encoder, which computes by plain attention from then on: the same up to rounding.
+        """Take an encoder, which uses plain attention from then on: its results are the same up to rounding.
 
         Raises:
             UserError: it has no self-attention.
@@ -41,8 +41,8 @@ class Attending:
     def maps(self, waveform: np.ndarray) -> Iterator[Any]:
         """Yield each layer's map ``(H, S, S)``, a float32 tensor, whose rows are what frames attend to.
 
-        Rows sum to 1. Of a model that fills what it reads, as Whisper to 30 s, rows and columns are those of the
-        clip's own frames, and each row is divided by what it gives to these.
+        Rows sum to 1. If a model pads its input, as Whisper does to 30 s, rows and columns are those of the clip's own
+        frames, and each row is divided by its sum over these.
 
         Args:
             waveform: ``(T,)`` float32 in [-1, 1], 16 kHz, at most ``max_seconds`` of the encoder.
@@ -52,7 +52,7 @@ class Attending:
             yield self._own(module, given, named, len(waveform))
 
     def _read(self, waveform: np.ndarray) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-        """Return what each layer's attention is given, of one pass."""
+        """Return the inputs of each layer's attention, from one pass."""
         read: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         hooks = [
             module.register_forward_pre_hook(lambda _, given, named: read.append((given, named)), with_kwargs=True)
@@ -66,7 +66,7 @@ class Attending:
         return read
 
     def _own(self, module: Any, given: tuple[Any, ...], named: dict[str, Any], samples: int) -> Any:
-        """Return a layer's map of a clip's own frames."""
+        """Return a layer's map restricted to a clip's own frames."""
         import torch
 
         with torch.inference_mode():
@@ -76,7 +76,7 @@ class Attending:
             return part / part.sum(-1, keepdim=True).clamp_min(torch.finfo(part.dtype).tiny)
 
     def _map(self, module: Any, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Return ``(H, S, S)`` of all tokens."""
+        """Return the map of all tokens, ``(H, S, S)``."""
         if hasattr(module, "gru_rel_pos_linear"):
             from nonverbal.models.tuned.wavlm import relative_maps
 
@@ -85,7 +85,7 @@ class Attending:
 
 
 def _modules(encoder: FrameEncoder) -> list[Any]:
-    """Return the self-attention of each block; none of an encoder that has no blocks with one."""
+    """Return the self-attention of each block; empty for an encoder without such blocks."""
     stack = getattr(getattr(encoder, "model", None), "encoder", getattr(encoder, "model", None))
     blocks = getattr(stack, "layers", getattr(stack, "layer", ()))
     found = [_attention(block) for block in blocks]
@@ -93,7 +93,7 @@ def _modules(encoder: FrameEncoder) -> list[Any]:
 
 
 def _attention(block: Any) -> Any:
-    """Return a block's self-attention, without what comes after it; None where it has none."""
+    """Return a block's self-attention, without the layers that follow it; None if it has none."""
     module = next((getattr(block, name) for name in NAMES if hasattr(block, name)), None)
     return getattr(module, "attention", module)
 

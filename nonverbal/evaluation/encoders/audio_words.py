@@ -19,14 +19,14 @@ from nonverbal.evaluation.encoders.functionals import TERMS, Functionals, Smile,
 NAME = "boaw"
 
 DESCRIPTORS = 65
-"""Low-level descriptors of ComParE_2016; there are as many deltas."""
+"""Number of low-level descriptors of ComParE_2016; there are as many deltas."""
 
 LARGEST = 65504.0
-"""Of 16 bits. Only deltas of a pure tone's kurtosis come near it; a moment beyond is the same word."""
+"""Largest value in 16 bits. Only deltas of a pure tone's kurtosis come near it; larger values are the same word."""
 
 
 class AudioWords:
-    """The frames of which bags are made."""
+    """The frames from which bags are made."""
 
     name = kind = NAME
     layers, dimensions = 1, 2 * DESCRIPTORS
@@ -35,7 +35,7 @@ class AudioWords:
     shortest = Functionals.shortest
 
     def __init__(self) -> None:
-        """Begin.
+        """Start openSMILE.
 
         Raises:
             UserError: opensmile is not installed.

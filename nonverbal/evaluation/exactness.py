@@ -1,8 +1,8 @@
-"""Does a clip's embedding depend on what it must not depend on: neighbours in a batch, padding, the run?
+"""Measures whether a clip's embedding depends on anything that it should not: other clips, padding, the run.
 
-Exact is a difference of at most 1e-5 of the layer's RMS, in float32; of what is computed without weights, whose values
-have units, of each value's RMS over clips. What plain transformers does with a padded batch is measured beside it, and
-no fault of ours.
+A result is exact if it differs by at most 1e-5 of the layer's RMS, in float32; for encoders without weights, whose
+values have units, of each value's RMS over clips. The effect of a padded batch in plain transformers is measured too,
+but is not a fault of this toolkit.
 """
 
 import resource
@@ -24,40 +24,40 @@ from nonverbal.evaluation.pieces import embed_clips, frames_of
 from nonverbal.evaluation.pooling import Pool
 
 EXACT = 1e-5
-"""Of the RMS, see ``scale_of``."""
+"""Largest difference that counts as exact, divided by the RMS; see ``scale_of``."""
 
 SECONDS = (0.4, 0.9, 1.0, 1.7, 2.0, 3.1)
-"""Lengths of the clips, besides the shortest that the encoder takes."""
+"""Seconds of the clips, besides the shortest that the encoder accepts."""
 
 
 @dataclass(frozen=True)
 class Exactness:
-    """What was found of an encoder. Differences are the largest of a value, over the RMS of its layer or its own."""
+    """The results for an encoder. Differences are the largest of any value, divided by an RMS; see ``scale``."""
 
     encoder: str
     scale: Literal["layer", "value"]
-    """Of which the RMS is taken: over a layer's values of all clips, or over each value of all clips."""
+    """What the RMS is taken over: a layer's values of all clips, or each value of all clips."""
     shortest: int
-    """Samples: the fewest that it takes. One less is refused, and not answered with nonsense."""
+    """Smallest number of samples that it accepts. One sample fewer is refused, rather than giving a wrong result."""
     run: float
-    """Between two processes, each of which loads it anew."""
+    """Difference between two processes, each of which loads the encoder."""
     neighbours: float | None
-    """Alone, and in a batch of clips of its length, by our path; None where it is only given one clip at a time."""
+    """Difference between a clip alone and in a batch of equally long clips, in this toolkit; None if never batched."""
     padding: float | None
-    """Alone, and in a batch of longer clips, by our path; None where it is never padded."""
+    """Difference between a clip alone and in a batch with longer clips, in this toolkit; None if it is never padded."""
     plain: float | None
-    """The same in plain transformers: a padded batch, with the attention mask that its layout is documented to have;
-    None where it is no such model."""
+    """The same in plain transformers: a padded batch, with the attention mask that is documented for its layout; None
+    if it is not such a model."""
     audio_per_second: float
-    """Seconds of audio embedded in a second, one clip at a time."""
+    """Seconds of audio embedded per second, one clip at a time."""
     memory: int
-    """Bytes: the most that the process, or of a GPU torch, has held."""
+    """Largest number of bytes used by the process, or on a GPU by torch."""
 
     @property
     def faults(self) -> list[str]:
-        """What a clip's embedding depends on by our path, and must not: empty where it is exact."""
+        """What a clip's embedding in this toolkit depends on, but should not; empty if it is exact."""
         found = {"run": self.run, "neighbours": self.neighbours, "padding": self.padding}
-        # A NaN is no small difference.
+        # A NaN does not count as a small difference.
         return [name for name, value in found.items() if value is not None and not value <= EXACT]
 
 
@@ -66,10 +66,10 @@ def check_exactness(name: str, seed: int = 0) -> Exactness:
 
     Args:
         name: see ``load_frame_encoder``.
-        seed: as there.
+        seed: see ``load_frame_encoder``.
 
     Raises:
-        UserError: it cannot be loaded, or makes no frames of sound.
+        UserError: it cannot be loaded, or makes no frames from sound.
     """
     encoder = load_frame_encoder(name, seed)
     shortest = shortest_of(encoder)
@@ -92,10 +92,10 @@ def check_exactness(name: str, seed: int = 0) -> Exactness:
 
 
 def shortest_of(encoder: FrameEncoder) -> int:
-    """Return the fewest samples that an encoder takes, by trying.
+    """Return the smallest number of samples that an encoder accepts, by trying.
 
     Raises:
-        UserError: of a second it makes no frames.
+        UserError: it makes no frames from one second.
     """
     least, most = 0, SAMPLE_RATE
     encoder.frames(sound(most))
@@ -110,20 +110,20 @@ def shortest_of(encoder: FrameEncoder) -> int:
 
 
 def sound(samples: int, take: int = 0) -> np.ndarray:
-    """Return so many samples of a synthetic vocal sound, ``(T,)`` float32."""
+    """Return ``samples`` samples of a synthetic vocal sound, ``(T,)`` float32."""
     kinds = sorted(CLASSES)
     whole = vocal_sound(kinds[take % len(kinds)], speaker=take, take=take, seed=0)
     return np.resize(whole, samples).astype(np.float32)
 
 
 def sounds(encoder: FrameEncoder, shortest: int) -> list[np.ndarray]:
-    """Return the clips that an encoder is tried on: none is longer than what it hears at once."""
+    """Return the clips on which an encoder is tested, none of which is longer than what it reads at once."""
     lengths = [round(min(seconds, encoder.max_seconds) * SAMPLE_RATE) for seconds in SECONDS]
     return [sound(max(samples, shortest), take) for take, samples in enumerate([shortest, *lengths])]
 
 
 def embedded(encoder: FrameEncoder, clips: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the embeddings of clips, one at a time: the definition."""
+    """Return the embeddings of clips, computed one at a time, which is their definition."""
     return embed_clips(encoder, clips, 0)[0]
 
 
@@ -135,17 +135,17 @@ def pooled(encoder: FrameEncoder, frames: Any) -> np.ndarray:
 
 
 def scale_of(encoder: FrameEncoder) -> Literal["layer", "value"]:
-    """Return what the values of an encoder are measured by: those of a model have no units."""
+    """Return which RMS differences are divided by: the values of a model have no units."""
     return "layer" if isinstance(encoder, ModelEncoder) else "value"
 
 
 def difference(one: np.ndarray, other: np.ndarray, of: Literal["layer", "value"] = "layer") -> float:
-    """Return the largest difference of embeddings ``(clips, layers, values)``, over the RMS in ``one``.
+    """Return the largest difference between embeddings ``(clips, layers, values)``, divided by the RMS of ``one``.
 
     Args:
-        one: some embeddings.
-        other: the same clips'.
-        of: whether the RMS is over clips and values of a layer, or over clips, of each value.
+        one: embeddings of some clips.
+        other: embeddings of the same clips.
+        of: whether the RMS is over clips and values of a layer, or over clips for each value.
     """
     axes = (0, 2) if of == "layer" else (0,)
     scale = np.sqrt(np.square(one.astype(np.float64)).mean(axes, keepdims=True))
@@ -165,7 +165,7 @@ def _embedded_anew(name: str, seed: int, clips: list[np.ndarray]) -> np.ndarray:
 
 
 def with_neighbours(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.ndarray) -> float | None:
-    """Return the difference between each clip alone, and among two others of its length; see ``Exactness``."""
+    """Return the difference between each clip alone and between two others of its length; see ``Exactness``."""
     if not isinstance(encoder, ModelEncoder):
         return None
     beside = []
@@ -176,14 +176,14 @@ def with_neighbours(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.nd
 
 
 def padded(encoder: FrameEncoder, clips: list[np.ndarray], alone: np.ndarray) -> float | None:
-    """Return the difference between each clip alone, and all in one batch; see ``Exactness``."""
+    """Return the difference between each clip alone and all in one batch; see ``Exactness``."""
     if not isinstance(encoder, ModelEncoder) or encoder.batching != "any":
         return None
     return difference(alone, np.stack([pooled(encoder, own) for own in frames_of(encoder, clips)]))
 
 
 def _plain(encoder: FrameEncoder, clips: list[np.ndarray]) -> float | None:
-    """All clips in one batch of transformers' own, over each clip's own frames."""
+    """Return the difference with all clips in one batch in plain transformers, over each clip's own frames."""
     if not isinstance(encoder, ModelEncoder) or not hasattr(encoder.model.config, "conv_kernel"):
         return None
     import torch
@@ -195,7 +195,7 @@ def _plain(encoder: FrameEncoder, clips: list[np.ndarray]) -> float | None:
     rows = [encoder.inputs(clip) for clip in clips]
     filled = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     mask = torch.stack([torch.arange(filled.shape[1], device=filled.device) < len(row) for row in rows]).long()
-    # As transformers says of both layouts: those with group norm were trained without a mask.
+    # According to transformers' documentation, models with group norm were trained without a mask.
     options = {} if getattr(config, "feat_extract_norm", "layer") == "group" else {"attention_mask": mask}
     with torch.inference_mode():
         states = layers_of(encoder.model(filled, output_hidden_states=True, return_dict=True, **options))
@@ -211,5 +211,5 @@ def _memory(encoder: FrameEncoder) -> int:
         import torch
 
         return int(torch.cuda.max_memory_allocated())
-    # Linux counts in kibibytes.
+    # Linux gives kibibytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""What a head reads of the clips of a task: the same in all folds, or features of each fold's own."""
+"""The features of a task's clips that a head reads: the same in all folds, or separate ones for each fold."""
 
 from pathlib import Path
 from typing import Protocol
@@ -18,50 +18,50 @@ from nonverbal.tasks.task import Task
 
 
 class FoldFeatures(Protocol):
-    """Features that depend on what a fold trains on: those of all clips, anew for each fold.
+    """Features that depend on what a fold trains on: all clips have new features in each fold.
 
-    They are fitted to the whole training side of a fold. The inner folds, between which a head chooses, read the same.
+    They are fitted to the whole training side of a fold. The inner folds, on which a head makes choices, use the same.
     """
 
     def of(self, fold: Fold, training: np.ndarray, seed: int) -> Pooled | FrameRows:
-        """Return the features of all clips, as a head reads them.
+        """Return the features of all clips, in the form that a head reads.
 
         Args:
-            fold: of all clips.
-            training: rows that the classifier itself is fitted to, increasing, ``(rows,)`` int64: none of the fold's
-                test side.
-            seed: of the division, and of all that is drawn.
+            fold: a fold of all clips.
+            training: rows to which the classifier itself is fitted, increasing, ``(rows,)`` int64; none are on the
+                fold's test side.
+            seed: seed of the division, and of everything random.
 
         Raises:
-            UserError: there are none of this fold.
+            UserError: there are no features for this fold.
         """
 
 
 Features = Pooled | FrameRows | FoldFeatures
-"""Of all clips of a task: ``(clips, layers, dim)`` float32; for a head on frames the frames; or those of each fold."""
+"""Of all clips of a task: ``(clips, layers, dim)`` float32; frames for a head on frames; or features of each fold."""
 
 
 class TunedFeatures:
-    """Features of each fold by the weights that were fine-tuned in it."""
+    """Features of each fold from the weights that were fine-tuned in it."""
 
     def __init__(self, run: FinetunedRun, task: Task, cache: Path, head: str) -> None:
-        """Take a run that was divided as the task is; for the others see ``features_of``."""
+        """Take a run that was divided in the same way as the task; for the other arguments see ``features_of``."""
         run.check(task)
         self._run, self._task, self._cache, self._head = run, task, cache, head
 
     def of(self, fold: Fold, training: np.ndarray, seed: int) -> Pooled | FrameRows:
-        """Return those of all clips: see ``FoldFeatures``."""
+        """Return the features of all clips; see ``FoldFeatures``."""
         encoder = load_encoder(str(self._run.folds[seed, fold.name].encoder))
         return _of_all_folds(self._task, encoder, self._cache, self._head)[0]
 
 
 def features_of(task: Task, encoder: Encoder | FinetunedRun, cache: Path, head: str) -> tuple[Features, bool]:
-    """Return what a head reads of a task's clips, and whether a clip is one vector (see ``Job``).
+    """Return the features of a task's clips that a head reads, and whether a clip is one vector (see ``Job``).
 
     Args:
         task: clips and folds.
-        encoder: gives the frames; of a fine-tuned run, one a fold.
-        cache: folder of kept embeddings.
+        encoder: makes the frames; for a fine-tuned run, each fold has its own encoder.
+        cache: folder of stored embeddings.
         head: see ``head_named``.
     """
     if isinstance(encoder, AudioWords):

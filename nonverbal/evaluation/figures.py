@@ -16,14 +16,14 @@ METRIC_NAMES = {"uar": "unweighted average recall (UAR)", "accuracy": "accuracy"
 
 
 def plot_probes(scores: Sequence[Score], figure: Path, metric: str = "uar") -> None:
-    """Draw every fold's value, and mean and population standard deviation over folds, a line a model, to a PNG.
+    """Draw every fold's value, and mean and population standard deviation over folds, one line per model, as a PNG.
 
     The dashed line is chance: one over the number of classes.
 
     Args:
         scores: of one protocol and one task.
         figure: the file.
-        metric: ``uar``, ``accuracy`` or ``f1``; chance is drawn for ``uar`` alone.
+        metric: ``uar``, ``accuracy`` or ``f1``; chance is drawn only for ``uar``.
     """
     from matplotlib.figure import Figure
 
@@ -53,17 +53,18 @@ def plot_probes(scores: Sequence[Score], figure: Path, metric: str = "uar") -> N
 
 
 def plot_layers(scores: Sequence[Score], figure: Path) -> bool:
-    """Draw UAR by layer inside the training sides, mean and population standard deviation over folds, to a PNG.
+    """Draw UAR by layer on the training sides, with mean and population standard deviation over folds, as a PNG.
 
-    A line a model that has more than one layer. Dots are larger where a layer was best in more folds. These are the
-    numbers by which layers are chosen, on inner folds: above what a test side would show at the best layer.
+    There is a line for each model with more than one layer. Dots are larger if a layer was best in more folds. These
+    are the numbers by which layers are chosen, on inner folds: higher than those of a test side at the best layer would
+    be.
 
     Args:
         scores: of one protocol and one task; rows without ``inner_uar`` are left out.
         figure: the file.
 
     Returns:
-        whether there was a curve to draw; the file is written only then.
+        whether there was a curve to draw; otherwise no file is written.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -111,7 +112,7 @@ def _title(scores: Sequence[Score]) -> str:
 
 
 def _label(model: str, pretraining: str) -> str:
-    """A model's name in two lines at most, with what a reader must know of its pretraining."""
+    """Return a model's name in at most two lines, with what a reader must know about its pretraining."""
     return _short(model) if pretraining == HELD_OUT else f"{_short(model)}\n({pretraining})"
 
 
@@ -120,5 +121,5 @@ def _short(model: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text in one line, none of which matplotlib takes for mathematics."""
+    """Return a text on one line, escaped so that matplotlib does not read any of it as mathematics."""
     return one_line(text).replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""Frames of clips in an order of one's own, read when they are asked for."""
+"""Frames of clips in any order, read when they are needed."""
 
 from collections.abc import Mapping, Sequence
 from typing import overload
@@ -7,10 +7,10 @@ import numpy as np
 
 
 class FrameRows(Sequence[np.ndarray]):
-    """The frames of some clips; an array of rows selects, as of an array."""
+    """The frames of some clips; an array of rows selects clips, as for an array."""
 
     def __init__(self, kept: Mapping[int, np.ndarray], clips: np.ndarray) -> None:
-        """Take kept frames, and which clips of them in which order, ``(clips,)`` int64."""
+        """Take stored frames, and which of their clips to use in which order, ``(clips,)`` int64."""
         self._kept, self._clips = kept, clips
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Frames that are kept: all of all layers, in 16 bits, in files that hold the clips of a piece each."""
+"""Stored frames: those of all layers, in 16 bits, in one file for the clips of each piece."""
 
 import json
 import shutil
@@ -19,10 +19,10 @@ FORMAT = "nonverbal-frames"
 
 
 class KeptFrames(Mapping[int, np.ndarray]):
-    """The frames of clips, ``(layers, S, M)`` float16, by the clips' rows in the manifest, read when asked for."""
+    """The frames of clips, ``(layers, S, M)`` float16, by the clips' rows in the manifest, read when needed."""
 
     def __init__(self, folder: Path, files: Mapping[int, str]) -> None:
-        """Take a folder, and in which of its files each clip is."""
+        """Take a folder, and the name of each clip's file in it."""
         self.folder, self._files = folder, files
 
     def __getitem__(self, clip: int) -> np.ndarray:
@@ -40,7 +40,7 @@ class KeptFrames(Mapping[int, np.ndarray]):
         return frames
 
     def __iter__(self) -> Iterator[int]:
-        """Go through the clips' rows in the manifest."""
+        """Iterate over the clips' rows in the manifest."""
         return iter(self._files)
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ def open_frames(folder: Path, key: Mapping[str, str]) -> KeptFrames:
     """Open a folder of frames.
 
     Raises:
-        UserError: it cannot be read, or is of another encoder or of other clips than ``key`` says.
+        UserError: it cannot be read, or ``key`` differs, which means another encoder or other clips.
     """
     try:
         index = read_json(folder / "index.json")
@@ -69,7 +69,7 @@ def open_frames(folder: Path, key: Mapping[str, str]) -> KeptFrames:
 
 
 def write_index(folder: Path, key: Mapping[str, str], pieces: Sequence[Piece]) -> None:
-    """Write in which file each clip is: with that, a folder of frames is whole."""
+    """Write which file each clip is in, the last step in completing a folder of frames."""
     files = {piece.file: piece.clips for piece in pieces}
     write_atomically(folder / "index.json", json.dumps({"format": FORMAT, **key, "files": files}) + "\n")
 
@@ -77,10 +77,10 @@ def write_index(folder: Path, key: Mapping[str, str], pieces: Sequence[Piece]) -
 def announce(
     encoder: FrameEncoder, shards: ShardFolder, clips: np.ndarray, folder: Path, say: Callable[[str], None]
 ) -> None:
-    """Say how large the frames of some clips will be, by those of one clip of middling length.
+    """Say how large the frames of some clips will be, estimated from one clip of medium length.
 
     Raises:
-        UserError: the disk has less room.
+        UserError: the disk has less space.
     """
     table = shards.table
     rows = np.flatnonzero(np.isin(table["clip"], clips))

@@ -1,4 +1,4 @@
-"""Sets of frozen encoders, each fused in one network, on the folds and in the scores of every other head."""
+"""Sets of frozen encoders, each fused in one network, with the same folds and scores as every other head."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,10 +24,10 @@ from nonverbal.tasks.task import Task
 Pairs = Literal["all", "reno"]
 
 JOINED = " + "
-"""Between the names of a set."""
+"""Separator of the names in a set."""
 
 NARROWEST = 2
-"""Values of an encoder, of which the first max-pool takes two."""
+"""Smallest number of values of an encoder: the first max-pool takes two at a time."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ class Member:
     name: str
     key: str
     status: str
-    """Whether it has heard the clips."""
+    """Whether it was trained on the clips."""
     values: np.ndarray
-    """The mean over frames of its last layer, ``(clips, dim)`` float32."""
+    """Mean over frames of its last layer, ``(clips, dim)`` float32."""
 
 
 def sets_of(encoders: Sequence[str], size: int, pairs: Pairs = "all", twins: bool = True) -> list[tuple[str, ...]]:
-    """Return the sets of ``size`` of some encoders, in their order.
+    """Return the sets of ``size`` encoders out of some, in their order.
 
     Args:
         encoders: see ``load_encoder``.
-        size: encoders in a set, at least 2.
-        pairs: ``reno``: no set is of Audio Mamba alone, which leaves of RENO's seven encoders its 18 pairs.
-        twins: whether after each set comes the same with random weights, where it has any that are learned.
+        size: number of encoders in a set, at least 2.
+        pairs: with ``reno``, no set consists only of Audio Mamba, which leaves its 18 pairs of RENO's seven encoders.
+        twins: whether each set is followed by the same set with random weights, if it has any learned ones.
 
     Raises:
-        UserError: there is no such set, or an encoder is not there, or has values of each fold's own.
+        UserError: there is no such set, an encoder does not exist, or its features depend on the fold.
     """
     if size < 2 or len(set(encoders)) < max(size, len(encoders)):
         raise UserError(
@@ -93,19 +93,19 @@ def fuse(
     null: int = 0,
     launch: str = "",
 ) -> list[Score]:
-    """Fuse each set by each method on the same folds; write ``scores.jsonl`` and ``predictions/`` as each is done.
+    """Fuse each set by each method on the same folds, and write ``scores.jsonl`` and ``predictions/`` after each.
 
     Args:
         task: clips and folds.
-        sets: names of encoders, see ``sets_of``.
+        sets: names of encoders; see ``sets_of``.
         methods: names in ``METHODS``.
-        settings: of the networks and their training.
+        settings: settings of the networks and their training.
         pretraining: manifests on which the encoders were pretrained.
-        cache: folder of kept embeddings.
+        cache: folder of stored embeddings.
         out: folder of the results.
-        allow_seen: whether encoders are fused that have seen labels of the clips, which the scores say.
-        null: how often labels are permuted at most, for the first seed (see ``label_null``); 0 for no null.
-        launch: of the command that asked for it, see ``Score``.
+        allow_seen: whether to accept encoders that have seen labels of the clips, which the scores then say.
+        null: maximum number of permutations of labels for the first seed (see ``label_null``); 0 for no null.
+        launch: key of the command that was started; see ``Score``.
 
     Raises:
         UserError: an encoder has seen labels, or has too few values.
@@ -134,15 +134,15 @@ def check_fusion(
     """Refuse encoders that cannot be scored on one of the tasks, before anything is computed on any.
 
     Args:
-        tasks: all that are to be scored.
-        sets: as of ``fuse``.
-        pretraining: as of ``fuse``.
-        null: as of ``fuse``.
-        allow_seen: as of ``fuse``.
+        tasks: all tasks that will be scored.
+        sets: as for ``fuse``.
+        pretraining: as for ``fuse``.
+        null: as for ``fuse``.
+        allow_seen: as for ``fuse``.
 
     Raises:
-        UserError: an encoder is not there, has seen labels of the clips of a task, or is a fine-tuned run of which a
-            null would say nothing, or that was divided otherwise.
+        UserError: an encoder does not exist, has seen labels of the clips of a task, or is a fine-tuned run that was
+            divided differently, or for which a null would be meaningless.
     """
     names = names_of(sets)
     check_encoders(tasks, names, null)
@@ -151,7 +151,7 @@ def check_fusion(
 
 
 def fused(members: Sequence[Member]) -> tuple[Subject, tuple[int, ...]]:
-    """Return several encoders as one, whose frame has the values of all, and the widths of each."""
+    """Return several encoders as one, whose frame has the values of all of them, and the width of each."""
     features = np.concatenate([member.values for member in members], axis=1)[:, None]
     name = JOINED.join(member.name for member in members)
     key = JOINED.join(member.key for member in members)
@@ -160,12 +160,12 @@ def fused(members: Sequence[Member]) -> tuple[Subject, tuple[int, ...]]:
 
 
 def head_of(method: str, settings: FusionSettings, widths: tuple[int, ...] = ()) -> Fusion:
-    """Return the head of a method, of settings that have a meaning there."""
+    """Return the head of a method, with only the settings that have a meaning for it."""
     return METHODS[method](**_values(settings), widths=widths).meant()
 
 
 def head_name(method: str, head: Fusion) -> str:
-    """Return what scores call a head: its method, and the settings that are not its own."""
+    """Return the name of a head in scores: its method, and the settings that differ from its defaults."""
     settings, defaults = (_values(own) for own in (head, METHODS[method]()))
     return spelled(method, settings, defaults)
 
@@ -175,7 +175,7 @@ def _values(settings: FusionSettings) -> dict[str, Any]:
 
 
 def method_comparisons(task: TaskResult) -> list[Comparison]:
-    """Compare the methods of each set with each other, as one family; empty where nothing can be compared."""
+    """Compare the methods for each set with each other, as one family; empty if nothing can be compared."""
     models = {task.name(model): model for model in task.models}
     pairs = [pair for pair in combinations(models, 2) if models[pair[0]].model == models[pair[1]].model]
     if not pairs or task.units < 2:

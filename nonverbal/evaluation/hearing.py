@@ -1,6 +1,6 @@
-"""An encoder for other programs: waveforms in, embeddings and frames out, each clip as if it were alone.
+"""An encoder for other programs: it turns waveforms into embeddings and frames, each clip as if it were alone.
 
-Shapes: N clips, T samples, S frames of the longest clip, M values of a frame.
+Shapes: N clips, T samples, S frames of the longest clip, M values per frame.
 """
 
 from collections.abc import Sequence
@@ -17,40 +17,40 @@ from nonverbal.evaluation.pieces import embed_clips
 
 
 class Heard(NamedTuple):
-    """What an encoder makes of clips."""
+    """The output of an encoder for clips."""
 
     embeddings: np.ndarray
-    """``(N, layers, 2 M)`` float32: each value's mean over a clip's own frames, then its deviation. Of an encoder that
-    makes one frame of a clip, ``(N, layers, M)``."""
+    """``(N, layers, 2 M)`` float32: each value's mean over a clip's own frames, then its standard deviation. For an
+    encoder that makes one frame per clip, ``(N, layers, M)``."""
     frames: np.ndarray
-    """``(N, layers, S, M)`` float32, zeros beyond a clip's own; layer 0 is what enters the first block."""
+    """``(N, layers, S, M)`` float32, zero beyond a clip's own frames; layer 0 is the input of the first block."""
     masks: np.ndarray
-    """``(N, S)`` bool: the frames that are a clip's own."""
+    """``(N, S)`` bool: whether a frame is one of the clip's own."""
 
 
 class ClipEncoder:
-    """A frozen encoder, called with waveforms."""
+    """A frozen encoder, which is called with waveforms."""
 
     sample_rate = SAMPLE_RATE
-    """Of the waveforms, in Hz."""
+    """Sample rate of the waveforms in Hz."""
 
     def __init__(self, source: str | Path, seed: int = 0) -> None:
-        """Load it: see ``nonverbal.load_encoder``."""
+        """Load it; see ``nonverbal.load_encoder``."""
         self.encoder = load_frame_encoder(str(source), seed)
         self.layers, self.dimensions = self.encoder.layers, self.encoder.dimensions
         self.shortest = self.encoder.shortest
-        """Samples: the fewest of which it makes a frame."""
+        """Smallest number of samples from which it makes a frame."""
 
     def __call__(self, waveforms: Sequence[Any], batch_seconds: float | None = None) -> Heard:
-        """Return embeddings and all frames of clips of any lengths: see ``Heard``.
+        """Return embeddings and all frames of clips of any length; see ``Heard``.
 
         Args:
-            waveforms: ``(T,)`` of each clip, arrays or tensors of floating point in [-1, 1], 16 kHz.
-            batch_seconds: most audio in a batch, padding included; 0: one clip at a time. Unset: 160 on a GPU, 0 on a
-                CPU. What comes out depends on it by rounding alone.
+            waveforms: ``(T,)`` for each clip, arrays or tensors of floating point in [-1, 1], 16 kHz.
+            batch_seconds: largest amount of audio in a batch, including padding; 0: one clip at a time. Unset: 160 on a
+                GPU, 0 on a CPU. It only affects the rounding of the results.
 
         Raises:
-            UserError: there are no clips, one is no waveform, or has fewer samples than ``shortest``.
+            UserError: there are no clips, one of them is not a waveform, or one has fewer samples than ``shortest``.
         """
         clips = self._checked(waveforms)
         embeddings, own = embed_clips(self.encoder, clips, batch_seconds, frames=True, half=False)
@@ -61,7 +61,7 @@ class ClipEncoder:
         return Heard(embeddings, frames, np.arange(counts.max()) < counts[:, None])
 
     def embed(self, waveforms: Sequence[Any], batch_seconds: float | None = None) -> np.ndarray:
-        """Return the embeddings alone, without keeping frames: as calling it."""
+        """Return only the embeddings, the same as from a call, without storing frames."""
         return embed_clips(self.encoder, self._checked(waveforms), batch_seconds)[0]
 
     def _checked(self, waveforms: Sequence[Any]) -> list[np.ndarray]:

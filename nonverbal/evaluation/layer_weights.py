@@ -1,4 +1,4 @@
-"""The weights that heads learned to sum layers by, as rows of scores keep them."""
+"""The weights with which heads learned to sum layers, as stored in rows of scores."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from nonverbal.tasks.scores import Score
 
 
 def layer_weights(scores: Sequence[Score]) -> np.ndarray | None:
-    """Return the weights that heads kept, ``(folds, layers)``, each row's sum 1; None where none, or no such, are kept.
+    """Return the stored weights, ``(folds, layers)``, each row with sum 1; None if there are none, or invalid ones.
 
     Args:
-        scores: of one model with one head, of any folds and seeds.
+        scores: scores of one model with one head, for any folds and seeds.
     """
     rows = [row for score in scores if isinstance(row := score.details.get("layer_weights"), list)]
     try:
@@ -23,6 +23,6 @@ def layer_weights(scores: Sequence[Score]) -> np.ndarray | None:
 
 
 def first_layer(scores: Sequence[Score]) -> int:
-    """Return the hidden state of the first weight; 1 where rows do not say, as those of the probe ``multilayer``."""
+    """Return the hidden state of the first weight; 1 if rows do not say, as for the probe ``multilayer``."""
     said = scores[0].details.get("first_layer", 1)
     return said if isinstance(said, int) and said >= 0 else 1

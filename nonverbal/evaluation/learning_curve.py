@@ -1,4 +1,4 @@
-"""Learning curves: what a head makes of a few clips of each class."""
+"""Learning curves: the results of a head with only a few clips of each class."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,27 +25,27 @@ class Point:
     model: str
     head: str
     per_class: int | None
-    """Clips of each class; None for all."""
+    """Number of clips of each class; None for all."""
     clips: float
-    """Clips of a training side, a mean over folds and seeds."""
+    """Number of clips of a training side, a mean over folds and seeds."""
     uar: Estimate
-    """Of the decisions of all folds together, with its interval over groups."""
+    """UAR of the decisions of all folds together, with its interval over groups."""
     mean: float
-    """Of the folds' own UARs."""
+    """Mean of the UARs of single folds."""
     std: float
-    """Their population standard deviation: over folds and seeds, each of which draws its clips."""
+    """Their population standard deviation over folds and seeds, each of which draws its own clips."""
     folds: int
     chosen: int
-    """Of these, folds whose clips could be divided for choices. In the others the head took its defaults."""
+    """Number of folds whose clips could be divided for choices. In the others the head used its defaults."""
 
     def as_row(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return it in a form that JSON can hold."""
         own = {name: value for name, value in vars(self).items() if name != "uar"}
         return own | {"uar": self.uar.value, "low": self.uar.low, "high": self.uar.high}
 
 
 def curve_tasks(task: Task, sizes: Sequence[int]) -> dict[int, Task]:
-    """Return the task with its training sides cut to so many clips of each class: a part of each other, by seed.
+    """Return the task with training sides cut to each number of clips per class; smaller ones are parts of larger.
 
     Raises:
         UserError: a size is below 1.
@@ -61,10 +61,10 @@ def learning_curve(
 
     Args:
         task: the clips and their protocol.
-        sizes: see ``curve_tasks``; of a class that has fewer clips on a training side, all are taken.
+        sizes: see ``curve_tasks``; if a class has fewer clips on a training side, all are used.
         score: scores all models on a task, and writes scores and predictions.
-        scores: those of the whole training sides, which end the curves.
-        file: where they are kept; their predictions lie beside it.
+        scores: scores for the whole training sides, which are the ends of the curves.
+        file: the file that they are kept in; their predictions are beside it.
     """
     points = []
     for size, own in sizes.items():
@@ -127,9 +127,10 @@ def curve_table(points: Sequence[Point], title: str) -> Table:
 
 
 def plot_curve(points: Sequence[Point], title: Sequence[str], chance: float, figure: Path) -> None:
-    """Draw UAR by clips a class, mean and population standard deviation over folds and seeds, a line a model, to a PNG.
+    """Draw UAR by clips per class, with mean and population standard deviation over folds and seeds, as a PNG.
 
-    Hollow dots are where nothing could be chosen in some folds; the last dot is of all clips. ``title`` has its lines.
+    There is a line for each model. Dots are hollow if no choices could be made in some folds; the last dot is for all
+    clips. ``title`` is a list of lines.
     """
     from matplotlib.figure import Figure
 
@@ -162,5 +163,5 @@ def plot_curve(points: Sequence[Point], title: Sequence[str], chance: float, fig
 
 
 def _plain(text: str) -> str:
-    """A text in one line, none of which matplotlib takes for mathematics."""
+    """Return a text on one line, escaped so that matplotlib does not read any of it as mathematics."""
     return one_line(text).replace("$", r"\$")

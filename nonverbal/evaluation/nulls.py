@@ -1,4 +1,4 @@
-"""The null of a probe: its score where labels have nothing to do with the sounds."""
+"""The null of a probe: its score if labels have nothing to do with the sounds."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,27 +16,27 @@ from nonverbal.tasks.statistics.nulls import Null, permutation_null
 from nonverbal.tasks.task import Task
 
 STOP = 20
-"""Draws that score as high as the true labels, after which p is known to be large."""
+"""Number of draws scoring as high as the true labels after which p is known to be large."""
 
 
 def label_null(task: Task, head: Head[Any], features: Features, seed: int, most: int, one_frame: bool = False) -> Null:
-    """Return the null of the pooled UAR of one seed: everything that looks at labels is done again for each draw.
+    """Return the null of the pooled UAR of one seed: everything that uses labels is repeated for each draw.
 
-    That is the division into folds, features that depend on the fold, the choices on the training sides, the fit, and
-    the test. Labels are permuted within units, or whole units' where they have one class
-    (``nonverbal.tasks.statistics.nulls``): under random folds these are speakers too. Permuted labels that the protocol
-    cannot divide are passed over.
+    That includes the division into folds, features that depend on the fold, the choices on the training sides, the fit,
+    and the test. Labels are permuted within units, or between whole units that have one class
+    (``nonverbal.tasks.statistics.nulls``); with random folds too, units are speakers. Permuted labels that the protocol
+    cannot divide are skipped.
 
     Args:
         task: clips and protocol.
-        head: what is fitted.
+        head: the head to fit.
         features: see ``cross_validate``; those that depend on the fold are fitted again for each draw.
-        seed: of the division, and of the permutations.
-        most: draws, at least 1; fewer are made where 20 of them score as high as the true labels.
+        seed: seed of the division, and of the permutations.
+        most: largest number of draws, at least 1; fewer are made if 20 of them score as high as the true labels.
         one_frame: see ``Job``.
 
     Raises:
-        UserError: no label can be permuted, or hardly any permuted labels can be divided.
+        UserError: no label can be permuted, or almost no permuted labels can be divided.
     """
     protocol = replace(task.division.protocol, seeds=(seed,))
 

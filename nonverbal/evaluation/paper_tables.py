@@ -1,7 +1,7 @@
-"""Tables in a paper's shape: what a study measured, by protocol, beside what the paper printed.
+"""Tables in a paper's format: the results of a study, by protocol, beside those that the paper printed.
 
-Shares are in [0, 1], percentages of papers are divided by 100. Ours are means over folds with their population standard
-deviation, as papers print them; intervals and tests are in the tables of each corpus and protocol.
+Shares are in [0, 1]; percentages in papers are divided by 100. Our results are means over folds with their population
+standard deviation, as printed in papers; intervals and tests are in the tables of each corpus and protocol.
 """
 
 from collections.abc import Sequence
@@ -19,24 +19,24 @@ from nonverbal.tasks.contamination import HELD_OUT
 from nonverbal.text import some_of
 
 PREPARE = "prepare"
-"""What tables of corpora are made of."""
+"""The step from which tables of corpora are made."""
 
 HERE = "here"
-"""The columns of a table whose steps are of one protocol."""
+"""Label of the columns in a table whose steps all have one protocol."""
 
 FEW = 9
-"""Columns of numbers, up to which all metrics share a table."""
+"""Largest number of numeric columns with which all metrics share a table."""
 
 KINDS = ("model", "corpus", "head")
-"""What rows and columns are of."""
+"""What rows and columns can stand for."""
 
 SHOWN = 4
-"""Names that a reason lists."""
+"""Largest number of names in a reason."""
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table of the paper, which may be several here: one a metric."""
+    """A table of the paper, which may become several tables here, one per metric."""
 
     name: str
     caption: str
@@ -47,11 +47,12 @@ def paper_tables(record: StudyRecord, folder: Path) -> list[PaperTable]:
     """Return the tables of a study, in the order of its recipe.
 
     Args:
-        record: of the study.
-        folder: of the study.
+        record: record of the study.
+        folder: folder of the study.
 
     Raises:
-        UserError: scores, predictions, manifests or analyses are damaged; or a table is of what no table can be.
+        UserError: scores, predictions, manifests or analyses are damaged; or a table has a kind of row or column that
+            does not exist.
     """
     made = []
     for name, shape in record.tables.items():
@@ -61,7 +62,7 @@ def paper_tables(record: StudyRecord, folder: Path) -> list[PaperTable]:
 
 
 def _corpora(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> list[Table]:
-    """Corpora as prepared, beside as printed."""
+    """Return the table of corpora as prepared, beside the printed numbers."""
     own, printed, names = corpus_values(record, folder), printed_table(record.paper, name, {}), Names(record)
     known = [(names.corpus(corpus), corpus.printed or corpus.name) for corpus in record.corpora]
     listed = [label for label in in_order(printed.corpora, known) if shape.total is None or label != shape.total]
@@ -99,7 +100,7 @@ def _total(corpora: Sequence[dict[str, Value]]) -> dict[str, Value]:
 
 
 def _scores(record: StudyRecord, folder: Path, name: str, shape: TableShape) -> list[Table]:
-    """Models by corpora, of scores or of analyses, a table a metric; of means one table of all metrics."""
+    """Return tables of models by corpora, from scores or analyses, one per metric; for means, one for all metrics."""
     groups = shape.groups or {HERE: shape.steps}
     read = analysis_cells if any(step.run == "analyze" for step in record.matching(shape.all_steps)) else score_cells
     cells = {group: read(record, folder, shape, steps) for group, steps in groups.items()}
@@ -148,10 +149,10 @@ def _grid(
 
 
 def _kinds(name: str, kinds: str | list[str]) -> list[str]:
-    """Return what a table has in its rows or columns.
+    """Return the kinds of things in a table's rows or columns.
 
     Raises:
-        UserError: there is no such thing.
+        UserError: there is no such kind.
     """
     found = [kinds] if isinstance(kinds, str) else kinds
     if unknown := [kind for kind in found if kind not in KINDS]:
@@ -171,7 +172,7 @@ def _table(title: str, grid: Grid, metrics: Sequence[str], by_metric: bool, note
 
 
 def _protocols(record: StudyRecord, cells: dict[str, list[OwnCell]]) -> list[str]:
-    """Say what each group of columns is, and of what protocol the printed ones are."""
+    """Describe each group of columns, and the protocol of the printed ones."""
     notes = []
     for group, own in cells.items():
         names = dict.fromkeys(cell.protocol for cell in own if cell.protocol)
@@ -189,7 +190,7 @@ def _protocols(record: StudyRecord, cells: dict[str, list[OwnCell]]) -> list[str
 
 
 def _counted(group: str, over: Sequence[str], scored: Sequence[str]) -> str:
-    """Return what columns of means are called: with how many corpora they are over, where these are not all."""
+    """Return the label of columns of means, with the number of corpora if these are not all."""
     return group if len(over) in (0, len(scored)) else f"{group}, {len(over)} of {len(scored)} corpora"
 
 
@@ -201,14 +202,14 @@ def _over(group: str, over: Sequence[str], scored: Sequence[str]) -> str:
 
 
 def _several(what: str, places: dict[str, list[str]]) -> list[str]:
-    """Say where several steps measured what one number is to stand for."""
+    """Say where several steps measured a number that should be unique."""
     listed = some_of([f"{place} by {', '.join(steps)}" for place, steps in places.items()], SHOWN, "; ")
     told = "in the table's groups, a group for each step tells them apart"
     return [f"{what}: measured several times: {listed}; {told}"] if places else []
 
 
 def _heard(cells: dict[str, list[OwnCell]]) -> list[str]:
-    """Say of which numbers the model is not known to be new to the clips."""
+    """Say for which numbers the clips are not known to be held out from the model."""
     heard: dict[str, dict[str, None]] = {}
     for cell in (cell for own in cells.values() for cell in own):
         if cell.pretraining and not cell.pretraining.startswith(HELD_OUT):
@@ -217,7 +218,7 @@ def _heard(cells: dict[str, list[OwnCell]]) -> list[str]:
 
 
 def _classes(cells: dict[str, list[OwnCell]]) -> list[str]:
-    """Say where groups tell other numbers of classes apart."""
+    """Say where groups have different numbers of classes."""
     counts: dict[str, dict[int, str]] = {}
     for group, own in cells.items():
         for cell in own:
@@ -231,7 +232,7 @@ def _classes(cells: dict[str, list[OwnCell]]) -> list[str]:
 
 
 def _reasons(record: StudyRecord, shape: TableShape, grid: Grid) -> list[str]:
-    """Say why numbers are missing: what steps, corpora and models were not there."""
+    """Say why numbers are missing: which steps, corpora and models were absent."""
     steps = record.matching(shape.all_steps)
     notes = [f"{NONE}: {why}: {some_of(names, SHOWN)}" for why, names in not_done(steps).items()]
     models = set(grid.models) if "model" in (*grid.rows, *grid.columns) else set()

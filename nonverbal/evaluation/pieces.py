@@ -1,7 +1,7 @@
-"""The work of embedding a folder of shards, in pieces that are whole files or not there, over any number of processes.
+"""Embedding a folder of shards in pieces, each of which is a complete file or missing, with any number of processes.
 
-A piece is some clips of like length. Which clips make which piece depends on the shards and the clips alone, so that a
-killed run finds the pieces it has made. Clips of a piece are read at once, in batches where that is faster.
+A piece holds clips of similar length. Which clips are in which piece depends only on the shards and the clips, so that
+a run that was killed finds its finished pieces again. Clips of a piece are read together, in batches if that is faster.
 """
 
 import re
@@ -24,34 +24,34 @@ from nonverbal.evaluation.pooling import Pool, windows
 from nonverbal.files import whole
 
 PIECE_SECONDS, PIECE_CLIPS = 240.0, 256
-"""At most of a piece; one clip may be longer."""
+"""Largest size of a piece; a single clip may be longer."""
 
 LONGEST_TO_SHORTEST = 1.25
-"""Of a batch: what is padded is at most a fifth of it."""
+"""Largest ratio of lengths in a batch: padding is then at most a fifth of it."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """How embeddings are computed. They do not depend on it, apart from rounding."""
+    """How embeddings are computed. Apart from rounding, they do not depend on it."""
 
     processes: int = 1
-    """Each with a model of its own, on the next GPU where there are GPUs, and with its share of the cores elsewhere."""
+    """Each has its own copy of the model, on the next GPU if there are GPUs, otherwise with its share of the cores."""
     batch_seconds: float | None = None
-    """Most audio in a batch, padding included; 0 for one clip at a time, which a CPU is as fast with. Unset: 160 on a
-    GPU, 0 on a CPU."""
+    """Largest amount of audio in a batch, including padding; 0 for one clip at a time, which is as fast on a CPU.
+    Unset: 160 on a GPU, 0 on a CPU."""
     seed: int = 0
-    """That the encoder was loaded with."""
+    """Seed with which the encoder was loaded."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Clips whose embeddings are one file."""
+    """Clips whose embeddings are in one file."""
 
     number: int
     clips: tuple[int, ...]
     """Rows of the manifest."""
     parts: tuple[tuple[int, ...], ...]
-    """Of each clip, the rows of the table with its parts, in their order."""
+    """For each clip, the rows of the table with its parts, in order."""
 
     @property
     def file(self) -> str:
@@ -61,17 +61,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class Job:
-    """What all pieces have in common."""
+    """What all pieces share."""
 
     encoder: str
-    """Its name."""
+    """Name of the encoder."""
     key: str
-    """Its key."""
+    """Key of the encoder."""
     shards: Seen
     pooled: Path
     """Folder of the pieces with pooled embeddings."""
     frames: Path | None
-    """Folder of the pieces with frames, where they are kept."""
+    """Folder of the pieces with frames, if these are stored."""
     work: Work
 
     def files(self, piece: Piece) -> list[Path]:
@@ -80,7 +80,7 @@ class Job:
 
 
 def plan(shards: ShardFolder, clips: np.ndarray) -> list[Piece]:
-    """Cut clips, ``(clips,)`` rows of the manifest, into pieces: from short to long."""
+    """Divide clips, ``(clips,)`` rows of the manifest, into pieces, from short clips to long ones."""
     parts = [tuple(map(int, rows)) for rows in shards.parts(clips)]
     samples = np.array([shards.table["samples"][list(rows)].sum(dtype=np.int64) for rows in parts], dtype=np.int64)
     by_length = np.argsort(samples, kind="stable")
@@ -100,10 +100,10 @@ def plan(shards: ShardFolder, clips: np.ndarray) -> list[Piece]:
 
 
 def make(job: Job, pieces: Sequence[Piece], encoder: FrameEncoder, advance: Callable[[int], None]) -> None:
-    """Make the files of pieces; ``advance`` is told the clips that are done.
+    """Make the files of pieces; ``advance`` is called with the number of clips that are done.
 
     Raises:
-        UserError: audio cannot be read, a clip is too short, or a process was ended.
+        UserError: audio cannot be read, a clip is too short, or a process was killed.
     """
     processes = min(job.work.processes, len(pieces))
     if processes <= 1:
@@ -123,7 +123,7 @@ def make(job: Job, pieces: Sequence[Piece], encoder: FrameEncoder, advance: Call
 
 
 def make_piece(job: Job, piece: Piece, encoder: FrameEncoder, shards: ShardFolder) -> None:
-    """Compute a piece and write its files: frames first, so that one that has its embeddings has its frames."""
+    """Compute a piece and write its files: frames first, so that a piece with embeddings also has its frames."""
     from safetensors.numpy import save_file
 
     waveforms = [np.concatenate([shards.read(row) for row in rows]) for rows in piece.parts]
@@ -146,15 +146,15 @@ def embed_clips(
     """Embed whole clips.
 
     Args:
-        encoder: gives the frames.
-        waveforms: ``(T,)`` of each clip.
-        batch_seconds: as ``Work`` has it.
-        frames: whether to return them too.
-        half: whether frames are in 16 bits.
+        encoder: makes the frames.
+        waveforms: ``(T,)`` for each clip.
+        batch_seconds: see ``Work``.
+        frames: whether to return the frames too.
+        half: whether to return them in 16 bits.
 
     Returns:
-        Embeddings ``(clips, layers, 2 x M)``, or ``(clips, layers, M)`` of an encoder that makes one frame of a clip;
-        and of each clip its frames ``(layers, S, M)``, none where they are not asked for.
+        Embeddings ``(clips, layers, 2 x M)``, or ``(clips, layers, M)`` for an encoder that makes one frame per clip;
+        and the frames of each clip, ``(layers, S, M)``, or an empty list if they were not requested.
     """
     given = [(clip, cut) for clip, w in enumerate(waveforms) for cut in windows(w, encoder.max_seconds)]
     pools = [Pool(encoder.one_frame) for _ in waveforms]
@@ -171,21 +171,21 @@ def embed_clips(
 
 
 def frames_of(encoder: FrameEncoder, waveforms: Sequence[np.ndarray]) -> list[Any]:
-    """Return for each waveform of a batch its frames ``(layers, S, M)``: arrays, or tensors of a batch or on a GPU."""
+    """Return the frames of each waveform of a batch, ``(layers, S, M)``: arrays, or tensors for batches or on a GPU."""
     if isinstance(encoder, ModelEncoder) and (len(waveforms) > 1 or encoder.device != "cpu"):
         return encoder.many(waveforms)
     return [encoder.frames(waveform) for waveform in waveforms]
 
 
 def batches(lengths: Sequence[int], batching: str | None, batch_seconds: float) -> list[list[int]]:
-    """Cut waveforms of so many samples into batches, and return the places of each batch's.
+    """Divide waveforms with these numbers of samples into batches, and return the positions in each batch.
 
-    One at a time they stay in their order; otherwise they go from short to long.
+    One at a time they keep their order; otherwise they go from short to long.
 
     Args:
-        lengths: samples of each.
+        lengths: number of samples of each waveform.
         batching: ``any`` lengths in a batch (within ``LONGEST_TO_SHORTEST``), ``equal`` ones, or None: one at a time.
-        batch_seconds: most audio in a batch, padding included; a longer one is alone.
+        batch_seconds: largest amount of audio in a batch, including padding; a longer waveform is alone.
     """
     if batching is None or not batch_seconds:
         return [[place] for place in range(len(lengths))]
@@ -229,7 +229,7 @@ def _array(frames: Any) -> np.ndarray:
 
 
 def _make_elsewhere(job: Job, threads: int, piece: Piece) -> None:
-    """Make a piece in another process, whose encoder and shards stay open from piece to piece."""
+    """Make a piece in another process, whose encoder and shards stay open between pieces."""
     encoder = _loaded(job.encoder, job.work.seed, threads)
     if encoder.key != job.key:
         raise UserError(f"{job.encoder} changed while the command ran: run the command again")
@@ -242,7 +242,7 @@ def _loaded(name: str, seed: int, threads: int) -> FrameEncoder:
 
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
-        # Processes that are started one after another have numbers that follow each other.
+        # Processes that are started one after another have consecutive numbers.
         number = re.search(r"\d+$", current_process().name)
         torch.cuda.set_device((int(number[0]) if number else 0) % torch.cuda.device_count())
     return load_frame_encoder(name, seed)

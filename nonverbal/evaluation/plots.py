@@ -12,16 +12,16 @@ TRAIN, VALIDATION, MUTED = "#1f77b4", "#d95f02", "#777777"
 
 
 class NothingYet(UserError):
-    """A run has begun, and has measured nothing."""
+    """A run has started, but has measured nothing yet."""
 
 
 def plot_training(metrics: Path, figure: Path) -> None:
-    """Draw the curves of a run's ``metrics.jsonl`` to a PNG: the panels of its ``curves.json`` that were measured.
+    """Draw the curves of a run's ``metrics.jsonl`` as a PNG: the panels of its ``curves.json`` that were measured.
 
-    In a folder without that file, as of older runs, every metric is drawn under its own name.
+    If that file is missing, as for older runs, every metric is drawn under its own name.
 
     Raises:
-        UserError: a file cannot be read, there is no row of training, or nothing of what is to be drawn was measured.
+        UserError: a file cannot be read, there is no row of training, or no metric that should be drawn was measured.
     """
     from matplotlib.figure import Figure
 
@@ -37,13 +37,13 @@ def plot_training(metrics: Path, figure: Path) -> None:
     canvas = Figure(figsize=(5.5 * columns, 3.6 * height), layout="constrained")
     for axes, panel in zip(canvas.subplots(height, columns, squeeze=False).flat, panels, strict=False):
         _curves(axes, rows, panel)
-        # Dollars would begin mathematics.
+        # A dollar sign would start mathematics.
         axes.set_ylabel(one_line(panel.label), parse_math=False)
         axes.set_xlabel("optimizer step")
         axes.grid(alpha=0.25)
         if panel.from_zero:
             axes.set_ylim(bottom=0)
-        # What is small, as learning rates are, with its power of ten over the axis.
+        # Small values, such as learning rates, have their power of ten above the axis.
         axes.ticklabel_format(axis="y", scilimits=(-2, 4))
         if len(axes.get_lines()) > 1:
             for text in axes.legend(frameon=False, fontsize="small").get_texts():
@@ -72,8 +72,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def every_metric(rows: list[dict[str, Any]]) -> list[Panel]:
-    """Return a panel for each metric of training and validation as a whole, in the order in which they are written."""
-    # Names with a dot are of a part: a corpus, a band.
+    """Return a panel for each overall metric of training and validation, in the order in which they are written."""
+    # Names with a dot are for a part: a corpus, a band.
     names = dict.fromkeys(name for row in rows for name, value in row.items() if "." not in name and is_number(value))
     return [Panel(name, name, from_zero=False) for name in names if name != "step"]
 
@@ -97,12 +97,12 @@ def _column(rows: list[dict[str, Any]], name: str) -> list[float]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of JSON is a number that floating point can hold; nan counts, infinities do not."""
-    # JSON has whole numbers beyond those of floating point.
+    """Whether a JSON value is a number that floating point can hold; nan counts, infinities do not."""
+    # JSON may hold integers beyond the range of floating point.
     return isinstance(value, int | float) and not isinstance(value, bool) and (value != value or abs(value) < 1e300)
 
 
 def save(canvas: Any, figure: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, completely or not at all."""
     with whole(figure) as unfinished:
         canvas.savefig(unfinished, dpi=150, format="png")

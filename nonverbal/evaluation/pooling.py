@@ -1,6 +1,6 @@
-"""From frames to an embedding: windows of a clip, and mean and deviation over the frames of all of them.
+"""From frames to an embedding: windows of a clip, and mean and standard deviation over the frames of all windows.
 
-Shapes: S frames, M values of a frame.
+Shapes: S frames, M values per frame.
 """
 
 import math
@@ -14,9 +14,9 @@ from nonverbal.data.windows import equal_windows
 
 
 def windows(waveform: np.ndarray, max_seconds: float) -> list[np.ndarray]:
-    """Return a clip as it is given to an encoder: whole, or in equal windows of at most ``max_seconds``.
+    """Return a clip in the form that an encoder is given: whole, or in equal windows of at most ``max_seconds``.
 
-    The first windows are a sample longer than the last where the samples do not divide.
+    If the number of samples is not divisible, the first windows are one sample longer than the last.
     """
     longest = None if math.isinf(max_seconds) else math.floor(max_seconds * SAMPLE_RATE)
     return [waveform[window] for window in equal_windows(len(waveform), longest)]
@@ -25,14 +25,14 @@ def windows(waveform: np.ndarray, max_seconds: float) -> list[np.ndarray]:
 class Pool:
     """Mean and population standard deviation over the frames of a clip, window by window.
 
-    Means and squared deviations are merged (Chan et al., 1979), so a long clip needs no more memory.
+    Means and squared deviations are merged (Chan et al., 1979), so a long clip does not need more memory.
     """
 
     def __init__(self, one_frame: bool = False) -> None:
-        """Begin without frames.
+        """Start without frames.
 
         Args:
-            one_frame: whether a clip is one frame, which has no deviation.
+            one_frame: whether a clip is one frame, which has no standard deviation.
         """
         self.one_frame = one_frame
         self.count = 0
@@ -40,7 +40,7 @@ class Pool:
         self.squares: Any = 0.0
 
     def add(self, frames: Any) -> None:
-        """Take the frames of a window, ``(layers, S, M)``, an array or a tensor: it is pooled where it is."""
+        """Add the frames of a window, ``(layers, S, M)``, an array or a tensor, which is pooled on its device."""
         wide = frames.astype(np.float64) if isinstance(frames, np.ndarray) else frames.double()
         own_mean = wide.mean(1)  # (layers, S, M) -> (layers, M)
         own_squares = ((wide - own_mean[:, None]) ** 2).sum(1)
@@ -51,7 +51,7 @@ class Pool:
         self.count = total
 
     def result(self) -> np.ndarray:
-        """Return ``(layers, 2 x M)`` float32, means before deviations; of one frame ``(layers, M)``, itself."""
+        """Return ``(layers, 2 x M)`` float32, means before standard deviations; for one frame ``(layers, M)``."""
         assert self.count, "a clip without frames"
         mean, squares = (x if isinstance(x, np.ndarray) else x.cpu().numpy() for x in (self.mean, self.squares))
         if self.one_frame:

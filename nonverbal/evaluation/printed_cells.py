@@ -1,4 +1,4 @@
-"""The cells of papers' tables, as ``published.csv`` has them, by what stands in their rows and columns."""
+"""The cells of papers' tables in ``published.csv``, by their rows and columns."""
 
 from dataclasses import dataclass, field
 
@@ -11,14 +11,14 @@ COUNTS = ("clips", "classes", "emotions", "hours", "mean_seconds")
 
 @dataclass(frozen=True)
 class Value:
-    """A number of a table."""
+    """A number in a table."""
 
     value: float
     std: float | None = None
-    """Over folds, or over corpora."""
+    """Standard deviation over folds, or over corpora."""
 
     def text(self, metric: str) -> str:
-        """Return it as tables have it."""
+        """Return it as shown in tables."""
         if metric in ("hours", "mean_seconds"):
             return f"{self.value:.2f}"
         if metric in COUNTS:
@@ -27,50 +27,50 @@ class Value:
 
 
 Key = tuple[str, str, str]
-"""Model, corpus and head, in one spelling (``spelled``); empty where a table has no such thing."""
+"""Model, corpus and head, in the spelling of ``spelled``; empty if a table does not have it."""
 
 
 @dataclass(frozen=True)
 class PrintedTable:
-    """What a paper printed in one place."""
+    """What a paper printed in one place, such as a table."""
 
     models: list[str]
-    """In their order, as printed, each once."""
+    """As printed, in order, each once."""
     corpora: list[str]
     heads: list[str]
     metrics: list[str]
     cells: dict[tuple[Key, str], Value]
     """By key and metric; shares are in [0, 1]."""
     spellings: dict[str, str] = field(default_factory=dict)
-    """Of models in one spelling, to how they are printed."""
+    """From the uniform spelling of a model to how it is printed."""
 
     def spelling(self, name: str) -> str:
-        """Return a model's name as it is printed, or itself where none is printed so."""
+        """Return a model's name as it is printed; unchanged if the paper does not have it."""
         return self.spellings.get(spelled(name), name)
 
     def head_of(self, model: str, corpus: str) -> str:
-        """Return the head of a model's cell in a table that has one head for each model; empty where it says none."""
+        """Return the head of a model's cell in a table with one head per model; empty if the table has no heads."""
         wanted = spelled(model), spelled(corpus)
         return next((head for (one, other, head), _ in self.cells if (one, other) == wanted), "")
 
     def value(self, model: str, corpus: str, head: str, metric: str) -> Value | None:
-        """Return a cell; where the paper says no heads there, that of any head."""
+        """Return a cell; if the paper names no heads there, the cell is that of any head."""
         names = spelled(model), spelled(corpus)
         return self.cells.get(((*names, head), metric)) or self.cells.get(((*names, ""), metric))
 
 
 def spelled(name: str) -> str:
-    """Return a name in one spelling: case and blanks do not count, nor which of a pair stands first."""
+    """Return a name in a uniform spelling, which ignores case, blanks, and the order of a pair."""
     return "+".join(sorted("".join(name.lower().split()).split("+")))
 
 
 def printed_table(paper: str | None, place: str, heads: dict[str, str]) -> PrintedTable:
-    """Return what a paper printed in a place, without cells where there is nothing.
+    """Return what a paper printed in a place; without cells if there is nothing.
 
     Args:
-        paper: as ``published.csv`` calls it.
+        paper: its name in ``published.csv``.
         place: such as ``Table I``.
-        heads: by the names that notes of cells begin with.
+        heads: names of heads, by the names with which notes of cells begin.
     """
     rows = [row for row in published_rows() if (row["paper"], row["place"]) == (paper, place)]
     cells: dict[tuple[Key, str], Value] = {}
@@ -89,6 +89,6 @@ def printed_table(paper: str | None, place: str, heads: dict[str, str]) -> Print
 
 
 def own_metric(metric: str) -> str:
-    """Return what results call a metric of a table: F1 is that over true and predicted classes."""
+    """Return the name in results of a table's metric: F1 is the one over true and predicted classes."""
     name = METRICS.get(metric, metric)
     return "f1_seen" if name == "f1" else name

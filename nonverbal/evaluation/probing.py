@@ -1,4 +1,4 @@
-"""One task, one protocol, several frozen encoders: embeddings, a head on every fold, scores."""
+"""Probes several frozen encoders on one task with one protocol: embeddings, a head on every fold, scores."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -37,24 +37,24 @@ def compare(
     allow_seen: bool = False,
     launch: str = "",
 ) -> list[Score]:
-    """Probe each encoder on the same folds; write ``scores.jsonl`` and ``predictions/`` to ``out`` as each is done.
+    """Probe each encoder on the same folds, and write ``scores.jsonl`` and ``predictions/`` to ``out`` after each.
 
     Args:
         task: clips and folds.
         encoders: see ``load_encoder``. ``initialised:`` draws its weights by the first seed of the task.
-            ``finetuned:RUN`` embeds the clips of each fold by the weights that were fine-tuned in it.
-        pretraining: manifests on which the encoders were pretrained; empty where that is not known.
-        cache: folder of kept embeddings.
+            ``finetuned:RUN`` embeds the clips of each fold with the weights that were fine-tuned in it.
+        pretraining: manifests on which the encoders were pretrained; empty if they are not known.
+        cache: folder of stored embeddings.
         out: folder of the results.
-        names: what the encoders are called in the scores; as in ``encoders`` where empty.
-        head: what is trained on the embeddings, see ``head_named``.
-        null: how often labels are permuted at most, for the first seed (see ``label_null``); 0 for no null.
-        allow_seen: whether encoders are scored that have seen labels of the clips, which the scores say.
-        launch: of the command that asked for it, see ``Score``.
+        names: names of the encoders in the scores; if empty, those in ``encoders``.
+        head: the head to train on the embeddings; see ``head_named``.
+        null: maximum number of permutations of labels for the first seed (see ``label_null``); 0 for no null.
+        allow_seen: whether to accept encoders that have seen labels of the clips, which the scores then say.
+        launch: key of the command that was started; see ``Score``.
 
     Raises:
-        UserError: an encoder is not there, has seen labels, or is a run that was divided otherwise; before anything is
-            computed.
+        UserError: an encoder does not exist, has seen labels, or is a run that was divided differently; raised before
+            anything is computed.
     """
     head = full_name(head)
     check_encoders([task], encoders, null)
@@ -69,15 +69,15 @@ def compare(
 
 @dataclass(frozen=True)
 class Subject:
-    """What stands under one name in scores."""
+    """What a name in scores stands for."""
 
     name: str
     key: str
-    """Of the encoder: see ``Score.model_key``."""
+    """Key of the encoder; see ``Score.model_key``."""
     status: str
-    """Whether it has heard the clips."""
+    """Whether it was trained on the clips."""
     features: Features
-    """What a head reads of all clips."""
+    """The features of all clips that a head reads."""
     one_frame: bool
     """Whether a clip is one frame."""
 
@@ -85,13 +85,13 @@ class Subject:
 def score_subject(
     task: Task, subject: Subject, probe: str, head: Head[Any], out: Path, null: int = 0, launch: str = ""
 ) -> list[Score]:
-    """Fit a head on each fold of each seed, and write its scores and predictions as those of a seed are done.
+    """Fit a head on each fold of each seed, and write its scores and predictions after each seed.
 
     Args:
         task: clips and folds.
-        subject: what the head reads.
-        probe: what the scores call the head.
-        head: what is fitted.
+        subject: the features that the head reads.
+        probe: the name of the head in scores.
+        head: the head to fit.
         out: folder of the results.
         null: see ``compare``.
         launch: see ``compare``.
@@ -103,7 +103,7 @@ def score_subject(
         if null and seed == next(iter(task.folds)):
             found = _null(task, subject, seed, head, null)
             new = [replace(score, null=found) for score in new]
-        # Others may add to the same file.
+        # Other processes may add to the same file.
         with locked(out, wait=True):
             write_predictions(out / new[0].predictions, _predictions(task, results, head.gives))
             write_scores(out / "scores.jsonl", new)
@@ -112,15 +112,15 @@ def score_subject(
 
 
 def check_encoders(tasks: Sequence[Task], encoders: Sequence[str], null: int) -> None:
-    """Refuse encoders that are not there or cannot be scored, before anything is computed.
+    """Refuse encoders that do not exist or cannot be scored, before anything is computed.
 
     Args:
-        tasks: all that are to be scored.
-        encoders: as of ``compare``.
-        null: as of ``compare``.
+        tasks: all tasks that will be scored.
+        encoders: as for ``compare``.
+        null: as for ``compare``.
 
     Raises:
-        UserError: an encoder is not there, or is a fine-tuned run and one of the tasks is not divided as that was.
+        UserError: an encoder does not exist, or is a fine-tuned run that was divided differently from one of the tasks.
     """
     for source in encoders:
         check_encoder(source)
@@ -148,15 +148,15 @@ def _refuse_seen(encoders: Sequence[str], statuses: Sequence[str]) -> None:
 def leak_statuses(
     clips: Sequence[Clip], encoders: Sequence[str], manifests: Sequence[Path], allow_seen: bool = False
 ) -> list[str]:
-    """Return for each encoder whether it has heard the clips.
+    """Return the leak status of each encoder: whether it was trained on the clips.
 
-    What has no weights, or random ones, has heard nothing. Of a public checkpoint counts what its authors say of it;
-    the manifests count for all other encoders. One that was fine-tuned may have seen labels; if it has seen none of
-    these, as no fold of ``finetuned:RUN`` has of those that it tests, what it began from counts.
+    Encoders without weights, or with random ones, were trained on nothing. For a public checkpoint, what its authors
+    say decides; for all other encoders, the manifests do. An encoder that was fine-tuned may have seen labels; if it
+    has not seen those of these clips, as for the test clips of each fold of ``finetuned:RUN``, the status is that of
+    the encoder from which it started.
 
     Raises:
-        UserError: an encoder has seen labels of the clips, which ``allow_seen`` does not allow, or a manifest cannot be
-            read.
+        UserError: an encoder has seen labels of the clips and ``allow_seen`` is false, or a manifest cannot be read.
     """
     ours = by_manifests(clips, manifests)
     statuses = [_leak_status(clips, source, ours) for source in encoders]
@@ -166,11 +166,11 @@ def leak_statuses(
 
 
 def _leak_status(clips: Sequence[Clip], source: str, ours: str, later: frozenset[str] = frozenset()) -> str:
-    """The status of an encoder from which those of ``later`` began."""
+    """Return the status of an encoder from which those in ``later`` started."""
     if not learned(source):
         return HELD_OUT
     if source in later:
-        # Files that were written by hand may lead in a circle.
+        # Files that were written by hand may refer to each other in a circle.
         return ours
     later |= {source}
     if is_finetuned(source):
@@ -180,7 +180,7 @@ def _leak_status(clips: Sequence[Clip], source: str, ours: str, later: frozenset
         return LABELS_SEEN
     if seen is not None and seen.init is not None:
         return _leak_status(clips, seen.init, ours, later)
-    # A folder here may have the name of a checkpoint of the Hub.
+    # A local folder may have the name of a checkpoint of the Hub.
     known = None if Path(source).exists() else heard(source)
     return ours if known is None else by_authors(clips, known)
 

@@ -1,8 +1,8 @@
-"""What papers printed, beside a model whose id, corpus, classes and protocol are theirs.
+"""Numbers printed in papers, for models with the same id, corpus, classes and protocol as in a task's results.
 
-``published.csv`` holds every cell of the papers' tables. Here its models are given ids of the Hub, and its corpora
-names of the catalog, where the papers leave no doubt about them; the others match nothing. What was trained may be
-something else than here: it is said with each number.
+``published.csv`` holds every cell of the papers' tables. Here its models are assigned ids of the Hub, and its corpora
+names of the catalog, if the papers leave no doubt about them; the others match nothing. What the paper trained may
+differ from what was trained here, so this is stated with each number.
 """
 
 import csv
@@ -25,27 +25,27 @@ class Source:
 
     place: str
     protocol: str
-    """The name that tables have for the protocol that the paper states, or its code has."""
+    """The name in tables of the protocol that the paper states or its code uses."""
     models: Mapping[str, str]
-    """What the table calls a model, to its id."""
+    """From a model's name in the table to its id."""
     corpora: Mapping[str, str]
-    """What the paper calls a corpus, to its name in the catalog."""
+    """From a corpus's name in the paper to its name in the catalog."""
     classes: tuple[str, str] | int
-    """How many classes each corpus has: place and metric where the paper says so, or the number."""
+    """Number of classes of each corpus: place and metric if the paper states it, or the number."""
     trained: str | None = None
-    """What was trained; None where the note of a cell begins with it."""
+    """What was trained; None if the note of a cell begins with it."""
 
 
 @dataclass(frozen=True)
 class Printed:
-    """Numbers that a paper printed for one model and one corpus."""
+    """The numbers that a paper printed for one model and one corpus."""
 
     paper: str
     place: str
     trained: str
     """Such as ``fine-tuned`` or ``cnn``."""
     values: dict[str, tuple[float, float | None]]
-    """``uar``, ``accuracy``, ``f1``: value and standard deviation, in [0, 1]; None where there is no deviation."""
+    """``uar``, ``accuracy``, ``f1``: value and standard deviation, in [0, 1]; None for a missing standard deviation."""
 
 
 _BASE = {"wav2vec2": "facebook/wav2vec2-base", "hubert": "facebook/hubert-base-ls960", "wavlm": "microsoft/wavlm-base"}
@@ -110,15 +110,15 @@ SOURCES: dict[str, Source] = {
         ("Table 1", "emotions"),
     ),
 }  # fmt: skip
-"""Paper to its table. RENO and the cross-lingual paper say only base: Hugging Face's checkpoint of that name is meant
-here. Large, XLS-R and emotion2vec are left out, as several checkpoints have these names; so is openSMILE, whose set
-voc2vec does not name."""
+"""From a paper to its table. RENO and the cross-lingual paper only say base, which is assumed to be Hugging Face's
+checkpoint of that name. Large, XLS-R and emotion2vec are left out, because several checkpoints have these names; so is
+openSMILE, whose feature set voc2vec does not name."""
 
 METRICS = {"uar": "uar", "accuracy": "accuracy", "war": "accuracy", "macro_f1": "f1", "f1": "f1"}
 
 
 def printed(task: TaskResult, model: ModelResult) -> list[Printed]:
-    """Return what papers printed for a model on this corpus, with as many classes, under this protocol."""
+    """Return what papers printed for a model on this corpus, with the same number of classes, under this protocol."""
     return [
         one
         for paper, source in SOURCES.items()
@@ -129,7 +129,7 @@ def printed(task: TaskResult, model: ModelResult) -> list[Printed]:
 
 
 def elsewhere(task: TaskResult) -> list[str]:
-    """Return for what other protocols and classes papers printed numbers of a task's models on its corpus."""
+    """Say for which other protocols and classes papers printed numbers of a task's models on its corpus."""
     found = {
         (paper, source.protocol, classes): None
         for paper, source in SOURCES.items()
@@ -141,9 +141,9 @@ def elsewhere(task: TaskResult) -> list[str]:
 
 
 def published_table(task: TaskResult) -> Table | None:
-    """Return our means over folds beside what papers printed, a row for each printed; None where there is nothing.
+    """Return our means over folds beside printed numbers, with a row for each of these; None if there are none.
 
-    Where papers have numbers for other protocols or classes alone, the table has no rows, and says for which.
+    If papers only have numbers for other protocols or classes, the table has no rows, and says for which.
     """
     found = [(model, one) for model in task.models for one in printed(task, model)]
     others = elsewhere(task)
@@ -186,7 +186,7 @@ def _cell(value: tuple[float, float | None] | None) -> str:
 
 
 def _clips(task: TaskResult) -> dict[str, int]:
-    """Return how many clips of the corpus the papers had that say so, by paper."""
+    """Return, by paper, how many clips of the corpus the paper had, for papers that say so."""
     return {
         row["paper"]: int(row["value"])
         for row in published_rows()
@@ -197,7 +197,7 @@ def _clips(task: TaskResult) -> dict[str, int]:
 
 
 def _of(paper: str, corpus: str, model: str) -> Iterator[tuple[Printed, int]]:
-    """Yield what a paper printed for model and corpus, under any protocol, and the classes that it had; 0 if unsaid."""
+    """Yield what a paper printed for model and corpus, under any protocol, with its number of classes (0: unstated)."""
     source = SOURCES[paper]
     by_training: dict[str, dict[str, tuple[float, float | None]]] = {}
     data = ""

@@ -1,4 +1,4 @@
-"""The Rényi divergence of two distributions, as RENO (2025) has it.
+"""The Rényi divergence of two distributions, as in RENO (2025).
 
 Paper: L_RD = 1 / (beta - 1) log sum_j (x_j + delta)^beta (y_j + delta)^(1 - beta), over M features.
 
@@ -6,7 +6,7 @@ With p = (x + delta) / (1 + delta M) and q = (y + delta) / (1 + delta M), which 
 
     L_RD = D_beta(p || q) + log(1 + delta M) / (beta - 1),
 
-where D_beta is the Rényi divergence (1961): what the paper prints is a true divergence and a constant. Both have the
+where D_beta is the Rényi divergence (1961): what the paper prints is a true divergence plus a constant. Both have the
 same gradient, and so train the same network.
 """
 
@@ -32,17 +32,17 @@ def renyi_divergence(
 ) -> Tensor:
     """Return the divergence ``(...)`` of distributions over the last dimension, in nats.
 
-    All is computed from logarithms, so that neither value nor gradient is infinite where probabilities round to 0.
+    Everything is computed from logarithms, so that neither value nor gradient is infinite if probabilities round to 0.
 
     Args:
-        log_x: logarithms of distributions ``(..., M)``, finite, whose exponentials sum to 1, as ``log_softmax`` gives
-            them.
+        log_x: logarithms of distributions ``(..., M)``, finite, whose exponentials sum to 1, as returned by
+            ``log_softmax``.
         log_y: the same.
-        order: beta, above 0; 1 is the Kullback-Leibler divergence, to which it tends.
-        delta: what is added to each probability, at least 0.
-        form: ``normalised``: probabilities sum to 1 again once delta is added. The divergence is then at least 0, and 0
-            where both are equal, up to rounding. ``as_printed``: they do not, and where both are equal it is
-            log(1 + delta M) / (order - 1), its least value for an order above 1.
+        order: beta, above 0; 1 is the Kullback-Leibler divergence, the limit.
+        delta: value added to each probability, at least 0.
+        form: ``normalised``: probabilities sum to 1 again after delta is added. The divergence is then at least 0, and
+            0 if both are equal, up to rounding. ``as_printed``: they do not, and if both are equal the divergence is
+            log(1 + delta M) / (order - 1), its smallest value for an order above 1.
         direction: ``forward``: of x from y, the paper's formula; ``backward``: of y from x.
 
     Raises:
@@ -61,10 +61,10 @@ def renyi_divergence(
 
 
 def check_divergence(order: float, delta: float, form: Form) -> None:
-    """Refuse a divergence that there is not.
+    """Refuse settings without a divergence.
 
     Raises:
-        UserError: names the setting.
+        UserError: the message names the setting.
     """
     if not (0 < order < math.inf and 0 <= delta < math.inf):
         raise UserError(f"order must be above 0, and delta at least 0, but they are {order} and {delta}")
@@ -75,7 +75,7 @@ def check_divergence(order: float, delta: float, form: Form) -> None:
 def largest(features: int, order: float = 2.0, delta: float = 0.2) -> float:
     """Return the largest divergence that two distributions over ``features`` can have, normalised.
 
-    It is that of all mass on one of at least 2 features from all mass on another; ``delta`` must be above 0.
+    It is that between all mass on one of at least 2 features and all mass on another; ``delta`` must be above 0.
     """
     one, other = (torch.full((features,), -1e9, dtype=torch.float64) for _ in range(2))
     one[0] = other[1] = 0.0
@@ -83,7 +83,7 @@ def largest(features: int, order: float = 2.0, delta: float = 0.2) -> float:
 
 
 def _shifted(log_values: Tensor, delta: float) -> Tensor:
-    """Return log(x + delta) of log x."""
+    """Return log(x + delta) from log x."""
     if delta == 0:
         return log_values
     return torch.logaddexp(log_values, log_values.new_tensor(math.log(delta)))

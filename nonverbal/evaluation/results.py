@@ -1,6 +1,6 @@
-"""What measurements come to: estimates with intervals, comparisons and ranks, by task and protocol.
+"""Results of measurements: estimates with intervals, comparisons and ranks, by task and protocol.
 
-All is computed from counts of decisions by unit (``nonverbal.tasks.groups.units``).
+Everything is computed from counts of decisions by unit (``nonverbal.tasks.groups.units``).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -36,11 +36,11 @@ Method = Callable[[np.ndarray, Metric], Interval]
 
 
 class Estimate(NamedTuple):
-    """A metric of the decisions on all clips, seeds averaged."""
+    """A metric of the decisions on all clips, averaged over seeds."""
 
     value: float
     low: float | None
-    """Of the .95 interval over units; None where one unit alone has clips."""
+    """Lower bound of the .95 interval over units; None if only one unit has clips."""
     high: float | None
 
 
@@ -53,35 +53,35 @@ class Result:
     pretraining: str
     """Leak status."""
     pooled: dict[str, Estimate]
-    """Metrics by name, of the clips of all folds together."""
+    """Metrics by name, for the clips of all folds together."""
     fold_mean: dict[str, float]
     """Mean over folds and seeds of each fold's own metrics."""
     fold_std: dict[str, float]
     """Their population standard deviation."""
     scores: list[Score]
-    """One a fold and seed."""
+    """One per fold and seed."""
 
 
 def lets_through(models: Sequence[Result]) -> list[str]:
-    """Return what the protocol of models on one task lets through, see ``Score``."""
+    """Return what may make the scores of models on one task too good; see ``Score``."""
     return list(dict.fromkeys(text for model in models for score in model.scores for text in score.lets_through))
 
 
 @dataclass(frozen=True)
 class ModelResult(Result):
-    """A classifier. Pooled are the metrics in ``POOLED``; of folds, ``uar``, ``accuracy``, ``f1_true``, ``f1_seen``."""
+    """A classifier. ``pooled`` has metrics of ``POOLED``; folds: ``uar``, ``accuracy``, ``f1_true``, ``f1_seen``."""
 
     folds: int
-    """Folds of all seeds."""
+    """Number of folds of all seeds."""
     probabilities: dict[str, float]
-    """``auc`` with two classes, ``calibration_error`` and ``brier`` where the head gives probabilities: of the clips of
-    all folds together, averaged over seeds."""
+    """``auc`` with two classes, and ``calibration_error`` and ``brier`` if the head gives probabilities: for the clips
+    of all folds together, averaged over seeds."""
     counts: np.ndarray
     """``(seeds, units, classes, classes)`` int64."""
 
     @property
     def null(self) -> dict[str, float | str]:
-        """The scores' ``null``; empty where none was drawn."""
+        """The ``null`` in the scores; empty if none was drawn."""
         return next((score.null for score in self.scores if score.null), {})
 
 
@@ -97,7 +97,7 @@ class OfData:
 
     @property
     def which_data(self) -> str:
-        """What tells it from results on other shards, for titles; empty where there are none."""
+        """Text for titles that distinguishes it from results on other shards; empty if there are none."""
         return f", shards {self.data_sha256[:8]}" if self.other_data else ""
 
 
@@ -107,7 +107,7 @@ ResultOfData = TypeVar("ResultOfData", bound=OfData)
 def told_apart_by_data(
     found: Sequence[ResultOfData], kind: Callable[[ResultOfData], Sequence[str]]
 ) -> list[ResultOfData]:
-    """Note of each result whether another of its corpus, protocol and kind is of other shards."""
+    """Mark each result for which another one has the same corpus, protocol and kind, but other shards."""
 
     def same(result: ResultOfData) -> tuple[str, ...]:
         return (result.corpus, result.protocol, *kind(result))
@@ -123,40 +123,40 @@ class TaskResult(OfData):
     classes: list[str]
     merged: dict[str, str]
     clips: dict[str, int]
-    """Of each class."""
+    """Number of clips of each class."""
     units: int
     unit: str
     """What units are: ``speakers``, ``recordings``, ``clips``, or ``groups`` of the folds."""
     models: list[ModelResult]
     heads: list[str]
-    """Of the models, each once."""
+    """Heads of the models, each once."""
 
     def name(self, model: ModelResult) -> str:
-        """Return what a model is called in comparisons: with its head where there are several."""
+        """Return a model's name in comparisons, with its head if there are several."""
         return f"{model.model}, {model.head}" if len(self.heads) > 1 else model.model
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Models over several corpora, under one protocol."""
+    """Models on several corpora, under one protocol."""
 
     protocol: str
     corpora: list[str]
     models: list[str]
     uar: np.ndarray
-    """``(corpora, models)``, pooled."""
+    """Pooled UAR, ``(corpora, models)``."""
     ranks: np.ndarray
-    """Average rank of each model, 1 the best."""
+    """Average rank of each model; 1 is the best."""
     friedman: tuple[float, float] | None
-    """Statistic and p; None with fewer than 6 corpora or 3 models."""
+    """Statistic and p-value; None with fewer than 6 corpora or 3 models."""
 
 
 def results(measurements: Sequence[Measurement], percentile: bool = False) -> list[TaskResult]:
-    """Return what measurements come to, a result for each task and protocol, in their order.
+    """Return the results of measurements, one for each task and protocol, in their order.
 
     Args:
-        measurements: of any tasks.
-        percentile: intervals are of the percentile bootstrap over units, and not of the jackknife.
+        measurements: measurements of any tasks.
+        percentile: use intervals of the percentile bootstrap over units instead of the jackknife.
 
     Raises:
         UserError: models of one task and protocol were tested on different clips.
@@ -174,7 +174,7 @@ def recalls(model: ModelResult, percentile: bool = False) -> dict[str, Estimate]
 
 
 def comparisons(task: TaskResult, against: str | None = None) -> list[Comparison]:
-    """Compare the UARs of a task's models as one family; empty where fewer than two models or units are there.
+    """Compare the UARs of a task's models as one family; empty if there are fewer than two models or units.
 
     Args:
         task: the models.
@@ -192,7 +192,7 @@ def check_against(against: str | None, tasks: Sequence[TaskResult]) -> None:
     """Refuse a model, given as ``--against``, that no table has.
 
     Raises:
-        UserError: no task has it; names those that there are.
+        UserError: no task has it; the message names those that exist.
     """
     names = sorted({name for task in tasks for model in task.models for name in (model.model, task.name(model))})
     if against is not None and against not in names:
@@ -200,17 +200,17 @@ def check_against(against: str | None, tasks: Sequence[TaskResult]) -> None:
 
 
 def rankings(tasks: Sequence[TaskResult]) -> list[Ranking]:
-    """Rank by UAR the models that were tested on several corpora under one protocol, on each of these.
+    """Rank models that were tested on several corpora under one protocol, by their UAR on each of these corpora.
 
     Protocols with fewer than two corpora or models in common are left out, and so are those under which one corpus has
-    several tasks: its tasks are not independent.
+    several tasks, because its tasks are not independent.
     """
     protocols = grouped(tasks, lambda task: task.protocol)
     return [ranking for protocol, own in protocols.items() if (ranking := _ranking(protocol, own)) is not None]
 
 
 def estimate(counts: np.ndarray, metric: Metric, method: Method = jackknife_t) -> Estimate:
-    """Return a metric of counts ``(seeds, units, classes, classes)``, with its interval where two units have clips."""
+    """Return a metric of counts ``(seeds, units, classes, classes)``, and its interval if at least 2 units have any."""
     if (counts.sum((0, 2, 3)) > 0).sum() < 2:
         return Estimate(float(metric(counts.sum((0, 1)) / len(counts))), None, None)
     found = method(counts, metric)
@@ -218,11 +218,11 @@ def estimate(counts: np.ndarray, metric: Metric, method: Method = jackknife_t) -
 
 
 def counts_of(seeds: Sequence[Measurement], clips: Collection[str]) -> np.ndarray:
-    """Return what one model decided on some of its clips, ``(seeds, units, classes, classes)``.
+    """Return the counts of one model's decisions on some of its clips, ``(seeds, units, classes, classes)``.
 
     Args:
-        seeds: the model's measurements, one a seed.
-        clips: ids; units without any of them have zeros.
+        seeds: the model's measurements, one per seed.
+        clips: ids of the clips; units without any of them have zeros.
     """
     own = clips_of([seeds])
     classes = len(seeds[0].scores[0].classes)
@@ -234,11 +234,11 @@ class TableClips:
     """The clips of a table."""
 
     places: dict[str, int]
-    """Id to position."""
+    """Positions by id."""
     labels: np.ndarray
-    """``(clips,)``, positions among the classes."""
+    """Positions among the classes, ``(clips,)``."""
     units: np.ndarray
-    """``(clips,)``, numbers from 0."""
+    """Numbers from 0, ``(clips,)``."""
     unit: str
 
 
@@ -265,7 +265,7 @@ def _task_result(measurements: Sequence[Measurement], method: Method) -> TaskRes
 
 
 def clips_of(models: Sequence[Sequence[Measurement]]) -> TableClips:
-    """Gather the clips from the model whose predictions know most speakers: those of older files know none."""
+    """Gather the clips from the model whose predictions have the most speakers; those in older files have none."""
     known = [sum(speaker is not None for one in seeds for speaker in one.predictions.speakers) for seeds in models]
     rows: dict[str, tuple[int, str, str | None, str | None]] = {}
     for measurement in models[int(np.argmax(known))]:
@@ -298,7 +298,7 @@ def _model_result(seeds: Sequence[Measurement], clips: TableClips, method: Metho
 
 
 def _counts(p: Predictions, clips: TableClips, classes: int) -> np.ndarray:
-    """Return the counts of one seed, ``(units, classes, classes)``: a unit without clips under it has zeros."""
+    """Return the counts of one seed, ``(units, classes, classes)``; units without clips have zeros."""
     try:
         places = np.array([clips.places[clip] for clip in p.clips], dtype=np.int64)
     except KeyError as error:
@@ -316,7 +316,7 @@ def _counts(p: Predictions, clips: TableClips, classes: int) -> np.ndarray:
 
 
 def _tested(model: ModelResult) -> np.ndarray:
-    """Return the clips of each unit and class, ``(units, classes)``, a mean over seeds."""
+    """Return the number of clips of each unit and class, ``(units, classes)``, a mean over seeds."""
     return np.asarray(model.counts.sum(-1).mean(0))
 
 
@@ -342,7 +342,7 @@ def _of_values(labels: np.ndarray, values: np.ndarray | None, gives: str | None,
     if values is None:
         return found
     if classes == 2 and len(np.unique(labels)) == 2:
-        # Probabilities near 0 are told apart, where their distances to the other class's are all -1.
+        # Probabilities near 0 remain different, while their differences from the other class's would all be -1.
         ranked = values if gives == "probabilities" else values - values[:, ::-1]
         found["auc"] = area_under_roc(labels, ranked)
     if gives == "probabilities":

@@ -1,4 +1,4 @@
-"""Results as numbers that are not rounded: rows for CSV, and everything for JSON."""
+"""Results as unrounded numbers: rows for CSV, and everything for JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,11 +11,11 @@ from nonverbal.tasks.statistics.probabilities import CALIBRATION_BINS
 
 
 def csv_rows(tasks: Sequence[TaskResult], texts: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
-    """Return one flat row a model, task and protocol; all have the same columns, and None where there is no number.
+    """Return one flat row per model, task and protocol; all have the same columns, with None for missing numbers.
 
     Args:
-        tasks: the results of classes.
-        texts: rows of those of texts.
+        tasks: the results for classes.
+        texts: rows of the results for texts.
     """
     rows = [*(_flat(task, model) for task in tasks for model in task.models), *texts]
     columns = dict.fromkeys(name for row in rows for name in row)
@@ -25,13 +25,13 @@ def csv_rows(tasks: Sequence[TaskResult], texts: Sequence[dict[str, Any]] = ()) 
 def as_dict(
     tasks: Sequence[TaskResult], families: Sequence[Sequence[Comparison]], ranked: Sequence[Ranking], percentile: bool
 ) -> dict[str, Any]:
-    """Return everything, as JSON can hold it.
+    """Return everything in a form that JSON can hold.
 
     Args:
         tasks: the results.
-        families: the comparisons of each.
+        families: the comparisons for each task.
         ranked: average ranks over corpora.
-        percentile: whether intervals are of the bootstrap.
+        percentile: whether intervals are those of the bootstrap.
     """
     return {
         "interval": {"method": "percentile bootstrap" if percentile else "jackknife t", "level": 0.95},
@@ -96,5 +96,5 @@ def _model(task: TaskResult, model: ModelResult, percentile: bool) -> dict[str, 
 
 
 def _finite(estimate: Estimate) -> dict[str, float | None]:
-    """Return an estimate whose value is None where no clip was tested."""
+    """Return an estimate whose value is None if no clip was tested."""
     return estimate._asdict() | ({"value": None} if estimate.value != estimate.value else {})

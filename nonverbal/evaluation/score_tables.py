@@ -23,11 +23,11 @@ CAUTION = (
 
 
 def print_scores(scores: Sequence[Score], file: Path) -> None:
-    """Print a table for each task and protocol of scores, of classes or of texts, a row a model.
+    """Print a table for each task and protocol of scores, for classes or texts, with a row per model.
 
     Args:
-        scores: all folds of each model, head and seed that has any.
-        file: where they are kept; their predictions lie beside it.
+        scores: all folds of each model, head and seed.
+        file: the file that they are kept in; their predictions are beside it.
     """
     classes, texts = ([score for score in scores if bool(score.classes) is told] for told in (True, False))
     of_texts = text_results(text_measurements_of(texts, file))
@@ -35,11 +35,11 @@ def print_scores(scores: Sequence[Score], file: Path) -> None:
 
 
 def scores_table(task: TaskResult, percentile: bool = False) -> Table:
-    """Return the table of a task's models, a row each.
+    """Return the table of a task's models, with a row for each.
 
     Args:
         task: the models.
-        percentile: whether intervals are of the bootstrap, which is said.
+        percentile: whether intervals are those of the bootstrap, which the table then says.
     """
     choices = [name for model in task.models for name in dict.fromkeys(_first_choices(model.scores))]
     choice = choices[0] if len(set(choices)) == 1 else "chosen"
@@ -63,7 +63,7 @@ def scores_table(task: TaskResult, percentile: bool = False) -> Table:
 
 
 def classes_table(task: TaskResult, percentile: bool = False) -> Table:
-    """Return the recall of each class by each model, a row each."""
+    """Return the recall of each class by each model, with a row per model."""
     rows = [
         [*model_cells(task, model), name, str(task.clips[name]), *_with_interval(recall)]
         for model in task.models
@@ -75,7 +75,7 @@ def classes_table(task: TaskResult, percentile: bool = False) -> Table:
 
 
 def probabilities_table(task: TaskResult) -> Table | None:
-    """Return what class probabilities are worth, a row a model; None where no head gives what could be judged."""
+    """Return the metrics of class probabilities, with a row per model; None if there are none."""
     models = [model for model in task.models if model.probabilities]
     names = {"auc": "AUC", "calibration_error": "calibration error", "brier": "Brier"}
     present = {name: text for name, text in names.items() if any(name in model.probabilities for model in models)}
@@ -97,7 +97,7 @@ def probabilities_table(task: TaskResult) -> Table | None:
 
 
 def comparisons_table(task: TaskResult, family: Sequence[Comparison]) -> Table:
-    """Return the comparisons of a family, a row each; at least one."""
+    """Return the comparisons of a family, at least one, with a row for each."""
     rows = [
         [
             one.first,
@@ -125,7 +125,7 @@ def comparisons_table(task: TaskResult, family: Sequence[Comparison]) -> Table:
 
 
 def untestable(groups: int, comparisons: int, unit: str) -> str:
-    """Say that so few units cannot show a difference; empty where they can."""
+    """Say that so few units cannot show a difference; empty if they can."""
     if comparisons < 1 or is_testable(groups, comparisons):
         return ""
     return (
@@ -151,13 +151,13 @@ def ranking_table(ranking: Ranking) -> Table:
 
 
 def title(task: TaskResult) -> str:
-    """Return what a task's tables are called: corpus, head where there is one, classes, protocol."""
+    """Return the title of a task's tables: corpus, head if there is only one, classes, protocol."""
     head = f" {task.heads[0]} head," if len(task.heads) == 1 else ""
     return f"{task.corpus}:{head} {len(task.classes)} classes, {task.protocol}{task.which_data}"
 
 
 def probability(p: float) -> str:
-    """Return a p-value as tables have it."""
+    """Return a p-value as shown in tables."""
     return "<.001" if p < 0.001 else short(p)
 
 
@@ -200,12 +200,12 @@ def _folds(task: TaskResult) -> str:
 
 
 def model_columns(task: TaskResult) -> list[str]:
-    """Return the columns that say what a row is: the model, and its head where there are several."""
+    """Return the columns that identify a row: the model, and its head if there are several."""
     return ["model", "head"] if len(task.heads) > 1 else ["model"]
 
 
 def model_cells(task: TaskResult, model: ModelResult) -> list[str]:
-    """Return a model's cells in ``model_columns``."""
+    """Return the cells of a model for ``model_columns``."""
     return [model.model, model.head] if len(task.heads) > 1 else [model.model]
 
 
@@ -223,7 +223,7 @@ def spread(model: ModelResult, name: str) -> str:
 
 
 def _first_choices(scores: Sequence[Score]) -> list[str]:
-    """Return the first of what was chosen in each fold, where something was."""
+    """Return the first of the choices in each fold, if there are any."""
     return [next(iter(score.chosen)) for score in scores if score.chosen]
 
 
@@ -232,9 +232,9 @@ def _order(value: float | str) -> tuple[bool, float | str]:
 
 
 def _chosen(scores: Sequence[Score], column: str) -> str:
-    """Return the first of what was chosen, in its order, and how often; with its name where the column has another.
+    """Return the values of the first choice, sorted, with their frequencies; and its name if the column has another.
 
-    Of more than four different numbers (epochs, mostly) the range and the median.
+    For more than four different numbers (mostly epochs), return the range and the median.
     """
     name = next(iter(_first_choices(scores)), None)
     choices = [score.chosen[name] for score in scores if name in score.chosen]

@@ -1,4 +1,4 @@
-"""The record of a study, ``study.json``: its corpora, models and steps as they are, and what each table shows."""
+"""The record of a study, ``study.json``: its corpora, models and steps with their status, and what each table shows."""
 
 import json
 from collections.abc import Sequence
@@ -15,39 +15,39 @@ VERSION = 1
 
 Use = Literal["pretrain", "score"]
 Status = Literal["done", "to do", "left out", "failed"]
-"""Of a step: it is done, can be run, cannot since something is absent, or went wrong when it last ran."""
+"""Status of a step: it is done, can be run, cannot be run because something is absent, or failed when it last ran."""
 
 
 @dataclass(frozen=True)
 class TableShape:
-    """A table in the paper's shape, made from the scores of steps."""
+    """A table in the paper's format, made from the scores of steps."""
 
     caption: str
-    """What it says, in our words."""
+    """What it shows, in our words."""
     steps: list[str] = field(default_factory=list)
-    """Steps whose scores it holds, by name; each has columns of its own. Of the table of corpora: prepare."""
+    """Names of the steps whose scores it shows; each has its own columns. For the table of corpora: prepare."""
     groups: dict[str, list[str]] = field(default_factory=dict)
-    """The same where there are several groups of columns, by their label: "the paper's protocol", "ours"."""
+    """The same for several groups of columns, by their label: "the paper's protocol", "ours"."""
     rows: str | list[str] = "model"
-    """What a row is: model, corpus, or a word of the steps' loops; a list where rows are nested."""
+    """What a row stands for: model, corpus, or a word of the steps' loops; a list if rows are nested."""
     columns: str | list[str] = "corpus"
-    """What a column is; an empty list for none."""
+    """What a column stands for; an empty list for none."""
     metrics: list[str] = field(default_factory=list)
     """Metrics of each cell, such as uar, accuracy, f1."""
     mean: str | None = None
-    """What ``published.csv`` calls the mean over corpora."""
+    """The name in ``published.csv`` of the mean over corpora."""
     total: str | None = None
-    """What it calls the sum of corpora."""
+    """The name there of the sum over corpora."""
     heads: dict[str, str] = field(default_factory=dict)
-    """What the paper calls a head, to what our scores call it."""
+    """From the paper's name of a head to its name in our scores."""
     names: dict[str, str] = field(default_factory=dict)
-    """What the rows of a step are called, as in "{model} -> SER", where that is not the model's name."""
+    """Names of the rows of a step, such as "{model} -> SER", if they are not the model's name."""
     note: str | None = None
-    """What a reader must know of it, such as what the paper leaves open."""
+    """What a reader must know about it, such as what the paper leaves open."""
 
     @property
     def all_steps(self) -> list[str]:
-        """The steps that it holds, those of groups too."""
+        """The steps that it shows, including those of groups."""
         return [*self.steps, *(step for steps in self.groups.values() for step in steps)]
 
 
@@ -60,7 +60,7 @@ class FigureShape:
     steps: list[str] = field(default_factory=list)
     """Names of steps."""
     note: str | None = None
-    """What a reader must know of it."""
+    """What a reader must know about it."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class StudyCorpus:
     """The paper's name for it in ``published.csv``."""
     note: str | None
     shards: str | None
-    """Folder of its shards, relative to the study's where it is in it; None where the corpus is absent."""
+    """Folder of its shards, relative to the study's folder if it is inside; None if the corpus is absent."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class StudyModel:
     why: str | None
     """Why it is absent."""
     source: str | None
-    """As commands take it, and so as scores name it; None where the model is absent."""
+    """Its source, as in commands and in scores; None if the model is absent."""
     printed: str | None
     """The paper's name for it in ``published.csv``."""
     note: str | None
@@ -102,44 +102,44 @@ class StudyStep:
     name: str
     """Such as ``finetune.vivae.voc2vec``."""
     step: str
-    """What the recipe calls it: ``finetune``."""
+    """Its name in the recipe, such as ``finetune``."""
     run: str
     """The command, without ``nonverbal``."""
     loop: dict[str, str]
-    """The values of its loops: ``corpus: vivae, model: voc2vec``."""
+    """The values of its loops, such as ``corpus: vivae, model: voc2vec``."""
     status: Status
     why: str | None
-    """Why it is left out, or what was wrong."""
+    """Why it is left out, or how it failed."""
     shows: list[str]
-    """Tables and figures of the paper."""
+    """Tables and figures of the paper that it fills."""
     note: str | None
     command: list[str] | None
-    """The whole command line; None where the step is left out."""
+    """The whole command line; None if the step is left out."""
     out: str | None
-    """What it makes, relative to the study's folder; None where it is left out."""
+    """Its output, relative to the study's folder; None if it is left out."""
     key: str | None
     """SHA-256 of command, settings and contents of inputs."""
     seconds: float | None
-    """What it took, all its runs together; None where it is not done."""
+    """Duration of all its runs together; None if it is not done."""
     bytes: int | None
-    """Of what it made."""
+    """Size of its output."""
     machine: str | None
     when: str | None
-    """When it ended, UTC, ISO 8601."""
+    """When it ended: UTC, ISO 8601."""
 
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A study as it stands."""
+    """The status of a study."""
 
     version: int
     title: str
     paper: str | None
-    """Whose rows of ``published.csv`` are shown."""
+    """The paper whose rows of ``published.csv`` are shown."""
     recipe: str
-    """YAML, its bases resolved."""
+    """YAML, with bases resolved."""
     notes: list[str]
-    """What a reader must know of the whole study."""
+    """What a reader must know about the whole study."""
     corpora: list[StudyCorpus]
     models: list[StudyModel]
     steps: list[StudyStep]
@@ -148,23 +148,23 @@ class StudyRecord:
     figures: dict[str, FigureShape]
 
     def __post_init__(self) -> None:
-        """Refuse the format of another version."""
+        """Refuse a format of another version."""
         if self.version != VERSION:
             raise UserError(f"version is {self.version}, but {VERSION} is read")
 
     def matching(self, names: Sequence[str]) -> list[StudyStep]:
-        """Return the steps that names stand for: a step itself, or all combinations of one of the recipe."""
+        """Return the steps that names stand for: a single step, or all combinations of a step in the recipe."""
         return [step for step in self.steps if any(stands_for(name, step.name) for name in names)]
 
 
 def stands_for(name: str, step: str) -> bool:
-    """Whether a name stands for a step: of its parts, between dots, those of the name come first; ``*`` is any."""
+    """Whether a name stands for a step: its parts, between dots, are the step's first parts; ``*`` is any part."""
     wanted, parts = name.split("."), step.split(".")
     return len(wanted) <= len(parts) and all(a in ("*", b) for a, b in zip(wanted, parts, strict=False))
 
 
 def not_done(steps: Sequence[StudyStep]) -> dict[str, list[str]]:
-    """Return the names of steps that are not done, by how they stand and why: ``left out, cries is absent``."""
+    """Return the names of steps that are not done, by status and reason, such as ``left out, cries is absent``."""
     found: dict[str, list[str]] = {}
     for step in steps:
         if step.status != "done":
@@ -181,7 +181,7 @@ def read_study(path: Path) -> StudyRecord:
     """Read a record.
 
     Raises:
-        UserError: the file cannot be read, or is no record; names what is wrong in it.
+        UserError: the file cannot be read, or is not a record; the message names what is wrong in it.
     """
     try:
         return read_record(StudyRecord, read_json(path), f"in {path}")

@@ -1,4 +1,4 @@
-"""What a study measured, cell by cell: of score files, of manifests, and of analyses."""
+"""The results of a study, cell by cell, from score files, manifests and analyses."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -17,30 +17,30 @@ from nonverbal.tasks.measurements import SCORES, read_measurements
 
 @dataclass(frozen=True)
 class OwnCell:
-    """What one model has on one corpus under one protocol."""
+    """The results of one model on one corpus under one protocol."""
 
     label: str
-    """What its row is called."""
+    """Name of its row."""
     printed: str
-    """What the paper calls the model; its label where the paper does not."""
+    """The paper's name for the model; the label if the paper has none."""
     corpus: str
-    """What its corpus is called."""
+    """Name of its corpus."""
     head: str
-    """As the paper calls it, where the table says so; else as scores do."""
+    """The paper's name for the head, if the table states it; otherwise that in scores."""
     protocol: str
-    """Empty where no clips are divided."""
+    """Empty if no clips are divided."""
     classes: int
-    """0 where none are told apart."""
+    """Number of classes; 0 if there are none."""
     pretraining: str
-    """Whether the model has heard the clips; empty where nothing is scored."""
+    """Whether the model was trained on the clips; empty if nothing is scored."""
     values: dict[str, Value]
-    """By metric."""
+    """Values by metric."""
     step: str
-    """The whole name of the step that measured them."""
+    """Full name of the step that measured them."""
 
 
 class Names:
-    """What a study's models and corpora are called in its tables."""
+    """Names of a study's models and corpora in its tables."""
 
     def __init__(self, record: StudyRecord) -> None:
         self.models = {model.source: model for model in record.models if model.source is not None}
@@ -51,24 +51,24 @@ class Names:
         self.steps = {Path(step.out).name: step for step in record.steps if step.out is not None}
 
     def label(self, model: StudyModel) -> str:
-        """Return what a model's row is called: as printed, and with its own name where several are printed alike."""
+        """Return the name of a model's row: as printed, with its own name too if several are printed alike."""
         if model.printed is None:
             return model.name
         alone = model.printed not in self.shared or spelled(model.printed) == spelled(model.name)
         return model.printed if alone else f"{model.printed}: {model.name}"
 
     def corpus(self, corpus: StudyCorpus) -> str:
-        """Return what a corpus is called."""
+        """Return the name of a corpus."""
         return corpus.printed or corpus.name
 
     def of_step(self, step: StudyStep, shape: TableShape) -> str | None:
-        """Return what the rows of a step are called, where the table says so."""
+        """Return the name of the rows of a step, if the table states it."""
         said = shape.names.get(step.step)
         model = self.by_name.get(step.loop.get("model", ""))
         return said.replace("{model}", model.printed or model.name if model else "") if said is not None else None
 
     def of_scores(self, step: StudyStep, model: str, shape: TableShape) -> tuple[str, str] | None:
-        """Return what a model of a score file is called, here and in the paper; None for one that the study has not."""
+        """Return the names of a model of a score file, here and in the paper; None if it is not in the study."""
         if (said := self.of_step(step, shape)) is not None:
             return said, said
         members = [self._model(step, source) for source in _members(step, model)]
@@ -78,12 +78,12 @@ class Names:
         return "+".join(map(self.label, known)), "+".join(member.printed or member.name for member in known)
 
     def _model(self, step: StudyStep, source: str) -> StudyModel | None:
-        """Return the model of a source; of several that are read from one, that of the step's loop."""
+        """Return the model with a source; if several have the same source, that of the step's loop."""
         looped = self.by_name.get(step.loop.get("model", ""))
         return looped if looped is not None and looped.source == source else self.models.get(source)
 
     def of_system(self, system: str, shape: TableShape) -> tuple[str, str] | None:
-        """Return what a system of an analysis is called: a model's source, or a fine-tuned run of a step."""
+        """Return the names of a system of an analysis: a model's source, or a fine-tuned run of a step."""
         if system in self.models:
             model = self.models[system]
             return self.label(model), model.printed or model.name
@@ -95,20 +95,20 @@ class Names:
 def _members(step: StudyStep, model: str) -> list[str]:
     if step.run != "fuse":
         return [model]
-    # With torch, seconds to import.
+    # This imports torch, which takes seconds.
     from nonverbal.evaluation.fusing import JOINED
 
     return model.split(JOINED)
 
 
 def score_cells(record: StudyRecord, folder: Path, shape: TableShape, steps: Sequence[str]) -> list[OwnCell]:
-    """Return what the score files of steps have; models that the study does not name, random twins say, are left out.
+    """Return the results in the score files of steps, without models that the study does not name, like random twins.
 
     Args:
-        record: of the study.
-        folder: of the study, to which outputs are relative.
-        shape: of the table.
-        steps: names, see ``StudyRecord.matching``.
+        record: record of the study.
+        folder: folder of the study, to which outputs are relative.
+        shape: format of the table.
+        steps: names of steps; see ``StudyRecord.matching``.
 
     Raises:
         UserError: scores or predictions are damaged.
@@ -144,7 +144,7 @@ def _score_cell(
 
 
 def corpus_values(record: StudyRecord, folder: Path) -> dict[str, dict[str, Value]]:
-    """Return of each corpus that is present what was prepared of it, by what it is called."""
+    """Return facts about the prepared clips of each corpus that is present, by the corpus's name."""
     names = Names(record)
     return {
         names.corpus(corpus): _prepared(corpus.name, folder / corpus.shards)
@@ -154,7 +154,7 @@ def corpus_values(record: StudyRecord, folder: Path) -> dict[str, dict[str, Valu
 
 
 def _prepared(name: str, shards: Path) -> dict[str, Value]:
-    """Return clips, hours, mean length and classes of a corpus; of all in the shards where none has its name."""
+    """Return clips, hours, mean length and classes of a corpus; of all clips in the shards if none has its name."""
     clips = open_shards(shards).clips()
     own = [clip for clip in clips if clip.corpus == name] or list(clips)
     seconds = sum(clip.end - clip.start for clip in own)
@@ -169,12 +169,12 @@ def _prepared(name: str, shards: Path) -> dict[str, Value]:
 
 
 def analysis_cells(record: StudyRecord, folder: Path, shape: TableShape, steps: Sequence[str]) -> list[OwnCell]:
-    """Return what analyses of decisions and distances have of each system but the first, against which they stand.
+    """Return the values in analyses of decisions and distances for each system that is compared with the first.
 
     Args:
-        record: of the study.
-        folder: of the study.
-        shape: of the table, which says what the rows of fine-tuned runs are called.
+        record: record of the study.
+        folder: folder of the study.
+        shape: format of the table, which names the rows of fine-tuned runs.
         steps: names of steps of ``nonverbal analyze``.
 
     Raises:
@@ -191,7 +191,7 @@ def analysis_cells(record: StudyRecord, folder: Path, shape: TableShape, steps: 
 
 
 def _of_others(path: Path) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Yield each other system or encoder of an analysis, and its numbers by the metrics of published.csv."""
+    """Yield each system or encoder of an analysis except the first, with its values by metric in published.csv."""
     made = read_analysis(path)
     if isinstance(made, Decisions):
         for difference in made.others:

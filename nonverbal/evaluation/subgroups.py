@@ -1,4 +1,4 @@
-"""Results by subgroup: what one run decided on the clips of each sex, age, corpus or language."""
+"""Results by subgroup: the decisions of one run on the clips of each sex, age, corpus or language."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,40 +15,40 @@ from nonverbal.tasks.statistics.confusions import ACCURACY, UAR
 from nonverbal.text import shown
 
 COLUMNS = ("corpus", "language", "speaker", "session", "recording", "split")
-"""Columns of the manifest by which clips may be told apart; all others are attributes."""
+"""Columns of the manifest that define subgroups; all other names are attributes."""
 
 MOST_NUMBERS = 6
-"""Numbers of more different values than this are cut at their quartiles."""
+"""Numbers with more different values than this are divided at their quartiles."""
 
 NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True)
 class Subgroup:
-    """What one model with one head decided on the clips of one value."""
+    """The results of one model with one head on the clips with one value."""
 
     model: str
     head: str
     value: str
     clips: int
     units: int
-    """Speakers, recordings or other groups that have such clips."""
+    """Number of speakers, recordings or other groups with such clips."""
     classes: int
-    """Classes that the clips have: UAR is the mean recall of these."""
+    """Number of classes of the clips; UAR is the mean recall of these."""
     uar: Estimate
     accuracy: Estimate
 
 
 def subgroups(measurements: Sequence[Measurement], clips: Sequence[Clip], name: str) -> list[Subgroup]:
-    """Return what each model decided, by the value of an attribute; nothing is fitted again.
+    """Return the results of each model by the value of an attribute; nothing is fitted again.
 
     Args:
-        measurements: of one task and protocol.
-        clips: those of the task.
+        measurements: measurements of one task and protocol.
+        clips: the clips of the task.
         name: an attribute, or one of ``COLUMNS``.
 
     Raises:
-        UserError: no clip has this attribute; says which there are.
+        UserError: no clip has this attribute; the message names those that exist.
     """
     values = values_of(clips, name)
     by_value: dict[str, set[str]] = {}
@@ -61,7 +61,7 @@ def subgroups(measurements: Sequence[Measurement], clips: Sequence[Clip], name: 
 
 
 def values_of(clips: Sequence[Clip], name: str) -> list[str]:
-    """Return each clip's value as text: numbers of many values by quartile, ``NOT_STATED`` where there is none.
+    """Return each clip's value as text: by quartile for numbers with many values; ``NOT_STATED`` if there is none.
 
     Raises:
         UserError: no clip has this attribute.
@@ -83,7 +83,7 @@ def values_of(clips: Sequence[Clip], name: str) -> list[str]:
 
 
 def values_order(value: str) -> tuple[float, str]:
-    """Return by what values are sorted: numbers and ranges by number, then texts."""
+    """Return the key for sorting values: numbers and ranges by number, then texts."""
     try:
         return float(value.split(" to ")[0]), value
     except ValueError:
@@ -140,7 +140,7 @@ def _text(value: Value) -> str:
 
 
 def _range(value: Value, edges: np.ndarray) -> str:
-    """Return the range between two edges that a number lies in, the upper one included; texts stay as they are."""
+    """Return the range between two edges that contains a number, including the upper edge; texts are unchanged."""
     if isinstance(value, str):
         return value
     place = int(np.clip(np.searchsorted(edges, value), 1, len(edges) - 1))

@@ -1,8 +1,8 @@
-"""A table in a paper's shape: what stands in its rows and columns, ours and what is printed.
+"""A table in a paper's format: which of our numbers and of the printed ones are in which row and column.
 
-Each group of steps has columns of its own, and each protocol too where a group has several in one column; what the
-paper printed stands behind them. A number that is not there is ``-``; several that belong in one cell, such as those of
-two layers, all stand there.
+Each group of steps has its own columns, and so has each protocol if a group has several in one column; the printed
+numbers follow them. A missing number is ``-``; if several belong in one cell, such as those of two layers, all are
+shown.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +17,10 @@ from nonverbal.evaluation.study_cells import OwnCell
 NONE = "-"
 
 BETWEEN = " / "
-"""What stands between the numbers of a cell that has several."""
+"""Separator of the numbers in a cell with several."""
 
 At = dict[str, str]
-"""Where a number stands: model, corpus, head, as far as a row and a column say."""
+"""Where a number belongs: model, corpus, head, as far as a row and a column define them."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Column:
     at: At
     metric: str
     group: str | None
-    """Of steps; None: what the paper printed."""
+    """The group of steps; None for printed numbers."""
     protocol: str | None
-    """Where the group has several here; None: of its only one."""
+    """The protocol, if the group has several in this column; None if it has only one."""
 
     def header(self, with_metric: bool) -> str:
-        """Return what stands above it."""
+        """Return its header."""
         group = "printed" if self.group is None else self.group
         said = f"{group} ({self.protocol})" if self.protocol else group
         return ", ".join([*self.at.values(), *([self.metric] if with_metric else []), said])
@@ -43,24 +43,24 @@ class Column:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a table has to show."""
+    """The content of a table."""
 
     rows: list[str]
-    """What a row is: some of model, corpus, head."""
+    """What a row stands for: some of model, corpus, head."""
     columns: list[str]
     cells: dict[str, list[OwnCell]]
-    """Ours, by group of steps."""
+    """Our cells, by group of steps."""
     printed: PrintedTable
     models: list[str]
-    """What rows or columns of models are called, in their order."""
+    """Names of models in rows or columns, in order."""
     corpora: list[str]
     heads: list[str]
-    """In their order, as the table names them; empty where those that there are count."""
+    """Names of heads in the table, in order; if empty, all heads that exist are shown."""
     printed_names: dict[str, str]
-    """Of models, to how the paper calls them."""
+    """From a model's name here to its name in the paper."""
 
     def found(self, at: At, group: str) -> list[OwnCell]:
-        """Return our cells of a group that stand somewhere."""
+        """Return our cells of a group that belong in a place."""
         return [cell for cell in self.cells[group] if self._fits(cell, at)]
 
     def _fits(self, cell: OwnCell, at: At) -> bool:
@@ -70,7 +70,7 @@ class Grid:
         return said in ("", cell.head) and (not self.heads or cell.head in self.heads)
 
     def printed_value(self, at: At, metric: str) -> Value | None:
-        """Return what the paper printed somewhere."""
+        """Return what the paper printed in a place."""
         model = at.get("model", "")
         corpus = at.get("corpus", self.corpora[0] if len(self.corpora) == 1 else "")
         head = at.get("head", "")
@@ -78,7 +78,7 @@ class Grid:
         return self.printed.value(model, corpus, head or self.printed.head_of(model, corpus), metric)
 
     def row_keys(self) -> list[At]:
-        """Return what the rows are; of free heads those that a model has, or one row without any."""
+        """Return the rows; if heads are not given, those that a model has, or one row without a head."""
         return [at for at in self._keys(self.rows) if self._shows(at)]
 
     def _keys(self, kinds: Sequence[str]) -> Iterator[At]:
@@ -90,7 +90,7 @@ class Grid:
         return [*dict.fromkeys(cell.head for cells in self.cells.values() for cell in cells), NONE]
 
     def _shows(self, at: At) -> bool:
-        """Whether a row has a number, or stands for a model that has none; with free heads, once."""
+        """Whether to show a row: it has a number or, with free heads, it is the only row of a model without any."""
         if self.heads or "head" not in at:
             return True
         if at["head"] != NONE:
@@ -99,7 +99,7 @@ class Grid:
         return not any(self.found(without, group) for group in self.cells)
 
     def column_keys(self, metrics: Iterable[str]) -> list[Column]:
-        """Return the columns of some metrics, printed ones behind ours of the same place."""
+        """Return the columns of some metrics, with printed ones after ours of the same place."""
         found: list[Column] = []
         for at, metric in product(self._keys(self.columns), metrics):
             for group in self.cells:
@@ -111,7 +111,7 @@ class Grid:
         return found
 
     def text(self, row: At, column: Column) -> str:
-        """Return what stands in a row and a column: all that is measured there, in the order of the steps."""
+        """Return the text of a cell: all numbers that were measured for it, in the order of the steps."""
         if column.group is None:
             printed = self.printed_value(row | column.at, column.metric)
             values = [] if printed is None else [printed]
@@ -120,14 +120,14 @@ class Grid:
         return BETWEEN.join(value.text(column.metric) for value in values) or NONE
 
     def measured(self, row: At, column: Column) -> list[OwnCell]:
-        """Return our cells of a row and a column that have its metric."""
+        """Return our cells for a row and a column that have the column's metric."""
         if column.group is None:
             return []
         own = [cell for cell in self.found(row | column.at, column.group) if column.protocol in (None, cell.protocol)]
         return [cell for cell in own if own_metric(column.metric) in cell.values]
 
     def several(self, metrics: Iterable[str]) -> dict[str, list[str]]:
-        """Return the steps of each place that has several numbers of one metric, by model and corpus."""
+        """Return, for each place that has several numbers of one metric, the steps, by model and corpus."""
         found: dict[str, list[str]] = {}
         for row, column in product(self.row_keys(), self.column_keys(metrics)):
             own = self.measured(row, column)
@@ -137,12 +137,12 @@ class Grid:
 
 
 def place_of(cell: OwnCell) -> str:
-    """Return what notes call the place of a cell."""
+    """Return the name of a cell's place in notes."""
     return f"{cell.label} ({cell.corpus})"
 
 
 def ambiguous(grid: Grid) -> bool:
-    """Whether several heads of one model would stand in one cell, so that rows have to tell them apart."""
+    """Whether several heads of one model would share a cell, so that rows have to distinguish them."""
     if "head" in (*grid.rows, *grid.columns):
         return False
     seen: dict[tuple[str, ...], set[str]] = {}
@@ -161,19 +161,19 @@ class Means:
     over: list[str]
     """The corpora."""
     several: dict[str, list[str]]
-    """Steps by place, where a model has several numbers on one corpus, and so no mean."""
+    """Steps by place, if a model has several numbers on one corpus, and therefore no mean."""
 
 
 def means(cells: Sequence[OwnCell], name: str, corpora: Sequence[str]) -> Means:
-    """Return means over corpora, of those that were divided by one protocol.
+    """Return means over corpora that were divided by the same protocol.
 
     Args:
-        cells: of one group of steps.
-        name: of the mean, as the paper has it.
-        corpora: all that the paper's mean is over.
+        cells: cells of one group of steps.
+        name: name of the mean in the paper.
+        corpora: all corpora of the paper's mean.
 
-    A model that lacks one of them, or has several numbers on one, has no mean. Where corpora have several protocols,
-    the one that most have counts. The deviation is the population's, over corpora.
+    A model that lacks one of them, or has several numbers on one, has no mean. If corpora have several protocols, the
+    most frequent one is used. The standard deviation is that of the population, over corpora.
     """
     protocols = [cell.protocol for cell in {cell.corpus: cell for cell in cells}.values()]
     if not protocols:
@@ -203,11 +203,11 @@ def _mean(cells: Sequence[OwnCell], name: str) -> OwnCell:
 
 
 def in_order(printed: Sequence[str], own: Iterable[tuple[str, str]]) -> list[str]:
-    """Return what rows are called: for each that is printed ours of that name, or itself; all ours where none is.
+    """Return the names of rows: for each printed name, ours or else the printed one; all of ours if none is printed.
 
     Args:
-        printed: by the paper, in its order.
-        own: what is called so here, and what the paper calls it.
+        printed: names in the paper, in its order.
+        own: pairs of our name and the paper's name.
     """
     pairs = list(dict.fromkeys(own))
     if not printed:

@@ -1,4 +1,4 @@
-"""Tables of texts: at the terminal, as LaTeX, and as Markdown."""
+"""Tables of texts: in the terminal, as LaTeX, and as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from nonverbal.terminal import console_of
 from nonverbal.text import one_line
 
 WIDTH = 160
-"""Of files and pipes, which have none: room for a whole table, so that it can be searched."""
+"""Width for files and pipes, which have none: enough for a whole table, so that it can be searched."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, columns, rows of texts, and what a reader must know of them."""
+    """A title, columns, rows of texts, and notes that a reader needs."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
     texts: int = 1
-    """Columns from the left that hold words, which may be folded; the others hold numbers, unless a cell does not."""
+    """Number of columns from the left that hold words and may be wrapped; the others hold numbers, with exceptions."""
 
 
 def show(tables: Sequence[Table]) -> None:
@@ -56,7 +56,7 @@ def show(tables: Sequence[Table]) -> None:
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """Return the tables that have rows as LaTeX, one environment each, which needs ``\\usepackage{booktabs}``."""
+    """Return the tables that have rows as LaTeX, one environment for each, which needs ``\\usepackage{booktabs}``."""
     return "% needs \\usepackage{booktabs}\n" + "\n".join(_environment(table) for table in tables if table.rows)
 
 
@@ -66,23 +66,23 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def short(value: float) -> str:
-    """Return a number with three decimals and without a leading zero, as tables of scores are set."""
+    """Return a number with three decimals and without a leading zero, the style of tables of scores."""
     text = f"{round(value, 3) + 0.0:.3f}"  # adding 0 makes -0 positive
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 
 
 def short_or(value: float | None, otherwise: str = "") -> str:
-    """Return a number as ``short`` does, and ``otherwise`` where there is none."""
+    """Return a number in the style of ``short``, or ``otherwise`` if there is none."""
     return otherwise if value is None else short(value)
 
 
 def bounds(low: float | None, high: float | None, otherwise: str = "-") -> str:
-    """Return an interval, and ``otherwise`` where there is none."""
+    """Return an interval, or ``otherwise`` if there is none."""
     return otherwise if low is None or high is None else f"[{short(low)}, {short(high)}]"
 
 
 def signed(value: float) -> str:
-    """Return a difference as ``short`` does, with its sign."""
+    """Return a difference in the style of ``short``, with its sign."""
     text = short(value)
     return text if text.startswith("-") else f"+{text}"
 
@@ -112,7 +112,7 @@ _MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_{}[]
 
 
 def md(text: str) -> str:
-    """Return a text for Markdown, on one line, in which nothing is markup or ends a cell."""
+    """Return a text for Markdown, on one line, escaped so that it contains no markup and does not end a cell."""
     return one_line(text).translate(_MARKUP)
 
 

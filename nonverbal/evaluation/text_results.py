@@ -1,4 +1,4 @@
-"""What transcriptions come to: word and character error rates with intervals, by corpus and protocol."""
+"""Results of transcriptions: word and character error rates with intervals, by corpus and protocol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from nonverbal.tasks.statistics.intervals import rate_t
 from nonverbal.tasks.told_apart import apart_notes
 
 RATES = {"wer": "WER", "cer": "CER"}
-"""Name in a score to what tables call it."""
+"""From a metric's name in scores to its name in tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class TextResult(OfData):
 
     clips: int
     words: int
-    """Of the clips, each counted once."""
+    """Number of words of the clips, each clip counted once."""
     characters: int
     units: int
     unit: str
@@ -38,7 +38,7 @@ class TextResult(OfData):
 
 
 def text_results(measurements: Sequence[TextMeasurement]) -> list[TextResult]:
-    """Return what transcriptions come to, a result for each corpus and protocol, in their order.
+    """Return the results of transcriptions, one for each corpus and protocol, in their order.
 
     Raises:
         UserError: models of one corpus and protocol were tested on different clips or texts.
@@ -48,7 +48,7 @@ def text_results(measurements: Sequence[TextMeasurement]) -> list[TextResult]:
 
 
 def text_table(result: TextResult) -> Table:
-    """Return the table of recognisers, a row each."""
+    """Return the table of recognisers, with a row for each."""
     rows = [
         [
             model.model,
@@ -76,7 +76,7 @@ def text_table(result: TextResult) -> Table:
 
 
 def text_rows(results: Sequence[TextResult]) -> list[dict[str, Any]]:
-    """Return one flat row a model, corpus and protocol, not rounded."""
+    """Return one flat row per model, corpus and protocol, unrounded."""
     rows = []
     for result in results:
         for model in result.models:
@@ -107,9 +107,9 @@ class _Clips:
     """The clips of a table."""
 
     texts: dict[str, str]
-    """Id to what is said."""
+    """True texts by id."""
     units: dict[str, int]
-    """Id to number of its unit."""
+    """Numbers of units by id."""
     unit: str
 
 

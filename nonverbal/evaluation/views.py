@@ -1,4 +1,4 @@
-"""What programs that score show beside their scores: tables, and the numbers and figures that they keep of them."""
+"""What programs that score show and store besides the scores: tables, numbers and figures."""
 
 import json
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from nonverbal.text import one_line, slug
 
 
 def print_division(task: Task) -> None:
-    """Say what the protocol is, what it lets through, and what else is to be known of these clips."""
+    """Print the protocol, what may make its scores too good, and further notes on these clips."""
     print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
     for note in task.division.notes:
         print(f"note: {note}")
 
 
 def print_sizes(scores: Sequence[Score]) -> None:
-    """Say how many parameters the head of each encoder has, and how many its paper states."""
+    """Print how many parameters the head of each encoder has, and how many its paper states."""
     first = {score.model: score.details for score in reversed(scores) if "parameters" in score.details}
     sizes = [f"{one_line(model)} {details['parameters']}" for model, details in reversed(first.items())]
     stated = {f"; its paper states {details['stated']}" for details in first.values() if "stated" in details}
@@ -36,20 +36,20 @@ def print_sizes(scores: Sequence[Score]) -> None:
 
 
 def print_untestable(task: Task, models: int, what: str) -> None:
-    """Say so where so few speakers cannot show that two of so many models, which are called ``what``, differ."""
+    """Print a note if so few units cannot show a difference between two of ``models`` models, called ``what``."""
     numbers, unit = units(task.groups, [clip.speaker for clip in task.clips], [clip.recording for clip in task.clips])
     if text := untestable(int(numbers.max()) + 1, models * (models - 1) // 2, unit):
         print(f"note: differences between {what} are {text}")
 
 
 def print_subgroups(scores: Sequence[Score], file: Path, task: Task, name: str) -> None:
-    """Print and keep what was decided on the clips of each value of an attribute.
+    """Print and store the results on the clips of each value of an attribute.
 
     Args:
-        scores: of one task and protocol.
-        file: where they are kept; their predictions lie beside it.
-        task: that was scored.
-        name: of the attribute.
+        scores: scores of one task and protocol.
+        file: the file that they are kept in; their predictions are beside it.
+        task: the task that was scored.
+        name: name of the attribute.
     """
     rows = subgroups(measurements_of(scores, file), task.clips, name)
     show([subgroups_table(rows, name, f"{task.corpus}, {task.protocol}")])
@@ -57,13 +57,13 @@ def print_subgroups(scores: Sequence[Score], file: Path, task: Task, name: str) 
 
 
 def print_bias(rows: Sequence[Bias], task: Task, out: Path) -> None:
-    """Print and keep in ``out`` what random folds and choices on the test fold add."""
+    """Print, and store in ``out``, by how much random folds and choices on the test fold raise scores."""
     show(bias_tables(rows, task.corpus))
     _keep(out / f"{_stem(task, rows[0].head)}-bias.json", [row.as_row() for row in rows])
 
 
 def print_curve(points: Sequence[Point], task: Task, out: Path) -> None:
-    """Print a learning curve, keep it in ``out``, and draw it."""
+    """Print a learning curve, store it in ``out``, and draw it."""
     title = f"{task.corpus}, {len(task.classes)} classes: {task.protocol}"
     through = f"lets through: {'; '.join(task.division.lets_through)}"
     table = curve_table(points, title)
@@ -80,6 +80,6 @@ def _stem(task: Task, head: str) -> str:
 
 
 def _keep(path: Path, rows: Sequence[Any]) -> None:
-    """Write numbers that were printed, not rounded."""
+    """Write numbers that were printed, unrounded."""
     write_atomically(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     print(f"numbers: {path}")

@@ -84,9 +84,6 @@ def paired_spaces(
     names and test the same clips. An encoder that is not a run has the same weights in every fold. If none is a run,
     there is one list.
 
-    The folds are those of whichever is ``finetuned:RUN``; of two runs, they must be of one name and test the same
-    clips. An encoder that is no run has its weights in every fold. Where none is a run, there is one list.
-
     Raises:
         UserError: as for ``held_out_spaces``; folds of two runs differ; or a fold is named, and none is a run.
     """

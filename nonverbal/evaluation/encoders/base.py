@@ -1,6 +1,6 @@
-"""What an encoder is, and what is said of a kind of them.
+"""The interfaces of encoders, and the description of a kind of encoders.
 
-Shapes: T samples, S frames, M values of a frame.
+Shapes: T samples, S frames, M values per frame.
 """
 
 import math
@@ -16,46 +16,46 @@ from nonverbal.errors import UserError
 from nonverbal.licences import Terms
 
 INITIALISED = "initialised:"
-"""Before the name of an encoder: the same architecture with random weights."""
+"""Prefix of an encoder's name: the same architecture with random weights."""
 
 Batching = Literal["equal", "any"]
-"""What an encoder may be given at once without changing what it makes of each: clips of one length, or of any."""
+"""Which clips an encoder may be given at once without changing the result for each: of one length, or of any."""
 
 
 class FrameEncoder(Protocol):
-    """Turns a waveform into frames. Frozen: the same waveform always gives the same frames."""
+    """Turns a waveform into frames. It is frozen: the same waveform always gives the same frames."""
 
     @property
     def name(self) -> str:
-        """As the user gave it."""
+        """The name that the user gave."""
 
     @property
     def key(self) -> str:
-        """Names everything that its frames depend on."""
+        """A text that identifies everything on which the frames depend."""
 
     @property
     def kind(self) -> str:
-        """The kind it is of: a name in ``KINDS``, or the ``model_type`` of a family that has no file here."""
+        """The name of its kind: a key of ``KINDS``, or the ``model_type`` of a family that has no file here."""
 
     @property
     def layers(self) -> int:
-        """Layers of frames, with what enters the first block."""
+        """Number of layers of frames, including the input of the first block."""
 
     @property
     def dimensions(self) -> int:
-        """Values of a frame."""
+        """Number of values per frame."""
 
     @property
     def shortest(self) -> int:
-        """Samples: the fewest of which it makes a frame."""
+        """Smallest number of samples from which it makes a frame."""
 
     @property
     def max_seconds(self) -> float:
-        """The longest stretch of a clip that it is given at once; ``math.inf`` where that is the whole clip."""
+        """Seconds of the longest stretch of a clip that it is given at once; ``math.inf`` if that is the whole clip."""
 
     @property
     def one_frame(self) -> bool:
-        """Whether what it is given makes one frame: a clip is then pooled to that frame, without a deviation."""
+        """Whether each input makes one frame: a clip is then pooled to that frame, without a standard deviation."""
 
     def frames(self, waveform: np.ndarray) -> np.ndarray:
         """Return ``(layers, S, M)`` float32 of a waveform ``(T,)``, float32 in [-1, 1], 16 kHz."""
@@ -63,7 +63,7 @@ class FrameEncoder(Protocol):
 
 @dataclass(frozen=True)
 class ManifestEncoder:
-    """Knows of a clip what its row of the manifest says, and hears nothing. It has one frame without a deviation."""
+    """Reads only a clip's row of the manifest, not its audio. It has one frame without a standard deviation."""
 
     name: str
     key: str
@@ -83,29 +83,29 @@ Encoder = FrameEncoder | ManifestEncoder
 
 @dataclass(frozen=True)
 class Named:
-    """An encoder that is asked for."""
+    """An encoder as requested by the user."""
 
     name: str
-    """As the user gave it."""
+    """The name that the user gave."""
     source: str
-    """A folder or a name of the Hub, where the kind reads checkpoints."""
+    """A folder or a Hub id, if the kind reads checkpoints."""
     initialised: bool = False
-    """Whether its weights are to be drawn at random."""
+    """Whether its weights are drawn at random."""
     seed: int = 0
-    """Of what is drawn."""
+    """Seed of random weights."""
 
     @property
     def folder(self) -> Path | None:
-        """The folder; None for a name of the Hub."""
+        """The folder; None for a Hub id."""
         return Path(self.source) if Path(self.source).is_dir() else None
 
 
 class Size(NamedTuple):
-    """What of a frame can be told before anything is loaded."""
+    """The size of frames, known before anything is loaded."""
 
     dimensions: int
     layers: int
-    """With what enters the first block."""
+    """Number of layers, including the input of the first block."""
 
 
 @dataclass(frozen=True)
@@ -115,36 +115,36 @@ class Kind:
     name: str
     """The encoder's own name, or its ``model_type`` in ``config.json``."""
     title: str
-    """A line for the list."""
+    """Its line in the list."""
     load: Callable[[Named], Encoder]
-    """Load one. A ``UserError`` says why it cannot be loaded whole."""
+    """Loads one. A ``UserError`` says why it cannot be loaded completely."""
     check: Callable[[Named], None] = lambda _: None
-    """Raise the ``UserError`` of what is not there or reads another sample rate, before it is needed."""
+    """Raises the ``UserError`` for an encoder that is missing or reads another sample rate, before it is needed."""
     shortest: int = 1
-    """Samples: the fewest that released checkpoints make a frame of."""
+    """Smallest number of samples from which released checkpoints make a frame."""
     max_seconds: float = math.inf
-    """The longest stretch of a clip that is given at once."""
+    """Seconds of the longest stretch of a clip that is given at once."""
     size: Size | None = None
-    """Of an encoder by its own name; None for checkpoints."""
+    """Size of an encoder with its own name; None for checkpoints."""
     published: Mapping[str, Size] = field(default_factory=dict)
     """Checkpoints that papers used, by their ids on the Hub; what they heard is in ``nonverbal.public_checkpoints``."""
     terms: Terms | None = None
-    """Of what computes it, where that is neither this toolkit nor a checkpoint."""
+    """Terms of the software that computes it, if that is neither this toolkit nor a checkpoint."""
     needs: str = ""
     """The extra of this package that must be installed: ``pip install 'nonverbal[NEEDS]'``."""
     tried: str = ""
-    """On which released weights it was tried; empty where on none. What has no weights is not tried on any."""
+    """Released weights on which it was tested; empty if none. Encoders without weights have none."""
     notes: str = ""
     """The module's docstring."""
 
     @property
     def learned(self) -> bool:
-        """Whether it has weights: those of a checkpoint, or random ones after ``initialised:``."""
+        """Whether it has weights: those of a checkpoint, or random ones with ``initialised:``."""
         return self.size is None
 
 
 def refuse_short(name: str, samples: int, shortest: int) -> None:
-    """Refuse a waveform of which an encoder makes no frame.
+    """Refuse a waveform from which an encoder makes no frame.
 
     Raises:
         UserError: there are fewer samples.

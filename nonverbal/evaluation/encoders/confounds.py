@@ -16,11 +16,11 @@ from nonverbal.data.manifest import Clip
 from nonverbal.evaluation.encoders.base import Kind, ManifestEncoder, Size
 
 QUIETEST = -100.0
-"""Decibels below full scale of silence: the rounding of 16 bits is at -101."""
+"""Level of silence in decibels relative to full scale: the rounding of 16 bits is at -101."""
 
 
 class _OfTheWhole:
-    """One value of the whole clip."""
+    """One value for the whole clip."""
 
     layers = dimensions = shortest = 1
     max_seconds = math.inf
@@ -28,7 +28,7 @@ class _OfTheWhole:
 
 
 class Duration(_OfTheWhole):
-    """Seconds."""
+    """Duration in seconds."""
 
     name = kind = key = "duration"
 
@@ -38,7 +38,7 @@ class Duration(_OfTheWhole):
 
 
 class Loudness(_OfTheWhole):
-    """Decibels of the root mean square below full scale."""
+    """Root mean square in decibels relative to full scale."""
 
     name = kind = "loudness"
     key = f"loudness-dB-rms-{QUIETEST}"
@@ -50,7 +50,7 @@ class Loudness(_OfTheWhole):
 
 
 def rate() -> ManifestEncoder:
-    """Return what knows the sample rate of a clip's file, in Hz."""
+    """Return the encoder that gives the sample rate of a clip's file, in Hz."""
     return ManifestEncoder("rate", "rate", "rate", 1, _rate)
 
 

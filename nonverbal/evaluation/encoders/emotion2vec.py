@@ -26,16 +26,16 @@ PUBLISHED = {"emotion2vec/emotion2vec_plus_base": Size(768, 13)}
 
 
 class Emotion2vecEncoder(ModelEncoder):
-    """A model of FunASR's."""
+    """A model of FunASR."""
 
     batching: Batching = "equal"
     shortest = SHORTEST
 
     def __init__(self, named: Named) -> None:
-        """Load it, or draw it.
+        """Load it, or draw its weights at random.
 
         Raises:
-            UserError: FunASR is not installed, or it cannot be loaded whole.
+            UserError: FunASR is not installed, or the model cannot be loaded completely.
         """
         check(named)
         from nonverbal.models.checkpoints.emotion2vec import new_emotion2vec, read_emotion2vec
@@ -48,14 +48,14 @@ class Emotion2vecEncoder(ModelEncoder):
         super().__init__(named, "emotion2vec", model, "layer-normalised" if self.normalise else "as it is")
 
     def inputs(self, waveform: np.ndarray) -> Any:
-        """Return ``(T,)``, of zero mean and unit variance where the checkpoint asks for that."""
+        """Return ``(T,)``, with zero mean and unit variance if the checkpoint requires that."""
         import torch
 
         samples = torch.from_numpy(waveform).to(self.device)
         return torch.nn.functional.layer_norm(samples, samples.shape) if self.normalise else samples
 
     def states(self, inputs: Any) -> list[Any]:
-        """Return the hidden states ``(N, S, M)`` of each layer, of waveforms ``(N, T)``."""
+        """Return the hidden states ``(N, S, M)`` of each layer, for waveforms ``(N, T)``."""
         import torch
 
         with torch.inference_mode():
@@ -71,7 +71,7 @@ def is_of_this_kind(source: str) -> bool:
 
 
 def check(named: Named) -> None:
-    """Raise the ``UserError`` of a package or folder that is not there."""
+    """Raise the ``UserError`` for a package or folder that is missing."""
     if importlib.util.find_spec("funasr") is None:
         raise UserError(
             f"{named.name} is computed by FunASR, which is not installed: pip install 'nonverbal[emotion2vec]'"

@@ -1,8 +1,8 @@
-"""Fine-tuned runs as encoders: ``finetuned:RUN``, under the folds of the run alone.
+"""Fine-tuned runs as encoders: ``finetuned:RUN``, only under the folds of the run.
 
-The weights of a fold have seen the labels of its training side, as a head has, and none of its test side. So all clips
-of a fold, fitted and tested, are embedded by that fold's weights. Vectors of two folds are of two encoders: what is
-pooled over folds are decisions, clip by clip.
+Like a head, the weights of a fold have seen the labels of its training side, and none of its test side. So all clips of
+a fold, whether fitted or tested, are embedded with that fold's weights. Vectors of two folds come from two encoders, so
+only decisions are pooled over folds, clip by clip.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from nonverbal.recipes import yaml_of
 from nonverbal.tasks.task import Task
 
 FINETUNED = "finetuned:"
-"""Before the folder of a run of ``nonverbal finetune``."""
+"""Prefix of the folder of a run of ``nonverbal finetune``."""
 
 DONE = "fold.json"
-"""Is in the folder of a fold that is done."""
+"""File in the folder of each fold that is done."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class TunedFold:
 
     folder: Path
     test: frozenset[str]
-    """Ids of the clips that it tests."""
+    """Ids of its test clips."""
     fitted: frozenset[str]
-    """Ids of those whose labels its weights depend on: of its training side, and of those that it chose on."""
+    """Ids of the clips on whose labels its weights depend: those of its training side, and those used for choices."""
 
     @property
     def encoder(self) -> Path:
@@ -43,26 +43,26 @@ class TunedFold:
 
 @dataclass(frozen=True)
 class FinetunedRun:
-    """A run of which every fold is done."""
+    """A run all of whose folds are done."""
 
     name: str
-    """As the user gave it."""
+    """The name that the user gave."""
     folder: Path
     data_sha256: str
-    """Of the shards that were divided."""
+    """Hash of the shards that were divided."""
     protocol: str
     classes: Sequence[str]
-    """What it tells apart; none where it recognises speech, whose texts are no labels of classes."""
+    """Its classes; empty for a run that recognises speech, whose texts are not labels of classes."""
     merged: dict[str, str]
     """Labels that count as a class of another name."""
     init: str
-    """The encoder that every fold began from."""
+    """The encoder from which every fold started."""
     folds: dict[tuple[int, str], TunedFold]
-    """By seed and name."""
+    """Folds by seed and name."""
 
     @cached_property
     def key(self) -> str:
-        """Names the weights of all folds."""
+        """A text that identifies the weights of all folds."""
         found = hashlib.sha256()
         for (seed, fold), tuned in self.folds.items():
             found.update(f"{seed} {fold}".encode())
@@ -76,10 +76,10 @@ class FinetunedRun:
         return [str(tuned.encoder) for tuned in self.folds.values()]
 
     def check_data(self, sha256: str) -> None:
-        """Refuse other shards than those of the run.
+        """Refuse shards other than those of the run.
 
         Raises:
-            UserError: they are other ones.
+            UserError: the shards differ.
         """
         if sha256 != self.data_sha256:
             raise self._other("these are other shards")
@@ -87,10 +87,10 @@ class FinetunedRun:
     def check(self, task: Task) -> None:
         """Refuse a task that is not divided as the run was.
 
-        Protocols may differ in what they do within a training side, as refitting.
+        Protocols may differ in how they use a training side, for example in refitting.
 
         Raises:
-            UserError: says what differs.
+            UserError: the message says what differs.
         """
         self.check_data(task.shards.sha256)
         if self.classes and (list(self.classes), self.merged) != (task.classes, task.merged):
@@ -116,15 +116,15 @@ class FinetunedRun:
 
 
 def is_finetuned(name: str) -> bool:
-    """Whether a name asks for a run, of which each fold has its encoder."""
+    """Whether a name stands for a run, which has an encoder for each fold."""
     return name.startswith(FINETUNED)
 
 
 def open_run(name: str) -> FinetunedRun:
-    """Open a run by ``finetuned:RUN``.
+    """Open a run given as ``finetuned:RUN``.
 
     Raises:
-        UserError: there is none, its files cannot be read, or a fold is not done.
+        UserError: there is no such run, its files cannot be read, or a fold is not done.
     """
     folder = Path(name.removeprefix(FINETUNED))
     path = folder / "folds.json"
@@ -144,7 +144,7 @@ def open_run(name: str) -> FinetunedRun:
             f"{path} and recipe.yaml cannot be read ({type(error).__name__}: {error}); run nonverbal finetune again"
         ) from error
     for (seed, fold), tuned in folds.items():
-        # pathlib raises at a name that is too long.
+        # pathlib raises an error for a name that is too long.
         if not os.path.isfile(tuned.folder / DONE) or not os.path.isdir(tuned.encoder):
             raise UserError(
                 f"fold {fold} of seed {seed} of {folder} is not finished, so its clips have no encoder; run nonverbal "

@@ -22,7 +22,7 @@ from nonverbal.evaluation.encoders.base import Kind, Size, refuse_short
 from nonverbal.licences import Terms
 
 SETS = {"compare": ("ComParE_2016", 6373), "egemaps": ("eGeMAPSv02", 88)}
-"""Name here to openSMILE's, and the number of values."""
+"""From the name here to that of openSMILE, and the number of values."""
 
 LOUDEST = 32767 / 32768
 
@@ -37,16 +37,16 @@ TERMS = Terms(
 
 
 class Functionals:
-    """The functionals of one of openSMILE's sets, of the whole clip."""
+    """The functionals of one of openSMILE's feature sets, for the whole clip."""
 
     layers = 1
     max_seconds = math.inf
     one_frame = True
     shortest = 960
-    """The longest of openSMILE's windows, 60 ms; of less it makes NaN."""
+    """The longest of openSMILE's windows, 60 ms; shorter clips give NaN."""
 
     def __init__(self, name: str) -> None:
-        """Take the set by its name here.
+        """Take a feature set by its name here.
 
         Raises:
             UserError: opensmile is not installed.
@@ -64,10 +64,10 @@ class Functionals:
 
 
 class Smile:
-    """One of openSMILE's sets at one of its levels."""
+    """One of openSMILE's feature sets at one of its levels."""
 
     def __init__(self, features: str, level: str) -> None:
-        """Take both by openSMILE's names."""
+        """Take both by their names in openSMILE."""
         import opensmile
 
         found = opensmile.FeatureSet[features], opensmile.FeatureLevel[level]
@@ -76,7 +76,7 @@ class Smile:
 
     @property
     def names(self) -> list[str]:
-        """openSMILE's names of the values."""
+        """Names of the values in openSMILE."""
         return list(self.smile.feature_names)
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ class Smile:
 
 
 def refuse_missing(name: str) -> None:
-    """Raise the ``UserError`` of a package that is not installed."""
+    """Raise the ``UserError`` for a package that is not installed."""
     if importlib.util.find_spec("opensmile") is None:
         raise UserError(f"{name} is computed by openSMILE, which is not installed: pip install 'nonverbal[opensmile]'")
 

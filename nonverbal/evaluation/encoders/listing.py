@@ -1,4 +1,4 @@
-"""What is said of every encoder that has a name: kinds that need no checkpoint, and the checkpoints of papers."""
+"""Facts about every encoder with a name: kinds that need no checkpoint, and the checkpoints of papers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ class Entry:
     """An encoder by name."""
 
     name: str
-    """What ``--encoders`` takes."""
+    """The name for ``--encoders``."""
     kind: Kind
     size: Size
     checkpoint: Checkpoint | None
-    """What is known of a checkpoint; None where there is none."""
+    """What is known about its checkpoint; None if it has none."""
 
     @property
     def terms(self) -> Terms:
-        """Of the checkpoint, or of what computes it."""
+        """Terms of the checkpoint, or of the software that computes the encoder."""
         return self.checkpoint.terms if self.checkpoint else self.kind.terms or OURS
 
     @property
     def heard(self) -> str:
-        """The corpora that it has heard, with or without labels."""
+        """The corpora that it was trained on, with or without labels."""
         return heard_by(self.checkpoint) if self.checkpoint else "nothing"
 
     @property
     def tried(self) -> str:
-        """Whether released weights were ever read here."""
+        """Released weights on which it was tested in this toolkit, if any."""
         return (self.kind.tried or "never") if self.kind.learned else ""
 
 
 def entries() -> Iterator[Entry]:
-    """Yield all, in the order of ``KINDS``."""
+    """Yield all entries, in the order of ``KINDS``."""
     for kind in KINDS.values():
         if kind.size is not None:
             yield Entry(kind.name, kind, kind.size, None)
@@ -48,7 +48,7 @@ def entries() -> Iterator[Entry]:
 
 
 def heard_by(checkpoint: Checkpoint) -> str:
-    """Say what a checkpoint has heard, in words."""
+    """Say in words what a checkpoint was trained on."""
     labelled = checkpoint.supervised
     parts = [
         "without labels: not known" if checkpoint.pretraining is None else _named(checkpoint.pretraining),
@@ -59,7 +59,7 @@ def heard_by(checkpoint: Checkpoint) -> str:
 
 
 def _named(corpora: tuple[str, ...]) -> str:
-    """Call the ten corpora of Voc125 so."""
+    """Join names of corpora, with the ten corpora of Voc125 under this name."""
     if not set(VOC125) <= set(corpora):
         return ", ".join(corpora)
     others = list(corpora)

@@ -15,10 +15,10 @@ class LogMel:
 
     name = kind = "logmel"
     key = f"logmel-{BANDS}-50-8000-400-160-log(x + eps)-2"
-    """The last number counts changes of the values, so that a cache does not mix them."""
+    """The last number is increased when the values change, so that a cache does not mix them."""
     layers, dimensions = 1, BANDS
     shortest = 201
-    """What is reflected at its ends must be there."""
+    """The samples that are reflected at the ends must exist."""
     max_seconds = 60.0
     one_frame = False
 

@@ -10,7 +10,7 @@ from nonverbal.evaluation.encoders.base import Kind, Size, refuse_short
 
 WINDOW = 400
 CEPSTRA, BANDS, LIFTER = 13, 23, 22
-"""Kaldi's numbers of coefficients and of mel bands, and the quefrency that it lifts most."""
+"""Kaldi's numbers of coefficients and mel bands, and the quefrency at which its lifter is largest."""
 
 
 class Mfcc:
@@ -18,7 +18,7 @@ class Mfcc:
 
     name = kind = "mfcc"
     key = "mfcc-13-deltas-2"
-    """The last number counts changes of the values, so that a cache does not mix them."""
+    """The last number is increased when the values change, so that a cache does not mix them."""
     layers, dimensions = 1, 39
     shortest = WINDOW
     max_seconds = 60.0
@@ -37,13 +37,13 @@ class Mfcc:
         lifter = 1 + LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / LIFTER)
         values = dct(bands, norm="ortho")[:, :CEPSTRA] * lifter
         deltas = derivative(values)
-        # Every second one covers the 400 samples of an encoder's frame.
+        # Every second frame covers the 400 samples of an encoder's frame.
         every = np.concatenate([values, deltas, derivative(deltas)], 1)[None, ::2]
         return np.ascontiguousarray(every, dtype=np.float32)
 
 
 def derivative(values: np.ndarray) -> np.ndarray:
-    """Return the slopes, by frame, of regressions over two frames to either side; the ends are repeated. ``(S, D)``."""
+    """Return the slopes, by frame, of regressions over two frames on either side, ``(S, D)``; the ends are repeated."""
     from scipy.ndimage import correlate1d
 
     weights = np.array([-2, -1, 0, 1, 2]) / 10

@@ -1,4 +1,4 @@
-"""What all encoders with weights share: how checkpoints are found, loaded whole, or drawn at random, and run."""
+"""What all encoders with weights share: how models are found, loaded completely or drawn at random, and run."""
 
 import hashlib
 import json
@@ -14,26 +14,26 @@ from nonverbal.models.checkpoints.quiet import quiet
 from nonverbal.system import set_up_gpus
 
 WINDOW = 30.0
-"""Seconds: ``max_seconds`` of models that take waveforms of any length. As Whisper's: attention grows as its square."""
+"""``max_seconds`` of models that take waveforms of any length, as for Whisper: attention grows quadratically."""
 
 
 class ModelEncoder:
     """All hidden states of a model of transformers or of one of the families; layer 0 is the first block's input."""
 
     batching: Batching = "any"
-    """Which clips may be given to ``many``; of fixed windows, any."""
+    """Which clips may be given to ``many``; any, for fixed windows."""
     one_frame = False
     max_seconds = WINDOW
     shortest = 1
 
     def __init__(self, named: Named, kind: str, model: Any, reading: str) -> None:
-        """Take a model that is to be run, on a GPU where there is one.
+        """Take a model, and put it on a GPU if there is one.
 
         Args:
-            named: as the user asked for it.
-            kind: its name.
-            model: takes what ``inputs`` returns, several stacked, and returns hidden states as transformers do.
-            reading: says how waveforms become inputs, as part of the key.
+            named: the encoder as requested by the user.
+            kind: the name of its kind.
+            model: takes the stacked results of ``inputs``, and returns hidden states as transformers does.
+            reading: a text for the key that describes how waveforms become inputs.
         """
         self.name, self.kind = named.name, kind
         self.model = model.float().eval()
@@ -44,18 +44,18 @@ class ModelEncoder:
 
     @cached_property
     def dimensions(self) -> int:
-        """Values of a frame, as it gives them."""
+        """Number of values per frame that it returns."""
         return int(self.frames(np.zeros(max(self.shortest, 400), dtype=np.float32)).shape[-1])
 
     def frames(self, waveform: np.ndarray) -> np.ndarray:
-        """Return ``(layers, S, M)``. One clip at a time: no neighbours in a batch."""
+        """Return ``(layers, S, M)``, computed for one clip at a time, without others in a batch."""
         frames: np.ndarray = self.many([waveform])[0].cpu().numpy()
         return frames
 
     def many(self, waveforms: Sequence[np.ndarray]) -> list[Any]:
-        """Return for each waveform what ``frames`` gives of it, as a tensor on the device: see ``batching``.
+        """Return for each waveform the result of ``frames``, as a tensor on the device; see ``batching``.
 
-        The difference is rounding: at most 1e-5 of a layer's RMS (``nonverbal.evaluation.exactness``).
+        The results differ by rounding only: at most 1e-5 of a layer's RMS (``nonverbal.evaluation.exactness``).
         """
         import torch
 
@@ -66,18 +66,18 @@ class ModelEncoder:
         return [torch.cat(self.own(states, len(w))) for w, states in zip(waveforms, each, strict=True)]
 
     def states_of_each(self, inputs: list[Any]) -> list[list[Any]]:
-        """Return for each of the inputs its hidden states, ``(1, S, M)`` of each layer."""
+        """Return the hidden states of each input, ``(1, S, M)`` for each layer."""
         import torch
 
         states = self.states(torch.stack(inputs))
         return [[state[i : i + 1] for state in states] for i in range(len(inputs))]
 
     def inputs(self, waveform: np.ndarray) -> Any:
-        """Return what the model takes of a clip, a tensor on its device without an axis for a batch."""
+        """Return the model's input for a clip, a tensor on its device without a batch axis."""
         raise NotImplementedError
 
     def states(self, inputs: Any) -> list[Any]:
-        """Return the hidden states ``(N, S, M)`` of each layer, of inputs ``(N, ...)``."""
+        """Return the hidden states ``(N, S, M)`` of each layer, for inputs ``(N, ...)``."""
         import torch
 
         from nonverbal.families.hidden_states import layers_of
@@ -89,16 +89,16 @@ class ModelEncoder:
         return states
 
     def own(self, states: list[Any], samples: int) -> list[Any]:
-        """Return of states ``(N, S, M)`` the frames that are of a clip of so many samples, in the order of time."""
+        """Return which of the states ``(N, S, M)`` belong to a clip of ``samples`` samples, in the order of time."""
         return states
 
     def own_tokens(self, tokens: int, samples: int) -> Any:
-        """Return which of a model's tokens its frames are of, of a clip of so many samples: a slice, or places."""
+        """Return which of a model's tokens belong to a clip of ``samples`` samples: a slice, or positions."""
         return slice(None)
 
 
 def place(source: str) -> str:
-    """Return the folder or name of the Hub: of a run, that of its encoder."""
+    """Return the folder or Hub id of an encoder; for a run, the folder of its encoder."""
     from nonverbal.models.checkpoints.hugging_face import place_of
 
     path = place_of(source)
@@ -111,16 +111,16 @@ def place(source: str) -> str:
 
 
 def model_of(named: Named, spare: tuple[str, ...] = ()) -> Any:
-    """Load a model, or draw one of the same configuration.
+    """Load a model, or draw the weights of one with the same configuration.
 
     Args:
-        named: what is asked for.
-        spare: beginnings of the names of weights that are not of the encoder, and may be missing.
+        named: the encoder as requested.
+        spare: prefixes of the names of weights that do not belong to the encoder, and may be missing.
 
     Raises:
-        UserError: it cannot be loaded, or not whole.
+        UserError: it cannot be loaded, or not completely.
     """
-    # They let transformers know their models, without the code that lies beside checkpoints.
+    # This registers the families' models with transformers, so that code beside checkpoints is not needed.
     import nonverbal.families  # noqa: F401
 
     with quiet():
@@ -144,7 +144,7 @@ def digest(model: Any) -> str:
 
 
 def device() -> str:
-    """Return where encoders run, in float32."""
+    """Return the device on which encoders run, in float32."""
     import torch
 
     set_up_gpus()
@@ -154,7 +154,7 @@ def device() -> str:
 def _pretrained(named: Named, spare: tuple[str, ...]) -> Any:
     from nonverbal.models.checkpoints.hugging_face import load_whole
 
-    # The mask embedding alone may be drawn: it plays no part in a frozen encoder.
+    # Only the mask embedding may be drawn at random, because a frozen encoder does not use it.
     return load_whole(named.source, named.folder, spare).model
 
 

@@ -1,8 +1,8 @@
 """Hidden states of several clips in one padded batch, each as if its clip were alone.
 
-Padding changes nothing where (a) a norm over time takes a row's own steps alone, (b) no frame attends to frames beyond
-its row, and (c) no convolution over frames reads anything but zeros there. transformers sees to (b), and to (c) for a
-single convolution; the rest is done here.
+Padding changes nothing if (a) a norm over time uses only a row's own steps, (b) no frame attends to frames beyond its
+row, and (c) no convolution over frames reads anything but zeros there. transformers ensures (b), and (c) for a single
+convolution; the rest is done here.
 
 Shapes: N rows, T samples, S frames, M width.
 """
@@ -21,24 +21,25 @@ from nonverbal.models.convolutions import own_group_norm
 from nonverbal.models.wav2vec2 import frames_of
 
 PADDED = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio")
-"""``model_type`` of transformers' encoders that ``padded_states`` keeps from looking at padding."""
+"""``model_type`` of transformers' encoders for which ``padded_states`` prevents effects of padding."""
 
 
 def batching_of(config: Any) -> Batching:
-    """Return which waveforms a model of this configuration reads at once without changing their states.
+    """Return which waveforms a model with this configuration reads at once without changing their states.
 
-    A released Audio Mamba (``padding: official``) fills clips to the windows of the longest, and so depends on it.
+    A released Audio Mamba (``padding: official``) pads clips to the windows of the longest, so its results depend on
+    it.
     """
     exact = config.model_type in PADDED or getattr(config, "padding", None) == "masked"
     return "any" if exact else "equal"
 
 
 def padded_states(model: Any, rows: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Return for each row its hidden states, ``(1, S, M)`` of each layer; layer 0 is the first block's input.
+    """Return the hidden states of each row, ``(1, S, M)`` for each layer; layer 0 is the first block's input.
 
     Args:
-        model: of transformers' kind, in evaluation mode, whose ``batching_of`` is ``any``.
-        rows: waveforms ``(T,)`` as the model reads them, of any lengths.
+        model: a model of transformers, in evaluation mode, whose ``batching_of`` is ``any``.
+        rows: waveforms ``(T,)`` as the model reads them, of any length.
     """
     lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
     waveforms = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
@@ -53,13 +54,14 @@ def padded_states(model: Any, rows: Sequence[Tensor]) -> list[list[Tensor]]:
 
 @contextlib.contextmanager
 def each_row_alone(model: Any, lengths: Tensor) -> Iterator[None]:
-    """Let a model of the wav2vec 2.0 kind treat each row of a padded batch as if it were alone, in the block.
+    """Within the block, let a model like wav2vec 2.0 treat each row of a padded batch as if it were alone.
 
-    Its group norm takes a row's own steps, and the stacked convolutions of data2vec's positions read zeros beyond them.
+    Its group norm uses only a row's own steps, and the stacked convolutions of data2vec's positions read zeros beyond
+    them.
 
     Args:
-        model: any; one without such parts is left as it is.
-        lengths: ``(N,)`` samples of the rows.
+        model: any model; one without such parts is not changed.
+        lengths: number of samples of each row, ``(N,)``.
     """
     with contextlib.ExitStack() as stack:
         for norm in _group_norms(model):
@@ -73,7 +75,7 @@ def each_row_alone(model: Any, lengths: Tensor) -> Iterator[None]:
 
 
 def _group_norms(model: Any) -> Iterator[nn.GroupNorm]:
-    """Yield those of the convolutions over samples: the first one's, in every encoder of this kind that has any."""
+    """Yield the group norms of the convolutions over samples: only the first convolution may have one."""
     for layer in getattr(getattr(model, "feature_extractor", None), "conv_layers", ())[:1]:
         if isinstance(norm := getattr(layer, "layer_norm", None), nn.GroupNorm):
             yield norm

@@ -20,22 +20,22 @@ from nonverbal.evaluation.encoders.base import Kind, Named, Size
 from nonverbal.evaluation.encoders.models import ModelEncoder, model_of
 
 WINDOW, HOP = 400, 160
-"""Samples of a frame of the spectrogram, and from one to the next."""
+"""Samples of a frame of the spectrogram, and from the start of one frame to the next."""
 
 FIRST = 2
-"""Tokens before those of patches: of the class, and of the distillation."""
+"""Number of tokens before those of patches: one for the class, one for distillation."""
 
 
 class SpectrogramTransformer(ModelEncoder):
-    """All hidden states of an AST, of a clip's own time."""
+    """All hidden states of an AST, restricted to a clip's own time."""
 
     shortest = WINDOW
 
     def __init__(self, named: Named) -> None:
-        """Load it, or draw it.
+        """Load it, or draw its weights at random.
 
         Raises:
-            UserError: it cannot be loaded whole, or its spectrogram is not the one of its model.
+            UserError: it cannot be loaded completely, or its spectrogram is not that of its model.
         """
         self.extractor = _extractor(named)
         model = model_of(named)
@@ -49,20 +49,20 @@ class SpectrogramTransformer(ModelEncoder):
         super().__init__(named, config.model_type, model, f"log-mel {json.dumps(scale)} mean over bands")
 
     def inputs(self, waveform: np.ndarray) -> Any:
-        """Return ``(1024, bands)``: the log-mel spectrogram, by transformers' own extractor."""
+        """Return the log-mel spectrogram ``(1024, bands)`` from transformers' own extractor."""
         if len(waveform) > self.max_seconds * SAMPLE_RATE:
             raise UserError(f"{self.name} reads {self.max_seconds} s at once, but was given {len(waveform)} samples")
         features = self.extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_values
         return features[0].to(self.device)
 
     def own(self, states: list[Any], samples: int) -> list[Any]:
-        """Return the means over bands of the patches that lie within the clip, and of the first at least."""
+        """Return the means over bands of the patches that lie within the clip, or at least of the first."""
         bands, times = self._bands(), self._times(samples)
         # (N, 2 + bands x all times, M) -> (N, bands, all times, M) -> (N, times, M)
         return [state[:, FIRST:].unflatten(1, (bands, -1)).mean(1)[:, :times] for state in states]
 
     def own_tokens(self, tokens: int, samples: int) -> Any:
-        """Return the places of those patches, band by band."""
+        """Return the positions of those patches, band by band."""
         places = np.arange(FIRST, tokens).reshape(self._bands(), -1)
         return places[:, : self._times(samples)].ravel()
 
@@ -83,7 +83,7 @@ def _extractor(named: Named) -> Any:
 
 
 def check(named: Named) -> None:
-    """Raise the ``UserError`` of a checkpoint that is not there or reads another sample rate."""
+    """Raise the ``UserError`` for a checkpoint that is missing or reads another sample rate."""
     _extractor(named)
 
 

@@ -1,4 +1,4 @@
-"""Encoders that read waveforms of any length: wav2vec 2.0 and those like it, and the families of this toolkit."""
+"""Encoders that read waveforms of any length: wav2vec 2.0 and similar ones, and the families of this toolkit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +11,17 @@ from nonverbal.evaluation.encoders.models import WINDOW, ModelEncoder, model_of
 from nonverbal.models.checkpoints.quiet import quiet
 
 SHORTEST = 400
-"""Samples of a frame of wav2vec 2.0's convolutions, which all released encoders of transformers here have."""
+"""Samples of a frame of wav2vec 2.0's convolutions, which all released encoders of this kind in transformers have."""
 
 
 class WaveformEncoder(ModelEncoder):
-    """A model that takes waveforms, and gives no frame that is not of the clip."""
+    """A model that takes waveforms, and gives only frames of the clip itself."""
 
     def __init__(self, named: Named) -> None:
-        """Load it, or draw it.
+        """Load it, or draw its weights at random.
 
         Raises:
-            UserError: it cannot be loaded whole, or does not read waveforms at 16 kHz.
+            UserError: it cannot be loaded completely, or does not read waveforms at 16 kHz.
         """
         with quiet():
             self.normalise = _normalises(named)
@@ -33,7 +33,7 @@ class WaveformEncoder(ModelEncoder):
         super().__init__(named, model.config.model_type, model, "normalised" if self.normalise else "as it is")
 
     def inputs(self, waveform: np.ndarray) -> Any:
-        """Return ``(T,)``, of zero mean and unit variance where the checkpoint asks for that."""
+        """Return ``(T,)``, with zero mean and unit variance if the checkpoint requires that."""
         import torch
 
         samples = torch.from_numpy(waveform).to(self.device)
@@ -43,7 +43,7 @@ class WaveformEncoder(ModelEncoder):
         return samples
 
     def states_of_each(self, inputs: list[Any]) -> list[list[Any]]:
-        """Return for each of the inputs its hidden states, ``(1, S, M)`` of each layer."""
+        """Return the hidden states of each input, ``(1, S, M)`` for each layer."""
         if len({len(samples) for samples in inputs}) == 1:
             return super().states_of_each(inputs)
         from nonverbal.evaluation.encoders.padding import padded_states
@@ -52,7 +52,7 @@ class WaveformEncoder(ModelEncoder):
 
 
 def check(named: Named) -> None:
-    """Raise the ``UserError`` of a checkpoint that is not there or reads another sample rate."""
+    """Raise the ``UserError`` for a checkpoint that is missing or reads another sample rate."""
     with quiet():
         _normalises(named)
 
@@ -75,20 +75,20 @@ def _checked(model: Any, source: str) -> Any:
             f"{', '.join(own)}, or one that nonverbal encoders lists"
         )
     if getattr(model, "adapter", None) is not None:
-        # It comes after the encoder, whose layers alone are looked at.
+        # The adapter comes after the encoder, whose layers are all that is used.
         model.adapter = None
     return model
 
 
 def _shortest(config: Any) -> int:
-    """The fewest samples of which an encoder makes a frame."""
+    """Return the smallest number of samples from which an encoder makes a frame."""
     from nonverbal.models.wav2vec2 import frame_size
 
     return frame_size(config.conv_kernel, config.conv_stride)[0] if hasattr(config, "conv_kernel") else 1
 
 
 def _normalises(named: Named) -> bool:
-    """Whether an encoder's waveforms are to have zero mean and unit variance."""
+    """Whether an encoder's waveforms must have zero mean and unit variance."""
     from nonverbal.models.checkpoints.feature_extractors import normalises
 
     said = normalises(named.source, named.folder)

@@ -19,17 +19,17 @@ from nonverbal.evaluation.encoders.base import Kind, Named, Size
 from nonverbal.evaluation.encoders.models import ModelEncoder, model_of
 
 FRAME = 320
-"""Samples from frame to frame: two hops of the spectrogram."""
+"""Samples from the start of one frame to the next: two hops of the spectrogram."""
 
 
 class Whisper(ModelEncoder):
-    """All hidden states of Whisper's encoder, of a clip's own time."""
+    """All hidden states of Whisper's encoder, restricted to a clip's own time."""
 
     def __init__(self, named: Named) -> None:
-        """Load it, or draw it.
+        """Load it, or draw its weights at random.
 
         Raises:
-            UserError: it cannot be loaded whole, or its spectrogram is not the one of its model.
+            UserError: it cannot be loaded completely, or its spectrogram is not that of its model.
         """
         self.extractor = _extractor(named)
         model = model_of(named, ("decoder.",)).encoder
@@ -43,7 +43,7 @@ class Whisper(ModelEncoder):
         super().__init__(named, "whisper", model, f"log-mel {json.dumps(reading)}")
 
     def inputs(self, waveform: np.ndarray) -> Any:
-        """Return ``(bands, 3000)``: the log-mel spectrogram of 30 s, by transformers' own extractor."""
+        """Return the log-mel spectrogram ``(bands, 3000)`` of 30 s, from transformers' own extractor."""
         if len(waveform) > self.extractor.n_samples:
             raise UserError(
                 f"{self.name} reads {self.extractor.n_samples} samples at once, but was given {len(waveform)}"
@@ -56,7 +56,7 @@ class Whisper(ModelEncoder):
         return [state[:, self.own_tokens(state.shape[1], samples)] for state in states]
 
     def own_tokens(self, tokens: int, samples: int) -> Any:
-        """Return the first ones."""
+        """Return the first tokens."""
         return slice(-(-samples // FRAME))
 
 
@@ -67,7 +67,7 @@ def _extractor(named: Named) -> Any:
 
 
 def check(named: Named) -> None:
-    """Raise the ``UserError`` of a checkpoint that is not there or reads another sample rate."""
+    """Raise the ``UserError`` for a checkpoint that is missing or reads another sample rate."""
     _extractor(named)
 
 

@@ -18,7 +18,7 @@ HEADS: dict[str, Head[Pooled]] = {
     "fcn": Fcn(),
     "cnn": Cnn(),
 }
-"""What may be trained on pooled embeddings; ``docs/add-a-head.md`` shows how to add one."""
+"""Heads on pooled embeddings; ``docs/add-a-head.md`` shows how to add one."""
 
 FRAME_HEADS: dict[str, Head[Frames]] = {"nonlinear": Nonlinear(), "multilayer": Multilayer()}
-"""What may be trained on frames."""
+"""Heads on frames."""

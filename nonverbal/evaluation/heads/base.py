@@ -1,4 +1,4 @@
-"""What a head is: something small that learns classes from frozen features."""
+"""The interfaces of heads, small models that learn classes from frozen features."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Pooled = np.ndarray
 """Features of some clips: ``(clips, layers, dim)`` float32, finite."""
 
 Frames = Sequence[np.ndarray]
-"""Features of some clips frame by frame: ``(layers, frames, dim)`` float for each, finite; frames differ."""
+"""Features of some clips frame by frame: ``(layers, frames, dim)`` float for each, finite; numbers of frames differ."""
 
 F = TypeVar("F", contravariant=True)
 G = TypeVar("G")
@@ -20,29 +20,28 @@ G = TypeVar("G")
 
 @dataclass(frozen=True)
 class Job(Generic[G]):
-    """Clips to fit one classifier to: a training side, and the test side only where the protocol chooses on it."""
+    """Clips to fit one classifier to: a training side, and the test side only if the protocol makes choices on it."""
 
     features: G
-    """``Pooled`` or ``Frames``, as the head reads them."""
+    """``Pooled`` or ``Frames``, whichever the head reads."""
     labels: np.ndarray
-    """Each clip's class, ``(clips,)`` int64, a position in ``classes``."""
+    """Each clip's class, ``(clips,)`` int64, as a position in ``classes``."""
     classes: Sequence[str]
     """Names of the classes, each of which has clips."""
     groups: Sequence[str]
     """Each clip's group."""
     inner: Sequence[Fold]
-    """Whatever a head chooses, it chooses between these folds, by its decisions on the rows that they test, which need
-    not be all. Each trains every class. None where so few clips cannot be divided: a head then takes what it takes by
-    default."""
+    """Folds on which a head makes all its choices, by its decisions on their test rows, which need not be all rows.
+    Each trains every class. Empty if there are too few clips to divide: a head then uses its defaults."""
     seed: int
-    """Of all that a head draws."""
+    """Seed of everything random in a head."""
     training: np.ndarray | None = None
-    """Rows to which the classifier is fitted when all is chosen, increasing, with clips of every class; None for all.
+    """Rows to which the classifier is fitted after all choices, increasing, with clips of every class; None for all.
     Rows that are neither here nor in ``inner`` are not read."""
 
     one_frame: bool = False
-    """Whether a clip is one vector. The values of ``Pooled`` are then that, else means over frames and as many standard
-    deviations."""
+    """Whether a clip is one vector. The values of ``Pooled`` are then this vector; otherwise they are means over
+    frames, followed by as many standard deviations."""
 
     def own_rows(self) -> np.ndarray:
         """Return ``training``, ``(rows,)`` int64."""
@@ -54,28 +53,28 @@ class Fitted(Protocol[F]):
 
     @property
     def chosen(self) -> Mapping[str, float | str]:
-        """What was chosen inside the training side, by name; empty where nothing was. Tables show the first."""
+        """What was chosen on the training side, by name; empty if nothing was. Tables show the first entry."""
 
     @property
     def inner_uar(self) -> Sequence[float]:
-        """UAR of each layer inside the training side, from layer 0; empty where layers were not compared."""
+        """UAR of each layer on the training side, from layer 0; empty if layers were not compared."""
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """What else scores keep of it, by name: plain numbers, text and lists; empty where there is nothing to say.
+        """Further facts for scores, by name: plain numbers, text and lists; may be empty.
 
-        ``parameters`` is how many numbers were fitted, ``stated`` the count that the paper states.
+        ``parameters`` is the number of fitted values, ``stated`` the number that the paper states.
         """
 
     def predict(self, features: F) -> np.ndarray:
         """Return what the head ``gives`` for each clip and class, ``(clips, classes)`` float64.
 
-        The decision is the class of the highest value, the first of equals.
+        The decision is the class with the highest value, or the first of equal ones.
         """
 
 
 class Head(Protocol[G]):
-    """Fits classifiers. Stands in ``nonverbal.evaluation.heads.HEADS`` under its name."""
+    """Fits classifiers. It is in ``nonverbal.evaluation.heads.HEADS`` under its name."""
 
     @property
     def gives(self) -> Literal["probabilities", "decision_values"]:
@@ -84,6 +83,6 @@ class Head(Protocol[G]):
     def fit(self, jobs: Iterable[Job[G]]) -> Iterator[Fitted[G]]:
         """Yield a classifier for each job, in their order.
 
-        Jobs are those of several folds, and may be of several encoders. A head that takes one at a time needs the
-        memory of one; a head that fits many together makes a list of them first.
+        Jobs are those of several folds, and may be of several encoders. A head that reads one job at a time needs
+        memory for one; a head that fits many together makes a list of them first.
         """

@@ -1,4 +1,4 @@
-"""Heads by name and settings: ``fcn``, or with other settings than its own ``fcn:dropout=0.1,batch=16``."""
+"""Heads by name and settings: ``fcn``, or with other settings than its defaults ``fcn:dropout=0.1,batch=16``."""
 
 import difflib
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ def head_named(text: str) -> Head[Any]:
     """Return a head.
 
     Args:
-        text: a name of ``HEADS`` or ``FRAME_HEADS``; after a colon, settings of the head that differ from its own, as
-            ``key=value``, with commas between.
+        text: a name in ``HEADS`` or ``FRAME_HEADS``; after a colon, settings that differ from the head's defaults, as
+            ``key=value``, separated by commas.
 
     Raises:
-        UserError: there is no such head or setting, or a value of another kind, or one that the head refuses.
+        UserError: there is no such head or setting, or a value has the wrong type or is refused by the head.
     """
     name, _, settings = text.partition(":")
     known: dict[str, Head[Any]] = {**HEADS, **FRAME_HEADS}
@@ -35,7 +35,7 @@ def head_named(text: str) -> Head[Any]:
 
 
 def full_name(text: str) -> str:
-    """Return a head's name with the settings that differ from its own, in one spelling: what scores call it.
+    """Return a head's name with the settings that differ from its defaults, in a single spelling, as in scores.
 
     Raises:
         UserError: see ``head_named``.
@@ -45,18 +45,18 @@ def full_name(text: str) -> str:
 
 
 def spelled(name: str, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """Return a head's name with those of its settings that are not the defaults."""
+    """Return a head's name with those of its settings that differ from the defaults."""
     changed = [f"{key}={value}" for key, value in settings.items() if value != defaults[key]]
     return f"{name}:{','.join(changed)}" if changed else name
 
 
 def reads_frames(text: str) -> bool:
-    """Whether a head reads frames, not pooled embeddings."""
+    """Whether a head reads frames rather than pooled embeddings."""
     return text.partition(":")[0] in FRAME_HEADS
 
 
 def _settings(head: Any) -> dict[str, Any]:
-    """The settings of a head that are one value."""
+    """Return the settings of a head that are a single value."""
     if not is_dataclass(head):
         return {}
     values = {field.name: getattr(head, field.name) for field in fields(head)}

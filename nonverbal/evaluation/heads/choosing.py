@@ -1,4 +1,4 @@
-"""How a head with one strength chooses a layer and that strength inside the training side."""
+"""How a head with one strength chooses a layer and that strength on the training side."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,12 +13,12 @@ from nonverbal.tasks.metrics import uar
 
 
 class HeldOut(Protocol):
-    """Decides on clips by classifiers that were not trained on them."""
+    """Decides on clips with classifiers that were not trained on them."""
 
     def __call__(
         self, features: np.ndarray, labels: np.ndarray, inner: Sequence[Fold], strengths: Sequence[float]
     ) -> np.ndarray:
-        """Return the class of each clip under each strength, ``(strengths, clips)``; what is not tested is undefined.
+        """Return the class of each clip for each strength, ``(strengths, clips)``; undefined for untested clips.
 
         Args:
             features: ``(clips, dim)`` float64, not standardised.
@@ -31,13 +31,13 @@ class HeldOut(Protocol):
 def layer_and_strength(
     job: Job[Pooled], held_out: HeldOut, strengths: Sequence[float], layer_strength: float
 ) -> tuple[int, float, list[float]]:
-    """Choose the layer of highest UAR at ``layer_strength``, then a strength on it; the lowest of equals both times.
+    """Choose the layer with the highest UAR at ``layer_strength``, then a strength on it; if equal, the lowest.
 
-    The UAR compared is that of all inner test rows together. Without inner folds it is the last layer, at
-    ``layer_strength``.
+    The UAR is that of all inner test rows together. Without inner folds, the last layer and ``layer_strength`` are
+    used.
 
     Returns:
-        the layer, the strength, and the UAR of each layer, empty without inner folds.
+        the layer, the strength, and the UAR of each layer, which is empty without inner folds.
     """
     layers = job.features.shape[1]
     if not job.inner:
@@ -58,22 +58,22 @@ class FittedOnLayer:
     """A classifier on one layer."""
 
     chosen: dict[str, float | str]
-    """``layer``, 0 being the input to the first transformer block, and ``C``, chosen after the layer."""
+    """``layer``, where 0 is the input of the first transformer block, and ``C``, which is chosen after the layer."""
     inner_uar: list[float]
-    """At the strength under which layers are compared."""
+    """UAR at the strength under which layers are compared."""
     details: dict[str, Any]
     layer: int
     values: Callable[[np.ndarray], np.ndarray]
-    """Of features ``(clips, dim)`` float64, what the head gives, ``(clips, classes)``."""
+    """Returns what the head gives, ``(clips, classes)``, for features ``(clips, dim)`` float64."""
 
     def predict(self, features: Pooled) -> np.ndarray:
-        """Return what the head gives, ``(clips, classes)``, of features ``(clips, layers, dim)``."""
+        """Return what the head gives, ``(clips, classes)``, for features ``(clips, layers, dim)``."""
         with one_thread():
             return self.values(one_layer(features, self.layer))
 
 
 def one_layer(features: Pooled, layer: int) -> np.ndarray:
-    """Return one layer in float64: in float32, where an array lies in memory decides on some clips."""
+    """Return one layer in float64: in float32, the position of an array in memory can change some decisions."""
     return features[:, layer].astype(np.float64)
 
 

@@ -38,9 +38,9 @@ class Cnn(RenoHead):
     stated: ClassVar[str] = "0.9 to 1.1 M"
 
     length: int = 28
-    """Positions that the second max-pool leaves, whatever the encoder's width; the first halves. The paper states two
-    max-pools and not their sizes: pools of 2 would give 6 to 31 M parameters, and 28 positions give 1 M, as it states
-    for encoders of 768 to 3840 values."""
+    """Number of positions after the second max-pool, whatever the encoder's width; the first halves the length. The
+    paper states two max-pools, but not their sizes: pools of 2 would give 6 to 31 M parameters; 28 positions give 1 M,
+    which the paper states for encoders of 768 to 3840 values."""
 
     def network(self, features: Tensor, rows: np.ndarray, classes: int) -> CnnNetwork:
         """Return a new network."""

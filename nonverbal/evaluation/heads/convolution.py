@@ -1,6 +1,6 @@
 """RENO's convolutional block, and its first step as one operation.
 
-Most of the time of a fusion goes into this block. PyTorch's convolution, max-pool and ReLU over one channel of some
+Most of the time of a fusion is spent in this block. PyTorch's convolution, max-pool and ReLU over one channel of some
 thousand values pass over 32 times as many values five times forward and six times backward.
 """
 
@@ -18,16 +18,16 @@ class ConvolutionalBlock(nn.Module):
     """Two convolutions over the values of an encoder, with ReLU and max-pool after each."""
 
     def __init__(self, length: int) -> None:
-        """Begin; the second max-pool leaves ``length`` positions."""
+        """Make the layers; the second max-pool leaves ``length`` positions."""
         super().__init__()
         self.length = length
         self.first = nn.Conv1d(1, FILTERS[0], KERNEL, padding="same")
         self.second = nn.Conv1d(*FILTERS, KERNEL, padding="same")
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return ``(clips, 64, length)`` of values ``(clips, dim)``, at least 2 of each clip, which are not trained."""
+        """Return ``(clips, 64, length)`` from values ``(clips, dim)``, at least 2 per clip, which get no gradient."""
         halved = convolved_and_halved(values, self.first)
-        # The maximum of what ReLU leaves is what ReLU leaves of the maximum.
+        # Applying ReLU before or after the maximum gives the same result.
         return relu(adaptive_max_pool1d(self.second(halved), self.length))
 
 
@@ -35,8 +35,8 @@ def convolved_and_halved(values: Tensor, convolution: nn.Conv1d) -> Tensor:
     """Return ``relu(max_pool1d(convolution(values[:, None]), 2))``, ``(clips, filters, dim // 2)``.
 
     Args:
-        values: ``(clips, dim)``; no gradient goes to them.
-        convolution: of one channel, by a kernel of 3, to as many values.
+        values: ``(clips, dim)``; they get no gradient.
+        convolution: has one input channel and a kernel of 3, and keeps the number of values.
     """
     assert convolution.bias is not None
     halved: Tensor = _ConvolvedAndHalved.apply(values, convolution.weight, convolution.bias)[0]  # type: ignore[no-untyped-call]
@@ -44,13 +44,13 @@ def convolved_and_halved(values: Tensor, convolution: nn.Conv1d) -> Tensor:
 
 
 class _ConvolvedAndHalved(torch.autograd.Function):
-    """Values 2i and 2i + 1 of the convolution are computed apart, so that the larger is taken without a copy."""
+    """Values 2i and 2i + 1 of the convolution are computed separately, so that the larger is taken without a copy."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(values: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is left, and where the second of two was the larger, both ``(clips, filters, dim // 2)``."""
+        """Return the larger values, and where the second of two was the larger, both ``(clips, filters, dim // 2)``."""
         padded, half = pad(values[:, None], (1, 1)), values.shape[1] // 2
         first = conv1d(padded[..., :-1], weight, stride=2)[..., :half]
         second = conv1d(padded[..., 1:], weight, stride=2)[..., :half]
@@ -58,7 +58,7 @@ class _ConvolvedAndHalved(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
-        """Keep what the gradient needs."""
+        """Save what the gradient needs."""
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(inputs[0], *output)
 
@@ -66,7 +66,7 @@ class _ConvolvedAndHalved(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[None, Tensor, Tensor]:
         """Return the gradients of weight and bias.
 
-        Value 2i sees the window of i from its first value, value 2i + 1 from its second.
+        Value 2i reads the window of i from its first value, value 2i + 1 from its second.
         """
         values, left, second = ctx.saved_tensors
         gradient = gradient * (left > 0)

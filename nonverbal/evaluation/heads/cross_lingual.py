@@ -7,21 +7,21 @@ from nonverbal.evaluation.heads.settings import NeuralSettings
 
 @dataclass(frozen=True)
 class CrossLingual(NeuralSettings):
-    """What the linear, the non-linear and the multi-layer probe have in common."""
+    """What the linear, the non-linear and the multi-layer probe share."""
 
     width: int = 256
-    """Values of each hidden layer: the 256 that the paper states for its linear probe."""
+    """Number of values of each hidden layer: the 256 that the paper states for its linear probe."""
     rate: float = 5e-4
-    """Learning rate, the paper's."""
+    """Learning rate, that of the paper."""
     batch: int = 32
-    """Clips a step. The paper does not state them; 32 is what RENO, with corpora of the same size, takes."""
+    """Clips per step. The paper does not state it; 32 is the value of RENO, with corpora of the same size."""
     epochs: int = 30
-    """The most epochs, the paper's. How many are taken is chosen between the inner folds: the paper has a validation
-    part, and does not say what it chooses."""
+    """Maximum number of epochs, that of the paper. The number that is used is chosen on the inner folds: the paper has
+    a validation part, but does not say what is chosen on it."""
     patience: int = 30
-    """Epochs without a higher UAR on the inner folds after which no more are tried: all are, since the paper does not
-    speak of stopping early."""
+    """Number of epochs without a higher UAR on the inner folds after which training stops: all, because the paper does
+    not mention early stopping."""
     betas: tuple[float, float] = (0.9, 0.98)
-    """Decay of the running mean of the gradient and of its square, the paper's."""
+    """Decay rates of the running means of the gradient and of its square, those of the paper."""
     weight_decay: float = 1e-4
-    """Adds so much of the weights to their gradient, the paper's."""
+    """Multiple of the weights that is added to their gradient, that of the paper."""

@@ -13,11 +13,11 @@ from nonverbal.evaluation.heads.reno import RenoHead
 from nonverbal.evaluation.heads.training import Network
 
 WIDTHS = (512, 128)
-"""Hidden values of the dense layers of both of RENO's heads."""
+"""Numbers of hidden values of the dense layers in both of RENO's heads."""
 
 
 class Dense(nn.Module):
-    """RENO's dense layers: 512 values, 128, classes, with ReLU and dropout between."""
+    """RENO's dense layers: 512 values, 128, classes, with ReLU and dropout in between."""
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Dense(nn.Module):
         self.output = nn.Linear(WIDTHS[1], classes)
 
     def forward(self, values: Tensor, kept: Sequence[Tensor] | None) -> Tensor:
-        """Return logits ``(clips, classes)`` of ``(clips, dim)`` values."""
+        """Return logits ``(clips, classes)`` for values ``(clips, dim)``."""
         hidden = dropped(relu(self.first(values)), kept, 0)
         hidden = dropped(relu(self.second(hidden)), kept, 1)
         logits: Tensor = self.output(hidden)
@@ -34,7 +34,7 @@ class Dense(nn.Module):
 
 
 class FcnNetwork(Network):
-    """The dense layers alone."""
+    """Only the dense layers."""
 
     dropped = WIDTHS
 
@@ -44,14 +44,14 @@ class FcnNetwork(Network):
         self.dense = Dense(training.shape[1], classes)
 
     def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
-        """Return logits ``(clips, classes)`` of features ``(clips, dim)``."""
+        """Return logits ``(clips, classes)`` for features ``(clips, dim)``."""
         logits: Tensor = self.dense(self.standardised(inputs[0]), kept)
         return logits
 
 
 @dataclass(frozen=True)
 class Fcn(RenoHead):
-    """RENO's FCN. Its stated size is that of an encoder of about 1300 values; 768 values give half of it."""
+    """RENO's FCN. Its stated size is that for an encoder with about 1300 values; 768 values give half of it."""
 
     stated: ClassVar[str] = "0.7 to 1 M"
 

@@ -1,4 +1,4 @@
-"""What heads on frames have in common: clips of different lengths, padded, and standardised by their own frames."""
+"""What heads on frames share: clips of different lengths, which are padded, and standardised by their own frames."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,7 +13,7 @@ from nonverbal.evaluation.heads.neural import NeuralHead
 
 
 class FrameClips:
-    """Some layers of the frames of clips, read when they are asked for."""
+    """Some layers of the frames of clips, read when they are needed."""
 
     def __init__(self, frames: Frames, layers: slice) -> None:
         self.frames, self.layers = frames, layers
@@ -29,12 +29,12 @@ class FrameClips:
 
     @property
     def counts(self) -> np.ndarray:
-        """Frames of each clip, ``(clips,)``."""
+        """Number of frames of each clip, ``(clips,)``."""
         return self._moments[0]
 
     @cached_property
     def _moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Frames of each clip ``(clips,)``, and their means and variances, ``(clips, layers, dim)``."""
+        """Number of frames of each clip ``(clips,)``, and their means and variances, ``(clips, layers, dim)``."""
         counts, means, variances = [], [], []
         for row in range(len(self)):
             clip = self.of(row).astype(np.float64)
@@ -44,7 +44,7 @@ class FrameClips:
         return np.array(counts), np.stack(means), np.stack(variances)
 
     def standardised(self, rows: np.ndarray) -> Standardised:
-        """Return what standardises each layer's values by all frames of the clips in these rows."""
+        """Return a module that standardises each layer's values by all frames of the clips in these rows."""
         counts, means, variances = (part[rows].astype(np.float64) for part in self._moments)
         shares = (counts / counts.sum())[:, None, None]
         centre = (shares * means).sum(axis=0)
@@ -65,7 +65,7 @@ class FrameHead(NeuralHead[Frames]):
         return FrameClips(features, self.layers(features))
 
     def gather(self, features: Sequence[FrameClips], rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Return frames ``(networks, rows, layers, longest, dim)``, zeros beyond a clip's own, and their numbers.
+        """Return frames ``(networks, rows, layers, longest, dim)``, zero beyond each clip's own, and numbers of frames.
 
         The numbers are ``(networks, rows)``.
         """

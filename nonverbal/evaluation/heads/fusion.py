@@ -1,8 +1,8 @@
-"""RENO (2025): several encoders' means of the last layer in one network, with a divergence that draws them together.
+"""RENO (2025): several encoders' means of the last layer in one network, with a divergence that aligns them.
 
-Each encoder has a convolutional block and a self-attention over its positions. What comes of them is concatenated and
-goes through one more self-attention and RENO's dense layers. The loss is lambda x cross entropy + (1 - lambda) x
-divergence between what two encoders have come to.
+Each encoder has a convolutional block and a self-attention over its positions. Their outputs are concatenated and go
+through another self-attention and RENO's dense layers. The loss is lambda x cross entropy + (1 - lambda) x the
+divergence between the outputs of two encoders.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ from nonverbal.evaluation.heads.training import Network
 from nonverbal.evaluation.renyi import Direction, Form, check_divergence, renyi_divergence
 
 HEADS = 2
-"""Of each self-attention, the paper's."""
+"""Number of heads of each self-attention, that of the paper."""
 
 OF_ATTENTION = ("tokens", "residual")
 OF_DIVERGENCE = ("divergence", "direction", "over", "order", "delta", "balance")
-"""Settings without a meaning where a network has none."""
+"""Settings that have no meaning in a network without self-attention, or without the divergence."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FusionSettings(RenoHead):
     """lambda, the weight of the cross entropy in the loss, as in the paper; the divergence has the rest."""
 
     def __post_init__(self) -> None:
-        """Refuse what no network can have."""
+        """Refuse settings that no network can have."""
         super().__post_init__()
         check_divergence(self.order, self.delta, self.divergence)
         if self.length < 1 or not 0 < self.balance <= 1:
@@ -75,7 +75,7 @@ class FusionSettings(RenoHead):
 
 @dataclass(frozen=True)
 class Fusion(FusionSettings):
-    """RENO."""
+    """RENO's head."""
 
     stated: ClassVar[str | None] = "1.3 to 1.5 M"
     attends: ClassVar[bool] = True
@@ -84,14 +84,14 @@ class Fusion(FusionSettings):
     """Whether the divergence is part of the loss."""
 
     widths: tuple[int, ...] = ()
-    """Values of each encoder, in their order among the features."""
+    """Number of values of each encoder, in their order among the features."""
 
     def network(self, features: Tensor, rows: np.ndarray, classes: int) -> "FusionNetwork":
         """Return a new network."""
         return FusionNetwork(features[rows], self, classes)
 
     def meant(self) -> "Fusion":
-        """Return the same with the default of each setting that has no meaning here."""
+        """Return the same head with the default of each setting that has no meaning for it."""
         unmeant = (() if self.attends else OF_ATTENTION) + (() if self.diverges else OF_DIVERGENCE)
         defaults: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in unmeant}
         return replace(self, **defaults)
@@ -99,7 +99,7 @@ class Fusion(FusionSettings):
 
 @dataclass(frozen=True)
 class Attention(Fusion):
-    """RENO without the divergence: what tells whether that helps."""
+    """RENO without the divergence, to show whether that helps."""
 
     stated: ClassVar[str | None] = None
     diverges: ClassVar[bool] = False
@@ -113,11 +113,11 @@ class Concatenation(Attention):
 
 
 METHODS: dict[str, type[Fusion]] = {"reno": Fusion, "attention": Attention, "concat": Concatenation}
-"""Name to head, which must be told its encoders' widths."""
+"""From a name to a head, which needs its encoders' widths."""
 
 
 class FusionNetwork(Network):
-    """The network of RENO, or of what it is compared with."""
+    """The network of RENO, or of one of the methods that it is compared with."""
 
     dropped = WIDTHS
 
@@ -135,7 +135,7 @@ class FusionNetwork(Network):
         self.dense = Dense(values * len(head.widths), classes)
 
     def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
-        """Return logits ``(clips, classes)`` of features ``(clips, sum of widths)``."""
+        """Return logits ``(clips, classes)`` for features ``(clips, sum of widths)``."""
         return self._decided(self._encoded(inputs[0]), kept)
 
     def losses(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None, answers: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ class FusionNetwork(Network):
         return self.head.balance * losses + (1 - self.head.balance) * self._divergence(encoded)
 
     def _encoded(self, features: Tensor) -> list[Tensor]:
-        """What comes of each encoder, ``(clips, length, 64)``."""
+        """Return the output of each encoder's block, ``(clips, length, 64)``."""
         parts = self.standardised(features).split(self.head.widths, dim=1)
         # (clips, 64, length) -> (clips, length, 64)
         encoded = [block(part).transpose(1, 2) for block, part in zip(self.blocks, parts, strict=True)]
@@ -156,13 +156,13 @@ class FusionNetwork(Network):
         return [self._attended(attention, part) for attention, part in zip(self.own, encoded, strict=True)]
 
     def _attended(self, attention: nn.Module, values: Tensor) -> Tensor:
-        """What comes of values ``(clips, positions, 64)`` by a self-attention over them, of the same shape."""
+        """Return the output of a self-attention over values ``(clips, positions, 64)``, in the same shape."""
         tokens = values if self.head.tokens == "positions" else values.flatten(1)[:, None]
         attended: Tensor = attention(tokens).reshape(values.shape)
         return values + attended if self.head.residual else attended
 
     def _decided(self, encoded: list[Tensor], kept: Sequence[Tensor] | None) -> Tensor:
-        """Logits ``(clips, classes)``: the positions of all encoders one after another, attended to and decided on."""
+        """Return logits ``(clips, classes)`` from the positions of all encoders, concatenated and attended to."""
         together = torch.cat(encoded, dim=1)
         if self.head.attends:
             together = self._attended(self.joint, together)
@@ -170,7 +170,7 @@ class FusionNetwork(Network):
         return logits
 
     def _divergence(self, encoded: list[Tensor]) -> Tensor:
-        """The mean over pairs of encoders, ``(clips,)``."""
+        """Return the mean divergence over pairs of encoders, ``(clips,)``."""
         over = [part.mean(dim=1) if self.head.over == "filters" else part.flatten(1) for part in encoded]
         logs = [values.log_softmax(dim=1) for values in over]
         settings = self.head.order, self.head.delta, self.head.divergence, self.head.direction

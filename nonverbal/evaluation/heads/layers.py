@@ -1,4 +1,4 @@
-"""Layers that several neural heads have, and what they read of pooled embeddings."""
+"""Layers that several neural heads use, and what these heads read of pooled embeddings."""
 
 from collections.abc import Sequence
 
@@ -22,24 +22,24 @@ class Standardised(nn.Module):
         self.register_buffer("scale", scale)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return values of the shape of ``values``, whose last dimensions are those of the mean."""
+        """Return values in the shape of ``values``, whose last dimensions are those of the mean."""
         return (values - self.centre) / self.scale
 
 
 def standardised_by(values: Tensor) -> Standardised:
-    """Return what standardises by the mean and population standard deviation over the first dimension of ``values``."""
+    """Return a module that standardises by mean and population standard deviation over the first axis of ``values``."""
     exact = values.double()
     return standardised_as(exact.mean(dim=0), exact.std(dim=0, correction=0))
 
 
 def standardised_as(centre: Tensor, scale: Tensor) -> Standardised:
-    """Return what subtracts ``centre`` and divides by ``scale``; what is constant, up to rounding, is only centred."""
+    """Return a module that subtracts ``centre`` and divides by ``scale``; it only centres constant values."""
     constant = scale <= 1e-6 * centre.abs()
     return Standardised(centre.float(), scale.masked_fill(constant | (scale == 0), 1.0).float())
 
 
 def dropped(values: Tensor, kept: Sequence[Tensor] | None, layer: int) -> Tensor:
-    """Multiply the values of a layer with the factors of dropout, where there are any."""
+    """Multiply the values of a layer by the factors of dropout, if any."""
     return values if kept is None else values * kept[layer]
 
 
@@ -47,7 +47,7 @@ class MeanHead(NeuralHead[Pooled]):
     """A neural head that reads the mean over frames of the last layer."""
 
     def read(self, features: Pooled, one_frame: bool) -> Tensor:
-        """Return means ``(clips, dim)`` of ``(clips, layers, 2 x dim)`` features, or of one frame all values."""
+        """Return means ``(clips, dim)`` from features ``(clips, layers, 2 x dim)``; with one frame, all values."""
         dim = features.shape[2] if one_frame else features.shape[2] // 2
         return torch.from_numpy(np.ascontiguousarray(features[:, -1, :dim]))
 

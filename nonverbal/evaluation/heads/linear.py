@@ -12,7 +12,7 @@ from nonverbal.evaluation.heads.training import Network
 
 
 class LinearNetwork(Network):
-    """A linear layer to ``width`` values, and a linear layer to classes."""
+    """A linear layer to ``width`` values, and a linear layer to the classes."""
 
     def __init__(self, training: Tensor, width: int, classes: int) -> None:
         super().__init__()
@@ -21,18 +21,17 @@ class LinearNetwork(Network):
         self.output = nn.Linear(width, classes)
 
     def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
-        """Return logits ``(clips, classes)`` of means over frames, ``(clips, dim)``."""
+        """Return logits ``(clips, classes)`` for means over frames, ``(clips, dim)``."""
         logits: Tensor = self.output(self.shared(self.standardised(inputs[0])))
         return logits
 
 
 @dataclass(frozen=True)
 class Linear(CrossLingual, MeanHead):
-    """The paper's linear probe of the last layer: on each frame a linear layer, the mean over frames, a linear layer.
+    """The paper's linear probe of the last layer: a linear layer on each frame, the mean over frames, a linear layer.
 
-    The mean of linear functions of frames is the linear function of their mean, so that this reads means over frames
-    and is the same. The decisions are those that a straight line could make; the optimiser and the number of epochs
-    tell it from ``logistic``.
+    The mean of linear functions of frames is the linear function of their mean, so reading means over frames gives the
+    same result. The classifier is linear; it differs from ``logistic`` in the optimizer and the number of epochs.
     """
 
     def network(self, features: Tensor, rows: np.ndarray, classes: int) -> LinearNetwork:

@@ -1,4 +1,4 @@
-"""The logistic probe: how much of the classes a straight line finds in one layer of frozen embeddings."""
+"""The logistic probe: how well a linear classifier finds the classes in one layer of frozen embeddings."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
@@ -12,25 +12,25 @@ from nonverbal.evaluation.heads.softmax_regression import fit_path
 from nonverbal.tasks.folds import Fold
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Inverse L2 strengths (scikit-learn's ``C``) that are tried, weakest fit first."""
+"""Inverse L2 strengths (scikit-learn's ``C``) to try, from the strongest penalty on."""
 
 LAYER_STRENGTH = 1e-2
-"""The one ``C`` under which layers are compared."""
+"""The ``C`` at which layers are compared."""
 
 
 class Logistic:
-    """Multinomial logistic regression on one layer, in which all classes weigh alike however many clips they have.
+    """Multinomial logistic regression on one layer, in which all classes have equal weight.
 
-    Between the inner folds alone: features are standardised, the layer is chosen at ``C`` = ``LAYER_STRENGTH``, then
-    ``C`` among ``STRENGTHS`` on that layer (``layer_and_strength``). The classifier is then trained on the job's
-    own rows. Each fit goes on to the optimum that ``softmax_regression`` states, so that decisions do not depend
-    on how features are rotated.
+    Using only the inner folds, features are standardised, the layer is chosen at ``C`` = ``LAYER_STRENGTH``, then ``C``
+    among ``STRENGTHS`` on that layer (``layer_and_strength``). The classifier is then trained on the job's own rows.
+    Each fit continues to the optimum described in ``softmax_regression``, so that decisions do not depend on how
+    features are rotated.
     """
 
     gives: Literal["probabilities"] = "probabilities"
 
     def fit(self, jobs: Iterable[Job[Pooled]]) -> Iterator[FittedOnLayer]:
-        """Yield a classifier for each job, fitted when it is asked for."""
+        """Yield a classifier for each job, fitted when it is needed."""
         for job in jobs:
             with one_thread():
                 fitted = _fit_job(job)

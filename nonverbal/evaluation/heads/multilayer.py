@@ -15,14 +15,14 @@ from nonverbal.evaluation.heads.training import Network
 
 
 class MultilayerNetwork(NonlinearNetwork):
-    """Weights of layers, each in [0, 1] and 1 together, and the layers of the non-linear probe on the weighted sum."""
+    """Weights of layers, in [0, 1] with sum 1, and the layers of the non-linear probe on the weighted sum."""
 
     def __init__(self, clips: FrameClips, rows: np.ndarray, width: int, classes: int) -> None:
         super().__init__(clips, rows, width, classes)
         self.balance = nn.Parameter(torch.zeros(len(self.standardised.centre)))
 
     def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
-        """Return logits of frames ``(clips, layers, frames, dim)`` and their numbers ``(clips,)``."""
+        """Return logits for frames ``(clips, layers, frames, dim)`` and their numbers ``(clips,)``."""
         frames, lengths = inputs
         summed = torch.einsum("l,nltd->ntd", self.balance.softmax(dim=0), self.standardised(frames))
         logits: Tensor = self.layers(summed, lengths, kept)
@@ -35,14 +35,14 @@ class MultilayerNetwork(NonlinearNetwork):
 
 @dataclass(frozen=True)
 class Multilayer(Nonlinear):
-    """The paper's multi-layer probe: what the non-linear one does, on a weighted sum of all transformer layers.
+    """The paper's multi-layer probe: the non-linear probe on a weighted sum of all transformer layers.
 
-    The weights are learned. They begin alike, and the layers are standardised before they are summed; the paper says
-    neither. The input to the first layer is not among them; an encoder with one layer has that alone.
+    The weights are learned. They are equal at first, and the layers are standardised before they are summed; the paper
+    states neither. The input of the first layer is not included, unless the encoder has only one layer.
     """
 
     def layers(self, frames: Frames) -> slice:
-        """Return all but the input to the first."""
+        """Return all but the input of the first block."""
         return slice(1 if len(frames[0]) > 1 else 0, None)
 
     def network(self, features: FrameClips, rows: np.ndarray, classes: int) -> Network:

@@ -1,4 +1,4 @@
-"""What neural heads have in common: epochs chosen between the inner folds, then training on the whole training side."""
+"""What neural heads share: epochs are chosen on the inner folds, then the whole training side is trained on."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from nonverbal.tasks.metrics import uar
 G = TypeVar("G")
 
 DEVICE = torch.device("cpu")
-"""Where heads are trained."""
+"""The device on which heads are trained."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FittedNetwork(Generic[G]):
     chosen: dict[str, float | str]
     """``epochs``."""
     inner_uar: list[float]
-    """Empty: layers are not compared."""
+    """Empty, because layers are not compared."""
     details: dict[str, Any]
     network: Network
     read: Callable[[G], Any]
@@ -50,10 +50,11 @@ class FittedNetwork(Generic[G]):
 class NeuralHead(NeuralSettings, Generic[G]):
     """A head that trains a network.
 
-    Within the training side alone: one network for each inner fold is trained, and after each epoch decides on the
-    inner test clips. The number of epochs with the highest UAR over all of these is chosen, the lowest of equals; no
-    more are tried after ``patience`` epochs without a higher one. A network is then trained on the whole training side
-    for so many epochs. First weights, the order of clips and what is dropped are drawn by the job's seed.
+    Only the training side is used: one network is trained for each inner fold, and decides on the inner test clips
+    after each epoch. The number of epochs with the highest UAR over all of these clips is chosen, or the lowest if
+    several are equal; training stops after ``patience`` epochs without a higher UAR. A network is then trained on the
+    whole training side for this number of epochs. Initial weights, the order of clips and dropout are drawn by the
+    job's seed.
     """
 
     gives: Literal["probabilities"] = "probabilities"
@@ -61,11 +62,11 @@ class NeuralHead(NeuralSettings, Generic[G]):
     """The number of parameters that the paper states."""
 
     def read(self, features: G, one_frame: bool) -> Any:
-        """Return of features of clips what the network reads, with one entry a clip; see ``Job`` for ``one_frame``."""
+        """Return what the network reads of features, with one entry per clip; see ``Job`` for ``one_frame``."""
         raise NotImplementedError
 
     def network(self, features: Any, rows: np.ndarray, classes: int) -> Network:
-        """Return a new network that standardises by ``rows`` of ``features``, which are trained on."""
+        """Return a new network that standardises by ``rows`` of ``features``, the rows that are trained on."""
         raise NotImplementedError
 
     def gather(self, features: Sequence[Any], rows: Sequence[np.ndarray]) -> tuple[Tensor, ...]:
@@ -95,7 +96,7 @@ class NeuralHead(NeuralSettings, Generic[G]):
         return _Course(inner, last, self.patience, partial(self.read, one_frame=job.one_frame))
 
     def _trained(self, group: "list[_Course]") -> Iterator[FittedNetwork[G]]:
-        """Choose the number of epochs of each job, and train its network for so many."""
+        """Choose the number of epochs for each job, and train its network for this number."""
         courses = {unit: course for course in group for unit in course.inner}
         for unit in self._train(list(courses)):
             courses[unit].review()
@@ -118,7 +119,7 @@ class NeuralHead(NeuralSettings, Generic[G]):
         return details | unit.network.details()
 
     def _train(self, units: Sequence[Unit]) -> Iterator[Unit]:
-        """Train units, in as many computations as ``at_a_time`` says, which take turns epoch by epoch."""
+        """Train units in several computations, as ``at_a_time`` determines, which take turns epoch by epoch."""
         if not units:
             return
         size = at_a_time(len(units), count(units[0].network), DEVICE)
@@ -133,21 +134,21 @@ class NeuralHead(NeuralSettings, Generic[G]):
 
 
 class _Course:
-    """The networks of one job: of its inner folds, with the UAR they have together after each epoch, and the last."""
+    """The networks of one job: those of its inner folds, with their joint UAR after each epoch, and the last one."""
 
     def __init__(self, inner: list[Unit], last: Unit, patience: int, read: Callable[[Any], Any]) -> None:
         self.inner, self.last, self.patience, self.read = inner, last, patience, read
         self.curve: list[float] = []
-        # Where a protocol chooses on the fold that it reports, the last network is one that has been trained.
+        # If a protocol makes choices on the fold that it reports, the last network is one that was already trained.
         self.trained = len(inner) == 1 and np.array_equal(inner[0].train, last.train)
 
     @property
     def epochs(self) -> int:
-        """The number of epochs with the highest UAR so far, the lowest of equals; without inner folds all."""
+        """The number of epochs with the highest UAR so far, the lowest if equal; without inner folds, all epochs."""
         return int(np.argmax(self.curve)) + 1 if self.curve else self.last.epochs
 
     def review(self) -> None:
-        """Take in the epochs that all inner networks have ended; end their training if it does not get better."""
+        """Score the epochs that all inner networks have completed; end their training if the UAR no longer rises."""
         answers = np.concatenate([unit.labels[unit.test] for unit in self.inner])
         while len(self.curve) < min(len(unit.decided) for unit in self.inner):
             decided = np.concatenate([unit.decided[len(self.curve)] for unit in self.inner])
@@ -158,7 +159,7 @@ class _Course:
                 unit.stopped = True
 
     def recall(self) -> bool:
-        """Give the last network the weights of the chosen epoch, if an inner one had them; return whether."""
+        """Give the last network the weights of the chosen epoch, if an inner network has them; return whether so."""
         if self.trained:
             self.last.network.load_state_dict(self.inner[0].weights)
         return self.trained
@@ -175,5 +176,5 @@ def _fits(course: _Course, group: list[_Course]) -> bool:
 
 
 def count(network: nn.Module) -> int:
-    """Return how many numbers of a network are trained."""
+    """Return how many values of a network are trained."""
     return sum(value.numel() for value in network.parameters())

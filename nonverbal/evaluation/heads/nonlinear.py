@@ -26,7 +26,7 @@ class OnFrames(nn.Module):
         self.output = nn.Linear(width, classes)
 
     def forward(self, frames: Tensor, lengths: Tensor, kept: Sequence[Tensor] | None) -> Tensor:
-        """Return logits ``(clips, classes)`` of ``(clips, frames, dim)``, of which ``lengths`` are a clip's own."""
+        """Return logits ``(clips, classes)`` for ``(clips, frames, dim)``; ``lengths`` are numbers of own frames."""
         hidden = dropped(relu(self.first(frames)), kept, 0)
         hidden = dropped(relu(self.second(hidden)), kept, 1)
         pooled = mean_over_own(self.third(hidden), lengths)
@@ -35,7 +35,7 @@ class OnFrames(nn.Module):
 
 
 class NonlinearNetwork(Network):
-    """The layers on the frames of one layer of the encoder."""
+    """The layers applied to the frames of one layer of the encoder."""
 
     over_frames = True
     decide_rows = 16
@@ -47,7 +47,7 @@ class NonlinearNetwork(Network):
         self.layers = OnFrames(self.standardised.centre.shape[-1], width, classes)
 
     def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
-        """Return logits of frames ``(clips, 1, frames, dim)`` and their numbers ``(clips,)``."""
+        """Return logits for frames ``(clips, 1, frames, dim)`` and their numbers ``(clips,)``."""
         frames, lengths = inputs
         logits: Tensor = self.layers(self.standardised(frames)[:, 0], lengths, kept)
         return logits
@@ -58,11 +58,11 @@ class Nonlinear(CrossLingual, FrameHead):
     """The paper's non-linear probe of the last layer's frames."""
 
     dropout: float = 0.1
-    """Share of the values of both first layers that a step sets to zero, frame by frame. The paper has dropout and does
-    not state the share; 0.1 is that of the encoders it probes."""
+    """Share of the values of the first two layers that each step sets to zero, frame by frame. The paper has dropout
+    but does not state the share; 0.1 is that of the encoders that it probes."""
 
     def layers(self, frames: Frames) -> slice:
-        """Return the last."""
+        """Return the last layer."""
         return slice(-1, None)
 
     def network(self, features: FrameClips, rows: np.ndarray, classes: int) -> Network:

@@ -33,7 +33,7 @@ class NeuralSettings:
     """Whether the rate decays linearly to 0 after the warm-up, over the rest of `epochs`."""
 
     def __post_init__(self) -> None:
-        """Refuse what no training can have."""
+        """Refuse settings that no training can have."""
         for name in ("batch", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} of a head must be at least 1, but is {getattr(self, name)}")
@@ -48,7 +48,7 @@ class NeuralSettings:
             )
 
     def rate_of(self, step: int, steps: int) -> float:
-        """Return the learning rate of step ``step`` (from 0) of a training of ``steps``."""
+        """Return the learning rate of step ``step`` (from 0) in a training run of ``steps`` steps."""
         if step < self.warmup_steps:
             return self.rate * (step + 1) / self.warmup_steps
         if not self.decay:

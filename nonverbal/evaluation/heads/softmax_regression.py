@@ -1,7 +1,7 @@
-"""Multinomial logistic regression with balanced classes and an L2 penalty, fitted to a stated optimum.
+"""Multinomial logistic regression with balanced classes and an L2 penalty, fitted to a defined optimum.
 
-The problem is that of scikit-learn's ``StandardScaler`` and ``LogisticRegression(C, class_weight="balanced")``: to
-minimise, with ``x`` standardised over the training clips, over weights ``W`` and intercepts ``b``::
+The problem is that of scikit-learn's ``StandardScaler`` and ``LogisticRegression(C, class_weight="balanced")``: with
+``x`` standardised over the training clips, minimise over weights ``W`` and intercepts ``b``::
 
     J(W, b) = C * sum_i v_i * -log softmax(x_i W + b)[answer_i] + 1/2 |W|^2
     v_i     = clips / (classes * clips of the class of i)
@@ -9,11 +9,11 @@ minimise, with ``x`` standardised over the training clips, over weights ``W`` an
 For two classes scikit-learn has one weight vector ``w`` and the penalty ``1/2 |w|^2``. That is ``J`` at ``C / 2``, with
 ``w`` the difference of the two columns of ``W``; ``C`` has scikit-learn's meaning here too.
 
-Where there are fewer clips than features, ``W`` lies in the span of the clips, and the penalty does not change under
+If there are fewer clips than features, ``W`` lies in the span of the clips, and the penalty does not change under
 rotation. The clips are therefore rotated once into as many dimensions as there are clips (a QR decomposition), which
-changes nothing of the problem, and all strengths are fitted there. Each fit takes Newton steps (Nocedal and Wright,
+does not change the problem, and all strengths are fitted there. Each fit takes Newton steps (Nocedal and Wright,
 Numerical Optimization, 2nd edition, chapter 7.1) by conjugate gradients, preconditioned by the Hessian at equal
-probabilities. All is float64 and deterministic.
+probabilities. Everything is float64 and deterministic.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from scipy.special import log_softmax, softmax
 from nonverbal.errors import UserError
 
 TOLERANCE = 1e-9
-"""2-norm of the gradient of ``J``, all weights and intercepts together, at which a fit ends.
+"""2-norm of the gradient of ``J``, over all weights and intercepts, at which a fit ends.
 
 ``J`` is 1-strongly convex in ``W``: with the intercepts at their optimum, ``W`` is no farther from the optimum than
 this norm, and a decision value of a standardised clip ``x`` no farther than ``|x|`` times it. A clip of 1920 features,
@@ -36,7 +36,7 @@ gradient is 1e-4, which lets the weights err by 1e-4 * C * clips and more.
 """
 
 MOST_STEPS, MOST_PRODUCTS, MOST_HALVINGS = 100, 1000, 40
-"""Newton steps of a fit, Hessian products of a step, and halvings of a step. Usual are 5 to 10, 3 to 40, and none."""
+"""Limits on Newton steps of a fit, Hessian products of a step, and halvings of a step. Usual: 5 to 10, 3 to 40, 0."""
 
 Array = np.ndarray
 Side = tuple[Array, Array]
@@ -45,35 +45,35 @@ Side = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where ``J`` is least."""
+    """The minimum of ``J``."""
 
     weights: Array
     """``(dim, classes)``; they sum to 0 over the classes."""
     intercepts: Array
-    """``(classes,)``, which sum to 0."""
+    """``(classes,)``; they sum to 0."""
     gradient: float
-    """2-norm of the gradient of ``J``, see ``TOLERANCE``."""
+    """2-norm of the gradient of ``J``; see ``TOLERANCE``."""
     steps: int
-    """Newton steps taken."""
+    """Number of Newton steps."""
 
 
 @dataclass(frozen=True)
 class SoftmaxRegression:
-    """A fitted classifier. It knows the classes of its training clips alone."""
+    """A fitted classifier. It knows only the classes of its training clips."""
 
     classes: Array
     """``(classes,)``, sorted."""
     centre: Array
     """Mean of each feature over the training clips, ``(dim,)``."""
     scale: Array
-    """Population standard deviation of each feature, 1 where a feature is constant, ``(dim,)``."""
+    """Population standard deviation of each feature, or 1 if a feature is constant, ``(dim,)``."""
     strength: float
     """``C``."""
     optimum: Optimum
-    """On standardised features."""
+    """The optimum for standardised features."""
 
     def decisions(self, features: Array) -> Array:
-        """Return the decision values, logarithms of probabilities up to a constant, of ``(clips, dim)`` features."""
+        """Return the decision values, logarithms of probabilities up to a constant, for features ``(clips, dim)``."""
         standard = (features.astype(np.float64) - self.centre) / self.scale
         values: Array = standard @ self.optimum.weights + self.optimum.intercepts
         return values
@@ -83,7 +83,7 @@ class SoftmaxRegression:
         return np.asarray(softmax(self.decisions(features), axis=1))
 
     def predict(self, features: Array) -> Array:
-        """Return each clip's class of highest probability, the first of equals, ``(clips,)``."""
+        """Return each clip's class with the highest probability, the first of equal ones, ``(clips,)``."""
         chosen: Array = self.classes[self.decisions(features).argmax(axis=1)]
         return chosen
 
@@ -91,7 +91,7 @@ class SoftmaxRegression:
 def fit_path(features: Array, answers: Array, strengths: Sequence[float]) -> list[SoftmaxRegression]:
     """Fit one classifier for each strength on standardised features.
 
-    Problems of a few hundred clips run fastest on one thread; limiting threads is left to the caller.
+    Problems with a few hundred clips run fastest on one thread; the caller must limit threads.
 
     Args:
         features: ``(clips, dim)`` of the training clips, finite, not standardised.
@@ -99,7 +99,7 @@ def fit_path(features: Array, answers: Array, strengths: Sequence[float]) -> lis
         strengths: see ``optima``.
 
     Raises:
-        UserError: all clips have one class; or see ``optima``.
+        UserError: all clips have the same class; or see ``optima``.
     """
     classes, targets = np.unique(answers, return_inverse=True)
     if len(classes) < 2:
@@ -110,10 +110,10 @@ def fit_path(features: Array, answers: Array, strengths: Sequence[float]) -> lis
 
 
 def optima(standard: Array, targets: Array, strengths: Sequence[float], tolerance: float = TOLERANCE) -> list[Optimum]:
-    """Find the optimum for each strength, each from the one before: increasing strengths are fastest.
+    """Find the optimum for each strength, each starting from the one before: increasing strengths are fastest.
 
     Args:
-        standard: ``(clips, dim)`` float64, which is taken as it is; it may be overwritten.
+        standard: ``(clips, dim)`` float64, used as it is; it may be overwritten.
         targets: ``(clips,)`` int64, classes numbered from 0, each of which has a clip.
         strengths: inverse L2 strengths, scikit-learn's ``C``, each above 0.
         tolerance: see ``TOLERANCE``.
@@ -131,12 +131,12 @@ def optima(standard: Array, targets: Array, strengths: Sequence[float], toleranc
 
 
 def held_out(features: Array, answers: Array, sides: Sequence[Side], strengths: Sequence[float]) -> Array:
-    """Decide on clips by classifiers that were not trained on them.
+    """Decide on clips with classifiers that were not trained on them.
 
     Args:
         features: ``(clips, dim)``, finite.
         answers: ``(clips,)``, each clip's class.
-        sides: divisions of the clips, of which each clip is on one side to decide on, as cross-validation has it.
+        sides: divisions of the clips; each clip must be decided on in exactly one, as in cross-validation.
         strengths: as in ``fit_path``.
 
     Returns:
@@ -197,7 +197,7 @@ class _Problem:
         self.balance = (len(targets) / (len(counts) * counts))[targets][:, None]
 
     def fit(self, strength: float, parameters: Array, tolerance: float) -> tuple[Array, float, int]:
-        """Return the optimum, the norm of the gradient there, and the Newton steps that led from ``parameters``."""
+        """Return the optimum, the norm of the gradient there, and the number of Newton steps from ``parameters``."""
         costs = self.balance * (strength / 2 if self.targets.shape[1] == 2 else strength)
         factor, whitened = self._whitened(costs)
         values = self.inputs @ parameters
@@ -227,7 +227,7 @@ class _Problem:
     def _whitened(self, costs: Array) -> tuple[Array, Array]:
         """Return ``L`` and the inputs times ``L^-T``, with ``L L^T`` the Hessian at equal probabilities.
 
-        That Hessian is the same for each class where rows of parameters sum to 0 over the classes, as all here do.
+        That Hessian is the same for each class if rows of parameters sum to 0 over the classes, as all rows here do.
         """
         weighted = self.inputs * np.sqrt(costs / self.targets.shape[1])
         hessian = weighted.T @ weighted
@@ -237,12 +237,12 @@ class _Problem:
         return factor, np.ascontiguousarray(whitened)
 
     def _length(self, parameters: Array, values: Array, costs: Array, direction: Array, slope: float) -> float:
-        """Halve a step until ``J`` falls (Armijo's rule). 0: it does not, for the rounding of ``J``."""
+        """Halve a step until ``J`` falls (Armijo's rule). Returns 0 if it does not, because ``J`` is rounded."""
         moved, length = self.inputs @ direction, 1.0
         start = self._loss(parameters, values, costs)
         for _ in range(MOST_HALVINGS):
             reached = self._loss(parameters + length * direction, values + length * moved, costs)
-            # Next to the optimum J falls by less than its rounding.
+            # Close to the optimum, J falls by less than its rounding.
             if reached <= start + 1e-4 * length * slope + 1e-12 * abs(start):
                 return length
             length /= 2
@@ -256,8 +256,8 @@ class _Problem:
 def _direction(whitened: Array, shares: Array, costs: Array, gradient: Array, precision: float) -> Array:
     """Solve Hessian @ direction = -gradient by conjugate gradients, to a relative ``precision``.
 
-    Of whitened parameters the Hessian at equal probabilities is the identity, and the penalty the identity less what
-    the clips have in it: so only the difference of the clips' part from that at equal probabilities is multiplied.
+    For whitened parameters the Hessian at equal probabilities is the identity, and the penalty is the identity minus
+    the clips' part of it: so only the difference of the clips' part from that at equal probabilities is multiplied.
     """
     spread, equal = costs * shares, costs / shares.shape[1]
     direction, rest = np.zeros_like(gradient), -gradient

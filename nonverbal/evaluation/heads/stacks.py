@@ -1,4 +1,4 @@
-"""What is of several networks of one shape, on a first dimension: ``(networks, ...)``."""
+"""Values of several networks of the same shape, stacked on a first dimension: ``(networks, ...)``."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from torch.func import functional_call, vmap
 
 
 def called(module: nn.Module, state: dict[str, Tensor], *given: Any) -> Tensor:
-    """Return what a module returns for each of several networks, ``(networks, ...)``.
+    """Return the output of a module for each of several networks, ``(networks, ...)``.
 
     Args:
-        module: any of them, whose own weights are not read.
+        module: any of the networks; its own weights are not used.
         state: parameters and buffers by name, ``(networks, ...)`` each.
-        given: what it is called with, tensors ``(networks, ...)``, sequences of such, or None.
+        given: its inputs: tensors ``(networks, ...)``, sequences of such, or None.
     """
 
     def alone(state: dict[str, Tensor], *given: Any) -> Tensor:
@@ -26,17 +26,17 @@ def called(module: nn.Module, state: dict[str, Tensor], *given: Any) -> Tensor:
 
 
 def only(values: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return, of values ``(1, ...)``, those of the one network."""
+    """Return from values ``(1, ...)`` those of the single network."""
     return tuple(value[0] for value in values)
 
 
 def stacked(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Return ``(networks, ...)``, of one network without a copy."""
+    """Return ``(networks, ...)``; for a single network without a copy."""
     return values[0][None] if len(values) == 1 else np.stack(values)
 
 
 def filled(values: np.ndarray, length: int, value: Any) -> np.ndarray:
-    """Return values and, after them, so many of one value that they are ``length``; themselves where they are."""
+    """Return values followed by repeats of one value up to ``length``; unchanged if they are that long."""
     if len(values) == length:
         return values
     return np.concatenate([values, np.full(length - len(values), value, values.dtype)])

@@ -11,26 +11,26 @@ from nonverbal.evaluation.heads.choosing import FittedOnLayer, layer_and_strengt
 from nonverbal.tasks.folds import Fold
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Costs ``C`` that are tried. The paper searches a grid and does not print it: this one goes from nearly the means of
+"""Costs ``C`` to try. The paper searches a grid but does not print it: this one goes from almost the means of the
 classes to machines that separate all clips, for vectors of 100 to 6000 standardised values."""
 
 LAYER_STRENGTH = 1e-3
-"""The one ``C`` under which layers are compared. The paper takes the last layer and does not say how it is pooled."""
+"""The ``C`` at which layers are compared. The paper uses the last layer, and does not say how it is pooled."""
 
 
 class Svm:
-    """A linear support vector machine for each pair of classes, in which all classes weigh alike.
+    """A linear support vector machine for each pair of classes, in which all classes have equal weight.
 
-    Between the inner folds alone: features are standardised, the layer is chosen at ``C`` = ``LAYER_STRENGTH``, then
-    ``C`` among ``STRENGTHS`` on that layer (``layer_and_strength``). The machine is then trained on the job's own
-    rows. That is scikit-learn's ``SVC(kernel="linear", class_weight="balanced")``; the paper does not say whether it
-    weighs classes, and UAR, which it reports, does.
+    Using only the inner folds, features are standardised, the layer is chosen at ``C`` = ``LAYER_STRENGTH``, then ``C``
+    among ``STRENGTHS`` on that layer (``layer_and_strength``). The machine is then trained on the job's own rows. It is
+    scikit-learn's ``SVC(kernel="linear", class_weight="balanced")``; the paper does not say whether it weights classes,
+    but UAR, which it reports, does.
     """
 
     gives: Literal["decision_values"] = "decision_values"
 
     def fit(self, jobs: Iterable[Job[Pooled]]) -> Iterator[FittedOnLayer]:
-        """Yield a machine for each job, fitted when it is asked for."""
+        """Yield a machine for each job, fitted when it is needed."""
         for job in jobs:
             with one_thread():
                 layer, C, by_layer = layer_and_strength(job, _held_out, STRENGTHS, LAYER_STRENGTH)
@@ -48,13 +48,13 @@ class Machine:
     standard: np.ndarray
     """Standardised training clips, ``(clips, dim)``."""
     classifier: Any
-    """scikit-learn's, on scalar products with the training clips."""
+    """Classifier of scikit-learn, on scalar products with the training clips."""
 
     def decide(self, features: np.ndarray) -> np.ndarray:
-        """Return decision values ``(clips, classes)`` of ``(clips, dim)``, of the classes of its training clips.
+        """Return decision values ``(clips, classes)`` for ``(clips, dim)``, for the classes of its training clips.
 
-        Of two classes they are minus and plus the signed distance. Of more they are, as scikit-learn has it, how many
-        of the others a class wins against, and within less than one half how clearly.
+        With two classes they are minus and plus the signed distance. With more they are, as in scikit-learn, the number
+        of other classes against which a class wins, and within less than 1/2 of it how clearly it wins.
         """
         products = self.scaler.transform(features) @ self.standard.T
         values: np.ndarray = self.classifier.decision_function(products)

@@ -1,4 +1,4 @@
-"""How neural heads are trained: small networks of one shape, many in one computation, each as if it were alone."""
+"""How neural heads are trained: many small networks of one shape in one computation, each as if it were alone."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -19,19 +19,19 @@ from nonverbal.models.drawn import drawn_from
 from nonverbal.seeding import Stream, generator, torch_seed
 
 INITIAL, ORDER, DROPOUT = range(3)
-"""What is drawn: first weights; the order of clips, by epoch; what is dropped, by step."""
+"""Purposes of random draws: initial weights; the order of clips, by epoch; dropout, by step."""
 
 CACHE_BYTES, GPU_BYTES = 2**24, 2**32
-"""Weights, gradients and moments of all networks of one computation, at most: half of a CPU's cache, beyond which one
-network after another is faster, and what a GPU has to spare."""
+"""Largest number of weights, gradients and moments of all networks of one computation: half of a CPU's cache, because
+beyond it training one network after another is faster, and what a GPU can spare."""
 
 FEWEST = 8
-"""Networks of one computation on a CPU, at least: fewer are trained one after another, as plain modules, which then is
-faster."""
+"""Smallest number of networks in one computation on a CPU: fewer are trained one after another as plain modules, which
+is then faster."""
 
 Gather = Callable[[Sequence[Any], Sequence[np.ndarray]], tuple[Tensor, ...]]
-"""Takes the features of the job of each of several networks, and equally many rows of each; returns what the networks
-read, tensors ``(networks, rows, ...)``."""
+"""Takes the features of each network's job, and equally many rows for each; returns the inputs of the networks, tensors
+``(networks, rows, ...)``."""
 
 
 class Network(nn.Module):
@@ -40,37 +40,38 @@ class Network(nn.Module):
     dropped: Sequence[int] = ()
     """Widths of the layers to which dropout is applied, in their order."""
     decide_rows: int = 256
-    """Clips that are decided on at once."""
+    """Number of clips that are decided on at once."""
     over_frames: bool = False
-    """Whether those layers have values for each frame, which is then the next to last dimension of the first input."""
+    """Whether those layers have values for each frame; frames are then the second-to-last dimension of the first
+    input."""
 
     def forward(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None) -> Tensor:
         """Return logits ``(clips, classes)``.
 
         Args:
-            inputs: ``(clips, ...)`` each, what the head's ``Gather`` returns for one job.
+            inputs: ``(clips, ...)`` each, as the head's ``Gather`` returns them for one job.
             kept: for each layer of ``dropped`` the factors of its values, ``(clips, width)`` or ``(clips, frames,
-                width)``: 0 where one is dropped. None: nothing is.
+                width)``, which are 0 for dropped values. None: no dropout.
         """
         raise NotImplementedError
 
     def losses(self, inputs: tuple[Tensor, ...], kept: Sequence[Tensor] | None, answers: Tensor) -> Tensor:
-        """Return what training makes small, of each clip, ``(clips,)``: cross entropy, unless a head has another.
+        """Return the loss of each clip, ``(clips,)``, to be minimised: cross entropy, unless a head overrides it.
 
         Args:
-            inputs: as ``forward`` takes them.
-            kept: as ``forward`` takes them.
+            inputs: as for ``forward``.
+            kept: as for ``forward``.
             answers: classes, ``(clips,)`` int64.
         """
         return cross_entropy(self(inputs, kept), answers, reduction="none")
 
     def details(self) -> dict[str, Any]:
-        """Return what scores keep of it besides its size."""
+        """Return further facts for scores, besides the number of parameters."""
         return {}
 
 
 class _Losses(nn.Module):
-    """The losses of a network, as a module's ``forward``: that alone can be called with other weights."""
+    """The losses of a network as a module's ``forward``, because only that can be called with other weights."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -82,41 +83,41 @@ class _Losses(nn.Module):
 
 @dataclass(eq=False)
 class Unit:
-    """A network to be trained, and what it is trained on."""
+    """A network to train, and its data."""
 
     network: Network
-    """With its first weights, and once it has been trained with its last."""
+    """With its initial weights and, after training, its final ones."""
     features: Any
-    """Of its job, as the head's ``Gather`` takes them."""
+    """Features of its job, in the form that the head's ``Gather`` takes."""
     labels: np.ndarray
-    """Of all clips of its job, ``(clips,)`` int64."""
+    """Classes of all clips of its job, ``(clips,)`` int64."""
     train: np.ndarray
-    """Rows it is trained on, ``(rows,)`` int64."""
+    """Rows that it is trained on, ``(rows,)`` int64."""
     test: np.ndarray
-    """Rows it decides on at the end of each epoch; may be empty."""
+    """Rows that it decides on at the end of each epoch; may be empty."""
     epochs: int
     seed: int
     horizon: int
-    """Epochs over which the learning rate decays, whenever training ends."""
+    """Number of epochs over which the learning rate decays, even if training ends earlier."""
     stopped: bool = False
-    """Set to end its training with the epoch."""
+    """Set this to end its training after the current epoch."""
     decided: list[np.ndarray] = field(default_factory=list)
     """Its decisions on ``test`` after each epoch."""
     wanted: bool = False
-    """Set to have the weights of the epoch kept while it is yielded; unset when they are."""
+    """Set this while the unit is yielded to store the weights of the epoch; it is reset once they are stored."""
     weights: dict[str, Tensor] = field(default_factory=dict)
-    """Those that were wanted last."""
+    """The weights that were stored last."""
     _order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
-    """The last epoch of which a batch was asked for, and the order of its rows."""
+    """The last epoch for which a batch was requested, and the order of its rows."""
 
     @cached_property
     def balance(self) -> np.ndarray:
-        """How much a clip of each class counts where all classes weigh alike, ``(classes,)``."""
+        """The weight of a clip of each class if all classes have equal weight, ``(classes,)``."""
         weights: np.ndarray = 1 / np.bincount(self.labels[self.train])
         return weights
 
     def steps(self, batch: int) -> int:
-        """Return the steps of an epoch."""
+        """Return the number of steps of an epoch."""
         return -(-len(self.train) // batch)
 
     def batch(self, step: int, size: int) -> np.ndarray:
@@ -129,13 +130,13 @@ class Unit:
 
 
 def build(make: Callable[[], Network], seed: int) -> Network:
-    """Make a network whose first weights are drawn by ``seed`` alone."""
+    """Make a network whose initial weights depend only on ``seed``."""
     with drawn_from(seed, INITIAL, stream=Stream.HEAD):
         return make()
 
 
 def together(parameters: int, device: torch.device) -> int:
-    """Return how many networks of so many parameters are trained in one computation, where there are enough."""
+    """Return how many networks of ``parameters`` parameters are trained in one computation, if there are enough."""
     if device.type != "cpu":
         return max(1, GPU_BYTES // (16 * parameters))
     fitting = CACHE_BYTES // (16 * parameters)
@@ -143,17 +144,17 @@ def together(parameters: int, device: torch.device) -> int:
 
 
 def at_a_time(units: int, parameters: int, device: torch.device) -> int:
-    """Return how many of so many networks are trained in one computation: of a few on a CPU, one."""
+    """Return how many of ``units`` networks are trained in one computation; on a CPU, one if there are only a few."""
     return 1 if device.type == "cpu" and units < FEWEST else min(units, together(parameters, device))
 
 
 def train(units: Sequence[Unit], gather: Gather, settings: NeuralSettings, device: torch.device) -> Iterator[Unit]:
-    """Train units in one computation, and yield each whenever it has ended an epoch and decided.
+    """Train units in one computation, and yield each one whenever it has completed an epoch and decided.
 
     Each takes the steps that it would take alone: its clips in an order drawn by its seed and the epoch, ``batch`` at a
-    time; values dropped by its seed and the step; the learning rate that its own step has. What is computed together
-    changes its rounding and nothing else. A unit ends with its epochs, or when ``stopped`` is set while it is yielded;
-    its weights are kept if ``wanted`` is set then.
+    time; dropout drawn by its seed and the step; the learning rate of its own step. Computing several together only
+    changes the rounding. A unit ends after its epochs, or if ``stopped`` is set while it is yielded; its weights are
+    stored if ``wanted`` is set then.
     """
     stack, step = _Stack(units, gather, settings, device), 0
     while stack.units:
@@ -171,7 +172,7 @@ def _is_done(unit: Unit, step: int, batch: int) -> bool:
 
 
 class _Stack:
-    """The networks of units, their weights and moments stacked: ``(units, ...)``."""
+    """The networks of units, with their weights and moments stacked: ``(units, ...)``."""
 
     def __init__(self, units: Sequence[Unit], gather: Gather, settings: NeuralSettings, device: torch.device) -> None:
         self.units, self.gather, self.settings, self.device = list(units), gather, settings, device
@@ -187,19 +188,19 @@ class _Stack:
         """Take one step with each unit."""
         rows = [unit.batch(step, self.settings.batch) for unit in self.units]
         longest = max(map(len, rows))
-        # Rows beyond a unit's own repeat its first, and weigh nothing.
+        # Beyond a unit's own rows its first row is repeated, with weight 0.
         padded = [filled(own, longest, own[0]) for own in rows]
         inputs = self.gather([unit.features for unit in self.units], padded)
         answers = stacked([unit.labels[own] for unit, own in zip(self.units, padded, strict=True)])
         weights = stacked([self._weights(unit, own, longest) for unit, own in zip(self.units, rows, strict=True)])
         losses = self._losses(inputs, self._kept(step, inputs, longest), torch.from_numpy(answers).to(self.device))
         loss = losses.flatten() @ torch.from_numpy(weights).to(self.device).flatten()
-        # The fused Adam takes it for granted that gradients lie in memory as weights do.
+        # The fused Adam assumes that gradients have the memory layout of the weights.
         found = [value.contiguous() for value in torch.autograd.grad(loss, list(self.leaves.values()))]
         self._update(step, found if self.plain is None else [value[None] for value in found])
 
     def decide(self, numbers: Sequence[int]) -> None:
-        """Add to the units of these numbers their decisions on their test rows."""
+        """Append, for the units with these numbers, their decisions on their test rows."""
         if not numbers:
             return
         units = [self.units[number] for number in numbers]
@@ -215,14 +216,14 @@ class _Stack:
             unit.decided.append(decided[: len(unit.test)])
 
     def keep(self, numbers: Sequence[int]) -> None:
-        """Copy the weights of the units of these numbers to them."""
+        """Copy the weights of the units with these numbers to the units."""
         for number in numbers:
             unit = self.units[number]
             unit.weights = {name: value.clone() for name, value in self._of(number).items()}
             unit.wanted = False
 
     def release(self, numbers: set[int]) -> None:
-        """Give the units of these numbers their weights, and train them no longer."""
+        """Copy the weights of the units with these numbers to the units, and stop training them."""
         if not numbers:
             return
         for number in numbers:
@@ -234,9 +235,9 @@ class _Stack:
         self._share()
 
     def _share(self) -> None:
-        """Make what gradients are taken of, ``leaves``, which lies where ``parameters`` lie.
+        """Make ``leaves``, for which gradients are computed and which share the memory of ``parameters``.
 
-        Of a lone unit they are those of its network, as it is: half the time of the same under ``functional_call``.
+        For a single unit they are those of its network itself, which takes half the time of ``functional_call``.
         """
         self.plain: Network | None = None
         if len(self.units) == 1:
@@ -248,16 +249,16 @@ class _Stack:
             self.leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
 
     def _of(self, number: int) -> dict[str, Tensor]:
-        """What ``state_dict`` of a unit's network holds."""
+        """Return the ``state_dict`` of a unit's network."""
         return {name: value[number] for name, value in (self.parameters | self.buffers).items()}
 
     def _weights(self, unit: Unit, rows: np.ndarray, longest: int) -> np.ndarray:
-        """How much each row counts in the loss, a mean over its weights."""
+        """Return the weight of each row in the loss, which is a weighted mean."""
         weights = unit.balance[unit.labels[rows]] if self.settings.weigh_classes else np.ones(len(rows))
         return filled((weights / weights.sum()).astype(np.float32), longest, 0)
 
     def _kept(self, step: int, inputs: tuple[Tensor, ...], rows: int) -> list[Tensor] | None:
-        """The factors of dropout, ``(units, rows, ...)`` for each layer."""
+        """Return the factors of dropout, ``(units, rows, ...)`` for each layer."""
         if not self.settings.dropout or not self.network.dropped:
             return None
         frames = inputs[0].shape[-2] if self.network.over_frames else None
@@ -279,14 +280,14 @@ class _Stack:
         return factors
 
     def _losses(self, inputs: tuple[Tensor, ...], kept: list[Tensor] | None, answers: Tensor) -> Tensor:
-        """Losses ``(units, rows)`` of all units."""
+        """Return the losses ``(units, rows)`` of all units."""
         if self.plain is not None:
             return self.plain.losses(only(inputs), kept and only(kept), answers[0])[None]
         state = {f"network.{name}": value for name, value in (self.leaves | self.buffers).items()}
         return called(_Losses(self.network), state, inputs, kept, answers)
 
     def _logits(self, inputs: tuple[Tensor, ...], numbers: Sequence[int]) -> Tensor:
-        """Logits ``(units, rows, classes)`` of the units of these numbers, without dropout."""
+        """Return the logits ``(units, rows, classes)`` of the units with these numbers, without dropout."""
         if self.plain is not None:
             own: Tensor = self.plain(only(inputs), None)
             return own[None]
@@ -296,7 +297,7 @@ class _Stack:
         return called(self.network, state, inputs, None)
 
     def _update(self, step: int, gradients: Sequence[Tensor]) -> None:
-        """Take a step of Adam: of all units at once if they have one learning rate, else of one after another."""
+        """Take a step of Adam: for all units at once if they have the same learning rate, otherwise one by one."""
         batch = self.settings.batch
         rates = [self.settings.rate_of(step, unit.horizon * unit.steps(batch)) for unit in self.units]
         names = list(self.parameters)

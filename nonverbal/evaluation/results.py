@@ -63,7 +63,7 @@ class Result:
 
 
 def lets_through(models: Sequence[Result]) -> list[str]:
-    """Return what the protocol of models on one task lets through, see ``Score``."""
+    """Return the possible leakage under the protocol of models on one task, see ``Score``."""
     return list(dict.fromkeys(text for model in models for score in model.scores for text in score.lets_through))
 
 

@@ -178,7 +178,7 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     notes += apart_notes(score for model in task.models for score in model.scores)
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
     if through := lets_through(task.models):
-        notes.append(f"the protocol lets through: {'; '.join(through)}")
+        notes.append(f"possible leakage: {'; '.join(through)}")
     return notes
 
 

@@ -69,7 +69,7 @@ def text_table(result: TextResult) -> Table:
         "wrong, or all clips belong to one",
         "by fold: mean ± population std over folds; this is not an interval",
         *apart_notes(score for model in result.models for score in model.scores),
-        *([f"the protocol lets through: {'; '.join(through)}"] if through else []),
+        *([f"possible leakage: {'; '.join(through)}"] if through else []),
     ]
     columns = ["model", "head", "WER", "interval", "CER", "interval", "WER by fold", "pretraining"]
     return Table(f"{result.corpus}: texts, {result.protocol}{result.which_data}", columns, rows, notes, 2)

@@ -1,4 +1,4 @@
-"""Clips divided by a protocol: folds, what is fitted in each, and what the division lets through."""
+"""Clips divided by a protocol: folds, what is fitted in each, and what the division may leak."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
@@ -29,8 +29,8 @@ from nonverbal.tasks.hold_out import SIDES, hold_out, official, transfer
 from nonverbal.tasks.protocols import Protocol
 from nonverbal.text import shown
 
-NOTHING = "nothing that is known"
-"""What a protocol lets through that keeps speakers, sessions and recordings apart and reads the test side once."""
+NOTHING = "none known"
+"""The leakage of a protocol that keeps speakers, sessions and recordings apart and reads the test side once."""
 ON_TEST = "chosen on the test fold: optimistic"
 UNKNOWN_SPEAKERS = "speakers unknown: perhaps on both sides"
 UNKNOWN_RECORDINGS = "speakers and recordings unknown: perhaps on both sides"
@@ -48,8 +48,8 @@ class Division:
     folds: dict[int, list[Fold]]
     """Seed to folds, whose rows are positions among the clips."""
     lets_through: list[str]
-    """What may make the numbers too good, in words, by what is on both sides of these folds; ``NOTHING`` alone where
-    nothing is known of."""
+    """What may make the numbers too good, in words, by what is on both sides of these folds; ``NOTHING`` alone if
+    nothing is known."""
     notes: list[str]
     """What else a reader should know: the sides' true shares, clips and folds that are left out, classes too small."""
 
@@ -266,7 +266,7 @@ def lets_through(protocol: Protocol, clips: Sequence[Clip], folds: Iterable[Fold
         folds: of all seeds.
 
     Returns:
-        texts such as ``speakers on both sides``; ``NOTHING`` alone where there is nothing to say.
+        texts such as ``speakers on both sides``; ``NOTHING`` alone if there is nothing to say.
     """
     folds = list(folds)
     columns: dict[str, list[str | None]] = {

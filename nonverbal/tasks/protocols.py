@@ -1,4 +1,4 @@
-"""Protocols: how clips are divided, on what is chosen, and so what a number lets through.
+"""Protocols: how clips are divided, on what is chosen, and so what may leak into a number.
 
 Plain data: every field may stand in a recipe or on the command line (``nonverbal.tasks.protocol_settings``), and the
 protocols of papers are values of the same type. ``nonverbal.tasks.divisions`` makes folds by them.
@@ -165,4 +165,4 @@ NAMED: dict[str, Named] = {
         "to common classes",
     ),
 }
-"""Name to protocol. What a protocol lets through depends on the clips too, and is said of each task."""
+"""Name to protocol. What a protocol may leak depends on the clips too, and is stated for each task."""

@@ -157,8 +157,8 @@ def _how_good(task: Task, result: ModelResult) -> str:
     return f"""## How good it is
 
 This model was trained on all clips, so none are left to test it on. The models of the folds were trained in the same
-way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). This
-protocol lets through: {"; ".join(task.division.lets_through)}.
+way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). Possible
+leakage between training and test: {"; ".join(task.division.lets_through)}.
 """
 
 

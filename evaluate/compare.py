@@ -1,8 +1,8 @@
 """Say how far two encoders are apart, by layer and by weight: ``nonverbal compare A B [--data SHARDS]``.
 
 By path: ``python evaluate/compare.py A B``. A and B are what wav2vec2.init takes: folders or Hugging Face ids (wav2vec
-2.0 or HuBERT), runs, .pt files of fairseq or fairseq2; or both what ssam.init takes. Both hear the same clips. The exit
-code is 0 where nothing differs, 1 where something does (a NaN always does), and 2 where they cannot be compared.
+2.0 or HuBERT), runs, .pt files of fairseq or fairseq2; or both what ssam.init takes. Both get the same clips. The exit
+code is 0 if nothing differs, 1 if something does (a NaN always does), and 2 if they cannot be compared.
 """
 
 import json
@@ -25,7 +25,7 @@ DIFFERENT = 1
 
 @dataclass
 class CompareConfig:
-    """Two encoders, and what they hear."""
+    """Two encoders, and the clips on which they are compared."""
 
     a: PathOrName
     """One encoder. Both encoders may come first, without `--a` and `--b`."""

@@ -1,6 +1,6 @@
 """The encoders that can be compared, and what is known of each.
 
-  nonverbal encoders               list them: name, size, licence, what each has heard, what must be installed
+  nonverbal encoders               list them: name, size, licence, what each was trained on, what must be installed
   nonverbal encoders show NAME     all that is known of one: of a name of the list, a kind, or a folder of your own
   nonverbal encoders check NAME    whether a clip's embedding depends on its neighbours in a batch, on padding, on the
                                    run; shortest clip, speed, memory. Exit code 2 where it depends on any of these
@@ -26,7 +26,7 @@ from nonverbal.paths import PathOrName
 from nonverbal.terminal import console_of
 from nonverbal.text import counted, size
 
-COLUMNS = ("name", "kind", "values", "layers", "licence", "has heard", "needs", "tried")
+COLUMNS = ("name", "kind", "values", "layers", "licence", "trained on", "needs", "tried")
 
 INEXACT = 2
 """Exit code of an encoder whose embeddings depend on what they must not."""
@@ -156,7 +156,7 @@ def _of_entry(entry: Entry) -> dict[str, str]:
         "licence": _licence(entry.terms),
         "terms": in_words(entry.terms),
         "by": entry.terms.source + ("" if entry.terms.verified else ", not verified"),
-        "has heard": entry.heard,
+        "trained on": entry.heard,
         **({"says": said.source + ("" if said.verified else ", not verified")} if said else {}),
     }
 
@@ -187,9 +187,9 @@ def _frames(layers: int, dimensions: int) -> str:
 
 
 def _limits(shortest: int, max_seconds: float) -> dict[str, str]:
-    longest = "the whole clip" if math.isinf(max_seconds) else f"{max_seconds:g} s; longer clips in equal windows"
+    longest = "any length" if math.isinf(max_seconds) else f"{max_seconds:g} s; longer clips in equal windows"
     milliseconds = f"{1000 * shortest / SAMPLE_RATE:g} ms"
-    return {"shortest clip": f"{counted(shortest, 'sample')} ({milliseconds})", "hears at once": longest}
+    return {"shortest clip": f"{counted(shortest, 'sample')} ({milliseconds})", "longest input": longest}
 
 
 if __name__ == "__main__":

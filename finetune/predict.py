@@ -34,7 +34,7 @@ COLUMNS = ("file", "start", "end", "predicted", "problem")
 
 @dataclass
 class PredictConfig:
-    """Which sounds are heard by which model, and where it is written what they are."""
+    """Which sounds are classified by which model, and where the predictions are written."""
 
     model: PathOrName
     """A run of `nonverbal finetune` that has a model/ (--final), or one of its folds; or a folder or Hugging Face Hub
@@ -73,7 +73,7 @@ class PredictConfig:
 
 
 def main(argv: list[str]) -> None:
-    """Hear all files, and write what they are."""
+    """Classify all files, and write the predictions."""
     settings = config.load(PredictConfig, with_model(argv), prog="nonverbal predict", description=__doc__)
     recordings = recordings_in(settings.files, lambda text: print(f"nonverbal: {text}", file=sys.stderr))
     set_up_gpus()

@@ -1,9 +1,9 @@
 """What a recipe will cost: ``nonverbal plan RECIPE.yaml --data SHARDS --gpus 8 --network 100``.
 
-By path: ``python pretrain/plan.py RECIPE.yaml --data SHARDS``. Takes every setting of ``nonverbal pretrain``, trains
-for a minute on this machine's first device, in a folder that is deleted, and prints updates, hours and GPU-hours,
-memory, disk, and how often each corpus is heard. The hours on several GPUs are computed from one, and so is their
-communication. Nothing is written to --out.
+By path: ``python pretrain/plan.py RECIPE.yaml --data SHARDS``. It takes every setting of ``nonverbal pretrain``,
+trains for a minute on this machine's first device, in a folder that is then deleted, and prints updates, hours and
+GPU-hours, memory, disk, and the number of passes over each corpus. The hours on several GPUs are computed from those on
+one, and communication from the speed of the network. Nothing is written to --out.
 """
 
 import json

@@ -117,7 +117,7 @@ def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differenc
     Args:
         a: one.
         b: the other.
-        data: folder of shards whose first clips are heard; synthetic vocal sounds where None.
+        data: folder of shards whose first clips are used; synthetic vocal sounds if None.
         clips: how many.
 
     Raises:

@@ -117,7 +117,7 @@ def sound(samples: int, take: int = 0) -> np.ndarray:
 
 
 def sounds(encoder: FrameEncoder, shortest: int) -> list[np.ndarray]:
-    """Return the clips that an encoder is tried on: none is longer than what it hears at once."""
+    """Return the clips that an encoder is tried on: none is longer than its longest input."""
     lengths = [round(min(seconds, encoder.max_seconds) * SAMPLE_RATE) for seconds in SECONDS]
     return [sound(max(samples, shortest), take) for take, samples in enumerate([shortest, *lengths])]
 

@@ -37,7 +37,7 @@ class Member:
     name: str
     key: str
     status: str
-    """Whether it has heard the clips."""
+    """Its leak status: whether it was trained on the clips."""
     values: np.ndarray
     """The mean over frames of its last layer, ``(clips, dim)`` float32."""
 

@@ -75,7 +75,7 @@ class Subject:
     key: str
     """Of the encoder: see ``Score.model_key``."""
     status: str
-    """Whether it has heard the clips."""
+    """Its leak status: whether it was trained on the clips."""
     features: Features
     """What a head reads of all clips."""
     one_frame: bool
@@ -148,11 +148,11 @@ def _refuse_seen(encoders: Sequence[str], statuses: Sequence[str]) -> None:
 def leak_statuses(
     clips: Sequence[Clip], encoders: Sequence[str], manifests: Sequence[Path], allow_seen: bool = False
 ) -> list[str]:
-    """Return for each encoder whether it has heard the clips.
+    """Return for each encoder whether it was trained on the clips.
 
-    What has no weights, or random ones, has heard nothing. Of a public checkpoint counts what its authors say of it;
-    the manifests count for all other encoders. One that was fine-tuned may have seen labels; if it has seen none of
-    these, as no fold of ``finetuned:RUN`` has of those that it tests, what it began from counts.
+    An encoder without weights, or with random ones, was trained on nothing. For a public checkpoint, the statements of
+    its authors count; for all other encoders, the manifests. A fine-tuned encoder may have seen labels; if it has seen
+    none of these (no fold of ``finetuned:RUN`` has seen those that it tests), the encoder that it started from counts.
 
     Raises:
         UserError: an encoder has seen labels of the clips, which ``allow_seen`` does not allow, or a manifest cannot be

@@ -32,7 +32,7 @@ class OwnCell:
     classes: int
     """0 where none are told apart."""
     pretraining: str
-    """Whether the model has heard the clips; empty where nothing is scored."""
+    """Whether the model was trained on the clips; empty if nothing is scored."""
     values: dict[str, Value]
     """By metric."""
     step: str

@@ -1,4 +1,4 @@
-"""Has a model heard the clips that it was scored on? Scores are audited against the manifests of its training data."""
+"""Was a model trained on the clips it was scored on? Scores are audited against the manifests of its training data."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Has a model heard the clips that it is scored on? The leak status of a score."""
+"""Was a model trained on the clips that it is scored on? The leak status of a score."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from nonverbal.data.manifest import Clip, read_manifest
 from nonverbal.public_checkpoints import DRAWN_FROM, Heard
 
 HELD_OUT, TRANSDUCTIVE, UNKNOWN = "held out", "transductive", "unknown"
-"""None of the clips was heard in pretraining; some were, without their labels; nobody can say."""
+"""None of the clips was in the pretraining data; some were, without their labels; it is not known."""
 
 LABELS_SEEN = "labels seen"
 """The model was fine-tuned with labels of these clips, or of their recordings (``nonverbal.tasks.labels_seen``)."""
@@ -43,13 +43,13 @@ def by_authors(clips: Sequence[Clip], heard: Heard) -> str:
 
     Args:
         clips: of any corpora.
-        heard: the corpora that the model has heard, as its authors say.
+        heard: the corpora that the model was trained on, according to its authors.
 
     Returns:
-        ``transductive (by its authors)`` where a corpus of the clips is among them; ``held out (by its authors)`` where
-        these are all that it has heard, all corpora of the clips are in the catalog, none is among them, and none was
-        drawn from where one of them was (``DRAWN_FROM``); else ``unknown``: nobody can say whether the sounds of a
-        user's own folder, or of another corpus from the same site, are in it.
+        ``transductive (by its authors)`` if a corpus of the clips is among them; ``held out (by its authors)`` if these
+        are all that it was trained on, all corpora of the clips are in the catalog, none is among them, and none was
+        drawn from the same source as one of them (``DRAWN_FROM``); otherwise ``unknown``: the sounds of a user's own
+        folder, or of another corpus from the same site, may be in it.
     """
     from nonverbal.data.corpora import CATALOG
 

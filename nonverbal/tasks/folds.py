@@ -70,7 +70,7 @@ def known_group(clips: Sequence[Clip]) -> Group:
 
 
 def groups_of(clips: Sequence[Clip], group: Group) -> list[str]:
-    """Return each clip's group. Speakers, and sessions, that are heard in one recording share one.
+    """Return each clip's group. Speakers, and sessions, that occur in one recording share one.
 
     Args:
         clips: what is grouped.
@@ -124,7 +124,7 @@ def group_folds(
 
 
 def random_folds(labels: Sequence[str], folds: int, seed: int, stratified: bool) -> list[Fold]:
-    """Divide clips, whoever is heard in them, into ``folds`` that test every clip once.
+    """Divide clips, whoever speaks in them, into ``folds`` that test every clip once.
 
     Args:
         labels: each clip's class, at least two classes.

@@ -63,7 +63,7 @@ class FrameEncoder(Protocol):
 
 @dataclass(frozen=True)
 class ManifestEncoder:
-    """Knows of a clip what its row of the manifest says, and hears nothing. It has one frame without a deviation."""
+    """Computes values from a clip's row of the manifest, without its audio. It has one frame without a deviation."""
 
     name: str
     key: str
@@ -127,7 +127,8 @@ class Kind:
     size: Size | None = None
     """Of an encoder by its own name; None for checkpoints."""
     published: Mapping[str, Size] = field(default_factory=dict)
-    """Checkpoints that papers used, by their ids on the Hub; what they heard is in ``nonverbal.public_checkpoints``."""
+    """Checkpoints that papers used, by their ids on the Hub; their training data are in
+    ``nonverbal.public_checkpoints``."""
     terms: Terms | None = None
     """Of what computes it, where that is neither this toolkit nor a checkpoint."""
     needs: str = ""

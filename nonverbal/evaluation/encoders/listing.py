@@ -29,7 +29,7 @@ class Entry:
 
     @property
     def heard(self) -> str:
-        """The corpora that it has heard, with or without labels."""
+        """The corpora that it was trained on, with or without labels."""
         return heard_by(self.checkpoint) if self.checkpoint else "nothing"
 
     @property
@@ -48,7 +48,7 @@ def entries() -> Iterator[Entry]:
 
 
 def heard_by(checkpoint: Checkpoint) -> str:
-    """Say what a checkpoint has heard, in words."""
+    """Say what a checkpoint was trained on, in words."""
     labelled = checkpoint.supervised
     parts = [
         "without labels: not known" if checkpoint.pretraining is None else _named(checkpoint.pretraining),

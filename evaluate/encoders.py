@@ -1,9 +1,9 @@
-"""The encoders that can be compared, and what is known of each.
+"""The encoders that can be compared, and what is known about each.
 
-  nonverbal encoders               list them: name, size, licence, what each was trained on, what must be installed
-  nonverbal encoders show NAME     all that is known of one: of a name of the list, a kind, or a folder of your own
-  nonverbal encoders check NAME    whether a clip's embedding depends on its neighbours in a batch, on padding, on the
-                                   run; shortest clip, speed, memory. Exit code 2 where it depends on any of these
+``nonverbal encoders`` lists them: name, size, licence, training data, and what must be installed.
+``nonverbal encoders show NAME`` prints all that is known about one: a name from the list, a kind, or your own folder.
+``nonverbal encoders check NAME`` tests whether a clip's embedding depends on its neighbours in a batch, on padding or
+on the run, and prints shortest clip, speed and memory. The exit code is 2 if the embedding depends on any of these.
 
 By path: ``python evaluate/encoders.py``.
 """
@@ -86,7 +86,7 @@ def list_encoders(chosen: ListConfig, console: Console) -> None:
             row = (str(size.dimensions), str(size.layers), _licence(entry.terms), entry.heard, kind.needs, entry.tried)
             table.add_row(entry.name, kind.name if kind.learned else "computed", *row)
     if not table.row_count:
-        console.print(f"None of that kind has a name here; the kinds are {', '.join(KINDS)}.")
+        console.print(f"No encoder of this kind has a name here; the kinds are {', '.join(KINDS)}.")
         return
     console.print(table)
     console.print(
@@ -113,7 +113,7 @@ def show(name: str, console: Console) -> None:
     elif name in KINDS:
         kind = KINDS[name]
         title, notes = kind.title, kind.notes
-        facts = {"checkpoints": ", ".join(kind.published) or "none that papers used by an id"} | _of_kind(kind)
+        facts = {"checkpoints": ", ".join(kind.published) or "none with an id on the Hub"} | _of_kind(kind)
     else:
         title, facts, notes = name, _of_loaded(load_encoder(name)), ""
     console.print(f"{title}\n", markup=False, highlight=False, style="bold")

@@ -1,8 +1,8 @@
-"""Tell classes of sounds by a fine-tuned model: ``nonverbal predict MODEL FILES_OR_FOLDERS --out FILE``.
+"""Predict classes of sounds with a fine-tuned model: ``nonverbal predict MODEL FILES_OR_FOLDERS --out FILE``.
 
-By path: ``python finetune/predict.py MODEL FILES_OR_FOLDERS --out FILE``. Every sound file is decoded as ``nonverbal
-prepare`` does, and has a row with the probability of each class; with ``--window`` each window of it has one. A file
-that cannot be read has a row that says why.
+By path: ``python finetune/predict.py MODEL FILES_OR_FOLDERS --out FILE``. Every sound file is decoded as by ``nonverbal
+prepare``, and gets a row with the probability of each class; with ``--window``, each window gets a row. The row of a
+file that cannot be read gives the reason.
 """
 
 import json

@@ -34,8 +34,8 @@ class ListConfig:
     """What to list."""
 
     purpose: Purpose | None = None
-    """Also --for. pretraining: the ten corpora of Voc125 and such; evaluation: non-verbal sounds that encoders are
-    compared on; emotion: in speech; recognition: of speech."""
+    """Also --for. pretraining: the ten corpora of Voc125 and similar ones; evaluation: non-verbal sounds that encoders
+    are compared on; emotion: in speech; recognition: of speech."""
     licence: Literal["commercial"] | None = None
     """commercial: those whose licence, as far as is known, allows training a product on them."""
     language: str | None = None
@@ -61,7 +61,7 @@ class CheckConfig:
     processes: int = field(default_factory=available_processors)
     """Processes that decode."""
     json: Path | None = None
-    """JSON file to write everything to, with every path."""
+    """JSON file for all findings, with every path."""
 
 
 def main(argv: list[str]) -> None:

@@ -14,8 +14,10 @@ PASSED_ON = ("recipe", "seed", "family")
 
 @dataclass
 class SubmitConfig:
-    """Resources on a cluster for a pretraining run, or for the folds of a fine-tuning. All other settings are those
-    of `nonverbal pretrain` or, with `--finetune`, of `nonverbal finetune`."""
+    """Resources on a cluster for a pretraining run or the folds of a fine-tuning.
+
+    All other settings are those of `nonverbal pretrain` or, with `--finetune`, of `nonverbal finetune`.
+    """
 
     data: list[Path]
     """Folders of shards, as `nonverbal prepare` makes them."""

@@ -29,9 +29,9 @@ Cell = tuple[bool, Select]
 CELLS: tuple[Cell, ...] = ((False, "test"), (False, "inner"), (True, "test"), (True, "inner"))
 COMMON, HONEST = CELLS[0], CELLS[-1]
 PRICES: dict[str, tuple[Cell, Cell]] = {
-    "the common way": (COMMON, HONEST),
-    "of it, groups on both sides": ((False, "inner"), HONEST),
-    "of it, chosen on the test fold": ((True, "test"), HONEST),
+    "total": (COMMON, HONEST),
+    "groups on both sides": ((False, "inner"), HONEST),
+    "chosen on the test fold": ((True, "test"), HONEST),
 }
 """Name to the two cells whose difference it is. The two parts need not sum to the whole."""
 
@@ -158,22 +158,20 @@ def bias_tables(rows: Sequence[Bias], title: str) -> list[Table]:
         "UAR of the decisions of all folds together, interval of .95 over groups; the same clips, the same number of "
         "folds, and classifiers fitted to whole training sides in all four"
     ]
-    first = Table(
-        f"{title}: the common way and ours", [*names, "folds", *places.values()], cells, notes, len(names) + 1
-    )
+    first = Table(f"{title}: random and group folds", [*names, "folds", *places.values()], cells, notes, len(names) + 1)
     prices = [
         [*_names(row, several), name, signed(price.value), f"[{signed(price.low)}, {signed(price.high)}]"]
         for row in rows
         for name, price in row.prices.items()
     ]
-    groups = rows[0].prices["the common way"].groups
+    groups = rows[0].prices["total"].groups
     notes = [
-        f"UAR of the common way (random folds, chosen on the test fold) minus that of {group}-disjoint folds with "
+        f"total: UAR with random folds and choices on the test fold, minus UAR with {group}-disjoint folds and "
         f"choices inside; interval: .95 over {groups} "
-        "groups (jackknife t of the difference), of these trained models; the parts need not sum to the whole"
+        "groups (jackknife t of the difference), of these trained models; the parts need not sum to the total"
     ]
-    columns = [*names, "price of", "UAR", "interval"]
-    return [first, Table(f"{title}: the price", columns, prices, notes, len(names) + 1)]
+    columns = [*names, "bias", "UAR", "interval"]
+    return [first, Table(f"{title}: bias", columns, prices, notes, len(names) + 1)]
 
 
 def _names(row: Bias, several: bool) -> list[str]:

@@ -203,7 +203,7 @@ def _check_frames(a: Checkpoint, b: Checkpoint, states: Sequence[Sequence[Tensor
     frames = [len(each[0]) for each in states]
     if frames[0] != frames[1]:
         raise UserError(
-            f"{a.source} makes {frames[0]} frames of a clip and {b.source} {frames[1]}, so frames do not correspond; "
+            f"{a.source} makes {frames[0]} frames from a clip and {b.source} {frames[1]}, so frames do not correspond; "
             "compare encoders with frames at the same times"
         )
 

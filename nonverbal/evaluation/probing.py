@@ -130,7 +130,7 @@ def check_encoders(tasks: Sequence[Task], encoders: Sequence[str], null: int) ->
             open_run(source).check(task)
         if null:
             raise UserError(
-                f"{source} was trained on the true labels, so a null by permuted labels would say nothing about it: "
+                f"{source} was trained on the true labels, so a null with permuted labels would be meaningless: "
                 "leave out --null, or the encoder"
             )
 

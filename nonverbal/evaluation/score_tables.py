@@ -111,7 +111,7 @@ def comparisons_table(task: TaskResult, family: Sequence[Comparison]) -> Table:
         for one in family
     ]
     groups = family[0].difference.groups
-    how = "all ways" if groups <= EXACT_GROUPS else "100000 drawn ways"
+    how = "in all ways" if groups <= EXACT_GROUPS else "in 100000 random ways"
     notes = [
         f"difference of UAR, the first model's minus the second's, with its .95 interval over {groups} {task.unit}; p: "
         f"predictions swapped by {task.unit}, {how}; Holm over {counted(len(family), 'comparison')}; last: the "

@@ -150,7 +150,7 @@ class StudyRecord:
     def __post_init__(self) -> None:
         """Refuse the format of another version."""
         if self.version != VERSION:
-            raise UserError(f"version is {self.version}, but {VERSION} is read")
+            raise UserError(f"version is {self.version}, but must be {VERSION}")
 
     def matching(self, names: Sequence[str]) -> list[StudyStep]:
         """Return the steps that names stand for: a step itself, or all combinations of one of the recipe."""

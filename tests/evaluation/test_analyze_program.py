@@ -50,7 +50,7 @@ def test_a_map_is_kept_with_what_it_is_worth(
     assert made.same_class == 1
     assert made.kept > made.kept_by_chance == 10 / 23
     assert "no label of these clips seen" in made.held_out
-    assert f"of a clip’s 10 nearest in the original space {made.kept:.0%}" in capsys.readouterr().out
+    assert f"of a clip’s 10 nearest neighbours in the original space, {made.kept:.0%}" in capsys.readouterr().out
 
 
 def test_a_fold_maps_the_clips_that_it_tests_by_its_own_weights(

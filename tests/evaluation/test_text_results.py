@@ -50,7 +50,7 @@ def test_recognisers_of_other_clips_share_no_table(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two-0.jsonl and .*one-0.jsonl are of one corpus and protocol, but of diff"):
         text_results(read_text_measurements([tmp_path]))
     write_transcribed(tmp_path, "two", SAID, ["ONE", "TWO THREE", "FOUR", "FIVE SIX", "ONE", "TEN"])
-    with pytest.raises(UserError, match="two-0.jsonl: clip c5 has another text"):
+    with pytest.raises(UserError, match="two-0.jsonl: clip c5 has a different text"):
         text_results(read_text_measurements([tmp_path]))
 
 

@@ -96,8 +96,8 @@ def paired_spaces(
     for name in runs[1:]:
         if tested[name] != tested[runs[0]]:
             raise UserError(
-                f"{runs[0]} and {name} do not test the same clips in the same folds (of --seed {seed}), so that a clip "
-                "has no two vectors to be compared; fine-tune both with the same protocol, labels and seeds"
+                f"{runs[0]} and {name} do not test the same clips in the same folds (of --seed {seed}), so a clip does "
+                "not have two vectors to compare; fine-tune both with the same protocol, labels and seeds"
             )
     folds = spaces[list(names).index(runs[0])]
     return [[_in_fold(own, one) for own in spaces] for one in folds]

@@ -21,7 +21,7 @@ AUTO_FOLDS = 5
 
 @dataclass(frozen=True)
 class Protocol:
-    """How clips are divided, and on what is chosen."""
+    """How clips are divided, and on which clips choices are made."""
 
     folds: Folds = 5
     """A number; or each group in turn; ``auto``: that with fewer than 10 groups, else 5; or one division by ``shares``,
@@ -128,7 +128,7 @@ NAMED: dict[str, Named] = {
     "grouped": Named(
         GROUPED,
         "nonverbal",
-        "5 folds that split no speaker, whatever their number; chosen in inner folds that split none either",
+        "5 folds that split no speaker, whatever their number; choices are made in inner folds that split none either",
     ),
     "nonverbal": Named(
         Protocol(folds="auto"),
@@ -143,19 +143,19 @@ NAMED: dict[str, Named] = {
     "reno": Named(
         Protocol(folds=5, group="none", select="test"),
         "RENO (2025), which says 5-fold cross-validation with early stopping and names no validation side; that the "
-        "folds are stratified is our choice",
+        "folds are stratified is our decision",
         "5 random folds, stratified; stopped on the fold that is scored",
     ),
     "leave-one-session-out": Named(
         Protocol(folds="leave-one-out", group="session"),
-        "Emotion information recovery (2024) and the usual protocol of IEMOCAP and MSP-IMPROV; on what is chosen is "
-        "our choice",
+        "Emotion information recovery (2024) and the usual protocol of IEMOCAP and MSP-IMPROV; what choices are "
+        "made on is our decision",
         "each session is tested in turn",
     ),
     "cross_lingual": Named(
         Protocol(folds="hold-out", refit=False),
-        "Large speech models for cross-lingual emotion (CLiC-it 2024): speaker-independent, stratified 80/10/10; that "
-        "the validation side chooses, and that nothing is fitted again, is our choice",
+        "Large speech models for cross-lingual emotion (CLiC-it 2024): speaker-independent, stratified 80/10/10; "
+        "choices on the validation side and no refitting are our decision",
         "one division of whole speakers, 80% to train, 10% to choose, 10% to test",
     ),
     "transfer": Named(

@@ -105,9 +105,9 @@ class Attended:
 class Attention(Analysis[AttentionSettings]):
     """Bhattacharyya distance between rows of the self-attention maps of encoders, by layer and head.
 
-    Of the same held-out clips: row t of a head of the first encoder against row t of the same head of another. Rows are
-    averaged within a clip, and clips count alike. Frames and heads are compared by number, so encoders must be of one
-    architecture; whether their heads correspond is measured.
+    On the same held-out clips, row t of a head of the first encoder is compared with row t of the same head of another.
+    Distances are averaged over the rows of a clip, then over clips. Frames and heads are compared by number, so
+    encoders must have the same architecture; whether their heads correspond is measured.
     """
 
     NAME: ClassVar[str] = "attention"

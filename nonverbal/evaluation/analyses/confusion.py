@@ -34,9 +34,9 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Confusions(SystemsAnalysis[ConfusionSettings]):
-    """What systems take for what, of all folds together: true classes in rows, decisions in columns.
+    """Confusion matrices over all folds together: true classes in rows, decisions in columns.
 
-    Recalls have .95 intervals over the speakers (or whatever else belongs together) that have clips of the class.
+    Recalls have .95 intervals over the speakers (or other groups of clips) that have clips of the class.
     """
 
     NAME: ClassVar[str] = "confusion"

@@ -56,8 +56,8 @@ class Decisions(SystemsAnalysis[DecisionsSettings]):
     """Where systems decide differently on the same clips under one protocol.
 
     The first of --systems is compared with each of the others: the share of clips on which they differ, overall and by
-    true class, with .95 intervals over speakers (or whatever else belongs together); kappa, which is agreement beyond
-    what chance gives; and which of the two is right where they differ. Seeds that both have are averaged.
+    true class, with .95 intervals over speakers (or other groups of clips); kappa, the agreement beyond chance; and
+    which of the two is right where they differ. The seeds that both have are averaged.
     """
 
     NAME: ClassVar[str] = "decisions"

@@ -99,12 +99,12 @@ class Distance:
 
 @dataclass(frozen=True)
 class Distances(Analysis[DistancesSettings]):
-    """How far apart encoders put the same held-out clips.
+    """How far apart the embeddings of the same held-out clips by several encoders are.
 
-    Cosine distances between the first encoder's vector of a clip and each other encoder's: 0 where they point the same
-    way, 1 at a right angle, 2 where they are opposite. A vector is a layer's mean over the clip's frames. The cosine
-    compares value by value, so it depends on both having begun from the same weights; CKA does not, and stands beside
-    it. With decisions, it is counted how often systems agree on clips within a threshold, and beyond 1.
+    Cosine distances between the first encoder's vector of a clip and each other encoder's: 0 if they point the same
+    way, 1 at a right angle, 2 if they are opposite. A vector is a layer's mean over the clip's frames. The cosine
+    compares value by value, so it depends on a common initialisation; CKA, which is shown too, does not. With
+    decisions, the table also shows how often systems agree on clips within a threshold, and beyond 1.
     """
 
     NAME: ClassVar[str] = "distances"

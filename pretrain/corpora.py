@@ -1,8 +1,9 @@
 """The corpora that can be read as they are distributed.
 
-  nonverbal corpora                       list them; --for, --licence and --language filter
-  nonverbal corpora show NAME             how to get one, what it allows, what to expect
-  nonverbal corpora check NAME FOLDER     what is missing, extra or unreadable in a folder, and what the clips are like
+``nonverbal corpora`` lists them; --for, --licence and --language filter the list.
+``nonverbal corpora show NAME`` prints how to get one, what its licence allows, and what to expect.
+``nonverbal corpora check NAME FOLDER`` prints what is missing, extra or unreadable in a folder, and describes the
+clips.
 
 By path: ``python pretrain/corpora.py``.
 """

@@ -92,7 +92,7 @@ class Run:
         (["--layer", "3"], "--layer must be from -1 to 0 with logmel, but is 3"),
         (["--fold", "0"], "--fold applies only to finetuned:RUN"),
         (["--corpora", "other"], "--corpora: .*shards holds made"),
-        (["--encoder", "rate"], "the encoder rate has no space of its own"),
+        (["--encoder", "rate"], "the encoder rate has no embedding space of its own"),
     ],
 )
 def test_what_cannot_be_mapped_is_refused(

@@ -130,7 +130,7 @@ def load_space(space: Space, seed: int) -> FrameEncoder:
     """
     encoder = load_encoder(space.source, seed)
     if isinstance(encoder, ManifestEncoder | AudioWords):
-        raise UserError(f"the encoder {space.source} has no space of its own; give another")
+        raise UserError(f"the encoder {space.source} has no embedding space of its own; give another encoder")
     return encoder
 
 

@@ -30,7 +30,7 @@ def account(facts: dict[str, Any]) -> list[str]:
     if labels := facts.get("labels"):
         lines.append(
             f"corpus labels: purity {labels['purity']:.3f} (all in one unit: {labels['largest_class']:.3f}), "
-            f"a unit gives {labels['label_information']:.1%} of the information in the label"
+            f"a unit carries {labels['label_information']:.1%} of the label's information"
         )
     return lines
 

@@ -1,11 +1,12 @@
 """Distributes work over processes, of which one may crash: its decoder may fail on a file, or memory may run out."""
 
+import contextlib
 import os
 import signal
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS,
 """Exit codes of processes that crashed by themselves, and were not ended by another process."""
 
 ENDED = (
-    "a process that decodes audio was ended from outside, perhaps for lack of memory; run the same command again with "
+    "a process that reads audio was ended from outside, perhaps for lack of memory; run the same command again with "
     "fewer --processes"
 )
 
@@ -75,12 +76,10 @@ def over_processes(
     Raises:
         UserError: a process was ended from outside, or the path of the folder for temporary files is too long.
     """
-    check_temporary_folder()
     waiting = deque(items)
     while waiting:
         running: dict[Future[Result], Item] = {}
-        pool = ProcessPoolExecutor(min(processes, len(waiting)), CONTEXT, initializer=start_worker)
-        try:
+        with contextlib.suppress(BrokenProcessPool), _pool(min(processes, len(waiting))) as pool:
             while waiting or running:
                 while waiting and len(running) < 2 * processes:
                     # If the pool turns out to be broken, the item is still waiting.
@@ -90,19 +89,42 @@ def over_processes(
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     result = future.result()
                     yield Done(running.pop(future), result)
-        except BrokenProcessPool:
-            pass
-        except MemoryError as error:
-            raise UserError(ENDED) from error
-        except (KeyboardInterrupt, GeneratorExit):
-            for child in active_children():
-                child.kill()
-            raise
-        finally:
-            # A second Ctrl-C here would leave idle workers, and the exit would wait for them.
-            with interrupt_deferred():
-                pool.shutdown(wait=True, cancel_futures=True)
         yield from [_alone(work, item) for item in running.values()]
+
+
+def in_order(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
+    """Call ``work`` with each item on several processes, and yield the results in the order of the items.
+
+    Raises:
+        UserError: a process was ended, or the path of the folder for temporary files is too long.
+    """
+    if processes <= 1:
+        yield from map(work, items)
+        return
+    try:
+        with _pool(processes) as pool:
+            yield from pool.map(work, items)
+    except BrokenProcessPool as error:
+        raise UserError(ENDED) from error
+
+
+@contextlib.contextmanager
+def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Start workers, and end them after the block: after an interruption at once."""
+    check_temporary_folder()
+    pool = ProcessPoolExecutor(processes, CONTEXT, initializer=start_worker)
+    try:
+        yield pool
+    except MemoryError as error:
+        raise UserError(ENDED) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        for child in active_children():
+            child.kill()
+        raise
+    finally:
+        # A second Ctrl-C here would leave idle workers, and the exit would wait for them.
+        with interrupt_deferred():
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _alone(work: Callable[[Item], Result], item: Item) -> Done[Item, Result]:

@@ -9,7 +9,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from nonverbal.data.batching.units import HOP, WINDOW, frame_count, write_units
 from nonverbal.data.index import Seen, ShardFolder, open_shards
-from nonverbal.data.workers import start_worker
+from nonverbal.data.workers import in_order
 from nonverbal.errors import UserError
 from nonverbal.files import locked, whole, write_atomically
 from nonverbal.paths import PathOrName
@@ -271,14 +271,8 @@ def _mapped(
     console = Console()
     processes = min(settings.processes or _cores(), len(chunks))
     work = partial(_work, settings, folder.seen, centroids)
-    results: Iterable[list[np.ndarray]]
-    if processes <= 1:
-        results = map(work, chunks)
-        yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
-        return
-    with multiprocessing.get_context("spawn").Pool(processes, start_worker) as pool:
-        results = pool.imap(work, chunks)
-        yield from zip([c[0] for c in chunks], track(results, what, len(chunks), console=console), strict=True)
+    results = track(in_order(work, chunks, processes), what, len(chunks), console=console)
+    yield from zip([chunk[0] for chunk in chunks], results, strict=True)
 
 
 def _work(settings: ClusterConfig, seen: Seen, centroids: np.ndarray | None, rows: list[int]) -> list[np.ndarray]:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nonverbal.data.audit.fingerprints import _computed
 from nonverbal.data.batching.read_ahead import read_ahead
-from nonverbal.data.workers import LONGEST_TEMPORARY, over_processes
+from nonverbal.data.workers import LONGEST_TEMPORARY, in_order, over_processes
 from nonverbal.errors import UserError
 
 
@@ -47,9 +46,9 @@ def test_the_longest_path_is_the_one_at_which_python_can_still_listen(more, shor
     [
         lambda: list(over_processes(len, [""], 1)),
         lambda: list(read_ahead([0], [0], workers=1, timeout=1)),
-        lambda: list(_computed(None, [[0]], 2)),
+        lambda: list(in_order(len, [""], 2)),
     ],
-    ids=["over_processes", "read_ahead", "fingerprints"],
+    ids=["over_processes", "read_ahead", "in_order"],
 )
 def test_a_longer_one_is_refused_before_processes_start(begin, short, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(folder_of(LONGEST_TEMPORARY + 1, short)))

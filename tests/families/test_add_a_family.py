@@ -165,4 +165,4 @@ def test_the_page_names_every_field_and_helpers_that_are_there():
     assert first_column("## What a kind of encoder says") == {field.name for field in fields(base.Encoders)}
     annotated = set(Objective.__annotations__) | {"forward", "finish", "part", "export"}
     assert first_column("An objective is a") == annotated
-    assert {"load", "check_whole"} <= first_column("A reader has little") <= set(vars(hugging_face))
+    assert {"load", "check_whole"} <= first_column("`read` needs little code") <= set(vars(hugging_face))

@@ -47,6 +47,17 @@ def finding(
     return Finding(check, ok, file, value, expected, remedy)
 
 
+DRAWN = finding(
+    "key drawn at random",
+    False,
+    "masked_spec_embed",
+    "the same weights each time that it is loaded",
+    "release the model again",
+    "model.safetensors",
+)
+"""What a check finds if the files lack a weight, which is then drawn at random."""
+
+
 def write_release(folder: Path) -> Path:
     """Write the release into a new folder, and return it."""
     for name, content in FILES.items():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hub_release import FILES, finding, hub_here, released, write_release
+from hub_release import DRAWN, FILES, finding, hub_here, released, write_release
 from hub_repositories import READ, WRITE
 from hub_server import HubServer
 
@@ -265,9 +265,7 @@ def test_the_page_lists_the_temporary_faults():
 def test_the_page_shows_what_the_user_sees_of_a_release_token_or_tag_at_fault(hub, tmp_path, monkeypatch, name):
     folder, findings, tag = write_release(tmp_path / "model"), [finding()], None
     if "download" in name:
-        findings = [
-            finding("key drawn at random", False, "masked_spec_embed", "it there", "convert", "model.safetensors")
-        ]
+        findings = [DRAWN]
     elif "tag" in name:
         pushed(folder)
         (folder / "config.json").write_text("{2}")

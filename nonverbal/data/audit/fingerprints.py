@@ -6,20 +6,15 @@ sounds last 0.3 to 10 s, so windows are of 0.10 s here rather than 0.37 s, and t
 rather than one, which makes up for the noise that shorter windows bring.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context
+from functools import cache, partial
 
 import numpy as np
 
 from nonverbal.data.index import SAMPLE_RATE, Seen, ShardFolder
 from nonverbal.data.progress import progress
-from nonverbal.data.workers import check_temporary_folder, start_worker
-from nonverbal.errors import UserError
+from nonverbal.data.workers import in_order
 
 RATE = 5000
 """Hz that sound is brought to."""
@@ -116,37 +111,16 @@ def fingerprint_folder(folder: ShardFolder, processes: int) -> Fingerprints:
     chunks = [[rows[clip] for clip in order[start : start + CHUNK]] for start in range(0, len(order), CHUNK)]
     done: list[Fingerprints] = []
     with progress(f"fingerprints of {folder.folder.name}", len(rows), "clips") as advance:
-        for chunk in _computed(folder, chunks, min(processes, len(chunks))):
+        for chunk in in_order(partial(_of_clips, folder.seen), chunks, min(processes, len(chunks))):
             done += chunk
             advance(len(chunk))
     by_number = dict(zip(order, done, strict=True))
     return join(by_number[clip] for clip in range(len(rows)))
 
 
-def _computed(folder: ShardFolder, chunks: list[list[np.ndarray]], processes: int) -> Iterator[list[Fingerprints]]:
-    if processes <= 1:
-        yield from (_of_clips(folder, chunk) for chunk in chunks)
-        return
-    # Fresh interpreters: a copy of this one would copy its threads' locks.
-    check_temporary_folder()
-    pool = ProcessPoolExecutor(processes, get_context("forkserver"), initializer=start_worker)
-    try:
-        yield from pool.map(_work, itertools.repeat(folder.seen), chunks)
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a process that computes fingerprints was ended from outside, perhaps for lack of memory; "
-            "run the same command again with fewer --processes"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _work(seen: Seen, clips: list[np.ndarray]) -> list[Fingerprints]:
-    return _of_clips(seen.open(), clips)
-
-
-def _of_clips(folder: ShardFolder, clips: list[np.ndarray]) -> list[Fingerprints]:
+def _of_clips(seen: Seen, clips: list[np.ndarray]) -> list[Fingerprints]:
     """Read and fingerprint clips, each given as the table rows of its parts in their order."""
+    folder = seen.open()
     return [fingerprint(np.concatenate([folder.read(int(row)) for row in rows])) for rows in clips]
 
 

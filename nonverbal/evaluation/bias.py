@@ -28,7 +28,7 @@ Cell = tuple[bool, Select]
 
 CELLS: tuple[Cell, ...] = ((False, "test"), (False, "inner"), (True, "test"), (True, "inner"))
 COMMON, HONEST = CELLS[0], CELLS[-1]
-PRICES: dict[str, tuple[Cell, Cell]] = {
+DIFFERENCES: dict[str, tuple[Cell, Cell]] = {
     "total": (COMMON, HONEST),
     "groups on both sides": ((False, "inner"), HONEST),
     "chosen on the test fold": ((True, "test"), HONEST),
@@ -46,8 +46,8 @@ class Bias:
     """What the grouped folds keep apart, over which intervals are taken."""
     uar: Mapping[Cell, Estimate]
     """Pooled."""
-    prices: Mapping[str, Interval]
-    """Name in ``PRICES`` to the difference of pooled UARs, with its .95 interval over groups."""
+    differences: Mapping[str, Interval]
+    """Name in ``DIFFERENCES`` to the difference of pooled UARs, with its .95 interval over groups."""
 
     def as_row(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -60,9 +60,9 @@ class Bias:
                 names[cell]: {"value": found.value, "low": found.low, "high": found.high}
                 for cell, found in self.uar.items()
             },
-            "prices": {
-                name: {"value": price.value, "low": price.low, "high": price.high, "groups": price.groups}
-                for name, price in self.prices.items()
+            "differences": {
+                name: {"value": found.value, "low": found.low, "high": found.high, "groups": found.groups}
+                for name, found in self.differences.items()
             },
         }
 
@@ -125,7 +125,7 @@ def measure_bias(tasks: Mapping[Cell, Task], score: Callable[[Task], list[Score]
             {cell: estimate(counts[cell][model, head], UAR) for cell in CELLS},
             {
                 name: difference_t(counts[first][model, head], counts[second][model, head])
-                for name, (first, second) in PRICES.items()
+                for name, (first, second) in DIFFERENCES.items()
             },
         )
         for model, head in counts[HONEST]
@@ -143,7 +143,7 @@ def _counts(scores: Sequence[Score], file: Path, groups: Mapping[str, str]) -> d
 
 
 def bias_tables(rows: Sequence[Bias], title: str) -> list[Table]:
-    """Return the pooled UARs under the four ways, and the prices, a row a model each."""
+    """Return the pooled UARs under the four ways, and the differences, a row a model each."""
     several = len({row.head for row in rows}) > 1
     names = ["model", *(["head"] if several else [])]
     group = rows[0].group
@@ -159,19 +159,19 @@ def bias_tables(rows: Sequence[Bias], title: str) -> list[Table]:
         "folds, and classifiers fitted to whole training sides in all four"
     ]
     first = Table(f"{title}: random and group folds", [*names, "folds", *places.values()], cells, notes, len(names) + 1)
-    prices = [
-        [*_names(row, several), name, signed(price.value), f"[{signed(price.low)}, {signed(price.high)}]"]
+    differences = [
+        [*_names(row, several), name, signed(added.value), f"[{signed(added.low)}, {signed(added.high)}]"]
         for row in rows
-        for name, price in row.prices.items()
+        for name, added in row.differences.items()
     ]
-    groups = rows[0].prices["total"].groups
+    groups = rows[0].differences["total"].groups
     notes = [
         f"total: UAR with random folds and choices on the test fold, minus UAR with {group}-disjoint folds and "
         f"choices inside; interval: .95 over {groups} "
         "groups (jackknife t of the difference), of these trained models; the parts need not sum to the total"
     ]
     columns = [*names, "bias", "UAR", "interval"]
-    return [first, Table(f"{title}: bias", columns, prices, notes, len(names) + 1)]
+    return [first, Table(f"{title}: bias", columns, differences, notes, len(names) + 1)]
 
 
 def _names(row: Bias, several: bool) -> list[str]:

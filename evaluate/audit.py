@@ -2,12 +2,12 @@
 
 By path: ``python evaluate/audit.py A B``. A leak is a clip on both sides: with the same samples, from the same
 recording, of the same speaker, or with a stretch of the same sound, which an acoustic fingerprint finds through gain,
-resampling, codecs and cuts. Between A and B every such pair is one; within A those of which one clip is in train and
+resampling, codecs and cuts. Between A and B, every such pair counts; within A, only pairs with one clip in train and
 one in validation.
 
-``nonverbal audit [A] --folds FILE`` looks for what the sides of anybody's folds share: of ``nonverbal folds``, of
-EmoBox, of s3prl, or a table with paths and sides. A has the sounds, and knows whose they are; without it, what the
-lists say counts alone.
+``nonverbal audit [A] --folds FILE`` looks for what the sides of folds share: folds of ``nonverbal folds``, EmoBox or
+s3prl, or a table with paths and sides. A holds the sounds and their speakers; without A, only the contents of the lists
+are compared.
 """
 
 import json
@@ -32,7 +32,7 @@ from nonverbal.text import one_line
 
 @dataclass
 class AuditConfig:
-    """One folder or two, and what to look for."""
+    """Which folders or folds are audited, and what is looked for."""
 
     a: Path | None = None
     """Folder of shards made by `nonverbal prepare`. It may come first, without `--a`."""
@@ -187,7 +187,7 @@ def show(result: Audit, shown: int) -> None:
     if result.found is not None and result.found.left_out:
         out, of = result.found.left_out, result.found.left_out + result.found.compared
         note = (
-            f"note: {out} of {of} comparisons were left out, of fingerprint words that too many clips share; "
+            f"note: {out} of {of} comparisons were skipped, because too many clips share their fingerprint words; "
             "pairs may be missing"
         )
         console.print(note, soft_wrap=True)

@@ -1,8 +1,8 @@
-"""Say how far two encoders are apart, by layer and by weight: ``nonverbal compare A B [--data SHARDS]``.
+"""Compare two encoders, by layer and by weight: ``nonverbal compare A B [--data SHARDS]``.
 
-By path: ``python evaluate/compare.py A B``. A and B are what wav2vec2.init takes: folders or Hugging Face ids (wav2vec
-2.0 or HuBERT), runs, .pt files of fairseq or fairseq2; or both what ssam.init takes. Both hear the same clips. The exit
-code is 0 where nothing differs, 1 where something does (a NaN always does), and 2 where they cannot be compared.
+By path: ``python evaluate/compare.py A B``. A and B are given as for wav2vec2.init: folders or Hugging Face ids
+(wav2vec 2.0 or HuBERT), runs, .pt files of fairseq or fairseq2; or both as for ssam.init. Both get the same clips. The
+exit code is 0 if nothing differs, 1 if something does (a NaN always does), and 2 if they cannot be compared.
 """
 
 import json
@@ -25,7 +25,7 @@ DIFFERENT = 1
 
 @dataclass
 class CompareConfig:
-    """Two encoders, and what they hear."""
+    """Two encoders, and the clips on which they are compared."""
 
     a: PathOrName
     """One encoder. Both encoders may come first, without `--a` and `--b`."""
@@ -38,7 +38,7 @@ class CompareConfig:
     weights: int = 10
     """Number of weights to print, beginning with those that differ most."""
     json: Path | None = None
-    """File for all figures."""
+    """File for all numbers, as JSON."""
 
 
 def main(argv: list[str]) -> None:
@@ -80,9 +80,9 @@ def show(differences: Differences, weights: int) -> None:
                 f"weights that only {one} has in this shape: {', '.join(names)}", markup=False, soft_wrap=True
             )
     if all(movement.relative == 0 for movement in differences.moved):
-        console.print("no weight moved" if differences.moved else "no weight has the same name and shape in both")
+        console.print("no weight differs" if differences.moved else "no weight has the same name and shape in both")
         return
-    table = Table("weight", "relative change", title="weights that moved most")
+    table = Table("weight", "relative change", title="weights that differ most")
     for movement in differences.moved[:weights]:
         table.add_row(movement.name, f"{movement.relative:.2e}")
     console.print(table)

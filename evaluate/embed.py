@@ -1,7 +1,8 @@
-"""Keep encoders' embeddings: ``nonverbal embed --data SHARDS --encoders logmel,RUN/encoder``.
+"""Store encoders' embeddings: ``nonverbal embed --data SHARDS --encoders logmel,RUN/encoder``.
 
-By path: ``python evaluate/embed.py --data SHARDS --encoders ...``. All layers, mean and deviation over a clip's frames,
-in safetensors that ``nonverbal probe`` finds again. A killed call is continued by the same command.
+By path: ``python evaluate/embed.py --data SHARDS --encoders ...``. For all layers, the mean and deviation over a
+clip's frames are stored in safetensors files, which ``nonverbal probe`` uses too. If the command is interrupted, run it
+again to continue.
 """
 
 import re
@@ -29,7 +30,7 @@ from nonverbal.tasks.labels_seen import seen_by
 
 @dataclass
 class EmbedConfig:
-    """Whose embeddings of what are kept, and where."""
+    """Which embeddings are stored, and where."""
 
     data: Path
     """Folder of shards, or a folder of sound, which `nonverbal prepare` first turns into shards in --out."""
@@ -90,11 +91,11 @@ def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work)
     """Keep the embeddings of all clips by one encoder."""
     encoder = load_encoder(name, settings.seed)
     if isinstance(encoder, ManifestEncoder):
-        raise UserError(f"{name} is taken from the manifest, so it has no embeddings to keep; leave it out")
+        raise UserError(f"{name} is taken from the manifest, so it has no embeddings to store; leave it out")
     if isinstance(encoder, AudioWords):
         raise UserError(
             f"nonverbal probe computes {name} in each fold, from codebooks of the training side, so it has no "
-            "embeddings to keep; leave it out"
+            "embeddings to store; leave it out"
         )
     clips = np.unique(shards.table["clip"]).astype("<i8")
     if settings.frames:

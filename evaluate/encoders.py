@@ -1,9 +1,9 @@
-"""The encoders that can be compared, and what is known of each.
+"""The encoders that can be compared, and what is known about each.
 
-  nonverbal encoders               list them: name, size, licence, what each has heard, what must be installed
-  nonverbal encoders show NAME     all that is known of one: of a name of the list, a kind, or a folder of your own
-  nonverbal encoders check NAME    whether a clip's embedding depends on its neighbours in a batch, on padding, on the
-                                   run; shortest clip, speed, memory. Exit code 2 where it depends on any of these
+``nonverbal encoders`` lists them: name, size, licence, training data, and what must be installed.
+``nonverbal encoders show NAME`` prints all that is known about one: a name from the list, a kind, or your own folder.
+``nonverbal encoders check NAME`` tests whether a clip's embedding depends on its neighbours in a batch, on padding or
+on the run, and prints shortest clip, speed and memory. The exit code is 2 if the embedding depends on any of these.
 
 By path: ``python evaluate/encoders.py``.
 """
@@ -26,7 +26,7 @@ from nonverbal.paths import PathOrName
 from nonverbal.terminal import console_of
 from nonverbal.text import counted, size
 
-COLUMNS = ("name", "kind", "values", "layers", "licence", "has heard", "needs", "tried")
+COLUMNS = ("name", "kind", "values", "layers", "licence", "trained on", "needs", "tried")
 
 INEXACT = 2
 """Exit code of an encoder whose embeddings depend on what they must not."""
@@ -86,7 +86,7 @@ def list_encoders(chosen: ListConfig, console: Console) -> None:
             row = (str(size.dimensions), str(size.layers), _licence(entry.terms), entry.heard, kind.needs, entry.tried)
             table.add_row(entry.name, kind.name if kind.learned else "computed", *row)
     if not table.row_count:
-        console.print(f"None of that kind has a name here; the kinds are {', '.join(KINDS)}.")
+        console.print(f"No encoder of this kind has a name here; the kinds are {', '.join(KINDS)}.")
         return
     console.print(table)
     console.print(
@@ -113,7 +113,7 @@ def show(name: str, console: Console) -> None:
     elif name in KINDS:
         kind = KINDS[name]
         title, notes = kind.title, kind.notes
-        facts = {"checkpoints": ", ".join(kind.published) or "none that papers used by an id"} | _of_kind(kind)
+        facts = {"checkpoints": ", ".join(kind.published) or "none with an id on the Hub"} | _of_kind(kind)
     else:
         title, facts, notes = name, _of_loaded(load_encoder(name)), ""
     console.print(f"{title}\n", markup=False, highlight=False, style="bold")
@@ -156,7 +156,7 @@ def _of_entry(entry: Entry) -> dict[str, str]:
         "licence": _licence(entry.terms),
         "terms": in_words(entry.terms),
         "by": entry.terms.source + ("" if entry.terms.verified else ", not verified"),
-        "has heard": entry.heard,
+        "trained on": entry.heard,
         **({"says": said.source + ("" if said.verified else ", not verified")} if said else {}),
     }
 
@@ -187,9 +187,9 @@ def _frames(layers: int, dimensions: int) -> str:
 
 
 def _limits(shortest: int, max_seconds: float) -> dict[str, str]:
-    longest = "the whole clip" if math.isinf(max_seconds) else f"{max_seconds:g} s; longer clips in equal windows"
+    longest = "any length" if math.isinf(max_seconds) else f"{max_seconds:g} s; longer clips in equal windows"
     milliseconds = f"{1000 * shortest / SAMPLE_RATE:g} ms"
-    return {"shortest clip": f"{counted(shortest, 'sample')} ({milliseconds})", "hears at once": longest}
+    return {"shortest clip": f"{counted(shortest, 'sample')} ({milliseconds})", "longest input": longest}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from nonverbal.tasks.task import Kind, task_of
 
 @dataclass(kw_only=True)
 class FoldsConfig(ProtocolSettings):
-    """Which clips are divided, how, and where it is written."""
+    """Which clips are divided, how, and where the folds are written."""
 
     data: Path
     """Folder of shards with the clips. The clips of its training and validation split are divided into folds."""

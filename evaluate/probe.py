@@ -37,7 +37,7 @@ class ProbeConfig(ProtocolSettings):
     """Which encoders are probed on which clips, and how these are divided."""
 
     data: Path
-    """Folder of shards with the labelled clips. The clips of its training and validation split are both used."""
+    """Folder of shards with the labelled clips. The clips of both its training and its validation split are used."""
     encoders: list[PathOrName]
     """Folders or Hugging Face Hub ids of encoders; `logmel`, `mfcc` or another name of `nonverbal encoders`;
     `initialised:FOLDER` for the same encoder with random weights; `finetuned:RUN` for a fine-tuned run under its own

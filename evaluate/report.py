@@ -20,7 +20,7 @@ from nonverbal.report.write import write_figures, write_tables
 
 @dataclass
 class ReportConfig:
-    """What is reported, and where to."""
+    """What is reported, and where the page is written."""
 
     paths: list[Path]
     """Files of scores, analyses, pretraining runs, or folders, which stand for all of these in them. They may come
@@ -36,7 +36,7 @@ class ReportConfig:
     """Folders of shards with the clips that were scored: lists of clips then have players. Clips of corpora that must
     not be redistributed have none."""
     sounds: int = 300
-    """Maximum number of clips with sound; with 300 the page has some 5 to 12 MB."""
+    """Maximum number of clips with sound; with 300 clips, the page takes 5 to 12 MB."""
     markdown: Path | None = None
     """File for the tables in Markdown."""
     latex: Path | None = None

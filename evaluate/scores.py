@@ -25,7 +25,7 @@ from nonverbal.tasks.measurements import read_measurements, read_text_measuremen
 
 @dataclass
 class ScoresConfig:
-    """Which scores, and what is shown of them."""
+    """Which scores are shown, and how."""
 
     paths: list[Path]
     """Files of scores, or folders, which stand for every scores.jsonl in them. They may come first, without

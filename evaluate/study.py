@@ -37,7 +37,7 @@ REFUSED = ("study", "submit", "demo", "corpora", "encoders", "launch-check")
 
 @dataclass
 class StudyConfig:
-    """Which study, on what, and where to."""
+    """Which study is run, on which data, and where the results go."""
 
     study: PathOrName
     """Recipe of the study: a path, or the name of a shipped recipe. It may come first, without `--study`."""

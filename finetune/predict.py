@@ -1,8 +1,8 @@
-"""Tell classes of sounds by a fine-tuned model: ``nonverbal predict MODEL FILES_OR_FOLDERS --out FILE``.
+"""Predict classes of sounds with a fine-tuned model: ``nonverbal predict MODEL FILES_OR_FOLDERS --out FILE``.
 
-By path: ``python finetune/predict.py MODEL FILES_OR_FOLDERS --out FILE``. Every sound file is decoded as ``nonverbal
-prepare`` does, and has a row with the probability of each class; with ``--window`` each window of it has one. A file
-that cannot be read has a row that says why.
+By path: ``python finetune/predict.py MODEL FILES_OR_FOLDERS --out FILE``. Every sound file is decoded as by ``nonverbal
+prepare``, and gets a row with the probability of each class; with ``--window``, each window gets a row. The row of a
+file that cannot be read gives the reason.
 """
 
 import json
@@ -34,7 +34,7 @@ COLUMNS = ("file", "start", "end", "predicted", "problem")
 
 @dataclass
 class PredictConfig:
-    """Which sounds are heard by which model, and where it is written what they are."""
+    """Which sounds are classified by which model, and where the predictions are written."""
 
     model: PathOrName
     """A run of `nonverbal finetune` that has a model/ (--final), or one of its folds; or a folder or Hugging Face Hub
@@ -73,7 +73,7 @@ class PredictConfig:
 
 
 def main(argv: list[str]) -> None:
-    """Hear all files, and write what they are."""
+    """Classify all files, and write the predictions."""
     settings = config.load(PredictConfig, with_model(argv), prog="nonverbal predict", description=__doc__)
     recordings = recordings_in(settings.files, lambda text: print(f"nonverbal: {text}", file=sys.stderr))
     set_up_gpus()

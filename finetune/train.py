@@ -1,10 +1,10 @@
 """Fine-tune an encoder on labelled clips: ``nonverbal finetune RECIPE.yaml --data SHARDS --init ENCODER --out RUN``.
 
 By path: ``python finetune/train.py RECIPE.yaml --data SHARDS --init ENCODER --out RUN``. Each fold of the protocol is a
-run of its own, RUN/seed-0/fold-3, and its epoch is chosen inside its training side; scores of all are in
-RUN/scores.jsonl. ``--final`` also trains on all clips and writes the model to use to RUN/model. ``--jobs 4`` trains
-four folds side by side, ``--trainer.processes 4`` each fold on four processes, one a GPU. The same command again
-continues where it ended.
+run of its own, RUN/seed-0/fold-3, and its epoch is chosen inside its training side; the scores of all
+folds are in RUN/scores.jsonl. ``--final`` also trains on all clips and writes the model to use to RUN/model. ``--jobs
+4`` trains four folds side by side, ``--trainer.processes 4`` each fold on four processes, one per GPU. The same command
+again continues where it stopped.
 """
 
 from nonverbal import cli, config

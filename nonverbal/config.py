@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RECIPE = "YAML of what differs from the defaults, or from `base: OTHER.yaml` (in its own folder, else a shipped one)."
+RECIPE = (
+    "YAML file with the settings that differ from the defaults, or from those of `base: OTHER.yaml` (in the same "
+    "folder, otherwise a shipped recipe)."
+)
 
 
 def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:

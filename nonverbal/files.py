@@ -82,11 +82,21 @@ def locked(
             try:
                 yield
             except BaseException:
-                if is_new and os.listdir(folder) == [".lock"]:
-                    (folder / ".lock").unlink()
-                    folder.rmdir()
+                if is_new:
+                    _remove_unused(folder, file)
                 raise
             return
+
+
+def _remove_unused(folder: Path, lock: TextIO) -> None:
+    """Remove a folder that holds nothing but its lock; a failure to do so must not hide the error of the block."""
+    with contextlib.suppress(OSError):
+        # The block may have removed the folder, and another process may have made it again and hold it.
+        if os.listdir(folder) == [".lock"] and _is_at(lock, folder / ".lock"):
+            (folder / ".lock").unlink()
+            # While a removed file is open, NFS keeps it in the folder under another name.
+            lock.close()
+            folder.rmdir()
 
 
 def _lock(file: TextIO, folder: Path, remedy: str, wait: bool) -> None:

@@ -66,16 +66,21 @@ class PassedOn(Signals):
     def __init__(self) -> None:
         super().__init__()
         self.children: list[subprocess.Popen[bytes]] = []
+        self.reached = 0
+        """Number of children to which the last signal was sent."""
 
     def to(self, child: "subprocess.Popen[bytes]") -> None:
         """Pass signals on to a child, and also the last one if it arrived while the child was being started."""
+        before = len(self.children)
         self.children.append(child)
-        if self.came:
-            child.send_signal(self.came)
+        # From here on, `handle` sends it signals. The same SIGINT twice would end it before it has saved.
+        came = self.came
+        if came and self.reached <= before:
+            child.send_signal(came)
 
     def handle(self, number: int, _: FrameType | None) -> None:
         """Pass a signal on. Children that have ended do not get it."""
-        self.came = number
+        self.came, self.reached = number, len(self.children)
         for child in self.children:
             child.send_signal(number)
 

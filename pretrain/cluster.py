@@ -1,8 +1,8 @@
 """Make the units that HuBERT is pretrained on: ``nonverbal cluster --data SHARDS --out UNITS``.
 
-By path: ``python pretrain/cluster.py --data SHARDS --out UNITS``. First over MFCCs, then, with ``--features
-RUN/encoder --layer 6 --clusters 500``, over a layer of the encoder that was pretrained on the first. Says how many
-units are in use, and how well they tell the corpora's labels apart.
+By path: ``python pretrain/cluster.py --data SHARDS --out UNITS``. Cluster MFCCs first; then, with ``--features
+RUN/encoder --layer 6 --clusters 500``, a layer of the encoder that was pretrained on the first units. The command
+prints how many units are in use, and how much they reveal about the corpora's labels.
 """
 
 from typing import Any

@@ -3,7 +3,8 @@
 By path: ``python pretrain/convert.py SOURCE --to fairseq2 --out model.pt``. SOURCE is what wav2vec2.init takes: a
 folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, a .pt of fairseq or fairseq2; or what ssam.init takes: an
 Audio Mamba as a folder, an id, a run, or a .pth of SSAM's released code, which --to ssam writes. The result is read
-back, and kept only if its weights are the source's, and its hidden states on a fixed signal too; else exit code 2.
+back, and kept only if its weights, and its hidden states on a fixed signal, are those of the source; otherwise the exit
+code is 2.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class ConvertConfig:
     overwrite: bool = False
     """Replace what is at --out, if it is such a checkpoint."""
     heads: int | None = None
-    """Number of attention heads, if the source does not say it. Unset: the width divided by 64."""
+    """Number of attention heads, if the source does not state it. Unset: the width divided by 64."""
 
 
 def main(argv: list[str]) -> None:

@@ -1,8 +1,9 @@
 """The corpora that can be read as they are distributed.
 
-  nonverbal corpora                       list them; --for, --licence and --language filter
-  nonverbal corpora show NAME             how to get one, what it allows, what to expect
-  nonverbal corpora check NAME FOLDER     what is missing, extra or unreadable in a folder, and what the clips are like
+``nonverbal corpora`` lists them; --for, --licence and --language filter the list.
+``nonverbal corpora show NAME`` prints how to get one, what its licence allows, and what to expect.
+``nonverbal corpora check NAME FOLDER`` prints what is missing, extra or unreadable in a folder, and describes the
+clips.
 
 By path: ``python pretrain/corpora.py``.
 """
@@ -34,8 +35,8 @@ class ListConfig:
     """What to list."""
 
     purpose: Purpose | None = None
-    """Also --for. pretraining: the ten corpora of Voc125 and such; evaluation: non-verbal sounds that encoders are
-    compared on; emotion: in speech; recognition: of speech."""
+    """Also --for. pretraining: the ten corpora of Voc125 and similar ones; evaluation: non-verbal sounds that encoders
+    are compared on; emotion: in speech; recognition: of speech."""
     licence: Literal["commercial"] | None = None
     """commercial: those whose licence, as far as is known, allows training a product on them."""
     language: str | None = None
@@ -61,7 +62,7 @@ class CheckConfig:
     processes: int = field(default_factory=available_processors)
     """Processes that decode."""
     json: Path | None = None
-    """JSON file to write everything to, with every path."""
+    """JSON file for all findings, with every path."""
 
 
 def main(argv: list[str]) -> None:

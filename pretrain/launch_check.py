@@ -1,10 +1,10 @@
-"""What is wrong with nodes, network and folders before a run: ``nonverbal launch-check --processes 8 --out RUN --data
+"""Check nodes, network and folders before a run: ``nonverbal launch-check --processes 8 --out RUN --data
 SHARDS``.
 
-By path: ``torchrun --standalone --nproc_per_node 8 pretrain/launch_check.py --out RUN --data SHARDS``. Takes seconds,
-under the launcher that will start the run. Prints which process is where, how fast their all-reduce is and whether it
-adds up right, and what is wrong with its remedy. Exit code 0: nothing is; 1: something is; 2: a process did not answer,
-or a setting is wrong.
+By path: ``torchrun --standalone --nproc_per_node 8 pretrain/launch_check.py --out RUN --data SHARDS``. The check runs
+under the launcher that will start the run, and takes seconds. It prints where each process runs, how fast the
+all-reduce is and whether its sums are right, and every problem with its remedy. Exit code 0: no problem; 1: a problem
+was found; 2: a process did not answer, or a setting is wrong.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""What a recipe will cost: ``nonverbal plan RECIPE.yaml --data SHARDS --gpus 8 --network 100``.
+"""Estimate the cost of a recipe: ``nonverbal plan RECIPE.yaml --data SHARDS --gpus 8 --network 100``.
 
-By path: ``python pretrain/plan.py RECIPE.yaml --data SHARDS``. Takes every setting of ``nonverbal pretrain``, trains
-for a minute on this machine's first device, in a folder that is deleted, and prints updates, hours and GPU-hours,
-memory, disk, and how often each corpus is heard. The hours on several GPUs are computed from one, and so is their
-communication. Nothing is written to --out.
+By path: ``python pretrain/plan.py RECIPE.yaml --data SHARDS``. It takes every setting of ``nonverbal pretrain``,
+trains for a minute on this machine's first device, in a folder that is then deleted, and prints updates, hours and
+GPU-hours, memory, disk, and the number of passes over each corpus. The hours on several GPUs are computed from those on
+one, and communication from the speed of the network. Nothing is written to --out.
 """
 
 import json
@@ -30,14 +30,14 @@ class PlanConfig(PretrainConfig):
     out: Path = Path("run")
     """As in `nonverbal pretrain`; here nothing is written there, and it need not be given."""
     gpus: int | None = None
-    """The GPUs that the run will have. Unset: `trainer.processes`, or 1."""
+    """Number of GPUs that the run will have. Unset: `trainer.processes`, or 1."""
     network: float | None = None
     """Gb/s, in each direction, of the slowest link between the GPUs: of all network adapters of a machine together or,
     within one machine, of a GPU's NVLink (3600 on an H100). Unset: communication is not counted."""
     seconds: float = 60.0
     """How long to train. The first updates are not counted, and at least three are taken."""
     json: Path | None = None
-    """Where to write the figures, as JSON."""
+    """File for all numbers, as JSON."""
 
 
 def main(argv: list[str]) -> None:
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     micro_batches, trainer = settings.batches.batches_per_step, settings.trainer
     warnings = refusals(objective, trainer, micro_batches, gpus)
     audio = audio_of(data.table, data.validation_table, settings.batches, settings.seed, trainer.steps)
-    print(f"training for {settings.seconds:g} s, to be thrown away", flush=True)
+    print(f"training for {settings.seconds:g} s; the result is discarded", flush=True)
     with room_for(Path(tempfile.gettempdir())), workers_watched():
         measured = measure(
             objective, data, trainer, settings.seed, settings.seconds, partial(scan_on, settings, objective)
@@ -67,7 +67,7 @@ def checked_gpus(settings: PlanConfig) -> int:
     if gpus < 1:
         raise UserError(f"--gpus must be at least 1, but is {gpus}")
     if asked is not None and asked != gpus:
-        raise UserError(f"--gpus is {gpus}, but trainer.processes asks for {asked}; give one of the two")
+        raise UserError(f"--gpus is {gpus}, but trainer.processes is {asked}; give one of the two")
     if settings.network is not None and settings.network <= 0:
         raise UserError(f"--network must be above 0 Gb/s, but is {settings.network:g}")
     if settings.seconds <= 0:

@@ -1,8 +1,9 @@
 """Turn folders of sound into shards: ``nonverbal prepare [RECIPE.yaml] NAME=FOLDER ... --out SHARDS``.
 
 By path: ``python pretrain/prepare.py NAME=FOLDER ... --out SHARDS``. Every clip is decoded, checked, brought to 16 kHz
-mono and kept once; the ledger says what became of every file. ``nonverbal prepare --verify SHARDS`` compares shards
-with their index. ``nonverbal prepare --log-mel SHARDS`` adds what SSAM standardises clips by, so that it reads less.
+mono and kept once; the ledger records what happened to every file. ``nonverbal prepare --verify SHARDS`` compares
+shards with their index. ``nonverbal prepare --log-mel SHARDS`` adds the means and deviations by which SSAM standardises
+its input, so that training reads less.
 """
 
 import re

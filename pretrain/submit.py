@@ -1,10 +1,10 @@
 """Pretrain on a Slurm cluster: ``nonverbal submit RECIPE.yaml --data SHARDS --out RUN --nodes 2 --gpus 4``.
 
-By path: ``python pretrain/submit.py RECIPE.yaml --data SHARDS ...``. Takes every setting of ``nonverbal pretrain`` too,
-and writes RUN/slurm/pretrain.sh, which you can read and change before you hand it to sbatch; ``--submit`` does that.
-The run saves itself before its time is over and when it is preempted, and is queued again until it is done.
-``nonverbal submit --finetune RECIPE.yaml --data SHARDS --init ENCODER --out RUN`` fine-tunes instead, each fold as a
-task of an array, with every setting of ``nonverbal finetune``.
+By path: ``python pretrain/submit.py RECIPE.yaml --data SHARDS ...``. The command takes every setting of
+``nonverbal pretrain`` too, and writes RUN/slurm/pretrain.sh, which you can read and change before you submit it with
+sbatch; ``--submit`` does that for you. The run saves a checkpoint before its time limit and when it is preempted, and
+is queued again until it is done. ``nonverbal submit --finetune RECIPE.yaml --data SHARDS --init ENCODER --out RUN``
+fine-tunes instead, each fold as a task of an array, with every setting of ``nonverbal finetune``.
 """
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import fcntl
 import json
@@ -220,3 +221,33 @@ def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path, before, within,
     with pytest.raises(UserError, match="refused"):
         refuse_in(folder, within)
     assert (sorted(path.name for path in folder.iterdir()) if folder.exists() else None) == left
+
+
+def remove_and_refuse(folder, then):
+    """As embeddings are read after the folder of their parts is removed."""
+    with locked(folder):
+        shutil.rmtree(folder)
+        then()
+        raise UserError("refused")
+
+
+def test_a_block_that_fails_after_it_removed_its_folder_fails_with_its_own_error(tmp_path):
+    with pytest.raises(UserError, match="refused"):
+        remove_and_refuse(tmp_path / "parts", lambda: None)
+
+
+def test_a_folder_that_another_has_made_and_holds_since_is_left(tmp_path):
+    folder = tmp_path / "parts"
+    with contextlib.ExitStack() as others:
+        with pytest.raises(UserError, match="refused"):
+            remove_and_refuse(folder, lambda: others.enter_context(locked(folder)))
+        assert (folder / ".lock").exists()
+
+
+def test_a_folder_that_cannot_be_removed_does_not_hide_the_error(tmp_path, monkeypatch):
+    def busy(path):
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    monkeypatch.setattr(Path, "rmdir", busy)
+    with pytest.raises(UserError, match="refused"):
+        refuse_in(tmp_path / "new", "")

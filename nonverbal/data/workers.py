@@ -112,6 +112,7 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], processes: i
 def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Start workers, and end them after the block: after an interruption at once."""
     check_temporary_folder()
+    earlier = active_children()
     pool = ProcessPoolExecutor(processes, CONTEXT, initializer=start_worker)
     try:
         yield pool
@@ -119,7 +120,8 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         raise UserError(ENDED) from error
     except (KeyboardInterrupt, GeneratorExit):
         for child in active_children():
-            child.kill()
+            if child not in earlier:
+                child.kill()
         raise
     finally:
         # A second Ctrl-C here would leave idle workers, and the exit would wait for them.
@@ -136,6 +138,10 @@ def _alone(work: Callable[[Item], Result], item: Item) -> Done[Item, Result]:
     sender.close()
     try:
         result, error = receiver.recv()
+    except (KeyboardInterrupt, GeneratorExit):
+        # It ignores Ctrl-C, and when this process exits, Python would wait for it.
+        process.kill()
+        raise
     except EOFError:
         process.join()
         if process.exitcode not in CRASHES:

@@ -28,10 +28,10 @@ Cell = tuple[bool, Select]
 
 CELLS: tuple[Cell, ...] = ((False, "test"), (False, "inner"), (True, "test"), (True, "inner"))
 COMMON, HONEST = CELLS[0], CELLS[-1]
-PRICES: dict[str, tuple[Cell, Cell]] = {
-    "the common way": (COMMON, HONEST),
-    "of it, groups on both sides": ((False, "inner"), HONEST),
-    "of it, chosen on the test fold": ((True, "test"), HONEST),
+DIFFERENCES: dict[str, tuple[Cell, Cell]] = {
+    "total": (COMMON, HONEST),
+    "groups on both sides": ((False, "inner"), HONEST),
+    "chosen on the test fold": ((True, "test"), HONEST),
 }
 """From a name to the two cells that are subtracted. The two parts need not sum to the whole."""
 
@@ -46,8 +46,8 @@ class Bias:
     """What the grouped folds keep apart; intervals are over these groups."""
     uar: Mapping[Cell, Estimate]
     """Pooled UAR of each cell."""
-    prices: Mapping[str, Interval]
-    """Differences of pooled UARs by name in ``PRICES``, with .95 intervals over groups."""
+    differences: Mapping[str, Interval]
+    """Differences of pooled UARs by name in ``DIFFERENCES``, with .95 intervals over groups."""
 
     def as_row(self) -> dict[str, Any]:
         """Return it in a form that JSON can hold."""
@@ -60,9 +60,9 @@ class Bias:
                 names[cell]: {"value": found.value, "low": found.low, "high": found.high}
                 for cell, found in self.uar.items()
             },
-            "prices": {
-                name: {"value": price.value, "low": price.low, "high": price.high, "groups": price.groups}
-                for name, price in self.prices.items()
+            "differences": {
+                name: {"value": found.value, "low": found.low, "high": found.high, "groups": found.groups}
+                for name, found in self.differences.items()
             },
         }
 
@@ -126,7 +126,7 @@ def measure_bias(tasks: Mapping[Cell, Task], score: Callable[[Task], list[Score]
             {cell: estimate(counts[cell][model, head], UAR) for cell in CELLS},
             {
                 name: difference_t(counts[first][model, head], counts[second][model, head])
-                for name, (first, second) in PRICES.items()
+                for name, (first, second) in DIFFERENCES.items()
             },
         )
         for model, head in counts[HONEST]
@@ -159,22 +159,20 @@ def bias_tables(rows: Sequence[Bias], title: str) -> list[Table]:
         "UAR of the decisions of all folds together, interval of .95 over groups; the same clips, the same number of "
         "folds, and classifiers fitted to whole training sides in all four"
     ]
-    first = Table(
-        f"{title}: the common way and ours", [*names, "folds", *places.values()], cells, notes, len(names) + 1
-    )
-    prices = [
-        [*_names(row, several), name, signed(price.value), f"[{signed(price.low)}, {signed(price.high)}]"]
+    first = Table(f"{title}: random and group folds", [*names, "folds", *places.values()], cells, notes, len(names) + 1)
+    differences = [
+        [*_names(row, several), name, signed(added.value), f"[{signed(added.low)}, {signed(added.high)}]"]
         for row in rows
-        for name, price in row.prices.items()
+        for name, added in row.differences.items()
     ]
-    groups = rows[0].prices["the common way"].groups
+    groups = rows[0].differences["total"].groups
     notes = [
-        f"UAR of the common way (random folds, chosen on the test fold) minus that of {group}-disjoint folds with "
+        f"total: UAR with random folds and choices on the test fold, minus UAR with {group}-disjoint folds and "
         f"choices inside; interval: .95 over {groups} "
-        "groups (jackknife t of the difference), of these trained models; the parts need not sum to the whole"
+        "groups (jackknife t of the difference), of these trained models; the parts need not sum to the total"
     ]
-    columns = [*names, "price of", "UAR", "interval"]
-    return [first, Table(f"{title}: the price", columns, prices, notes, len(names) + 1)]
+    columns = [*names, "bias", "UAR", "interval"]
+    return [first, Table(f"{title}: bias", columns, differences, notes, len(names) + 1)]
 
 
 def _names(row: Bias, several: bool) -> list[str]:

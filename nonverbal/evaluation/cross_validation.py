@@ -110,6 +110,6 @@ def _check(embeddings: np.ndarray) -> None:
     unfit = ~np.isfinite(embeddings).all(axis=tuple(range(1, embeddings.ndim)))
     if unfit.any():
         raise UserError(
-            f"{unfit.sum()} of {len(unfit)} clips have embeddings that are not finite, the first is clip "
-            f"{unfit.argmax()}; the encoder's weights are damaged, or the sound is: run nonverbal prepare again"
+            f"{unfit.sum()} of {len(unfit)} clips have embeddings that are not finite, the first being clip "
+            f"{unfit.argmax()}; the encoder's weights or the sound are damaged: run nonverbal prepare again"
         )

@@ -118,7 +118,7 @@ def compare_encoders(a: str, b: str, data: Path | None, clips: int) -> Differenc
     Args:
         a: the first checkpoint.
         b: the second checkpoint.
-        data: folder of shards whose first clips are heard; synthetic vocal sounds where None.
+        data: folder of shards whose first clips are used; synthetic vocal sounds if None.
         clips: number of clips.
 
     Raises:
@@ -204,7 +204,7 @@ def _check_frames(a: Checkpoint, b: Checkpoint, states: Sequence[Sequence[Tensor
     frames = [len(each[0]) for each in states]
     if frames[0] != frames[1]:
         raise UserError(
-            f"{a.source} makes {frames[0]} frames of a clip and {b.source} {frames[1]}, so frames do not correspond; "
+            f"{a.source} makes {frames[0]} frames from a clip and {b.source} {frames[1]}, so frames do not correspond; "
             "compare encoders with frames at the same times"
         )
 

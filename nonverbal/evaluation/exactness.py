@@ -117,7 +117,7 @@ def sound(samples: int, take: int = 0) -> np.ndarray:
 
 
 def sounds(encoder: FrameEncoder, shortest: int) -> list[np.ndarray]:
-    """Return the clips on which an encoder is tested, none of which is longer than what it reads at once."""
+    """Return the clips on which an encoder is tested, none of which is longer than its longest input."""
     lengths = [round(min(seconds, encoder.max_seconds) * SAMPLE_RATE) for seconds in SECONDS]
     return [sound(max(samples, shortest), take) for take, samples in enumerate([shortest, *lengths])]
 

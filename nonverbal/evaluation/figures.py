@@ -108,7 +108,7 @@ def _layer_curve(axes: Any, model: str, folds: np.ndarray) -> None:
 def _title(scores: Sequence[Score]) -> str:
     title = _plain(f"{scores[0].corpus}, {len(scores[0].classes)} classes: {scores[0].protocol}")
     through = scores[0].lets_through
-    return title + (f"\nlets through: {_plain('; '.join(through))}" if through else "")
+    return title + (f"\npossible leakage: {_plain('; '.join(through))}" if through else "")
 
 
 def _label(model: str, pretraining: str) -> str:

@@ -37,7 +37,7 @@ class Member:
     name: str
     key: str
     status: str
-    """Whether it was trained on the clips."""
+    """Its leak status: whether it was trained on the clips."""
     values: np.ndarray
     """Mean over frames of its last layer, ``(clips, dim)`` float32."""
 
@@ -71,7 +71,9 @@ def sets_of(encoders: Sequence[str], size: int, pairs: Pairs = "all", twins: boo
         if pairs == "all" or not mamba.issuperset(kinds[name] for name in names)
     ]
     if not sets:
-        raise UserError("all encoders are Audio Mamba, which --pairs reno does not fuse: give others, or --pairs all")
+        raise UserError(
+            "all encoders are Audio Mamba, which --pairs reno does not fuse: give other encoders, or --pairs all"
+        )
     if twins:
         sets = [own for names in sets for own in (names, tuple(map(_twin, names)))]
     return list(dict.fromkeys(sets))

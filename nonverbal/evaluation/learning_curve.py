@@ -114,10 +114,10 @@ def curve_table(points: Sequence[Point], title: str) -> Table:
         for point in points
         if (point.model, point.head) == row
     ]
-    columns = ["model", *(["head"] if several else []), "clips a class", "training clips"]
+    columns = ["model", *(["head"] if several else []), "clips per class", "training clips"]
     columns += ["UAR", "interval", "UAR by fold", "folds with choices"]
     notes = [
-        "training clips are drawn by seed, in turn from a class's groups; smaller samples are parts of larger ones; "
+        "training clips are drawn by seed, in turn from a class's groups; smaller samples are subsets of larger ones; "
         "test sides are the same for all sizes",
         "by fold: mean ± population std over folds and seeds, whose draws differ; it is not an interval",
     ]
@@ -153,7 +153,7 @@ def plot_curve(points: Sequence[Point], title: Sequence[str], chance: float, fig
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set(
-        xlabel=f"training clips a class (last: all{hollow})\nband: population std over folds and seeds",
+        xlabel=f"training clips per class (last: all{hollow})\nband: population std over folds and seeds",
         ylabel="UAR, mean over folds and seeds",
     )
     axes.set_title("\n".join(map(_plain, title)), fontsize="medium", wrap=True)

@@ -179,8 +179,8 @@ def _protocols(record: StudyRecord, cells: dict[str, list[OwnCell]]) -> list[str
         notes += [f"{group}: {'; '.join(names)}"] if names else []
     if record.paper in SOURCES and notes:
         notes.append(
-            f"printed: {SOURCES[record.paper].protocol}, measured by others, with other code, and on clips that need "
-            "not be the same"
+            f"printed: {SOURCES[record.paper].protocol}, measured by others, with other code, and not "
+            "necessarily on the same clips"
         )
     if any(cell.protocol for own in cells.values() for cell in own):
         notes.append(
@@ -204,7 +204,7 @@ def _over(group: str, over: Sequence[str], scored: Sequence[str]) -> str:
 def _several(what: str, places: dict[str, list[str]]) -> list[str]:
     """Say where several steps measured a number that should be unique."""
     listed = some_of([f"{place} by {', '.join(steps)}" for place, steps in places.items()], SHOWN, "; ")
-    told = "in the table's groups, a group for each step tells them apart"
+    told = "in the table's groups, give each step a group of its own"
     return [f"{what}: measured several times: {listed}; {told}"] if places else []
 
 

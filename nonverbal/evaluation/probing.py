@@ -75,7 +75,7 @@ class Subject:
     key: str
     """Key of the encoder; see ``Score.model_key``."""
     status: str
-    """Whether it was trained on the clips."""
+    """Its leak status: whether it was trained on the clips."""
     features: Features
     """The features of all clips that a head reads."""
     one_frame: bool
@@ -130,7 +130,7 @@ def check_encoders(tasks: Sequence[Task], encoders: Sequence[str], null: int) ->
             open_run(source).check(task)
         if null:
             raise UserError(
-                f"{source} was trained on the true labels, so a null by permuted labels would say nothing about it: "
+                f"{source} was trained on the true labels, so a null with permuted labels would be meaningless: "
                 "leave out --null, or the encoder"
             )
 

@@ -161,15 +161,15 @@ def published_table(task: TaskResult) -> Table | None:
         for model, one in found
     ]
     notes = [
-        "ours: mean ± population std over folds; printed: as in the paper, where the last column says what was "
-        "trained, on clips that need not be the same",
+        "ours: mean ± population std over folds; printed: as in the paper, not necessarily on the same clips; the last "
+        "column states what was trained",
     ]
     clips = sum(task.clips.values())
     notes += [
-        f"{paper} has {count} clips of this corpus, here there are {clips}" for paper, count in _clips(task).items()
+        f"{paper} has {count} clips of this corpus; here there are {clips}" for paper, count in _clips(task).items()
     ]
     notes += [
-        f"for these models and this corpus there are other numbers, not comparable with those here: {other}"
+        f"papers have other numbers for these models and this corpus, not comparable with those here: {other}"
         for other in others
     ]
     return Table(f"{title(task)}: what papers printed", [*columns, "printed by"], rows, notes, len(model_columns(task)))

@@ -63,7 +63,7 @@ class Result:
 
 
 def lets_through(models: Sequence[Result]) -> list[str]:
-    """Return what may make the scores of models on one task too good; see ``Score``."""
+    """Return the possible leakage under the protocol of models on one task; see ``Score``."""
     return list(dict.fromkeys(text for model in models for score in model.scores for text in score.lets_through))
 
 
@@ -307,7 +307,7 @@ def _counts(p: Predictions, clips: TableClips, classes: int) -> np.ndarray:
         ) from error
     if (clips.labels[places] != p.labels).any():
         clip = p.clips[int((clips.labels[places] != p.labels).argmax())]
-        raise UserError(f"{p.path}: clip {clip} has another label than with the other models of its task; {AGAIN}")
+        raise UserError(f"{p.path}: clip {clip} has a different label with the other models of its task; {AGAIN}")
     own = clips.units[places]
     counts = np.zeros((int(clips.units.max()) + 1, classes, classes), dtype=np.int64)
     if len(own):
@@ -322,8 +322,8 @@ def _tested(model: ModelResult) -> np.ndarray:
 
 def _other_clips(one: Predictions, other: Predictions) -> UserError:
     return UserError(
-        f"{one.path} and {other.path} are of one task and protocol, but of different clips, so their numbers share no "
-        "table; probe both models with the same folds and seeds"
+        f"{one.path} and {other.path} are of one task and protocol, but of different clips, so their numbers cannot "
+        "share a table; probe both models with the same folds and seeds"
     )
 
 

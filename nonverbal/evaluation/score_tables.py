@@ -111,7 +111,7 @@ def comparisons_table(task: TaskResult, family: Sequence[Comparison]) -> Table:
         for one in family
     ]
     groups = family[0].difference.groups
-    how = "all ways" if groups <= EXACT_GROUPS else "100000 drawn ways"
+    how = "in all ways" if groups <= EXACT_GROUPS else "in 100000 random ways"
     notes = [
         f"difference of UAR, the first model's minus the second's, with its .95 interval over {groups} {task.unit}; p: "
         f"predictions swapped by {task.unit}, {how}; Holm over {counted(len(family), 'comparison')}; last: the "
@@ -178,7 +178,7 @@ def _notes(task: TaskResult, percentile: bool) -> list[str]:
     notes += apart_notes(score for model in task.models for score in model.scores)
     notes += [f"{label} counts as {name}" for label, name in task.merged.items()]
     if through := lets_through(task.models):
-        notes.append(f"the protocol lets through: {'; '.join(through)}")
+        notes.append(f"possible leakage: {'; '.join(through)}")
     return notes
 
 

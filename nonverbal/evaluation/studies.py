@@ -150,7 +150,7 @@ class StudyRecord:
     def __post_init__(self) -> None:
         """Refuse a format of another version."""
         if self.version != VERSION:
-            raise UserError(f"version is {self.version}, but {VERSION} is read")
+            raise UserError(f"version is {self.version}, but must be {VERSION}")
 
     def matching(self, names: Sequence[str]) -> list[StudyStep]:
         """Return the steps that names stand for: a single step, or all combinations of a step in the recipe."""

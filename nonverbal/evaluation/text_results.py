@@ -69,7 +69,7 @@ def text_table(result: TextResult) -> Table:
         "wrong, or all clips belong to one",
         "by fold: mean ± population std over folds; this is not an interval",
         *apart_notes(score for model in result.models for score in model.scores),
-        *([f"the protocol lets through: {'; '.join(through)}"] if through else []),
+        *([f"possible leakage: {'; '.join(through)}"] if through else []),
     ]
     columns = ["model", "head", "WER", "interval", "CER", "interval", "WER by fold", "pretraining"]
     return Table(f"{result.corpus}: texts, {result.protocol}{result.which_data}", columns, rows, notes, 2)
@@ -121,8 +121,8 @@ def _result(measurements: Sequence[TextMeasurement]) -> TextResult:
         if not np.array_equal(own.words, sums[0].words) or not np.array_equal(own.characters, sums[0].characters):
             raise UserError(
                 f"{seeds[0].transcriptions.path} and {measurements[0].transcriptions.path} are of one corpus and "
-                "protocol, but of different clips, so their numbers share no table; test both with the same folds and "
-                "seeds"
+                "protocol, but of different clips, so their numbers cannot share a table; test both with the same "
+                "folds and seeds"
             )
     found = list(clips.texts.values())
     return TextResult(
@@ -145,7 +145,7 @@ def _clips(measurements: Sequence[TextMeasurement]) -> _Clips:
         own = measurement.transcriptions
         for clip, text in zip(own.clips, own.texts, strict=True):
             if texts.setdefault(clip, text) != text:
-                raise UserError(f"{own.path}: clip {clip} has another text than with the other models; {AGAIN}")
+                raise UserError(f"{own.path}: clip {clip} has a different text with the other models; {AGAIN}")
         known |= zip(own.clips, zip(own.groups, own.speakers, own.recordings, strict=True), strict=True)
     groups, speakers, recordings = map(list, zip(*known.values(), strict=True))
     numbers, unit = units(groups, speakers, recordings)

@@ -20,8 +20,8 @@ from nonverbal.text import one_line, slug
 
 
 def print_division(task: Task) -> None:
-    """Print the protocol, what may make its scores too good, and further notes on these clips."""
-    print(f"protocol: {task.protocol}\nlets through: {'; '.join(task.division.lets_through)}")
+    """Print the protocol, its possible leakage, and other notes on these clips."""
+    print(f"protocol: {task.protocol}\npossible leakage: {'; '.join(task.division.lets_through)}")
     for note in task.division.notes:
         print(f"note: {note}")
 
@@ -65,13 +65,13 @@ def print_bias(rows: Sequence[Bias], task: Task, out: Path) -> None:
 def print_curve(points: Sequence[Point], task: Task, out: Path) -> None:
     """Print a learning curve, store it in ``out``, and draw it."""
     title = f"{task.corpus}, {len(task.classes)} classes: {task.protocol}"
-    through = f"lets through: {'; '.join(task.division.lets_through)}"
+    leakage = f"possible leakage: {'; '.join(task.division.lets_through)}"
     table = curve_table(points, title)
-    table.notes.append(f"the protocol {through}")
+    table.notes.append(leakage)
     show([table])
     stem = f"{_stem(task, points[0].head)}-learning-curve"
     _keep(out / f"{stem}.json", [point.as_row() for point in points])
-    plot_curve(points, [title, through], 1 / len(task.classes), out / f"{stem}.png")
+    plot_curve(points, [title, leakage], 1 / len(task.classes), out / f"{stem}.png")
     print(f"learning curve: {out / stem}.png")
 
 

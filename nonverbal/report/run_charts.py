@@ -33,7 +33,7 @@ def run_chart(name: str, rows: Sequence[dict[str, Any]], panel: Panel) -> Drawin
     y = Scale(*around([value for _, value in every], panel.from_zero), height - 48, 44)
     marks: list[Mark] = frame(x, y, ticks(0, x.high), ticks(y.low, y.high))
     marks.append(Words(left, 12, panel.label, "ink", 12.5, bold=True))
-    marks += axis_names(x, y, "optimiser step")
+    marks += axis_names(x, y, "optimizer step")
     if baseline:
         marks.append(Line(_places(baseline, x, y), "muted", 1.3, "4 3"))
     marks += [Line(_places(train, x, y), "accent", 1.6)] if train else []

@@ -84,7 +84,7 @@ def _facts(rows: Sequence[dict[str, Any]], recipe: dict[str, Any], data: dict[st
         for name in ("audio_per_second", "waiting")
     )
     steps = max(row["step"] for row in train)
-    facts = [("family", str(recipe.get("family", "not said"))), ("steps measured", f"{steps:g}")]
+    facts = [("family", str(recipe.get("family", "not stated"))), ("steps measured", f"{steps:g}")]
     facts += [("seed", str(recipe["seed"]))] if "seed" in recipe else []
     heard = _seconds_a_step(recipe)
     if heard is not None:

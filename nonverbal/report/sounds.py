@@ -26,7 +26,7 @@ SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Sounds:
-    """The sounds on a page, and notes on them."""
+    """The sounds of a page, and notes on them."""
 
     by_clip: dict[str, str]
     """Sounds by id of the clip, each a ``data:`` address."""
@@ -51,7 +51,7 @@ def sounds_of(
     """
     wanted = list(dict.fromkeys(clip for clip in chain(*zip_longest(*lists)) if clip is not None))
     if not wanted or not folders:
-        return Sounds({}, ["without sounds: --data, with the shards that were scored, puts players here"])
+        return Sounds({}, ["without sounds: give --data with the scored shards to add players"])
     opened = [open_shards(folder) for folder in folders]
     places = {clip: place for shards in opened for clip, place in _places(shards, set(wanted)).items()}
     if not places:
@@ -59,13 +59,13 @@ def sounds_of(
     corpora = list(dict.fromkeys(place.corpus for place in places.values()))
     refused = {name: why for name in corpora if (why := silence(*name)) is not None}
     audible = [clip for clip in wanted if clip in places and places[clip].corpus not in refused]
-    notes = [f"{name} is silent: {why}" for (name, _), why in refused.items()]
+    notes = [f"{name} has no players: {why}" for (name, _), why in refused.items()]
     notes += [
         f"{name} is not in the catalog: check whether its sounds, and so this page, may be shared"
         for name, reader in corpora
         if reader not in CATALOG
     ]
-    notes += [f"{most} of {len(audible)} clips can be heard (--sounds)"] if len(audible) > most else []
+    notes += [f"{most} of {len(audible)} clips have a player (--sounds)"] if len(audible) > most else []
     notes += [
         f"{shards.folder} (sha256 {shards.sha256[:8]}) is not the data that was scored, so a sound may be another "
         "clip with the same name"

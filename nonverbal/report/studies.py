@@ -166,4 +166,4 @@ def _left_out(record: StudyRecord) -> Table | None:
         if not model.present
     ]
     rows += [["steps", ", ".join(names), why, "-"] for why, names in not_done(record.steps).items()]
-    return Table("Left out", ["what", "name", "why", "to know"], rows, [], 4) if rows else None
+    return Table("Left out", ["what", "name", "why", "note"], rows, [], 4) if rows else None

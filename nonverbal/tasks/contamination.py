@@ -7,7 +7,7 @@ from nonverbal.data.manifest import Clip, read_manifest
 from nonverbal.public_checkpoints import DRAWN_FROM, Heard
 
 HELD_OUT, TRANSDUCTIVE, UNKNOWN = "held out", "transductive", "unknown"
-"""No clip was in the pretraining data; some clips were, without their labels; nobody can know."""
+"""No clip was in the pretraining data; some clips were, without their labels; it is not known."""
 
 LABELS_SEEN = "labels seen"
 """The model was fine-tuned with labels of these clips, or of their recordings (``nonverbal.tasks.labels_seen``)."""

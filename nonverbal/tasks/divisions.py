@@ -1,4 +1,4 @@
-"""Clips divided by a protocol: folds, what is fitted in each fold, and what may make its scores too good."""
+"""Clips divided by a protocol: folds, what is fitted in each fold, and possible leakage."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
@@ -29,8 +29,8 @@ from nonverbal.tasks.hold_out import SIDES, hold_out, official, transfer
 from nonverbal.tasks.protocols import Protocol
 from nonverbal.text import shown
 
-NOTHING = "nothing that is known"
-"""For a protocol that keeps speakers, sessions and recordings apart and reads the test side only once."""
+NOTHING = "none known"
+"""The leakage of a protocol that keeps speakers, sessions and recordings apart and reads the test side only once."""
 ON_TEST = "chosen on the test fold: optimistic"
 UNKNOWN_SPEAKERS = "speakers unknown: perhaps on both sides"
 UNKNOWN_RECORDINGS = "speakers and recordings unknown: perhaps on both sides"

@@ -191,7 +191,7 @@ def check_trainable(labels: Sequence[str], groups: Sequence[str]) -> None:
         UserError: the message names the class.
     """
     if len(labels) != len(groups):
-        raise ValueError(f"`labels` and `groups` must have one length, but have {len(labels)} and {len(groups)}.")
+        raise ValueError(f"`labels` and `groups` must have the same length, but have {len(labels)} and {len(groups)}.")
     where: dict[str, set[str]] = {}
     for label, group in zip(labels, groups, strict=True):
         where.setdefault(label, set()).add(group)

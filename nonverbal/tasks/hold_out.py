@@ -129,16 +129,17 @@ def _trained(fold: Fold, labels: Sequence[str], what: str) -> Fold:
     trained, tested = ({labels[row] for row in side} for side in (fitted, fold.test))
     if missing := sorted(tested - trained):
         raise UserError(
-            f"{what}: {', '.join(map(shown, missing))} is tested on but not trained; trained are: "
+            f"{what}: the test side has {', '.join(map(shown, missing))}, but the training side has only "
             f"{', '.join(map(shown, sorted(trained)))}; map labels to common classes (--labels.LABEL CLASS), "
             "or drop them (--labels.LABEL null)"
         )
     if missing := sorted(set(labels) - trained):
         raise UserError(
-            f"{what}: {', '.join(map(shown, missing))} is not on the train side; drop it (--labels.{missing[0]} null)"
+            f"{what}: {', '.join(map(shown, missing))} is not on the training side; drop it "
+            f"(--labels.{missing[0]} null)"
         )
     if len(trained) < 2 and trained != {WITHOUT_CLASSES}:
-        raise UserError(f"{what}: a task needs at least two classes, but {sorted(trained)} alone is trained")
+        raise UserError(f"{what}: a task needs at least two classes, but the training side has only {sorted(trained)}")
     return fold
 
 

@@ -59,7 +59,7 @@ def _named(name: str, present: Sequence[str], where: str) -> dict[str, str | Non
     missing = sorted({label for label in NAMED[name].values() if label is not None} - set(result.values()))
     if missing:
         raise UserError(
-            f"no clip in {where} is of class {missing[0]!r} of the label map {name}; there are the labels: "
+            f"no clip in {where} is of class {missing[0]!r} of the label map {name}; the labels are: "
             f"{_listed(present)}; give a map of your own: --labels.LABEL CLASS"
         )
     return result

@@ -11,7 +11,7 @@ from nonverbal.tasks.protocols import NAMED, Protocol, Select
 
 @dataclass(kw_only=True)
 class ProtocolSettings:
-    """How clips are divided, and on what is chosen: a protocol by name, and what differs from it."""
+    """How clips are divided, and on which clips choices are made: a named protocol, and changes to it."""
 
     protocol: str = "grouped"
     """Named protocol: grouped (5 folds that split no speaker), nonverbal (the same, leave-one-out with fewer than 10
@@ -24,7 +24,7 @@ class ProtocolSettings:
     """Number of folds; leave-one-out: each group in turn is the test side; auto: leave-one-out with fewer than 10
     groups, otherwise 5; hold-out: one division (see shares); official: the corpora's own splits."""
     seeds: list[int] | None = None
-    """One division into folds for each seed; only 0 unless given."""
+    """Seeds: each draws one division into folds. Unset: only 0."""
     select: Select | None = None
     """Where layer, strength and so on are chosen: inner (within the training side), or test (on the test fold itself,
     which is optimistic, but some papers do so)."""

@@ -1,4 +1,4 @@
-"""Protocols: how clips are divided, on what choices are made, and so what may make a number too good.
+"""Protocols: how clips are divided, on which clips choices are made, and so what may leak into a number.
 
 Protocols are plain data: every field may be set in a recipe or on the command line
 (``nonverbal.tasks.protocol_settings``), and the protocols of papers are values of the same type.
@@ -22,7 +22,7 @@ AUTO_FOLDS = 5
 
 @dataclass(frozen=True)
 class Protocol:
-    """How clips are divided, and on what is chosen."""
+    """How clips are divided, and on which clips choices are made."""
 
     folds: Folds = 5
     """A number of folds; or each group in turn; or ``auto``: each group in turn with fewer than 10 groups, otherwise 5
@@ -130,7 +130,7 @@ NAMED: dict[str, Named] = {
     "grouped": Named(
         GROUPED,
         "nonverbal",
-        "5 folds that split no speaker, whatever their number; chosen in inner folds that split none either",
+        "5 folds that split no speaker, whatever their number; choices are made in inner folds that split none either",
     ),
     "nonverbal": Named(
         Protocol(folds="auto"),
@@ -145,19 +145,19 @@ NAMED: dict[str, Named] = {
     "reno": Named(
         Protocol(folds=5, group="none", select="test"),
         "RENO (2025), which says 5-fold cross-validation with early stopping and names no validation side; that the "
-        "folds are stratified is our choice",
+        "folds are stratified is our decision",
         "5 random folds, stratified; stopped on the fold that is scored",
     ),
     "leave-one-session-out": Named(
         Protocol(folds="leave-one-out", group="session"),
-        "Emotion information recovery (2024) and the usual protocol of IEMOCAP and MSP-IMPROV; on what is chosen is "
-        "our choice",
+        "Emotion information recovery (2024) and the usual protocol of IEMOCAP and MSP-IMPROV; what choices are "
+        "made on is our decision",
         "each session is tested in turn",
     ),
     "cross_lingual": Named(
         Protocol(folds="hold-out", refit=False),
-        "Large speech models for cross-lingual emotion (CLiC-it 2024): speaker-independent, stratified 80/10/10; that "
-        "the validation side chooses, and that nothing is fitted again, is our choice",
+        "Large speech models for cross-lingual emotion (CLiC-it 2024): speaker-independent, stratified 80/10/10; "
+        "choices on the validation side and no refitting are our decision",
         "one division of whole speakers, 80% to train, 10% to choose, 10% to test",
     ),
     "transfer": Named(
@@ -167,4 +167,4 @@ NAMED: dict[str, Named] = {
         "to common classes",
     ),
 }
-"""From name to protocol. What may make scores too good depends on the clips too, and is reported for each task."""
+"""From name to protocol. What a protocol may leak depends on the clips too, and is stated for each task."""

@@ -17,7 +17,7 @@ Held = tuple[list[Score], Path]
 
 def apart_notes(scores: Iterable[Score]) -> list[str]:
     """Return a table's notes on heads that are named with folders; empty if there are none."""
-    note = "a head in a folder: files hold different scores of one model, head, protocol and seed, and each has a row"
+    note = "HEAD, in FOLDER: files hold different scores of one model, head, protocol and seed; each has its own row"
     return [note] if any(APART in score.details for score in scores) else []
 
 

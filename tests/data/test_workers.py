@@ -25,6 +25,8 @@ def test_a_worker_ends_on_sigterm_even_if_the_first_process_ignores_it():
     receiver, sender = get_context("spawn").Pipe(duplex=False)
     process = get_context("spawn").Process(target=work, args=(sender,))
     process.start()
+    # So that a worker that ends early is not waited for.
+    sender.close()
     assert receiver.recv() == "working"
     process.terminate()
     process.join(30)

@@ -50,7 +50,7 @@ def test_a_map_is_kept_with_what_it_is_worth(
     assert made.same_class == 1
     assert made.kept > made.kept_by_chance == 10 / 23
     assert "no label of these clips seen" in made.held_out
-    assert f"of a clip’s 10 nearest in the original space {made.kept:.0%}" in capsys.readouterr().out
+    assert f"of a clip’s 10 nearest neighbours in the original space, {made.kept:.0%}" in capsys.readouterr().out
 
 
 def test_a_fold_maps_the_clips_that_it_tests_by_its_own_weights(
@@ -92,7 +92,7 @@ class Run:
         (["--layer", "3"], "--layer must be from -1 to 0 with logmel, but is 3"),
         (["--fold", "0"], "--fold applies only to finetuned:RUN"),
         (["--corpora", "other"], "--corpora: .*shards holds made"),
-        (["--encoder", "rate"], "the encoder rate has no space of its own"),
+        (["--encoder", "rate"], "the encoder rate has no embedding space of its own"),
     ],
 )
 def test_what_cannot_be_mapped_is_refused(

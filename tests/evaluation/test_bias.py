@@ -38,7 +38,7 @@ def test_the_four_ways_share_clips_folds_and_training(labelled_shards: Make) -> 
         bias_tasks(task_of(shards, [], Protocol("hold-out")))
 
 
-def test_the_price_is_what_speakers_and_choices_add(
+def test_the_bias_is_what_speakers_and_choices_add(
     labelled_shards: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Embeddings that know the speaker alone, where each makes one class: random folds see what is not there."""
@@ -60,16 +60,16 @@ def test_the_price_is_what_speakers_and_choices_add(
     uar = {cell: found.value for cell, found in bias.uar.items()}
     assert uar[False, "inner"] > 0.7
     assert uar[True, "inner"] < 0.6
-    price = bias.prices["the common way"]
-    assert price.value == pytest.approx(uar[False, "test"] - uar[True, "inner"])
-    assert price.low < price.value < price.high
-    assert price.groups == 16
-    assert price.low > 0
-    assert bias.prices["of it, chosen on the test fold"].value == pytest.approx(uar[True, "test"] - uar[True, "inner"])
+    difference = bias.differences["total"]
+    assert difference.value == pytest.approx(uar[False, "test"] - uar[True, "inner"])
+    assert difference.low < difference.value < difference.high
+    assert difference.groups == 16
+    assert difference.low > 0
+    assert bias.differences["chosen on the test fold"].value == pytest.approx(uar[True, "test"] - uar[True, "inner"])
     assert bias.as_row()["uar"]["none/test"]["value"] == uar[False, "test"]
-    ways, prices = bias_tables([bias], "made")
+    ways, differences = bias_tables([bias], "made")
     assert [row[1] for row in ways.rows] == ["random folds", "speaker-disjoint folds"]
-    assert [row[1] for row in prices.rows] == list(bias.prices)
+    assert [row[1] for row in differences.rows] == list(bias.differences)
     # The scores of all four are kept, and share no column.
     scores = read_scores(out / "scores.jsonl")
     assert len({row.protocol for row in scores}) == 4

@@ -93,7 +93,9 @@ def test_another_division_is_refused(
 
 def test_other_clips_are_refused(task: Task, run: Path, labelled_shards: Make) -> None:
     other = make_task(labelled_shards(tones(speakers=4), "others"), [], "speaker", 2, [0])
-    with pytest.raises(UserError, match="only under the folds of its run.*: these are other shards; give --data"):
+    with pytest.raises(
+        UserError, match="only under the folds of its run.*: the shards differ from those of the run; give --data"
+    ):
         compare(other, [f"finetuned:{run}"], [], run / "cache", run / "out")
     rows = json.loads((run / "folds.json").read_text())
     rows["folds"][0]["fitted"].append(rows["folds"][0]["test"].pop())
@@ -188,7 +190,7 @@ def test_the_probe_program_refuses_before_it_begins(
     for more, said in (
         ("--bias", "its protocol is"),
         ("--per_class=2", "its protocol is"),
-        ("--null=9", "by permuted"),
+        ("--null=9", "with permuted labels"),
     ):
         with pytest.raises(UserError, match=said):
             probe.main([*asked, more])

@@ -67,7 +67,7 @@ def test_the_papers_numbers_have_columns_of_their_own(tmp_path: Path) -> None:
     assert table.columns == ["model", *(part for name in names for part in (name, f"{name}, printed")), "printed by"]
     (row,) = table.rows
     assert (row[0], row[1], row[-1]) == ("facebook/wav2vec2-base", ".792±.208", "voc2vec, Table IV: fine-tuned")
-    assert "voc2vec has 1085 clips of this corpus, here there are 24" in table.notes
+    assert "voc2vec has 1085 clips of this corpus; here there are 24" in table.notes
 
 
 def test_papers_name_corpora_of_the_catalog_and_known_checkpoints() -> None:

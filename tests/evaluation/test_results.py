@@ -155,7 +155,7 @@ def test_one_unit_alone_has_no_interval(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (list("abbb"), "clip c2 has another label"),
+        (list("abbb"), "clip c2 has a different label"),
         (list("ababa"), "clip c4 is not among"),
         (list("aba"), "different clips"),
     ],

@@ -66,7 +66,7 @@ def test_names_stand_for_steps_and_all_combinations(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("version", 2, "version is 2, but 1 is read"),
+        ("version", 2, "version is 2, but must be 1"),
         ("steps", [{"name": "x"}], r"steps\[0\].step is missing"),
         ("title", ["x"], r"title must be a text, but is \['x'\]"),
         ("corpora", None, "corpora is null"),

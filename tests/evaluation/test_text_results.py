@@ -50,7 +50,7 @@ def test_recognisers_of_other_clips_share_no_table(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two-0.jsonl and .*one-0.jsonl are of one corpus and protocol, but of diff"):
         text_results(read_text_measurements([tmp_path]))
     write_transcribed(tmp_path, "two", SAID, ["ONE", "TWO THREE", "FOUR", "FIVE SIX", "ONE", "TEN"])
-    with pytest.raises(UserError, match="two-0.jsonl: clip c5 has another text"):
+    with pytest.raises(UserError, match="two-0.jsonl: clip c5 has a different text"):
         text_results(read_text_measurements([tmp_path]))
 
 
@@ -68,7 +68,7 @@ def test_the_titles_of_results_on_other_shards_name_them(tmp_path: Path) -> None
 
 
 def test_tables_of_texts_and_of_classes_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write_transcribed(tmp_path / "texts", lets_through=["nothing that is known"])
+    file = write_transcribed(tmp_path / "texts", lets_through=["none known"])
     write_transcribed(tmp_path / "texts", "other", TEXTS)
     write_scored(tmp_path / "classes", "m", list("abab"), list("abba"), list("0011"), list("stuv"))
     files = {name: tmp_path / f"scores.{name}" for name in ("latex", "csv", "json")}
@@ -77,7 +77,7 @@ def test_tables_of_texts_and_of_classes_stand_side_by_side(tmp_path: Path, capsy
     assert "made: linear head, 2 classes" in out
     assert "made: texts, by hand" in out
     assert "6 clips of 3 speakers, 8 words, " in out
-    assert "the protocol lets through: nothing that is known" in out
+    assert "possible leakage: none known" in out
     rows = list(csv.DictReader(files["csv"].open(encoding="utf-8")))
     assert [(row["model"], row["uar"], row["wer"]) for row in rows] == [
         ("m", "0.5", ""),

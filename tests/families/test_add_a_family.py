@@ -112,7 +112,7 @@ def test_it_learns_and_is_recognised_read_back_and_continued(ripple, pretrain, t
 
 def test_it_is_compared_converted_and_probed(ripple, trained, tmp_path, capsys):
     compare([str(trained), str(trained), "--clips", "2"])
-    assert "no weight moved" in capsys.readouterr().out
+    assert "no weight differs" in capsys.readouterr().out
     convert([str(trained), "--to", "transformers", "--out", str(tmp_path / "folder")])
     assert "no head: the encoder alone" in capsys.readouterr().out
     with pytest.raises(UserError, match="is a Ripple, for which --to must be transformers, but it is fairseq"):

@@ -32,7 +32,8 @@ def test_a_map_is_drawn_by_class_speaker_and_disagreement(tmp_path: Path) -> Non
     assert 0 < apart < 24
     assert f"they disagree {apart}" in disputed.description
     assert (
-        "of a clip’s 10 nearest in the original space 50% are among its nearest here (43% by chance)" in section.summary
+        "of a clip’s 10 nearest neighbours in the original space, 50% are among its nearest here (43% by chance)"
+        in section.summary
     )
     assert "80% of them have its class" in section.summary
     html = render(page)

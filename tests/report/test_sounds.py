@@ -1,4 +1,4 @@
-"""Sounds within the page: what is heard, what is silent and why."""
+"""Sounds within the page: which clips have a player, which have none and why."""
 
 import base64
 import io
@@ -64,9 +64,9 @@ def test_lists_share_the_sounds(make_shards: MakeShards) -> None:
     sounds = sounds_of([[*voices], [*demos, *mine], [mine[2], voices[0]]], [shards.folder], 4)
     assert list(sounds.by_clip) == [voices[0], mine[2], voices[1], voices[2]]
     notes = " ".join(sounds.notes)
-    assert "demos is silent: its licence does not allow" in notes
+    assert "demos has no players: its licence does not allow" in notes
     assert "mine is not in the catalog" in notes
-    assert "4 of 6 clips can be heard" in notes
+    assert "4 of 6 clips have a player" in notes
 
 
 def test_long_clips_are_cut(make_shards: MakeShards) -> None:
@@ -94,7 +94,7 @@ def test_the_page_has_each_sound_once(tmp_path: Path, make_shards: MakeShards) -
     assert html.count("data:audio/ogg") == len(listed)
     silent = render(collect([tmp_path / "scores"], "t", "c"))
     assert 'class="play"' not in silent
-    assert "without sounds: --data" in silent
+    assert "without sounds: give --data" in silent
 
 
 def test_sounds_of_other_data_than_was_scored_are_said_to_be(make_shards: MakeShards) -> None:

@@ -72,7 +72,7 @@ def test_attention_has_its_last_layer_above() -> None:
     ]  # fmt: skip
     heights = [box.y for box in boxes.values()]
     assert heights[0] == heights[1] < heights[2] == heights[3]
-    assert "Bhattacharyya distance (1: a row on one frame against an even one)" in drawing.description
+    assert "Bhattacharyya distance (1: a row on one frame against a uniform row)" in drawing.description
     assert HOSTILE not in svg(drawing, alone=True)
     ElementTree.fromstring(svg(drawing, alone=True))
     # The darkest of one map is as far as that of another.
@@ -82,10 +82,10 @@ def test_attention_has_its_last_layer_above() -> None:
     said = made.summary()
     assert f"b attends at a mean distance of .250 from {HOSTILE}" in said
     assert "most in layer 2: .350, least in layer 1: .150 [.100, .200]." in said
-    assert "75% are of one number (50% by chance).\nc attends" in said
+    assert "75% of the pairs have the same number (50% by chance).\nc attends" in said
     table, _ = made.tables()
     assert table.rows[0] == ["1", ".150", "[.100, .200]", ".100", ".200", ".550", "100%"]
-    assert "9 clips with 300 rows a head; 1 of one frame left out; held out" in table.notes
+    assert "9 clips with 300 rows per head; 1 of one frame left out; held out" in table.notes
 
 
 def test_weights_are_a_grey_map_with_a_row_a_model() -> None:

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -147,3 +149,15 @@ def test_an_encoder_whose_frames_are_not_those_of_units_is_refused_before_any_au
         settings = settings_of(shards, tmp_path / "units", features=features, layer=layer)
         with pytest.raises(UserError, match="--features .* turns 1040 samples .* but there is a unit every 320"):
             cluster(settings)
+
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.processes
+def test_a_process_that_is_killed_is_not_waited_for(tmp_path, shards, monkeypatch):
+    monkeypatch.setattr(clustering, "CHUNK", 4)
+    monkeypatch.setattr(clustering, "_work", killed)
+    with pytest.raises(UserError, match="reads audio was ended from outside, .* fewer --processes"):
+        cluster(settings_of(shards, tmp_path / "units", processes=2))

@@ -58,7 +58,7 @@ def test_rates_that_are_damaged_are_skipped_and_this_is_said_once(tmp_path, stud
     study = running(tmp_path, **study_given)
     assert [rate.run for rate in study.costs.rates] == [json.loads(line)["run"] for line in lines]
     assert capsys.readouterr().err == (
-        f"nonverbal: warning: {file}, line 1 and 3 more: skipped, since it is not what a study writes\n"
+        f"nonverbal: warning: {file}, line 1 and 3 more: skipped, because it was not written by a study\n"
     )
     file.write_bytes(b"")
     assert running(tmp_path, **study_given).costs.rates == []

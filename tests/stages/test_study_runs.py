@@ -211,7 +211,7 @@ def test_a_pretraining_that_cannot_be_planned_is_run_all_the_same(tmp_path, stud
     log = tmp_path / "out/logs/pretrain.plan.log"
     how = f"nonverbal plan failed (exit status 2): plan says this (log: {log})"
     said = capsys.readouterr().out
-    assert said.count(f"== nobody knows what pretrain will take: {how}\n") == 1
+    assert said.count(f"== the time and disk of pretrain are unknown: {how}\n") == 1
     # It is tried once, and the pretraining goes on to its end.
     assert ran(fake_commands, tmp_path)[:2] == [f"plans/{plan.name}", "pretrain"]
     assert statuses(study)["pretrain"] == "done"

@@ -466,7 +466,7 @@ def test_what_sbatch_says_is_said(fakes, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="sbatch refused run.sh: sbatch: error: invalid partition specified: long"):
         sbatch.submit(Path("run.sh"))
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="sbatch is not on the PATH; run.sh is written, so submit it on a machine"):
+    with pytest.raises(UserError, match="sbatch is not on the PATH; run.sh is written: submit it on a machine"):
         sbatch.submit(Path("run.sh"))
 
 

@@ -44,7 +44,7 @@ def test_what_two_files_hold_alike_counts_once(tmp_path: Path) -> None:
     assert [one.predictions.predicted.tolist() for one in found] == [[0, 1, 0, 1], [1, 1, 1, 1]]
     assert found[0].table == found[1].table
     (task,) = results(found)
-    noted = "a head in a folder: files hold different scores"
+    noted = "HEAD, in FOLDER: files hold different scores"
     assert sum(note.startswith(noted) for note in scores_table(task).notes) == 1
     (alone,) = results(read_measurements([other]))
     assert not any(note.startswith(noted) for note in scores_table(alone).notes)

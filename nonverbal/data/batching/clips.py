@@ -32,14 +32,14 @@ class ClipBatches:
     batches_per_step: int = 1
     """Micro-batches that the clips of a step are divided into, whatever the number of processes."""
     max_seconds: float = 10.0
-    """Longest row, in seconds. Of a longer clip, training hears a random stretch of this length; validation and testing
-    average over equal windows."""
+    """Longest row, in seconds. Training takes a random stretch of this length from a longer clip; validation and
+    testing average over equal windows."""
     by_length: bool = True
     """Batch clips of similar length, drawn anew each epoch, so that little is padded. If false, batch any clips, as in
     papers: length and class may be related."""
     pad_to: float | None = None
     """Length of every row, in seconds: shorter clips are filled with zeros, which count as sound, and only the
-    beginning of longer ones is heard, in testing too, as in voc2vec's code (7); `max_seconds` is then not used. Unset:
+    beginning of longer ones is used, in testing too, as in voc2vec's code (7); `max_seconds` is then not used. Unset:
     padding is masked."""
 
     def __post_init__(self) -> None:

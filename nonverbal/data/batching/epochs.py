@@ -41,8 +41,9 @@ class BatchSettings:
     weights: dict[str, float] = field(default_factory=dict)
     """How often each clip of a corpus is drawn in an epoch, by corpus; 1 where not given, 0 leaves a corpus out."""
     shares: dict[str, float] = field(default_factory=dict)
-    """Share of all audio that comes from a corpus, by corpus, such as `librispeech: 0.2` to replay what an encoder has
-    heard before against forgetting it. The other corpora make up the rest; clips count up to `max_seconds`."""
+    """Share of all audio that comes from a corpus, by corpus, such as `librispeech: 0.2` to replay data that an
+    encoder was pretrained on, so that it does not forget them. The other corpora make up the rest; clips count up to
+    `max_seconds`."""
 
     def __post_init__(self) -> None:
         """Refuse settings under which no plan exists."""

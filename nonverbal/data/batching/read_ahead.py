@@ -31,7 +31,7 @@ SMALLER = "batches.batch_seconds (batches.batch_clips, where clips are counted)"
 """The settings that make micro-batches smaller. A run has one of the two."""
 
 _reading: weakref.WeakKeyDictionary[Any, list[BaseProcess]] = weakref.WeakKeyDictionary()
-"""torch's iterators in use, with the children of this process when each began, which include its workers."""
+"""torch's iterators in use, with the workers of each."""
 
 _left: list[Any] = []
 """torch's iterators that were in use when an error occurred. When the last reference is deleted, torch waits for its
@@ -90,8 +90,9 @@ def read_ahead(
     """
     if workers:
         check_temporary_folder()
+    earlier = multiprocessing.active_children()
     batches = iter(_loader(_Told(dataset), requests, workers, ahead))
-    _reading[batches] = multiprocessing.active_children()
+    _reading[batches] = [child for child in multiprocessing.active_children() if child not in earlier]
     deadline = _Deadline(_reading[batches], timeout)
     try:
         while True:
@@ -111,6 +112,12 @@ def read_ahead(
             raise
         # A worker has died while it was writing to its pipe, for which torch has no message.
         raise RuntimeError("DataLoader worker exited unexpectedly in the middle of a batch") from error
+    except GeneratorExit:
+        # torch sends its workers SIGTERM, which they ignore: at exit, Python would wait for ever for one that hangs.
+        del batches
+        for worker in deadline.workers:
+            worker.kill()
+        raise
     finally:
         deadline.over.set()
 

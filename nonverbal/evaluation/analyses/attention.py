@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Normalise = Literal["length", "largest", "none"]
 
 UNITS: dict[str, str] = {
-    "length": "1: a row on one frame against an even one",
+    "length": "1: a row on one frame against a uniform row",
     "largest": "1: the largest cell",
     "none": "nats",
 }
@@ -48,7 +48,7 @@ UNITS: dict[str, str] = {
 
 @dataclass(kw_only=True)
 class AttentionSettings(AnalysisSettings):
-    """Which encoders attend to what."""
+    """Which encoders are compared, and on which clips."""
 
     data: Path
     """Folder of shards."""
@@ -61,7 +61,7 @@ class AttentionSettings(AnalysisSettings):
     """Maximum number of clips, drawn by --seed. Unset: all."""
     normalise: Normalise = "length"
     """`length` divides by half the logarithm of the number of frames of the clip, so that 1 is the distance between a
-    row that is all on one frame and an even row. Pairs, clips and corpora can then be compared. `largest` divides by
+    row that is all on one frame and a uniform row. Pairs, clips and corpora can then be compared. `largest` divides by
     the largest cell of all maps, which is then 1; `none` leaves nats. The paper does not say what it did."""
     fold: str | None = None
     """For `finetuned:RUN`: use only this fold."""
@@ -106,13 +106,13 @@ class Attended:
 class Attention(Analysis[AttentionSettings]):
     """Bhattacharyya distance between rows of the self-attention maps of encoders, by layer and head.
 
-    Of the same held-out clips: row t of a head of the first encoder against row t of the same head of another. Rows are
-    averaged within a clip, and clips count alike. Frames and heads are compared by number, so encoders must be of one
-    architecture; whether their heads correspond is measured.
+    On the same held-out clips, row t of a head of the first encoder is compared with row t of the same head of another.
+    Distances are averaged over the rows of a clip, then over clips. Frames and heads are compared by number, so
+    encoders must have the same architecture; whether their heads correspond is measured.
     """
 
     NAME: ClassVar[str] = "attention"
-    ABOUT: ClassVar[str] = "How far apart encoders attend: Bhattacharyya distance by layer and head."
+    ABOUT: ClassVar[str] = "How differently encoders attend: Bhattacharyya distance by layer and head."
     SETTINGS: ClassVar[type[AnalysisSettings]] = AttentionSettings
 
     first: str
@@ -174,7 +174,10 @@ class Attention(Analysis[AttentionSettings]):
 
     def summary(self) -> str:
         """Say how differently the encoders attend, and whether heads keep their numbers."""
-        limit = f"Intervals are over {self.units} {self.unit}. Where encoders attend does not show why they decide so."
+        limit = (
+            f"Intervals are over {self.units} {self.unit}. Where encoders attend does not show why they decide as "
+            "they do."
+        )
         return "\n".join([*map(self._sentence, self.others), limit])
 
     def _sentence(self, one: Attended) -> str:
@@ -182,13 +185,14 @@ class Attention(Analysis[AttentionSettings]):
         most, least = int(np.argmax(means)), int(np.argmin(means))
         heads = len(one.layers[0].distances)
         apart = float(np.mean([layer.elsewhere for layer in one.layers]))
-        doubt = "" if one.paired > 0.5 else ", so heads of one number need not correspond: read layers and not cells"
+        told = ", so heads with the same number need not correspond: read layers, not cells"
+        doubt = "" if one.paired > 0.5 else told
         far, near = one.layers[most].mean.text, one.layers[least].mean.text
         return (
             f"{one.encoder} attends at a mean distance of {short(one.mean)} from {self.first} "
             f"({UNITS[self.normalise]}; rows half a clip apart {short(apart)}), most in layer {most + 1}: {far}, least "
-            f"in layer {least + 1}: {near}. In the nearest pairing of heads {one.paired:.0%} are of one number "
-            f"({1 / heads:.0%} by chance){doubt}."
+            f"in layer {least + 1}: {near}. In the closest pairing of heads, {one.paired:.0%} of the pairs have "
+            f"the same number ({1 / heads:.0%} by chance){doubt}."
         )
 
     def tables(self) -> list[Table]:
@@ -196,7 +200,7 @@ class Attention(Analysis[AttentionSettings]):
         left = f"; {self.short} of one frame left out" if self.short else ""
         notes = [
             f"Bhattacharyya distance between rows of self-attention maps ({UNITS[self.normalise]})",
-            f"{self.clips} clips with {self.rows} rows a head{left}; {self.held_out}",
+            f"{self.clips} clips with {self.rows} rows per head{left}; {self.held_out}",
             f"intervals of .95 over {self.unit}",
         ]
         columns = ["layer", "mean of heads", "interval", "least", "most", "half a clip apart", "paired by number"]
@@ -209,7 +213,7 @@ class Attention(Analysis[AttentionSettings]):
         layers = [layer for one in self.others for layer in one.layers]
         heads = {len(column) for layer in layers for column in (layer.distances, layer.elsewhere)}
         if len(heads) != 1 or 0 in heads or len({len(one.layers) for one in self.others}) != 1:
-            raise ValueError("its encoders have not the same layers and heads")
+            raise ValueError("its encoders do not have the same layers and heads")
         if self.normalise not in UNITS:
             raise ValueError(f"normalise is {self.normalise!r:.60}, but must be one of {', '.join(UNITS)}")
         for layer in layers:

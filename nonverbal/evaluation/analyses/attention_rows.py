@@ -156,7 +156,7 @@ def _frames(first: Any, other: Any, samples: int) -> int:
     frames, others = int(first.shape[-1]), int(other.shape[-1])
     if frames != others:
         raise UserError(
-            f"the encoders must make the same frames, but of {samples} samples they make {frames} and {others}"
+            f"the encoders must make the same frames, but from {samples} samples they make {frames} and {others}"
         )
     return frames
 

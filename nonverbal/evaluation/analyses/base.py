@@ -17,7 +17,7 @@ from nonverbal.records import read_record
 
 @dataclass(kw_only=True)
 class AnalysisSettings:
-    """What every analysis is told."""
+    """Settings of every analysis."""
 
     out: Path
     """File for the numbers. Its name must have the ending of the analysis, such as .decisions.json, by which `nonverbal
@@ -101,7 +101,7 @@ def read_as(kind: type[A], path: Path) -> A:
         made.check()
     except (OSError, ValueError, RecursionError, OverflowError, UserError) as error:
         raise UserError(
-            f"{path} does not hold what its name says ({' '.join(str(error).split())}); make it again with nonverbal "
-            f"analyze {kind.NAME}"
+            f"{path} does not contain what its name says ({' '.join(str(error).split())}); make it again with "
+            f"nonverbal analyze {kind.NAME}"
         ) from error
     return made

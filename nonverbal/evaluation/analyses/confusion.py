@@ -17,7 +17,7 @@ SHOWN = 3
 
 @dataclass(kw_only=True)
 class ConfusionSettings(SystemsSettings):
-    """Whose decisions are counted; all systems of the table where none is named."""
+    """Which systems' decisions are counted; all systems of the table if none is named."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Confusions(SystemsAnalysis[ConfusionSettings]):
-    """What systems take for what, of all folds together: true classes in rows, decisions in columns.
+    """Confusion matrices over all folds together: true classes in rows, decisions in columns.
 
-    Recalls have .95 intervals over the speakers (or whatever else belongs together) that have clips of the class.
+    Recalls have .95 intervals over the speakers (or other groups of clips) that have clips of the class.
     """
 
     NAME: ClassVar[str] = "confusion"
@@ -72,7 +72,7 @@ class Confusions(SystemsAnalysis[ConfusionSettings]):
         said = ", ".join(
             f"{self.classes[a]} for {self.classes[b]} ({shares[a, b]:.0%})" for a, b in most if shares[a, b] > 0
         )
-        mistaken = f", and takes most often {said}" if said else ", and takes no clip for another class"
+        mistaken = f", and most often mistakes {said}" if said else ", and mistakes no clip for another class"
         return f"{one.system} has a UAR of {one.uar.text}{mistaken}."
 
     def tables(self) -> list[Table]:
@@ -85,7 +85,7 @@ class Confusions(SystemsAnalysis[ConfusionSettings]):
         columns = ["system", "true class", "clips", "recall", "interval", *(f"as {name}" for name in self.classes)]
         title = f"{self.corpus}, {len(self.classes)} classes, {self.protocol}: confusions"
         notes = [f".95 intervals over those of the {self.units} {self.unit} that have clips of the class"]
-        return [Table(title, columns, rows, [*notes, "as: clips decided for, a mean over seeds"], 2)]
+        return [Table(title, columns, rows, [*notes, "as: clips assigned to this class, mean over seeds"], 2)]
 
     def check(self) -> None:
         """Refuse counts for other classes."""

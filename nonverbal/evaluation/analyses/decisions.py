@@ -23,7 +23,7 @@ from nonverbal.tasks.statistics.confusions import Metric, confusion_counts
 
 @dataclass(kw_only=True)
 class DecisionsSettings(SystemsSettings):
-    """Whose decisions are compared: the first system's with those of each other one."""
+    """Which systems' decisions are compared: those of the first with those of each of the others."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Decisions(SystemsAnalysis[DecisionsSettings]):
     """Where systems decide differently on the same clips under one protocol.
 
     The first of --systems is compared with each of the others: the share of clips on which they differ, overall and by
-    true class, with .95 intervals over speakers (or whatever else belongs together); kappa, which is agreement beyond
-    what chance gives; and which of the two is right where they differ. Seeds that both have are averaged.
+    true class, with .95 intervals over speakers (or other groups of clips); kappa, the agreement beyond chance; and
+    which of the two is right where they differ. The seeds that both have are averaged.
     """
 
     NAME: ClassVar[str] = "decisions"
-    ABOUT: ClassVar[str] = "Clips on which systems decide differently: share, by class, beyond chance, who is right."
+    ABOUT: ClassVar[str] = "Clips on which systems decide differently: share, by class, beyond chance, which is right."
     SETTINGS: ClassVar[type[AnalysisSettings]] = DecisionsSettings
 
     first: str
@@ -114,9 +114,9 @@ class Decisions(SystemsAnalysis[DecisionsSettings]):
         over = (
             f"Intervals are of .95 over {self.units} {self.unit}, of these trained systems"
             if self.units > 1
-            else ("There is no interval, as all clips belong together")
+            else ("There is no interval, because all clips belong together")
         )
-        return f"{over}.{again} How often two differ does not say which is better."
+        return f"{over}.{again} How often two systems differ does not show which is better."
 
     def tables(self) -> list[Table]:
         """Return how often systems differ, which is then right, and mismatch by class."""
@@ -124,7 +124,7 @@ class Decisions(SystemsAnalysis[DecisionsSettings]):
         notes = [
             f"{sum(self.clips.values())} clips; intervals of .95 over {self.units} {self.unit}; seeds "
             f"{', '.join(map(str, self.seeds))}",
-            "by chance: mismatch of two that decide for each class as often as these do; kappa: agreement beyond that",
+            "by chance: mismatch of two that choose each class as often as these do; kappa: agreement beyond that",
         ]
         differ = [
             [
@@ -155,7 +155,7 @@ class Decisions(SystemsAnalysis[DecisionsSettings]):
         ]
         return [
             Table(title, columns, differ, notes),
-            Table(f"{title}: who is right where they differ", who, right, [f"first: {self.first}"]),
+            Table(f"{title}: which is right where they differ", who, right, [f"first: {self.first}"]),
             Table(f"{title}: by true class", ["against", "class", "clips", "differ", "interval"], by_class, texts=2),
         ]
 

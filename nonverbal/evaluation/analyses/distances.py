@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class DistancesSettings(AnalysisSettings):
-    """Which encoders, on what, and whose decisions go with them."""
+    """Which encoders are compared, on which clips, and with which decisions."""
 
     data: Path
     """Folder of shards."""
@@ -99,12 +99,12 @@ class Distance:
 
 @dataclass(frozen=True)
 class Distances(Analysis[DistancesSettings]):
-    """How far apart encoders put the same held-out clips.
+    """How far apart the embeddings of the same held-out clips by several encoders are.
 
-    Cosine distances between the first encoder's vector of a clip and each other encoder's: 0 where they point the same
-    way, 1 at a right angle, 2 where they are opposite. A vector is a layer's mean over the clip's frames. The cosine
-    compares value by value, so it depends on both having begun from the same weights; CKA does not, and stands beside
-    it. With decisions, it is counted how often systems agree on clips within a threshold, and beyond 1.
+    Cosine distances between the first encoder's vector of a clip and each other encoder's: 0 if they point the same
+    way, 1 at a right angle, 2 if they are opposite. A vector is a layer's mean over the clip's frames. The cosine
+    compares value by value, so it depends on a common initialisation; CKA, which is shown too, does not. With
+    decisions, the table also shows how often systems agree on clips within a threshold, and beyond 1.
     """
 
     NAME: ClassVar[str] = "distances"
@@ -177,8 +177,8 @@ class Distances(Analysis[DistancesSettings]):
     def summary(self) -> str:
         """Say how far apart the encoders' vectors are, where systems agree, and what the cosine depends on."""
         limits = (
-            "The cosine compares value by value, so it depends on the start that encoders have in common as well as on "
-            "what they have learned; CKA does not change where a space is rotated, and is about 0 for unrelated ones."
+            "The cosine compares value by value, so it depends on a common initialisation as well as on what the "
+            "encoders have learned; CKA does not change if a space is rotated, and is about 0 for unrelated spaces."
         )
         return "\n".join([*map(self._sentence, self.others), limits])
 
@@ -200,7 +200,8 @@ class Distances(Analysis[DistancesSettings]):
     def tables(self) -> list[Table]:
         """Return a table with a row per encoder, and one with a row per bin."""
         title = f"{self.corpus}: cosine distances from {self.first}"
-        how = "given" if self.hold is None else f"the smallest multiple of .05 that holds {self.hold:.0%} of each pair"
+        held = f"the smallest multiple of .05 that holds {self.hold or 0:.0%} of the clips of each pair"
+        how = "given" if self.hold is None else held
         notes = [
             f"{self.clips} clips, {self.units} {self.unit}; {self.held_out}; layers {', '.join(map(str, self.layers))}",
             f"threshold {self.threshold:g}: {how}",

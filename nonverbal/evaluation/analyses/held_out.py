@@ -97,8 +97,8 @@ def paired_spaces(
     for name in runs[1:]:
         if tested[name] != tested[runs[0]]:
             raise UserError(
-                f"{runs[0]} and {name} do not test the same clips in the same folds (of --seed {seed}), so that a clip "
-                "has no two vectors to be compared; fine-tune both with the same protocol, labels and seeds"
+                f"{runs[0]} and {name} do not test the same clips in the same folds (of --seed {seed}), so a clip does "
+                "not have two vectors to compare; fine-tune both with the same protocol, labels and seeds"
             )
     folds = spaces[list(names).index(runs[0])]
     return [[_in_fold(own, one) for own in spaces] for one in folds]
@@ -132,7 +132,7 @@ def load_space(space: Space, seed: int) -> FrameEncoder:
     """
     encoder = load_encoder(space.source, seed)
     if isinstance(encoder, ManifestEncoder | AudioWords):
-        raise UserError(f"the encoder {space.source} has no space of its own; give another")
+        raise UserError(f"the encoder {space.source} has no embedding space of its own; give another encoder")
     return encoder
 
 

@@ -131,7 +131,7 @@ def by_task(curves: Sequence[Curve]) -> list[list[Curve]]:
 
 def weights_table(rows: Sequence[Weights]) -> Table:
     """Return a row per model: the layer with the largest weight, compared with the weight if all were equal."""
-    columns = ["model", "head", "corpora", "folds", "layers", "weighed most", "weight", "std", "alike", "mean layer"]
+    columns = ["model", "head", "corpora", "folds", "layers", "largest at", "weight", "std", "equal", "mean layer"]
     cells = []
     for row in rows:
         most, layers = int(np.argmax(row.mean)), np.arange(row.first_layer, row.last_layer + 1)
@@ -144,7 +144,8 @@ def weights_table(rows: Sequence[Weights]) -> Table:
         )
     notes = [
         "weights: means over corpora, with equal weights, of means over folds; std: over all folds",
-        "mean layer: layers averaged by their weights; the figure has the weight of every layer",
+        "largest at: layer with the largest weight; equal: its weight if all were equal; mean layer: layers averaged "
+        "by their weights; the figure has the weight of every layer",
         *_corpora_notes(rows),
     ]
     return Table("Learned layer weights", columns, cells, notes, texts=2)
@@ -164,10 +165,10 @@ def weights_said(rows: Sequence[Weights]) -> str:
     for row in rows:
         most = int(np.argmax(row.mean))
         told.append(
-            f"{row.name} weighs layer {row.first_layer + most} most: {short(row.mean[most])} ± "
+            f"{row.name} gives layer {row.first_layer + most} the largest weight: {short(row.mean[most])} ± "
             f"{short(row.std[most])} over {row.folds} folds (equal weights: {short(1 / len(row.mean))})"
         )
-    return f"{_first_of(told)}. A weight is a layer’s share of a sum, and does not say what the layer holds."
+    return f"{_first_of(told)}. A weight is a layer’s share of a sum, and does not show what the layer encodes."
 
 
 def curves_table(curves: Sequence[Curve]) -> Table:
@@ -233,7 +234,7 @@ def likeness_said(likeness: Likeness) -> str:
         )
     return (
         f"{told}, debiased, on {likeness.clips} clips of {likeness.corpus}; unrelated layers have about 0. CKA shows "
-        "how similarly clips lie in two spaces, not what the spaces hold of them."
+        "how similarly two spaces arrange the clips, not what the spaces encode."
     )
 
 

@@ -26,7 +26,7 @@ COMPONENTS = 50
 
 @dataclass(kw_only=True)
 class MapSettings(AnalysisSettings):
-    """Whose embeddings of what are mapped, and where to."""
+    """Which embeddings are mapped, and where the map is written."""
 
     data: Path
     """Folder of shards."""
@@ -115,9 +115,9 @@ class SoundMap(Analysis[MapSettings]):
         chance = f"{self.kept_by_chance:.0%} by chance"
         same = "" if self.same_class is None else f"; {self.same_class:.0%} of them have its class"
         return (
-            f"{len(self.clips)} clips by layer {self.layer}; {self.held_out}. The look of a map is not evidence: of "
-            f"a clip’s {self.neighbours} nearest in the original space {self.kept:.0%} are among its nearest here "
-            f"({chance}){same}."
+            f"{len(self.clips)} clips by layer {self.layer}; {self.held_out}. The appearance of a map is not "
+            f"evidence: of a clip’s {self.neighbours} nearest neighbours in the original space, {self.kept:.0%} are "
+            f"among its nearest here ({chance}){same}."
         )
 
     def tables(self) -> list[Table]:

@@ -14,7 +14,7 @@ from nonverbal.tasks.measurements import Measurement, read_measurements
 
 @dataclass(kw_only=True)
 class SystemsSettings(AnalysisSettings):
-    """Whose decisions, on what, under which protocol."""
+    """Which systems' decisions are read, on which corpus, under which protocol."""
 
     scores: list[Path]
     """Score files, or folders, which stand for every scores.jsonl in them; the predictions beside them are read."""
@@ -100,7 +100,7 @@ def read_systems(
     tables = grouped(read_measurements(scores), lambda one: one.table)
     kept = [own for own in tables.values() if _asked(own[0], corpus, protocol)]
     if not kept:
-        there = _places(tables.values()) or "none of classes"
+        there = _places(tables.values()) or "none with classes"
         raise UserError(
             f"no scores with --corpus {corpus or '(any)'} and --protocol {protocol or '(any)'}; there are: {there}"
         )

@@ -60,7 +60,7 @@ def load_encoder(name: str, seed: int = 0) -> Encoder:
 
 
 def load_frame_encoder(name: str, seed: int = 0) -> FrameEncoder:
-    """Load an encoder that hears its clips, as ``load_encoder``.
+    """Load an encoder that reads audio, as ``load_encoder``.
 
     Raises:
         UserError: as for ``load_encoder``; or the encoder uses only the manifest.

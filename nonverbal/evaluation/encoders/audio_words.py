@@ -1,12 +1,12 @@
 """Bag of audio words: how often a clip's moments resemble each of 500 moments of the training side, and their changes.
 
-Paper: openXBOW (Schmitt and Schuller, 2017). An encoder that is frozen cannot make it: the codebook belongs to the
-training side of a fold, since a codebook of all clips has heard the test side. What is made here of a clip are frames,
-ComParE_2016's 65 low-level descriptors and their deltas (regressions over two frames to either side) every 10 ms;
-nonverbal probe makes of them, fold by fold, two codebooks of 500 words, and of each clip 500 + 500 counts.
+Paper: openXBOW (Schmitt and Schuller, 2017). A frozen encoder cannot compute it: the codebook belongs to the
+training side of a fold, since a codebook of all clips is fitted to the test side too. This module computes a clip's
+frames: ComParE_2016's 65 low-level descriptors and their deltas (regressions over two frames to either side) every 10
+ms. From these, nonverbal probe makes, fold by fold, two codebooks of 500 words, and 500 + 500 counts for each clip.
 
-The spectral variance is in kHz squared, and what is beyond the range of 16 bits is held to it, since frames are kept in
-them. openSMILE is under audEERING's research licence: not for products.
+The spectral variance is in kHz squared, and values beyond the range of 16-bit floats are clipped to it, since frames
+are stored in 16 bits. openSMILE is under audEERING's research licence: not for products.
 """
 
 import math

@@ -63,7 +63,7 @@ class FrameEncoder(Protocol):
 
 @dataclass(frozen=True)
 class ManifestEncoder:
-    """Reads only a clip's row of the manifest, not its audio. It has one frame without a standard deviation."""
+    """Computes values only from a clip's row of the manifest. It has one frame without a standard deviation."""
 
     name: str
     key: str
@@ -127,7 +127,8 @@ class Kind:
     size: Size | None = None
     """Size of an encoder with its own name; None for checkpoints."""
     published: Mapping[str, Size] = field(default_factory=dict)
-    """Checkpoints that papers used, by their ids on the Hub; what they heard is in ``nonverbal.public_checkpoints``."""
+    """Checkpoints that papers used, by their ids on the Hub; their training data are in
+    ``nonverbal.public_checkpoints``."""
     terms: Terms | None = None
     """Terms of the software that computes it, if that is neither this toolkit nor a checkpoint."""
     needs: str = ""

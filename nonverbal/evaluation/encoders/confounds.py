@@ -1,10 +1,10 @@
-"""Confounds: what should not tell classes apart, and may explain a good number.
+"""Confounds: what should not distinguish classes, and may explain a good number.
 
-Nothing is learned and, of the sound itself, nothing heard: how long a clip is, how loud it is, and at what rate its
-file was sampled. Where one of them scores, so may any encoder, for the same reason: classes that were recorded in
+Nothing is learned, and the sound itself is not used: only how long a clip is, how loud it is, and at what rate its file
+was sampled. If one of them scores well, any encoder may do so for the same reason: classes that were recorded in
 different ways, or cut to different lengths.
 
-`rate` is of the file as it was before nonverbal prepare made it 16 kHz; an encoder hears it by where the spectrum ends.
+`rate` is that of the file before nonverbal prepare made it 16 kHz; an encoder recognises it by where the spectrum ends.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""data2vec: prediction of a slow copy's own layers, on waveforms (Baevski et al., 2022).
+"""data2vec: prediction of the layers of a slowly updated copy of the model, on waveforms (Baevski et al., 2022).
 
 Papers: voc2vec. Home: huggingface.co, by the id below.
 
-Its convolutions have layer norms in the base size too, so nothing of a clip's frames depends on its length but
-attention.
+Its convolutions have layer norms in the base size too, so a clip's frames depend on its length only
+through attention.
 """
 
 from nonverbal.evaluation.encoders.base import Size

@@ -1,12 +1,12 @@
-"""emotion2vec (Ma et al., 2023): data2vec 2.0 that went on to learn from emotional speech.
+"""emotion2vec (Ma et al., 2023): data2vec 2.0, pretrained further on emotional speech.
 
 Paper: voc2vec (its features through two linear layers). Home: FunASR, which distributes weights on ModelScope and on
-the Hugging Face Hub as folders with config.yaml and a pickle. Download one whole, and give the folder. FunASR's own
-class computes it; its pickle is read without running what is in it, and no text of its configuration is evaluated.
+the Hugging Face Hub as folders with config.yaml and a pickle. Download the whole folder, and give its path. FunASR's
+own class computes the frames; its pickle is read without running code in it, and its configuration is not evaluated.
 
-Frames are of 20 ms, of all blocks: emotion2vec base has four before FunASR's own count begins, and eight that it
-counts. Extra tokens are left out. Waveforms have zero mean and unit variance where the configuration says normalize. A
-clip is never padded: the convolutions of its positions would read the padding.
+Frames are 20 ms long. Layers are all blocks: emotion2vec base has four before FunASR's own count begins, and eight that
+it counts. Extra tokens are left out. Waveforms have zero mean and unit variance where the configuration says normalize.
+A clip is never padded: the convolutions that encode positions would read the padding.
 """
 
 import importlib.util

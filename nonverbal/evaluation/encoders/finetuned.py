@@ -82,7 +82,7 @@ class FinetunedRun:
             UserError: the shards differ.
         """
         if sha256 != self.data_sha256:
-            raise self._other("these are other shards")
+            raise self._other("the shards differ from those of the run")
 
     def check(self, task: Task) -> None:
         """Refuse a task that is not divided as the run was.

@@ -1,12 +1,12 @@
-"""openSMILE's functionals: one vector a clip, of what experts chose before anything was learned.
+"""openSMILE's functionals: one vector per clip, of features that experts chose.
 
 Papers: voc2vec (through a network), Emotion information recovery (ComParE_2016 with an SVM). Home: the package
 opensmile, under audEERING's research licence: not for products.
 
-ComParE_2016 has 6373 values (Schuller et al., 2016), eGeMAPS v02 has 88 (Eyben et al., 2016). The whole clip makes one
-frame, which has no deviation: embeddings are of these values alone, where other encoders have a mean and a deviation.
-Their scales differ by ten orders of magnitude: heads standardise. openSMILE reads 16 bits and wraps what is louder, so
-samples are held to that range.
+ComParE_2016 has 6373 values (Schuller et al., 2016), eGeMAPS v02 has 88 (Eyben et al., 2016). The whole clip is one
+frame, which has no deviation, so embeddings consist of these values alone; other encoders have a mean and a deviation.
+The scales of the values differ by ten orders of magnitude, so heads standardise them. openSMILE reads 16 bits, in which
+louder samples would wrap around, so samples are clipped to that range.
 """
 
 import importlib.util

@@ -2,7 +2,7 @@
 
 Papers: voc2vec, RENO. Home: huggingface.co, by the ids below.
 
-The layouts are those of wav2vec 2.0. The best of voc2vec's checkpoints began as the HuBERT of LibriSpeech.
+The layouts are those of wav2vec 2.0. The best of voc2vec's checkpoints started from the HuBERT of LibriSpeech.
 """
 
 from nonverbal.evaluation.encoders.base import Size

@@ -48,7 +48,7 @@ def entries() -> Iterator[Entry]:
 
 
 def heard_by(checkpoint: Checkpoint) -> str:
-    """Say in words what a checkpoint was trained on."""
+    """Say what a checkpoint was trained on, in words."""
     labelled = checkpoint.supervised
     parts = [
         "without labels: not known" if checkpoint.pretraining is None else _named(checkpoint.pretraining),

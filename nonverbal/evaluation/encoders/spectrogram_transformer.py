@@ -3,10 +3,11 @@
 Papers: the cross-lingual one, from scratch; voc2vec's AudioSet checkpoints are compared with it. Home: huggingface.co,
 by the id below, trained on AudioSet with labels.
 
-It reads 1024 frames of 128 bands, 10.24 s, and has no mask: what is beyond a clip is filled as in training, and its
-tokens attend to that. A token is a patch of 16 frames and 16 bands, one every 10 of both. A frame here is the mean over
-the 12 bands of one time, ten a second; those of patches that lie wholly within the clip are its own, and the first of a
-clip that is shorter than a patch (175 ms). The class and distillation tokens are not of any time, and left out.
+It reads 1024 frames of 128 bands, 10.24 s, and has no mask: the input beyond the end of a clip is filled as in
+training, and the clip's tokens attend to it. A token is a patch of 16 frames and 16 bands, one every 10 of both. A
+frame here is the mean over the 12 bands of one time, ten a second; those of patches that lie wholly within the clip are
+its own, and the first of a clip that is shorter than a patch (175 ms). The class and distillation tokens belong to no
+time, and are left out.
 """
 
 import json

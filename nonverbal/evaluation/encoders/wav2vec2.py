@@ -2,9 +2,9 @@
 
 Papers: all five here but SSAM. Home: huggingface.co, by the ids below.
 
-base (12 blocks, group norm) and large (24 or 48 blocks, layer norm, normalised waveforms) are told apart by
-config.json: XLS-R and MMS are the large layout on many languages. RENO's MMS has 1280 values, which is its model of a
-thousand million parameters.
+base (12 blocks, group norm) and large (24 or 48 blocks, layer norm, normalised waveforms) are distinguished
+by config.json. XLS-R and MMS are the large layout on many languages. RENO's MMS has 1280 values, so it is the model
+with 1000 million parameters.
 """
 
 from nonverbal.evaluation.encoders.base import Size

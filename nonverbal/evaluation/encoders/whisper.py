@@ -4,8 +4,8 @@ Papers: the cross-lingual one (small.en, small, medium). Home: huggingface.co, b
 
 It reads log-mel windows of 30 s, and has no mask: a shorter clip is followed by silence, to which its frames attend, as
 they did in training. The frames of the silence are left out: of a clip of T samples, the first T / 320 frames, rounded
-up, are its own. How much silence follows is always the same, so these do not depend on anything else; that the clip is
-followed by silence up to 30 s is the model's definition. The decoder is not used, and plays no part in the key.
+up, are its own. The input always lasts 30 s, so these frames do not depend on anything else; that the clip is followed
+by silence up to 30 s is the model's definition. The decoder is not used, and is not part of the key.
 """
 
 import json

@@ -33,7 +33,7 @@ OF_DIVERGENCE = ("divergence", "direction", "over", "order", "delta", "balance")
 
 @dataclass(frozen=True)
 class FusionSettings(RenoHead):
-    """How several encoders are fused. Training is that of RENO's other heads."""
+    """How several encoders are fused. The networks are trained as RENO's other heads."""
 
     length: int = 20
     """Positions that the second max-pool leaves of each encoder, whatever its width; the first halves the length. The
@@ -44,7 +44,7 @@ class FusionSettings(RenoHead):
     self-attention."""
     residual: bool = True
     """Whether the output of a self-attention is added to its input. The paper does not say; without it, attention sees
-    which values there are but hardly their positions, and learns far less (docs/fuse.md)."""
+    which values occur but hardly their positions, and learns far less (docs/fuse.md)."""
     divergence: Form = "normalised"
     """The divergence: normalised after delta is added, so that it is 0 if both are equal; or as_printed in the paper,
     which is larger by a constant. Both train the same network (docs/fuse.md)."""
@@ -60,7 +60,7 @@ class FusionSettings(RenoHead):
     delta: float = 0.2
     """Added to each probability; the value is the paper's."""
     balance: float = 0.4
-    """lambda, the weight of the cross entropy in the loss, as in the paper; the divergence has the rest."""
+    """lambda, the weight of the cross entropy in the loss, as in the paper; the divergence has the remaining weight."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no network can have."""

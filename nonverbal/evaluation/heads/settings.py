@@ -7,7 +7,7 @@ from nonverbal.errors import UserError
 
 @dataclass(frozen=True)
 class NeuralSettings:
-    """How a neural head is trained. Each head has defaults of its own, and says which its paper states."""
+    """How a neural head is trained. Each head has its own defaults, and states which of them its paper gives."""
 
     rate: float = 1e-3
     """Learning rate of Adam."""

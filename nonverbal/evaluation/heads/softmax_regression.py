@@ -220,7 +220,7 @@ class _Problem:
             values = self.inputs @ parameters
             before = norm
         raise UserError(
-            f"logistic regression at C = {strength:g} cannot be fitted until the gradient is {tolerance:g}: "
+            f"logistic regression at C = {strength:g} does not converge to a gradient of {tolerance:g}: "
             f"it stays at {norm:.2g}; give a lower C"
         )
 

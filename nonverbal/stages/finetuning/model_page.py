@@ -154,11 +154,11 @@ The model was trained on stretches of at most {settings.batches.max_seconds:g} s
 def _how_good(task: Task, result: ModelResult) -> str:
     uar = result.pooled["uar"]
     interval = "" if uar.low is None or uar.high is None else f" [{uar.low:.3f}, {uar.high:.3f}]"
-    return f"""## How good it is
+    return f"""## Performance
 
 This model was trained on all clips, so none are left to test it on. The models of the folds were trained in the same
-way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). This
-protocol lets through: {"; ".join(task.division.lets_through)}.
+way on parts of the clips: UAR {uar.value:.3f}{interval} over {result.folds} folds ({task.protocol}). Possible
+leakage between training and test: {"; ".join(task.division.lets_through)}.
 """
 
 

@@ -50,8 +50,8 @@ class FinetuneConfig(ProtocolSettings):
     labels: list[str] | dict[str, str | None] | str = field(default_factory=list)
     """Classes to distinguish, all if empty; or a map from labels to classes, or the name of such a map (see probe)."""
     epochs: int | None = 50
-    """Most passes over the training clips. `trainer.patience` then counts epochs too. null: use trainer.steps and
-    trainer.validate_every instead. voc2vec: up to 50, patience 5."""
+    """Maximum number of passes over the training clips. `trainer.patience` then counts epochs too. null: use
+    trainer.steps and trainer.validate_every instead. voc2vec: up to 50, patience 5."""
     warmup_share: float | None = 0.1
     """Share of the steps over which the learning rate rises. null: use trainer.optimizer.warmup_steps instead."""
     pretraining: list[Path] = field(default_factory=list)

@@ -14,7 +14,7 @@ def submit(script: Path, after: str | None = None) -> str:
         result = captured(["sbatch", "--parsable", *dependency, str(script)])
     except FileNotFoundError as error:
         raise UserError(
-            f"sbatch is not on the PATH; {script} is written, so submit it on a machine of the cluster"
+            f"sbatch is not on the PATH; {script} is written: submit it on a machine of the cluster"
         ) from error
     if result.returncode != 0:
         raise UserError(f"sbatch refused {script}: {result.stderr.strip()}")

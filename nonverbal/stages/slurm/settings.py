@@ -14,8 +14,10 @@ PASSED_ON = ("recipe", "seed", "family")
 
 @dataclass
 class SubmitConfig:
-    """Resources on a cluster for a pretraining run, or for the folds of a fine-tuning. All other settings are those
-    of `nonverbal pretrain` or, with `--finetune`, of `nonverbal finetune`."""
+    """Resources on a cluster for a pretraining run or the folds of a fine-tuning.
+
+    All other settings are those of `nonverbal pretrain` or, with `--finetune`, of `nonverbal finetune`.
+    """
 
     data: list[Path]
     """Folders of shards, as `nonverbal prepare` makes them."""
@@ -24,7 +26,7 @@ class SubmitConfig:
     finetune: str | None = None
     """Recipe of `nonverbal finetune`: fine-tunes an encoder, each fold as a task of an array."""
     at_once: int | None = None
-    """Most folds that are trained at the same time. Unset: as many as the cluster allows."""
+    """Maximum number of folds that are trained at the same time. Unset: as many as the cluster allows."""
     nodes: int = 1
     """Number of machines; with --finetune, of each fold."""
     gpus: int = 1
@@ -57,7 +59,7 @@ class SubmitConfig:
     then_probe: Path | None = None
     """Folder of labelled shards on which to probe the encoder after pretraining."""
     cluster: Path | None = None
-    """YAML file with those of the settings above that are the same for all your runs, such as partition and setup."""
+    """YAML file with the settings above that are the same for all your runs, such as partition and setup."""
     submit: bool = False
     """Also submit the scripts after writing them."""
 

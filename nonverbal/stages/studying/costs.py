@@ -69,7 +69,7 @@ class Costs:
             return planned
         like, models, work = likeness(plan, step), _models(plan, step), work_of(plan, step)
         if work is None:
-            return Cost(by="unknown until its shards are made")
+            return Cost(by="unknown until its shards exist")
         same = [rate for rate in self.rates if rate.like == like and rate.machine == self.machine]
         own = [rate for rate in same if rate.models == models]
         by = "as before" if own else "as other models before"
@@ -114,7 +114,7 @@ def _read(path: Path) -> list[Rate]:
             skipped.append(number)
     if skipped:
         which = some_of([f"line {number}" for number in skipped], 1)
-        print(f"nonverbal: warning: {path}, {which}: skipped, since it is not what a study writes", file=sys.stderr)
+        print(f"nonverbal: warning: {path}, {which}: skipped, because it was not written by a study", file=sys.stderr)
     return rates
 
 

@@ -26,7 +26,7 @@ def tables_of(plan: Plan, rows: Sequence[Row]) -> list[Table]:
         captions = {name: table.caption for name, table in plan.study.tables.items()}
         captions |= {name: figure.caption for name, figure in plan.study.figures.items()}
         of = {name: [row for row in rows if name in plan.shows(row.step)] for name in names}
-        columns = ["shown", "status", "what it is"]
+        columns = ["name", "status", "caption"]
         whole = len(rows) == len(plan.steps)
         shown = [[name, _together(plan, name, of[name]), captions.get(name, "")] for name in names if whole or of[name]]
         tables.append(Table("Tables and figures", columns, shown, texts=len(columns)))
@@ -80,7 +80,7 @@ def room(plan: Plan, rows: Sequence[Row]) -> list[str]:
     """Warn if the disk has less free space than the known costs of the steps."""
     place = next(folder for folder in (plan.out.absolute(), *plan.out.absolute().parents) if folder.exists())
     free, wanted = shutil.disk_usage(place).free, total([row.cost for row in rows if row.waits])[1]
-    return [f"warning: only {size(free)} are free for {plan.out}, less than the steps need"] if free < wanted else []
+    return [f"warning: only {size(free)} is free for {plan.out}, less than the steps need"] if free < wanted else []
 
 
 def absent(plan: Plan) -> list[str]:

@@ -151,7 +151,7 @@ class Plan:
         """Make something that must not depend on itself."""
         if name in self._open:
             circle = " -> ".join([*self._open[self._open.index(name) :], name])
-            raise UserError(f"steps or models {self.where} need each other: {circle}")
+            raise UserError(f"steps or models {self.where} depend on each other: {circle}")
         self._open.append(name)
         try:
             return made()

@@ -203,7 +203,7 @@ class Running:
         self._end(came, f"interrupted while planning {step.name}")
         if code:
             how = self.costs.unplanned[file] = f"nonverbal plan {_ended(code)}: {_last_line(log)} (log: {log})"
-            _say(f"nobody knows what {step.name} will take: {how}")
+            _say(f"the time and disk of {step.name} are unknown: {how}")
 
     def _write_record(self) -> None:
         # Several processes that run steps of this study write it in turn.

@@ -30,28 +30,28 @@ class Corpus:
     """A corpus that steps name; ``--data NAME=PATH`` says where it is."""
 
     reader: str | None = None
-    """As `nonverbal prepare` knows it; left out: as for any folder of this name."""
+    """Its name in `nonverbal prepare`. Left out: read as any folder of this name."""
     printed: str | None = None
     """The paper's name for it in published.csv."""
     use: Use = "score"
     """Corpora that are scored are kept out of those that are pretrained on."""
     note: str | None = None
-    """What a reader must know of it, such as where the paper counts other clips than the reader."""
+    """What a reader must know about it, such as that the paper counts other clips than the reader."""
     prepare: dict[str, Any] = field(default_factory=dict)
-    """Settings of `nonverbal prepare` that differ, and of the folder: pattern, texts, licence, columns."""
+    """Settings of `nonverbal prepare` that differ, and those of the folder: pattern, texts, licence, columns."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that steps name; ``--models NAME=SOURCE`` takes another."""
+    """A model that steps name; ``--models NAME=SOURCE`` replaces its source."""
 
     source: str | None = None
-    """As probe and finetune take it. It may name a step: "{step:pretrain}/encoder". Left out: `--models` alone gives
-    it."""
+    """Encoder, as for probe and finetune. It may name a step: "{step:pretrain}/encoder". Left out: only `--models`
+    gives it."""
     printed: str | None = None
     """The paper's name for it in published.csv."""
     note: str | None = None
-    """What a reader must know of it."""
+    """What a reader must know about it."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Step:
     """A command, once or for each combination of its loops."""
 
     run: str
-    """The command, as `nonverbal` has it."""
+    """The command of `nonverbal`."""
     recipe: str | None = None
-    """The command's recipe: beside the study's, or a shipped one."""
+    """The command's recipe: a file in the folder of the study's recipe, or a shipped one."""
     each: dict[str, str | list[Any]] = field(default_factory=dict)
     """Loops, the last one the fastest: corpus to all, score, pretrain or names; model to all or names; any other word
     to a list of its own values."""
@@ -70,16 +70,16 @@ class Step:
     out: str = "out"
     """The setting that is the step's output."""
     file: str | None = None
-    """How the output's name ends, where it is a file: map.json makes NAME.map.json. Left out: a folder NAME."""
+    """How the output's name ends, if it is a file: map.json makes NAME.map.json. Left out: a folder NAME."""
     shows: list[str] = field(default_factory=list)
-    """Tables and figures of the paper that it fills, beside those that name it."""
+    """Tables and figures of the paper that it fills, in addition to those that name it."""
     note: str | None = None
     """What a reader must know before it runs, such as its cost in the paper."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study as its recipe has it."""
+    """A study, as in its recipe."""
 
     title: str
     steps: dict[str, Step]
@@ -92,7 +92,7 @@ class Study:
     figures: dict[str, FigureShape] = field(default_factory=dict)
     """Figures, by what the paper calls them."""
     notes: list[str] = field(default_factory=list)
-    """What a reader must know of the whole study."""
+    """What a reader must know about the whole study."""
 
 
 def read_study_recipe(name: str) -> tuple[Study, Recipe]:
@@ -125,7 +125,7 @@ def _check_names(study: Study, where: str) -> None:
     for name, step in study.steps.items():
         if step.file is not None and not END.fullmatch(step.file):
             raise UserError(
-                f"steps.{name}.file {where} must be how a file's name ends, as map.json, but is {step.file!r}"
+                f"steps.{name}.file {where} must be the end of a file's name, such as map.json, but is {step.file!r}"
             )
     for name in study.corpora:
         if name != name.lower():

@@ -57,7 +57,7 @@ def print_cost(measured: Measured, audio: Audio, estimate: Estimate, warnings: l
     for name, text in rows(measured, audio, estimate):
         table.add_row(name, text)
     corpora = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("corpus", "clips", "hours", "passes", "hours heard"):
+    for name in ("corpus", "clips", "hours", "passes", "hours used"):
         corpora.add_column(name, justify="left" if name == "corpus" else "right", overflow="fold")
     for row in audio.corpora:
         corpora.add_row(row.corpus, f"{row.clips}", f"{row.hours:.2f}", f"{row.passes:.1f}", f"{row.heard_hours:.1f}")

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from patience import HANGS
+from patience import HANGS, wait_until
 from torch.utils.data import get_worker_info
 
 from nonverbal.batch import Targets, TargetSampler
@@ -245,6 +246,36 @@ def test_no_wait_is_too_long_between_batches_or_after_the_last():
     deadline.over = SimpleNamespace(wait=lambda _: next(turns))
     deadline._watch()
     assert (killed, deadline.passed) == ([], False)
+
+
+class Slow:
+    """A data set whose items take longer than the deadline."""
+
+    def __getitem__(self, request):
+        time.sleep(2.5)
+        return request
+
+
+def test_what_is_read_in_this_process_ends_no_other_child_of_it():
+    other = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    other.start()
+    assert list(module.read_ahead(Slow(), [7], workers=0, timeout=1)) == [7]
+    assert other.is_alive()
+    other.kill()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_no_thread_watches_after_the_last_batch(shards, whole):
+    before = set(threading.enumerate())
+    data = ShardData([shards], BatchSettings(batch_seconds=10), count_frames, 0, workers=1)
+    batches = data.training(range(2), 0, 0, 0, 1)
+    next(batches)
+    assert any(thread.name.endswith("(_watch)") for thread in set(threading.enumerate()) - before)
+    if whole:
+        list(batches)
+    else:
+        batches.close()
+    wait_until(lambda: not any(thread.name.endswith("(_watch)") for thread in set(threading.enumerate()) - before))
 
 
 class Overflow(CountFrames):

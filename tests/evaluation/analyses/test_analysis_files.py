@@ -52,7 +52,9 @@ def test_what_fits_is_read(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     path = tmp_path / "x.confusion.json"
     path.write_text(json.dumps(confusions(**change)))
-    with pytest.raises(UserError, match=f"x.confusion.json does not hold what its name says .*{said}.*make it again"):
+    with pytest.raises(
+        UserError, match=f"x.confusion.json does not contain what its name says .*{said}.*make it again"
+    ):
         read_as(Confusions, path)
 
 
@@ -61,14 +63,16 @@ def test_what_does_not_fit_is_named(tmp_path: Path, change: dict[str, Any], said
 def test_what_holds_something_else_is_refused(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / f"x{end_of(name)}"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=f"x.{name}.json does not hold what its name says .*nonverbal analyze {name}"):
+    with pytest.raises(
+        UserError, match=f"x.{name}.json does not contain what its name says .*nonverbal analyze {name}"
+    ):
         read_analysis(path)
 
 
 def test_a_number_beyond_floats_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.confusion.json"
     path.write_text(json.dumps(confusions()).replace("0.75", "9" * 400))
-    with pytest.raises(UserError, match="does not hold what its name says"):
+    with pytest.raises(UserError, match="does not contain what its name says"):
         read_as(Confusions, path)
 
 

@@ -152,7 +152,7 @@ def test_heads_that_changed_places_are_found(shards: ShardFolder, two: list[str]
     found = made(shards, [two[1], str(save(model, tmp_path / "turned"))], tmp_path)
     assert found.others[0].layers[0].paired == 0
     alone = replace(found.others[0], layers=found.others[0].layers[:1])
-    assert "0% are of one number (50% by chance), so heads" in replace(found, others=[alone]).summary()
+    assert "0% of the pairs have the same number (50% by chance), so heads" in replace(found, others=[alone]).summary()
 
 
 def test_clips_beyond_what_is_read_at_once_are_cut(
@@ -192,7 +192,7 @@ def test_so_many_clips_are_drawn(shards: ShardFolder, two: list[str], tmp_path: 
     [
         ("logmel", {}, "the encoder logmel has no self-attention"),
         ("wavlm large", {"clips": 0}, "--clips must be at least 1, but is 0"),
-        ("whisper", {}, "encoders must make the same frames, but of 6000 samples they make 18 and 19"),
+        ("whisper", {}, "encoders must make the same frames, but from 6000 samples they make 18 and 19"),
         (
             "heads",
             {},
@@ -241,7 +241,7 @@ def test_the_program_keeps_and_draws_it(
     ("change", "message"),
     [
         ({"normalise": "x"}, "normalise is 'x'"),
-        ({"others": []}, "have not the same layers and heads"),
+        ({"others": []}, "do not have the same layers and heads"),
         ({"clips": "3"}, "clips must be a whole number, but is '3'"),
     ],
 )

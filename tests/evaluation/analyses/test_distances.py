@@ -194,7 +194,7 @@ def test_encoders_that_are_no_runs_are_compared_on_all_clips(task: Task, tmp_pat
         (["logmel", "mfcc"], {"threshold": 3.0}, "--threshold must be a cosine distance from 0 to 2"),
         (["logmel", "mfcc"], {"fold": "0"}, "--fold applies only to finetuned:RUN"),
         (["logmel", "mfcc"], {"systems": ["x"]}, "--systems needs --scores"),
-        (["logmel", "rate"], {}, "the encoder rate has no space of its own"),
+        (["logmel", "rate"], {}, "the encoder rate has no embedding space of its own"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

@@ -68,7 +68,10 @@ def test_weights_are_averaged_over_folds_then_over_corpora(tmp_path: Path) -> No
         ["y", "fine-tuned", "1", "2", "0 to 2", "0", ".500", ".000", ".333", "0.8"],
     ]
     assert "corpora of x, multilayer: cries, laughs" in table.notes
-    assert "x, multilayer weighs layer 1 most: .600 ± .242 over 5 folds (equal weights: .500)" in found.summary()
+    assert (
+        "x, multilayer gives layer 1 the largest weight: .600 ± .242 over 5 folds (equal weights: .500)"
+        in found.summary()
+    )
 
 
 def test_scores_of_a_protocol_are_taken_alone(tmp_path: Path) -> None:

@@ -71,5 +71,5 @@ def test_other_files_are_refused(tmp_path: Path, changes: dict[str, object]) -> 
     write_analysis(tmp_path / "m.map.json", made())
     content = json.loads((tmp_path / "m.map.json").read_text())
     (tmp_path / "m.map.json").write_text(json.dumps(content | changes))
-    with pytest.raises(UserError, match="m.map.json does not hold what its name says .*analyze map"):
+    with pytest.raises(UserError, match="m.map.json does not contain what its name says .*analyze map"):
         read_as(SoundMap, tmp_path / "m.map.json")

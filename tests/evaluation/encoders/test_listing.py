@@ -95,7 +95,7 @@ def test_one_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "checkpoints openai/whisper-small.en, openai/whisper-small" in shown("whisper")
     own = shown(str(save_tiny("wavlm base", tmp_path)))
     assert "kind wavlm frames 3 layers of 16 values key " in own
-    assert "shortest clip 400 samples (25 ms) hears at once 30 s; longer clips in equal windows" in own
+    assert "shortest clip 400 samples (25 ms) longest input 30 s; longer clips in equal windows" in own
     assert "frames 1 layer of 1 value" in shown("rate")
 
 

@@ -126,7 +126,7 @@ def test_choices_are_those_of_scikit_learns_own_search() -> None:
 def test_embeddings_that_are_not_finite_are_refused() -> None:
     features, labels, groups = _task()
     features[3, 0, 0] = np.nan
-    with pytest.raises(UserError, match="1 of 120 clips have embeddings that are not finite, the first is clip 3"):
+    with pytest.raises(UserError, match="1 of 120 clips have embeddings that are not finite, the first being clip 3"):
         probe(features, labels.tolist(), groups.tolist(), [], 0)
 
 

@@ -339,7 +339,7 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(make_shards, scratch):
     ("arguments", "message"),
     [
         (["--gpus=0"], "--gpus must be at least 1, but is 0"),
-        (["--gpus=4", "--trainer.processes=8"], "--gpus is 4, but trainer.processes asks for 8; give one of the two"),
+        (["--gpus=4", "--trainer.processes=8"], "--gpus is 4, but trainer.processes is 8; give one of the two"),
         (["--network=0"], "--network must be above 0 Gb/s, but is 0"),
         (["--seconds=0"], "--seconds must be above 0, but is 0"),
         (["--json=nowhere/plan.json"], "--json: there is no folder nowhere; make it first"),

@@ -38,7 +38,7 @@ class FoldFeatures(Protocol):
 
 
 Features = Pooled | FrameRows | FoldFeatures
-"""Of all clips of a task: ``(clips, layers, dim)`` float32; frames for a head on frames; or features of each fold."""
+"""For all clips of a task: ``(clips, layers, dim)`` float32; frames for a head on frames; or features per fold."""
 
 
 class TunedFeatures:

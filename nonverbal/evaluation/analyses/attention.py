@@ -142,7 +142,7 @@ class Attention(Analysis[AttentionSettings]):
             raise UserError(f"--encoders must name two or more, but names {', '.join(settings.encoders)}")
         if settings.clips is not None and settings.clips < 1:
             raise UserError(f"--clips must be at least 1, but is {settings.clips}")
-        # What reads encoders is imported where it is needed: a report needs none of it.
+        # Code that reads encoders is imported only where it is needed, because a report does not need it.
         from nonverbal.evaluation.analyses.attention_rows import attention_distances
         from nonverbal.evaluation.analyses.held_out import paired_spaces, why_held_out
 

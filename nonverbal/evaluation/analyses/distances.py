@@ -136,7 +136,7 @@ class Distances(Analysis[DistancesSettings]):
     @classmethod
     def make(cls, settings: DistancesSettings) -> Self:
         """Embed, measure, and count agreement."""
-        # What needs torch is imported where it is needed: reading stored distances does not need it.
+        # Code that needs torch is imported only where it is needed, because reading stored distances does not need it.
         from nonverbal.evaluation.analyses.decided import decided_by, with_decisions
         from nonverbal.evaluation.analyses.held_out import paired_spaces, vectors_of, why_held_out
 

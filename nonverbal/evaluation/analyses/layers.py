@@ -147,7 +147,7 @@ def _scored(settings: LayersSettings) -> list[ScoredFolds]:
 
 def _likeness(settings: LayersSettings) -> Likeness:
     """Embed clips with two encoders, and compare their layers."""
-    # What reads encoders is imported where it is needed: a report needs none of it.
+    # Code that reads encoders is imported only where it is needed, because a report does not need it.
     from nonverbal.evaluation.analyses.cka import FEWEST, cka_map
     from nonverbal.evaluation.analyses.held_out import layers_of, paired_spaces, why_held_out
 

@@ -75,7 +75,7 @@ class SoundMap(Analysis[MapSettings]):
     @classmethod
     def make(cls, settings: MapSettings) -> Self:
         """Embed held-out clips, and map them."""
-        # What needs torch is imported where it is needed: reading a stored map does not need it.
+        # Code that needs torch is imported only where it is needed, because reading a stored map does not need it.
         from nonverbal.data.index import open_shards
         from nonverbal.evaluation.analyses.held_out import layer_of, load_space, one_space
         from nonverbal.evaluation.embeddings import embed

@@ -2,8 +2,7 @@
 
 Papers: voc2vec. Home: huggingface.co, by the id below.
 
-Its convolutions have layer norms in the base size too, so a clip's frames depend on its length only
-through attention.
+Its convolutions have layer norms in the base size too, so a clip's frames depend on its length only through attention.
 """
 
 from nonverbal.evaluation.encoders.base import Size

@@ -1,7 +1,7 @@
-"""MFCCs with their derivatives: what HuBERT's first units are made of (Hsu et al., 2021).
+"""MFCCs with their derivatives, from which HuBERT's first units are made (Hsu et al., 2021).
 
-Nothing is learned. 13 MFCCs of Kaldi and their first and second derivatives, every 20 ms: the frames of an encoder's
-convolutions, so that nonverbal cluster takes them too.
+Nothing is learned. 13 MFCCs of Kaldi and their first and second derivatives, every 20 ms, like the frames of
+an encoder's convolutions, so that nonverbal cluster can use them too.
 """
 
 import numpy as np

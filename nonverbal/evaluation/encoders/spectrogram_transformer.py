@@ -5,9 +5,9 @@ by the id below, trained on AudioSet with labels.
 
 It reads 1024 frames of 128 bands, 10.24 s, and has no mask: the input beyond the end of a clip is filled as in
 training, and the clip's tokens attend to it. A token is a patch of 16 frames and 16 bands, one every 10 of both. A
-frame here is the mean over the 12 bands of one time, ten a second; those of patches that lie wholly within the clip are
-its own, and the first of a clip that is shorter than a patch (175 ms). The class and distillation tokens belong to no
-time, and are left out.
+frame here is the mean over the 12 bands at one time; there are ten per second. A clip's own frames are those whose
+patches lie wholly within it, or the first one if the clip is shorter than a patch (175 ms). The class and distillation
+tokens belong to no time, and are left out.
 """
 
 import json

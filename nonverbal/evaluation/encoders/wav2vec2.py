@@ -1,6 +1,6 @@
 """wav2vec 2.0: masked contrastive pretraining on waveforms (Baevski et al., 2020), XLS-R and MMS among them.
 
-Papers: all five here but SSAM. Home: huggingface.co, by the ids below.
+Papers: all five here except SSAM. Home: huggingface.co, by the ids below.
 
 base (12 blocks, group norm) and large (24 or 48 blocks, layer norm, normalised waveforms) are distinguished
 by config.json. XLS-R and MMS are the large layout on many languages. RENO's MMS has 1280 values, so it is the model

@@ -2,7 +2,7 @@
 
 Papers: voc2vec (wavlm, wavlm-plus), RENO. Home: huggingface.co, by the ids below.
 
-Positions are relative and computed from the first block on, so the layers are those of one pass as transformers has it.
+Positions are relative and computed from the first block on, so the layers are those of one pass in transformers.
 """
 
 from nonverbal.evaluation.encoders.base import Size

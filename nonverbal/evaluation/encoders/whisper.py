@@ -3,7 +3,7 @@
 Papers: the cross-lingual one (small.en, small, medium). Home: huggingface.co, by the ids below.
 
 It reads log-mel windows of 30 s, and has no mask: a shorter clip is followed by silence, to which its frames attend, as
-they did in training. The frames of the silence are left out: of a clip of T samples, the first T / 320 frames, rounded
+they did in training. The frames of the silence are left out: the first T / 320 frames of a clip of T samples, rounded
 up, are its own. The input always lasts 30 s, so these frames do not depend on anything else; that the clip is followed
 by silence up to 30 s is the model's definition. The decoder is not used, and is not part of the key.
 """

@@ -1,4 +1,4 @@
-"""What a study is: the keys of its recipe, and what they may hold."""
+"""The keys of a study's recipe, and their values."""
 
 import re
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ from nonverbal.recipes import Recipe, read_recipe
 from nonverbal.records import read_record
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""Of steps, corpora and models: they are parts of file names, between dots."""
+"""Names of steps, corpora and models, which are parts of file names, between dots."""
 
 END = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-"""Of an output that is a file, behind its step's name and a dot: it lies in the study's folder."""
+"""Ending of an output that is a file in the study's folder, after its step's name and a dot."""
 
 USES = ("all", "pretrain", "score")
 """Words that stand for several corpora."""
 
 OTHERS = "*"
-"""What any other corpus is that ``--data`` names."""
+"""Key that stands for every other corpus that ``--data`` names."""
 
 OWN = ("shards", "steps", "logs", "past", "plans", "locks", "prepare", "report")
-"""What a study keeps in its folder, and the steps that it adds: no step has such a name."""
+"""Names in a study's folder, and of the steps that it adds: no step of a recipe may have such a name."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Corpus:
     printed: str | None = None
     """The paper's name for it in published.csv."""
     use: Use = "score"
-    """Corpora that are scored are kept out of those that are pretrained on."""
+    """Clips of scored corpora are excluded from those that are pretrained on."""
     note: str | None = None
     """What a reader must know about it, such as that the paper counts other clips than the reader."""
     prepare: dict[str, Any] = field(default_factory=dict)
@@ -86,11 +86,11 @@ class Study:
     corpora: dict[str, Corpus] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
     paper: str | None = None
-    """Whose rows of published.csv are shown."""
+    """The paper whose rows of published.csv are shown."""
     tables: dict[str, TableShape] = field(default_factory=dict)
-    """Tables in the paper's shape, by what the paper calls them."""
+    """Tables in the paper's format, by their name in the paper."""
     figures: dict[str, FigureShape] = field(default_factory=dict)
-    """Figures, by what the paper calls them."""
+    """Figures, by their name in the paper."""
     notes: list[str] = field(default_factory=list)
     """What a reader must know about the whole study."""
 

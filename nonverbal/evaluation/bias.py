@@ -24,7 +24,7 @@ from nonverbal.tasks.statistics.intervals import Interval, difference_t
 from nonverbal.tasks.task import Task, divided_again
 
 Cell = tuple[bool, Select]
-"""Whether folds may split groups, and where choices are made."""
+"""Whether folds keep groups whole, and where choices are made."""
 
 CELLS: tuple[Cell, ...] = ((False, "test"), (False, "inner"), (True, "test"), (True, "inner"))
 COMMON, HONEST = CELLS[0], CELLS[-1]

@@ -24,7 +24,7 @@ from nonverbal.evaluation.pooling import Pool, windows
 from nonverbal.files import whole
 
 PIECE_SECONDS, PIECE_CLIPS = 240.0, 256
-"""Largest size of a piece; a single clip may be longer."""
+"""Largest size of a piece, in seconds and in clips; a single clip may be longer."""
 
 LONGEST_TO_SHORTEST = 1.25
 """Largest ratio of lengths in a batch: padding is then at most a fifth of it."""

@@ -21,7 +21,7 @@ EFFORT = "5"
 """Complexity of Opus, 0 to 10: the default of 10 takes 2.3 times as long for the same number of bytes."""
 
 SECONDS = 10.0
-"""Largest part of a clip that is included; 300 such clips take 12 MB in the page."""
+"""Longest part of a clip that is included; 300 such clips take 12 MB in the page."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Named:
 
     protocol: Protocol
     source: str
-    """The paper or code that it comes from."""
+    """Where it comes from."""
     about: str
     """What it does."""
 

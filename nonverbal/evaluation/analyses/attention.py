@@ -126,7 +126,7 @@ class Attention(Analysis[AttentionSettings]):
     """Hash of the shards' index."""
     clips: int
     short: int
-    """Number of clips with one frame, whose rows have a single value; they do not count in ``clips``."""
+    """Number of clips with one frame, whose rows have a single value; they are not counted in ``clips``."""
     rows: int
     """Number of frames of all clips, each of which has a row in every head."""
     units: int

@@ -17,7 +17,7 @@ from nonverbal.evaluation.encoders.base import FrameEncoder, refuse_short
 from nonverbal.evaluation.encoders.models import ModelEncoder
 
 NAMES = ("attention", "self_attn")
-"""Name of a block's self-attention in transformers' encoders."""
+"""Names that a block's self-attention has in transformers' encoders."""
 
 
 class Attending:

@@ -22,7 +22,7 @@ DESCRIPTORS = 65
 """Number of low-level descriptors of ComParE_2016; there are as many deltas."""
 
 LARGEST = 65504.0
-"""Largest value in 16 bits. Only deltas of a pure tone's kurtosis come near it; larger values are the same word."""
+"""Largest 16-bit float. Only deltas of a pure tone's kurtosis come near it; larger values are the same word."""
 
 
 class AudioWords:

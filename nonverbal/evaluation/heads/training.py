@@ -22,7 +22,7 @@ INITIAL, ORDER, DROPOUT = range(3)
 """Purposes of random draws: initial weights; the order of clips, by epoch; dropout, by step."""
 
 CACHE_BYTES, GPU_BYTES = 2**24, 2**32
-"""Largest number of weights, gradients and moments of all networks of one computation: half of a CPU's cache, because
+"""Largest size of the weights, gradients and moments of all networks in one computation: half of a CPU's cache, because
 beyond it training one network after another is faster, and what a GPU can spare."""
 
 FEWEST = 8

@@ -20,7 +20,7 @@ from nonverbal.tasks.statistics.confusions import UAR, Metric, margins
 from nonverbal.tasks.statistics.intervals import Interval, difference_t, same_clips
 
 EXACT_GROUPS = 15
-"""With up to this many groups, all 2^15 ways are counted."""
+"""With up to this many groups, all ways to swap are counted, up to 2^15."""
 DRAWS = 100_000
 ALPHA = 0.05
 """The largest significant p-value, after adjustment for its family."""

@@ -1,10 +1,10 @@
 """Bags of audio words: codebooks from a fold's training side, and how often each of their words occurs in each clip.
 
 Paper: openXBOW (Schmitt and Schuller, 2017). Of its options we use the simplest: words are frames of the training side,
-    each drawn with the same probability (``-c random``; k-means would take many times longer in every fold of every
-    null, and ``random++`` draws outliers first, of which there are many among descriptors). Each frame counts for the
-    one nearest word (``-a 1``, its default). A count n becomes log(1 + n) (``-log``). Before that, frames are
-    standardised by the mean and standard deviation of those of the training side (``-standardizeInput``).
+each drawn with the same probability (``-c random``; k-means would take many times longer in every fold of every null,
+and ``random++`` draws outliers first, of which there are many among descriptors). Each frame counts for the one nearest
+word (``-a 1``, its default). A count n becomes log(1 + n) (``-log``). Before that, frames are standardised by the mean
+and standard deviation of those of the training side (``-standardizeInput``).
 
 Shapes: S frames, M values per frame.
 """

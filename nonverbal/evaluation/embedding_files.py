@@ -55,7 +55,7 @@ def write_table(path: Path, kind: Table, rows: Sequence[dict[str, Any]], pooled:
     """Write embeddings ``(clips, layers, values)`` with the descriptions of the clips.
 
     npz: an array for each of ``COLUMNS`` (text, empty if unknown), and ``pooled``. parquet: a row per clip, and for
-        each layer a column of lists of float32, ``layer_0``, ``layer_1``, ...
+    each layer a column of lists of float32, ``layer_0``, ``layer_1``, ...
     """
     with whole(path) as new:
         if kind == "npz":

@@ -10,9 +10,9 @@ frame t attends to each of the S frames, so each is a distribution over these, a
 It is averaged over the rows of a clip, then over clips, which all have the same weight. The paper does not say how its
 figure is normalised either: see ``AttentionSettings.normalise``.
 
-Heads are compared by number, which is meaningful if both encoders started from the same weights. Whether it is can be
-measured: of the pairing of a layer's heads with the smallest sum of distances, in how many pairs have both heads the
-same number?
+Heads are compared by number, which is meaningful if both encoders started from the same weights. Whether heads
+correspond is measured: the heads of a layer are paired so that the sum of distances is smallest, and the pairs whose
+heads have the same number are counted.
 
 Shapes: L layers, H heads, S frames.
 """

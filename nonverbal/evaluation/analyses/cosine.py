@@ -47,7 +47,7 @@ def edges_of(apart: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def smallest_holding(apart: Sequence[np.ndarray], hold: float) -> float:
-    """Return the smallest multiple of .05 within which at least a share of the clips of every pair lies."""
+    """Return the smallest multiple of .05 within which every pair has at least a share of its clips."""
     steps = range(1, round(2 / STEP) + 1)
     return next(round(n * STEP, 2) for n in steps if all((one <= round(n * STEP, 2)).mean() >= hold for one in apart))
 

@@ -202,7 +202,7 @@ def curves_said(curves: Sequence[Curve]) -> str:
 
 
 def likeness_table(likeness: Likeness) -> Table:
-    """Return the CKA of each of the first encoder's layers with the same layer of the second and the most similar."""
+    """Return the CKA of each layer of the first encoder with the same and with the most similar layer of the second."""
     first, second = likeness.encoders
     rows = []
     for layer, row in enumerate(likeness.cka):

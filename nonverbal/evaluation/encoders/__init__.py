@@ -100,7 +100,7 @@ def kind_of(name: str) -> Kind:
 
 
 def learned(name: str) -> bool:
-    """Return whether an encoder of this name was trained, so neither random weights nor an encoder without any."""
+    """Return whether an encoder of this name was trained: not if its weights are random, or if it has none."""
     return not name.startswith(INITIALISED) and (name not in KINDS or KINDS[name].learned)
 
 

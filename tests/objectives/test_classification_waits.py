@@ -1,14 +1,10 @@
 """A micro-batch of clips asks its device for nothing, for which a GPU would have to finish all that is queued."""
 
-import contextlib
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
-from test_waits import NoWaits, OnDevice
 from tiny_classifiers import NAMES, WHOLE, batch_for, objective_of
+from waits import NoWaits, check_on_device
 
 from nonverbal.models import classifier_heads, selective_scan, wav2vec2
 from nonverbal.objectives.classification import ClassifierSettings
@@ -36,17 +32,5 @@ def test_a_micro_batch_of_clips_waits_for_nothing(name, settings):
 @pytest.mark.parametrize("settings", [ClassifierSettings(), WHOLE], ids=["plain", "whole"])
 @pytest.mark.parametrize("name", NAMES)
 def test_all_of_a_micro_batch_of_clips_is_done_on_its_device(monkeypatch, name, settings):
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     objective = objective_of(name, settings)
-    batch = batch_for(objective, [0.5, 0.3, 0.4], np.random.default_rng(0))
-    objective.to("meta")
-    tensors = {key: tensor.to("meta") for key, tensor in batch.targets.tensors.items()}
-    batch = replace(
-        batch,
-        waveforms=batch.waveforms.to("meta"),
-        lengths=batch.lengths.to("meta"),
-        targets=replace(batch.targets, tensors=tensors),
-    )
-    objective(batch)
-    with OnDevice():
-        objective(batch).sum.backward()
+    check_on_device(objective, batch_for(objective, [0.5, 0.3, 0.4], np.random.default_rng(0)), monkeypatch)

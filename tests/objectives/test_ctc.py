@@ -18,7 +18,7 @@ from recognisers import (
     recogniser_of,
     targets_of,
 )
-from test_waits import NoWaits
+from waits import NoWaits
 
 from nonverbal.batch import Rows
 from nonverbal.data.transcripts import Vocabulary

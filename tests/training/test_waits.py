@@ -1,15 +1,13 @@
 """No step asks its device for a value, for which a GPU would have to finish all that is queued."""
 
 import contextlib
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from tiny_shapes import SSAM, WAV2VEC2
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from waits import NoWaits, check_on_device
 
 from nonverbal.batch import Batch, Rows
 from nonverbal.models import blocks, selective_scan, ssam, wav2vec2
@@ -21,38 +19,9 @@ from nonverbal.training.run_folder import RunFolder
 from nonverbal.training.settings import TrainerSettings
 from nonverbal.training.trainer import Trainer
 
-ASKING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "_unique2", "unique_dim"}
-"""Operations whose result, or its size, the host has to know: ``item``, ``bool``, ``if`` and the like."""
 UNITS = 7
 DROPPED = 6
 """A step that drops the second and third of three layers."""
-
-
-class NoWaits(TorchDispatchMode):
-    """Refuses operations for which the host would wait, and host values that become tensors one by one."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function._schema.name.removeprefix("aten::")
-        by_bool = name.startswith("index") and any(
-            isinstance(index, torch.Tensor) and index.dtype == torch.bool for index in tree_leaves(args[1:2])
-        )
-        # torch.tensor(x, device="cuda") is a copy that is waited for; torch.full is none.
-        if name in ASKING or name == "lift_fresh" or by_bool:
-            raise AssertionError(f"{name} waits for the device")
-        if name == "_weight_norm_interface_backward" and args[0].is_meta:
-            # Missing on the meta device.
-            return torch.empty_like(args[1]), torch.empty_like(args[2])
-        return function(*args, **(kwargs or {}))
-
-
-class OnDevice(NoWaits):
-    """Refuses tensors of the host besides, whose way to a device would be waited for."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = super().__torch_dispatch__(function, types, args, kwargs)
-        tensors = [value for value in tree_leaves((args, kwargs, found)) if isinstance(value, torch.Tensor)]
-        assert not any(tensor.device.type == "cpu" for tensor in tensors), f"{function} has a tensor of the host"
-        return found
 
 
 def architecture(layout):
@@ -149,19 +118,8 @@ def test_a_whole_step_waits_for_nothing(monkeypatch, tmp_path, build, layout, pa
 
 @pytest.mark.parametrize(("build", "layout", "padded"), CASES)
 def test_all_of_a_micro_batch_is_done_on_its_device(monkeypatch, build, layout, padded):
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    objective = build(layout).to("meta").train()
-    batch = Drawn(objective, padded).batch(DROPPED, 0)
-    tensors = {name: tensor.to("meta") for name, tensor in batch.targets.tensors.items()}
-    batch = replace(
-        batch,
-        waveforms=batch.waveforms.to("meta"),
-        lengths=batch.lengths.to("meta"),
-        targets=replace(batch.targets, tensors=tensors),
-    )
-    objective(batch)
-    with OnDevice():
-        objective(batch).sum.backward()
+    objective = build(layout).train()
+    check_on_device(objective, Drawn(objective, padded).batch(DROPPED, 0), monkeypatch)
 
 
 @pytest.mark.gpu

@@ -168,14 +168,28 @@ class Hang(CountFrames):
         return super().__call__(rows, random)
 
 
-def read_under_watch(data, killed):
+def read_under_watch(data, disturb=None):
+    """Read one batch, disturb torch's iterator, and read on."""
+    # Iterators of earlier tests may not have been collected yet.
+    earlier = list(module._reading)
     with workers_watched():
         batches = iter(data.training(range(1000), 0, 0, 0, 1))
         next(batches)
-        if killed:
-            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        (reading,) = (one for one in module._reading if one not in earlier)
+        if disturb is not None:
+            disturb(reading)
         for _ in batches:
             pass
+
+
+def kill(reading):
+    os.kill(reading._workers[0].pid, signal.SIGKILL)
+
+
+def stop(reading):
+    """Stop a worker that has announced a batch."""
+    assert reading._worker_result_queue._reader.poll(60)
+    os.kill(reading._workers[0].pid, signal.SIGSTOP)
 
 
 @pytest.mark.parametrize(
@@ -189,27 +203,14 @@ def read_under_watch(data, killed):
 def test_a_worker_that_dies_or_hangs_is_told_in_one_line(shards, restored_sigchld, sampler, timeout, told):
     data = ShardData([shards], BatchSettings(batch_seconds=10), sampler, 0, workers=1, timeout=timeout)
     with pytest.raises(UserError, match=f"reads audio ahead has died or hangs .*{told}.*continue"):
-        read_under_watch(data, killed=sampler is count_frames)
+        read_under_watch(data, kill if sampler is count_frames else None)
 
 
 def test_a_worker_that_is_stopped_with_a_batch_announced_is_told_too(shards, restored_sigchld):
     # torch waits without a timeout for the shared memory of a batch that a worker has announced.
     data = ShardData([shards], BatchSettings(batch_seconds=10), count_frames, 0, workers=1, timeout=1)
     with pytest.raises(UserError, match="died or hangs .DataLoader worker did not hand over a batch for 1 seconds.;"):
-        stop_and_read(data)
-
-
-def stop_and_read(data):
-    # Iterators of earlier tests may not have been collected yet.
-    earlier = list(module._reading)
-    with workers_watched():
-        batches = iter(data.training(range(1000), 0, 0, 0, 1))
-        next(batches)
-        (reading,) = (one for one in module._reading if one not in earlier)
-        assert reading._worker_result_queue._reader.poll(60)
-        os.kill(reading._workers[0].pid, signal.SIGSTOP)
-        for _ in batches:
-            pass
+        read_under_watch(data, stop)
 
 
 def test_only_seconds_in_which_this_process_runs_count_as_waiting():
@@ -292,7 +293,7 @@ def test_a_worker_that_found_no_room_in_shared_memory_is_told_as_that(shards, re
     with pytest.raises(
         UserError, match=r"found no room in /dev/shm \(SIGBUS\): start the container .*--shm-size.*continue"
     ):
-        read_under_watch(data, killed=False)
+        read_under_watch(data)
 
 
 PINNING = """

@@ -251,7 +251,7 @@ class Wav2Vec2Objective(Objective):
 
 
 def symptoms(codebooks: int, codes: int) -> tuple[Symptom, ...]:
-    """Return the symptoms of failure of this objective, for codebooks with so many codes."""
+    """Return the symptoms of failure of this objective, for ``codebooks`` codebooks of ``codes`` codes."""
     few = codebooks + COLLAPSED * codebooks * (codes - 1)
     return (
         Symptom(

@@ -31,9 +31,9 @@ class Row:
     fairseq2: str
     transformers: str
     group_norm: bool | None = None
-    """Only where the layout's is this."""
+    """Value of the layout's ``group_norm`` for which the row applies; None: both."""
     pre_norm: bool | None = None
-    """Only where the layout's is this."""
+    """Value of the layout's ``pre_norm`` for which the row applies; None: both."""
 
     def fits(self, layout: Layout) -> bool:
         """Whether models of this layout have the row."""

@@ -50,7 +50,7 @@ class Measured:
     checkpoint_bytes: int
     encoder_bytes: int
     scan: str | None = None
-    """The implementation of selective scans; None for a model without."""
+    """The implementation of selective scans; None for a model without scans."""
 
 
 def measure(
@@ -69,8 +69,8 @@ def measure(
         settings: of the run.
         seed: of the run.
         seconds: how long to train.
-        scan_on: chooses the implementation of selective scans on a device, and returns its name; None for a model
-            without.
+            scan_on: chooses the implementation of selective scans on a device, and returns its name; None for a model
+                without scans.
 
     Raises:
         UserError: a launcher has started several processes, or the chosen scan cannot run here.

@@ -67,7 +67,7 @@ def locked(
         wait: whether to wait until another process unlocks it.
 
     Raises:
-            UserError: another process has locked it.
+        UserError: another process has locked it.
     """
     is_new = not folder.exists()
     while True:
@@ -133,11 +133,11 @@ def room_for(folder: Path, continues: bool = True) -> Iterator[None]:
     """Turn the error of a full disk into one that names the folder and the remedy.
 
     Args:
-            folder: what is written: a folder or a file.
-            continues: whether the same command, run again, continues rather than starts over.
+        folder: what is written: a folder or a file.
+        continues: whether the same command, run again, continues rather than starts over.
 
     Raises:
-            NoSpace: no space is left, or none that this user may use.
+        NoSpace: no space is left, or none that this user may use.
     """
     try:
         yield

@@ -43,9 +43,9 @@ def check(content: dict[str, Any], cls: type, where: str) -> None:
     """Refuse keys that a dataclass does not have, and null if it would be mistaken for the default.
 
     Args:
-            content: the given keys and values, nested as in the dataclass.
-            cls: the dataclass.
-            where: where they were given, for errors: "in the recipe x.yaml".
+        content: the given keys and values, nested as in the dataclass.
+        cls: the dataclass.
+        where: where they were given, for errors: "in the recipe x.yaml".
 
     Raises:
         UserError: names the key, ``where``, and the nearest known key or another remedy.

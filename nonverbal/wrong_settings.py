@@ -32,11 +32,11 @@ def fault(given: list[Given], cls: type) -> str | None:
     """Return an error message about a value that does not suit its field, or else about missing settings.
 
     Args:
-            given: the settings from each place; later ones take precedence.
-            cls: the dataclass that they are for, whose keys have been checked (``nonverbal.keys.check``).
+        given: the settings from each place; later ones take precedence.
+        cls: the dataclass that they are for, whose keys have been checked (``nonverbal.keys.check``).
 
     Returns:
-            The first fault, or None if each value suits its field and no required one is missing.
+        The first fault, or None if each value suits its field and no required one is missing.
     """
     for place, one in enumerate(given):
         counts = _without(one.content, _merged(given[place + 1 :]))

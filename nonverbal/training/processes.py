@@ -55,9 +55,8 @@ class Processes:
     wait for everything that is queued on the GPU.
 
     Raises:
-            UserError: their number is not the requested one (on a CPU, accelerate starts one process if told to start
-                two), accelerate's configuration would change how the run trains, or the other processes cannot be
-                reached.
+        UserError: their number is not the requested one (on a CPU, accelerate starts one process if told to start two),
+            accelerate's configuration would change how the run trains, or the other processes cannot be reached.
     """
 
     def __init__(self, asked: int | None, timeout_minutes: float, records: Path, wording: Wording = TRAINING) -> None:

@@ -29,8 +29,8 @@ def check_answer(seconds: float) -> None:
         seconds: how long to wait.
 
     Raises:
-            UserError: something listens, but does not answer as process 0 would.
-            torch.distributed.DistError: nothing listens.
+        UserError: something listens, but does not answer as process 0 would.
+        torch.distributed.DistError: nothing listens.
     """
     host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
     if os.environ.get("RANK", "0") == "0" or not host or not port.isdecimal():

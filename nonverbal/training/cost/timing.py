@@ -69,8 +69,8 @@ def measure(
         settings: of the run.
         seed: of the run.
         seconds: how long to train.
-            scan_on: chooses the implementation of selective scans on a device, and returns its name; None for a model
-                without scans.
+        scan_on: chooses the implementation of selective scans on a device, and returns its name; None for a model
+            without scans.
 
     Raises:
         UserError: a launcher has started several processes, or the chosen scan cannot run here.

@@ -76,7 +76,7 @@ class PrepareConfig:
     overloaded (one value drowns the rest) or holds values that are not finite."""
 
     def __post_init__(self) -> None:
-        """Refuse what gives no shards."""
+        """Refuse settings that give no shards."""
         require(bool(self.corpora), "no corpora: give at least one NAME=FOLDER")
         for name in self.corpora:
             good = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name)
@@ -84,7 +84,7 @@ class PrepareConfig:
             _check_source(name, self.corpora[name])
         require(self.seed >= 0, f"seed must be at least 0, but is {self.seed}")
         require(0 <= self.validation_share < 1, f"validation_share must be in [0, 1), but is {self.validation_share}")
-        # The table counts a clip's parts in 16 bits, and a clip may have a day.
+        # The table counts a clip's parts in 16 bits, and a clip may last a day.
         require(2 <= self.max_seconds <= 3600, f"max_seconds must be in [2, 3600], but is {self.max_seconds}")
         require(self.shard_megabytes > 0, f"shard_megabytes must be above 0, but is {self.shard_megabytes}")
         require(self.processes >= 1, f"processes must be at least 1, but is {self.processes}")

@@ -279,7 +279,7 @@ def _rows(origin: Origin, split: Any, columns: dict[str, str], skip: int) -> Ite
 
 
 def _audio(origin: Origin, audio: Mapping[str, Any]) -> bytes | None:
-    """Return the bytes of an audio file; None where the dataset has none, or names a file that is not its own."""
+    """Return the bytes of an audio file; None if the dataset has none, or names a file that is not its own."""
     if audio.get("bytes") is not None:
         return bytes(audio["bytes"])
     # A repository of plain files gives their addresses. A dataset must not name a path on this machine.

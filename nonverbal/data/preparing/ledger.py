@@ -32,8 +32,7 @@ class Entry:
     group: int | None = None
     """Number that clips share if they share a recording, a speaker or samples; only if it is kept."""
     notes: list[str] = field(default_factory=list)
-    """Notes on a kept clip: those of ``nonverbal.data.reading.audio.Audio.notes``; mislabelled; cut (in equal
-    parts)."""
+    """Notes on a kept clip: those of ``nonverbal.data.reading.audio.Audio.notes``; mislabelled; cut, into parts."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Source:
     label, speaker, session, recording, language and text say what a clip is. A file without a match is not a clip. For
     the reader webdataset: the tars, relative to the folder, with braces."""
     texts: dict[str, str] = field(default_factory=dict)
-    """Label to what is said in its clips, {"0": zero, "1": one}: the text of clips that have no other."""
+    """Label to what is said in its clips, such as {"0": zero, "1": one}: the text of clips that have no other."""
     licence: str | None = None
     """Licence of the clips, by its SPDX name if it has one. Unset: the catalog's, or unknown."""
     dataset: PathOrName | None = None
@@ -73,7 +73,7 @@ class PrepareConfig:
     """Processes that decode. The shards do not depend on their number."""
     strict: bool = False
     """Stop, before any shard is written, at a file that is missing, unreadable, truncated, empty, silent, mislabelled,
-    overloaded (one value drowns the rest) or holds values that are not finite."""
+    overloaded (one value drowns the rest) or contains values that are not finite."""
 
     def __post_init__(self) -> None:
         """Refuse settings that give no shards."""

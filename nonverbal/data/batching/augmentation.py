@@ -37,8 +37,8 @@ class Augmentation:
     noise: Literal["white", "pink"] = "white"
     """Kind of noise: equal power at all frequencies (white), or in all octaves (pink), as in rooms and traffic."""
     speed: tuple[float, float] | None = None
-    """Factor on the speed, by resampling, which also shifts pitch and formants, as if other speakers were recorded (Ko
-    et al., 2015: 0.9 to 1.1). Leave it out if pitch or duration determines the class."""
+    """Factor on the speed, by resampling, which also shifts pitch and formants, as if another person had been recorded
+    (Ko et al., 2015: 0.9 to 1.1). Leave it out if pitch or duration determines the class."""
 
     def __post_init__(self) -> None:
         """Refuse impossible ranges."""

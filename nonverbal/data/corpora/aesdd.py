@@ -4,7 +4,7 @@ Home: m3c.web.auth.gr/research/aesdd-speech-emotion-recognition. Licence: not st
 Expected: 604 clips, 44.1 kHz: disgust 122, sadness 122, anger 121, fear 120, happiness 119.
 Verified: layout, names and counts, on a complete list of its files.
 
-Names are like a03 (3).wav: emotion, sentence, speaker. The speaker is a number, written (01) in some names; a letter
+Names look like a03 (3).wav: emotion, sentence, speaker. The speaker is a number, written (01) in some names; a letter
 after it marks further takes. There are six speakers, although five actors are often quoted; odd numbers are men,
 according to other people's notes. s05 (3).wav, the 605th file, has no samples and is skipped.
 """

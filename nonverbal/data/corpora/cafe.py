@@ -4,7 +4,7 @@ Home: DOI 10.5281/zenodo.1478765. Licence: CC-BY-NC-SA-4.0 according to other pe
 Expected: 936 clips: 72 neutral, 144 of each of the six emotions. 48 kHz, or 192 kHz in AIFF.
 Verified: layout, names and counts, on a complete list of its files; not that the archives have no folder at the top.
 
-Names are like 12-P-2-5.wav: actor, emotion, intensity, sentence; odd actors are men. Everything is read from the names
+Names look like 12-P-2-5.wav: actor, emotion, intensity, sentence; odd actors are men. Everything is read from the names
 of files: the accents in names of folders (Dégoût) are in an old code page, and come out garbled when the archive is
 unpacked, in part as bytes that are not UTF-8. Preparing skips such paths, so it is better to leave the archive packed.
 Neutral clips, which have no intensity, have 1 in its place (03-N-1-2.wav); names without it are read too. Both rates

@@ -6,7 +6,7 @@ Expected: 9697 clips: disgust 1678, sadness 1530, anger 1477, happiness 1395, fe
 neutral 332. 48 kHz, from memory.
 Verified: licence, layout, names and counts, on its documentation and a complete list of its files.
 
-Names are like PR_m_23_tri00a.wav: prototypical (PR) or not (NP), sex, speaker, emotion with number and take. Neutral
+Names look like PR_m_23_tri00a.wav: prototypical (PR) or not (NP), sex, speaker, emotion with number and take. Neutral
 names lack the first field (m_68_neu05b.wav), so names are read from the right. The speaker is sex and number: 23 women
 and 45 men, 01 to 69 without 35. Studies often drop neutral clips, or keep only the 1564 prototypical ones; here all are
 read, so state which you use: ``style`` tells them apart.

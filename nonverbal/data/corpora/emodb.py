@@ -6,7 +6,7 @@ Expected of the old release: 535 clips, 16 kHz: anger 127, boredom 81, neutral 7
 disgust 46. The number of clips in 2.0 is not confirmed.
 Verified: names and counts of the old release. From other people's notes: the tables of 2.0.
 
-Names are like 03a01Wa.wav: speaker, text, emotion, version. The letters are German: W anger (Wut), L boredom, E
+Names look like 03a01Wa.wav: speaker, text, emotion, version. The letters are German: W anger (Wut), L boredom, E
 disgust, A fear (Angst), F happiness, T sadness (Trauer), N neutral. In 2.0, the label is that of db.emotion.csv, spelt
 as there; tables named gold_standard say which clips are for training and which for testing. Folds in use elsewhere have
 every speaker in each fold; holding out a speaker is stricter.

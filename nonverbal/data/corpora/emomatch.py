@@ -5,7 +5,7 @@ Expected: 2005 or 2050 clips of EmoMatchSpanishDB, because sources disagree; 48 
 Verified: what the two sets are, on the paper. Names are those of a co-author's script; the folders are unknown, so any
 are accepted.
 
-Names are like 03_Alegria_02.WAV: speaker, elicited emotion, sentence. EmoSpanishDB contains the clips on whose emotion
+Names look like 03_Alegria_02.WAV: speaker, elicited emotion, sentence. EmoSpanishDB contains the clips on whose emotion
 a crowd agreed, EmoMatchSpanishDB only those for which this is the elicited emotion. So the name gives the label in
 EmoMatchSpanishDB; in EmoSpanishDB it may not, so clips have no label, but an attribute ``elicited``.
 """

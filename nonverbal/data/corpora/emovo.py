@@ -5,7 +5,7 @@ according to one index, none according to another; treated as no commercial use.
 Expected: 588 clips, 48 kHz: 84 of each of seven emotions, 98 of each speaker. Stereo, from memory.
 Verified: layout, names and counts, on a complete list of its files.
 
-Names are like gio-f2-b2.wav: emotion, speaker, sentence.
+Names look like gio-f2-b2.wav: emotion, speaker, sentence.
 """
 
 from pathlib import Path

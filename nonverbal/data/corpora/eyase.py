@@ -4,7 +4,7 @@ Home: ResearchGate, publication 341001383. Licence, from other people's notes: o
 Expected: 579 clips, four classes, 44.1 kHz; all from memory.
 Verified only on other people's loaders: folders, and the place of the label in names. How names begin is not known.
 
-Names are like Female01/<prefix>_ang (3).wav: the folder is the speaker, and the emotion is between the last underscore
+Names look like Female01/<prefix>_ang (3).wav: the folder is the speaker, and the emotion is between the last underscore
 and the space that follow the prefix.
 """
 

@@ -13,7 +13,7 @@ protocol may merge them. Turns without agreement (xxx) are clips without a label
 attributes valence, arousal (activation) and dominance. Turns that end in XX occur only in transcripts, and are not
 clips.
 
-Names are like Ses01F_impro04_M000: the letter after the session says who wears the motion capture, not who speaks; in
+Names look like Ses01F_impro04_M000: the letter after the session says who wears the motion capture, not who speaks; in
 2750 of the 5531 turns, it is the other speaker. The speaker is the session and the letter of the last field. A dialog
 is the recording; the two speakers of a session share dialogs, and so stay together.
 """

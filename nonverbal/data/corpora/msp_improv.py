@@ -9,7 +9,7 @@ The label is field 2 of a clip's line in Evaluation.txt (Evalution.txt in some r
 which is the intended emotion. Lines name UTD-IMPROV-....avi, files are called MSP-IMPROV-....wav. Clips without
 agreement (X) have no label. The lines of single raters follow, some of them twice; they are not read.
 
-Names are like MSP-IMPROV-S01A-F02-R-FF01: sentence and intended emotion, speaker, type (R target read, T target
+Names look like MSP-IMPROV-S01A-F02-R-FF01: sentence and intended emotion, speaker, type (R target read, T target
 improvised, S other improvised, P natural; from memory), turn. The session is the number of the speaker. It is also the
 recording: the two speakers of a session are held out together.
 """

@@ -6,7 +6,7 @@ Expected of OréauFR_02, validated by listeners: 434 clips, 44.1 kHz: neutral 70
 surprise 62, sadness 55, fear 51. OréauFR_01 has 502, according to other people's notes.
 Verified: layout, names and counts of 02, on a complete list of its files.
 
-Names are like 10a02Ja.wav: speaker, utterance, emotion, version; the sex is a folder. 02 is a subset of 01: if both
+Names look like 10a02Ja.wav: speaker, utterance, emotion, version; the sex is a folder. 02 is a subset of 01: if both
 exist, 01 is skipped. The é of the folders is one character in some copies and two in others (e and an accent), so it is
 ignored when they are told apart.
 """

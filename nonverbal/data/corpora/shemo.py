@@ -5,7 +5,7 @@ Expected: 3000 clips: anger 1059, neutral 1028, sadness 449, surprise 225, happi
 1737 of 56 men. 44.1 kHz, but 121 of 2838 files that were examined have 22.05 kHz.
 Verified: licence, layout, names, counts and rates, on the repository and complete lists of its files.
 
-Names are like F03S02.wav: speaker (sex and number), emotion, index. F is female at the beginning and fear after the
+Names look like F03S02.wav: speaker (sex and number), emotion, index. F is female at the beginning and fear after the
 number. A clone without Git LFS has pointers of 134 bytes in place of female.zip and male.zip. Fear is often dropped.
 Audio and transcripts do not always agree: 162 of the 3000 names have no transcript of the same name (one study's list
 keeps the other 2838), and 163 clips have a transcript with another label. Here all clips are read, the label is that of

@@ -86,8 +86,7 @@ class ClassTargets(ClipTargets):
         """Draw a partner and a share for each clip.
 
         The clip itself gets the larger of the two shares. Because the partner is random, the only effect is that each
-        clip
-        has the larger share in exactly one mixture.
+        clip has the larger share in exactly one mixture.
         """
         partner = random.permutation(len(labels))
         drawn = random.beta(self.mixup, self.mixup, len(labels))

@@ -23,8 +23,8 @@ __all__ = ["load_encoder", "open_shards", "read_scores", "uar"]
 def load_encoder(source: str | PathLike[str], seed: int = 0) -> "ClipEncoder":
     """Load an encoder that is called with waveforms and returns embeddings, frames and masks.
 
-    Each clip, of any length, is encoded as if it were alone, whatever the others. A clip that is too long for the
-    encoder is divided into equal windows.
+    Each clip, of any length, is encoded as if it were alone, whatever the other clips are. A clip that is too long for
+    the encoder is divided into equal windows.
 
     >>> import numpy as np
     >>> import nonverbal

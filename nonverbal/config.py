@@ -27,16 +27,15 @@ RECIPE = (
 def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     """Read ``[RECIPE.yaml] [--key value ...]`` into the dataclass ``cls``.
 
-    Nested dataclasses are ``--group.key``, lists ``--key a b`` or ``--key a,b``, switches ``--key``; ``--a-key`` is
-    ``--a_key``. A first argument without ``--`` is the recipe (``nonverbal.recipes.read_recipe``); settings in it that
-    ``cls.PAST`` names,
-    dotted key to value, are passed over where they have that value.
-    ``--help`` prints every field with its docstring and exits. In every path ``~`` and variables are replaced
-    (``nonverbal.paths.expanded``).
+    A field of a nested dataclass is ``--group.key``, a list ``--key a b`` or ``--key a,b``, a switch ``--key``;
+    ``--a-key`` is the same as ``--a_key``. A first argument without ``--`` is the recipe
+    (``nonverbal.recipes.read_recipe``). If ``cls.PAST`` (dotted key to value) names a setting in it, the setting is
+    ignored if it has that value. ``--help`` prints every field with its docstring and exits. In every path, ``~`` and
+    variables are expanded (``nonverbal.paths.expanded``).
 
     Raises:
-        UserError: an unknown key (with the nearest known one), a value of the wrong type, null where a value must be,
-            an unreadable recipe, a variable in a path that is not set.
+        UserError: a key is unknown (the error names the nearest known one), a value has the wrong type or is null where
+            one is required, the recipe cannot be read, or a variable in a path is not set.
     """
     from jsonargparse import ArgumentError
 
@@ -49,7 +48,7 @@ def load(cls: type[T], argv: list[str], prog: str, description: str) -> T:
     try:
         parsed = parser.parse_args([*([] if recipe is None else [f"--recipe={recipe.text}"]), *arguments])
         values = parser.instantiate(parsed).as_dict()
-    # OverflowError is for a whole number where floating point is expected that cannot hold it.
+    # OverflowError: floating point is expected, and cannot represent the given integer.
     except (ArgumentError, OverflowError) as error:
         reason = fault(_given(recipe, arguments), cls) or " ".join(str(error).split())
         raise UserError(f"{reason}; see {prog} --help") from error
@@ -70,12 +69,12 @@ def _parser(cls: type, prog: str, description: str) -> "ArgumentParser":
 
 
 def with_first(argv: list[str], name: str) -> list[str]:
-    """Turn a leading argument into ``--NAME=ARGUMENT``, for programs whose first argument is no recipe of settings."""
+    """Turn a leading argument into ``--NAME=ARGUMENT``, for programs whose first argument is not a recipe."""
     return [f"--{name}={argv[0]}", *argv[1:]] if argv and not argv[0].startswith("-") else argv
 
 
 def with_paths(argv: list[str]) -> list[str]:
-    """Turn leading paths into ``--paths PATHS``, for programs whose first arguments they are."""
+    """Turn leading paths into ``--paths PATHS``, for programs whose first arguments are paths."""
     leading = next((place for place, argument in enumerate(argv) if argument.startswith("-")), len(argv))
     return [*(["--paths", *argv[:leading]] if leading else []), *argv[leading:]]
 
@@ -86,9 +85,9 @@ def dump(config: Any) -> str:
 
 
 def differences(before: str, config: Any, free: set[str]) -> str:
-    """Say which keys of a dumped configuration have another value in ``config``, apart from those in ``free``.
+    """Name the keys whose values in ``config`` differ from a dumped configuration, apart from those in ``free``.
 
-    A key of ``free`` stands for all that is below it. Empty where nothing differs.
+    A key in ``free`` covers all keys below it. The result is empty if nothing differs.
     """
     old, new = _flat(yaml.safe_load(before)), _flat(to_dict(config))
     changed = [
@@ -100,7 +99,7 @@ def differences(before: str, config: Any, free: set[str]) -> str:
 
 
 def given(value: Any) -> list[str]:
-    """Return the keys under which a dataclass whose fields all have defaults differs from them."""
+    """Return the keys whose values differ from the defaults, for a dataclass whose fields all have defaults."""
     now, defaults = _flat(to_dict(value)), _flat(to_dict(type(value)()))
     return [key for key in now if now[key] != defaults.get(key)]
 
@@ -117,7 +116,7 @@ def to_dict(value: Any) -> Any:
 
 
 def _given(recipe: Recipe | None, arguments: list[str]) -> list[Given]:
-    """Return what each file of a recipe and each argument gives, as jsonargparse reads it; later ones count more."""
+    """Return what each file of a recipe and each argument gives, as jsonargparse reads it; later ones win."""
     from jsonargparse import get_loader
 
     read = get_loader("yaml")
@@ -136,7 +135,7 @@ def _path_or_name(value: Any) -> PathOrName:
 
 
 def _expanded(value: Any, key: str) -> Any:
-    """A value, and all that it holds, with its paths expanded."""
+    """Return a value, and everything that it contains, with its paths expanded."""
     if isinstance(value, Path | PathOrName):
         return type(value)(expanded(str(value), f"--{key}"))
     if isinstance(value, list):
@@ -189,7 +188,7 @@ def _normalised(arguments: list[str], cls: type) -> list[str]:
 
 
 def _content(name: str, values: list[str]) -> dict[str, Any]:
-    """What ``--name value`` says, as a recipe would hold it."""
+    """Return ``--name value`` as a recipe would contain it."""
     content: Any = values[0] if len(values) == 1 else {}
     if values[:1] and values[0].startswith("{"):
         content = _as_yaml(values[0])
@@ -199,7 +198,7 @@ def _content(name: str, values: list[str]) -> dict[str, Any]:
 
 
 def _as_yaml(text: str) -> Any:
-    """What a text is to YAML; the text itself where YAML cannot read it."""
+    """Return the content of a YAML text, or the text itself if YAML cannot read it."""
     try:
         return yaml.safe_load(text)
     except FAULTS:
@@ -209,7 +208,7 @@ def _as_yaml(text: str) -> Any:
 def _with_tables(arguments: list[str], cls: type, recipe: Recipe | None) -> list[str]:
     """Replace ``--table.NAME.key=value``, for tables of dataclasses by name, by the recipe's table with these changes.
 
-    jsonargparse knows tables of plain values only.
+    jsonargparse supports only tables of plain values.
     """
     entries = tables(cls)
     changed: dict[str, dict[str, Any]] = {}
@@ -233,7 +232,7 @@ def _with_tables(arguments: list[str], cls: type, recipe: Recipe | None) -> list
 
 
 def _joined(name: str, values: list[str], hint: Any) -> str:
-    # Of a setting that takes a list or something else, what is written without braces is a list.
+    # If a setting takes a list or something else, a value without braces is a list.
     hint = next((kind for kind in kinds_of(hint) if get_origin(kind) in (list, tuple)), hint)
     if get_origin(hint) in (list, tuple) and not (len(values) == 1 and values[0].startswith(("[", "{"))):
         items = [item for value in values for item in value.split(",")]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and folders that belong to one process at a time."""
+"""Files that are either complete or absent, and folders that only one process uses at a time."""
 
 import contextlib
 import errno
@@ -19,17 +19,17 @@ from typing import Any, TextIO
 from nonverbal.errors import UserError
 
 HALF = rb"\ud"
-"""How JSON escapes one of two halves of a character, in small letters; and some whole ones."""
+"""How JSON escapes one half of a surrogate pair, in lower case; some whole characters are escaped like this too."""
 
 IN_USE = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-"""What ``flock`` says of a file that another process has locked; the last on file systems that make it a lock of
-``fcntl``, such as NFS."""
+"""Errors of ``flock`` for a file that another process has locked; the last is from file systems, such as NFS, that use
+``fcntl`` locks instead."""
 
 REMOVED = 100
-"""How often a folder that is to be locked may be removed in the moment after it was made."""
+"""How often a folder may be removed right after it was made, before locking it fails."""
 
 PAUSE, PATIENCE = 0.05, 10
-"""Seconds: between looks at a lock that another process holds, and after which it is said that this one waits."""
+"""Seconds between attempts at a lock that another process holds, and until a message says that this process waits."""
 
 OWN_FAULTS = (
     errno.ENOENT,
@@ -40,7 +40,7 @@ OWN_FAULTS = (
     errno.ELOOP,
     errno.ENAMETOOLONG,
 )
-"""What stays wrong with a file however often it is read."""
+"""Errors for which the file itself is at fault, and which occur however often it is read."""
 
 
 class NoSpace(UserError):
@@ -48,7 +48,7 @@ class NoSpace(UserError):
 
 
 def is_own_fault(error: OSError) -> bool:
-    """Whether a file is at fault itself, rather than its disk, network or memory, which may be well again later."""
+    """Whether the file itself is at fault, rather than its disk, network or memory, which may recover."""
     return error.errno in OWN_FAULTS
 
 
@@ -56,25 +56,26 @@ def is_own_fault(error: OSError) -> bool:
 def locked(
     folder: Path, remedy: str = "wait for it, stop it, or choose another --out", wait: bool = False
 ) -> Iterator[None]:
-    """Hold a folder for this process. It is made if it is missing, and removed again if the block fails with it empty.
+    """Lock a folder for this process. It is made if missing, and removed again if the block fails and leaves it empty.
 
-    Where its file system has no locks (Lustre that is mounted without them, some of FUSE), say so on standard error and
-    go on: nothing keeps two processes apart there.
+    If its file system has no locks (Lustre mounted without them, some FUSE file systems), a warning is printed on
+    standard error: nothing then keeps two processes apart.
 
     Args:
-        folder: what is held.
-        remedy: what to do where another process holds it.
-        wait: whether to wait where another process holds it, until that lets go.
+        folder: to be locked.
+        remedy: what to do if another process has locked it.
+        wait: whether to wait until another process unlocks it.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process has locked it.
     """
     is_new = not folder.exists()
     while True:
         with _lock_file(folder) as file:
             _lock(file, folder, remedy, wait)
             if not _is_at(file, folder / ".lock"):
-                # Whoever held the folder has removed it meanwhile, and others may hold the one that is there now.
+                # The process that had locked the folder has removed it meanwhile, and others may lock the one that
+                # exists now.
                 continue
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n")
@@ -100,7 +101,7 @@ def _remove_unused(folder: Path, lock: TextIO) -> None:
 
 
 def _lock(file: TextIO, folder: Path, remedy: str, wait: bool) -> None:
-    """Take the lock of an open file; say so where that takes long."""
+    """Lock an open file; print a message if this takes long."""
     for turn in itertools.count():
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,7 +121,7 @@ def _lock(file: TextIO, folder: Path, remedy: str, wait: bool) -> None:
 
 
 def _lock_file(folder: Path) -> TextIO:
-    """Open the file by which a folder is locked, and make the folder where another process removes it meanwhile."""
+    """Open a folder's lock file, and make the folder again if another process removes it meanwhile."""
     for _ in range(REMOVED):
         with contextlib.suppress(FileNotFoundError, FileExistsError):
             folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +131,7 @@ def _lock_file(folder: Path) -> TextIO:
 
 
 def _is_at(file: TextIO, path: Path) -> bool:
-    """Whether an open file is still the one of this name."""
+    """Whether an open file is still the file at this path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
@@ -139,14 +140,14 @@ def _is_at(file: TextIO, path: Path) -> bool:
 
 @contextlib.contextmanager
 def room_for(folder: Path, continues: bool = True) -> Iterator[None]:
-    """Turn the errors of a full disk into one that says so.
+    """Turn the error of a full disk into one that names the folder and the remedy.
 
     Args:
-        folder: what is written; a file is one too.
-        continues: whether the same command goes on where this one ends, rather than begins again.
+        folder: what is written: a folder or a file.
+        continues: whether the same command, run again, continues rather than starts over.
 
     Raises:
-        NoSpace: no space is left, or none that this user may take.
+        NoSpace: no space is left, or none that this user may use.
     """
     try:
         yield
@@ -159,7 +160,7 @@ def room_for(folder: Path, continues: bool = True) -> Iterator[None]:
 
 def is_full(error: BaseException) -> bool:
     """Whether a disk or a quota is full."""
-    # safetensors has an error of its own, which says the number in its text alone.
+    # safetensors has its own error, which gives the number only in its text.
     number = error.errno if isinstance(error, OSError) else errno.ENOSPC if "(os error 28)" in str(error) else None
     return number in (errno.ENOSPC, errno.EDQUOT)
 
@@ -171,7 +172,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that ``path`` is at every moment the old file or the new one."""
+    """Write ``text`` so that at every moment ``path`` is the old file or the new one."""
     with _in_place_of(path) as file:
         file.write(text)
         file.flush()
@@ -181,14 +182,14 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _in_place_of(path: Path) -> Iterator[TextIO]:
-    """Open a file beside ``path`` that takes its place when the block has ended well, and is removed where it fails."""
+    """Open a file beside ``path`` that replaces it when the block succeeds, and is removed if it fails."""
     unfinished = path.with_name(f".{path.name}.new")
     try:
         with open(unfinished, "w", encoding="utf-8") as file:
             yield file
         os.replace(unfinished, path)
     except BaseException:
-        # What is left of it would take room on a disk that is full.
+        # An unfinished file would occupy space on a full disk.
         unfinished.unlink(missing_ok=True)
         raise
 
@@ -207,20 +208,20 @@ def sync(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a file of JSON holds.
+    """Return the content of a JSON file.
 
     Raises:
-        ValueError: it is not JSON in UTF-8, or holds what no file can.
+        ValueError: as in ``json_of``.
         OSError: it cannot be read.
     """
     return json_of(path.read_bytes())
 
 
 def json_of(data: bytes) -> Any:
-    """Return what JSON in UTF-8 holds.
+    """Return the content of JSON in UTF-8.
 
     Raises:
-        ValueError: it is none, is nested too deeply to be read, or escapes half a character, which nothing can write.
+        ValueError: it is not JSON, is nested too deeply, or escapes half of a character, which cannot be encoded.
     """
     try:
         content = json.loads(data.decode("utf-8"))
@@ -234,11 +235,11 @@ def json_of(data: bytes) -> Any:
 def json_lines(path: Path, torn: bool = False) -> Iterator[tuple[int, Any]]:
     """Yield the number, from 1, and the content of each line of JSON Lines. Only ``\\n`` ends a line.
 
-    ``str.splitlines`` and text files in other programs end one at U+2028 and others too, which a label may hold.
+    ``str.splitlines`` and other programs also split lines at U+2028 and similar characters, which a label may contain.
 
     Args:
         path: the file.
-        torn: whether the last line may be one that is still being written; it is left out.
+        torn: whether the last line may be incomplete because it is still being written; it is then left out.
 
     Raises:
         UserError: a line is not JSON; names it.
@@ -256,16 +257,16 @@ def json_lines(path: Path, torn: bool = False) -> Iterator[tuple[int, Any]]:
 
 
 def write_lines(path: Path, rows: Iterable[Any]) -> None:
-    """Write rows as JSON Lines, so that ``path`` is at every moment the old file or the new one."""
+    """Write rows as JSON Lines, so that at every moment ``path`` is the old file or the new one."""
     with _in_place_of(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def files_below(folder: Path, pattern: str) -> list[Path]:
-    """Return the files in a folder and those in it whose names match a pattern, sorted.
+    """Return the files in a folder and its subfolders whose names match a pattern, sorted.
 
-    Folders that a run removes meanwhile are passed over; ``Path.rglob`` ends at them.
+    Folders that a run removes meanwhile are skipped; ``Path.rglob`` stops at them.
     """
     found = ((place, name) for place, _, names in os.walk(folder) for name in fnmatch.filter(names, pattern))
     return sorted(Path(place, name) for place, name in found)
@@ -273,7 +274,7 @@ def files_below(folder: Path, pattern: str) -> list[Path]:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path`` to write a file or folder to, which takes its place when the block has ended well."""
+    """Yield a path beside ``path`` to write a file or folder to. It replaces ``path`` when the block succeeds."""
     new, old = (path.with_name(f".{path.name}.{end}") for end in ("new", "old"))
     path.parent.mkdir(parents=True, exist_ok=True)
     if old.exists() and not path.exists():
@@ -285,7 +286,7 @@ def whole(path: Path) -> Iterator[Path]:
         yield new
         make_readable(new)
         if path.is_dir():
-            # A folder that holds something cannot be replaced in one step.
+            # A folder that is not empty cannot be replaced in one step.
             os.replace(path, old)
         os.replace(new, path)
     finally:
@@ -294,7 +295,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def make_readable(path: Path) -> None:
-    """Let those read a file of tensors, or all in a folder, who may read other new files: safetensors lets nobody."""
+    """Give tensor files, one or all in a folder, the permissions of other new files; safetensors makes them private."""
     usual = 0o666 & ~_umask()
     for file in files_below(path, "*.safetensors") if path.is_dir() else [path]:
         if file.is_file() and not file.is_symlink():

@@ -1,4 +1,4 @@
-"""What belongs together, in the order in which it was met."""
+"""Groups items in the order in which they are met."""
 
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeVar
@@ -8,7 +8,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 def grouped(items: Iterable[T], by: Callable[[T], K]) -> dict[K, list[T]]:
-    """Return the items under their keys: keys in the order of their first items, items in their own order."""
+    """Return the items by key: keys in the order of their first items, the items of a key in their original order."""
     groups: dict[K, list[T]] = {}
     for item in items:
         groups.setdefault(by(item), []).append(item)

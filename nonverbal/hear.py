@@ -42,7 +42,7 @@ class Grid:
         return (self.support - self.hop) // 2 if self.support > 2 * self.hop else 0
 
     def count(self, samples: int) -> int:
-        """Return the number of frames of a clip with so many samples, including margins; at least one."""
+        """Return the number of frames of a clip of ``samples`` samples, including margins; at least one."""
         return max((samples - self.support) // self.hop + 1, 1)
 
     def times(self, samples: int) -> np.ndarray:

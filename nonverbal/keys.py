@@ -1,4 +1,4 @@
-"""Settings as dotted keys: which ones a dataclass has, and whether what is written for them can be meant."""
+"""Settings as dotted keys: which keys a dataclass has, and whether the given keys and nulls are allowed."""
 
 import difflib
 from dataclasses import MISSING, Field, is_dataclass
@@ -9,7 +9,7 @@ from nonverbal.errors import UserError
 
 
 def known(cls: type, prefix: str = "") -> dict[str, Any]:
-    """Return dotted key to type, for every field of a dataclass and of the dataclasses in it."""
+    """Return types by dotted key, for every field of a dataclass and of the dataclasses in it."""
     found: dict[str, Any] = {}
     for key, hint in hints_of(cls).items():
         found[prefix + key] = hint
@@ -19,13 +19,13 @@ def known(cls: type, prefix: str = "") -> dict[str, Any]:
 
 
 def hints_of(cls: type) -> dict[str, Any]:
-    """Return key to type. A key that is a word of Python's, such as ``with``, has a field with ``_`` at its end."""
+    """Return types by key. If a key is a Python keyword, such as ``with``, the name of its field ends in ``_``."""
     hints = get_type_hints(cls).items()
     return {name.removesuffix("_"): hint for name, hint in hints if get_origin(hint) is not ClassVar}
 
 
 def kinds_of(hint: Any) -> tuple[Any, ...]:
-    """Return the types that a type stands for: those of a union, or itself."""
+    """Return the types that a type stands for: the members of a union, or the type itself."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
@@ -35,17 +35,17 @@ def is_required(field: Field[Any]) -> bool:
 
 
 def tables(cls: type) -> dict[str, Any]:
-    """Return the fields that hold dataclasses by name, ``dict[str, Source]``, with that dataclass."""
+    """Return the fields that map names to dataclasses, such as ``dict[str, Source]``, each with its dataclass."""
     return {key: get_args(hint)[1] for key, hint in hints_of(cls).items() if _is_table(hint)}
 
 
 def check(content: dict[str, Any], cls: type, where: str) -> None:
-    """Refuse keys that a dataclass does not have, and null where it would be taken for the default.
+    """Refuse keys that a dataclass does not have, and null if it would be mistaken for the default.
 
     Args:
-        content: what is written, nested as the dataclass is.
+        content: the given keys and values, nested as in the dataclass.
         cls: the dataclass.
-        where: where it is written, for errors: "in the recipe x.yaml".
+        where: where they were given, for errors: "in the recipe x.yaml".
 
     Raises:
         UserError: names the key, ``where``, and the nearest known key or another remedy.
@@ -57,7 +57,7 @@ def _check(content: dict[str, Any], cls: type, where: str, prefix: str, all_know
     hints = hints_of(cls)
     for key, value in content.items():
         if key not in hints:
-            # YAML reads 1, no and null as keys that are no texts.
+            # YAML reads 1, no and null as keys that are not strings.
             name = f"{prefix}{key}"
             raise UserError(f"unknown key {name!r} {where}; {_nearest(name, all_known)}")
         _check_value(value, hints[key], where, prefix + key, all_known)
@@ -84,13 +84,13 @@ def _check_value(value: Any, hint: Any, where: str, key: str, all_known: dict[st
 
 
 def _kinds(hint: Any, value: Any) -> tuple[Any, ...]:
-    """What a field may be besides its type; of a list, what its items may be too."""
+    """Return the members of a field's type; for a list, also the members of its items' type."""
     items = get_args(hint)[:1] if isinstance(value, list) else ()
     return (*get_args(hint), *(kind for item in items for kind in get_args(item)))
 
 
 def _group(hint: Any) -> type | None:
-    """The dataclass of a field whose keys are known by name, or None."""
+    """Return the type of a field that is a dataclass; None for any other field."""
     return hint if isinstance(hint, type) and is_dataclass(hint) else None
 
 

@@ -16,7 +16,7 @@ class PathOrName(str):
 
 
 def check_folder_of(path: Path | None, key: str) -> None:
-    """Refuse a file to write, given as ``--KEY``, whose folder is not there; None is no file.
+    """Refuse a file to write, given as ``--KEY``, if its folder does not exist; None means no file.
 
     Raises:
         UserError: names the folder.

@@ -19,7 +19,7 @@ VOC125 = (
 
 PARTS: dict[str, tuple[str, ...]] = {
     "librispeech": ("librilight-limited",),
-    # Also books of LibriVox. It is not known here which of those in LibriSpeech it contains, so all count.
+    # Also contains books of LibriVox. Which of those in LibriSpeech is not known here, so all are assumed to be in it.
     "libri-light": ("librispeech", "librilight-limited"),
     "multilingual-librispeech": ("librispeech", "librilight-limited"),
 }

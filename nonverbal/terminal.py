@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def console_of(width: int) -> "Console":
-    """Return a console; files and pipes, which have no width of their own, get ``width`` characters a line."""
+    """Return a console; files and pipes, which have no width of their own, get ``width`` characters per line."""
     # Not above: many commands that load this print no table.
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""What is wrong with settings that the parser refused: a value that its field cannot take, or a field without one."""
+"""Finds what is wrong with settings that the parser refused: a value of the wrong type, or a missing value."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from nonverbal.recipes import FAULTS
 from nonverbal.records import abridged, in_words
 
 Value = tuple[str, Any, Any]
-"""A dotted key, the type of its field, and what is given for it."""
+"""A dotted key, the type of its field, and the value given for it."""
 
 
 @dataclass(frozen=True)
@@ -21,22 +21,22 @@ class Given:
     """Settings from one place."""
 
     content: dict[str, Any]
-    """What is given, nested as the dataclass is; on the command line, values may be texts of YAML."""
+    """The settings, nested as in the dataclass; on the command line, values may be YAML texts."""
     before: str = ""
-    """What stands before a key in an error: -- on the command line."""
+    """Text before a key in an error: -- on the command line."""
     after: str = ""
-    """What stands at the end of an error: where the value is written."""
+    """Text at the end of an error: where the value was given."""
 
 
 def fault(given: list[Given], cls: type) -> str | None:
-    """Say which value does not suit its field, or else which settings are missing.
+    """Return an error message about a value that does not suit its field, or else about missing settings.
 
     Args:
-        given: the settings from each place; later ones count more.
+        given: the settings from each place; later ones take precedence.
         cls: the dataclass that they are for, whose keys have been checked (``nonverbal.keys.check``).
 
     Returns:
-        The first fault, or None where each value suits its field, and all that must be given is.
+        The first fault, or None if each value suits its field and no required one is missing.
     """
     for place, one in enumerate(given):
         counts = _without(one.content, _merged(given[place + 1 :]))
@@ -59,7 +59,7 @@ def _first_wrong(values: Iterable[Value]) -> Value | None:
 
 
 def _wrong(key: str, hint: Any, value: Any) -> Value | None:
-    """Return the innermost value that its field cannot take. A group may lack keys: another place may give them."""
+    """Return the innermost value that does not suit its field. A group may lack keys, which another place may give."""
     if groups := _groups(key, hint, value):
         return _first_wrong(inner for name, group, items in groups for inner in _values(items, group, f"{name}."))
     if _suits(hint, value):
@@ -69,7 +69,7 @@ def _wrong(key: str, hint: Any, value: Any) -> Value | None:
 
 
 def _groups(key: str, hint: Any, value: Any) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Return key, dataclass and content of a group, or of the groups in a table of them; nothing for plain values."""
+    """Return the key, dataclass and content of a group, or of each group in a table; nothing for plain values."""
     for kind in kinds_of(hint) if isinstance(value, dict) else ():
         if is_dataclass(kind):
             return [(key, kind, value)]
@@ -79,7 +79,7 @@ def _groups(key: str, hint: Any, value: Any) -> list[tuple[str, Any, dict[str, A
 
 
 def _parts(key: str, kind: Any, value: Any) -> list[Value]:
-    """Return what a list or dictionary holds; nothing where the value is not of that kind."""
+    """Return the values in a list or dictionary; nothing if the value is not of that kind."""
     from jsonargparse import get_loader
 
     origin, inner = get_origin(kind), get_args(kind)
@@ -95,7 +95,7 @@ def _parts(key: str, kind: Any, value: Any) -> list[Value]:
 
 
 def _suits(hint: Any, value: Any) -> bool:
-    """Ask the parser for this value alone."""
+    """Whether the parser accepts this value by itself."""
     from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
@@ -108,12 +108,12 @@ def _suits(hint: Any, value: Any) -> bool:
 
 
 def _missing(content: dict[str, Any], cls: type, prefix: str = "") -> list[str]:
-    """Return the keys of fields without a default that are not given."""
+    """Return the keys of required fields that are not given."""
     found, hints = [], hints_of(cls)
     for field in fields(cls):
         key = field.name.removesuffix("_")
         is_group = is_dataclass(hints[key])
-        # A default of a group holds a value for each of its keys.
+        # The default of a group has a value for each of its keys.
         if not is_required(field) and (is_group or key not in content):
             continue
         if key not in content and not is_group:
@@ -124,7 +124,7 @@ def _missing(content: dict[str, Any], cls: type, prefix: str = "") -> list[str]:
 
 
 def _meant(missing: str, content: dict[str, Any], cls: type) -> str:
-    """Name the entry of a table whose name is near that of one that lacks a key, in case it is misspelt."""
+    """Suggest the entry of a table whose name is closest to that of one that lacks a key, which may be misspelt."""
     table, _, rest = missing.partition(".")
     if table not in tables(cls):
         return ""
@@ -143,7 +143,7 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without(content: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that nothing later replaces."""
+    """Return the settings that no later place overrides."""
     left = {}
     for key, value in content.items():
         if isinstance(value, dict) and isinstance(above.get(key, {}), dict):

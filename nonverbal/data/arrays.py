@@ -22,20 +22,20 @@ FAULTS = (
     SyntaxError,
     TokenError,
 )
-"""What NumPy raises for a damaged header, which it reads as Python literals, and for an impossible size."""
+"""Exceptions of NumPy for a damaged header, which it reads as Python literals, and for an impossible size."""
 
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-"""How headers are read, by the version of the format. Version 3.0 is only for names outside Latin-1."""
+"""Functions that read a header, by version of the format. Version 3.0 is only for names outside Latin-1."""
 
 
 def read_array(path: Path) -> tuple[np.ndarray, str]:
     """Return the array in a ``.npy`` file, read-only, and the SHA-256 of the file.
 
-    The file is read into memory once. A memory map would be faster to open, but a process that uses it is ended by
-    SIGBUS, without a message, when the file is truncated. Processes that are forked share the memory.
+    The file is read into memory once. A memory map would open faster, but if the file were truncated, SIGBUS would end
+    every process that uses it, without a message. Forked processes share the memory.
 
     Raises:
-        ValueError: the file is damaged, of another format, or holds objects, which only pickle could read.
+        ValueError: the file is damaged, has another format, or contains objects, which only pickle could read.
         OSError: the file cannot be read.
     """
     try:
@@ -59,16 +59,16 @@ def _array_of(data: bytes) -> np.ndarray:
 
 
 def load_arrays(path: Path) -> list[np.ndarray]:
-    """Return the arrays of a ``.npz`` file, in the order in which they are written.
+    """Return the arrays of a ``.npz`` file, in the order in which they were written.
 
     Raises:
-        ValueError: the file is damaged, of another format, or holds objects.
+        ValueError: the file is damaged, has another format, or contains objects.
         OSError: the file cannot be read.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [file[name] for name in file.files]
-    # RuntimeError is for a member that asks for a password.
+    # RuntimeError: a member requires a password.
     except (*FAULTS, *DAMAGED, AttributeError, RuntimeError) as error:
         raise ValueError(f"not NumPy arrays: {_short(error)}") from error
     if not all(isinstance(array, np.ndarray) for array in arrays):

@@ -1,8 +1,8 @@
-"""Mean and deviation of each part's log-mel spectrogram, kept beside the shards, so that SSAM reads two seconds alone.
+"""Mean and deviation of each part's log-mel spectrogram, stored beside the shards, so that SSAM reads only two seconds.
 
 SSAM (Yadav and Tan, Interspeech 2024) standardises the spectrogram of a whole clip, and then uses two seconds of it.
-``nonverbal prepare --log-mel SHARDS`` writes ``log-mel.npy`` and, last, ``log-mel.json``, which says by the SHA-256 of
-``index.json`` to which shards it belongs. The shards and their index stay as they are.
+``nonverbal prepare --log-mel SHARDS`` writes ``log-mel.npy`` and, last, ``log-mel.json``, which identifies its shards
+by the SHA-256 of ``index.json``. The shards and their index are not changed.
 """
 
 import json
@@ -28,10 +28,10 @@ FORMAT, VERSION = "nonverbal-log-mel", 1
 TABLE, FACTS = "log-mel.npy", "log-mel.json"
 
 EXCERPT = N_FFT + (FRAMES - 1) * HOP
-"""Samples in the windows of two seconds' frames."""
+"""Number of samples in the windows of the frames of two seconds."""
 
 CHUNK = 256
-"""Parts that a process takes at a time."""
+"""Number of parts that a process takes at a time."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LogMel:
     values: np.ndarray
     """``(parts, 2)`` float32: mean and population deviation of all values of a part's log-mel spectrogram."""
     samples: np.ndarray
-    """``(parts,)``: how long each is, at 16 kHz."""
+    """``(parts,)``: the length of each, in samples at 16 kHz."""
     sha256: str
 
 
@@ -50,20 +50,20 @@ class Spectra:
     """How SSAM's rows are read."""
 
     tables: list[LogMel] | None
-    """Of all folders; ``None`` where one has none or the run began without, so that whole rows are read."""
+    """Of all folders; ``None`` if one has none or the run began without them, so that whole rows are read."""
     note: str
-    """What to say of it."""
+    """Note to print about this."""
     contents: dict[str, str] = field(default_factory=dict)
-    """Path of each table to its SHA-256."""
+    """SHA-256 of each table, by its path."""
 
     def sampler(self, drawing: TargetSampler) -> TargetSampler:
-        """Return what reads rows so and draws as ``drawing``, whose targets say by ``starts`` which frames are used."""
+        """Return a sampler that draws as ``drawing``, and reads rows in this way, by ``starts`` in the targets."""
         return drawing if self.tables is None else ExcerptSampler(drawing, self.tables)
 
 
 @dataclass(frozen=True)
 class ExcerptSampler(AddingSampler):
-    """Has two seconds of each row read, and adds how to standardise them as the whole clips."""
+    """Has two seconds of each row read, and adds the values with which to standardise them like the whole clips."""
 
     tables: list[LogMel]
     """Of each shard folder."""
@@ -79,7 +79,7 @@ class ExcerptSampler(AddingSampler):
         return {"mean": both[:, 0].clone(), "deviation": both[:, 1].clone()}
 
     def excerpt(self, length: int, targets: Targets, row: int) -> Excerpt:
-        """Return the samples that the windows of two seconds' frames see."""
+        """Return the samples in the windows of the frames of two seconds."""
         return excerpt_of(length, int(targets.tensors["starts"][row]))
 
     def width(self, lengths: np.ndarray) -> int:
@@ -88,14 +88,14 @@ class ExcerptSampler(AddingSampler):
 
 
 def spectra(folders: list[ShardFolder], begun: Iterable[str] | None = None) -> Spectra:
-    """Open the folders' tables, and say what is read: in a run that is continued, what it read when it began.
+    """Open the folders' tables, and choose what is read: for a run that is continued, what it read when it began.
 
     Args:
         folders: of shards.
-        begun: what the run's ``data.json`` names; None for a new run.
+        begun: names in the run's ``data.json``; None for a new run.
 
     Raises:
-        UserError: a table is damaged, of other shards, or missing although the run began with it.
+        UserError: a table is damaged, belongs to other shards, or is missing although the run began with it.
     """
     with_tables = None if begun is None else any(Path(name).name == TABLE for name in begun)
     lacking = [folder.folder for folder in folders if not (folder.folder / FACTS).exists()]
@@ -119,7 +119,7 @@ def open_log_mel(shards: ShardFolder) -> LogMel | None:
     """Open the table of a folder of shards; ``None`` if it has none.
 
     Raises:
-        UserError: it is damaged, or of other shards.
+        UserError: it is damaged, or belongs to other shards.
     """
     path = shards.folder / FACTS
     again = f"make it again with: nonverbal prepare --log-mel {shards.folder}"
@@ -137,14 +137,14 @@ def open_log_mel(shards: ShardFolder) -> LogMel | None:
 
 
 def _is_table(values: np.ndarray, parts: int) -> bool:
-    """Whether each part has a mean and a deviation that a spectrogram can have."""
+    """Whether each part has a mean and a deviation that are possible for a spectrogram."""
     if values.dtype != np.float32 or values.shape != (parts, 2):
         return False
     return bool(np.isfinite(values).all() and (values[:, 1] >= 0).all())
 
 
 def write_log_mel(folder: Path, processes: int) -> LogMel:
-    """Compute the table of a folder of shards, over processes, and write it. What is there is replaced.
+    """Compute the table of a folder of shards on several processes, and write it. An existing table is replaced.
 
     Raises:
         UserError: audio cannot be read, or a process was ended from outside.
@@ -175,11 +175,11 @@ def statistics(waveform: np.ndarray) -> tuple[float, float]:
 
 
 def of_all(values: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
-    """Return mean and deviation over the frames of several clips.
+    """Return the mean and deviation over the frames of several clips.
 
     Args:
-        values: ``(clips, 2)``, those of each.
-        samples: ``(clips,)``, their lengths.
+        values: ``(clips, 2)``, mean and deviation of each clip.
+        samples: ``(clips,)``, lengths of the clips.
     """
     mean, deviation = values.astype(np.float64).T
     weights = (samples // HOP + 1) / (samples // HOP + 1).sum()
@@ -188,13 +188,13 @@ def of_all(values: np.ndarray, samples: np.ndarray) -> tuple[float, float]:
 
 
 def excerpt_of(length: int, start: int) -> Excerpt:
-    """Return the samples of a row that the windows of two seconds' frames see, and how many to reflect at their ends.
+    """Return the samples of a row in the windows of the frames of two seconds, and how many to reflect at their ends.
 
-    With these reflected, as at the ends of the row, they are at most ``EXCERPT``; a shorter row has fewer frames.
+    With these reflected, as at the ends of the row, there are at most ``EXCERPT``; a shorter row has fewer frames.
 
     Args:
         length: of the row.
-        start: its first frame that is used; with 200 frames or fewer it is 0.
+        start: the first frame that is used; 0 if there are 200 frames or fewer.
     """
     first = start * HOP - N_FFT // 2
     begin, end = max(first, 0), min(first + EXCERPT, length)

@@ -1,4 +1,4 @@
-"""The manifest: JSON Lines, one ``Clip`` a row."""
+"""The manifest: JSON Lines, one ``Clip`` per row."""
 
 import json
 import math
@@ -11,13 +11,13 @@ from nonverbal.errors import UserError
 from nonverbal.files import json_lines
 
 Value = str | int | float
-"""Of an attribute: a text, or a finite number."""
+"""Value of an attribute: a text or a finite number."""
 
 LONGEST = 200
-"""Characters of an attribute that is a text, at most."""
+"""Largest number of characters in an attribute that is a text."""
 
 LONGEST_TEXT = 100_000
-"""Characters of what is said in a clip or written of it, at most."""
+"""Largest number of characters in the text of a clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Clip:
     """One labelled or unlabelled stretch of sound in a file of a corpus."""
 
     id: str
-    """Unique in a manifest: ``corpus/relative path``, with ``#start-end`` where a file holds several clips."""
+    """Unique in a manifest: ``corpus/relative path``, with ``#start-end`` if a file contains several clips."""
     corpus: str
     """Name of the corpus: lower-case letters, digits, ``-`` and ``_``."""
     path: str
@@ -39,23 +39,23 @@ class Clip:
     label: str | None
     """Class, as the corpus names it."""
     speaker: str | None
-    """Who is heard, qualified so that it is unique over corpora (``corpus:id``); None where unknown."""
+    """The speaker, qualified so that it is unique over corpora (``corpus:id``); None if unknown."""
     session: str | None
     """Recording session, qualified like ``speaker``."""
     language: str | None
-    """ISO 639 code, or None for sounds without words and where unknown."""
+    """ISO 639 code; None for sounds without words and if unknown."""
     split: str | None
-    """The side that the corpus itself puts it on: train, validation, test, or as it names its own; None without one."""
+    """Side on which the corpus itself puts it: train, validation, test, or the corpus's own name; None without one."""
     recording: str
     """The group that must never be split between train and validation or between folds, qualified like ``speaker``."""
     licence: str
-    """SPDX identifier where there is one, or a short description."""
+    """SPDX identifier if there is one, or a short description."""
     sha256: str
     """SHA-256 of the clip's samples at 16 kHz mono, as little-endian 16-bit integers."""
     text: str | None = None
-    """What is said in it or written of it, as the corpus has it; None where unknown, and in manifests without it."""
+    """What is said in it or written about it, as in the corpus; None if unknown, and in manifests without texts."""
     attributes: Mapping[str, Value] = field(default_factory=dict, hash=False)
-    """What else the corpus says of it, texts and numbers by name: see ``nonverbal.data.corpora.attributes``."""
+    """Further properties that the corpus gives, texts and numbers: see ``nonverbal.data.corpora.attributes``."""
 
 
 _ORDER = [field.name for field in fields(Clip)]
@@ -72,7 +72,7 @@ _EXPECTED = {name: _KINDS[hint] for name, hint in get_type_hints(Clip).items() i
 
 
 def as_row(clip: Clip) -> dict[str, Any]:
-    """Return a clip as its row of the manifest, without attributes where there are none.
+    """Return a clip as its row of the manifest, without attributes if it has none.
 
     ``dataclasses.asdict``, which copies deeply, is slow.
     """
@@ -80,25 +80,25 @@ def as_row(clip: Clip) -> dict[str, Any]:
 
 
 def is_value(value: object) -> bool:
-    """Whether a manifest may have this as the value of an attribute: a finite number or a text of that length."""
+    """Whether a manifest may contain this value of an attribute: a finite number, or a text that is not too long."""
     if isinstance(value, str):
         return len(value) <= LONGEST
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:
-        # JSON has whole numbers beyond those of floating point.
+        # JSON has integers that are too large for floating point.
         return False
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
-    """Write ``clips`` to ``path``, one JSON object a line, in their order."""
+    """Write ``clips`` to ``path`` in order, one JSON object per line."""
     with open(path, "w", encoding="utf-8") as file:
         for clip in clips:
             file.write(json.dumps(as_row(clip), ensure_ascii=False) + "\n")
 
 
 def read_manifest(path: Path) -> Iterator[Clip]:
-    """Yield the clips of a manifest; a row that cannot be read is a ``UserError`` naming file, line and reason."""
+    """Yield the clips of a manifest; a row that cannot be read raises a ``UserError`` with file, line and reason."""
     if (inside := Path(path) / "manifest.jsonl").is_file():
         raise UserError(f"{path} is a folder of shards, not a manifest; give {inside}")
     if not Path(path).is_file():
@@ -119,7 +119,7 @@ def read_manifest(path: Path) -> Iterator[Clip]:
 
 
 def _fault(row: Mapping[str, Any]) -> str | None:
-    """Say which field of a row, attributes aside, is of another kind than a clip's."""
+    """Return what is wrong with the first field of a row, apart from attributes, that cannot be a clip's; or None."""
     for name, (kinds, words) in _EXPECTED.items():
         if name in row and not isinstance(row[name], kinds):
             return f"{name} must be {words}, but is {type(row[name]).__name__}"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar in a terminal, and elsewhere a line at every tenth.
+    """Show a bar in a terminal; elsewhere, print a line at every tenth.
 
-    Lends a function that is told how much was done since its last call. A total of 0 is an unknown one.
+    Yields a function that is called with the amount done since its last call. A total of 0 means that it is unknown.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,7 +23,7 @@ def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=total or None)
         done = 0
-        # An unknown total has no tenths; every 10 000 are told.
+        # An unknown total has no tenths, so there is a line for every 10 000.
         whole = total or 100_000
 
         def advance(amount: int) -> None:

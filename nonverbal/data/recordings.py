@@ -1,4 +1,4 @@
-"""Sound files of any kind, one by one or in folders, decoded as ``nonverbal prepare`` does: nothing is kept on disk."""
+"""Sound files of any kind, alone or in folders, decoded as by ``nonverbal prepare``, but nothing is kept on disk."""
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,43 +23,43 @@ class Recording:
     """A sound file, or a member of an archive."""
 
     name: str
-    """Its path: what the user gave, and what lies below."""
+    """Its path: what the user gave, followed by the path below it."""
     folder: Path
-    """What its path is relative to."""
+    """Folder to which its path is relative."""
     path: str
-    """In the folder, as readers have it."""
+    """Path in the folder, in the form of readers."""
     problem: str | None = None
-    """Why it is not even to be decoded; None where it is."""
+    """Why it cannot be decoded at all; None if it can be tried."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What became of a recording."""
+    """The result of decoding a recording."""
 
     number: int
-    """Its place among all."""
+    """Its position among all recordings."""
     samples: np.ndarray | None
-    """``(T,)`` int16, 16 kHz, mono; None where it cannot be read."""
+    """``(T,)`` int16, 16 kHz, mono; None if it cannot be read."""
     problem: str
-    """Why not, such as ``truncated: ...``; empty where it can."""
+    """Why it cannot be read, such as ``truncated: ...``; empty if it can."""
 
 
 def recordings_in(places: Sequence[Path], say: Callable[[str], None] = lambda _: None) -> list[Recording]:
-    """Return the sound files that are there, each once, in the order of ``places`` and of their paths.
+    """Return the sound files in ``places``, each once, in the order of ``places`` and of their paths.
 
     Args:
         places: files, folders, zip archives and tars; also tars by braces, ``FOLDER/{000..127}.tar``.
-        say: is told what a person should know of how a folder was read.
+        say: is called with messages for the user about how a folder was read.
 
     Raises:
-        UserError: there is no such file or folder, or a folder holds no sound.
+        UserError: a file or folder does not exist, or a folder contains no sound.
     """
     found = [recording for place in places for recording in _in_place(place, say)]
     return list({recording.name: recording for recording in found}.values())
 
 
 def decoded(recordings: Sequence[Recording], processes: int) -> Iterator[Heard]:
-    """Decode recordings over processes, and yield what became of each, in any order.
+    """Decode recordings on several processes, and yield the results in any order.
 
     Raises:
         UserError: a process was ended from outside, or the machine cannot read a file.
@@ -102,7 +102,7 @@ def _in_folder(folder: Path, reader: str, pattern: str | None, say: Callable[[st
 
 def _recording(folder: Path, path: str, problem: str | None = None) -> Recording:
     name = str(folder / path)
-    # What is not UTF-8 can neither be written to a table nor given to libsndfile.
+    # A name that is not UTF-8 can neither be written to a table nor passed to libsndfile.
     printable = name.encode("utf-8", "backslashreplace").decode()
     return Recording(
         printable, folder, path, problem if printable == name else "passed over: its name is not valid UTF-8"

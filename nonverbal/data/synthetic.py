@@ -39,7 +39,7 @@ VOWELS = np.array(
 
 @dataclass(frozen=True)
 class Speaker:
-    """What makes a voice, and the room it is recorded in."""
+    """Properties of a voice, and of the room in which it is recorded."""
 
     tract_length: float
     """Vocal tract in metres: 0.11 (a child's) to 0.18; formants scale with its inverse."""
@@ -76,10 +76,10 @@ class Articulation:
 
 
 def write_corpus(folder: Path, speakers: Iterable[int], takes: int, seed: int) -> int:
-    """Write ``folder/CLASS/CLASS_sSPEAKER_TAKE.wav``: every class, ``takes`` times by each speaker; returns the clips.
+    """Write ``folder/CLASS/CLASS_sSPEAKER_TAKE.wav``, ``takes`` takes of each class by each speaker; return the count.
 
-    16 kHz, 16-bit, about 0.4 to 3 s. A file depends on its own name and the seed alone, so a corpus of more speakers
-    holds that of fewer. Each file appears complete or not at all, and files that are there are not made again.
+    They are 16 kHz, 16-bit, about 0.4 to 3 s. A file depends only on its name and the seed, so a corpus with more
+    speakers contains those with fewer. Each file appears complete or not at all, and existing files are not made again.
 
     Raises:
         UserError: ``takes`` is below 1, or a speaker's number below 0.
@@ -270,7 +270,7 @@ def record(sound: np.ndarray, speaker: Speaker, random: np.random.Generator) -> 
 
 def _filtered(source: np.ndarray, formants: np.ndarray, bandwidths: np.ndarray) -> np.ndarray:
     """Halve the rate of a source by cutting its spectrum, and pass it through Klatt's resonators in cascade."""
-    size = _fft_size(len(source) + RATE // 10)  # room for the ringing, which else would wrap around
+    size = _fft_size(len(source) + RATE // 10)  # room for the ringing, which would otherwise wrap around
     spectrum = np.fft.rfft(source, size)[: size // 2 // OVERSAMPLING + 1]
     delay = np.exp(-2j * np.pi * np.fft.rfftfreq(size // OVERSAMPLING))  # of one sample at the final rate
     for formant, bandwidth in zip(formants, bandwidths, strict=True):
@@ -293,7 +293,7 @@ def _vowel(speaker: Speaker, random: np.random.Generator, opening: float = 1) ->
 
 
 def _tract(low: np.ndarray, speaker: Speaker) -> np.ndarray:
-    """Scale formants to the speaker's tract, and add those of a uniform tube above them, as far as the rate reaches."""
+    """Scale formants to the speaker's tract, and add those of a uniform tube above them, as far as the rate allows."""
     reference = np.concatenate([low, np.arange(3500, SAMPLE_RATE / 2, 1000)])
     scaled: np.ndarray = reference * (REFERENCE_TRACT / speaker.tract_length)
     return scaled[scaled < 0.48 * SAMPLE_RATE]
@@ -305,7 +305,7 @@ def _vibrato(time: np.ndarray, random: np.random.Generator, depth: float) -> np.
 
 
 def _time(seconds: float) -> np.ndarray:
-    """Return the times of a contour's samples in seconds, an even number of them."""
+    """Return the times of a contour's samples in seconds; their number is even."""
     return np.arange(int(seconds * SAMPLE_RATE) * OVERSAMPLING) / RATE
 
 

@@ -1,7 +1,7 @@
-"""What is said in clips: texts as recognisers are trained on them, their characters, and how far others are from them.
+"""What is said in clips: texts as recognisers are trained on them, their characters, and differences between texts.
 
-A text counts in upper case, as words of letters, numbers and apostrophes, as wav2vec 2.0's recognisers have it; ``|``
-is what they write between words. Numbers stay as they are written: 7 is a character, and not SEVEN.
+A text is compared in upper case, as words of letters, numbers and apostrophes, as in wav2vec 2.0's recognisers, which
+write ``|`` between words. Numbers stay as they are written: 7 is a character, not SEVEN.
 """
 
 import importlib
@@ -17,17 +17,17 @@ import numpy as np
 from nonverbal.errors import UserError
 
 BLANK, UNKNOWN, DELIMITER = "<pad>", "<unk>", "|"
-"""Tokens that are no characters: CTC's blank, which transformers also pads with; what stands for a character that was
-not trained; the end of a word."""
+"""Tokens that are not characters: CTC's blank, with which transformers also pads; a character that did not occur in
+training; the end of a word."""
 
 APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ＇", "'"))
-"""What is written for an apostrophe."""
+"""Characters that are written for an apostrophe."""
 
 
 def spoken(text: str) -> str:
-    """Return what is said of a text: upper case, one space between words; empty where it has no words.
+    """Return the words of a text as they are compared: upper case, one space between words; empty without words.
 
-    Words are of letters with their marks, numbers, and apostrophes within them. What else stands in a text, such as
+    Words consist of letters with their marks, numbers, and apostrophes within them. Anything else in a text, such as
     punctuation, ends a word.
     """
     upper = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.translate(APOSTROPHES)).upper())
@@ -37,10 +37,10 @@ def spoken(text: str) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokens that a recogniser tells apart, by number: blank, unknown, end of a word, and then characters."""
+    """The tokens that a recogniser distinguishes, by number: blank, unknown, end of a word, and then characters."""
 
     characters: tuple[str, ...]
-    """Sorted, each once, none of them a space."""
+    """Sorted and distinct, without spaces."""
 
     @property
     def tokens(self) -> list[str]:
@@ -53,14 +53,14 @@ class Vocabulary:
         return np.array([numbers.get(character, 1) for character in text], dtype=np.int64)
 
     def spell(self, numbers: Iterable[int]) -> str:
-        """Return the text whose characters these tokens are."""
+        """Return the text that consists of these tokens."""
         tokens = self.tokens
         return "".join(tokens[number] for number in numbers).replace(DELIMITER, " ")
 
     def decode(self, frames: Iterable[int]) -> str:
         """Return the text of the most likely token of each frame: equal neighbours count once, and blanks not at all.
 
-        As transformers' tokenizers decode, so that two ends of a word with a blank between them are two spaces.
+        As in transformers' tokenizers, two ends of a word with a blank between them give two spaces.
         """
         return self.spell(number for number, _ in groupby(frames) if number != 0).strip()
 
@@ -71,24 +71,24 @@ def vocabulary_of(texts: Iterable[str]) -> Vocabulary:
 
 
 def frames_needed(numbers: np.ndarray) -> int:
-    """Return the fewest frames that can say encoded characters: one each, and a blank between two that are the same."""
+    """Return the smallest number of frames for encoded characters: one each, and a blank between two equal ones."""
     return len(numbers) + int((numbers[1:] == numbers[:-1]).sum())
 
 
 class Edits(NamedTuple):
-    """How far texts are from those that were said, ``(clips,)`` int64 each."""
+    """Differences between texts and what was said, ``(clips,)`` int64 each."""
 
     word_errors: np.ndarray
-    """Words to substitute, delete and insert."""
+    """Number of words to substitute, delete and insert."""
     words: np.ndarray
-    """Words that were said."""
+    """Number of words that were said."""
     character_errors: np.ndarray
-    """The same of characters, spaces among them."""
+    """The same for characters, including spaces."""
     characters: np.ndarray
 
     @property
     def rates(self) -> dict[str, float]:
-        """``wer`` and ``cer``: errors of all clips together over what was said in them; they may be above 1."""
+        """``wer`` and ``cer``: errors of all clips together, relative to what was said in them; they may be above 1."""
         return {
             "wer": float(self.word_errors.sum() / self.words.sum()),
             "cer": float(self.character_errors.sum() / self.characters.sum()),
@@ -96,7 +96,7 @@ class Edits(NamedTuple):
 
 
 def edits(said: Sequence[str], predicted: Sequence[str]) -> Edits:
-    """Compare texts with those that were said, both ``spoken``, by ``jiwer``.
+    """Compare texts with those that were said, both in the form of ``spoken``, with ``jiwer``.
 
     Raises:
         UserError: ``jiwer`` is not installed.
@@ -113,7 +113,7 @@ def edits(said: Sequence[str], predicted: Sequence[str]) -> Edits:
 
 
 def check_jiwer() -> None:
-    """Refuse to begin what could not be scored.
+    """Refuse to begin if the result could not be scored.
 
     Raises:
         UserError: ``jiwer`` is not installed.

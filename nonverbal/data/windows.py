@@ -1,10 +1,10 @@
-"""Long clips in equal windows."""
+"""Divides long clips into equal windows."""
 
 
 def equal_windows(samples: int, longest: int | None) -> list[slice]:
-    """Return the fewest equal windows of at most ``longest`` samples that a clip of ``samples`` samples is cut into.
+    """Return the fewest equal windows of at most ``longest`` samples that cover a clip of ``samples`` samples.
 
-    The first are a sample longer than the last where the samples do not divide. One window where ``longest`` is None.
+    If the samples do not divide equally, the first windows are one sample longer. If ``longest`` is None, there is one.
     """
     count = 1 if longest is None else max(-(-samples // longest), 1)
     size, longer = divmod(samples, count)

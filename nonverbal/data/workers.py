@@ -1,4 +1,4 @@
-"""Distributes work over processes, of which one may crash: its decoder may fail on a file, or memory may run out."""
+"""Distributes work over processes, any of which may crash: a decoder may fail on a file, or memory may run out."""
 
 import contextlib
 import os

@@ -21,7 +21,7 @@ RESOLUTION = 1 << 15
 
 
 CACHED_VALUES = 1 << 21
-"""Most values of a matrix that should stay in the cache between two operations."""
+"""Largest number of values of a matrix that should stay in the cache between two operations."""
 
 
 def compute_dtype(like: Tensor) -> torch.dtype:

@@ -26,7 +26,7 @@ MISSING = "it is not installed"
 """Reason for a kernel whose package is missing, which is not a fault if another kernel works."""
 
 NEAR = 1e-3
-"""Most difference between a kernel's float32 results and those of the definition, relative to the largest value."""
+"""Largest difference between a kernel's float32 results and those of the definition, relative to the largest value."""
 
 
 @lru_cache(maxsize=16)

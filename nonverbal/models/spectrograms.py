@@ -70,7 +70,7 @@ def ast_log_mel(waveforms: Tensor, lengths: Tensor, extractor: Any) -> Tensor:
 
 
 def spectral_frames(lengths: Any) -> Any:
-    """Return how many whole frames fit into so many samples, of which there must be at least 400."""
+    """Return the number of whole frames in ``lengths`` samples, of which there must be at least 400."""
     return 1 + (lengths - WINDOW) // HOP
 
 

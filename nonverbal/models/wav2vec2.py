@@ -165,7 +165,7 @@ def save_extractor(config: Any, normalise: bool, folder: Path) -> None:
 
 
 def frames_of(samples: Counts, kernels: Sequence[int], strides: Sequence[int]) -> Counts:
-    """Return the number of frames of rows with so many ``samples``."""
+    """Return the number of frames of rows of ``samples`` samples."""
     for kernel, stride in zip(kernels, strides, strict=True):
         samples = (samples - kernel) // stride + 1
     return samples

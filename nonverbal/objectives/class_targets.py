@@ -85,7 +85,7 @@ class ClassTargets(ClipTargets):
     def _mixed(self, labels: np.ndarray, random: np.random.Generator) -> dict[str, np.ndarray]:
         """Draw a partner and a share for each clip.
 
-        The larger of both shares is given to the clip itself. As the partner is random, the only effect is that each
+        The clip itself gets the larger of the two shares. Because the partner is random, the only effect is that each
         clip has the larger share in exactly one mixture.
         """
         partner = random.permutation(len(labels))

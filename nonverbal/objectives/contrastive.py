@@ -85,8 +85,8 @@ class Wav2Vec2Settings:
     """Checkpoint to continue from: a folder or Hugging Face id (wav2vec 2.0 or HuBERT), a run, or a `.pt` of fairseq or
     fairseq2. Unset: random weights, drawn from the seed."""
     warm_quantiser_steps: int = 0
-    """Number of steps at the beginning in which only quantiser, projections and mask embedding are trained. For a
-    checkpoint without a quantiser (such as 1000), because random codes would disturb the encoder."""
+    """Number of steps at the beginning in which only quantiser, projections and mask embedding are trained. Set it, for
+    example to 1000, for a checkpoint without a quantiser, because random codes would disturb the encoder."""
     normalise: bool | None = None
     """Normalise waveforms to zero mean and unit variance. Unset: as in the checkpoint; for a new model, yes for the
     large layout and no for base."""
@@ -251,7 +251,7 @@ class Wav2Vec2Objective(Objective):
 
 
 def symptoms(codebooks: int, codes: int) -> tuple[Symptom, ...]:
-    """Return the symptoms of failure of this objective, for codebooks with so many codes."""
+    """Return the symptoms of failure of this objective, for ``codebooks`` codebooks of ``codes`` codes."""
     few = codebooks + COLLAPSED * codebooks * (codes - 1)
     return (
         Symptom(

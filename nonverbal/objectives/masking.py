@@ -48,9 +48,9 @@ def span_mask(frames: np.ndarray, probability: float, length: int, random: np.ra
 def loose_mask(frames: np.ndarray, probability: float, length: int, random: np.random.Generator) -> np.ndarray:
     """Mask spans of each row independently, as in SpecAugment (Park et al., 2019) for wav2vec 2.0's fine-tuning.
 
-    A row of T frames gets floor(``probability`` x T / ``length`` + u) spans, with u uniform in [0, 1), so perhaps none,
-    and none if T is at most ``length``. Arguments and result are those of ``span_mask``, but rows may differ in their
-    number of masked frames.
+    A row of T frames gets floor(``probability`` x T / ``length`` + u) spans, with u uniform in [0, 1), so possibly
+    none; if T is at most ``length``, it gets none. Arguments and result are those of ``span_mask``, but rows may differ
+    in their number of masked frames.
     """
     mask = np.zeros((len(frames), int(frames.max())), dtype=bool)
     for row, count in zip(mask, frames.tolist(), strict=True):

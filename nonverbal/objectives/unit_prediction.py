@@ -1,4 +1,4 @@
-"""HuBERT's objective: predict the unit of each masked frame. The units were computed before by k-means.
+"""HuBERT's objective: predict the unit of each masked frame. The units were computed beforehand by k-means.
 
 Hsu et al., 2021 (arXiv 2106.07447), equation 3 with alpha = 1 (only masked frames) and the similarities of section
 II-C; constants as in fairseq's base configuration.
@@ -178,7 +178,7 @@ SYMPTOMS = (
 
 
 def build_hubert_objective(settings: HubertSettings, units: int, seed: int) -> HubertObjective:
-    """Return the objective with so many units, for a new encoder or for the checkpoint in the settings."""
+    """Return the objective with ``units`` units, for a new encoder or for the checkpoint in the settings."""
     if settings.init is None:
         encoder, normalise = hubert.new_encoder(settings.architecture, settings.normalise, seed)
         return HubertObjective(settings, encoder, normalise, units, seed)

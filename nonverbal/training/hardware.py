@@ -1,6 +1,6 @@
 """The hardware of a run: processor, GPUs, driver and libraries, for ``environment.json``.
 
-Only the functions that need torch import it, because ``gpus`` does without.
+Only the functions that need torch import it, because ``gpus`` works without it.
 """
 
 import shutil

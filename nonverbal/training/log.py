@@ -14,10 +14,10 @@ from nonverbal.training.metrics import Means
 from nonverbal.training.run_folder import RunFolder
 
 SHOWN = ("{audio_per_second:.0f} s audio/s",)
-"""Format strings of what the terminal shows of a row besides the objective's metrics."""
+"""Format strings for what the terminal shows from a row, besides the objective's metrics."""
 
 PANELS = (Panel("lr", "learning rate"),)
-"""What is plotted of a row besides the objective's metrics."""
+"""What is plotted from a row, besides the objective's metrics."""
 
 
 class Log(AbstractContextManager["Log"]):

@@ -45,7 +45,8 @@ class OptimizerSettings:
     change less. The convolutions, or the patch embedding of an Audio Mamba, count as one block below the lowest;
     parameters outside the encoder keep the full rate."""
     freeze_conv_steps: int = 0
-    """First steps in which the convolutions, or the patch embedding of an Audio Mamba, are not trained."""
+    """Number of steps at the beginning in which the convolutions, or the patch embedding of an Audio Mamba, are not
+    trained."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

@@ -1,4 +1,4 @@
-"""The precision of a run's matrix products: as asked for, as the run began, or what suits the device."""
+"""The precision of a run's matrix products: the requested one, that of the run so far, or what suits the device."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -33,7 +33,7 @@ class Wording:
 TRAINING = Wording()
 
 NOT_LOST = ("invalid usage", "invalid argument", "unhandled cuda error", "unhandled system error")
-"""NCCL's names of errors that no other process has caused."""
+"""NCCL's names for errors that no other process has caused."""
 
 ACCELERATE_HARMLESS = {
     "ACCELERATE_MIXED_PRECISION": ("no", "accelerate launch --mixed_precision no, and --trainer.precision"),
@@ -55,7 +55,7 @@ class Processes:
     wait for everything that is queued on the GPU.
 
     Raises:
-        UserError: their number is not the one that was asked for (accelerate, told to start two on a CPU, starts one),
+        UserError: their number is not the requested one (on a CPU, accelerate starts one process if told to start two),
             accelerate's configuration would change how the run trains, or the other processes cannot be reached.
     """
 
@@ -105,7 +105,7 @@ class Processes:
         self.add(0)
 
     def add(self, *numbers: float) -> list[float]:
-        """Return the sum of each number over all processes, in one all-reduce. All must pass equally many numbers.
+        """Return the sum of each number over all processes, in one all-reduce. All must pass the same number of values.
 
         The sums are in double precision, so sums of integers are exact and do not depend on the order.
         """

@@ -20,7 +20,7 @@ class Reporter:
 
         Args:
             last: the run's last step.
-            shown: format strings of what is shown of a row of metrics, in order (``Objective.shown``).
+            shown: format strings for what is shown from a row of metrics, in order (``Objective.shown``).
             quiet: whether to print nothing at all.
         """
         self.console = Console(quiet=quiet, soft_wrap=True)

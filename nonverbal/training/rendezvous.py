@@ -1,4 +1,4 @@
-"""Whether process 0 answers at MASTER_ADDR and MASTER_PORT, where the processes of a run find each other."""
+"""Checks that process 0 answers at MASTER_ADDR and MASTER_PORT, where the processes of a run find each other."""
 
 import os
 import threading
@@ -10,26 +10,26 @@ from nonverbal.errors import UserError
 from nonverbal.text import one_line
 
 IN_USE = ("EADDRINUSE", "address already in use")
-"""What torch says where another program has the port at which process 0 is to listen."""
+"""Parts of torch's messages if another program uses the port on which process 0 is to listen."""
 
 GRACE = 10.0
-"""Seconds that torch may need beyond its timeout, on a busy machine, to say that nothing listens."""
+"""Seconds that torch may need beyond its timeout, on a busy machine, to report that nothing listens."""
 
 UNREACHABLE = "while trying to connect"
-"""What torch says where nothing listens."""
+"""Part of torch's message if nothing listens."""
 
 
 def check_answer(seconds: float) -> None:
-    """Return when the store of process 0 has answered this process, which is another one.
+    """Return when process 0's store has answered; at once in process 0 itself, or if its address is not set.
 
-    The process group is started only then: torch waits without a timeout for the answer of whatever has accepted its
-    connection. Process 0 finds by itself that it cannot listen.
+    The process group is started only after this, because torch waits without a timeout for the answer of whatever has
+    accepted its connection. Process 0 notices by itself if it cannot listen.
 
     Args:
         seconds: how long to wait.
 
     Raises:
-        UserError: another program answers, or nothing does although something listens.
+        UserError: something listens, but does not answer as process 0 would.
         torch.distributed.DistError: nothing listens.
     """
     host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
@@ -45,7 +45,7 @@ def check_answer(seconds: float) -> None:
         except distributed.DistError as error:
             failed.append(error)
 
-    # In a thread, which ends with the process if it waits for ever.
+    # This runs in a thread, which ends with the process if it waits for ever.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds + GRACE)
@@ -60,12 +60,12 @@ def check_answer(seconds: float) -> None:
 
 
 def is_in_use(error: Exception) -> bool:
-    """Whether process 0 could not listen where the others look for it."""
+    """Whether an error says that process 0 could not listen, because its port is in use."""
     return any(sign in str(error) for sign in IN_USE)
 
 
 def in_use(host: str, port: str) -> str:
-    """Say that another program listens where process 0 is to."""
+    """Return the message that another program uses the port on which process 0 is to listen."""
     return (
         f"port {port} of {host} is in use by another program, such as an earlier run that has not ended: "
         f"{_remedy(port)}"
@@ -80,5 +80,5 @@ def _remedy(port: str) -> str:
 
 
 def said(error: Exception) -> str:
-    """Return in one line what torch says of an error, without where in its code it arose."""
+    """Return torch's message about an error in one line, without the place in torch's code."""
     return one_line(" ".join(str(error).partition("\nException raised from")[0].split()))[:500]

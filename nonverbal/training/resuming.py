@@ -29,7 +29,7 @@ def resume(checkpoints: Path, model: nn.Module, processes: Processes, say: Calla
 
     Args:
         checkpoints: the folder of checkpoints.
-        model: is given the weights; it stays as it is if there is no checkpoint.
+        model: receives the weights; it is unchanged if there is no checkpoint.
         processes: of the run, all of which call this.
         say: is called with a message about each checkpoint that cannot be read.
 

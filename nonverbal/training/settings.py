@@ -26,7 +26,7 @@ class TrainerSettings:
     checkpoint_every: int = 5_000
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
-    """Number of last checkpoints that are kept, besides the best."""
+    """Number of most recent checkpoints that are kept, besides the best."""
     log_every: int = 50
     """Steps between rows of metrics."""
     workers: int = 1

@@ -1,4 +1,4 @@
-"""What the training loop asks of a parallel strategy (DDP or ZeRO), and what the strategies share.
+"""What the training loop requires of a parallel strategy (DDP or ZeRO), and what the strategies share.
 
 With every strategy, the gradient of a step is the sum over its micro-batches on all processes, a parameter without a
 gradient counts as one with a gradient of zero, and weights and moments are returned in float32 by parameter name.

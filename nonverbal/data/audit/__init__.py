@@ -1,1 +1,1 @@
-"""What sets of clips have in common that they should not."""
+"""Finds what sets of clips have in common but should not."""

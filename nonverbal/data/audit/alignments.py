@@ -1,7 +1,7 @@
-"""Where two sounds share a stretch: words that are equal give alignments, the bits of the whole overlap decide.
+"""Finds stretches that two sounds share: equal words give candidates, and the bits of the whole overlap decide.
 
-Haitsma and Kalker, ISMIR 2002, sections 4 and 5. Words of one side are looked up in a sorted list of the other's, as
-they are and with some of their least reliable bits flipped.
+Haitsma and Kalker, ISMIR 2002, sections 4 and 5. The words of one side are looked up in a sorted list of the other's,
+unchanged and with some of their least reliable bits flipped.
 """
 
 import itertools
@@ -14,26 +14,27 @@ import numpy as np
 from nonverbal.data.audit.fingerprints import HOP, LAG, RATE, SPAN, WEAK, Fingerprints
 
 PROBES = 64
-"""Words that are looked up for each: itself, and those with the sets of bits flipped that most likely were."""
+"""Number of look-ups for each word: the word itself, and the word with each of the likeliest sets of bits flipped."""
 MATCHES = 32
-"""Most frames that a word is compared with over all its probes, the likeliest first. Else time would grow as the square
-of the clips, and a sound that thousands of them share would take millions of comparisons."""
+"""Largest number of frames that a word is compared with over all its probes, the likeliest first. Without a limit, time
+would grow with the square of the number of clips, and a sound that thousands of them share would take millions of
+comparisons."""
 LEAST_FRAMES = 8
-"""Fewest words heard on both sides: 0.22 s of sound."""
+"""Smallest number of words that are silent on neither side: 0.22 s of sound."""
 HIGHEST_RATE = 0.35
 """Highest bit error rate: the paper's, section 4.1."""
 DEVIATION = 0.0185
-"""Standard deviation of the bit error rate of different sounds over 256 frames; as 1/sqrt(frames) over others. The
-paper's is 0.0148; measured here are 0.008 between unrelated sounds, and what this value holds off between takes of one
-word by one speaker (docs/audit.md)."""
+"""Standard deviation of the bit error rate of different sounds over 256 frames; proportional to 1/sqrt(frames). The
+paper's is 0.0148, and 0.008 was measured here between unrelated sounds. The value is larger, so that takes of one word
+by one speaker do not match (docs/audit.md)."""
 SAME_RATE = 0.05
-"""Bit error rate that counts whatever the overlap: that of copies which were only scaled or resampled."""
+"""Bit error rate that counts for any overlap: that of copies that were only scaled or resampled."""
 FALSE_PAIRS = 0.01
-"""Pairs of unrelated clips expected among all that are found, as far as bit error rates are normal."""
+"""Expected number of pairs of unrelated clips among all that are found, if bit error rates are normally distributed."""
 FRAMES_AT_ONCE = 1 << 14
-"""Frames that are looked up together: memory."""
+"""Number of frames that are looked up together, which limits memory."""
 PAIRS_AT_ONCE = 1 << 21
-"""Frame pairs whose bits are compared together: memory."""
+"""Number of frame pairs whose bits are compared together, which limits memory."""
 
 
 @dataclass(frozen=True)
@@ -41,40 +42,40 @@ class Alignments:
     """Pairs of clips that share a stretch, the surest first. Arrays are ``(pairs,)``."""
 
     a: np.ndarray
-    """Clip of the one side, int64."""
+    """Clip of one side, int64."""
     b: np.ndarray
-    """Clip of the other; within one side, the higher number."""
+    """Clip of the other side; within a single side, the higher number."""
     offset: np.ndarray
-    """Seconds into the clip of ``a`` at which that of ``b`` begins; negative where it begins earlier."""
+    """Seconds into the clip of ``a`` at which that of ``b`` begins; negative if it begins earlier."""
     overlap: np.ndarray
-    """Seconds that both clips last from there on."""
+    """Seconds for which both clips continue from there."""
     rate: np.ndarray
-    """Share of bits that differ, over the words of the overlap that are heard on both sides, in [0, 0.35]."""
+    """Share of bits that differ, over the words of the overlap that are silent on neither side, in [0, 0.35]."""
     deviations: float
-    """Standard deviations below 0.5 that were asked for."""
+    """Number of standard deviations below 0.5 that was required."""
     compared: int
-    """Frames that were found and compared."""
+    """Number of frames that were found and compared."""
     left_out: int
-    """Frames that were found and not compared, because a word had more than ``MATCHES``."""
+    """Number of frames that were found but not compared, because a word had more than ``MATCHES``."""
 
 
 @dataclass(frozen=True)
 class _Index:
-    """The heard words of a side, sorted."""
+    """The words of a side that are not silent, sorted."""
 
     words: np.ndarray
-    """``(distinct,)`` uint32, rising."""
+    """``(distinct,)`` uint32, ascending."""
     starts: np.ndarray
-    """``(distinct + 1,)`` int64: of each word's frames in ``frames``."""
+    """``(distinct + 1,)`` int64: where each word's frames begin in ``frames``."""
     frames: np.ndarray
-    """``(heard,)`` int64, rising within a word."""
+    """``(heard,)`` int64, ascending within a word."""
 
 
 def align(a: Fingerprints, b: Fingerprints | None, advance: Callable[[int], None] = lambda clips: None) -> Alignments:
     """Find the pairs of a clip of ``a`` and one of ``b``, or of two of ``a``, that share a stretch.
 
-    Of each pair the surest alignment is returned. ``advance`` is told how many clips of ``a`` have been
-    looked up since its last call.
+    For each pair, the surest alignment is returned. ``advance`` is called with the number of clips of ``a`` that have
+    been looked up since its last call.
     """
     other = a if b is None else b
     index = _index(other)
@@ -101,7 +102,7 @@ def align(a: Fingerprints, b: Fingerprints | None, advance: Callable[[int], None
 
 
 def highest_rate(frames: np.ndarray, deviations: float) -> np.ndarray:
-    """Return the bit error rate up to which an overlap of so many heard frames counts; below 0 where none does."""
+    """Return the bit error rate up to which an overlap of ``frames`` frames with sound counts; below 0 if none does."""
     chance = 0.5 - deviations * DEVIATION * np.sqrt(256 / np.maximum(frames, 1))
     return np.where(frames < LEAST_FRAMES, -1.0, np.clip(chance, SAME_RATE, HIGHEST_RATE))
 
@@ -109,8 +110,8 @@ def highest_rate(frames: np.ndarray, deviations: float) -> np.ndarray:
 def flips() -> np.ndarray:
     """Return which of the ``WEAK`` least reliable bits each probe flips, ``(PROBES, WEAK)`` bool; the first flips none.
 
-    The sets with the least sum of ranks: the likeliest, where reliability grows evenly with rank (Lv et al.,
-    "Multi-Probe LSH", VLDB 2007, section 4.4).
+    These are the sets with the smallest sum of ranks, which are the likeliest if reliability grows evenly with rank (Lv
+    et al., "Multi-Probe LSH", VLDB 2007, section 4.4).
     """
     sets = np.array(list(itertools.product([False, True], repeat=WEAK)))
     order = np.argsort(sets @ np.arange(1, WEAK + 1), kind="stable")
@@ -127,7 +128,7 @@ def _index(side: Fingerprints) -> _Index:
 
 
 def _clips_at_once(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield (first, one past the last) clips that have about ``FRAMES_AT_ONCE`` frames, or one clip that has more."""
+    """Yield ranges of clips, (first, one past the last), of about ``FRAMES_AT_ONCE`` frames, or of one longer clip."""
     first = 0
     while first < len(bounds) - 1:
         last = int(np.searchsorted(bounds, bounds[first] + FRAMES_AT_ONCE, side="right")) - 1
@@ -139,14 +140,14 @@ def _clips_at_once(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
 def _look_up(a: Fingerprints, index: _Index, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Return pairs of frames of ``a`` and of the index whose words are equal up to a flip, and how many were left out.
 
-    Two arrays ``(pairs,)`` of frame numbers.
+    The pairs are two arrays ``(pairs,)`` of frame numbers.
     """
     frames = start + np.flatnonzero(a.heard[start:stop])
     masks = np.uint32(1) << a.weak[frames].astype(np.uint32)
     # (probes, frames): sums of distinct powers of two
     probes = a.words[frames] ^ (flips().astype(np.uint32) @ masks.T)
     keyed = probes.ravel().astype(np.uint64) << np.uint64(32) | np.arange(probes.size, dtype=np.uint64)
-    # Sorted, they walk through the index instead of jumping.
+    # In sorted order, they move through the index instead of jumping.
     keyed.sort()
     wanted, which = (keyed >> np.uint64(32)).astype(np.uint32), (keyed & np.uint64(0xFFFFFFFF)).astype(np.int64)
     place = np.minimum(np.searchsorted(index.words, wanted), max(len(index.words) - 1, 0))
@@ -186,10 +187,10 @@ def _candidates(
 
 
 def _promising(a: Fingerprints, b: Fingerprints, frames: np.ndarray, partners: np.ndarray) -> np.ndarray:
-    """Whether the words one lag to either side of those found differ in at most 40% of their bits.
+    """Whether the words one lag before and after those found differ in at most 40% of their bits.
 
-    Of chance matches many fail, of copies hardly any: it spares comparisons of whole overlaps. Past the end of a clip
-    nothing is concluded.
+    Many chance matches fail this test, but hardly any copies do, so it saves comparisons of whole overlaps. Words
+    beyond the end of a clip are not tested.
     """
     errors, compared = np.zeros(len(frames), dtype=np.int64), np.zeros(len(frames), dtype=np.int64)
     for step in (-LAG, LAG):
@@ -208,7 +209,7 @@ def _same_clip(side: Fingerprints, frames: np.ndarray, step: int) -> np.ndarray:
 def _verified(
     a: Fingerprints, b: Fingerprints, clip_a: np.ndarray, clip_b: np.ndarray, offset: np.ndarray, deviations: float
 ) -> np.ndarray:
-    """Return those below the threshold, ``(pairs, 6)``: clip, clip, offset, frames, bit error rate, surety."""
+    """Return alignments below the threshold, ``(pairs, 6)``: clip, clip, offset, frames, bit error rate, certainty."""
     start_a = a.bounds[clip_a] + np.maximum(offset, 0)
     start_b = b.bounds[clip_b] - np.minimum(offset, 0)
     frames = np.minimum(a.bounds[clip_a + 1] - start_a, b.bounds[clip_b + 1] - start_b)
@@ -230,7 +231,7 @@ def _verified(
 def _bit_error_rate(
     a: Fingerprints, b: Fingerprints, start_a: np.ndarray, start_b: np.ndarray, frames: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return bit error rates of stretches, and how many frames are heard on both sides, ``(stretches,)`` each."""
+    """Return bit error rates of stretches, and how many frames are silent on neither side, ``(stretches,)`` each."""
     begins = np.cumsum(frames) - frames
     within = np.arange(frames.sum()) - np.repeat(begins, frames)
     i, j = np.repeat(start_a, frames) + within, np.repeat(start_b, frames) + within
@@ -241,7 +242,7 @@ def _bit_error_rate(
 
 
 def _surest(rows: np.ndarray) -> np.ndarray:
-    """Keep the surest row of each pair of clips, the surest pairs first; drops the column of surety."""
+    """Keep the surest row of each pair of clips, order the pairs by certainty, and drop its column."""
     order = np.lexsort((-rows[:, -1], rows[:, 1], rows[:, 0]))
     rows = rows[order]
     new = np.ones(len(rows), dtype=bool)

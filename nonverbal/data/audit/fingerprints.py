@@ -1,9 +1,9 @@
 """Acoustic fingerprints of clips: 32 bits every 11.6 ms that survive gain, resampling, codecs and cuts.
 
 Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002: each bit is the sign of a difference of
-energies along frequency and along time, in 33 bands from 300 to 2000 Hz. Theirs is music, in blocks of 3 s. Vocal
-sounds last 0.3 to 10 s, so windows are of 0.10 s here rather than 0.37 s, and the difference in time spans three hops
-rather than one, which makes up for the noise that shorter windows bring.
+energies along frequency and along time, in 33 bands from 300 to 2000 Hz. The paper deals with music, in blocks of 3 s.
+Vocal sounds last 0.3 to 10 s, so windows last 0.10 s here rather than 0.37 s, and the difference in time spans three
+hops rather than one, which compensates for the noise of shorter windows.
 """
 
 from collections.abc import Iterable
@@ -17,27 +17,27 @@ from nonverbal.data.progress import progress
 from nonverbal.data.workers import in_order
 
 RATE = 5000
-"""Hz that sound is brought to."""
+"""Sample rate in Hz to which sound is resampled."""
 WINDOW = 512
-"""Samples of a Hann window."""
+"""Number of samples in a Hann window."""
 HOP = 58
-"""Samples from one word to the next."""
+"""Number of samples from one word to the next."""
 LAG = 3
-"""Hops over which energies are differenced in time."""
+"""Number of hops over which energies are differenced in time."""
 BANDS = 33
 LOWEST, HIGHEST = 300.0, 2000.0
-"""Hz between which the bands lie, evenly on a logarithmic scale."""
+"""Range of the bands in Hz; they are spaced evenly on a logarithmic scale."""
 FLOOR = 1e-5
-"""Energy of a window, relative to the clip's loudest, below which it is taken for silence: -50 dB."""
+"""Energy of a window, relative to the clip's loudest, below which it counts as silence: -50 dB."""
 WEAK = 8
-"""Least reliable bits of a word that are remembered."""
+"""Number of least reliable bits that are stored for a word."""
 SPAN = WINDOW + LAG * HOP
-"""Samples that a word hears: 0.14 s."""
+"""Number of samples on which a word depends: 0.14 s."""
 
 CHUNK = 64
-"""Clips that a process takes at a time."""
+"""Number of clips that a process takes at a time."""
 BLOCK = 8192
-"""Windows that are transformed at once: a clip may last hours."""
+"""Number of windows that are transformed at once, because a clip may last hours."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Fingerprints:
     words: np.ndarray
     """``(frames,)`` uint32."""
     heard: np.ndarray
-    """``(frames,)`` bool: False where there is silence, whose bits mean nothing."""
+    """``(frames,)`` bool: False for silence, whose bits mean nothing."""
     weak: np.ndarray
-    """``(frames, WEAK)`` uint8: the least reliable bits, 0 for the lowest of the word, the least reliable first."""
+    """``(frames, WEAK)`` uint8: numbers of the least reliable bits (0: lowest of the word), least reliable first."""
     bounds: np.ndarray
     """``(clips + 1,)`` int64: the frames of clip i are ``bounds[i]`` to ``bounds[i + 1]``."""
 
@@ -58,7 +58,7 @@ class Fingerprints:
 
 
 def join(parts: Iterable[Fingerprints]) -> Fingerprints:
-    """Put fingerprints one after another."""
+    """Concatenate fingerprints."""
     parts = list(parts)
     lengths = np.concatenate([np.diff(part.bounds) for part in parts])
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -71,8 +71,8 @@ def join(parts: Iterable[Fingerprints]) -> Fingerprints:
 def fingerprint(waveform: np.ndarray) -> Fingerprints:
     """Return the fingerprint of one clip, ``(T,)`` float32 at 16 kHz, of any level.
 
-    Bit b of a word, counted from the highest, is set where the difference of bands b and b + 1 has grown over ``LAG``
-    hops (equation 1 of the paper, there over one hop). A clip shorter than ``SPAN`` is filled up with zeros.
+    Bit b of a word, counted from the highest, is set if the difference of bands b and b + 1 has grown over ``LAG`` hops
+    (over one hop in the paper's equation 1). A clip shorter than ``SPAN`` is padded with zeros.
     """
     import soxr
 
@@ -89,7 +89,7 @@ def fingerprint(waveform: np.ndarray) -> Fingerprints:
 
 
 def band_energies(samples: np.ndarray) -> np.ndarray:
-    """Return the energies of a signal's windows at ``RATE``, ``(windows, BANDS)`` float32."""
+    """Return the band energies of the windows of a signal at ``RATE``, ``(windows, BANDS)`` float32."""
     hann, bands = _filters()
     windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
     blocks = []
@@ -100,13 +100,13 @@ def band_energies(samples: np.ndarray) -> np.ndarray:
 
 
 def fingerprint_folder(folder: ShardFolder, processes: int) -> Fingerprints:
-    """Return the fingerprints of a folder's clips, in the order of its manifest; shows progress.
+    """Return the fingerprints of a folder's clips, in the order of its manifest, and show progress.
 
     Raises:
         UserError: a shard cannot be read, or a process was ended from outside.
     """
     rows = folder.parts(np.unique(folder.table["clip"]))
-    # In the order in which they lie on the disk.
+    # Clips are read in their order on the disk.
     order = sorted(range(len(rows)), key=lambda clip: int(rows[clip].min()))
     chunks = [[rows[clip] for clip in order[start : start + CHUNK]] for start in range(0, len(order), CHUNK)]
     done: list[Fingerprints] = []
@@ -119,7 +119,7 @@ def fingerprint_folder(folder: ShardFolder, processes: int) -> Fingerprints:
 
 
 def _of_clips(seen: Seen, clips: list[np.ndarray]) -> list[Fingerprints]:
-    """Read and fingerprint clips, each given as the table rows of its parts in their order."""
+    """Read and fingerprint clips, each given as the table rows of its parts in order."""
     folder = seen.open()
     return [fingerprint(np.concatenate([folder.read(int(row)) for row in rows])) for rows in clips]
 

@@ -1,4 +1,4 @@
-"""What is on both sides of the folds of somebody's lists: files, samples, recordings, speakers, stretches of sound."""
+"""Finds what the sides of published folds share: files, samples, recordings, speakers, stretches of sound."""
 
 import re
 from collections import defaultdict
@@ -15,52 +15,52 @@ from nonverbal.data.manifest import Clip
 from nonverbal.errors import UserError
 
 FILE = "file"
-"""The same file on both sides, which is looked for always."""
+"""The same file on both sides, which is always looked for."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Of one kind, between one side of a fold and what that side must not share it with."""
+    """What a side of a fold shares, of one kind, with the files from which it should be separate."""
 
     clips: int
-    """Files of the side that share something."""
+    """Number of files of the side that share something."""
     known: int
-    """Files of the side of which it is known: all others may share it too."""
+    """Number of files of the side for which this is known; any of the others may share something too."""
     names: tuple[str, ...]
-    """What is shared, sorted; of sounds the files of the side."""
+    """What is shared, sorted; for sound, the files of the side."""
 
 
 @dataclass(frozen=True)
 class FoldAudit:
-    """What was found of one fold."""
+    """The findings for one fold."""
 
     fold: str
     counts: dict[str, int]
-    """Side to files."""
+    """Number of files by side."""
     test: dict[str, Shared]
-    """Kind to what the test side shares with all that is trained or chosen on."""
+    """By kind, what the test side shares with everything that is trained or selected on."""
     validation: dict[str, Shared]
-    """Kind to what the validation side shares with the training side; empty where there is none."""
+    """By kind, what the validation side shares with the training side; empty without a validation side."""
 
     @property
     def leaks(self) -> dict[str, int]:
-        """Kind to files of the test side, where there are any."""
+        """Return by kind the number of test files that share something, without kinds that have none."""
         return {kind: shared.clips for kind, shared in self.test.items() if shared.clips}
 
 
 @dataclass(frozen=True)
 class ListAudit:
-    """What was found of all folds."""
+    """The findings for all folds."""
 
     folds: list[FoldAudit]
     missing: list[str]
-    """Files of the lists that the shards do not have; none where there are no shards."""
+    """Files of the lists that are not in the shards; empty without shards."""
     listed: int
-    """Files, each once."""
+    """Number of different files."""
 
     @property
     def leaks(self) -> dict[str, int]:
-        """Kind to folds with a leak of it."""
+        """Return by kind the number of folds with a leak."""
         found: dict[str, int] = defaultdict(int)
         for fold in self.folds:
             for kind in fold.leaks:
@@ -68,7 +68,7 @@ class ListAudit:
         return dict(found)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all that was found, for JSON."""
+        """Return all findings, for JSON."""
         return {
             "files": self.listed,
             "missing": self.missing,
@@ -88,17 +88,17 @@ class ListAudit:
 def audit_lists(
     lists: Sequence[Listed], shards: ShardFolder | None, kinds: Sequence[str], speaker: str | None, processes: int
 ) -> ListAudit:
-    """Look for what the sides of each fold share.
+    """Find what the sides of each fold share.
 
     Args:
-        lists: what is on which side.
-        shards: with the files, which know their recordings, speakers and sounds; None: by what the lists say alone.
+        lists: which file is on which side.
+        shards: contain the files, with their recordings, speakers and sounds; None: only the lists are used.
         kinds: of ``nonverbal.data.audit.leaks.KINDS``; sound needs shards.
-        speaker: pattern whose first group is the speaker in a file's path, where nothing else says it.
-        processes: that compute fingerprints.
+        speaker: pattern whose first group is the speaker in a file's path, if nothing else gives the speaker.
+        processes: number of processes that compute fingerprints.
 
     Raises:
-        UserError: no file is in the shards, files cannot be told apart, or the pattern is none.
+        UserError: no file is in the shards, files cannot be told apart, or the pattern is invalid.
     """
     pattern = _pattern(speaker)
     paths = list(dict.fromkeys(one.path for one in lists))
@@ -116,7 +116,7 @@ def audit_lists(
 
 
 Names = Mapping[str, Mapping[str, AnySet[str]]]
-"""Kind to file to what it is known by: none where that is unknown."""
+"""By kind and file, the names that identify what the file may share; empty if they are unknown."""
 
 
 def _names(
@@ -127,7 +127,7 @@ def _names(
     }
     for one in lists:
         own = [clips[row] for row in rows.get(one.path, [])]
-        # The list and the shards: either may know more.
+        # Either the list or the shards may know more.
         known: dict[str, list[str | None]] = {
             FILE: [clip.id for clip in own] or [one.path],
             "samples": [one.sha256, *(clip.sha256 for clip in own)],
@@ -179,7 +179,7 @@ def _by_sound(
 
 
 def _sounding(shards: ShardFolder, processes: int) -> dict[int, set[int]]:
-    """Return for each clip the clips that share a stretch of sound with it, rows of the manifest."""
+    """Return for each clip the clips that share a stretch of sound with it, as rows of the manifest."""
     near: dict[int, set[int]] = defaultdict(set)
     for pair in audit(shards, None, ["sound"], processes).pairs:
         near[pair.a].add(pair.b)
@@ -202,7 +202,7 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 def _rows_of(paths: Sequence[str], clips: Sequence[Clip], folder: str) -> dict[str, list[int]]:
     """Return for each path of a list the rows of the manifest that are clips of it.
 
-    A path of a list begins anywhere, so the ends of paths are compared, without the kind of file.
+    A path of a list may begin at any folder, so the ends of paths are compared, without the file type.
     """
     ids = {clip.id: row for row, clip in enumerate(clips)}
     by_name: dict[str, list[int]] = defaultdict(list)
@@ -232,7 +232,7 @@ def _best(path: str, by_name: Mapping[str, list[int]], clips: Sequence[Clip], fo
 
 
 def _alike(a: Sequence[str], b: Sequence[str]) -> int:
-    """Return how many parts two paths have in common at their ends."""
+    """Return the number of parts that two paths have in common at their ends."""
     count = 0
     for one, other in zip(reversed(a), reversed(b), strict=False):
         if one != other:

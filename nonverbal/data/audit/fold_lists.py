@@ -1,7 +1,7 @@
-"""Lists of who is trained on and who is tested on, as anybody writes them: CSV, JSON Lines or JSON, a file or many.
+"""Reads lists of training and test files in common formats: CSV, JSON Lines or JSON, in one file or several.
 
-Rows are read by the names of their columns. What a row does not say, its side and its fold, is read from the names of
-file and folders: EmoBox has ``fold_1/NAME_train_fold_1.jsonl``, s3prl ``Session1/test_meta_data.json``.
+Rows are read by the names of their columns. If a row does not give its side or fold, they are read from the names of
+the file and its folders: EmoBox has ``fold_1/NAME_train_fold_1.jsonl``, s3prl ``Session1/test_meta_data.json``.
 """
 
 import csv
@@ -23,10 +23,10 @@ CALLED = {
     VALIDATION: ("validation", "valid", "val", "dev", "devel", "development"),
     TEST: ("test", "testing", "tst", "eval", "evaluation"),
 }
-"""What sides are called."""
+"""Names that lists use for the sides."""
 
 ENDINGS = (".jsonl", ".csv", ".tsv", ".json")
-"""In the order in which they are preferred, where a list is there in several."""
+"""Extensions in order of preference, if a list exists in several formats."""
 
 PATHS = ("clip", "path", "file", "wav", "filename", "file_name", "audio", "key", "id")
 SIDE_COLUMNS = ("side", "split", "set", "subset", "partition")
@@ -34,19 +34,19 @@ FOLDS = ("fold", "cv")
 SPEAKERS = ("speaker", "spk", "speaker_id", "actor")
 RECORDINGS = ("recording", "recording_id")
 SHA256 = ("sha256",)
-"""Names of columns, the first that a row has counts."""
+"""Names of columns; the first that a row has is used."""
 
 NAMED_FOLD = re.compile(r"(?:fold|session|split|cv)[ _-]?(\d+)", re.IGNORECASE)
 ONLY = "1"
-"""The fold of lists that name none."""
+"""The fold of lists that do not name one."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A file on one side of one fold. What the list does not say is None."""
+    """A file on one side of one fold. Values that the list does not give are None."""
 
     path: str
-    """As the list has it; in lists of this toolkit the clip's id."""
+    """As in the list; in lists of this toolkit, the clip's id."""
     fold: str
     side: str
     speaker: str | None
@@ -55,12 +55,12 @@ class Listed:
 
 
 def read_lists(path: Path) -> list[Listed]:
-    """Read the lists of a file, or of all files of a folder whose names say a side.
+    """Read the lists in a file, or in all files of a folder whose names contain a side.
 
-    A list with folds and no sides tests each fold in turn, and trains on the others.
+    If a list has folds but no sides, each fold is tested in turn, and the others are trained on.
 
     Raises:
-        UserError: there is no list, a row cannot be read, or something has no side; names file and row.
+        UserError: there is no list, a row cannot be read, or a row has no side; names file and row.
     """
     files = _files(path)
     found = [one for file in files for one in _of_file(file, path)]
@@ -106,7 +106,7 @@ def _of_file(file: Path, root: Path) -> Iterator[Listed]:
         return
     for where, row in rows:
         own = _text(row, SIDE_COLUMNS)
-        # A column called set may hold anything, where the file's name says the side.
+        # A column called set may contain something else; then the file's name gives the side.
         on = _side(own) or side
         if on is None:
             raise UserError(f"{file}, {where}: the side is {own!r}; name it {', '.join(SIDES)}")
@@ -128,7 +128,7 @@ def _listed(file: Path, where: str, row: Mapping[str, Any], fold: str, side: str
     path = _text(row, PATHS)
     if path is None:
         raise UserError(f"{file}, {where}: no file is named; give it in one of {', '.join(PATHS)}")
-    # EmoBox has a key beside the path, which says more.
+    # EmoBox has a key beside the path; the path says more.
     path = _text(row, ("clip", "path", "wav")) or path
     return Listed(path, fold, side, _text(row, SPEAKERS), _text(row, RECORDINGS), _text(row, SHA256))
 
@@ -138,7 +138,7 @@ def _text(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
         value = row.get(name)
         if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value) != "":
             text = str(value)
-            # What a spreadsheet would compute has an apostrophe before it.
+            # An apostrophe precedes text that a spreadsheet would evaluate.
             return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
     return None
 
@@ -153,7 +153,7 @@ def _side(name: str | None) -> str | None:
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where each row stands, and the row, its names in small letters."""
+    """Yield the place of each row, and the row, with names in lower case."""
     try:
         for where, row in _READ[file.suffix.lower()](file):
             if not isinstance(row, dict):
@@ -177,7 +177,7 @@ def _table(file: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _json(file: Path) -> Iterator[tuple[str, Any]]:
-    """A list of rows; s3prl's, which stands under ``meta_data``; or rows by their keys, as EmoBox has them."""
+    """Return the rows of a list, of s3prl's list under ``meta_data``, or of EmoBox's rows by key."""
     try:
         content = read_json(file)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Leaks: what two folders of shards, or the two sides of one, have in common."""
+"""Finds leaks: what two folders of shards, or the two sides of one folder, have in common."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -20,13 +20,13 @@ from nonverbal.files import whole
 from nonverbal.grouping import grouped
 
 KINDS = ("samples", "recording", "speaker", "sound")
-"""What two clips can share: all samples, a recording's or speaker's name, a stretch of sound."""
+"""What two clips can share: all samples, the name of a recording or speaker, a stretch of sound."""
 METHOD = "sign of band energy differences (Haitsma and Kalker, ISMIR 2002), bit error rate of the aligned overlap"
 
 
 @dataclass(frozen=True)
 class Side:
-    """A folder of shards, and where each clip of it is."""
+    """A folder of shards, with the group and the split of each clip."""
 
     shards: ShardFolder
     clips: list[Clip]
@@ -36,61 +36,61 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two clips that share samples or sound, and whatever else."""
+    """Two clips that share samples or sound, and possibly more."""
 
     a: int
     """Row of A's manifest."""
     b: int
-    """Row of B's; within one folder, a later row of A's."""
+    """Row of B's manifest; within one folder, a later row of A's."""
     kinds: list[str]
     offset: float | None = None
-    """Seconds into the one clip at which the other begins; None where no sound was found."""
+    """Seconds into one clip at which the other begins; None if no common sound was found."""
     overlap: float | None = None
-    """Seconds that both last from there."""
+    """Seconds for which both continue from there."""
     rate: float | None = None
     """Share of the fingerprints' bits that differ."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A recording's or speaker's name, and the clips that have it."""
+    """The name of a recording or speaker, and the clips that have it."""
 
     kind: str
     name: str
     a: list[int]
     """Rows of A's manifest."""
     b: list[int]
-    """Rows of B's; within one folder, the same as ``a``."""
+    """Rows of B's manifest; within one folder, the same as ``a``."""
 
 
 @dataclass
 class Count:
-    """Pairs of one kind between two corpora."""
+    """The number of pairs of one kind between two corpora."""
 
     pairs: int = 0
     apart: int = 0
-    """Of these, in different groups; only within one folder."""
+    """How many of them are in different groups; only within one folder."""
     straddling: int = 0
-    """Of these, one in train and one in validation; only within one folder."""
+    """How many of them have one clip in train and one in validation; only within one folder."""
     a: set[int] = field(default_factory=set)
     """Rows of A's manifest that are in a pair."""
     b: set[int] = field(default_factory=set)
-    """Rows of B's; within one folder, of the pairs' later clips."""
+    """Rows of B's manifest that are in a pair; within one folder, those of the pairs' later clips."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found."""
+    """The findings."""
 
     a: Side
     b: Side | None
-    """None: within one folder."""
+    """None if the audit is within one folder."""
     kinds: list[str]
     pairs: list[Pair]
-    """That share samples or sound: those that matter most first."""
+    """The pairs that share samples or sound, the most important first."""
     shared: list[Shared]
     found: Alignments | None
-    """None where sound was not compared."""
+    """None if sound was not compared."""
 
     @property
     def other(self) -> Side:
@@ -106,7 +106,7 @@ class Audit:
         return self.b is None and self.a.splits[a] != self.a.splits[b]
 
     def counts(self) -> dict[tuple[str, str, str], Count]:
-        """Return the pairs by kind, corpus of A and corpus of B, in the order of ``KINDS``."""
+        """Return the counts of pairs by kind, corpus of A and corpus of B, in the order of ``KINDS``."""
         counts: dict[tuple[str, str, str], Count] = defaultdict(Count)
         for kind, rows_a, rows_b, pairs in self._links():
             a, b = rows_a[0], rows_b[0]
@@ -119,20 +119,20 @@ class Audit:
         return dict(sorted(counts.items(), key=lambda item: (KINDS.index(item[0][0]), item[0][1:])))
 
     def leaks(self) -> dict[str, int]:
-        """Return by kind the pairs between two folders, or those within one that straddle train and validation."""
+        """Return leaks by kind: pairs between two folders, or pairs within one that straddle train and validation."""
         leaks: dict[str, int] = defaultdict(int)
         for (kind, _, _), count in self.counts().items():
             leaks[kind] += count.pairs if self.b else count.straddling
         return {kind: number for kind, number in leaks.items() if number}
 
     def concerned(self) -> tuple[list[int], list[int]]:
-        """Return the rows of A's and of B's manifest that are in any pair; within one folder the same twice."""
+        """Return the rows of A's and of B's manifest that are in any pair; within one folder, the same rows twice."""
         counts = self.counts().values()
         a, b = (set().union(*(getattr(count, side) for count in counts)) for side in ("a", "b"))
         return (sorted(a), sorted(b)) if self.b else (sorted(a | b), sorted(a | b))
 
     def _links(self) -> Iterator[tuple[str, list[int], list[int], int]]:
-        """Yield (kind, rows of A, rows of B, pairs), where all rows of a side are of one corpus, group and split."""
+        """Yield (kind, rows of A, rows of B, pairs); all rows of a side have the same corpus, group and split."""
         for pair in self.pairs:
             for kind in pair.kinds:
                 if kind in ("samples", "sound"):
@@ -147,7 +147,7 @@ class Audit:
                 yield from ((shared.kind, x, y, len(x) * len(y)) for x, y in product(cells, others))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all that was found, for JSON: clips by their ids."""
+        """Return all findings, for JSON; clips are given by their ids."""
         a, b = self.concerned()
         return {
             "a": _described(self.a, len(a)),
@@ -184,10 +184,10 @@ class Audit:
 
 
 def audit(a: ShardFolder, b: ShardFolder | None, kinds: list[str], processes: int) -> Audit:
-    """Look for what ``a`` and ``b`` share, or clips of ``a`` among each other; shows progress.
+    """Find what ``a`` and ``b`` share, or the clips of ``a`` among each other, and show progress.
 
     Raises:
-        UserError: a folder cannot be read, or holds no clips.
+        UserError: a folder cannot be read, or contains no clips.
     """
     side_a, side_b = _side(a), None if b is None else _side(b)
     other = side_b or side_a
@@ -206,20 +206,20 @@ def audit(a: ShardFolder, b: ShardFolder | None, kinds: list[str], processes: in
         pair.kinds[:] = [kind for kind in KINDS if kind in pair.kinds or _share(kind, kinds, side_a, other, pair)]
     shared = [one for kind in ("recording", "speaker") if kind in kinds for one in _shared(kind, side_a, side_b)]
     result = Audit(side_a, side_b, kinds, list(pairs.values()), shared, found)
-    # Sorting keeps the order of equals: the surest first.
+    # Sorting is stable, so among equal pairs the surest stay first.
     result.pairs.sort(key=lambda pair: (not result.straddles(pair.a, pair.b), not result.apart(pair.a, pair.b)))
     return result
 
 
 def write_exclusion(path: Path, result: Audit) -> int:
-    """Write the manifest that keeps out of A what is also in B, for ``nonverbal prepare --exclude``; returns its rows.
+    """Write the manifest that keeps what A shares with B out of A, for ``prepare --exclude``; return the row count.
 
-    It holds the clips of both sides that are in a pair: those of A by their own samples, which B's copies need not
-    have, and those of B by their recordings, of which A may hold more.
+    It contains the clips of both sides that are in a pair: those of A by their own samples, which copies in B need not
+    have, and those of B by their recordings, of which A may contain more.
     """
     a, b = result.concerned()
     rows = [result.a.clips[row] for row in a] + [result.other.clips[row] for row in b]
-    # A name may stand for other samples in the other folder.
+    # In the other folder, the same name may stand for other samples.
     clips = {(clip.id, clip.sha256): clip for clip in rows}
     with whole(path) as unfinished:
         write_manifest(unfinished, clips.values())
@@ -262,7 +262,7 @@ def _shared(kind: str, a: Side, b: Side | None) -> Iterator[Shared]:
 
 
 def _share(kind: str, kinds: list[str], a: Side, b: Side, pair: Pair) -> bool:
-    """Whether a pair has a name of ``kind`` in common, where that was asked for."""
+    """Whether the clips of a pair have the same name of ``kind``, if that kind was requested."""
     if kind not in kinds or kind not in ("recording", "speaker"):
         return False
     name = getattr(a.clips[pair.a], kind)
@@ -270,13 +270,13 @@ def _share(kind: str, kinds: list[str], a: Side, b: Side, pair: Pair) -> bool:
 
 
 def _by(key: Callable[[Clip], Any], clips: list[Clip]) -> dict[str, list[int]]:
-    """Return the rows of clips by a value that they have, in order of first appearance; None is no value."""
+    """Return the rows of clips by a value, in order of first appearance; clips whose value is None are left out."""
     rows = grouped(range(len(clips)), lambda row: key(clips[row]))
     return {value: own for value, own in rows.items() if value is not None}
 
 
 def _cells(side: Side, rows: list[int]) -> list[list[int]]:
-    """Part rows by corpus, group and split."""
+    """Divide rows by corpus, group and split."""
     return list(grouped(rows, lambda row: (side.clips[row].corpus, side.groups[row], side.splits[row])).values())
 
 

@@ -1,1 +1,1 @@
-"""From shards to batches: what an epoch holds, in which order, read ahead."""
+"""From shards to batches: the content and order of an epoch, and reading ahead."""

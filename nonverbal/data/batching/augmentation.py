@@ -1,6 +1,6 @@
 """Changes to the audio of training clips, drawn anew each time: gain, noise, speed. All are off by default.
 
-Made on the host, by the processes that read ahead. Values are not clipped: after a gain they may lie beyond [-1, 1].
+The processes that read ahead make them. Values are not clipped: after a gain, they may lie beyond [-1, 1].
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ import numpy as np
 from nonverbal.errors import UserError
 
 FASTEST = 4.0
-"""Times as fast, or as slow, as a clip may be played."""
+"""Largest factor by which a clip may be sped up or slowed down."""
 
 
 class Change(NamedTuple):
-    """What becomes of one clip."""
+    """The changes to one clip."""
 
     speed: float = 1.0
-    """Times as fast."""
+    """Factor on the speed."""
     gain_db: float = 0.0
     noise_snr_db: float | None = None
     """None: no noise."""
@@ -26,22 +26,22 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Changes to training clips, each drawn uniformly from a range: lowest and highest, which may be the same."""
+    """Changes to training clips. Each is drawn uniformly from a range: lowest and highest value, which may be equal."""
 
     gain_db: tuple[float, float] | None = None
-    """Gain, in dB. Recordists, microphones and distances differ, and loudness should not tell a
-    class; without effect on encoders that normalise the waveform (wav2vec 2.0 and its like)."""
+    """Gain, in dB. Recordists, microphones and distances differ, and loudness should not reveal the class. No effect on
+    encoders that normalise the waveform (wav2vec 2.0 and similar)."""
     noise_snr_db: tuple[float, float] | None = None
-    """Power of the clip over that of added noise, in dB. Clips of one class often share a room or a source, whose
-    noise would tell the class; silent clips stay silent."""
+    """Signal-to-noise ratio, in dB: power of the clip over that of the added noise. Clips of one class often share a
+    room or a source, whose noise would reveal the class. Silent clips stay silent."""
     noise: Literal["white", "pink"] = "white"
-    """Equal power at all frequencies, or in all octaves, which is closer to rooms and traffic."""
+    """Kind of noise: equal power at all frequencies (white), or in all octaves (pink), as in rooms and traffic."""
     speed: tuple[float, float] | None = None
-    """Factor on the speed, by resampling, which also moves pitch and formants: other speakers (Ko et al., 2015: 0.9 to
-    1.1). Leave it out where pitch or duration makes the class."""
+    """Factor on the speed, by resampling, which also shifts pitch and formants, as if another person had been recorded
+    (Ko et al., 2015: 0.9 to 1.1). Leave it out if pitch or duration determines the class."""
 
     def __post_init__(self) -> None:
-        """Refuse ranges that are none."""
+        """Refuse impossible ranges."""
         for name in ("gain_db", "noise_snr_db", "speed"):
             bounds = getattr(self, name)
             if bounds is not None and not (np.isfinite(bounds).all() and bounds[0] <= bounds[1]):
@@ -67,7 +67,7 @@ class Augmentation:
         return self.speeds[0]
 
     def draw(self, clips: int, random: np.random.Generator) -> list[Change]:
-        """Draw the changes of so many clips. What one setting draws does not depend on the others."""
+        """Draw the changes of ``clips`` clips. What one setting draws does not depend on the others."""
         speed, gain, snr = random.random((3, clips))
         return [
             Change(
@@ -79,11 +79,11 @@ class Augmentation:
         ]
 
     def changed(self, samples: np.ndarray, length: int, change: Change, random: np.random.Generator) -> np.ndarray:
-        """Return a clip as it is changed: sped, then noise added, then both louder or quieter.
+        """Return a clip with its changes: first its speed, then added noise, then a gain on both.
 
         Args:
             samples: ``(T,)`` int16, as read.
-            length: samples of the result: T over the speed, rounded.
+            length: samples of the result: T divided by the speed, rounded.
             change: as drawn.
             random: draws the noise.
 
@@ -99,7 +99,7 @@ class Augmentation:
 
 
 def resampled(waveform: np.ndarray, length: int) -> np.ndarray:
-    """Return a waveform ``(T,)`` float32 over the same sounds in ``length`` samples."""
+    """Return a waveform ``(T,)`` float32 resampled so that the same sound takes ``length`` samples."""
     import soxr
 
     if not len(waveform):
@@ -126,7 +126,7 @@ def with_noise(
 
 
 def _pink(white: np.ndarray) -> np.ndarray:
-    """Return white noise ``(T,)`` with a power that falls as 1 / frequency, none at 0 Hz."""
+    """Return white noise ``(T,)`` filtered so that its power falls as 1 / frequency, with none at 0 Hz."""
     spectrum = np.fft.rfft(white)
     spectrum[0] = 0
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))

@@ -1,4 +1,4 @@
-"""From requests to batches: what each holds, read ahead."""
+"""Turns requests into batches, which are read ahead."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -65,13 +65,13 @@ class ShardData(PlannedData[MicroBatch]):
         settings: how clips become micro-batches.
         sampler: draws the targets.
         seed: of the run.
-        workers: processes that read ahead; 0 to read in this one.
+        workers: number of processes that read ahead; 0 to read in this one.
         timeout: seconds to wait for a batch.
-        contents: name to SHA-256 of what the sampler holds besides the shards, such as a folder of units.
-        note: what ``describe`` says at its end.
+        contents: name to SHA-256 of what the sampler uses besides the shards, such as a folder of units.
+        note: end of the text that ``describe`` returns.
 
     Raises:
-        UserError: nothing to train on, or folders that disagree on the split.
+        UserError: there is nothing to train on, or folders disagree on the split.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ShardData(PlannedData[MicroBatch]):
         contents: Mapping[str, str] = MappingProxyType({}),
         note: str = "",
     ) -> None:
-        # Folder to the SHA-256 of its index: names what the batches hold.
+        # Folder to the SHA-256 of its index, which identifies the content of the batches.
         self.contents = {str(folder.folder): folder.sha256 for folder in folders} | dict(contents)
         self.note = note
         self.table, self.validation_table = tables(folders)
@@ -96,7 +96,7 @@ class ShardData(PlannedData[MicroBatch]):
         super().__init__(self.dataset, of_validation, validation, settings.batches_per_step, workers, timeout)
 
     def describe(self) -> str:
-        """Return what a pass over the data holds, as text: clips, hours, and what becomes of them."""
+        """Return a description of a pass over the data: clips, hours, and what happens to them."""
         batches = training_epoch(self.table, self.settings, self.seed, 0)
         shares = share(batches, self.table)
         hours = [table.samples.sum() / SAMPLE_RATE / 3600 for table in (self.table, self.validation_table)]
@@ -134,7 +134,7 @@ def tables(folders: list[ShardFolder]) -> tuple[ClipTable, ClipTable]:
     """Return the clips of the train and of the validation split.
 
     Raises:
-        UserError: nothing to train on, or a group that is in training in one folder and in validation in another.
+        UserError: there is nothing to train on, or a group is in training in one folder and in validation in another.
     """
     train, validation = clip_table(folders, "train"), clip_table(folders, "validation")
     if not len(train.samples):
@@ -144,12 +144,12 @@ def tables(folders: list[ShardFolder]) -> tuple[ClipTable, ClipTable]:
 
 
 def _refuse_leaks(folders: list[ShardFolder]) -> None:
-    """Each folder keeps its own splits apart; folders prepared one by one need not agree with each other."""
+    """Refuse a group on different sides in different folders; a folder keeps only its own splits apart."""
     if len(folders) < 2:
         return
     seen: dict[str, tuple[str, ShardFolder]] = {}
     for folder in folders:
-        # Each clip is in one split, so any of its parts tells which.
+        # Each clip is in one split, so any of its parts shows which.
         shard_of = np.zeros(int(folder.table["clip"].max(initial=0)) + 1, dtype=np.int64)
         shard_of[folder.table["clip"]] = folder.table["shard"]
         splits = {split: (split, folder) for split in ("train", "validation")}

@@ -1,4 +1,4 @@
-"""Planning epochs of whole clips: which clips share a micro-batch, in which order. Pure functions; no audio is read."""
+"""Plans epochs of whole clips: which ones share a micro-batch, and in which order. Pure functions; no audio is read."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ import numpy as np
 from nonverbal.data.batching.epochs import padded_stops
 
 JITTER = 0.08
-"""By how much, as a share, lengths are drawn up or down before clips are sorted by them: what is near in length then
-meets others each epoch, and little more is padded."""
+"""Largest relative change of lengths, drawn before clips are sorted by them: clips of similar length then have other
+neighbours in each epoch, with little more padding."""
 
 MAX_RATIO = 1.25
-"""Longest row of a micro-batch of whole clips over its shortest, at most."""
+"""Largest ratio of the longest to the shortest row in a micro-batch of whole clips."""
 
 
 def batch_sizes(clips: int, steps: int, per_step: int) -> np.ndarray:
-    """Return the clips of each micro-batch, ``(steps x per_step,)``, as equal as can be among steps and within one."""
+    """Return the clips per micro-batch, ``(steps x per_step,)``, as equal as possible among steps and within one."""
     of_steps = _shared_out(clips, steps)
     return np.concatenate([_shared_out(int(own), per_step) for own in of_steps])
 
@@ -27,16 +27,16 @@ def training_plan(
 
     Args:
         lengths: ``(clips,)`` samples of each clip's row, above 0; at least as many clips as micro-batches.
-        steps: of the epoch.
-        per_step: micro-batches of a step.
-        by_length: whether clips of similar lengths go together; otherwise any do.
-        random: of the seed and the epoch.
+        steps: number of steps in the epoch.
+        per_step: number of micro-batches in a step.
+        by_length: whether to put clips of similar length together; otherwise any clips are put together.
+        random: from the seed and the epoch.
     """
     sizes = batch_sizes(len(lengths), steps, per_step)
     assert sizes.min() > 0, "fewer clips than micro-batches"
     if not by_length:
         return np.split(random.permutation(len(lengths)), np.cumsum(sizes)[:-1])
-    # Clips of one length are then in random order.
+    # Clips of the same length are then in random order.
     clips = np.argsort(lengths * random.uniform(1 - JITTER, 1 + JITTER, len(lengths)), kind="stable")
     # Which micro-batch takes the shortest clips, which the next, and so on.
     places = random.permutation(len(sizes))
@@ -49,8 +49,8 @@ def whole_plan(lengths: np.ndarray, rows: np.ndarray, budget: int) -> list[np.nd
 
     Args:
         lengths: ``(clips,)`` samples of each clip's longest window.
-        rows: ``(clips,)`` windows of each, which stay together.
-        budget: most samples of a micro-batch, padding included; a clip that has more is alone.
+        rows: ``(clips,)`` number of windows of each clip, which stay together.
+        budget: largest number of samples in a micro-batch, including padding; a clip that has more is alone.
     """
     order = np.argsort(lengths, kind="stable")
     after = np.searchsorted(lengths[order], MAX_RATIO * lengths[order], side="right")
@@ -58,7 +58,7 @@ def whole_plan(lengths: np.ndarray, rows: np.ndarray, budget: int) -> list[np.nd
 
 
 def padding(lengths: np.ndarray, plan: Sequence[np.ndarray]) -> float:
-    """Return which share of what goes through the model is zeros beyond rows' lengths."""
+    """Return the share of padding in the model's input."""
     through = sum(len(clips) * int(lengths[clips].max()) for clips in plan)
     return 1 - int(lengths.sum()) / through
 

@@ -1,4 +1,4 @@
-"""The rows of whole clips: how long each is, and which samples of the clip it holds. No audio is read."""
+"""The rows of whole clips: how long each is, and which samples of the clip it contains. No audio is read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,31 +16,31 @@ class ClipRow(NamedTuple):
     """One row of a micro-batch of clips."""
 
     pieces: list[Piece]
-    """What is read and joined: a stretch of one clip, empty pieces left out."""
+    """The pieces that are read and joined: a stretch of one clip, without empty pieces."""
     held: int
-    """Samples of the row that are of the clip, after a change of its speed."""
+    """Number of the row's samples that belong to the clip, after a change of its speed."""
     length: int
-    """Samples that the row says it has: beyond ``held`` zeros, which count as sound."""
+    """Length of the row in samples: those beyond ``held`` are zeros, which count as sound."""
 
 
 @dataclass(frozen=True)
 class RowLimits:
-    """What lengths rows may have, in samples. Where both are the same, all rows are filled or cut to that length."""
+    """Allowed lengths of rows, in samples. If both are the same, all rows are padded or cropped to that length."""
 
     shortest: int
-    """Shorter clips are filled with zeros to it."""
+    """Shorter clips are padded to it with zeros."""
     longest: int
-    """Longer clips are cut."""
+    """Longer clips are cropped to it."""
     first: bool = False
-    """Whether the beginning of a longer clip is taken; otherwise a random stretch in training, windows elsewhere."""
+    """Whether only the beginning of a longer clip is used; else a random stretch in training, and windows elsewhere."""
 
     def row(self, pieces: list[Piece], speed: float, crop: float) -> ClipRow:
         """Return the row of a clip in training.
 
         Args:
             pieces: of the whole clip.
-            speed: how many times as fast it is played.
-            crop: in [0, 1), the share of what is too much that lies before the stretch.
+            speed: factor on its speed.
+            crop: in [0, 1), the share of the excess that precedes the stretch.
         """
         samples = samples_of(pieces)
         sped = sped_samples(samples, speed)
@@ -54,11 +54,11 @@ class RowLimits:
         return [self._of(pieces, cut, cut.stop - cut.start) for cut in self.cuts(samples_of(pieces))]
 
     def cuts(self, samples: int) -> list[slice]:
-        """Return where the windows of a clip lie."""
+        """Return the windows of a clip of ``samples`` samples."""
         return [slice(0, min(samples, self.longest))] if self.first else equal_windows(samples, self.longest)
 
     def lengths(self, samples: np.ndarray) -> np.ndarray:
-        """Return the lengths of the rows of clips in training at their own speed, ``(clips,)``."""
+        """Return the lengths of the rows of clips in training at their original speed, ``(clips,)``."""
         clipped: np.ndarray = samples.clip(self.shortest, self.longest)
         return clipped
 
@@ -68,16 +68,16 @@ class RowLimits:
 
 
 def sped_samples(samples: int, speed: float) -> int:
-    """Return the samples of a clip that is played so many times as fast: at least 1."""
+    """Return the number of samples of a clip whose speed is multiplied by ``speed``: at least 1."""
     return max(round(samples / speed), 1)
 
 
 def whole_pieces(shards: ShardFolder, clips: np.ndarray) -> list[list[Piece]]:
-    """Return of each clip, a row of the manifest, the pieces that it consists of: of folder 0."""
+    """Return for each clip, a row of the manifest, the pieces that it consists of, in folder 0."""
     samples = shards.table["samples"]
     return [[Piece(0, int(part), 0, int(samples[part])) for part in parts] for parts in shards.parts(clips)]
 
 
 def samples_of(pieces: Sequence[Piece]) -> int:
-    """Return the samples of pieces that are joined."""
+    """Return the number of samples of joined pieces."""
     return sum(piece.stop - piece.start for piece in pieces)

@@ -1,4 +1,4 @@
-"""Batches of whole clips with their labels, for fine-tuning: each clip by itself, once an epoch."""
+"""Batches of whole clips with their labels, for fine-tuning: each clip is alone in its row, once per epoch."""
 
 import math
 from abc import ABC, abstractmethod
@@ -30,20 +30,20 @@ class ClipBatches:
     batch_clips: int = 16
     """Clips per step. voc2vec: 16."""
     batches_per_step: int = 1
-    """Micro-batches that the clips of a step are divided into, whatever the number of processes."""
+    """Number of micro-batches into which the clips of a step are divided, whatever the number of processes."""
     max_seconds: float = 10.0
-    """Longest row, in seconds. Training takes a random stretch of this length from a longer clip; validation and
-    testing average over equal windows."""
+    """Longest row, in seconds. Training uses a random stretch of this length from a longer clip; validation and testing
+    average over equal windows."""
     by_length: bool = True
-    """Batch clips of similar length, drawn anew each epoch, so that little is padded. If false, batch any clips, as in
-    papers: length and class may be related."""
+    """Batch clips of similar length, drawn anew each epoch, to reduce padding. If false, batch any clips, as in papers:
+    length and class may be related."""
     pad_to: float | None = None
-    """Length of every row, in seconds: shorter clips are filled with zeros, which count as sound, and only the
-    beginning of longer ones is used, in testing too, as in voc2vec's code (7); `max_seconds` is then not used. Unset:
-    padding is masked."""
+    """Length of every row, in seconds: shorter clips are padded with zeros, which count as sound, and only the
+    beginning of longer ones is used, also in testing, as in voc2vec's code (7 s); `max_seconds` then has no effect.
+    Unset: padding is masked."""
 
     def __post_init__(self) -> None:
-        """Refuse settings under which no plan exists."""
+        """Refuse settings for which no plan exists."""
         if self.batches_per_step < 1:
             raise UserError(f"batches.batches_per_step must be at least 1, but is {self.batches_per_step}")
         if self.batch_clips < self.batches_per_step:
@@ -56,14 +56,14 @@ class ClipBatches:
                 raise UserError(f"batches.{name} must be a number of seconds above 0, but is {seconds}")
 
     def limits(self, shortest: int, longest: float) -> RowLimits:
-        """Return what lengths rows may have.
+        """Return the allowed lengths of rows.
 
         Args:
-            shortest: samples that the encoder needs.
-            longest: seconds that it takes at once.
+            shortest: number of samples that the encoder needs.
+            longest: longest input of the encoder, in seconds.
 
         Raises:
-            UserError: it cannot take rows of these settings.
+            UserError: the encoder cannot take rows of these settings.
         """
         name, asked = ("pad_to", self.pad_to) if self.pad_to is not None else ("max_seconds", self.max_seconds)
         if self.pad_to is not None and asked > longest:
@@ -79,10 +79,10 @@ class ClipBatches:
         return RowLimits(shortest if self.pad_to is None else samples, samples, first=self.pad_to is not None)
 
     def steps(self, clips: int) -> int:
-        """Return the steps of an epoch of so many clips.
+        """Return the number of steps in an epoch of ``clips`` clips.
 
         Raises:
-            UserError: fewer clips than micro-batches.
+            UserError: there are fewer clips than micro-batches.
         """
         steps = -(-clips // self.batch_clips)
         if clips < steps * self.batches_per_step:
@@ -94,25 +94,27 @@ class ClipBatches:
 
 
 class ClipTargets(ABC):
-    """What is to be predicted of clips. Holds numbers and arrays only, so that it travels to data workers."""
+    """What is to be predicted for clips. Contains only numbers and arrays, so that it can be sent to data workers."""
 
     @abstractmethod
     def __call__(self, clips: np.ndarray, rows: Rows, clip: np.ndarray, random: np.random.Generator | None) -> Targets:
-        """Draw for a micro-batch.
+        """Draw the targets of a micro-batch.
 
         Args:
             clips: ``(C,)`` int64, positions in the data's clips.
             rows: ``(N,)`` lengths; without pieces.
-            clip: ``(N,)`` int64, which of ``clips`` each row is of; in training each has one row, in the same order.
-            random: of the seed and the micro-batch; None in validation and testing, where nothing may be drawn.
+            clip: ``(N,)`` int64, to which of ``clips`` each row belongs; in training, each has one row, in the same
+                order.
+            random: from the seed and the micro-batch; None in validation and testing, where nothing may be drawn.
 
         Returns:
-            Targets whose tensors' sizes depend on C and on lengths alone; ``clip`` and ``places`` are added to them.
+            Targets whose tensors have sizes that depend only on C and lengths; ``clip`` and ``places`` are added to
+            them.
         """
 
 
 class ClipDataset(Dataset[Batch]):
-    """Reads the clips of a ``Request``, whose micro-batch is positions ``(C,)`` in the data's clips."""
+    """Reads the clips of a ``Request``, whose micro-batch consists of positions ``(C,)`` in the data's clips."""
 
     def __init__(
         self,
@@ -123,7 +125,7 @@ class ClipDataset(Dataset[Batch]):
         augmentation: Augmentation,
         seed: int,
     ) -> None:
-        """Args: as ``ClipData`` has them, and of each clip the pieces that it consists of."""
+        """Take arguments as in ``ClipData``, and the pieces that each clip consists of."""
         self.shards, self.pieces, self.limits, self.targets = shards, pieces, limits, targets
         self.augmentation, self.seed = augmentation, seed
 
@@ -148,7 +150,7 @@ class ClipDataset(Dataset[Batch]):
         return self._batch(request, rows, np.arange(len(rows)), waveforms)
 
     def size(self, lengths: np.ndarray) -> int:
-        """Return the bytes of a batch in training of rows of ``lengths`` samples, one a clip. No audio is read."""
+        """Return the bytes of a training batch with rows of ``lengths`` samples, one per clip. No audio is read."""
         clips = np.zeros(len(lengths), dtype=np.int64)
         random = generator(self.seed, Stream.TARGETS, 0, 0)
         targets = self._targets(random, clips, lengths, np.arange(len(lengths)))
@@ -188,27 +190,28 @@ class ClipDataset(Dataset[Batch]):
 
 
 class ClipData(PlannedData[np.ndarray]):
-    """The batches of the clips of a task, for a trainer, and for testing what it has trained.
+    """The batches of the clips of a task, for a trainer, and for testing the trained model.
 
-    A batch has tensors ``clip`` ``(N,)`` int64, which of its clips each row is a window of, and ``places`` ``(C,)``
-    int64, where in ``clips`` its clips are, besides those of the targets. Its ``count`` is that of the targets.
+    Besides those of the targets, a batch has the tensors ``clip`` ``(N,)`` int64, the number in the batch of the clip
+    of which each row is a window, and ``places`` ``(C,)`` int64, the positions of its clips in ``clips``. Its ``count``
+    is that of the targets.
 
     Args:
-        shards: that hold them.
+        shards: that contain the clips.
         clips: ``(clips,)`` rows of the manifest.
-        train: positions in ``clips`` that are trained on.
-        validation: those that are validated on; none of ``train``.
+        train: positions in ``clips`` of the training clips.
+        validation: positions of the validation clips; none of ``train``.
         targets: what is predicted.
         settings: how clips become micro-batches.
-        augmentation: what is changed in training.
+        augmentation: changes to training clips.
         seed: of the run.
-        shortest: samples that the encoder needs for its first frame; shorter clips are filled with zeros to it.
-        longest: seconds that it takes at once.
-        workers: processes that read ahead; 0 to read in this one.
+        shortest: number of samples that the encoder needs for its first frame; shorter clips are padded with zeros.
+        longest: longest input of the encoder, in seconds.
+        workers: number of processes that read ahead; 0 to read in this one.
         timeout: seconds to wait for a batch.
 
     Raises:
-        UserError: fewer clips than micro-batches, or rows that the encoder cannot take.
+        UserError: there are fewer clips than micro-batches, or the encoder cannot take the rows.
     """
 
     def __init__(
@@ -227,7 +230,7 @@ class ClipData(PlannedData[np.ndarray]):
         timeout: float = 600.0,
     ) -> None:
         assert not np.intersect1d(train, validation).size, "clips that are trained and validated on"
-        # The folder to the SHA-256 of its index: names what the batches hold.
+        # The folder to the SHA-256 of its index, which identifies the content of the batches.
         self.contents = {str(shards.folder): shards.sha256}
         self.shards, self.settings, self.seed = shards, settings, seed
         self.train, self.held_out = np.sort(train).astype(np.int64), np.sort(validation).astype(np.int64)
@@ -243,9 +246,9 @@ class ClipData(PlannedData[np.ndarray]):
         super().__init__(self.dataset, self.dataset, validation_requests, per_step, workers, timeout)
 
     def plan(self, epoch: int) -> list[np.ndarray]:
-        """Return the micro-batches of an epoch, each positions ``(C,)`` in ``clips``: every training clip once.
+        """Return the micro-batches of an epoch, each as positions ``(C,)`` in ``clips``, with every training clip once.
 
-        They are ``steps_per_epoch`` times ``batches_per_step``.
+        Their number is ``steps_per_epoch`` times ``batches_per_step``.
         """
         assert len(self.train), "nothing to train on"
         random = generator(self.seed, Stream.PLAN, epoch)
@@ -255,9 +258,9 @@ class ClipData(PlannedData[np.ndarray]):
         return [self.train[clips] for clips in cut]
 
     def requests(self, clips: np.ndarray) -> list[Request[np.ndarray]]:
-        """Return the requests of whole clips, ``(clips,)`` positions: each once, all its windows in one batch.
+        """Return the requests of whole clips, ``(clips,)`` positions: each once, with all its windows in one batch.
 
-        Batches are of one corpus each, and hold about as many samples as one of training at most, or one clip.
+        A batch has clips of one corpus, and at most about as many samples as a training batch, or a single clip.
         """
         budget = self._micro_clips * self.limits.longest
         found: list[Request[np.ndarray]] = []
@@ -269,11 +272,11 @@ class ClipData(PlannedData[np.ndarray]):
         return found
 
     def batches(self, clips: np.ndarray, rank: int = 0, world: int = 1) -> Iterable[Batch]:
-        """Return process ``rank``'s batches of whole clips, ``(clips,)`` positions, for testing; none is changed."""
+        """Return process ``rank``'s batches of whole clips, ``(clips,)`` positions, unchanged, for testing."""
         return read_ahead(self.dataset, self.requests(clips)[rank::world], self.workers, self.timeout)
 
     def largest(self) -> int:
-        """Return the bytes of the largest micro-batch, of training or of validation."""
+        """Return the bytes of the largest micro-batch, in training or validation."""
         sizes = [0]
         if len(self.train):
             slowest = sped_samples(int(self.samples[self.train].max()), self.dataset.augmentation.slowest)
@@ -285,7 +288,7 @@ class ClipData(PlannedData[np.ndarray]):
         return max(sizes)
 
     def describe(self) -> str:
-        """Return what an epoch holds, as text: clips, hours, steps, padding, and what is cut and filled."""
+        """Return a description of an epoch: clips, hours, steps, padding, and what is cropped and padded."""
         samples = self.samples[self.train]
         places = [np.searchsorted(self.train, clips) for clips in self.plan(0)] if len(samples) else []
         share = padding(self.limits.lengths(samples), places) if places else 0.0
@@ -313,7 +316,7 @@ class ClipData(PlannedData[np.ndarray]):
 
     @property
     def _micro_clips(self) -> int:
-        """Clips of a micro-batch at most."""
+        """Largest number of clips in a micro-batch."""
         return -(-self.settings.batch_clips // self.settings.batches_per_step)
 
     def _told(self, clips: np.ndarray) -> str:
@@ -322,7 +325,7 @@ class ClipData(PlannedData[np.ndarray]):
         return f"{len(clips)} clips, {hours:.2f} h" + (f" of {names}" if names else "")
 
     def _windows(self, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return of each clip the samples of its longest window's row, and the number of its windows."""
+        """Return for each clip the samples of its longest window's row, and the number of its windows."""
         cuts = [self.limits.cuts(samples) for samples in self.samples[clips].tolist()]
         lengths = [max(own[0].stop, self.limits.shortest) for own in cuts]
         return np.array(lengths, dtype=np.int64), np.array([len(own) for own in cuts], dtype=np.int64)

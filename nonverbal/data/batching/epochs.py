@@ -1,4 +1,4 @@
-"""Planning an epoch: which clips go together, how long, in which order. Pure functions; no audio is read."""
+"""Plans an epoch: which clips go together, how long, and in which order. Pure functions; no audio is read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ GRID = SAMPLE_RATE // 10
 """Lengths are multiples of 0.1 s, so that compilers and allocators see few shapes."""
 
 WINDOW = 200_000
-"""Clips shuffled at a time. Larger sets are shuffled in windows of whole shards, so that reads stay local."""
+"""Number of clips shuffled at a time. Larger sets are shuffled in windows of whole shards, so that reads stay local."""
 
 
 @dataclass(frozen=True)
@@ -25,28 +25,28 @@ class BatchSettings:
     batch_seconds: float = 87.5
     """Most audio in a micro-batch (rows x longest row), in seconds. wav2vec 2.0 base: 1.4 M samples."""
     batch_rows: int | None = None
-    """Most rows of a micro-batch, for steps that hold a number of clips rather than an amount of audio."""
+    """Largest number of rows in a micro-batch, for steps of a number of clips rather than of an amount of audio."""
     batches_per_step: int = 8
-    """Micro-batches in a step, whatever the number of processes: they share them out. wav2vec 2.0 base: 64."""
+    """Number of micro-batches in a step, whatever the number of processes, which share them. wav2vec 2.0 base: 64."""
     max_seconds: float = 10.0
     """Longest row, in seconds; longer clips are cropped at random. wav2vec 2.0 base: 15.6."""
     min_seconds: float = 2.0
-    """Shortest row, in seconds; shorter clips are treated as `short` says. wav2vec 2.0 base: 2, by dropping."""
+    """Shortest row, in seconds; shorter clips are treated as `short` says. wav2vec 2.0 base drops clips under 2 s."""
     short: Literal["join", "tile"] = "join"
-    """Clips under `min_seconds` are joined with others of their corpus, or repeated. Stated by no paper."""
+    """Join clips under `min_seconds` with others of their corpus, or repeat them (tile). No paper states this."""
     fit: Literal["crop", "pad"] = "crop"
-    """Rows of a micro-batch are cropped to its shortest, or padded to its longest."""
+    """Crop the rows of a micro-batch to its shortest, or pad them to its longest."""
     max_ratio: float = 1.25
-    """Longest row of a micro-batch over its shortest, at most, before cropping or padding."""
+    """Largest ratio of the longest to the shortest row in a micro-batch, before cropping or padding."""
     weights: dict[str, float] = field(default_factory=dict)
-    """How often each clip of a corpus is drawn in an epoch, by corpus; 1 where not given, 0 leaves a corpus out."""
+    """How often each clip of a corpus is drawn in an epoch, by corpus; 1 if not given; 0 leaves a corpus out."""
     shares: dict[str, float] = field(default_factory=dict)
-    """Share of all audio that comes from a corpus, by corpus, such as `librispeech: 0.2` to replay data that an
-    encoder was pretrained on, so that it does not forget them. The other corpora make up the rest; clips count up to
+    """Share of all audio that comes from a corpus, by corpus, for example `librispeech: 0.2` to replay an encoder's
+    earlier training data, so that it forgets less. The other corpora make up the rest; clips count up to
     `max_seconds`."""
 
     def __post_init__(self) -> None:
-        """Refuse settings under which no plan exists."""
+        """Refuse settings for which no plan exists."""
         _require(self.min_seconds >= 0.2, f"min_seconds must be at least 0.2, but is {self.min_seconds}")
         _require(
             self.max_seconds >= self.min_seconds,
@@ -71,10 +71,10 @@ class BatchSettings:
 
 @dataclass(frozen=True)
 class ClipTable:
-    """What planning needs of the clips of one split, over one or several shard folders. All arrays are ``(clips,)``."""
+    """What planning uses of the clips of a split, over one or several shard folders. All arrays are ``(clips,)``."""
 
     folder: np.ndarray
-    """Which folder."""
+    """Number of the folder."""
     row: np.ndarray
     """Row of that folder's table."""
     shard: np.ndarray
@@ -88,14 +88,14 @@ class ClipTable:
 
 @dataclass(frozen=True)
 class Share:
-    """What a plan does to the audio, as shares of the seconds of the clips drawn."""
+    """What a plan does to the audio, as shares of the seconds of the drawn clips."""
 
     cropped: float
-    """Audio of drawn clips that no row holds."""
+    """Audio of drawn clips that no row contains."""
     repeated: float
     """Repetition added to clips too short to stand alone."""
     padded: float
-    """Zeros added, as a share of all that goes through the model."""
+    """Zeros added, as a share of the model's input."""
 
 
 def clip_table(folders: list[ShardFolder], split: Split) -> ClipTable:
@@ -119,10 +119,10 @@ def clip_table(folders: list[ShardFolder], split: Split) -> ClipTable:
 def training_epoch(table: ClipTable, settings: BatchSettings, seed: int, epoch: int) -> Epoch:
     """Return the micro-batches of an epoch, in order: the same for the same arguments, on every machine.
 
-    At weight 1 every clip is in the epoch exactly once. No micro-batch holds more than ``batch_seconds``.
+    At weight 1, every clip is in the epoch exactly once. No micro-batch contains more than ``batch_seconds``.
 
     Raises:
-        UserError: no clips, or a weight for a corpus that is not there.
+        UserError: there are no clips, or a weight or share is given for a corpus that does not exist.
     """
     weights = corpus_weights(table, settings)[table.corpus]
     random = generator(seed, Stream.PLAN, epoch)
@@ -166,10 +166,11 @@ def _require(condition: bool, message: str) -> None:
 
 
 def corpus_weights(table: ClipTable, settings: BatchSettings) -> np.ndarray:
-    """Return how often each clip of a corpus is drawn in an epoch, ``(corpora,)``, shares turned into weights.
+    """Return how often each clip of a corpus is drawn in an epoch, ``(corpora,)``, with shares converted to weights.
 
     Raises:
-        UserError: a weight or share of a corpus that is not there, or shares of which the other corpora hold no audio.
+        UserError: a weight or share is given for a corpus that does not exist or, for a share, has no audio; or the
+            other corpora have no audio.
     """
     for group, named in (("weights", settings.weights), ("shares", settings.shares)):
         for corpus in named:
@@ -186,12 +187,12 @@ def corpus_weights(table: ClipTable, settings: BatchSettings) -> np.ndarray:
     rest = float((held * weights)[shares == 0].sum())
     _require(rest > 0, "shares are shares of all audio, but the other corpora hold none")
     _require(bool((held[shares > 0] > 0).all()), "a corpus with a share has no clips to train on")
-    # share / (1 - all shares) of the rest, from what the corpus holds
+    # share / (1 - all shares) of the other corpora's audio, relative to the corpus's own
     return np.where(shares > 0, shares / (1 - shares.sum()) * rest / np.maximum(held, 1), weights)
 
 
 def _windows(table: ClipTable, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield the clips in windows of whole shards, the shards in random order."""
+    """Yield the clips in windows of whole shards, with the shards in random order."""
     if len(table.samples) <= WINDOW:
         yield np.arange(len(table.samples))
         return
@@ -209,13 +210,13 @@ def _windows(table: ClipTable, random: np.random.Generator) -> Iterator[np.ndarr
 
 
 def _rows(drawn: np.ndarray, table: ClipTable, settings: BatchSettings) -> EpochRows:
-    """Return the rows that clips make, before any batch is cut."""
+    """Return the rows that clips make, before they are divided into batches."""
     shortest, longest = (_on_grid(seconds * SAMPLE_RATE) for seconds in (settings.min_seconds, settings.max_seconds))
     clips, counts = drawn, np.ones(len(drawn), dtype=np.int64)
     if settings.short == "join":
         is_short = table.samples[drawn] < shortest
         short = drawn[is_short]
-        # By corpus, and in the order drawn within each.
+        # By corpus, and within each in the order in which they were drawn.
         of_corpora = [short[table.corpus[short] == corpus] for corpus in range(len(table.corpora))]
         joined = [_joined(clips, table, shortest) for clips in of_corpora]
         clips = np.concatenate([drawn[~is_short], *(clips for clips, _ in joined)])
@@ -226,24 +227,24 @@ def _rows(drawn: np.ndarray, table: ClipTable, settings: BatchSettings) -> Epoch
 
 
 def _joined(clips: np.ndarray, table: ClipTable, shortest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Join short clips of a corpus until each row is long enough; a last row may stay short, and is repeated.
+    """Join short clips of a corpus until each row is long enough; the last row may stay short, and is repeated.
 
-    Returns the clips, and how many of them each row takes.
+    Returns the clips, and the number of clips in each row.
     """
     heard = np.cumsum(table.samples[clips])
     before = heard - table.samples[clips]
-    # Of each clip: where a row that begins with it would end.
+    # For each clip: where a row that begins with it would end.
     after = np.searchsorted(heard, before + shortest, side="left") + 1
     ends = _chain(np.minimum(after, len(clips)))
     return clips, np.diff(ends, prepend=0)
 
 
 def _cut(rows: EpochRows, settings: BatchSettings) -> Epoch:
-    """Cut rows into micro-batches of similar lengths. Rows of one length keep the random order they come in."""
-    # Steps of the grid fit 16 bits, which numpy sorts in linear time.
+    """Divide rows into micro-batches of similar lengths. Rows of the same length keep their random order."""
+    # In steps of the grid, lengths fit into 16 bits, which numpy sorts in linear time.
     order = np.argsort((rows.lengths // GRID).astype(np.uint16), kind="stable")
     lengths = rows.lengths[order]
-    # Of each row: where a micro-batch that begins with it would end.
+    # For each row: where a micro-batch that begins with it would end.
     after = np.searchsorted(lengths, settings.max_ratio * lengths, side="right")
     after = np.minimum(after, np.arange(len(lengths)) + (settings.batch_rows or len(lengths)))
     budget = int(settings.batch_seconds * SAMPLE_RATE)
@@ -258,17 +259,17 @@ def _cut(rows: EpochRows, settings: BatchSettings) -> Epoch:
 
 
 def padded_stops(lengths: np.ndarray, rows: np.ndarray, after: np.ndarray, budget: int) -> np.ndarray:
-    """Return where micro-batches end whose rows x longest row are at most ``budget``, or that are one item alone.
+    """Return the ends of micro-batches whose rows x longest row are at most ``budget``, or that have a single item.
 
     Args:
-        lengths: ``(items,)`` of each item's rows, from short to long.
-        rows: ``(items,)``, at least 1 each, that stay together.
-        after: ``(items,)``: where a micro-batch that begins with an item ends at the latest.
+        lengths: ``(items,)`` length of each item's rows, from short to long.
+        rows: ``(items,)`` number of each item's rows, at least 1, which stay together.
+        after: ``(items,)`` latest end of a micro-batch that begins with the item.
         budget: in samples.
     """
     stops, start = [], 0
     while start < len(lengths):
-        # The items that would fit if all were as short as the first, and of one row.
+        # The items that would fit if all were as short as the first, and had one row.
         stop = min(int(after[start]), start + budget // int(lengths[start]))
         sizes = lengths[start:stop] * np.cumsum(rows[start:stop])
         start += max(int(np.searchsorted(sizes, budget, side="right")), 1)
@@ -277,7 +278,7 @@ def padded_stops(lengths: np.ndarray, rows: np.ndarray, after: np.ndarray, budge
 
 
 def _chain(after: np.ndarray) -> np.ndarray:
-    """Return where stretches end that follow one another from 0 on, where one from i would end at ``after[i]``."""
+    """Return the ends of consecutive stretches from 0 on, if a stretch from i ends at ``after[i]``."""
     stops, place, following = [], 0, after.tolist()
     while place < len(following):
         place = following[place]
@@ -286,7 +287,7 @@ def _chain(after: np.ndarray) -> np.ndarray:
 
 
 def _added(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Add up stretches of ``values`` that end at ``ends``."""
+    """Sum the stretches of ``values`` that end at ``ends``."""
     sums = np.append(0, np.cumsum(values))[np.append(0, ends)]
     added: np.ndarray = np.diff(sums)
     return added

@@ -11,14 +11,14 @@ class MicroBatch:
     """Rows that go through the model together; each row is one clip, or several short ones joined."""
 
     clips: list[np.ndarray]
-    """For each row, the clips it is made of, as indices into the ``ClipTable``."""
+    """For each row, its clips, as indices into the ``ClipTable``."""
     lengths: np.ndarray
     """``(rows,)`` int64: samples of each row, multiples of 0.1 s."""
 
 
 @dataclass(frozen=True)
 class EpochRows:
-    """Rows of an epoch, as a few arrays: as objects, a million would take seconds to make, and hundreds of MB."""
+    """Rows of an epoch, as a few arrays: a million objects would take seconds and hundreds of MB."""
 
     clips: np.ndarray
     """``(clips,)`` int64, the clips of all rows, row after row, as indices into the ``ClipTable``."""
@@ -32,7 +32,7 @@ class EpochRows:
         starts = np.append(0, self.ends[:-1])[order]
         counts = self.ends[order] - starts
         ends = np.cumsum(counts)
-        # Of each clip: its place in its row, added to where that row starts.
+        # For each clip: its place in its row, added to where that row starts.
         clips = self.clips[np.arange(len(self.clips)) + np.repeat(starts - ends + counts, counts)]
         return EpochRows(clips, ends, lengths)
 
@@ -44,7 +44,7 @@ class Epoch:
     rows: EpochRows
     starts: np.ndarray
     stops: np.ndarray
-    """``(micro-batches,)`` int64: from which row to which each of them reaches. Its last row is its longest."""
+    """``(micro-batches,)`` int64, as ``starts``: the row after each micro-batch's last, which is its longest."""
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -61,7 +61,7 @@ class Epoch:
 
 
 def concatenated(parts: list[Epoch]) -> Epoch:
-    """Return plans one after the other as one."""
+    """Return several plans, one after the other, as one."""
     clips_before = np.cumsum([0, *(len(part.rows.clips) for part in parts[:-1])])
     rows_before = np.cumsum([0, *(len(part.rows.ends) for part in parts[:-1])])
     rows = EpochRows(

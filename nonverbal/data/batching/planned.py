@@ -1,4 +1,4 @@
-"""Batches by a plan of each epoch, read ahead, for a trainer."""
+"""Batches by a plan for each epoch, read ahead, for a trainer."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class PlannedData(ABC, Generic[T]):
-    """A trainer's data: micro-batches of training by a plan of each epoch, and those of validation, always the same.
+    """A trainer's data: training micro-batches by a plan for each epoch, and validation micro-batches, always the same.
 
     Args:
-        dataset: gives the batch of a ``Request`` of training.
-        validation_dataset: gives that of one of validation.
-        validation_requests: those of a validation pass.
-        batches_per_step: micro-batches in a step, whatever the number of processes.
-        workers: processes that read ahead; 0 to read in this one.
+        dataset: returns the batch of a training ``Request``.
+        validation_dataset: returns the batch of a validation request.
+        validation_requests: the requests of a validation pass.
+        batches_per_step: number of micro-batches in a step, whatever the number of processes.
+        workers: number of processes that read ahead; 0 to read in this one.
         timeout: seconds to wait for a batch.
     """
 
@@ -48,19 +48,19 @@ class PlannedData(ABC, Generic[T]):
         """Return the bytes of the largest micro-batch that may be read ahead."""
 
     def training(self, steps: range, epoch: int, batch: int, rank: int, world: int) -> Iterator[Batch]:
-        """Return process ``rank``'s batches of ``steps``, from micro-batch ``batch`` of ``epoch`` on.
+        """Return process ``rank``'s batches of ``steps``, beginning with micro-batch ``batch`` of ``epoch``.
 
-        Workers start when the first batch is asked for.
+        Workers start when the first batch is requested.
 
         Raises:
-            UserError: what is read ahead does not fit in shared memory.
+            UserError: the batches that are read ahead do not fit in shared memory.
         """
         requests = TrainingRequests(self.plan, self.batches_per_step, steps, epoch, batch, rank, world)
         of_a_step, ahead = len(range(rank, self.batches_per_step, world)), LEAST_AHEAD
         if self.workers:
             ahead = micro_batches_ahead(of_a_step, self.workers)
-            # Besides: validation's, which also reads ahead; and, unless they are copied to pinned memory, those of a
-            # step while the next ones are taken, or in validation one and the next.
+            # Besides these: the batches of validation, which is also read ahead; and, unless batches are copied to
+            # pinned memory, those of a step while the next ones are taken, or in validation one and the next.
             held = 0 if torch.cuda.is_available() else of_a_step + max(of_a_step, 2)
             in_workers = self.workers * (ahead + LEAST_AHEAD)
             check_shared_memory((in_workers + held) * self.largest())

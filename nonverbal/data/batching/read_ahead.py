@@ -127,7 +127,7 @@ class _Deadline:
 
     torch has a timeout for a worker's message, but not for the exchange that follows, in which the worker hands over
     the shared memory of the batch: a worker that is stopped (SIGSTOP) between the two never does. Also, torch's timeout
-    goes on while this process is stopped itself, with its workers.
+    keeps running while this process is itself stopped, with its workers.
     """
 
     def __init__(self, workers: list[BaseProcess], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Which micro-batches a process asks of its data workers, and in which order."""
+"""Which micro-batches a process requests from its data workers, and in which order."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,38 +17,38 @@ class Plan(Protocol[T_co]):
     """The micro-batches of an epoch, in order."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of micro-batches."""
 
     def __getitem__(self, number: int, /) -> T_co:
-        """One of them."""
+        """Return one of them."""
 
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """One micro-batch to be read: what the sampler hands to the data workers."""
+    """A request to read one micro-batch, which the sampler passes to the data workers."""
 
     micro_batch: T
-    """As the plan has it."""
+    """As in the plan."""
     step: int
     position: int
     """Number of the micro-batch in its step."""
     corpus: str | None = None
-    """In validation, the corpus of the batch; nothing is then drawn at random of its audio."""
+    """In validation, the corpus of the batch; its audio is then read without randomness."""
     after: tuple[int, int] = (0, 0)
-    """In training, the (epoch, micro-batch) at which the stream goes on after the step."""
+    """In training, the (epoch, micro-batch) at which the stream continues after the step."""
 
     def batch(
         self, waveforms: np.ndarray, lengths: np.ndarray, ids: list[str], targets: Targets, seed: int, real: int
     ) -> Batch:
-        """Return what is asked for.
+        """Return the requested batch.
 
         Args:
             waveforms: ``(N, T)`` int16 or float32.
             lengths: ``(N,)`` int64.
             ids: of the rows.
-            targets: of them.
+            targets: of the rows.
             seed: of the run.
-            real: samples of distinct audio.
+            real: number of samples of distinct audio.
         """
         return Batch(
             waveforms=torch.from_numpy(waveforms),
@@ -66,7 +66,7 @@ class Request(Generic[T]):
 
 
 class TrainingRequests(Generic[T]):
-    """The sampler: the endless stream of this process's micro-batches, from a position on.
+    """The sampler: the endless stream of this process's micro-batches from a position on.
 
     Step s takes the next ``per_step`` micro-batches of the stream, whatever the number of processes;
     process r of n takes those whose position in the step is r, r + n, r + 2n, ...

@@ -1,4 +1,4 @@
-"""Rows of a micro-batch: the pieces of clips that each is made of, and their samples."""
+"""Rows of a micro-batch: the pieces of clips that each consists of, and their samples."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from nonverbal.data.index import ShardFolder
 
 
 def rows_of(micro_batch: MicroBatch, table: ClipTable, crops: np.ndarray) -> Rows:
-    """Return the rows of a micro-batch: the clips of each joined, and cropped where they are longer than the row.
+    """Return the rows of a micro-batch: the clips of each are joined, and cropped if they are longer than the row.
 
     Args:
-        micro_batch: of the plan.
-        table: of the clips that the plan is made of.
-        crops: ``(N,)`` in [0, 1): share of what is too much that lies before the crop.
+        micro_batch: from the plan.
+        table: the clips of the plan.
+        crops: ``(N,)`` in [0, 1): share of the excess that precedes the crop.
     """
     lengths = micro_batch.lengths.astype(np.int64)
     of_each = zip(micro_batch.clips, lengths.tolist(), crops.tolist(), strict=True)
@@ -24,12 +24,12 @@ def rows_of(micro_batch: MicroBatch, table: ClipTable, crops: np.ndarray) -> Row
 
 
 def first_sample(samples: int, length: int, crop: float) -> int:
-    """Return where a crop to ``length`` begins; ``crop`` in [0, 1) is the share of what is too much before it."""
+    """Return where a crop to ``length`` begins; ``crop`` in [0, 1) is the share of the excess that precedes it."""
     return int(crop * (max(samples - length, 0) + 1))
 
 
 def stretch(pieces: Sequence[Piece], first: int, last: int) -> list[Piece]:
-    """Return what samples ``first`` to ``last`` of pieces that are joined leave of each: empty ones stay."""
+    """Return the parts of joined pieces that are in samples ``first`` to ``last``; empty parts are kept."""
     left, begin = [], 0
     for piece in pieces:
         own = piece.stop - piece.start
@@ -40,12 +40,12 @@ def stretch(pieces: Sequence[Piece], first: int, last: int) -> list[Piece]:
 
 
 def row_id(folders: Sequence[ShardFolder], pieces: Sequence[Piece]) -> str:
-    """Return what a row is made of, as ``Batch.ids`` has it."""
+    """Return the description of a row for ``Batch.ids``."""
     return "+".join(f"{folders[piece.folder].folder.name}:{piece.part}" for piece in pieces)
 
 
 def row_samples(folders: list[ShardFolder], pieces: Sequence[Piece], length: int, part: slice) -> np.ndarray:
-    """Return samples ``part`` of a row of ``length``, int16: pieces joined, and repeated where they are shorter."""
+    """Return samples ``part`` of a row of ``length``, int16: the joined pieces, repeated if they are shorter."""
     held = sum(piece.stop - piece.start for piece in pieces)
     if held < length:
         return np.resize(_joined(folders, pieces, slice(0, held)), length)[part]
@@ -61,7 +61,7 @@ def _cropped(table: ClipTable, clips: np.ndarray, length: int, crop: float) -> l
 
 
 def _joined(folders: list[ShardFolder], pieces: Sequence[Piece], part: slice) -> np.ndarray:
-    """Return samples ``part`` of pieces that are joined, int16. Reads no others."""
+    """Return samples ``part`` of joined pieces, int16. Reads no others."""
     out = np.empty(part.stop - part.start, dtype=np.int16)
     begin = 0
     for piece in pieces:

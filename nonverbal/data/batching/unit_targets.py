@@ -1,4 +1,4 @@
-"""Units as targets: of each frame of a row, that of the sample in its middle."""
+"""Units as targets: for each frame of a row, the unit of the sample in its middle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from nonverbal.data.batching.units import Units, frame_at, frame_count, frame_pl
 
 @dataclass(frozen=True)
 class UnitSampler(AddingSampler):
-    """Adds the units of a row's frames to what is drawn."""
+    """Adds the units of a row's frames to the targets of another sampler."""
 
     units: list[Units]
-    """Of each shard folder."""
+    """The units of each shard folder."""
 
     def added(self, rows: Rows) -> dict[str, Tensor]:
         """Return ``units``, ``(N, S)`` int64; 0 beyond a row's frames."""
@@ -28,7 +28,7 @@ class UnitSampler(AddingSampler):
 
     def _of_row(self, pieces: Sequence[Piece], frames: int) -> np.ndarray:
         ends = np.cumsum([piece.stop - piece.start for piece in pieces])
-        # What is too short is repeated.
+        # Rows that are too short are repeated.
         places = frame_places(frames) % ends[-1]
         which = np.searchsorted(ends, places, side="right")
         units = np.empty(frames, dtype=np.int64)

@@ -1,7 +1,7 @@
 """Units: the cluster that each 20 ms of a shard folder's audio belongs to, in files beside the shards.
 
-A folder of units holds ``units.json`` and, for each shard folder, one file of units and one of the place where each
-part's end. They belong to a shard folder by the SHA-256 of its ``index.json``, wherever it lies.
+A folder of units contains ``units.json`` and, for each shard folder, one file of units and one with the places where
+the units of each part end. The SHA-256 of its ``index.json`` identifies a shard folder, wherever it is.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from nonverbal.files import json_of, sha256_of, write_atomically
 FORMAT = "nonverbal-units"
 VERSION = 2
 HOP, WINDOW = 320, 400
-"""Samples from one frame to the next, and in a frame: those of wav2vec 2.0's and HuBERT's convolutions at 16 kHz."""
+"""Samples from one frame to the next, and in a frame, as in wav2vec 2.0's and HuBERT's convolutions at 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class UnitFolder:
     folder: Path
     clusters: int
     facts: dict[str, Any]
-    """``units.json``: what the units were made from, and how."""
+    """Content of ``units.json``: what the units were made from, and how."""
     sha256: str
-    """Of ``units.json``, and so of everything that it lists."""
+    """SHA-256 of ``units.json``, and so of everything that it lists."""
 
     def units(self, shards: ShardFolder) -> Units:
         """Return the units of a shard folder.
@@ -90,7 +90,7 @@ def open_units(folder: Path) -> UnitFolder:
     """Open a folder of units.
 
     Raises:
-        UserError: it is not a folder of units, or one of another version.
+        UserError: it is not a folder of units, or has another version.
     """
     path = Path(folder) / "units.json"
     try:
@@ -112,9 +112,9 @@ def open_units(folder: Path) -> UnitFolder:
 
 
 def write_units(folder: Path, facts: dict[str, Any], units: dict[str, list[np.ndarray]]) -> None:
-    """Write units by the SHA-256 of their shard folder's index, each a list of a part's units, and ``units.json`` last.
+    """Write units by the SHA-256 of their shard folder's index, as one array per part, and ``units.json`` last.
 
-    Until then the folder does not count as one of units.
+    Until then, the folder does not count as a folder of units.
     """
     names, arrays = {}, {}
     for sha256, parts in units.items():
@@ -130,7 +130,7 @@ def write_units(folder: Path, facts: dict[str, Any], units: dict[str, list[np.nd
 
 
 def frame_count(samples: int) -> int:
-    """Return how many frames so many samples give."""
+    """Return the number of frames of ``samples`` samples."""
     return max((samples - WINDOW) // HOP + 1, 0)
 
 
@@ -140,6 +140,6 @@ def frame_places(frames: int) -> np.ndarray:
 
 
 def frame_at(places: np.ndarray, frames: int) -> np.ndarray:
-    """Return the frame, of so many, whose middle is nearest to each sample."""
+    """Return the frame, out of ``frames``, whose middle is nearest to each sample."""
     nearest: np.ndarray = (places - WINDOW // 2 + HOP // 2) // HOP
     return nearest.clip(0, frames - 1)

@@ -1,4 +1,4 @@
-"""The catalog: corpora that can be read as they are distributed, and readers for folders of one's own."""
+"""The catalog: corpora that can be read as they are distributed, and readers for the user's own folders."""
 
 import difflib
 import os
@@ -50,10 +50,10 @@ MODULES = (
     iemocap, msp_improv, aesdd, cafe, demos, emodb, emomatch, emovo, eyase, oreau, shemo,
     librispeech,
 )  # fmt: skip
-"""In the order in which the catalog is shown: Voc125, non-verbal sounds, emotion in speech, recognition."""
+"""Modules in the order of the catalog: Voc125, non-verbal sounds, emotional speech, speech recognition."""
 
 CATALOG: dict[str, Corpus] = {corpus.name: corpus for module in MODULES for corpus in module.CORPORA}
-"""Name to corpus."""
+"""Corpora by name."""
 
 VOC125 = {name: corpus.voc125 for name, corpus in CATALOG.items() if corpus.voc125}
 """The corpora of Voc125, with the clips and hours in voc2vec's Table I."""
@@ -63,10 +63,10 @@ OWN = ("folder", "audiofolder", "webdataset")
 
 
 def choose_reader(name: str, folder: Path, reader: str | None) -> str:
-    """Return the reader of a folder: the one asked for, the corpus's own, or what the folder looks like.
+    """Return the reader of a folder: the requested one, the corpus's own, or the one that suits the folder's content.
 
     Raises:
-        UserError: there is no such folder or reader.
+        UserError: the folder or reader does not exist.
     """
     if not there(folder):
         found = "that is a file, and not a zip archive" if folder.exists() else "there is no such folder"
@@ -94,12 +94,12 @@ def read(
     say: Callable[[str], None] = lambda _: None,
     columns: Mapping[str, str] | None = None,
 ) -> Reading:
-    """Say of every file under ``folder`` what it is, by a reader that ``choose_reader`` named.
+    """Yield every file under ``folder`` with what is known about it, by a reader that ``choose_reader`` named.
 
-    ``say`` is told what a person should know of what was read: what columns are taken for, and which are not used.
-    ``columns`` are of the reader webdataset.
+    ``say`` is called with messages for the user: what columns are used as, and which are not used. ``columns`` are for
+    the reader webdataset.
 
-    Left out are hidden files, those that lie elsewhere, by way of links, and those whose names are not UTF-8.
+    Hidden files, files outside ``folder`` that links lead to, and files whose names are not UTF-8 are skipped.
     """
     if pattern is not None and reader not in ("folder", "webdataset"):
         raise UserError(f"{name}: the reader {reader} takes no pattern; give pattern with reader: folder")
@@ -124,7 +124,7 @@ def _complete(reading: Reading, folder: Path) -> Reading:
         yield _usable(file, folder)
     for path, reason in passed_over(folder):
         if path not in said:
-            # Nobody knows how many clips a damaged archive holds: it is one, which cannot be read.
+            # The number of clips in a damaged archive is unknown, so it counts as one that cannot be read.
             yield _usable(Found(path) if reason == UNREADABLE else Skipped(path, reason), folder)
 
 
@@ -136,7 +136,7 @@ def _usable(file: Found | Skipped, folder: Path) -> Found | Skipped:
         return Skipped(file.path, "its name contains a null character, which no file's does")
     if isinstance(file, Found) and hidden(file.path):
         return Skipped(file.path, HIDDEN)
-    # pathlib raises at a name that is too long, which an archive or a table may have.
+    # pathlib raises an error for a name that is too long, which may occur in an archive or a table.
     if os.path.isdir(folder / file.path):
         return Skipped(file.path, "a link to a folder, which is not followed")
     if isinstance(file, Found) and leaves(folder, file.path):

@@ -1,4 +1,4 @@
-"""What a reader found, in lines for the terminal: clips, classes and speakers, and what may be a slip of the pen."""
+"""Describes what a reader found, in lines for the terminal: clips, classes, speakers, and possible misspellings."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,11 +7,11 @@ from nonverbal.data.corpora.base import Found, Skipped
 from nonverbal.text import shown, some_of
 
 NAMED = 8
-"""Classes that are named; the others are counted."""
+"""Number of classes that are named; the others are only counted."""
 
 
 def account(corpus: str, files: Sequence[Found | Skipped]) -> list[str]:
-    """Return how many clips, of which classes and how many speakers, and which names differ in case alone."""
+    """Return the number of clips, their classes, the number of speakers, and names that differ only in case."""
     clips = [file for file in files if isinstance(file, Found)]
     labels = Counter(clip.label for clip in clips if clip.label is not None)
     speakers = {clip.speaker.removeprefix(f"{corpus}:") for clip in clips if clip.speaker is not None}

@@ -1,12 +1,12 @@
 """AESDD, the Acted Emotional Speech Dynamic Database, in Greek; emotion in speech.
 
-Home: m3c.web.auth.gr/research/aesdd-speech-emotion-recognition. Licence: not stated, by other people's notes.
+Home: m3c.web.auth.gr/research/aesdd-speech-emotion-recognition. Licence: not stated, according to other people's notes.
 Expected: 604 clips, 44.1 kHz: disgust 122, sadness 122, anger 121, fear 120, happiness 119.
 Verified: layout, names and counts, on a complete list of its files.
 
-a03 (3).wav: emotion, sentence, speaker. The speaker is a number, (01) in some names; a letter behind it marks further
-takes. There are six, although five actors are often quoted; odd ones are men, by other people's notes.
-s05 (3).wav, the 605th file, has no samples, and is skipped.
+Names look like a03 (3).wav: emotion, sentence, speaker. The speaker is a number, written (01) in some names; a letter
+after it marks further takes. There are six speakers, although five actors are often quoted; odd numbers are men,
+according to other people's notes. s05 (3).wav, the 605th file, has no samples and is skipped.
 """
 
 import re

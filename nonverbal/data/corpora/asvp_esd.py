@@ -1,22 +1,22 @@
 """ASVP-ESD: emotion with and without words, and sounds of babies, from films, television and the web.
 
-Home: DOI 10.5281/zenodo.7132783. Licence: unknown, or custom and academic, by two indexes; the material comes from
-films, television and YouTube: do not redistribute it.
-Expected of Audio (asvp-esd): 12625 clips, 15.07 h, 16 kHz, 13 classes, as in voc2vec's test set, so with speech: 7545
-clips without words (asvp-esd-nonspeech) and 5080 of speech. Only there are they told apart.
+Home: DOI 10.5281/zenodo.7132783. Licence: unknown, or custom and academic, according to two indexes; the material comes
+from films, television and YouTube: do not redistribute it.
+Expected of Audio (asvp-esd): 12625 clips, 15.07 h, 16 kHz, 13 classes, as in voc2vec's test set, which therefore
+includes speech: 7545 clips without words (asvp-esd-nonspeech) and 5080 of speech. Only Audio distinguishes the two.
 Expected of Bonus (asvp-esd-babies): 1339 clips, 2.91 h, 7 classes, as in voc2vec's test set.
-Verified: folders, counts and field counts, on a list of all files; the meaning of the fields from others' copies of
-the official text.
+Verified: folders, counts and numbers of fields, on a list of all files; the meaning of the fields, on other people's
+copies of the official text.
 
-Names are fields between dashes, 8 to 12 of them, some with spaces; of these, six are in place in every name: modality,
-channel, emotion, intensity, statement, actor. Age and source, the next two, are read where their values are those of
-the official text; odd actors are women, even ones men. The language's values are more than documented,
-so it is unknown here. Clips marked as noisy (77 at the end) or of mixed voices (66) are kept.
+Names have 8 to 12 fields between dashes, some with spaces. Six fields are in place in every name: modality, channel,
+emotion, intensity, statement, actor. The next two, age and source, are read if their values are in the official text;
+odd actors are women, even ones men. The field for the language has more values than are documented, so the language is
+unknown here. Clips marked as noisy (77 at the end) or of mixed voices (66) are kept.
 The speaker of Audio is the sixth field: folder and field disagree for 187 clips, and one folder has no number, so the
-field, which the official text documents, is taken. Actors are nobody's checked identity: speaker-independence is
-approximate. The folders of Bonus are pools of babies: no speaker is known there, and a pool is the recording.
-One clip of Bonus has the emotion 17, which the official list lacks; it is ``unknown``, so that classes are seven. Of
-seven classes of babies, three have at most six clips: stratified folds fail. There is no official split.
+field is used, as the official text documents it. Nobody has checked the identity of the actors, so speaker independence
+is approximate. The folders of Bonus are pools of babies: no speaker is known there, and a pool is the recording.
+One clip of Bonus has the emotion 17, which is not in the official list; its label is ``unknown``, which makes seven
+classes. Three of the seven have at most six clips, so stratified folds fail. There is no official split.
 """
 
 import re
@@ -31,7 +31,7 @@ from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms
 
 NAME = "asvp-esd"
-"""Also qualifies what is known of the other two."""
+"""Also qualifies the speakers and recordings of the other two."""
 EMOTIONS = {
     "01": "boredom", "02": "neutral", "03": "happy", "04": "sad", "05": "angry", "06": "fearful", "07": "disgust",
     "08": "surprised", "09": "excited", "10": "pleasure", "11": "pain", "12": "disappointment", "13": "breath",
@@ -43,8 +43,8 @@ CLASSES = {
 }  # fmt: skip
 BABIES = {"sad": 1180, "happy": 110, "neutral": 30, "fearful": 10, "boredom": 6, "pain": 2, "unknown": 1}
 SPEECH = "01"
-# Modality, channel, emotion, intensity, statement, actor; then from two to six others, first age and source. Some names
-# have spaces beside a dash, some an odd intensity.
+# Modality, channel, emotion, intensity, statement, actor; then two to six others, first age and source. Some names have
+# spaces beside a dash, some an unusual intensity.
 FIELDS = (
     r" *\d+ *- *(?P<channel>\d+) *- *(?P<emotion>\d+) *-(?P<intensity>[^/-]*)-[^/-]*- *(?P<actor>\d+) *-(?P<more>[^/]*)"
 )

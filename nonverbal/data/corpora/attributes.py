@@ -1,6 +1,6 @@
-"""What else a corpus says of a clip: sex, age, intensity, ratings and such, as names and values.
+"""Further properties of a clip that a corpus gives, such as sex, age, intensity and ratings, as names and values.
 
-An attribute is a text or a finite number under a name. These names mean the same in every corpus (``STANDARD``):
+An attribute is a text or a finite number with a name. These names mean the same in every corpus (``STANDARD``):
 
 =============== =======================================================================================
 sex             female, male or other
@@ -11,26 +11,26 @@ valence         the same
 dominance       the same
 naturalness     the same
 satisfaction    the speaker's own, with the take
-elicited        the emotion that was asked for or aimed at, where that is not the label
+elicited        the emotion that was requested or intended, if that is not the label
 style           how it was made: read, improvised, scripted, prototypical, Chinese or Western opera
 sounds          all classes of a clip that has several, and so has no label, separated by semicolons
-sentence, take  which of a fixed list; which of several
+sentence, take  which one of a fixed list; which one of several
 pitch           the note that is sung, such as A#3
 source          where the corpus has it from: freesound, youtube, film
 location        indoor or outdoor
 quality, noise  high or low; clean, noisy or mixed voices
 channel, accent, country, included, draft
-                as the corpus says
+                as in the corpus
 =============== =======================================================================================
 
-In tables, JSON, Hugging Face datasets and patterns, a column, key or group is an attribute where it bears one of these
-names (case, blanks, ``_`` and ``-`` do not count; ``gender`` is ``sex``), or where it begins with ``attribute_``, for a
-name of one's own: ``attribute_room`` is the attribute ``room``. No other column becomes one: tables hold addresses and
-names of people.
+In tables, JSON, Hugging Face datasets and patterns, a column, key or group is an attribute if it has one of these names
+(case, blanks, ``_`` and ``-`` do not count; ``gender`` is ``sex``), or if it begins with ``attribute_``, for a name of
+your own: ``attribute_room`` is the attribute ``room``. No other column becomes an attribute, because tables contain
+addresses and names of people.
 
-A value that cannot be read is left out, as an unknown label is: lists and objects, what is not finite, texts of more
-than 200 characters, any other sex than these three, and words where a number is expected. A clip has at most 32; those
-in front count.
+Values that cannot be read are left out, like unknown labels: lists and objects, numbers that are not finite, texts of
+more than 200 characters, any other sex than these three, and words where a number is expected. A clip has at most 32
+attributes; the first ones are kept.
 """
 
 import math
@@ -43,7 +43,7 @@ from nonverbal.data.manifest import LONGEST, Value
 Attributes = dict[str, Value]
 
 NUMBERS = ("arousal", "valence", "dominance", "naturalness", "satisfaction")
-"""Attributes that are numbers alone."""
+"""Attributes that must be numbers."""
 
 STANDARD = (
     "sex", "age", "intensity", *NUMBERS, "elicited", "style", "sounds", "sentence", "take", "pitch", "source",
@@ -52,10 +52,10 @@ STANDARD = (
 """Names that mean the same in every corpus."""
 
 ALIASES = {"gender": "sex", "activation": "arousal"}
-"""Other names of columns, and what they are here."""
+"""Other names of columns, with the names used here."""
 
 PREFIX = "attribute_"
-"""How a column, key or group begins that is an attribute under a name of one's own."""
+"""Prefix of a column, key or group that is an attribute with a name of the user's own."""
 
 SEXES = {
     **dict.fromkeys(("f", "female", "fem", "w", "woman"), "female"),
@@ -65,17 +65,17 @@ SEXES = {
 """Spellings of ``sex``, in lower case."""
 
 MOST = 32
-"""Attributes that a clip has at most."""
+"""Largest number of attributes of a clip."""
 
 NAME = re.compile(r"[^\W\d](?:[\w .-]{0,62}\w)?")
-"""What an attribute may be called: letters and digits, with blanks, ``_``, ``-`` and ``.`` between them, 64 at most."""
+"""Allowed names of attributes: letters and digits, with blanks, ``_``, ``-`` and ``.`` between them, at most 64."""
 
 TAKEN = {"file_name", "label", "speaker", "session", "recording", "language", "split", "text"}
-"""Names of what a clip says in fields of its own."""
+"""Names of a clip's own fields, which an attribute cannot have."""
 
 
 def attribute_name(column: str) -> str | None:
-    """Return the attribute that a column, key or group says; None where it says none."""
+    """Return the attribute that a column, key or group stands for, or None."""
     letters = re.sub(r"[\W_]", "", column).casefold()
     letters = ALIASES.get(letters, letters)
     if letters in STANDARD:
@@ -86,7 +86,7 @@ def attribute_name(column: str) -> str | None:
 
 
 def attributes_among(columns: Mapping[str, object]) -> Attributes:
-    """Return the attributes among columns, keys or groups; of two that say the same, the first that can be read."""
+    """Return the attributes among columns, keys or groups; of two that are the same, the first that can be read."""
     found: Attributes = {}
     for column, value in columns.items():
         name = attribute_name(column)
@@ -96,7 +96,7 @@ def attributes_among(columns: Mapping[str, object]) -> Attributes:
 
 
 def attributes_of(named: Mapping[str, object]) -> Attributes:
-    """Return attributes by their own names, with values as they are written here; without what cannot be read."""
+    """Return attributes by their own names, with values in the form used here, without those that cannot be read."""
     read = ((name, _read(name, value)) for name, value in named.items() if NAME.fullmatch(name) and name not in TAKEN)
     return dict([(name, value) for name, value in read if value is not None][:MOST])
 
@@ -119,7 +119,7 @@ def _read(name: str, value: object) -> Value | None:
 
 
 def _number(value: object) -> int | float | None:
-    """A finite number, whole where it is; None for anything else."""
+    """Return a finite number, as an integer if it is whole; None for anything else."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -130,12 +130,12 @@ def _number(value: object) -> int | float | None:
 
 
 def by_parity(number: str | int, even: str, odd: str) -> str:
-    """Return what the parity of a speaker's number says, in corpora that number women and men so."""
+    """Return what the parity of a speaker's number means, in corpora that number women and men in this way."""
     return odd if int(number) % 2 else even
 
 
 def summary(clips: Iterable[Mapping[str, Value]]) -> dict[str, dict[str, int]]:
-    """Count of each attribute its values, the most frequent first, over clips."""
+    """Count the values of each attribute over clips, the most frequent first."""
     counts: dict[str, dict[str, int]] = {}
     for attributes in clips:
         for name, value in attributes.items():

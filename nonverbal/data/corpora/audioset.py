@@ -1,18 +1,19 @@
 """AudioSet, vocalisations: ten-second cuts of YouTube videos labelled with sounds of a voice; part of Voc125.
 
-Home: research.google.com/audioset. Licence: of the ontology CC-BY-SA-4.0, of the segment tables CC-BY-4.0 from memory;
-neither covers the audio, which is YouTube's, is not distributed, and can in part no longer be got.
-Expected: 13439 clips, 36.94 h in Voc125. Which labels these are is unknown: voc2vec publishes no list.
+Home: research.google.com/audioset. Licence: CC-BY-SA-4.0 for the ontology, CC-BY-4.0 from memory for the segment
+tables; neither covers the audio, which belongs to YouTube videos, is not distributed, and is in part no longer
+available.
+Expected: 13439 clips, 36.94 h in Voc125. Which labels these have is unknown: voc2vec publishes no list.
 Verified: ids and names of the labels, on the ontology and the list of classes. The form of the segment tables is known
-from others' loaders only, the names of files from memory: several are accepted, in any folders.
+only from other people's loaders, and the names of files only from memory: several are accepted, in any folders.
 
-The choice made here: a clip has a label of a vocal sound (``CLASSES``), and none of speech, singing or a crowd
-(``SPEECH``, ``SINGING``, ``CROWD``); music in general is not asked about. Left out of the vocal sounds are what is no
-sound of one voice (fart, cheering, children playing) or like speech (whispering). Yawn, wolf-whistling and booing are
+The choice made here: a clip has a label of a vocal sound (``CLASSES``), and no label of speech, singing or a crowd
+(``SPEECH``, ``SINGING``, ``CROWD``); music in general does not matter. The vocal sounds exclude sounds that are not of
+one voice (fart, cheering, children playing) or that are like speech (whispering). Yawn, wolf-whistling and booing are
 in the ontology, but label no clips. A clip of several vocal sounds has no label here; they are its attribute
-``sounds``. A video is taken to have one segment; it is the recording, for nobody says who is heard. Segments without a
-file are not missing: there are far more than anyone wants. Without a segment table, every file named by a video is
-read, unlabelled, whatever it holds.
+``sounds``. A video is assumed to have one segment; it is the recording, because nobody says who is heard. Segments
+without a file do not count as missing, because there are far more than anyone wants. Without a segment table, every
+file that is named after a video is read, without a label, whatever it contains.
 """
 
 import csv
@@ -52,24 +53,24 @@ PATTERN = rf"(?:.*/)?Y?(?P<id>[\w-]{{11}})(?:_[\d.]+){{0,2}}{AUDIO}"
 LOOKS_LIKE = "{balanced_train,unbalanced_train,eval}_segments.csv, and files named by an id of YouTube, <YTID>.wav"
 
 Segments = dict[str, tuple[str, set[str]]]
-"""YTID to split and ids of labels."""
+"""Split and ids of labels by YTID."""
 
 
 def read(folder: Path) -> Reading:
-    """Label: the class, where it is the only one of a vocal sound."""
+    """Label: the class, if it is the only one of a vocal sound."""
     tables = tables_of(folder, TABLES)
     segments = _segments(folder, tables) if tables else None
     return read_by_name(folder, PATTERN, partial(_describe, segments), "not named by an id of YouTube", LOOKS_LIKE)
 
 
 def _segments(folder: Path, tables: list[str]) -> Segments:
-    """Return the segments of the videos that are there: the tables have millions of others."""
+    """Return the segments of the videos that exist here; the tables have millions of others."""
     matches = (re.fullmatch(PATTERN, readable(path)) for path in files(folder))
     there = {match["id"] for match in matches if match}
     segments = {}
     for table in tables:
         split = Path(table).name.lower().removesuffix("_segments.csv")
-        # Three lines of comment come first; like the rows of other videos, they name no id that is there.
+        # Three lines of comments come first; like the rows of other videos, they contain no id of a file here.
         for row in csv.reader(io.StringIO(read_text(folder, table), newline=""), skipinitialspace=True):
             if len(row) >= 4 and row[0] in there:
                 segments[row[0]] = split, {label.strip() for label in row[3].split(",")}

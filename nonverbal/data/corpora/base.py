@@ -1,4 +1,4 @@
-"""What every corpus shares: its entry in the catalog, how files are found, and what a reader says of each."""
+"""What every corpus shares: its entry in the catalog, how files are found, and what a reader says about each file."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,13 +15,13 @@ from nonverbal.licences import Terms
 from nonverbal.text import shown
 
 Purpose = Literal["pretraining", "evaluation", "emotion", "recognition"]
-"""Voc125; the sets of non-verbal sounds that encoders are compared on; emotion in speech; speech recognition."""
+"""In order: Voc125, non-verbal sounds on which encoders are compared, emotional speech, speech recognition."""
 
 AUDIO = rf"\.(?:{'|'.join(sorted(EXTENSIONS))})"
-"""A regular expression of what ends the name of an audio file, as ``readable``, for corpora of mixed formats."""
+"""A regular expression for the end of an audio file's name, as in ``readable``, for corpora of mixed formats."""
 
 Count = int | tuple[int, int] | None
-"""A number of clips; the least and the most where it varies or sources differ; None where nobody has published it."""
+"""A number of clips; lowest and highest number if it varies or sources differ; None if nobody has published it."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,22 @@ class Found:
     speaker: str | None = None
     session: str | None = None
     recording: str | None = None
-    """The group that must never be split; the file itself where None."""
+    """The group that must never be split; the file itself if None."""
     language: str | None = None
     split: str | None = None
-    """Where the corpus has official ones: train, validation, test, or as it names its own."""
+    """The official split, if any: train, validation, test, or the corpus's own name."""
     text: str | None = None
-    """What is said in it, or written of it."""
+    """What is said in it, or written about it."""
     attributes: Mapping[str, Value] = field(default_factory=dict, hash=False)
-    """What else is known: sex, age, intensity, ratings; see ``nonverbal.data.corpora.attributes``."""
+    """Further properties: sex, age, intensity, ratings; see ``nonverbal.data.corpora.attributes``."""
 
     def as_row(self) -> dict[str, Any]:
-        """Return it as JSON can write it, without attributes where there are none."""
+        """Return it as JSON can write it, without attributes if it has none."""
         return {name: value for name, value in vars(self).items() if name != "attributes" or value}
 
 
 FIELDS = ("label", "speaker", "session", "recording", "language", "split", "text")
-"""What may be known of a clip."""
+"""What may be known about a clip."""
 
 
 @dataclass(frozen=True)
@@ -72,39 +72,39 @@ class Corpus:
     purposes: tuple[Purpose, ...]
     home: str
     licence: str
-    """An SPDX expression where there is one, or a few words; with "disputed" where sources contradict each other."""
+    """An SPDX expression if there is one, or a few words; with "disputed" if sources contradict each other."""
     terms: Terms
-    """What the licence allows and asks for, and where it says so."""
+    """What the licence allows and requires, and where this is stated."""
     get: str
     """How to get it, in a sentence or two."""
     clips: Count
-    """As distributed."""
+    """Number of clips as distributed."""
     hours: float | None
     verified: str
-    """What of this was checked on the corpus or its own documentation; and what was not, and is read leniently."""
+    """What of this was checked on the corpus or its own documentation, and what was not and is read leniently."""
     looks_like: str
-    """What a folder of it holds, for the person who gave another one."""
+    """What a folder of the corpus contains, for the error about another folder."""
     read: Callable[[Path], Reading] = field(repr=False)
-    """Says of every file under a folder what it is. Raises ``UserError`` where the folder is not of this corpus."""
+    """Yields every file under a folder with what is known about it. Raises ``UserError`` for any other folder."""
     notes: str = field(repr=False)
     """The docstring of its module."""
     doi: str | None = None
     languages: tuple[str, ...] = ()
     """ISO 639 codes; empty for sounds without words."""
     classes: Mapping[str, int] = field(default_factory=dict)
-    """Clips of each label, where published."""
+    """Number of clips with each label, if published."""
     voc125: tuple[int, float] | None = None
-    """Clips and hours in Table I of voc2vec, where it is part of Voc125."""
+    """Clips and hours in Table I of voc2vec, if it is part of Voc125."""
 
 
 def clip(corpus: str, path: str, attributes: Mapping[str, object] | None = None, **known: object) -> Found:
-    """Return a clip with what is known of it, one of ``FIELDS`` each; speaker, session and recording get qualified.
+    """Return a clip with what is known about it, as ``FIELDS``; speaker, session and recording are qualified.
 
-    What is None, NaN or blank counts as unknown, and so does a ``text`` that is too long for a manifest; see
-    ``as_text`` for how the rest is written. What cannot be read of ``attributes`` is left out.
+    None, NaN and blank values count as unknown, and so does a ``text`` that is too long for a manifest; see ``as_text``
+    for how the others are written. ``attributes`` that cannot be read are left out.
 
     Raises:
-        UserError: something is neither a text nor a number.
+        UserError: a value is neither a text nor a number.
     """
     values: dict[str, Any] = {}
     for key, value in known.items():
@@ -121,7 +121,7 @@ def clip(corpus: str, path: str, attributes: Mapping[str, object] | None = None,
 
 
 def with_texts(corpus: str, reading: Reading, texts: Mapping[str, str]) -> Reading:
-    """Give clips without a text that of their label.
+    """Give clips without a text the text of their label.
 
     Args:
         corpus: its name, for messages.
@@ -149,15 +149,15 @@ def from_names(
     codes: Mapping[str, Mapping[str, str]] | None = None,
     **constant: str,
 ) -> Callable[[re.Match[str], str], Found]:
-    """Return a ``describe`` for ``read_by_name``: the pattern's groups among ``FIELDS`` say what a clip is.
+    """Return a ``describe`` for ``read_by_name``: the pattern's groups among ``FIELDS`` describe a clip.
 
-    Groups that are called as attributes (``attribute_name``) say those.
+    Groups that are named like attributes (``attribute_name``) give those.
 
     Args:
         corpus: qualifies speakers, sessions and recordings.
-        labels: what the codes in the group ``label`` stand for; another code gives no label.
-        codes: the same of attributes, by their names; without one, the group is the value.
-        constant: what is the same for all clips, attributes too.
+        labels: what the codes in the group ``label`` stand for; with any other code, a clip has no label.
+        codes: the same for attributes, by their names; if an attribute is not in it, the group is its value.
+        constant: values that are the same for all clips, including attributes.
     """
 
     def describe(match: re.Match[str], path: str) -> Found:
@@ -171,7 +171,7 @@ def from_names(
 
 
 def _decoded(groups: Mapping[str, str | None], codes: Mapping[str, Mapping[str, str]]) -> dict[str, str | None]:
-    """The attributes among groups of a pattern, in words."""
+    """Return the attributes among a pattern's groups, in words."""
     named = {attribute_name(group): value for group, value in groups.items() if value is not None}
     return {
         name: codes[name].get(value) if name in codes else value for name, value in named.items() if name is not None

@@ -1,14 +1,14 @@
-"""CaFE: six sentences by twelve actors, in the French of Canada; emotion in speech.
+"""CaFE: six sentences by twelve actors, in Canadian French; emotion in speech.
 
-Home: DOI 10.5281/zenodo.1478765. Licence: CC-BY-NC-SA-4.0 by other people's notes: no commercial use.
-Expected: 936 clips: neutral 72, each of the six emotions 144. 48 kHz, or 192 kHz in AIFF.
+Home: DOI 10.5281/zenodo.1478765. Licence: CC-BY-NC-SA-4.0 according to other people's notes: no commercial use.
+Expected: 936 clips: 72 neutral, 144 of each of the six emotions. 48 kHz, or 192 kHz in AIFF.
 Verified: layout, names and counts, on a complete list of its files; not that the archives have no folder at the top.
 
-12-P-2-5.wav: actor, emotion, intensity, sentence; odd actors are men. Everything is read from names: the accents of
-folders (Dégoût) are of an old code page, and come out garbled where the archive is unpacked, in part as what is no
-UTF-8. Preparing skips such paths, so the archive is better read as it is. Neutral clips, which have no
-intensity, write 1 in its place (03-N-1-2.wav); names without it are read too. Both rates hold the same takes: of one
-that is there as WAV, the AIFF is skipped.
+Names look like 12-P-2-5.wav: actor, emotion, intensity, sentence; odd actors are men. Everything is read from the names
+of files: the accents in names of folders (Dégoût) are in an old code page, and come out garbled when the archive is
+unpacked, in part as bytes that are not UTF-8. Preparing skips such paths, so it is better to leave the archive packed.
+Neutral clips, which have no intensity, have 1 in its place (03-N-1-2.wav); names without it are read too. Both rates
+contain the same takes: if a take exists as WAV, its AIFF is skipped.
 """
 
 import re

@@ -1,14 +1,15 @@
-"""CNVVE: expressions of a voice without words, to control a computer; one of voc2vec's six test sets.
+"""CNVVE: vocal expressions without words, for controlling a computer; one of voc2vec's six test sets.
 
 Home: DOI 10.18419/darus-3898 (cleaned) and 10.18419/darus-3897 (raw), GitHub hedeshy/CNVVE (Interspeech 2023, doi
-10.21437/Interspeech.2023-201). Licence: of the data unknown.
-Expected: 921 clips, 0.2 h, 6 classes in voc2vec, probably the cleaned set; 950, of 42 speakers, in the paper.
-Verified: DOIs, classes and folders, on the authors' programs; the names from others' loaders; not the raw sample rate.
+10.21437/Interspeech.2023-201). Licence of the data: unknown.
+Expected: 921 clips, 0.2 h, 6 classes in voc2vec, probably the cleaned set; 950 clips of 42 speakers in the paper.
+Verified: DOIs, classes and folders, on the authors' programs; names, on other people's loaders; not the raw sample
+rate.
 
-Cleaned clips, trimmed and resampled, are in a class's folder; raw ones are in folders within it, of unknown meaning, or
-under raw. Of a take that is in both, the cleaned is read and the raw skipped; its name may have got _1, _2 for the
-segments it was cut into. Names are {class}_{speaker}_...; in others
-the speaker is unknown. There is no official split; the authors' five folds do not divide speakers.
+Cleaned clips, which are trimmed and resampled, are in a folder per class; raw ones are in folders within it, of unknown
+meaning, or under raw. If a take exists in both, the cleaned one is read and the raw one skipped; the cleaned name may
+end in _1, _2 for the segments into which the take was cut. Names are {class}_{speaker}_...; in other names, the speaker
+is unknown. There is no official split; the authors' five folds do not separate speakers.
 """
 
 import re

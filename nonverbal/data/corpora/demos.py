@@ -1,15 +1,15 @@
 """DEMoS: 68 speakers, in Italian; emotion in speech.
 
-Home: DOI 10.5281/zenodo.2544829, restricted. Licence: an agreement signed by permanent staff of a university, asked for
-from its e-mail address; no redistribution.
+Home: DOI 10.5281/zenodo.2544829, restricted. Licence: an agreement signed by permanent staff of a university, requested
+from the university's e-mail address; no redistribution.
 Expected: 9697 clips: disgust 1678, sadness 1530, anger 1477, happiness 1395, fear 1156, guilt 1129, surprise 1000,
 neutral 332. 48 kHz, from memory.
 Verified: licence, layout, names and counts, on its documentation and a complete list of its files.
 
-PR_m_23_tri00a.wav: prototypical (PR) or not (NP), sex, speaker, emotion with number and take. Neutral names have no
-first field (m_68_neu05b.wav), so names are read from the right. The speaker is sex and number: 23 women and 45 men, 01
-to 69 without 35. Studies often drop neutral, or keep the 1564 prototypical clips alone; here all are read, so say
-which: ``style`` tells them apart.
+Names look like PR_m_23_tri00a.wav: prototypical (PR) or not (NP), sex, speaker, emotion with number and take. Neutral
+names lack the first field (m_68_neu05b.wav), so names are read from the right. The speaker is sex and number: 23 women
+and 45 men, 01 to 69 without 35. Studies often drop neutral clips, or keep only the 1564 prototypical ones; here all are
+read, so state which you use: ``style`` tells them apart.
 """
 
 from pathlib import Path

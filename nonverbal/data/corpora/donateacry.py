@@ -1,15 +1,15 @@
 """Donate-a-Cry: baby cries in five classes, sent in by parents through an app; one of voc2vec's six test sets.
 
 Home: GitHub gveres/donateacry-corpus. Licence: ODbL 1.0 for the database and DbCL 1.0 for its contents, which allow
-commercial use and redistribution with attribution, share-alike. Verified on the repository.
+commercial use and redistribution with attribution and share-alike. Verified on the repository.
 Expected of the cleaned set: 457 clips, 0.88 h, 8 kHz: belly_pain 16, burping 8, discomfort 27, hungry 382, tired 24.
 Expected of the raw uploads: 1128 clips, 712 .3gp (Android) and 416 .caf (iOS); hours unknown.
 
-Names end in the app's instance (a UUID, itself with dashes), Unix time (seconds on iOS, in some names with a
-fraction; milliseconds on Android), app
-version, sex, age and reason; they are parsed from the right. The instance, whatever its case, is the group: an install,
-not a baby. The label is the folder, not the code: seven clips coded ch (cold, hot) are in discomfort. In the uploads
-the label is the code. Uploads are in part the originals of cleaned clips; they share its groups.
+Names end in the app's instance (a UUID, which itself contains dashes), Unix time (seconds on iOS, with a fraction in
+some names; milliseconds on Android), app version, sex, age and reason; they are parsed from the right. The instance, in
+any case, is the group: an installation, not a baby. The label is the folder, not the code: seven clips with the code ch
+(cold, hot) are in discomfort. In the uploads, the label is the code. Some uploads are the originals of cleaned clips;
+they share their groups.
 """
 
 import re
@@ -21,11 +21,11 @@ from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import spdx, strictest
 
 CLEANED = "donateacry"
-"""Also qualifies what is known of the uploads: they share the installs."""
+"""Also qualifies the uploads, which come from the same installations."""
 UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 NAME = (
     rf"(?P<instance>{UUID})-(?P<time>\d+(?:\.\d+)?)-(?P<version>[\d.]+)"
-    # Some uploads name the device too.
+    # Some uploads also name the device.
     rf"(?:-{UUID})?-(?P<sex>[mf])-(?P<age>\d{{2}})-(?P<reason>[a-z]{{2}})"
 )
 CLASSES = "belly_pain|burping|discomfort|hungry|tired"

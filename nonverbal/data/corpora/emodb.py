@@ -1,15 +1,15 @@
 """EmoDB: ten speakers, in German; emotion in speech.
 
-Home: emodb.bilderbar.info; release 2.0, DOI 10.5281/zenodo.17651657. Licence: CC-BY-4.0 by one index, and none stated
-on older pages, by other people's notes.
+Home: emodb.bilderbar.info; release 2.0, DOI 10.5281/zenodo.17651657. Licence, from other people's notes: CC-BY-4.0
+according to one index, and none stated on older pages.
 Expected of the old release: 535 clips, 16 kHz: anger 127, boredom 81, neutral 79, happiness 71, fear 69, sadness 62,
-disgust 46. How many 2.0 has is not confirmed.
+disgust 46. The number of clips in 2.0 is not confirmed.
 Verified: names and counts of the old release. From other people's notes: the tables of 2.0.
 
-03a01Wa.wav: speaker, text, emotion, version. The letters are German: W anger (Wut), L boredom, E disgust, A fear
-(Angst), F happiness, T sadness (Trauer), N neutral. In 2.0 the label is that of db.emotion.csv, spelt as there; tables
-named gold_standard say which clips are for training and which for testing. Folds in use elsewhere have every speaker in
-each of them; holding out a speaker is strict.
+Names look like 03a01Wa.wav: speaker, text, emotion, version. The letters are German: W anger (Wut), L boredom, E
+disgust, A fear (Angst), F happiness, T sadness (Trauer), N neutral. In 2.0, the label is that of db.emotion.csv, spelt
+as there; tables named gold_standard say which clips are for training and which for testing. Folds in use elsewhere have
+every speaker in each fold; holding out a speaker is stricter.
 """
 
 import re
@@ -41,7 +41,7 @@ LOOKS_LIKE = "wav/<speaker><text><letter><version>.wav, or db.emotion.csv of rel
 
 
 def read(folder: Path) -> Reading:
-    """Label: the table's in release 2.0, else the letter of the name."""
+    """Label: the table's in release 2.0, or else the letter of the name."""
     if not matching(folder, TABLE) and not above(folder, TABLE):
         return read_by_name(folder, PATTERN, _describe_old, "not a clip", LOOKS_LIKE)
     speakers = {file_name(row["file"]): row.get("speaker") for row in _rows(folder, FILES)}
@@ -71,7 +71,7 @@ def _describe(
 ) -> Found:
     name = file_name(path)
     old = re.fullmatch(PATTERN, name)
-    # What the table calls speakers is not confirmed; names go with those of the old release.
+    # The names of speakers in the table are not confirmed; files are named like those of the old release.
     speaker = old["speaker"] if old else speakers.get(name)
     said = _attributes(old) if old else {}
     return clip(NAME, path, said, label=row.get("emotion"), speaker=speaker, language="de", split=splits.get(name))

@@ -1,13 +1,13 @@
 """EmoMatchSpanishDB and EmoSpanishDB: 50 people who are not actors, in Spanish; emotion in speech.
 
 Home: doi 10.1007/s11042-023-15959-w (the paper), oa.upm.es/80921. Licence: unknown.
-Expected: of EmoMatchSpanishDB 2005 or 2050 clips, by sources that disagree; 48 kHz. Counts of EmoSpanishDB are unknown.
+Expected: 2005 or 2050 clips of EmoMatchSpanishDB, because sources disagree; 48 kHz. Counts of EmoSpanishDB are unknown.
 Verified: what the two sets are, on the paper. Names are those of a co-author's script; the folders are unknown, so any
 are accepted.
 
-03_Alegria_02.WAV: speaker, elicited emotion, sentence. EmoSpanishDB holds the clips on whose emotion a crowd agreed,
-EmoMatchSpanishDB those of them where that is the elicited one. So the name is the label in EmoMatchSpanishDB; in
-EmoSpanishDB it may not be, and clips have no label, but an attribute ``elicited``.
+Names look like 03_Alegria_02.WAV: speaker, elicited emotion, sentence. EmoSpanishDB contains the clips on whose emotion
+a crowd agreed, EmoMatchSpanishDB only those for which this is the elicited emotion. So the name gives the label in
+EmoMatchSpanishDB; in EmoSpanishDB it may not, so clips have no label, but an attribute ``elicited``.
 """
 
 import re
@@ -21,7 +21,7 @@ from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import Terms
 
 NAME = "emomatch"
-"""Also qualifies the speakers of EmoSpanishDB: they are the same people."""
+"""Also qualifies the speakers of EmoSpanishDB, who are the same people."""
 PATTERN = r"(?:.*/)?(?P<speaker>\d\d)_(?P<label>[^\W\d_]+)_(?P<sentence>\d+)\.wav"
 LABELS = {
     "Neutro": "neutral",

@@ -1,11 +1,11 @@
 """EMOVO: fourteen sentences by six speakers, in Italian; emotion in speech.
 
 Home: voice.fub.it/activities/corpora/emovo (LREC 2014, L14-1478). Licence, from other people's notes: CC-BY-NC-SA-4.0
-by one index, none by another; taken as no commercial use.
+according to one index, none according to another; treated as no commercial use.
 Expected: 588 clips, 48 kHz: 84 of each of seven emotions, 98 of each speaker. Stereo, from memory.
 Verified: layout, names and counts, on a complete list of its files.
 
-gio-f2-b2.wav: emotion, speaker, sentence.
+Names look like gio-f2-b2.wav: emotion, speaker, sentence.
 """
 
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""EYASE: from a television drama, in Egyptian Arabic; emotion in speech.
+"""EYASE: clips from a television drama, in Egyptian Arabic; emotion in speech.
 
 Home: ResearchGate, publication 341001383. Licence, from other people's notes: on request, no redistribution.
 Expected: 579 clips, four classes, 44.1 kHz; all from memory.
-Verified on other people's loaders only: folders and the place of the label in names. How names begin is not known.
+Verified only on other people's loaders: folders, and the place of the label in names. How names begin is not known.
 
-Female01/<prefix>_ang (3).wav: the speaker is the folder; the emotion is what follows the last underscore of what stands
-before the first space.
+Names look like Female01/<prefix>_ang (3).wav: the folder is the speaker, and the emotion is between the last underscore
+and the space that follow the prefix.
 """
 
 import re

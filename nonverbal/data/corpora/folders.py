@@ -1,4 +1,4 @@
-"""Corpora without a reader of their own: a folder a class, and Hugging Face's audiofolder."""
+"""Readers for corpora without a reader of their own: one folder per class, and Hugging Face's audiofolder."""
 
 import re
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from nonverbal.errors import UserError
 from nonverbal.text import shown, some_of
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet", ".xls", ".xlsx", ".ods")
-"""How the names of tables end, those too that are not read."""
+"""Endings of the names of tables, including tables that are not read."""
 
 
 PACKED_AWAY = "an archive that is not read here: unpack it, or read a folder of tars alone"
 
 
 def read_folder(folder: Path, name: str, pattern: str | None, say: Callable[[str], None]) -> Reading:
-    """Read a folder a class: the label is the name of the folder that a file is in, None at the top.
+    """Read one folder per class: the label is the name of the folder that a file is in, None at the top.
 
     Args:
-        folder: where the files are.
+        folder: contains the files.
         name: the corpus's name, which qualifies speakers, sessions and recordings.
-        pattern: a regular expression searched in each relative path, then in it as ``readable``; its named groups
-            among ``FIELDS`` replace what the folders say, and those called as attributes say these. A file that it does
-            not match is skipped.
-        say: is told of tables that are there and not read.
+        pattern: a regular expression that is searched for in each relative path, then in its ``readable`` form; its
+            named groups among ``FIELDS`` replace what the folders say, and those named like attributes give attributes.
+            A file that it does not match is skipped.
+        say: is called with a message about tables that exist but are not read.
     """
     compiled = _compiled(pattern)
     found = list(files(folder))
@@ -59,9 +59,9 @@ def read_audiofolder(folder: Path, name: str, say: Callable[[str], None]) -> Rea
     """Read Hugging Face's audiofolder: tables with ``file_name``, ``FIELDS`` and attributes, in any folders.
 
     Args:
-        folder: where files and tables are.
+        folder: contains the files and tables.
         name: the corpus's name.
-        say: is told what each table's columns are taken for, and which are not used.
+        say: is called with messages that say what each table's columns are used as, and which are not used.
     """
     found = list(files(folder))
     rows = read_tables(folder, found, say)
@@ -71,7 +71,7 @@ def read_audiofolder(folder: Path, name: str, say: Callable[[str], None]) -> Rea
             yield clip(name, path, row.attributes, **row.known)
         else:
             yield Skipped(path, "not in the metadata" if is_audio(path) else "not audio")
-    # A file that is not there is found missing when it is to be decoded.
+    # A file that does not exist is reported as missing when it is to be decoded.
     for path, row in rows.items():
         yield clip(name, path, row.attributes, **row.known)
 

@@ -1,13 +1,14 @@
 """FreeSound, babies: sounds of babies from Freesound.org; part of Voc125.
 
-Home: freesound.org. Licence: each clip's own, CC0, CC BY, CC BY-NC or the older Sampling+: what is allowed depends on
+Home: freesound.org. Licence: that of each clip, CC0, CC BY, CC BY-NC or the older Sampling+: what is allowed depends on
 the clip.
-Expected: 1450 clips, 23.42 h in Voc125. Which, by what search and when, is unknown: voc2vec publishes no list.
-Verified: that licences are per clip. The usual name of a download is from memory; layout, formats and rates are open.
+Expected: 1450 clips, 23.42 h in Voc125. Which clips, from which search and when, is unknown: voc2vec publishes no list.
+Verified: that licences are per clip. The usual name of a download is from memory; layout, formats and rates are
+unknown.
 
-Read is what bears the usual name, in any folders and formats. Nobody says who is heard; what one user uploaded is one
-recording, never split. There are no labels. TUT Rare Sound Events, NonSpeech7K and ESC-50 draw on Freesound too, so the
-same sounds may be in them, in part cut or mixed.
+Files with the usual name are read, in any folders and formats. Nobody says who is heard; what one user uploaded is one
+recording, which is never split. There are no labels. TUT Rare Sound Events, NonSpeech7K and ESC-50 also draw on
+Freesound, so they may contain the same sounds, in part cut or mixed.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hugging Face datasets: their audio files copied as they are into an audiofolder, which any reader here can read.
+"""Hugging Face datasets: their audio files are copied unchanged into an audiofolder, which any reader here can read.
 
 A dataset is named by its id on the Hub, from which it is streamed, or by a folder that ``save_to_disk`` wrote. Nothing
 is decoded, and no code of the dataset is run. Its file names are not used: files are numbered by their rows.
@@ -21,37 +21,37 @@ from nonverbal.errors import UserError
 from nonverbal.files import locked, read_json, room_for, write_atomically
 
 USUAL = ("label", "speaker", "session", "recording", "language", "text")
-"""What may be known of a clip, by columns of these names (``metadata.COLUMNS``) where nothing else is named."""
+"""What may be known about a clip, from columns with these names (``metadata.COLUMNS``) unless others are named."""
 
 ABOUT = "dataset.json"
-"""Says what a folder was copied from."""
+"""File that says what a folder was copied from."""
 
 BATCH = 16
-"""Rows held in memory at a time."""
+"""Number of rows in memory at a time."""
 
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
-"""How files begin, for datasets that do not name theirs."""
+"""First bytes of audio files, for datasets that do not name their files."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Which rows, and which of their columns, make a folder."""
+    """The rows and columns of a dataset that make a folder."""
 
     dataset: str
     subset: str | None
     columns: Mapping[str, str]
-    """Field of ``USUAL``, or ``audio``, to column, where it is not called so."""
+    """Column by field of ``USUAL``, or ``audio``, if the column has another name."""
 
 
 def copy_dataset(origin: Origin, folder: Path, say: Callable[[str], None]) -> None:
-    """Copy a dataset into ``folder``, or continue to; nothing is done where it is there already.
+    """Copy a dataset into ``folder``, or continue to; if the copy is complete, nothing is done.
 
-    Until it is whole, it lies beside ``folder`` under a hidden name. A row without audio gets a row in the metadata
+    Until it is complete, it lies beside ``folder`` under a hidden name. A row without audio gets a row in the metadata
     and no file, so that the ledger lists it as missing.
 
     Raises:
-        UserError: ``folder`` holds something else, the dataset cannot be opened or read, lacks a column, has changed
-            since copying began, or ``datasets`` is not installed.
+        UserError: ``folder`` contains something else, the dataset cannot be opened or read, lacks a column, or has
+            changed since copying began, or ``datasets`` is not installed.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         about = _refuse_other(folder, origin)
@@ -71,7 +71,7 @@ def copy_dataset(origin: Origin, folder: Path, say: Callable[[str], None]) -> No
 
 
 def _refuse_other(folder: Path, origin: Origin) -> dict[str, Any]:
-    """Return what a folder was copied from, which is what is asked for."""
+    """Return what a folder was copied from, and refuse a folder that was copied from anything but ``origin``."""
     about = _about(folder)
     if about is None:
         raise UserError(
@@ -89,7 +89,7 @@ def _asked(origin: Origin) -> dict[str, Any]:
 
 
 def _about(folder: Path) -> dict[str, Any] | None:
-    """What a folder was copied from; None where it does not say."""
+    """Return what a folder was copied from; None if it does not say."""
     try:
         about = read_json(folder / ABOUT)
     except (OSError, ValueError):
@@ -98,7 +98,7 @@ def _about(folder: Path) -> dict[str, Any] | None:
 
 
 def _begin(origin: Origin, version: str, unfinished: Path) -> None:
-    """Say what is being copied, or see that it is what an interrupted call began to copy."""
+    """Write what is being copied, or check that an interrupted call began to copy the same."""
     asked = {**_asked(origin), "version": version}
     about = _about(unfinished)
     if about is not None and {key: about.get(key) for key in asked} != asked:
@@ -108,7 +108,7 @@ def _begin(origin: Origin, version: str, unfinished: Path) -> None:
 
 
 def _open(origin: Origin, unfinished: Path) -> tuple[str, dict[str, Any]]:
-    """Return the dataset's version, and its splits by name; ``""`` where it has none."""
+    """Return the dataset's version, and its splits by name; the name is ``""`` if it has no splits."""
     try:
         import datasets
     except ImportError as error:
@@ -117,7 +117,7 @@ def _open(origin: Origin, unfinished: Path) -> tuple[str, dict[str, Any]]:
         opened, version = _saved(origin) if Path(origin.dataset).is_dir() else _streamed(origin, unfinished)
     except UserError:
         raise
-    # datasets, and the network under it, raise errors of many kinds.
+    # datasets, and the network libraries below it, raise many kinds of errors.
     except Exception as error:
         raise UserError(
             f"the dataset {origin.dataset} cannot be opened: {_one_line(error)}; give an id on the Hub, and its subset "
@@ -150,7 +150,7 @@ def _saved(origin: Origin) -> tuple[Any, str]:
     opened = datasets.load_from_disk(str(folder))
     splits = opened.values() if isinstance(opened, dict) else [opened]
     for split in splits:
-        # Arrow takes what a file says of its own lengths and places for granted, and a damaged one ends the process.
+        # Arrow trusts what a file says about its own lengths and offsets, so a damaged file would end the process.
         split.data.table.validate(full=True)
     return opened, "-".join(split._fingerprint for split in splits)
 
@@ -161,14 +161,14 @@ def _streamed(origin: Origin, unfinished: Path) -> tuple[Any, str]:
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", origin.dataset) or origin.dataset.startswith("."):
         raise UserError(f"there is no folder {origin.dataset}, and it is not an id on the Hub, such as owner/name")
-    # What was begun is continued from the same commit.
+    # An interrupted copy is continued from the same commit.
     about = _about(unfinished)
     version = str(about["version"]) if about and "version" in about else HfApi().dataset_info(origin.dataset).sha
     return datasets.load_dataset(origin.dataset, origin.subset, revision=version, streaming=True), str(version)
 
 
 def _copy(origin: Origin, splits: dict[str, Any], unfinished: Path) -> tuple[int, int]:
-    """Copy what is not there yet. Returns how many rows there are, and how many have no audio."""
+    """Copy what has not been copied yet. Returns the number of rows, and how many of them have no audio."""
     done = _done(unfinished / "metadata.jsonl")
     sizes = [_size(split, name) for name, split in splits.items()]
     total = 0 if None in sizes else sum(size for size in sizes if size)
@@ -183,7 +183,7 @@ def _copy(origin: Origin, splits: dict[str, Any], unfinished: Path) -> tuple[int
                 if data is not None:
                     (unfinished / file).parent.mkdir(exist_ok=True)
                     (unfinished / file).write_bytes(data)
-                # Where the line is, the file is.
+                # If the line exists, so does the file.
                 known = _described(row, columns, split.features, f"{origin.dataset}, {name} row {number}")
                 metadata.write(json.dumps({"file_name": file, **known, "split": name or None}).encode() + b"\n")
                 advance(1)
@@ -193,7 +193,7 @@ def _copy(origin: Origin, splits: dict[str, Any], unfinished: Path) -> tuple[int
 
 
 def _done(metadata: Path) -> dict[str, int]:
-    """Count the rows of each split that an interrupted call has copied; a last line that is not whole is removed."""
+    """Count the rows of each split that an interrupted call has copied; an incomplete last line is removed."""
     if not metadata.exists():
         return {}
     whole = 0
@@ -210,7 +210,7 @@ def _done(metadata: Path) -> dict[str, int]:
 
 
 def _size(split: Any, name: str) -> int | None:
-    """Rows of a split; None where a streamed one does not say."""
+    """Return the number of rows in a split; None if a streamed split does not say."""
     if hasattr(split, "num_rows"):
         return int(split.num_rows)
     known = (split.info.splits or {}).get(name)
@@ -218,11 +218,11 @@ def _size(split: Any, name: str) -> int | None:
 
 
 def _columns(origin: Origin, split: Any) -> dict[str, str]:
-    """Return field to column, ``audio`` among them.
+    """Return columns by field, including ``audio``.
 
     Raises:
-        UserError: a column that was named is not there or holds more than one value, or it is unclear where the audio
-            is.
+        UserError: a named column does not exist or contains more than one value per row, or it is unclear where the
+            audio is.
     """
     import datasets
 
@@ -243,7 +243,7 @@ def _columns(origin: Origin, split: Any) -> dict[str, str]:
     for column in plain:
         name = None if column in columns.values() else attribute_name(column)
         if name is not None:
-            # As the reader of the copy knows it.
+            # Under the name that the reader of the copy expects.
             columns.setdefault(name if name in STANDARD else PREFIX + name, column)
     audio = origin.columns.get("audio", sounds[0] if len(sounds) == 1 else None)
     if audio in sounds:
@@ -266,12 +266,12 @@ def _columns_said(origin: Origin, split: Any) -> str:
 
 def _rows(origin: Origin, split: Any, columns: dict[str, str], skip: int) -> Iterator[dict[str, Any]]:
     """Yield rows from ``skip`` on, with the audio as a file's ``path`` and ``bytes``, either of which may be None."""
-    # As Arrow: what goes through the feature Audio wants a decoder, even where nothing is to be decoded.
+    # As Arrow, because the feature Audio requires a decoder even if nothing is to be decoded.
     chosen = split.with_format("arrow").select_columns(list(columns.values())).skip(skip)
     try:
         for table in chosen.iter(batch_size=BATCH):
             yield from table.to_pylist()
-    # As above: a connection that breaks is an error of requests, httpx, fsspec or Arrow.
+    # As above: a broken connection gives an error of requests, httpx, fsspec or Arrow.
     except Exception as error:
         raise UserError(
             f"reading {origin.dataset} failed: {_one_line(error)}; run the same command again to continue"
@@ -279,10 +279,10 @@ def _rows(origin: Origin, split: Any, columns: dict[str, str], skip: int) -> Ite
 
 
 def _audio(origin: Origin, audio: Mapping[str, Any]) -> bytes | None:
-    """Return the bytes of an audio file; None where the dataset has none, or names a file that is not its own."""
+    """Return the bytes of an audio file; None if the dataset has none, or names a file that is not its own."""
     if audio.get("bytes") is not None:
         return bytes(audio["bytes"])
-    # A repository of plain files gives their addresses. A path on this machine is not the dataset's to name.
+    # A repository of plain files gives their addresses. A dataset must not name a path on this machine.
     own = rf"(zip://[^:]*::)?hf://datasets/{re.escape(origin.dataset)}@[^:]*"
     if not re.fullmatch(own, audio.get("path") or ""):
         return None
@@ -306,7 +306,7 @@ def _extension(path: str | None, data: bytes | None) -> str:
 
 
 def _described(row: dict[str, Any], columns: dict[str, str], features: Any, where: str) -> dict[str, Value | None]:
-    """Return what a row says of its clip; a class by its name, or None where it has no class (-1)."""
+    """Return what a row says about its clip: a class by its name, or None if it has no class (-1)."""
     known: dict[str, Value | None] = {}
     for key, column in columns.items():
         value = row[column]

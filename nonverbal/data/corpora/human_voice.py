@@ -5,9 +5,9 @@ Expected: 179 clips, 0.06 h, 44.1 kHz; 75 notes, each in mono and in stereo, and
 Verified on the repository.
 
 The mono and stereo exports are the same takes, in part under other names, so all clips are one recording session of one
-speaker; what is the same after mixing down is kept once like any duplicate. Suffixes -ko, -instable and -bended mark
-failed, unstable and bent notes; they are sounds of a voice and are kept, as in Voc125. The singer is a man of 34; the
-pitch and the take are in the names.
+speaker; clips that are the same after downmixing are kept once, like any duplicates. The suffixes -ko, -instable and
+-bended mark failed, unstable and bent notes; they are sounds of a voice and are kept, as in Voc125. The singer is a man
+aged 34; names give the pitch and the take.
 """
 
 import re
@@ -28,7 +28,7 @@ def read(folder: Path) -> Reading:
 
 
 def _describe(match: re.Match[str], path: str) -> Found:
-    # Vowels are named {consonant}-{vowel}-{note}[-take], the consonant _ where there is none.
+    # Vowels are named {consonant}-{vowel}-{note}[-take], with _ if there is no consonant.
     vowel = re.match(r"[^-]+-([^-]+)-", match["name"])
     label = "note" if match["kind"].lower() == "notes" else vowel and vowel[1]
     note = re.search(r"(?:^|-)(?P<pitch>[A-Ga-g]#?\d)(?:-(?P<take>\d+))?(?=-|$)", match["name"])

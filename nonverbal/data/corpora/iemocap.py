@@ -1,21 +1,21 @@
-"""IEMOCAP: ten speakers in pairs, from scripts and improvising, in English; emotion in speech.
+"""IEMOCAP: ten speakers in pairs, scripted and improvised, in English; emotion in speech.
 
 Home: sail.usc.edu/iemocap. Licence, from other people's notes: a signed release form; research, no redistribution.
 Expected: 5531 turns in the usual four classes: neutral 1708, anger 1103, sadness 1084, and as one class happiness 595
-and excitement 1041; of sessions 1 to 5, 1085, 1023, 1151, 1031 and 1241. How many turns there are in all is not known
+and excitement 1041; 1085, 1023, 1151, 1031 and 1241 of them in sessions 1 to 5. The total number of turns is not known
 here. 16 kHz.
 Verified: layout, names and the counts above, on lists and loaders of other projects; the form of label lines, on two
 loaders. From memory: that there are ._ files of macOS among the label files.
 
-The label is the code of a turn's line in dialog/EmoEvaluation/*.txt, in words. Lines of single raters, and the folders
-Attribute, Categorical and Self-evaluation, hold other things. Happiness and excitement stay apart: merging them is the
-four-class protocol's business. Turns without agreement (xxx) are clips without a label. The line's three means are
-the attributes valence, arousal (activation) and dominance. Turns ending in XX stand in
-transcripts alone, and are not clips.
+The label is the code in a turn's line of dialog/EmoEvaluation/*.txt, in words. Lines of single raters, and the folders
+Attribute, Categorical and Self-evaluation, contain other things. Happiness and excitement stay apart: the four-class
+protocol may merge them. Turns without agreement (xxx) are clips without a label. The three means in a line are the
+attributes valence, arousal (activation) and dominance. Turns that end in XX occur only in transcripts, and are not
+clips.
 
-Ses01F_impro04_M000: the letter after the session is who wears the motion capture, not who speaks; in 2750 of the 5531
-it is the other. The speaker is the session and the letter of the last field. A dialog is the recording; a session's two
-speakers share dialogs, and so stay together.
+Names look like Ses01F_impro04_M000: the letter after the session says who wears the motion capture, not who speaks; in
+2750 of the 5531 turns, it is the other speaker. The speaker is the session and the letter of the last field. A dialog
+is the recording; the two speakers of a session share dialogs, and so stay together.
 """
 
 import re
@@ -26,7 +26,7 @@ from nonverbal.data.corpora.readers import lines_of, read_by_rows
 from nonverbal.licences import Terms
 
 NAME = "iemocap"
-# Not in the folders below it.
+# But not those in the folders below it.
 LABEL_FILES = r"(?:.*/)?EmoEvaluation/[^/]+\.txt"
 LABELS_ABOVE = r"dialog/EmoEvaluation/[^/]+\.txt"
 # [start - end] <tab> turn <tab> code <tab> [valence, activation, dominance]

@@ -1,15 +1,15 @@
 """JNV: expressions of six emotions without words, by four Japanese speakers.
 
-Home: sites.google.com/site/shinnosuketakamichi/research-topics/jnv_corpus. Licence: CC-BY-SA-4.0 by others' word,
-which allows commercial use and redistribution, share-alike.
+Home: sites.google.com/site/shinnosuketakamichi/research-topics/jnv_corpus. Licence: CC-BY-SA-4.0 according to others,
+which allows commercial use and redistribution with share-alike.
 Expected: 420 clips, not verified; 0.395 h, inferred; 48 kHz, some clips in stereo.
-Verified: nothing on the corpus itself; names, folders and licence are known from others' loaders. Emotions are accepted
-as adjectives and as nouns, for the spelling is open; of another word the label is unknown.
+Verified: nothing on the corpus itself; names, folders and licence are known from other people's loaders. Emotions are
+accepted as adjectives and as nouns, because the spelling is unknown; for any other word, the label is unknown.
 
-Names are {speaker}_{emotion}_{utterance}_{session}, the session R (regular, probably) or F (free). It is a kind of
-utterance, not a sitting, so no session is named here.
-JVNV, by the same authors, holds Japanese speech and is not this: its clips, named F1_anger_regular_01, are skipped. Its
-speakers have the same names; whether they are the same people is unknown.
+Names are {speaker}_{emotion}_{utterance}_{session}. The session is R (probably regular) or F (free): a kind of
+utterance and not a sitting, so no session is named here.
+JVNV, by the same authors, contains Japanese speech and is another corpus: its clips, named like F1_anger_regular_01,
+are skipped. Its speakers have the same names; whether they are the same people is unknown.
 """
 
 from pathlib import Path

@@ -1,15 +1,16 @@
-"""LibriSpeech: books read aloud, in English; and the small labelled parts of it that Libri-light fine-tunes on.
+"""LibriSpeech: books read aloud, in English; and the small labelled parts of it on which Libri-light fine-tunes.
 
 Home: openslr.org/12; dl.fbaipublicfiles.com/librilight. Licence: CC-BY-4.0 from memory: commercial use and
-redistribution with attribution; of Libri-light's parts too.
+redistribution with attribution; also for Libri-light's parts.
 Expected, from memory or other people's notes: utterances of train-clean-100 28539, dev-clean 2703, dev-other 2864,
 test-clean 2620, test-other 2939. Not known here: those of train-clean-360 and train-other-500, and of Libri-light's
 parts. 16 kHz.
 Verified: the names of the splits, on a loader; the layout of Libri-light's parts.
 
-The split is the folder, named as there. A chapter is the session and the recording. Transcripts lie beside the audio
-and are not read here. Libri-light's parts are drawn from LibriSpeech, and share its speakers and chapters: 1h/0 to 1h/5
-are folds of ten minutes, 1h is all six, and ten hours are 1h and 9h. The usual ten minutes are, from memory, fold 0.
+The split is the folder, with the same name. A chapter is the session and the recording. Transcripts lie beside the
+audio and are not read here. Libri-light's parts are drawn from LibriSpeech, and share its speakers and chapters: 1h/0
+to 1h/5 are folds of ten minutes, 1h is all six, and ten hours are 1h and 9h. The usual ten minutes are fold 0, from
+memory.
 """
 
 import re
@@ -20,7 +21,7 @@ from nonverbal.data.corpora.readers import read_by_name
 from nonverbal.licences import spdx
 
 NAME = "librispeech"
-"""Also qualifies what is known of Libri-light's parts."""
+"""Also qualifies the speakers and recordings of Libri-light's parts."""
 UTTERANCE = r"(?P<speaker>\d+)/(?P<chapter>\d+)/(?P=speaker)-(?P=chapter)-\d+\.flac"
 PATTERN = (
     rf"(?:.*/)?(?P<split>(?:dev|test)-(?:clean|other)|train-clean-100|train-clean-360|train-other-500)/{UTTERANCE}"

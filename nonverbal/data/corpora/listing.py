@@ -1,4 +1,4 @@
-"""What lies in a corpus's folder: the files that readers see, and those that are passed over, with the reason."""
+"""Lists what is in a corpus's folder: the files that readers see, and those that are skipped, with the reason."""
 
 import os
 import zipfile
@@ -19,7 +19,7 @@ DAMAGED = "an archive that cannot be read; a folder of its name lies beside it"
 UNREADABLE = "an archive that cannot be read"
 
 Row = tuple[str, str | None]
-"""A path, relative to the folder, and why it is passed over."""
+"""A path, relative to the folder, and the reason if it is skipped."""
 
 
 def there(folder: Path) -> bool:
@@ -30,7 +30,7 @@ def there(folder: Path) -> bool:
 def files(folder: Path) -> Iterator[str]:
     """Yield the files under ``folder`` that readers see, relative to it, in sorted order.
 
-    The members of a zip archive stand for it; ``folder`` may be an archive itself. Links to folders are not followed,
+    A zip archive is represented by its members; ``folder`` may itself be an archive. Links to folders are not followed,
     and count as files.
 
     Raises:
@@ -45,13 +45,13 @@ def passed_over(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def survey(folder: Path) -> list[Row]:
-    """Return every file, and why it is passed over, if it is.
+    """Return every file, with the reason if it is skipped.
 
-    Passed over is what is hidden, an archive within another, and what of an archive is also there unpacked, or in an
-    archive before it. An archive that is damaged is ``UNREADABLE``.
+    Hidden files, archives within archives, and members of an archive that also exist unpacked or in an earlier archive
+    are skipped. A damaged archive is ``UNREADABLE``.
 
     Raises:
-        UserError: a folder cannot be listed, an archive cannot be trusted, or all that is there is a damaged one.
+        UserError: a folder cannot be listed, an archive cannot be trusted, or there is only a damaged archive.
     """
     if is_archive(folder):
         return [(name, _why_not(name, info)) for name, info in sorted(contents(folder).items())]
@@ -79,7 +79,7 @@ def survey(folder: Path) -> list[Row]:
 
 
 def leaves(folder: Path, path: str) -> bool:
-    """Whether a path, its links followed, is outside ``folder``."""
+    """Whether a path is outside ``folder`` when its links are followed."""
     return not Path(os.path.realpath(folder / path)).is_relative_to(os.path.realpath(folder))
 
 
@@ -114,7 +114,7 @@ def _why_not(name: str, info: zipfile.ZipInfo) -> str | None:
 
 
 def _without_twins(folder: Path, rows: list[Row], packed: dict[str, Packed]) -> list[Row]:
-    """Pass over the members that are elsewhere too; an archive of nothing else stands as one row."""
+    """Skip the members that also exist elsewhere; an archive without any other member becomes a single row."""
     seen = [path for path, reason in rows if reason is None]
     twins = find_twins(folder, seen, packed)
     left: dict[str, str | None] = dict(rows)

@@ -1,4 +1,4 @@
-"""The tables of an audiofolder: which there are, what their columns say, and which file each row means."""
+"""The tables of an audiofolder: which exist, what their columns mean, and which file each row refers to."""
 
 import posixpath
 import re
@@ -20,28 +20,28 @@ from nonverbal.grouping import grouped
 from nonverbal.text import LINE_END, shown, some_of, told_apart
 
 METADATA = "metadata.csv or metadata.jsonl"
-"""What the tables are called, in words."""
+"""Names of the tables, in words."""
 
 TABLE = re.compile(r"(?:[^./][^/]*/)*metadata\.(?:csv|tsv|jsonl)", re.IGNORECASE)
-"""A table, in no hidden folder."""
+"""Matches a table that is not in a hidden folder."""
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "file_name": ("file_name",),
     **{field: (field,) for field in FIELDS},
     "speaker": ("speaker", "speaker_id"),
 }
-"""What may be known of a clip, and the columns that say it: the first that says something counts."""
+"""What may be known about a clip, and the columns that give it: the first that has a value counts."""
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-"""Words in names of folders and files by which Hugging Face knows a split, and the split."""
+"""Words in names of folders and files by which Hugging Face recognises a split, with the split."""
 
 
 NAMED = 12
-"""Columns that are not used and are named; the others are counted."""
+"""Number of unused columns that are named; the others are counted."""
 
 Key = Callable[[str], str]
 
@@ -53,15 +53,15 @@ class Row:
     where: str
     """The table and the row's number, for errors."""
     name: str
-    """The file as the row names it, from the corpus's folder on."""
+    """The file as the row names it, relative to the corpus's folder."""
     known: Mapping[str, str | None]
-    """Of ``FIELDS``, where there is a column."""
+    """Values of those ``FIELDS`` that have a column."""
     folder: str
-    """Of the table, from the corpus's folder on; files are named relative to it."""
+    """Folder of the table, relative to the corpus's folder; files are named relative to it."""
     attributes: Attributes
-    """Of the columns that are called as attributes."""
+    """Values of the columns that are named like attributes."""
     more_lines: tuple[str, ...]
-    """What stands after the first line of values that have several, where a quote may have been left open."""
+    """What follows the first line in values of several lines, where a quote may have been left open."""
 
 
 def tables_in(paths: Iterable[str]) -> list[str]:
@@ -70,7 +70,7 @@ def tables_in(paths: Iterable[str]) -> list[str]:
 
 
 def known_columns(columns: Iterable[str]) -> dict[str, list[str]]:
-    """Return what may be known of a clip to the columns that say it. Case, blanks, ``_`` and ``-`` do not count.
+    """Return what may be known about a clip, with the columns that give it. Case, blanks, ``_`` and ``-`` do not count.
 
     Raises:
         ValueError: two columns have the same name.
@@ -92,7 +92,7 @@ def _known_columns(columns: tuple[str, ...]) -> dict[str, list[str]]:
 
 
 def columns_said(known: Mapping[str, Iterable[str]], columns: Iterable[str]) -> str:
-    """Say which columns are taken for what, and which are not used."""
+    """Return a text that says what columns are used as, and which are not used."""
     used = {column for field in known for column in known[field]}
     taken = []
     for field in COLUMNS:
@@ -106,16 +106,17 @@ def columns_said(known: Mapping[str, Iterable[str]], columns: Iterable[str]) -> 
 
 
 def read_tables(folder: Path, found: Sequence[str], say: Callable[[str], None]) -> dict[str, Row]:
-    """Return the rows of all tables under ``folder`` by the files that they mean: those found, or else missing ones.
+    """Return the rows of all tables under ``folder`` by the files that they refer to, which may be missing.
 
     Args:
         folder: the corpus.
         found: its files.
-        say: is told which columns are taken for what, which are not used, and what was read in another encoding.
+        say: is called with messages: what columns are used as, which are not used, and what was read in another
+            encoding.
 
     Raises:
-        UserError: a table cannot be read, lacks ``file_name``, or says something that no clip can have; two rows mean
-            one file, or one row may mean two.
+        UserError: a table cannot be read, lacks ``file_name``, or has a value that no clip can have; two rows refer to
+            one file, or one row may refer to two.
     """
     rows: list[Row] = []
     said: dict[str, list[str]] = {}
@@ -129,7 +130,7 @@ def read_tables(folder: Path, found: Sequence[str], say: Callable[[str], None]) 
 
 
 def _read_table(folder: Path, table: str) -> tuple[list[Row], str]:
-    """The rows of a table, and what there is to say of it."""
+    """Return the rows of a table, and a message about it."""
     where = folder / table
     try:
         text, encoding = decode(read_content(folder, table))
@@ -193,7 +194,7 @@ def _row(where: str, table: str, values: dict[str, object], known: dict[str, lis
     if said.get("file_name") is None:
         found = ", ".join(map(repr, values)) or "nothing"
         raise UserError(f"{where}: {_LACKS.format(folder / base)}, but this one has {found}")
-    # As it is written: a name on disk may be composed in another way, or begin with a blank.
+    # Unchanged, because a name on the disk may be composed in another way, or begin with a blank.
     given = values[known["file_name"][0]]
     name = _inside(given if isinstance(given, str) else str(said["file_name"]), base, where, folder)
     del said["file_name"]
@@ -211,7 +212,7 @@ def _row(where: str, table: str, values: dict[str, object], known: dict[str, lis
 
 
 def _inside(given: str, base: str, where: str, folder: Path) -> str:
-    """The path of a file from the corpus's folder on; refused where it leaves it, on any system."""
+    """Return the path of a file relative to the corpus's folder; refuse one that leaves the folder on any system."""
     for written in (given.replace("\\", "/"), given):
         path = posixpath.normpath(posixpath.join(base, written))
         outside = path.startswith(("/", "../")) or path in (".", "..") or "\0" in path
@@ -223,7 +224,7 @@ def _inside(given: str, base: str, where: str, folder: Path) -> str:
 def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, Row]:
     there = set(found)
     taken = {row.name for row in rows if row.name in there}
-    # Names that differ in case may be two files' names, but not where they differ in how é is written.
+    # Names that differ in case may belong to two files, but not names that differ only in how é is written.
     alike: dict[Key, dict[str, list[str]]] = {_composed: grouped(found, _composed)}
     left = [path for path in found if path not in taken]
     alike |= {key: grouped(left, key) for key in (_folded, _unpacked, _unpacked_in_place)}
@@ -242,7 +243,7 @@ def _by_file(rows: list[Row], found: Sequence[str], folder: Path) -> dict[str, R
 
 
 def _meant(row: Row, alike: Mapping[Key, dict[str, list[str]]]) -> str:
-    """The only file that a name can mean, written as another system would; the name itself where there is none."""
+    """Return the only file that a name, as another system writes it, can refer to; the name itself if there is none."""
     for key, paths in alike.items():
         candidates = paths.get(key(row.name), [])
         if len(candidates) > 1:
@@ -264,18 +265,18 @@ def _folded(path: str) -> str:
 
 
 def _unpacked(path: str) -> str:
-    """As ``_folded``, had each archive been unpacked to a folder of its name."""
+    """Return ``_folded`` of a path as if each archive had been unpacked to a folder of its name."""
     return _folded(unpacked(path))
 
 
 def _unpacked_in_place(path: str) -> str:
-    """As ``_folded``, had each archive been unpacked to the folder that it lies in."""
+    """Return ``_folded`` of a path as if each archive had been unpacked to the folder that it is in."""
     *folders, name = path.split("/")
     return _folded("/".join([*(part for part in folders if len(part) < 5 or not part.lower().endswith(".zip")), name]))
 
 
 def _refuse_swallowed(rows: Iterable[Row], without: set[str]) -> None:
-    """A value of several lines that names a file without a row is most likely some rows behind a quote left open."""
+    """Refuse a value of several lines that names a file without a row: probably an open quote has swallowed its row."""
     for row in rows:
         cells = (part.strip(' "') for line in row.more_lines for part in re.split("[,;\t]", line))
         swallowed = [cell for cell in cells if posixpath.join(row.folder, cell) in without]
@@ -297,7 +298,7 @@ def _refuse_strangers(by_file: Mapping[str, Row], found: Iterable[str], folder: 
 
 
 def _reduced(column: str) -> str:
-    """A column's name by its letters and digits alone: names vary in case, blanks, ``_`` and ``-``."""
+    """Return only a column's letters and digits, because names vary in case, blanks, ``_`` and ``-``."""
     return re.sub(r"[\W_]", "", column).casefold()
 
 

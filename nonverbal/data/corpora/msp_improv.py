@@ -1,17 +1,17 @@
-"""MSP-IMPROV: twelve actors, two a session, reading and improvising, in English; emotion in speech.
+"""MSP-IMPROV: twelve actors, two per session, reading and improvising, in English; emotion in speech.
 
 Home: the MSP lab of UT Dallas. Licence, from other people's notes: academic or commercial, no redistribution.
 Expected: 8438 clips, 7798 of them in the usual four classes: neutral 3477, happiness 2644, sadness 885 and anger 792.
-The rate is not known.
-Verified: the counts, which are confirmed. On other people's loaders and lists only: layout, names, label file.
+The sample rate is not known.
+Verified: the counts. Known only from other people's loaders and lists: layout, names, label file.
 
-The label is field 2 of a clip's line in Evaluation.txt, in some releases Evalution.txt: not the letter of the name,
-which is the emotion that was aimed at. Lines name UTD-IMPROV-....avi, files are MSP-IMPROV-....wav. Clips without
-agreement (X) have no label. Lines of single raters follow, some of them twice; they are not read.
+The label is field 2 of a clip's line in Evaluation.txt (Evalution.txt in some releases), not the letter of the name,
+which is the intended emotion. Lines name UTD-IMPROV-....avi, files are called MSP-IMPROV-....wav. Clips without
+agreement (X) have no label. The lines of single raters follow, some of them twice; they are not read.
 
-MSP-IMPROV-S01A-F02-R-FF01: sentence and aim, speaker, type (R target read, T target improvised, S other
-improvised, P natural; from memory), turn. The session is the number of the speaker. It is the recording too: the two
-speakers of a session are held out together.
+Names look like MSP-IMPROV-S01A-F02-R-FF01: sentence and intended emotion, speaker, type (R target read, T target
+improvised, S other improvised, P natural; from memory), turn. The session is the number of the speaker. It is also the
+recording: the two speakers of a session are held out together.
 """
 
 import re

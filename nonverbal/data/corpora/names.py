@@ -1,4 +1,4 @@
-"""What the names of files say, whatever system or archive they come from."""
+"""What the names of files mean, whatever system or archive they come from."""
 
 import re
 import unicodedata
@@ -8,23 +8,23 @@ from nonverbal.data.reading.archives import unpacked
 from nonverbal.data.reading.audio import EXTENSIONS
 
 SYSTEM = frozenset(("__macosx", "$recycle.bin", "system volume information", "lost+found", "@eadir", "#recycle"))
-"""Folders of systems, which hold copies or what was thrown away."""
+"""Folders that systems make, for copies or deleted files."""
 
 
 def hidden(path: str) -> bool:
-    """Whether a relative path is of what systems keep beside files: .DS_Store, ._NAME, __MACOSX, .Trashes."""
+    """Whether a relative path belongs to what systems keep beside files: .DS_Store, ._NAME, __MACOSX, .Trashes."""
     return any(part.startswith(".") or part.lower() in SYSTEM for part in path.split("/"))
 
 
 def is_audio(path: str) -> bool:
-    """Whether a file's extension is one of audio; what is hidden is not audio."""
+    """Whether a file has an extension of audio; hidden files do not count."""
     return Path(path).suffix.lower().lstrip(".") in EXTENSIONS and not hidden(path)
 
 
 def readable(path: str) -> str:
-    """Return a path as patterns are matched against it: what systems and archives make of one name is one path.
+    """Return a path in the form that patterns are matched against, the same for all systems and archives.
 
-    The endings of audio files are in lower case, archives are folders of their names, accents are composed (NFC).
+    Extensions of audio files are in lower case, archives are folders of their names, and accents are composed (NFC).
     """
     name, *endings = unicodedata.normalize("NFC", unpacked(path)).split(".")
     others = (place for place in range(len(endings), 0, -1) if endings[place - 1].lower() not in EXTENSIONS)
@@ -33,5 +33,5 @@ def readable(path: str) -> str:
 
 
 def file_name(path: str) -> str:
-    """Return the name that a path ends in, as ``readable``; for what tables of any system say of a file."""
+    """Return the last name of a path, as in ``readable``, for what tables of any system say about a file."""
     return readable(re.split(r"[\\/]", path)[-1])

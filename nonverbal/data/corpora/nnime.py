@@ -1,15 +1,14 @@
 """NNIME: spontaneous dialogues of pairs of actors, in Mandarin, in six target atmospheres; part of Voc125.
 
 Home: nnime.ee.nthu.edu.tw. Licence: a signed agreement, requested from biiclab@ee.nthu.edu.tw; no redistribution.
-Expected: 5596 clips from memory, which is also the count in Voc125, of 3.55 h; 44 speakers in 100 dialogues.
-Verified: subjects and atmospheres on its site. Names are known from others' lists of files only; the folders and the
-sample rate are unknown: any folders are accepted.
+Expected: 5596 clips from memory, which is also the count in Voc125, with 3.55 h; 44 speakers in 100 dialogues.
+Verified: subjects and atmospheres, on its site. Names are known only from other people's lists of files; the folders
+and the sample rate are unknown, so any folders are accepted.
 
-Names are {atmosphere}_{session}_{A or B}_{utterance}. The atmosphere is what the scene aimed at, not what the utterance
-expresses; the form of the annotations that say that is unknown, so clips have no label, and the atmosphere
-is the attribute ``elicited``. A speaker is a session's A
-or B; a dialogue, of one atmosphere in one session, is the recording. This is mostly speech: whether Voc125 kept only
-what is without words is unknown.
+Names are {atmosphere}_{session}_{A or B}_{utterance}. The atmosphere is the aim of the scene, not what the utterance
+expresses; the form of the annotations that say the latter is unknown, so clips have no label, and the atmosphere is the
+attribute ``elicited``. A speaker is a session's A or B; a dialogue, of one atmosphere in one session, is the recording.
+This is mostly speech; whether Voc125 kept only what is without words is unknown.
 """
 
 import re

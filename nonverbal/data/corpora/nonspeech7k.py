@@ -1,13 +1,14 @@
 """NonSpeech7K: breath, cough, crying, laugh, screaming, sneeze and yawn, cut from the web; part of Voc125.
 
-Home: DOI 10.5281/zenodo.6967442 (paper: doi 10.1049/sil2.12233). Licence: CC-BY-4.0 by the record's metadata,
-CC-BY-NC-SA-4.0 by its description; take it for the latter: no commercial use, share-alike.
-Expected: 7014 clips (train 6289, test 725) of 0.5 to 4 s, 32 kHz. Voc125 has 6983, 6.72 h; why 31 fewer is unknown.
-Verified: the DOIs. Files, columns, classes and counts are known from others' loaders and notes only.
+Home: DOI 10.5281/zenodo.6967442 (paper: doi 10.1049/sil2.12233). Licence: CC-BY-4.0 according to the record's metadata,
+CC-BY-NC-SA-4.0 according to its description; assume the latter: no commercial use, share-alike.
+Expected: 7014 clips (train 6289, test 725) of 0.5 to 4 s, 32 kHz. Voc125 has 6983, 6.72 h; why 31 are missing is
+unknown.
+Verified: the DOIs. Files, columns, classes and counts are known only from other people's loaders and notes.
 
-The labels are in the two tables alone, whose columns are spelt differently (File ID, File_ID), as is a class: ``yawm``
-is yawn. No speakers are known; what is cut from one file of one source is one recording. The split is the corpus's
-own, and it leaks: four of these recordings are on both sides. Freesound is one of the sources, as it is of others.
+The labels are only in the two tables, whose columns are spelt differently (File ID, File_ID), as is one class: ``yawm``
+is yawn. No speakers are known; clips cut from one file of one source are one recording. The split is the corpus's own,
+and it leaks: four of these recordings are on both sides. Freesound is one of the sources, as for other corpora.
 """
 
 from pathlib import Path
@@ -22,7 +23,7 @@ LOOKS_LIKE = "'metadata of train set .csv' or 'metadata of test set.csv', and tr
 
 
 def read(folder: Path) -> Reading:
-    """Label: the table's, with ``yawm`` put right."""
+    """Label: the table's, with ``yawm`` corrected."""
     return read_by_table(folder, TABLES, "filename", _describe, "not in the tables", LOOKS_LIKE)
 
 

@@ -1,14 +1,14 @@
-"""Nonverbal Vocalization (Deeply, SLR99): sixteen sounds from teeth-chattering to screaming; a test set of voc2vec's.
+"""Nonverbal Vocalization (Deeply, SLR99): sixteen sounds from teeth-chattering to screaming; a test set of voc2vec.
 
 Home: openslr.org/99, mirrored in GitHub deeplyinc/Nonverbal-Vocalization-Dataset. Licence: CC-BY-NC-ND-4.0: no
 commercial use, no redistribution of modified audio.
-Expected: 727 clips of 410 speakers on the mirror, where they were counted; its README says about 800, of about 500
-speakers, 0.6 h. 16 kHz, 16 classes.
+Expected: 727 clips of 410 speakers, counted on the mirror; its README says about 800 clips of about 500 speakers, 0.6
+h. 16 kHz, 16 classes.
 Verified: names, codes and licence, on the mirror, whose files were counted; not the archive, which seems larger.
 
 Names are {speaker}_{class}_{trial}_{sex}_{age}_{location}_{quality}_{noise}. The label is the class by its code, not
-the folder, whose spelling is open; the sex, 0 for female and 1 for male, which a loader has reversed, the age, the
-trial (``take``), and where and how it was recorded are attributes. There is no official split.
+the folder, whose spelling is unknown. Attributes are the sex (0 is female and 1 male; one loader has reversed them),
+the age, the trial (``take``), and where and how it was recorded. There is no official split.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ CLASSES = (
     "teeth-chattering", "teeth-grinding", "tongue-clicking", "nose-blowing", "coughing", "yawning", "throat-clearing",
     "sighing", "lip-popping", "lip-smacking", "panting", "crying", "laughing", "sneezing", "moaning", "screaming",
 )  # fmt: skip
-"""In the order of their codes."""
+"""The classes, in the order of their codes."""
 PATTERN = (
     r"(?:.*/)?(?P<speaker>[0-9A-Za-z]+)_(?P<label>\d+)_(?P<take>\d+)_(?P<sex>[^_/]+)_(?P<age>[^_/]+)_"
     r"(?P<location>[^_/]+)_(?P<quality>[^_/]+)_(?P<noise>[^_/]+)\.wav"

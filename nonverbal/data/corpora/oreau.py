@@ -1,14 +1,14 @@
 """Oréau: 32 speakers, in French; emotion in speech.
 
-Home: DOI 10.5281/zenodo.4405783. Licence: CC-BY-4.0 by other people's notes: commercial use and redistribution with
-attribution.
+Home: DOI 10.5281/zenodo.4405783. Licence: CC-BY-4.0 according to other people's notes: commercial use and
+redistribution with attribution.
 Expected of OréauFR_02, validated by listeners: 434 clips, 44.1 kHz: neutral 70, anger 67, disgust 67, happiness 62,
-surprise 62, sadness 55, fear 51. OréauFR_01 has 502, by other people's notes.
+surprise 62, sadness 55, fear 51. OréauFR_01 has 502, according to other people's notes.
 Verified: layout, names and counts of 02, on a complete list of its files.
 
-10a02Ja.wav: speaker, utterance, emotion, version; the sex is a folder. 02 is a subset of 01: where both are there, 01
-is skipped. The é of the folders is one character in some copies and two in others (e and an accent), so they are told
-apart without it.
+Names look like 10a02Ja.wav: speaker, utterance, emotion, version; the sex is a folder. 02 is a subset of 01: if both
+exist, 01 is skipped. The é of the folders is one character in some copies and two in others (e and an accent), so it is
+ignored when they are told apart.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from nonverbal.data.corpora.readers import prefer, read_by_name
 from nonverbal.licences import spdx
 
 NAME = "oreau"
-# The utterance is a letter and two digits; in two names there is a z.
+# The utterance is a letter and two digits; two names also have a z.
 PATTERN = (
     r"(?:(?:.*/)?(?P<sex>[fm])/[^/]+/|(?:.*/)?)"
     r"(?P<speaker>\d\d)(?P<sentence>\w{3})(?P<label>[CDJNPST])(?P<take>[a-z])\.wav"

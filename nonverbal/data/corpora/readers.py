@@ -1,4 +1,4 @@
-"""What readers of corpora share: clips by names, tables or rows; and the error of a folder of something else."""
+"""What readers of corpora share: clips by names, tables or rows, and the error for a folder of something else."""
 
 import json
 import re
@@ -16,13 +16,13 @@ from nonverbal.data.reading.archives import read_bytes
 from nonverbal.errors import UserError
 
 PACKED = (".zip", ".rar", ".7z", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
-"""How the names of archives end, those too that are not read."""
+"""Endings of the names of archives, including archives that are not read."""
 
 ANYWHERE = "(?:.*/)?"
-"""How patterns begin: what they match may lie in any folder."""
+"""Beginning of patterns: what they match may be in any folder."""
 
 ABOVE = 3
-"""Steps up from a part of a corpus to where its tables may be."""
+"""Largest number of steps up from a part of a corpus to the folder with its tables."""
 
 Row = TypeVar("Row")
 
@@ -34,17 +34,17 @@ def read_by_name(
 
     Args:
         folder: the corpus.
-        pattern: a regular expression that clips' relative paths match whole, as ``readable`` has them: it ends in
+        pattern: a regular expression that matches clips' whole relative paths in their ``readable`` form; it ends in
             ``\\.wav``, in lower case.
         describe: turns a match and its path into a clip.
         skip: reason given for all other files.
-        looks_like: what is expected, for the error where nothing matches.
+        looks_like: what is expected, for the error if nothing matches.
     """
     compiled = re.compile(pattern)
     found = list(files(folder))
     matches = [compiled.fullmatch(readable(path)) for path in found]
     if not any(matches):
-        # A folder from within the corpus: what names lack, the folders that it is in may say.
+        # A folder inside the corpus: the folders above it may say what names lack.
         outer = readable(f"{folder.resolve().as_posix()}/")
         matches = [compiled.fullmatch(outer + readable(path)) for path in found]
     if not any(matches):
@@ -61,15 +61,15 @@ def read_by_table(
     skip: str,
     looks_like: str,
 ) -> Reading:
-    """Read a corpus whose tables say what a file is. A row without a file is a clip that will be found missing.
+    """Read a corpus whose tables describe its files. A row without a file is a clip that will be reported as missing.
 
     Args:
         folder: the corpus.
-        tables: a regular expression that the tables' relative paths match whole, in any case.
+        tables: a regular expression that matches the tables' whole relative paths, in upper or lower case.
         key: the column that names a file, reduced as by ``read_table``; folders in it are ignored.
-        describe: turns a row, the path of its file and that of its table into a clip.
+        describe: turns a row, the path of its file, and the path of its table into a clip.
         skip: reason given for files without a row.
-        looks_like: what is expected, for the error where there is no table.
+        looks_like: what is expected, for the error if there is no table.
 
     Raises:
         UserError: there is no table, it lacks the column, or two rows contradict each other.
@@ -88,7 +88,7 @@ def read_by_table(
 
 
 def lines_of(folder: Path, files: str, line: re.Pattern[str]) -> Iterator[re.Match[str]]:
-    """Yield the lines that match a pattern in all files whose paths match another."""
+    """Yield the matches of ``line`` in all files whose paths match ``files``."""
     for path in matching(folder, files):
         yield from line.finditer(read_text(folder, path))
 
@@ -101,16 +101,16 @@ def read_by_rows(
     looks_like: str,
     tables: str,
 ) -> Reading:
-    """Read a corpus that says what each file is. A row without a file is a clip that will be found missing.
+    """Read a corpus whose files ``rows`` describe. A row without a file is a clip that will be reported as missing.
 
     Args:
         folder: the corpus.
-        rows: the name of a file, without folders, to what is said of it. A file of another spelling (``file_name``)
-            is meant where it can be no other row's.
-        describe: turns that and the path of the file into a clip.
+        rows: descriptions by name of the file, without folders. A file that is spelt differently (``file_name``) counts
+            if it cannot belong to another row.
+        describe: turns a description and the path of its file into a clip.
         skip: reason given for files without a row.
-        looks_like: what is expected, for the error where there are no rows.
-        tables: a regular expression of where they come from, for the same.
+        looks_like: what is expected, for the error if there are no rows.
+        tables: a regular expression for the files that the rows come from, for the same error.
     """
     found = list(files(folder))
     if not rows:
@@ -133,15 +133,16 @@ def read_by_rows(
 
 
 def prefer(reading: Reading, lesser: str, reason: str, part: str | None = None, chosen: bool = False) -> Reading:
-    """Read one of two releases of the same sounds, where both are there: of each take, by its name and label.
+    """Read one of two releases of the same sounds if both exist: one file for each take, by its name and label.
 
     Args:
         reading: of both.
-        lesser: a regular expression searched in paths, as ``readable`` has them; a clip whose has it is of the lesser
-            release, and is skipped where its take is in the other.
+        lesser: a regular expression that is searched for in paths in their ``readable`` form; a clip with a match is of
+            the lesser release, and is skipped if its take is in the other.
         reason: given for the clips that are skipped.
-        part: a regular expression of what the better release may add to the name of a take that it has cut.
-        chosen: whether the better release leaves takes out on purpose; then all of the lesser are skipped beside it.
+        part: a regular expression for what the better release may add to the name of a take that it has cut.
+        chosen: whether the better release leaves takes out on purpose; then all of the lesser are skipped if both
+            exist.
     """
     read = list(reading)
     clips = [file for file in read if isinstance(file, Found)]
@@ -161,7 +162,7 @@ def _take(file: Found) -> tuple[str, str | None]:
 
 
 def refuse(found: list[str], folder: Path, looks_like: str, tables: str | None = None) -> None:
-    """Raise the error for a folder that is not of a corpus, saying what was expected and what is there."""
+    """Raise the error for a folder that is not of a corpus, which says what was expected and what exists."""
     audio = [path for path in found if is_audio(path)]
     example = f", such as {audio[0]}" if audio else ""
     nested = [path for path, reason in passed_over(folder) if reason == NESTED]
@@ -177,28 +178,28 @@ def refuse(found: list[str], folder: Path, looks_like: str, tables: str | None =
 
 
 def matching(folder: Path, pattern: str) -> list[str]:
-    """Return the files whose relative paths match a regular expression whole: a corpus's tables, wherever they lie."""
+    """Return the files whose whole relative paths match a regular expression: a corpus's tables, wherever they are."""
     compiled = re.compile(pattern, re.IGNORECASE)
     return [path for path in files(folder) if compiled.fullmatch(readable(path))]
 
 
 def tables_of(folder: Path, pattern: str) -> list[str]:
-    """Return tables that a corpus can be read without: as ``matching``, or where there are none, as ``above``."""
+    """Return tables that are not needed to read a corpus: as ``matching``, or as ``above`` if there are none."""
     return matching(folder, pattern) or above(folder, pattern)
 
 
 def above(folder: Path, pattern: str) -> list[str]:
-    """Return the tables of a corpus that ``folder`` is a part of: absolute paths, in the nearest folder above it.
+    """Return the tables of a corpus that ``folder`` is a part of, as absolute paths, from the nearest folder above it.
 
     Args:
         folder: a part of a corpus.
-        pattern: as of ``matching``; but the corpus's own folder is in ``ABOVE`` steps up, and no other folders than
-            those that the pattern names are looked into.
+        pattern: as for ``matching``; but the corpus's own folder is at most ``ABOVE`` steps up, and only folders that
+            the pattern names are searched.
     """
     compiled = re.compile(pattern.removeprefix(ANYWHERE), re.IGNORECASE)
     depth = pattern.removeprefix(ANYWHERE).count("/")
     for parent in list(folder.resolve().parents)[:ABOVE]:
-        # pathlib's glob fails where a folder beside the corpus goes away meanwhile.
+        # pathlib's glob fails if a folder beside the corpus is removed meanwhile.
         names = [name for steps in range(depth + 1) for name in glob("/".join(["*"] * (steps + 1)), root_dir=parent)]
         found = [str(parent / name) for name in sorted(names) if compiled.fullmatch(name)]
         if found:
@@ -207,7 +208,7 @@ def above(folder: Path, pattern: str) -> list[str]:
 
 
 def read_content(folder: Path, path: str) -> bytes:
-    """Return the content of a file or member of an archive.
+    """Return the content of a file or of a member of an archive.
 
     Raises:
         UserError: it cannot be read.
@@ -219,7 +220,7 @@ def read_content(folder: Path, path: str) -> bytes:
 
 
 def read_text(folder: Path, path: str) -> str:
-    """Return a file as text: UTF-8 or UTF-16, by its mark, or else Windows's Western European.
+    """Return a file as text: UTF-8 or UTF-16, according to its mark, or else Windows's Western European.
 
     Raises:
         UserError: it cannot be read.
@@ -231,7 +232,7 @@ def read_text(folder: Path, path: str) -> str:
 
 
 class TableRow(dict[str, str]):
-    """A row of a table: column to value."""
+    """A row of a table: values by column."""
 
     def __init__(self, table: Path, values: Iterable[tuple[str, str]]) -> None:
         """Take the row of a table."""
@@ -245,12 +246,12 @@ class TableRow(dict[str, str]):
 def read_table(folder: Path, path: str) -> list[TableRow]:
     """Return the rows of a table whose first line names its columns.
 
-    Names of columns are reduced to lower-case letters and digits (``Filename``, ``File ID`` and ``File_ID`` are
-    ``filename``, ``fileid`` and ``fileid``): they vary from release to release. Values are stripped.
+    Names of columns are reduced to lower-case letters and digits (``Filename``, ``File ID`` and ``File_ID`` become
+    ``filename``, ``fileid`` and ``fileid``), because they vary between releases. Values are stripped.
 
     Raises:
-        UserError: it cannot be read, or a row has more or fewer values than there are columns. A row raises it too,
-            where it is asked for a column that it does not have.
+        UserError: it cannot be read, or a row has more or fewer values than there are columns. A row also raises it
+            when it is asked for a column that it does not have.
     """
     columns, rows = delimited(read_text(folder, path).replace("\0", ""), folder / path)
     header = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in columns]
@@ -258,7 +259,7 @@ def read_table(folder: Path, path: str) -> list[TableRow]:
 
 
 def read_json(folder: Path, path: str) -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
         UserError: it cannot be read.

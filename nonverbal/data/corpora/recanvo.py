@@ -5,9 +5,9 @@ Licence: CC-BY-4.0 from memory, which allows commercial use and redistribution w
 Expected: 7077 clips, 2.46 h, 44.1 kHz from memory; 22 labels, of which the six largest are usually evaluated.
 Verified on a copy of its table: columns, names, labels and their counts, participants.
 
-Labels are the table's, spelt as there: laugh and laughter, dysregulated and dysregulation-sick are separate. A session
-is the date and the time that a name begins with; in some names more follows without a separator (200306_2047SelfTalk).
-It tells its labels by its background, so it is the recording.
+Labels are those of the table, spelt as there: laugh and laughter are separate, and so are dysregulated and
+dysregulation-sick. A session is the date and time at the beginning of a name; in some names, more follows without a
+separator (200306_2047SelfTalk). Its background reveals its labels, so it is the recording.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""What the parts of a WebDataset sample say of its clips: ``KEY.json``, ``KEY.cls``, ``KEY.txt``.
+"""What the parts of a WebDataset sample say about its clips: ``KEY.json``, ``KEY.cls``, ``KEY.txt``.
 
-Texts and JSON are all that is read; nothing is unpickled.
+Only texts and JSON are read; nothing is unpickled.
 """
 
 import json
@@ -29,48 +29,48 @@ USUAL = {
     "split": ("json.split",),
     "text": ("txt", "json.text"),
 }
-"""What may be known of a clip, and the parts that say it where nothing else is named, the first that is there."""
+"""What may be known about a clip, and the parts that give it unless others are named; the first that exists counts."""
 
 LARGEST_TEXT = 1 << 24
-"""Bytes that a part may have which says something of clips."""
+"""Largest number of bytes of a part that describes clips."""
 
 OURS = {"corpus", "recording", "sha256", "part"}
-"""Keys of the JSON in shards that ``nonverbal prepare`` wrote, whose names are qualified already."""
+"""Keys of the JSON in shards that ``nonverbal prepare`` wrote, in which names are already qualified."""
 
 SHOWN = 12
-"""Parts and keys that are named when they are not used; the others are counted."""
+"""Number of unused parts and keys that are named; the others are counted."""
 
 MOST = 1000
-"""Parts and keys that are told apart; some write identifiers as keys."""
+"""Number of parts and keys that are distinguished, because some datasets have identifiers as keys."""
 
 Places = list[tuple[str, list[str]]]
-"""Parts that may say something, and in each the keys that lead to it."""
+"""Parts that may give a value, each with the keys that lead to it."""
 
 
 @dataclass
 class Part:
-    """A part of a sample that says something of its clips."""
+    """A part of a sample that describes its clips."""
 
     content: Any
-    """What JSON holds, or a text; None where it cannot be read."""
+    """The content of JSON, or a text; None if it cannot be read."""
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Sample:
-    """The parts of a key in a tar; where they are there several times, those that lie side by side."""
+    """The parts of a key in a tar; if they occur several times, those that lie side by side."""
 
     tar: Path
     key: str
     paths: dict[str, str]
-    """Part, in lower case, to path in the tar."""
+    """Path in the tar by part, in lower case."""
     read: dict[str, Part] = field(default_factory=dict)
-    """Those parts that were asked for."""
+    """The parts that have been requested."""
     used: dict[str, str] = field(default_factory=dict)
-    """A field to the part and key that said it."""
+    """By field, the part and key that gave it."""
 
     def part(self, name: str) -> Part | None:
-        """Return a part, read once; None where there is none."""
+        """Return a part, which is read once; None if it does not exist."""
         if name in self.paths and name not in self.read:
             self.read[name] = _part(self.tar, self.paths[name])
         return self.read.get(name)
@@ -81,14 +81,14 @@ class Sample:
         return part is not None and isinstance(part.content, dict) and part.content.keys() >= OURS
 
     def known(self, audio: str, places: Mapping[str, Places]) -> dict[str, str | float]:
-        """Return what is said of the clip in a part ``audio``, by field; what cannot be used is noted at its part."""
+        """Return what is known about the clip in a part ``audio`` by field; unusable values are noted at the part."""
         found = {key: self._first(audio, key, of_key) for key, of_key in places.items()}
         return {key: value for key, value in found.items() if value is not None}
 
     def attributes(self, audio: str) -> Attributes:
-        """Return the attributes in the JSON of a clip: of keys that are called as such, and of an object of that name.
+        """Return the attributes in the JSON of a clip: keys named like attributes, and the object ``attributes``.
 
-        For KEY.speech.wav those of KEY.speech.json come before those of KEY.json.
+        For KEY.speech.wav, those of KEY.speech.json take precedence over those of KEY.json.
         """
         found: Attributes = {}
         prefix = audio.rpartition(".")[0]
@@ -103,7 +103,7 @@ class Sample:
         return attributes_of(found)
 
     def _first(self, audio: str, field: str, places: Places) -> str | float | None:
-        """The first that is said of a field: for KEY.speech.wav by KEY.speech.json, else by KEY.json."""
+        """Return the first value of a field: for KEY.speech.wav, from KEY.speech.json, or else from KEY.json."""
         prefix = audio.rpartition(".")[0]
         for name, keys in places:
             for full in dict.fromkeys((f"{prefix}.{name}".lstrip("."), name)):
@@ -123,13 +123,13 @@ class Sample:
 
 @dataclass
 class Uses:
-    """What the parts of all samples were taken for."""
+    """What the parts of all samples were used as."""
 
     of_fields: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     there: set[str] = field(default_factory=set)
 
     def add(self, sample: Sample) -> None:
-        """Count a sample in whose clips are known."""
+        """Count a sample whose clips are known."""
         for key, place in sample.used.items():
             self.of_fields[key].add(place)
         for part in sample.paths:
@@ -139,7 +139,7 @@ class Uses:
                 self.there |= {f"{name}.{key}" for key in content} if isinstance(content, dict) else {name}
 
     def told(self) -> str:
-        """Return what was taken for what, and what was not used, in a line for the terminal."""
+        """Return a line for the terminal that says what was used as what, and what was not used."""
         taken = [f"{key} from {', '.join(sorted(places))}" for key, places in self.of_fields.items()]
         used = {_letters(place) for places in self.of_fields.values() for place in places}
         unused = sorted(place for place in self.there if _letters(place) not in used)
@@ -150,13 +150,13 @@ class Uses:
 
 
 def places_of(columns: Mapping[str, str]) -> dict[str, Places]:
-    """Return where each field is said: where ``columns`` names, else as usual."""
+    """Return the places that give each field: those that ``columns`` names, or else the usual ones."""
     specs = USUAL | {key: (column,) for key, column in columns.items()}
     return {key: [_parsed(spec) for spec in of_key] for key, of_key in specs.items()}
 
 
 def unread(tar: Path, error: OSError) -> UserError:
-    """Return what to raise for a tar that this machine does not read; another time it may."""
+    """Return the error for a tar that this machine cannot read, but may be able to read another time."""
     return UserError(f"{tar} cannot be read: {error.strerror}; run the same command again to continue")
 
 
@@ -178,7 +178,7 @@ def _part(tar: Path, path: str) -> Part:
 
 
 def _parsed(spec: str) -> tuple[str, list[str]]:
-    """Take ``json.speaker.id`` apart into the part and the keys in it; ``meta.json.label`` too."""
+    """Divide ``json.speaker.id`` into the part and the keys in it; ``meta.json.label`` too."""
     steps = spec.split(".")
     end = next((i + 1 for i, step in enumerate(steps) if step.lower() == "json"), len(steps))
     return ".".join(steps[:end]).lower(), steps[end:]
@@ -197,7 +197,7 @@ def _within(value: Any, keys: Iterable[str]) -> Any:
 
 
 def _letters(name: str) -> str:
-    """What tells names of keys apart: not case, blanks or punctuation."""
+    """Return a key's name without case, blanks and punctuation, which do not count."""
     return re.sub(r"[^\w.]|_", "", name.lower())
 
 
@@ -207,7 +207,7 @@ def _single(value: Any) -> tuple[str | float | None, str]:
         return None, "is a list" if isinstance(value, list) else "is an object"
     if isinstance(value, float) and not math.isfinite(value):
         return None, "is NaN" if math.isnan(value) else "is infinite"
-    # JSON can escape halves of characters.
+    # JSON can escape half of a character.
     if isinstance(value, str) and value != value.encode("utf-8", "ignore").decode():
         return None, "is not text"
     return (None if isinstance(value, str) and not value.strip() else value), ""

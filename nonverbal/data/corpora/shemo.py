@@ -2,13 +2,13 @@
 
 Home: GitHub mansourehk/ShEMO (doi 10.1007/s10579-018-9427-x). Licence: free for academic use, nothing formal.
 Expected: 3000 clips: anger 1059, neutral 1028, sadness 449, surprise 225, happiness 201, fear 38; 1263 of 31 women and
-1737 of 56 men. 44.1 kHz, but of 2838 files that were looked at 121 have 22.05 kHz.
+1737 of 56 men. 44.1 kHz, but 121 of 2838 files that were examined have 22.05 kHz.
 Verified: licence, layout, names, counts and rates, on the repository and complete lists of its files.
 
-F03S02.wav: speaker (sex and number), emotion, index. F is female in front and fear behind the number. A clone without
-Git LFS has pointers of 134 bytes for female.zip and male.zip. Fear is often dropped.
-Audio and transcripts do not always agree: 162 names of the 3000 have no transcript of the same name (one study's list
-keeps the other 2838), and 163 clips have a transcript that bears another label. Here all are read, the label is that of
+Names look like F03S02.wav: speaker (sex and number), emotion, index. F is female at the beginning and fear after the
+number. A clone without Git LFS has pointers of 134 bytes in place of female.zip and male.zip. Fear is often dropped.
+Audio and transcripts do not always agree: 162 of the 3000 names have no transcript of the same name (one study's list
+keeps the other 2838), and 163 clips have a transcript with another label. Here all clips are read, the label is that of
 the audio's name, and transcripts are not used.
 """
 

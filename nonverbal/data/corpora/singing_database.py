@@ -1,15 +1,15 @@
 """SingingDatabase: solo takes of opera singers, Chinese and Western; part of Voc125.
 
 Home: isophonics.net/SingingVoiceDataset ("Singing Voice Audio Dataset", Queen Mary University of London).
-Licence: stated only on that page, to which others refer; take it that redistribution is not allowed.
-Expected: 113 clips, 3.97 h in Voc125; whether these are the Chinese takes or all is unknown.
-Verified: nothing on the corpus itself; home, archive and folders are known from others' loaders, male singers' names,
-the meaning of a take's name and the polyphonic part from memory. The sample rate is unknown.
+Licence: stated only on that page, to which others refer; assume that redistribution is not allowed.
+Expected: 113 clips, 3.97 h in Voc125; whether these are only the Chinese takes or all is unknown.
+Verified: nothing on the corpus itself; home, archive and folders are known from other people's loaders; male singers'
+names, the meaning of a take's name and the polyphonic part from memory. The sample rate is unknown.
 
-The singer's folder is the speaker; one name in both parts is taken for one singer, which splits nobody. The label is
-the emotional content, pos or neg, as a take's name begins. Both parts are read, and polyphonic takes are skipped.
-The folder says the sex too, fem or male.
-There are words: of the Chinese part the language is zh, of the Western part it is unknown.
+The singer's folder is the speaker; a name that is in both parts is assumed to be one singer, so that no singer is
+split. The label is the emotional content, pos or neg, with which a take's name begins. Both parts are read, and
+polyphonic takes are skipped. The folder also gives the sex, fem or male. There are words: the language of the Chinese
+part is zh, that of the Western part is unknown.
 """
 
 import re

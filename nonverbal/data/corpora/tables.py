@@ -1,4 +1,4 @@
-"""Tables that other people wrote: text of any encoding, separator and line end to rows, and values to text."""
+"""Tables by other people: text in any encoding, with any separator and line end, to rows, and values to text."""
 
 import codecs
 import csv
@@ -20,43 +20,43 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""How a text begins that says its encoding. The mark of UTF-32 begins with that of UTF-16."""
+"""Byte order marks, which show the encoding of a text. The mark of UTF-32 begins with that of UTF-16."""
 
 WESTERN = "cp1252"
-"""Windows's Western European, in which any bytes but five are text."""
+"""Windows's Western European encoding, in which all bytes but five are text."""
 
 SEPARATORS = (",", ";", "\t")
-"""What stands between the values of a row."""
+"""Separators between the values of a row."""
 
 SEPARATOR_LINE = re.compile(r'\A"?sep=(.)"?\s*?(?:\r\n|\r|\n)')
-"""A first line of Excel's, which names the separator."""
+"""Excel's optional first line, which names the separator."""
 
 BLANKS = "".join(chr(i) for i in range(0x3001) if chr(i).isspace()) + "\u200b\u200e\u200f\u2060\ufeff"
-"""What cannot be seen at the ends of a value: blanks of any kind, and characters without width."""
+"""Characters that are invisible at the ends of a value: blanks of any kind, and characters without width."""
 
 SPACES = r"[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+"
 """Blanks inside a value, which look alike."""
 
 WHOLE = re.compile(r"([+-]?\d+)\.0+")
-"""A whole number as software writes it in a column where a number is missing."""
+"""A whole number as software writes it in a column with a missing number."""
 
 NOT_A_NUMBER = ("nan", "NaN")
-"""What software writes where a number is missing."""
+"""What software writes for a missing number."""
 
 BEHIND_QUOTES = r'( *"(?:[^"]|"")*") +(?=[{0}\r\n]|\Z)| *"(?:[^"]|"")*"|[^{0}\r\n]+'
-"""Values of a row, by their separator; of one in double quotes with blanks behind, the value."""
+"""Values of a row, by separator; if a value in double quotes is followed by blanks, the group is the value."""
 
 
 def decode(data: bytes, errors: str = "strict") -> tuple[str, str]:
-    """Return a text and its encoding, which is ``WESTERN`` where nothing else fits; ``errors`` is for that one.
+    """Return a text and its encoding: ``WESTERN`` if nothing else fits, for which ``errors`` applies.
 
     Raises:
-        UnicodeDecodeError: it has bytes that its encoding does not.
+        UnicodeDecodeError: it has bytes that are invalid in its encoding.
     """
     for mark, encoding in MARKS:
         if data.startswith(mark):
             return data.decode(encoding), encoding
-    # The first character of a table is one of Latin script: a zero beside it is the other half of UTF-16.
+    # The first character of a table is Latin: a zero beside it is the other half of UTF-16.
     if b"\0" in data[:2]:
         encoding = "utf-16-be" if data.startswith(b"\0") else "utf-16-le"
         return data.decode(encoding), encoding
@@ -67,17 +67,17 @@ def decode(data: bytes, errors: str = "strict") -> tuple[str, str]:
 
 
 def stripped(text: str) -> str:
-    """Return a text without what cannot be seen at its ends."""
+    """Return a text without invisible characters at its ends."""
     return text.strip(BLANKS)
 
 
 def as_text(value: object) -> str | None:
-    """Return what is said of a clip as text, which has one spelling: ``1`` for 1.0, one space for a run of them.
+    """Return a value of a clip as text in a single spelling: ``1`` for 1.0, one space for a run of blanks.
 
-    Composed as Unicode's NFC: é in one character. None where nothing is said: None, NaN, or blanks alone.
+    Accents are composed as in Unicode's NFC: é is one character. None, NaN and blanks give None.
 
     Raises:
-        ValueError: it is a list or such, or infinite.
+        ValueError: it is a list or similar, or infinite.
     """
     if isinstance(value, list | tuple | dict | set | bytes):
         raise ValueError(f"is {shown(str(value)[:60])}, but must be one text or number")
@@ -93,7 +93,7 @@ def as_text(value: object) -> str | None:
 def as_number(text: str) -> str | None:
     """Return a text that may be a number in a table without types: ``1`` for ``1.0``, None for ``nan``.
 
-    Software writes whole numbers with a point in a column where one is missing, and some write ``nan`` there.
+    Software writes whole numbers with a decimal point in a column with a missing number, and sometimes ``nan`` for it.
     """
     if text in NOT_A_NUMBER:
         return None
@@ -104,13 +104,13 @@ def as_number(text: str) -> str | None:
 def delimited(
     text: str, where: object, is_header: Callable[[Sequence[str]], bool] = any
 ) -> tuple[list[str], dict[int, list[str]]]:
-    """Return the names of a table's columns, and its rows by number, from 1, without blank ones; values stripped.
+    """Return the names of a table's columns, and its rows by number (from 1), without blank rows; values are stripped.
 
     Args:
-        text: of the table.
+        text: content of the table.
         where: its name, for errors.
-        is_header: whether the names of columns that a separator gives can be those of this table. Of the separators
-            that give such, the one that gives most columns is taken.
+        is_header: whether the names of columns that a separator gives can be those of this table. Of the separators for
+            which this holds, the one that gives the most columns is used.
 
     Raises:
         UserError: no separator gives such a header, a quote is not closed, or a row has more or fewer values.
@@ -127,7 +127,7 @@ def delimited(
 
 
 def json_rows(text: str, where: object) -> Iterator[tuple[int, Any]]:
-    """Yield number, from 1, and content of the lines of JSON Lines that are not blank.
+    """Yield the number, from 1, and the content of each line of JSON Lines that is not blank.
 
     Raises:
         UserError: a line is not JSON, or names a key twice.
@@ -137,7 +137,7 @@ def json_rows(text: str, where: object) -> Iterator[tuple[int, Any]]:
             continue
         try:
             content = json.loads(line, object_pairs_hook=once)
-            # JSON can escape halves of characters.
+            # JSON can escape half of a character.
             json.dumps(content, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise UserError(f"{where} cannot be read: row {number}: {error}; each line is one JSON object") from error
@@ -145,14 +145,14 @@ def json_rows(text: str, where: object) -> Iterator[tuple[int, Any]]:
 
 
 class KeyTwice(ValueError):
-    """A JSON object that names a key twice, of which most readers take the last."""
+    """A JSON object names a key twice; most readers would take the last."""
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object, for ``object_pairs_hook``.
 
     Raises:
-        KeyTwice: a key is there twice.
+        KeyTwice: a key occurs twice.
     """
     content = dict(pairs)
     if len(content) < len(pairs):
@@ -162,14 +162,14 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _reader(text: str, separator: str) -> Any:
-    # Blanks before a quote count as little as those behind, but Python's csv forgives the former alone.
+    # Blanks before a quote mean as little as blanks after it, but Python's csv accepts only the former.
     if '" ' in text:
         text = re.sub(BEHIND_QUOTES.format(re.escape(separator)), lambda match: match[1] or match[0], text)
     return csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
 
 
 def _header(text: str, separator: str) -> list[str]:
-    """The first row that is not blank, without the columns at its end that have no name."""
+    """Return the first row that is not blank, without the columns at its end that have no name."""
     try:
         rows = ([stripped(cell) for cell in row] for row in _reader(text, separator))
         header = next((row for row in rows if any(row)), [])

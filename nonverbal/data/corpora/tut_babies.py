@@ -1,16 +1,17 @@
 """TUT Rare Sound Events 2017, babies: baby cries mixed into scenes, and the cries themselves; part of Voc125.
 
 Home: DOI 10.5281/zenodo.401395 (development); the evaluation set is record 1160455 of Zenodo, from memory.
-Licence: an EULA for mixtures, academic and non-commercial from memory; each source event its own, CC0, CC BY 3.0,
+Licence: for mixtures an EULA, academic and non-commercial from memory; for each source event its own, CC0, CC BY 3.0,
 CC BY-NC 3.0 or Sampling+ 1.0.
 Expected: 1500 mixtures of 30 s (12.5 h), 44.1 kHz, 24 bit, and the source events. Voc125 has 1540 clips, 13.17 h,
 probably the mixtures and some source events.
 Verified: folders, names, event lists, licences of the events and counts of the mixtures, on both READMEs.
 
-Half of the mixtures hold no cry. The event list says which: their label is ``background``, and babycry where there is
-one; without a list there is no label. All mixtures are read, as Voc125's count suggests.
-The same cries are in many mixtures and in the source events, and names do not say which, so all is one recording: a
-validation set gets none of it. The official subsets, divided by Freesound user, are kept as the split of the mixtures.
+Half of the mixtures contain no cry. The event list shows which: their label is ``background``, that of the others
+babycry; without a list, there is no label. All mixtures are read, as Voc125's count suggests.
+The same cries are in many mixtures and in the source events, and names do not show which, so everything is one
+recording: a validation set gets none of it. The official subsets, divided by Freesound user, are kept as the split of
+the mixtures.
 """
 
 import re
@@ -42,7 +43,7 @@ def _events(folder: Path) -> dict[str, str]:
     events = {}
     for table in tables_of(folder, r"(?:.*/)?(?:meta/)?event_list_\w+_babycry\.csv"):
         for line in LINE_END.split(read_text(folder, table)):
-            # file, onset, offset and class; of a mixture without an event the file alone.
+            # file, onset, offset and class; only the file for a mixture without an event.
             file, *event = line.split("\t")
             events[file_name(file.strip())] = CRY if any(map(str.strip, event)) else "background"
     return events

@@ -1,4 +1,4 @@
-"""Files that lie in an archive and beside it: found by their places in it and content, not by the archive's name."""
+"""Files that exist both in an archive and beside it, found by their place in it and content, not the archive's name."""
 
 import re
 import zipfile
@@ -17,15 +17,15 @@ Packed = Mapping[str, zipfile.ZipInfo]
 
 
 def find_twins(folder: Path, paths: Iterable[str], packed: Mapping[str, Packed]) -> dict[str, str]:
-    """Return the members that are also there unpacked, or in an archive before theirs: path to that of the other.
+    """Return the paths of members that also exist unpacked or in an earlier archive, each with the path of the other.
 
-    A file is the same if its path ends in the member's, or in that without its first folder, which is often renamed or
-    left out, and its content is the same. What lies there in a folder of the archive's name is taken for the member,
-    whatever was made of it since.
+    A file is the same if its path ends in the member's path, or in that without its first folder, which is often
+    renamed or left out, and its content is the same. A file at that place in a folder of the archive's name counts as
+    the member, whatever has been changed in it since.
 
     Args:
-        folder: what all paths are relative to.
-        paths: files, members among them.
+        folder: all paths are relative to it.
+        paths: files, including members.
         packed: the archives, by their paths.
     """
     members = {f"{archive}/{name}": info for archive, infos in packed.items() for name, info in infos.items()}
@@ -55,7 +55,7 @@ def _key(path: str, size: int) -> tuple[str, int]:
 
 
 def _plain(path: str) -> str:
-    """Return a path without what is not ASCII, which programs that unpack make different things of."""
+    """Return a path without characters outside ASCII, which programs that unpack archives write differently."""
     return re.sub(r"[^\x00-\x7f]", "", f"/{readable(path)}")
 
 
@@ -67,7 +67,7 @@ def _ending_in(member: str, places: list[tuple[str, str]]) -> Iterator[str]:
 
 def _in_its_folder(archive: str, member: str, loose: Mapping[str, str]) -> str | None:
     own, member = readable(f"{archive}/"), readable(member)
-    # Most archives hold a folder of their own name, which is not always unpacked into another.
+    # Most archives contain a folder of their own name, which is not always unpacked into another one.
     within = member.removeprefix(f"{own.split('/')[-2]}/")
     return loose.get(own + member) or loose.get(own + within)
 
@@ -78,7 +78,7 @@ def _checksum(folder: Path, path: str, members: Packed) -> int | None:
 
 @cache
 def _computed(path: Path, state: tuple[int, int]) -> int | None:
-    """The checksum of a file in that state; None where it cannot be read."""
+    """Return the checksum of a file in that state; None if it cannot be read."""
     checksum = 0
     try:
         with open(path, "rb") as file:

@@ -1,11 +1,13 @@
-"""VIVAE: bursts of emotion without words, by eleven women; one of voc2vec's six test sets.
+"""VIVAE: wordless bursts of emotion, by eleven women; one of voc2vec's six test sets.
 
 Home: DOI 10.5281/zenodo.4066235 (Holz et al., Emotion 2022, doi 10.1037/emo0001048).
-Licence: CC-BY-NC-4.0 by a copy of its README, CC-BY-NC-SA-4.0 with restricted access by an index: no commercial use.
+Licence: CC-BY-NC-4.0 according to a copy of its README, CC-BY-NC-SA-4.0 with restricted access according to an index:
+no commercial use.
 Expected: 1085 clips, 0.27 h, 44.1 kHz: pleasure 202, surprise 187, pain 185, fear 176, anger 174, achievement 161.
-Verified: names, classes and counts of the full set; not the tree, flat in some copies and in folders a class in others.
+Verified: names, classes and counts of the full set; not the layout, which is flat in some copies and has a folder per
+class in others.
 
-core_set holds 480 of the same files under the same names. One that is in the full set too is skipped there.
+core_set contains 480 of the same files under the same names. A file that is also in the full set is skipped there.
 """
 
 from pathlib import Path
@@ -37,7 +39,7 @@ CORPORA = (
         terms=strictest(
             spdx("CC-BY-NC-4.0", "other people's notes, of a copy of its README", False),
             spdx("CC-BY-NC-SA-4.0", "other people's notes, of an index", False),
-            # Access is restricted, by the index.
+            # According to the index, access is restricted.
             Terms("other people's notes, of an index", False, False, agreement=True),
             disputed=True,
         ),

@@ -2,13 +2,12 @@
 
 Home: DOI 10.5281/zenodo.1251982 (1.1.2), GitHub interactiveaudiolab/VocalSketchDataSet (CHI 2015, doi
 10.1145/2702123.2702387). Licence: not stated in the README; CC-BY-4.0 on Zenodo, from memory.
-Expected: 10705 clips, 10.53 h in Voc125, 48 kHz; probably the first set alone, with drafts and excluded takes.
-Verified: names, tables and folders, the last in part from others' loaders only; not the count.
+Expected: 10705 clips, 10.53 h in Voc125, 48 kHz; probably only the first set, with drafts and excluded takes.
+Verified: names, tables and folders (in part only from other people's loaders); not the count.
 
-Both sets are read, and drafts and excluded takes too, as in Voc125's count; the tables tell them apart
-(``included``, ``draft``, ``satisfaction``). The label is
-the sound that was imitated, up to the last `` - `` of a name. What was imitated lies in sound_recordings, and is no
-voice: skipped.
+Both sets are read, including drafts and excluded takes, as in Voc125's count; the tables tell them apart (``included``,
+``draft``, ``satisfaction``). The label is the sound that was imitated, up to the last `` - `` of a name. The originals
+of the imitated sounds are in sound_recordings; they are not voices, and are skipped.
 Participants are in the tables. In the table of the second set, whose name is misspelt, ids are rounded (5.54E+15), so
 its speakers are unknown; a rounded id is the recording: it may be several people, but splits none.
 """
@@ -24,10 +23,10 @@ from nonverbal.licences import Terms
 
 NAME = "vocalsketch"
 PATTERN = (
-    # In older versions excluded takes have a folder excluded_vocal_imitations.
+    # In older versions, excluded takes have a folder excluded_vocal_imitations.
     r"(?:.*/)?(?i:(?:excluded_)?vocal_imitations(?:_set2)?)/(?:.*/)?(?P<label>[^/]+) - \d+\.wav"
 )
-# vocal_imitations.csv and vocal_imitaitons_set2.csv, or as that might be put right.
+# vocal_imitations.csv and vocal_imitaitons_set2.csv, or the latter with the spelling corrected.
 TABLES = r"(?:.*/)?vocal_im\w+\.csv"
 ROUNDED = r"\d(?:\.\d+)?E\+\d+"
 LOOKS_LIKE = "vocal_imitations.csv, and vocal_imitations/{included,excluded}/<sound> - <id>.wav"

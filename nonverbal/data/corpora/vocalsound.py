@@ -1,14 +1,16 @@
 """VocalSound: laughter, sighs, coughs, throat clearing, sneezes and sniffs of 3365 people; part of Voc125.
 
 Home: GitHub YuanGongND/vocalsound (ICASSP 2022, doi 10.1109/ICASSP43922.2022.9746828).
-Licence: CC-BY-SA-4.0, which allows commercial use and redistribution, share-alike.
-Expected: 21024 clips; train 15570, validation 1860, test 3594, from memory. Voc125 has 20985, 24.37 h; why 39 fewer is
-unknown. Verified: folders, names, counts of clips and speakers, and licence, on its documentation.
+Licence: CC-BY-SA-4.0, which allows commercial use and redistribution with share-alike.
+Expected: 21024 clips; train 15570, validation 1860, test 3594, from memory. Voc125 has 20985, 24.37 h; why 39 are
+missing is unknown.
+Verified: folders, names, counts of clips and speakers, and licence, on its documentation.
 
-The same clips come at 16 kHz and at 44 kHz. Of one that is there twice, that at 16 kHz is read and the other skipped:
-16 kHz is what is trained on. The official split is in datafiles, by absolute paths of the authors', so files are found
-by name; it divides speakers, as others have checked. A speaker is the first field of a name (sex and number), a session
-the second too (the round). Ages and countries are in tables whose columns are not known here, and are not read.
+The same clips are distributed at 16 kHz and at 44 kHz. If a clip exists twice, the one at 16 kHz is read and the other
+skipped, because training uses 16 kHz. The official split is in datafiles, with absolute paths on the authors' machine,
+so files are found by name; it separates speakers, as others have checked. A speaker is the first field of a name (sex
+and number), a session the first two (the second is the round). Ages and countries are in tables whose columns are not
+known here, and are not read.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""WebDataset tars: each audio part of a sample is a clip, of which the sample's other parts say what is known.
+"""WebDataset tars: each audio part of a sample is a clip, which the sample's other parts describe.
 
-Tars are listed by their headers alone and read where they lie (``nonverbal.data.reading.tars``): ``webdataset`` says
-which tars braces name and what a member's key and part are. Its own reader is not used. It would read all of every tar
-to list it, take a damaged header for the end, drop a second member of one name, and run what an address names.
+Tars are listed only by their headers and read in place (``nonverbal.data.reading.tars``); ``webdataset`` determines
+which tars braces name, and a member's key and part. Its own reader is not used, because it would read all of every tar
+to list it, mistake a damaged header for the end, drop a second member of the same name, and run what an address names.
 """
 
 import re
@@ -19,11 +19,11 @@ from nonverbal.data.reading import tars
 from nonverbal.errors import UserError
 
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]*:")
-"""How what webdataset would fetch or run begins."""
+"""Beginning of what webdataset would fetch or run."""
 
 
 def named_tars(path: Path) -> tuple[Path, str] | None:
-    """Take ``FOLDER/{000..127}.tar`` apart into the folder and the names, with braces; None where it names no tars."""
+    """Divide ``FOLDER/{000..127}.tar`` into the folder and the names, with braces; None if it names no tars."""
     if path.is_dir() or not tars.NAME.search(path.name):
         return None
     first = next((i for i, part in enumerate(path.parts) if "{" in part), len(path.parts) - 1)
@@ -31,7 +31,7 @@ def named_tars(path: Path) -> tuple[Path, str] | None:
 
 
 def holds_tars(folder: Path) -> bool:
-    """Whether a folder holds tars, and no audio beside them."""
+    """Whether a folder contains tars, and no audio beside them."""
     found = list(files(folder))
     return any(tars.NAME.search(path) for path in found) and not any(map(is_audio, found))
 
@@ -39,17 +39,17 @@ def holds_tars(folder: Path) -> bool:
 def read_webdataset(
     folder: Path, name: str, pattern: str | None, columns: Mapping[str, str], say: Callable[[str], None]
 ) -> Reading:
-    """Read the tars in a folder. One that is not there or damaged is a clip that cannot be decoded, beside its others.
+    """Read the tars in a folder. A missing or damaged tar is a clip that cannot be decoded, besides its other clips.
 
     Args:
-        folder: where they are.
+        folder: contains the tars.
         name: the corpus's name.
-        pattern: names of tars relative to it, in braces; None for all that are there.
-        columns: a field to what says it: a part (``txt``), or of a part in JSON a value (``json.speaker.id``).
-        say: is told what the parts were taken for, and which were not used.
+        pattern: names of tars relative to it, with braces; None for all that exist.
+        columns: what gives a field: a part (``txt``), or a value in a part with JSON (``json.speaker.id``).
+        say: is called with a message that says what the parts were used as, and which were not used.
 
     Raises:
-        UserError: there are no tars, they hold no audio, or of a field in ``columns`` no sample says anything.
+        UserError: there are no tars, they contain no audio, or no sample gives a field in ``columns``.
     """
     unknown = sorted(columns.keys() - set(FIELDS))
     if unknown:
@@ -78,14 +78,14 @@ def read_webdataset(
 
 
 def _files(folder: Path, pattern: str | None) -> Iterator[Found | Skipped | Sample]:
-    """Yield the samples of all tars, and a row for each part that is in none."""
+    """Yield the samples of all tars, and a row for each part that belongs to none."""
     for path in list(files(folder)) if pattern is None else _expanded(folder, pattern):
         if not tars.NAME.search(path):
             yield Skipped(path, "not a tar")
         elif leaves(folder, path):
             yield Skipped(path, "a link that leaves the folder")
         elif not tars.is_tar(folder / path):
-            # It is found missing when it is to be decoded.
+            # It is reported as missing when it is to be decoded.
             yield Found(path)
         else:
             yield from _members(folder / path, path)
@@ -117,7 +117,7 @@ def _members(tar: Path, path: str) -> Iterator[Found | Skipped | Sample]:
     except OSError as error:
         raise unread(tar, error) from error
     if listed.damage is not None:
-        # The tar's own row: what is wrong with it is said when it is to be decoded.
+        # The tar's own row: what is wrong with it is reported when it is to be decoded.
         yield Found(path)
     elif not listed.members and not listed.refused:
         yield Skipped(path, "a tar without files")
@@ -144,7 +144,7 @@ def _samples(tar: Path, path: str, members: Mapping[str, tars.Member]) -> Iterat
 
 
 def _joined(runs: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Join what lies apart of one key, unless a part is there twice: webdataset wants parts side by side."""
+    """Join separate runs of one key, unless a part occurs twice: webdataset requires parts to be side by side."""
     joined: list[dict[str, str]] = []
     for run in runs:
         if joined and not joined[-1].keys() & run.keys():
@@ -166,13 +166,13 @@ def _clips(sample: Sample, tar: str, name: str, places: Mapping[str, Places]) ->
 
 
 def _unqualified(found: Found, name: str, known: Mapping[str, object]) -> Found:
-    """A clip of ours keeps the names that it had in its own corpus: so it stays beside what it shares them with."""
+    """Keep the names that a clip of ours has in its own corpus, so that it stays with the clips that share them."""
     names = {key: getattr(found, key) for key in ("speaker", "session", "recording") if key in known}
     return Found(**{**vars(found), **{key: value.removeprefix(f"{name}:") for key, value in names.items()}})
 
 
 def _others(sample: Sample, tar: str) -> Iterator[Skipped]:
-    """Yield a row for each part that is not a clip: what it was for, or what is wrong with it."""
+    """Yield a row for each part that is not a clip, with its use or what is wrong with it."""
     lonely = not any(map(is_audio, sample.paths.values()))
     for name, path in sample.paths.items():
         if is_audio(path):
@@ -183,7 +183,7 @@ def _others(sample: Sample, tar: str) -> Iterator[Skipped]:
 
 
 def _split_of(tar: str) -> str | None:
-    """The split that names of folders, else that of the tar, say; None where they say none or several."""
+    """Return the split that names of folders, or else the name of the tar, show; None if they show none or several."""
     *folders, file = (re.split(r"[-._ 0-9]", step.lower()) for step in tar.split("/"))
     for words in ([word for folder in folders for word in folder], file):
         splits = {SPLITS[word] for word in words if word in SPLITS}
@@ -193,7 +193,7 @@ def _split_of(tar: str) -> str | None:
 
 
 def _refuse_unsaid(name: str, columns: Mapping[str, str], example: Sample) -> None:
-    """Refuse columns of which no sample says anything: a slip of the pen would lose all labels without a word."""
+    """Refuse columns that no sample gives, because a misspelt one would silently lose all labels."""
     if not columns:
         return
     part = example.part("json")

@@ -1,1 +1,1 @@
-"""From corpora to shards: scan, check, split, write, and the ledger of it."""
+"""From corpora to shards: scan, check, split, write, and keep a ledger."""

@@ -1,4 +1,4 @@
-"""Whether a folder holds the whole of a corpus: what is missing, extra or unreadable, and what the clips are like."""
+"""Checks whether a corpus is complete: what is missing, extra or unreadable, and what the clips are like."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ from nonverbal.data.workers import over_processes
 from nonverbal.text import shown, some_of
 
 EXAMPLES = 3
-"""Paths that are named of each problem."""
+"""Number of paths that are named for each problem."""
 
 VALUES = 8
-"""Values of an attribute that are named; the others are counted."""
+"""Number of values of an attribute that are named; the others are counted."""
 
 LENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
 """Borders of the histogram, in seconds."""
@@ -33,31 +33,31 @@ LENGTHS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0)
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found in a folder of a corpus."""
+    """The findings about a folder of a corpus."""
 
     files: int
     clips: int
-    """Those that can be decoded and those that cannot."""
+    """Number of clips, including those that cannot be decoded."""
     problems: dict[str, list[str]]
-    """Reason to paths: missing, and what ``AudioProblem`` names."""
+    """Paths by reason: missing, and the reasons of ``AudioProblem``."""
     extra: dict[str, list[str]]
-    """Reason to paths, of audio files and archives that are not clips of the corpus."""
+    """Paths of audio files and archives that are not clips of the corpus, by reason."""
     classes: dict[str, int]
-    """Clips of each label, the largest first; those without one count as ``(no label)``."""
+    """Number of clips by label, the largest first; those without a label count as ``(no label)``."""
     hours: float
-    """Of the clips that can be decoded."""
+    """Hours of the clips that can be decoded."""
     sample_rates: dict[int, int]
-    """Hz to clips."""
+    """Number of clips by sample rate in Hz."""
     lengths: list[int]
-    """Clips up to each of ``LENGTHS``, and longer ones."""
+    """Number of clips up to each of ``LENGTHS``, and of longer ones."""
     speakers: int
-    """Different ones; 0 where none is known."""
+    """Number of speakers; 0 if none is known."""
     attributes: dict[str, dict[str, int]]
-    """Name to values to clips, the most frequent value first."""
+    """For each attribute, the number of clips by value, the most frequent value first."""
 
 
 def check(corpus: Corpus, folder: Path, processes: int) -> Checked:
-    """Decode every clip in a folder, over ``processes``, with progress, and keep nothing.
+    """Decode every clip in a folder on ``processes`` processes, with progress, and keep nothing.
 
     Raises:
         UserError: the folder is not of this corpus, a process was ended from outside, or the machine cannot read a
@@ -92,7 +92,7 @@ def check(corpus: Corpus, folder: Path, processes: int) -> Checked:
 
 
 def histogram(seconds: list[float]) -> list[int]:
-    """Count lengths up to and including each of ``LENGTHS``, and beyond the last."""
+    """Count lengths up to and including each of ``LENGTHS``, and those beyond the last."""
     counts = [0] * (len(LENGTHS) + 1)
     for length in seconds:
         counts[sum(length > border for border in LENGTHS)] += 1
@@ -100,7 +100,7 @@ def histogram(seconds: list[float]) -> list[int]:
 
 
 Look = tuple[float, int] | str
-"""Seconds and sample rate in Hz, or why there are none."""
+"""Seconds and sample rate in Hz, or the reason why there are none."""
 
 
 def _looks(folder: Path, paths: list[str], processes: int) -> dict[str, Look]:
@@ -121,7 +121,7 @@ def _look(folder: Path, path: str) -> Look:
 
 
 def print_checked(corpus: Corpus, checked: Checked, console: Console) -> None:
-    """Show what was found beside what was expected."""
+    """Show the findings beside what was expected."""
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -152,7 +152,7 @@ def print_checked(corpus: Corpus, checked: Checked, console: Console) -> None:
 
 
 def _values(values: Mapping[str, int]) -> str:
-    """The most frequent values of an attribute and how many clips have them."""
+    """Return the most frequent values of an attribute, each with its number of clips."""
     first = {shown(value): values[value] for value in list(values)[:VALUES]}
     more = f" and {len(values) - VALUES} more values" if len(values) > VALUES else ""
     return f"{counted(first)}{more}; in {sum(values.values())} clips"

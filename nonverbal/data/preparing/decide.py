@@ -1,4 +1,4 @@
-"""What becomes of every file: kept, dropped for a reason, or not a clip at all."""
+"""Decides for every file: kept, dropped for a reason, or not a clip at all."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +16,23 @@ from nonverbal.errors import UserError
 from nonverbal.text import some_of
 
 STRICT = (*AudioProblem.REASONS, "missing", "mislabelled")
-"""What ``strict`` does not accept."""
+"""Problems that ``strict`` does not accept."""
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """A file, and what decoding it gave."""
+    """A file, and the result of decoding it."""
 
     corpus: str
     found: Found | Skipped
     row: dict[str, Any]
-    """What ``scan`` says; empty where it was skipped."""
+    """Result of ``scan``; empty if the file was skipped."""
     audio: Path | None
-    """Scratch file that holds its parts."""
+    """Scratch file with its parts."""
 
 
 def refuse_problems(scanned: list[Scanned]) -> None:
-    """Refuse what ``strict`` does not accept."""
+    """Refuse files that ``strict`` does not accept."""
     problems = []
     for item in scanned:
         reasons = [item.row.get("problem"), *item.row.get("notes", [])]
@@ -49,10 +49,10 @@ def refuse_problems(scanned: list[Scanned]) -> None:
 def decide(
     scanned: list[Scanned], config: PrepareConfig, evaluation: list[Clip]
 ) -> tuple[list[Entry], list[Clip], list[Part]]:
-    """Say of every file what becomes of it. Returns the ledger, the clips kept, and their parts."""
+    """Decide what happens to every file. Returns the ledger, the kept clips, and their parts."""
     readable = [item for item in scanned if item.row and item.row["problem"] is None]
     clips = [_clip(item, config.corpora[item.corpus]) for item in readable]
-    # Clips that are dropped still tie together those that share their samples or recording.
+    # Dropped clips still connect clips that share their samples or recording.
     groups = group_numbers(clips)
     reasons = _drop(clips, excluded(clips, evaluation))
     kept = [i for i, reason in enumerate(reasons) if reason is None]
@@ -110,7 +110,7 @@ def _clip(item: Scanned, source: Source) -> Clip:
 
 
 def _drop(clips: list[Clip], out: list[str | None]) -> list[tuple[str, str] | None]:
-    """Return (reason, detail) for each clip that is excluded or has the samples of an earlier one, else None."""
+    """Return (reason, detail) for each clip that is excluded or has the samples of an earlier clip, else None."""
     first: dict[str, Clip] = {}
     reasons: list[tuple[str, str] | None] = []
     for clip, why in zip(clips, out, strict=True):

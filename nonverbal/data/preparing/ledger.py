@@ -1,4 +1,4 @@
-"""The ledger: what became of every file, row by row and added up."""
+"""The ledger: what happened to every file, row by row and in total."""
 
 import json
 from collections import Counter, defaultdict
@@ -21,59 +21,58 @@ class Entry:
     corpus: str
     path: str
     action: Literal["kept", "dropped", "skipped"]
-    """Kept; a clip, but dropped; or no clip of the corpus."""
+    """Kept; a clip, but dropped; or not a clip of the corpus."""
     reason: str | None = None
-    """Why it is not kept: what ``AudioProblem`` names, missing, too_short, duplicate, excluded; or why no clip."""
+    """Why it is not kept: a reason of ``AudioProblem``, missing, too_short, duplicate, excluded; or why not a clip."""
     detail: str | None = None
     seconds: float = 0.0
-    """Of the file, where it can be decoded."""
+    """Length of the file, if it can be decoded."""
     split: str | None = None
-    """train or validation, where it is kept."""
+    """train or validation, if it is kept."""
     group: int | None = None
-    """Clips that share a recording, a speaker or samples share a number; where it is kept."""
+    """Number that clips share if they share a recording, a speaker or samples; only if it is kept."""
     notes: list[str] = field(default_factory=list)
-    """What was done to a clip that is kept: see ``nonverbal.data.reading.audio.Audio.notes``; mislabelled; cut, into
-    equal parts."""
+    """Notes on a kept clip: those of ``nonverbal.data.reading.audio.Audio.notes``; mislabelled; cut, into parts."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One corpus, added up: files = clips + skipped, clips = kept + dropped."""
+    """The totals of one corpus: files = clips + skipped, clips = kept + dropped."""
 
     corpus: str
     reader: str
     licence: str
     files: int
     clips: int
-    """Files that are clips of the corpus, as it is distributed."""
+    """Number of files that are clips of the corpus, as it is distributed."""
     hours: float
-    """Of the clips that can be decoded."""
+    """Hours of the clips that can be decoded."""
     kept: int
     hours_kept: float
     dropped: dict[str, int]
     hours_dropped: dict[str, float]
     skipped: dict[str, int]
     done: dict[str, int]
-    """Kept clips by what was done to them."""
+    """Number of kept clips by what was done to them."""
     hours_done: dict[str, float]
     groups: int
     train: int
     validation: int
     hours_validation: float
     expected_clips: Count
-    """As published; None where no catalog says. In JSON, the least and the most are a list."""
+    """As published; None if no catalog gives a number. In JSON, a range is a list of the lowest and highest number."""
     expected_hours: float | None
 
 
 @dataclass(frozen=True)
 class Kept(Summary):
-    """A summary as JSON holds it."""
+    """A summary as in JSON."""
 
     expected_clips: int | list[int] | None  # type: ignore[assignment]
 
 
 def summarise(entries: Sequence[Entry], corpus: str, **facts: Any) -> Summary:
-    """Add up the entries of a corpus; ``facts`` are its reader, licence and what was expected."""
+    """Add up the entries of a corpus; ``facts`` are its reader, its licence and what was expected."""
     mine = [entry for entry in entries if entry.corpus == corpus]
     by_action: dict[str, list[Entry]] = defaultdict(list)
     for entry in mine:
@@ -101,7 +100,7 @@ def summarise(entries: Sequence[Entry], corpus: str, **facts: Any) -> Summary:
 
 
 def write_ledger(folder: Path, entries: Sequence[Entry], summaries: Sequence[Summary]) -> None:
-    """Write ``ledger.jsonl``, one row a file, and ``ledger.json``, one object a corpus."""
+    """Write ``ledger.jsonl``, one row per file, and ``ledger.json``, one object per corpus."""
     rows = "".join(json.dumps(vars(entry), ensure_ascii=False) + "\n" for entry in entries)
     write_atomically(folder / "ledger.jsonl", rows)
     added_up = {summary.corpus: asdict(summary) for summary in summaries}
@@ -112,7 +111,7 @@ def read_summaries(folder: Path) -> list[Summary]:
     """Read ``ledger.json``.
 
     Raises:
-        UserError: it cannot be read, or holds something else.
+        UserError: it cannot be read, or contains something else.
     """
     path = folder / "ledger.json"
     try:
@@ -134,7 +133,7 @@ def _count(value: int | list[int] | None) -> Count:
 
 
 def print_summaries(summaries: Sequence[Summary]) -> None:
-    """Show what was found against what was expected, what was kept, and what became of the rest."""
+    """Show what was found beside what was expected, what was kept, and what happened to the rest."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -172,7 +171,7 @@ def _of(expected: Count) -> str:
 
 
 def share_of_voc125(summaries: Sequence[Summary]) -> str:
-    """Say how much of Voc125 (Koudounas et al., ICASSP 2025, Table I) is kept, by the corpora's readers."""
+    """Return how much of Voc125 (Koudounas et al., ICASSP 2025, Table I) is kept, by the corpora's readers."""
     mine = [summary for summary in summaries if summary.reader in VOC125]
     kept, hours = sum(summary.kept for summary in mine), sum(summary.hours_kept for summary in mine)
     all_clips, all_hours = sum(clips for clips, _ in VOC125.values()), sum(hours for _, hours in VOC125.values())

@@ -35,17 +35,17 @@ from nonverbal.errors import UserError
 from nonverbal.files import json_lines, locked, read_json, room_for, write_atomically
 
 SHARD = re.compile(r"(train|validation)-\d{6,}\.tar(\.new)?")
-"""A shard, whole or unfinished; what else lies in the folder is left alone."""
+"""Matches a shard, complete or unfinished; other files in the folder are left alone."""
 
 
 def prepare(config: PrepareConfig, say: Callable[[str], None] = print) -> ShardFolder:
-    """Make a folder of shards, or continue to, and return it opened. The ledger is shown at the end.
+    """Make a folder of shards, or continue to, and return it opened. At the end, the ledger is shown.
 
-    The same files, configuration and libraries give the same bytes, wherever and on however many processes.
+    The same files, configuration and libraries give the same bytes, on any machine and with any number of processes.
 
     Raises:
-        UserError: no such folder, no such corpus in it, nothing to keep, a file that ``strict`` does not accept, a
-            folder that holds other shards, or a disk that is full.
+        UserError: a folder does not exist or is not of its corpus, no clip is kept, ``strict`` does not accept a file,
+            the folder contains other shards, or the disk is full.
     """
     config = replace(config, corpora={name: _with_tars(name, source) for name, source in config.corpora.items()})
     for name, source in config.corpora.items():
@@ -68,7 +68,7 @@ def prepare(config: PrepareConfig, say: Callable[[str], None] = print) -> ShardF
 
 
 def _with_tars(name: str, source: Source) -> Source:
-    """Return a source of tars that are named one by one, ``FOLDER/{000..127}.tar``, as their folder with a pattern."""
+    """Return a source of tars with individual names, ``FOLDER/{000..127}.tar``, as their folder with a pattern."""
     found = None if source.dataset else named_tars(source.folder)
     if found is None:
         return source
@@ -78,7 +78,7 @@ def _with_tars(name: str, source: Source) -> Source:
 
 
 def _copied(source: Source, say: Callable[[str], None]) -> Source:
-    """Copy a dataset, where the source is one, and return the source as the folder that then holds it."""
+    """Copy a dataset, if the source is one, and return the source as the folder that then contains it."""
     if source.dataset is None:
         return source
     copy_dataset(Origin(source.dataset, source.subset, source.columns), source.folder, say)
@@ -119,7 +119,7 @@ def _prepare(config: PrepareConfig, say: Callable[[str], None]) -> ShardFolder:
 
 
 def _files(name: str, source: Source, reader: str, notes: list[str]) -> list[Found | Skipped]:
-    """Every file of a corpus, in the order of their paths; ``notes`` gets what a person should know of the reading."""
+    """Return every file of a corpus, in order of path; ``notes`` gets messages for the user about the reading."""
     # Those of a dataset were read when it was copied.
     columns = {} if source.dataset else source.columns
     reading = read(name, source.folder, reader, source.pattern, lambda text: notes.append(f"{name}: {text}"), columns)
@@ -134,7 +134,7 @@ def _chunks(name: str, config: PrepareConfig, files: Iterable[Found | Skipped]) 
 
 
 def _fingerprint(work: list[Chunk], files: dict[str, list[Found | Skipped]], evaluation: list[Clip]) -> dict[str, str]:
-    """Name the input: the clips' files, those skipped, and the evaluation sets."""
+    """Return what identifies the input: the clips' files, the skipped files, and the evaluation sets."""
     skipped = [(name, file.path, file.reason) for name in files for file in files[name] if isinstance(file, Skipped)]
     contents = {
         "files": [chunk.key() for chunk in work],
@@ -145,7 +145,7 @@ def _fingerprint(work: list[Chunk], files: dict[str, list[Found | Skipped]], eva
 
 
 def _finished(config: PrepareConfig, inputs: dict[str, str], say: Callable[[str], None]) -> ShardFolder:
-    """Open what an earlier call has made, if it is what this one would make."""
+    """Open the shards of an earlier call if they are what this call would make."""
     remedy = "choose another --out, or remove the folder to make it again"
     try:
         before = (config.out / "recipe.yaml").read_text(encoding="utf-8")
@@ -196,7 +196,7 @@ def _facts(name: str, source: Source, reader: str) -> dict[str, Any]:
 
 
 def _write(config: PrepareConfig, clips: list[Clip], parts: list[Part]) -> None:
-    # Without an index, shards here are what an interrupted call left.
+    # Without an index, shards here were left over by an interrupted call.
     for leftover in config.out.iterdir():
         if SHARD.fullmatch(leftover.name):
             leftover.unlink()
@@ -204,7 +204,7 @@ def _write(config: PrepareConfig, clips: list[Clip], parts: list[Part]) -> None:
     with progress("writing", total, "MB") as advance:
         done = 0
         for written in write_shards(config.out, clips, parts, config.shard_megabytes, config.seed):
-            # Tars are a little larger than what they hold.
+            # Tars are slightly larger than their content.
             now = min(written // 1_000_000, total)
             advance(now - done)
             done = now

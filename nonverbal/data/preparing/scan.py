@@ -1,4 +1,4 @@
-"""The first stage of preparing: decode every file once, in chunks, over processes, in a way that can be continued."""
+"""The first stage of preparing: decodes every file once, in chunks, on several processes, and can be continued."""
 
 import contextlib
 import hashlib
@@ -24,13 +24,13 @@ from nonverbal.errors import UserError
 from nonverbal.files import is_own_fault
 
 CHUNK = 64
-"""Files that one process decodes before it writes what it found; what an interruption loses at most."""
+"""Number of files that a process decodes before it writes the results; an interruption loses at most these."""
 
 MIN_SAMPLES = 1040
-"""Fewest samples of a part: three frames of the convolutional encoder."""
+"""Smallest number of samples in a part: three frames of the convolutional encoder."""
 
 SCAN_VERSION = 2
-"""Part of every chunk's name: raise it when what a scan writes changes."""
+"""Part of every chunk's name; it must be raised when the output of a scan changes."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Chunk:
     max_seconds: float
 
     def key(self) -> str:
-        """Name the content: files by relative path, size and time of change, and what their reader said of them."""
+        """Return what identifies the content: files by path, size and time of change, and what their reader found."""
         stats = [size_and_time(self.folder / found.path) for found in self.files]
         content = [
             SCAN_VERSION,
@@ -55,14 +55,14 @@ class Chunk:
 
 
 def chunks(corpus: str, folder: Path, files: list[Found], max_seconds: float) -> list[Chunk]:
-    """Cut a corpus's files into chunks, whose borders depend on nothing but the files."""
+    """Divide a corpus's files into chunks, whose borders depend only on the files."""
     return [Chunk(corpus, folder, files[i : i + CHUNK], max_seconds) for i in range(0, len(files), CHUNK)]
 
 
 def scan(all_chunks: list[Chunk], scratch: Path, processes: int) -> Iterator[tuple[Chunk, Path]]:
-    """Decode chunks into ``scratch`` and yield each with the path of its rows, as they are done, in any order.
+    """Decode chunks into ``scratch``, and yield each with the path of its rows when it is done, in any order.
 
-    Chunks that an earlier call has done are yielded first, and not decoded again.
+    Chunks that an earlier call has decoded are yielded first, and not decoded again.
 
     Raises:
         UserError: a process was ended from outside, or the machine cannot read a file.
@@ -86,7 +86,7 @@ def _decode_chunk(work: tuple[Chunk, Path]) -> None:
 
 
 def _crashing(chunk: Chunk) -> dict[str, str]:
-    """Return the files of a chunk that take a process down, and by which signal."""
+    """Return the files of a chunk that crash a process, with the signal."""
     paths = [found.path for found in chunk.files]
     tried = over_processes(partial(_try, chunk.folder), paths, 1)
     return {done.item: done.crash for done in tried if done.crash is not None}
@@ -98,12 +98,12 @@ def _try(folder: Path, path: str) -> None:
 
 
 def decode_chunk(chunk: Chunk, rows: Path, crashing: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Decode a chunk: one row a file to ``rows``, and the parts of its clips as FLAC, one after another, beside it.
+    """Decode a chunk: write one row per file to ``rows`` and, beside it, the parts of its clips as FLAC, one by one.
 
     Args:
         chunk: the files.
-        rows: where the rows go.
-        crashing: files that crash a decoder, and how; they are not decoded.
+        rows: path for the rows.
+        crashing: files that crash a decoder, with the signal; they are not decoded.
     """
     unfinished = rows.with_suffix(f".{os.getpid()}.new")
     offset = 0
@@ -117,7 +117,7 @@ def decode_chunk(chunk: Chunk, rows: Path, crashing: Mapping[str, str] = Mapping
                 offset += audio.write(data)
             lines.append(json.dumps(row))
     unfinished.replace(rows.with_suffix(".flacs"))
-    # The rows come last: where they are, the audio is.
+    # The rows are written last, so if they exist, the audio does too.
     unfinished.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     unfinished.replace(rows)
 
@@ -147,7 +147,7 @@ def load_from(folder: Path, path: str) -> Audio:
     """Decode a file of a corpus.
 
     Raises:
-        AudioProblem: the file is at fault; ``missing`` where it is not there.
+        AudioProblem: the file is at fault; ``missing`` if it does not exist.
         UserError: the machine is at fault: its disk, its network, its memory.
     """
     try:

@@ -29,7 +29,7 @@ class Source:
     label, speaker, session, recording, language and text say what a clip is. A file without a match is not a clip. For
     the reader webdataset: the tars, relative to the folder, with braces."""
     texts: dict[str, str] = field(default_factory=dict)
-    """Label to what is said in its clips, {"0": zero, "1": one}: the text of clips that have no other."""
+    """Label to what is said in its clips, such as {"0": zero, "1": one}: the text of clips that have no other."""
     licence: str | None = None
     """Licence of the clips, by its SPDX name if it has one. Unset: the catalog's, or unknown."""
     dataset: PathOrName | None = None
@@ -73,10 +73,10 @@ class PrepareConfig:
     """Processes that decode. The shards do not depend on their number."""
     strict: bool = False
     """Stop, before any shard is written, at a file that is missing, unreadable, truncated, empty, silent, mislabelled,
-    overloaded (one value drowns the rest) or holds values that are not finite."""
+    overloaded (one value drowns the rest) or contains values that are not finite."""
 
     def __post_init__(self) -> None:
-        """Refuse what gives no shards."""
+        """Refuse settings that give no shards."""
         require(bool(self.corpora), "no corpora: give at least one NAME=FOLDER")
         for name in self.corpora:
             good = re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name)
@@ -84,7 +84,7 @@ class PrepareConfig:
             _check_source(name, self.corpora[name])
         require(self.seed >= 0, f"seed must be at least 0, but is {self.seed}")
         require(0 <= self.validation_share < 1, f"validation_share must be in [0, 1), but is {self.validation_share}")
-        # The table counts a clip's parts in 16 bits, and a clip may have a day.
+        # The table counts a clip's parts in 16 bits, and a clip may last a day.
         require(2 <= self.max_seconds <= 3600, f"max_seconds must be in [2, 3600], but is {self.max_seconds}")
         require(self.shard_megabytes > 0, f"shard_megabytes must be above 0, but is {self.shard_megabytes}")
         require(self.processes >= 1, f"processes must be at least 1, but is {self.processes}")

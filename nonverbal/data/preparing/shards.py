@@ -1,4 +1,4 @@
-"""The last stage of preparing: shards, their table and their index; and checking them later."""
+"""The last stage of preparing: writes shards, their table and their index, and checks them later."""
 
 import io
 import json
@@ -23,7 +23,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation")
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a clip, of at most the longest a shard holds, as FLAC in a scratch file."""
+    """A stretch of a clip, no longer than the longest part of a shard, as FLAC in a scratch file."""
 
     clip: int
     """Row of the manifest."""
@@ -39,7 +39,7 @@ class Part:
 def write_shards(folder: Path, clips: list[Clip], parts: list[Part], megabytes: float, seed: int) -> Iterator[int]:
     """Write shards, ``table.npy``, ``manifest.jsonl`` and, last, ``index.json``. Yields the bytes written so far.
 
-    Parts lie in random order over all corpora, so that any stretch of shards is a sample of the whole.
+    Parts are in random order over all corpora, so that any stretch of shards is a sample of the whole.
     """
     corpora = sorted({clip.corpus for clip in clips})
     shards: list[dict[str, Any]] = []
@@ -74,17 +74,17 @@ def write_shards(folder: Path, clips: list[Clip], parts: list[Part], megabytes: 
 def verify(folder: Path) -> int:
     """Compare every shard, the table and the manifest with the index, and ``log-mel.npy`` with ``log-mel.json``.
 
-    Returns how many files are as they were.
+    Returns the number of unchanged files.
 
     Raises:
-        UserError: one has changed or is missing; names all of them.
+        UserError: files have changed or are missing; names all of them.
     """
     from nonverbal.data.index import open_shards
 
     opened = open_shards(folder)
     index = read_json(folder / "index.json")
     expected = {shard["name"]: shard["sha256"] for shard in opened.shards} | index["files"]
-    # A thread that adds up a file lets the others run.
+    # A thread that hashes a file does not block the others.
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
         found = threads.map(lambda name: _sha256(folder / name), expected)
     changed = [name for (name, sha256), now in zip(expected.items(), found, strict=True) if now != sha256]
@@ -95,7 +95,7 @@ def verify(folder: Path) -> int:
         )
     if not (folder / "log-mel.json").exists():
         return len(expected)
-    # With torch and transformers, seconds to import.
+    # This imports torch and transformers, which takes seconds.
     from nonverbal.data.log_mel import open_log_mel
 
     open_log_mel(opened)
@@ -103,7 +103,7 @@ def verify(folder: Path) -> int:
 
 
 def _by_size(parts: list[Part], most: float) -> Iterator[list[Part]]:
-    """Cut parts into lists whose audio is at most ``most`` bytes, or a single part."""
+    """Divide parts into lists with at most ``most`` bytes of audio, or with a single part."""
     members: list[Part] = []
     size = 0
     for part in parts:
@@ -117,9 +117,9 @@ def _by_size(parts: list[Part], most: float) -> Iterator[list[Part]]:
 
 
 def _write_tar(path: Path, parts: Iterable[Part], clips: list[Clip]) -> list[int]:
-    """Write a shard whole or not at all. Returns the offset of each part's FLAC in it."""
+    """Write a shard completely or not at all. Returns the offset of each part's FLAC in it."""
     offsets = []
-    # As webdataset's TarWriter does, byte for byte; but that imports torch, a second and more in every process.
+    # The same bytes as from webdataset's TarWriter, which imports torch: more than a second in every process.
     with whole(path) as unfinished, tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
         for part in parts:
             clip = clips[part.clip]
@@ -131,7 +131,7 @@ def _write_tar(path: Path, parts: Iterable[Part], clips: list[Clip]) -> list[int
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Add a file that says nothing of this machine or moment. Returns the offset of its first byte."""
+    """Add a file without any trace of this machine or moment. Returns the offset of its first byte."""
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.uname, member.gname = len(data), 0o444, "nonverbal", "nonverbal"
     data_begins = tar.offset + tarfile.BLOCKSIZE

@@ -1,4 +1,4 @@
-"""The second stage of preparing: which clips stay, and on which side of the split."""
+"""The second stage of preparing: which clips are kept, and on which side of the split."""
 
 import hashlib
 from collections import defaultdict
@@ -10,7 +10,7 @@ from nonverbal.data.manifest import Clip
 
 
 def group_numbers(clips: list[Clip]) -> list[int]:
-    """Number the groups of clips that share a speaker, a recording or their samples, directly or by way of others.
+    """Number the groups of clips that share a speaker, a recording or their samples, directly or through other clips.
 
     Numbers run from 0 in the order in which the groups first appear.
     """
@@ -33,9 +33,9 @@ def group_numbers(clips: list[Clip]) -> list[int]:
 
 
 def excluded(clips: list[Clip], evaluation: Iterable[Clip]) -> list[str | None]:
-    """Say of each clip why it must not enter beside an evaluation set, or None where it may.
+    """Return for each clip why it must not be used beside an evaluation set, or None if it may be.
 
-    Out are clips with the samples of an evaluation clip, and all of a recording of which any clip is in the
+    Excluded are clips with the samples of an evaluation clip, and all clips of a recording that has a clip in the
     evaluation set, by its name or by its samples.
     """
     hashes, recordings = set(), set()
@@ -43,7 +43,7 @@ def excluded(clips: list[Clip], evaluation: Iterable[Clip]) -> list[str | None]:
         hashes.add(clip.sha256)
         recordings.add(clip.recording)
     recordings |= {clip.recording for clip in clips if clip.sha256 in hashes}
-    # What an excluded recording holds stays out under another name too.
+    # The content of an excluded recording is excluded under other names too.
     inside = {clip.sha256 for clip in clips if clip.recording in recordings}
     reasons: list[str | None] = []
     for clip in clips:
@@ -57,10 +57,10 @@ def excluded(clips: list[Clip], evaluation: Iterable[Clip]) -> list[str | None]:
 
 
 def choose_validation(clips: list[Clip], groups: list[int], share: float, seed: int) -> set[int]:
-    """Choose the groups for validation: of each corpus about ``share`` of the seconds, in an order drawn from ``seed``.
+    """Choose the groups for validation: about ``share`` of each corpus's seconds, in an order drawn from ``seed``.
 
-    A group belongs to the corpus of its first clip by id. It is taken where that brings the corpus nearer to its share.
-    A corpus of one group, or whose every group is more than twice its share, gives none.
+    A group belongs to the corpus of its first clip by id. It is chosen if that brings the corpus nearer to its share. A
+    corpus with a single group, or whose groups are all more than twice its share, contributes none.
     """
     seconds: dict[int, float] = defaultdict(float)
     home: dict[int, str] = {}
@@ -72,7 +72,7 @@ def choose_validation(clips: list[Clip], groups: list[int], share: float, seed: 
     chosen: set[int] = set()
     for corpus in sorted(set(home.values())):
         members = [group for group in home if home[group] == corpus]
-        # The order hangs on names, not on numbers: a clip more or less elsewhere changes little here.
+        # The order depends on names, not on numbers, so adding or removing a clip elsewhere changes little here.
         members.sort(key=lambda group: hashlib.sha256(f"{seed} {name[group]}".encode()).digest())
         target = share * sum(seconds[group] for group in members)
         taken = 0.0

@@ -1,7 +1,7 @@
-"""Zip archives read as the folders that they unpack to: a member's path is the archive's and its own.
+"""Zip archives read as the folders that they unpack to: the path of a member is the archive's path and its own.
 
-``train.zip/laugh/1.wav`` is what other systems may have named ``laugh\\1.wav`` or ``./laugh//1.wav`` in train.zip.
-Members of tars can be read the same way, but are listed by ``nonverbal.data.reading.tars`` alone.
+``train.zip/laugh/1.wav`` may be named ``laugh\\1.wav`` or ``./laugh//1.wav`` in train.zip by other systems. Members of
+tars can be read in the same way, but only ``nonverbal.data.reading.tars`` lists them.
 """
 
 import errno
@@ -27,33 +27,33 @@ from nonverbal.errors import UserError
 from nonverbal.files import is_own_fault
 
 LARGEST_MEMBER = 1 << 32
-"""Bytes that a member may have unpacked; a small archive can promise any number."""
+"""Largest unpacked size of a member in bytes; a small archive can claim any size."""
 
 LFS = b"version https://git-lfs"
-"""How a pointer of Git LFS begins."""
+"""Beginning of a Git LFS pointer."""
 
 UTF8 = 1 << 11
 ENCRYPTED = 1
 """Bits of a member's flags."""
 
 FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO)
-"""How a disk or network says that it fails."""
+"""Error numbers of a disk or network that fails."""
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError)
-"""What zipfile and the libraries below it raise at a member; NotImplementedError for a packing that is not known."""
+"""Exceptions of zipfile and the libraries below it for a member; NotImplementedError is for unknown compression."""
 
 
 class DamagedArchive(UserError):
-    """An archive whose list of members cannot be read, by its own fault."""
+    """The list of members of an archive cannot be read because the archive itself is at fault."""
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is read as a folder: a zip, by its ending."""
+    """Whether a file is read as a folder: a zip archive, according to its extension."""
     return path.suffix.lower() == ".zip" and os.path.isfile(path)
 
 
 def unpacked(path: str) -> str:
-    """Return a path as it would be, had each archive on it been unpacked into a folder of its name."""
+    """Return a path as if each archive on it had been unpacked into a folder of the archive's name."""
     return re.sub(r"(?i)\.zip(?=/)", "", path)
 
 
@@ -61,17 +61,17 @@ def members(archive: Path) -> list[str]:
     """Return the files of an archive, sorted, as paths in it.
 
     Raises:
-        UserError: as ``contents``.
+        UserError: as in ``contents``.
     """
     return sorted(contents(archive))
 
 
 def contents(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
-    """Return what an archive says of each of its files, by their paths in it.
+    """Return the entries of an archive's files, by their paths in it.
 
     Raises:
         DamagedArchive: its list of members cannot be read.
-        UserError: it names a file that would lie outside, has two of one name, or the machine cannot read it.
+        UserError: a file in it would lie outside, two files have the same name, or the machine cannot read it.
     """
     try:
         return _opened(archive, _changed(archive))[1]
@@ -80,12 +80,12 @@ def contents(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
 
 
 def is_link(info: zipfile.ZipInfo) -> bool:
-    """Whether a member is a link, which holds a path."""
+    """Whether a member is a link, whose content is a path."""
     return stat.S_ISLNK(info.external_attr >> 16)
 
 
 def _is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is what a clone without Git LFS leaves in place of a large one."""
+    """Whether a file is the pointer that a clone without Git LFS has in place of a large file."""
     try:
         with open(path, "rb") as file:
             return file.read(len(LFS)) == LFS
@@ -95,12 +95,12 @@ def _is_lfs_pointer(path: Path) -> bool:
 
 @contextmanager
 def as_file(path: Path) -> Iterator[Path]:
-    """Lend a file of its own to what may be the member of an archive; anything else is returned as it is.
+    """Yield a file of its own for a member of an archive, and any other path unchanged.
 
     Raises:
         MemberProblem: the member is damaged, encrypted, or too large.
         FileNotFoundError: it is missing.
-        UserError: there is no room to unpack it, or another fault of the machine.
+        UserError: there is no room to unpack it, or the machine has another fault.
     """
     found = _split(path)
     if found is None:
@@ -118,16 +118,16 @@ def read_bytes(path: Path) -> bytes:
     """Return the content of a file or member.
 
     Raises:
-        OSError: as ``as_file``.
+        OSError: as in ``as_file``.
     """
     with as_file(path) as file:
         return file.read_bytes()
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
-    """Name a state of a file: its size and time of change, or a member's size and checksum; zeros if it is missing.
+    """Return the state of a file: its size and time of change, or a member's size and checksum; zeros if it is missing.
 
-    Of a member of a tar, which has no checksum, those of the tar.
+    A member of a tar, which has no checksum, has the state of the tar.
     """
     found = _split(path)
     try:
@@ -143,7 +143,7 @@ def size_and_time(path: Path) -> tuple[int, int]:
 
 
 def _split(path: Path) -> tuple[Path, str] | None:
-    """The archive and the member that a path names; None where it is no path into an archive."""
+    """Return the archive and the member that a path names; None if it is not a path into an archive."""
     if (in_tar := tars.split(path)) is not None:
         return in_tar
     if path.suffix.lower() != ".zip" and ".zip/" not in str(path).lower():
@@ -170,7 +170,7 @@ def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
         with opened.open(infos[name]) as file:
             yield file
     except (*DAMAGED, UnicodeError, OverflowError, OSError) as error:
-        # An OSError without a number is bz2's word for damaged; EINVAL is for a place before the archive's beginning.
+        # bz2 raises an OSError without a number for damage; EINVAL is for a position before the archive's beginning.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise MemberProblem(errno.EINVAL, f"damaged or locked in its archive: {error}", path) from error
@@ -178,13 +178,13 @@ def _member(archive: Path, name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _room_to_unpack(path: Path) -> Iterator[None]:
-    """Tell faults of where it is unpacked from those of a member, and of the disk that it is on."""
+    """Distinguish faults of the place where a member is unpacked from those of the member and of the archive's disk."""
     try:
         yield
     except OSError as error:
         if error.errno in (None, *FAILING):
             raise
-        # Without a folder that takes a file, Python says that it found none.
+        # If no folder accepts a file, Python reports that it found none.
         place = tempfile.tempdir or "a folder for temporary files"
         raise UserError(
             f"{path} cannot be unpacked to {place}: {error.strerror or error}; make room there, or name another folder "
@@ -198,12 +198,12 @@ def _changed(archive: Path) -> int:
 
 @lru_cache(maxsize=8)
 def _opened(archive: Path, changed: int) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
-    """Opened once a process: a large archive's list of members takes a while to read."""
+    """Open an archive once per process, because reading a large archive's list of members takes a while."""
     try:
         opened = zipfile.ZipFile(archive)
     except (*DAMAGED, ValueError) as error:  # ValueError is for a name that is not the UTF-8 it says
         cause = error.__context__
-        # zipfile takes what a failing disk does not give for damage.
+        # zipfile mistakes a read error of a failing disk for damage.
         if isinstance(cause, OSError) and cause.errno in FAILING:
             raise cause from error
         if _is_lfs_pointer(archive):
@@ -227,7 +227,7 @@ def _opened(archive: Path, changed: int) -> tuple[zipfile.ZipFile, dict[str, zip
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Return a member's name, in UTF-8 where it is that: macOS writes it and does not say so."""
+    """Return a member's name, decoded as UTF-8 if possible: macOS writes UTF-8 without setting the flag for it."""
     if info.flag_bits & UTF8:
         return info.filename
     try:

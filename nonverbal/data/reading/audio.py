@@ -1,4 +1,4 @@
-"""Decoding: any audio file to 16-bit samples at 16 kHz, mono, and a name for everything that is wrong with it."""
+"""Decodes any audio file to 16-bit samples at 16 kHz, mono, and names everything that is wrong with it."""
 
 import io
 import stat
@@ -19,18 +19,18 @@ from nonverbal.data.reading.problems import AudioProblem
 __all__ = ["EXTENSIONS", "Audio", "AudioProblem", "encode", "load"]
 
 CANCELLED = 0.1
-"""Channels cancel in a second in which their mean has less than this share of the power that it would have if they were
-independent: for two of one loudness, at a correlation under -0.9. A file's do where such seconds have more than this
-share of its power."""
+"""Channels cancel in a second if their mean has less than this share of the power that it would have if they were
+independent: for two of equal loudness, at a correlation below -0.9. A file's channels cancel if such seconds have more
+than this share of its power."""
 
 HOT = 16.0
-"""Peak, in full scales, up to which a file is taken for mixed too loud."""
+"""Peak, relative to full scale, up to which a file counts as mixed too loud."""
 
 HEARD = 3e-4
-"""Share of the peak that the level of a scaled file has at least: ten steps of 16-bit samples."""
+"""Smallest level of a scaled file, as a share of the peak: ten steps of 16-bit samples."""
 
 BRIEF = 0.02
-"""Seconds that a sound takes at least, unlike a damaged sample."""
+"""Smallest duration of a sound in seconds, unlike a damaged sample."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,22 @@ class Audio:
     samples: np.ndarray
     """``(T,)`` int16, 16 kHz, mono."""
     sample_rate: int
-    """Of the file, in Hz; where it changes, what it begins with."""
+    """Sample rate of the file in Hz; if it changes, the first one."""
     seconds: float
     """Length of the file."""
     notes: list[str] = field(default_factory=list)
-    """What was done to it: downmixed; out_of_phase (its channels cancel, and the loudest was taken); resampled; scaled
+    """What was done to it: downmixed; out_of_phase (its channels cancel, and the loudest was used); resampled; scaled
     (its peak was above full scale); mislabelled."""
 
 
 def load(path: Path) -> Audio:
-    """Decode all recordings of a file, one after another, and bring them to 16 kHz, mono, 16 bits.
+    """Decode all recordings of a file, one after another, and convert them to 16 kHz, mono, 16 bits.
 
-    The file may lie in a zip archive: see ``nonverbal.data.reading.archives``.
+    The file may be in a zip archive: see ``nonverbal.data.reading.archives``.
 
     Raises:
         AudioProblem: the file gives no sound, or not all of it.
-        OSError: there is no such file, or it may not or cannot be read.
+        OSError: the file does not exist, or cannot or must not be read.
     """
     with as_file(path) as file:
         return _judged(file)
@@ -65,7 +65,7 @@ def _judged(path: Path) -> Audio:
     try:
         return _load(path)
     except AudioProblem:
-        # To a decoder, what a failing disk does not give looks like the end of the file; here it is an OSError.
+        # A decoder mistakes a read error of a failing disk for the end of the file; here it is an OSError.
         if stat.S_ISREG(path.stat().st_mode):
             with open(path, "rb") as file:
                 while file.read(BLOCK):
@@ -111,7 +111,7 @@ def _decoded(path: Path) -> list[Decoded]:
 
 
 def _peak(waveforms: Sequence[np.ndarray]) -> float:
-    """Highest value, in full scales."""
+    """Return the highest absolute value, relative to full scale."""
     # Two passes are faster than a copy of absolute values.
     extremes = [float(value) for waveform in waveforms for value in (waveform.max(), waveform.min())]
     if not np.isfinite(extremes).all():
@@ -121,10 +121,10 @@ def _peak(waveforms: Sequence[np.ndarray]) -> float:
 
 
 def _quietened(stretches: Sequence[Stretch], peak: float) -> list[Stretch]:
-    """Scale sound whose peak is far above full scale: integers that were stored as floats, say.
+    """Scale sound whose peak is far above full scale, such as integers that were stored as floats.
 
     Raises:
-        AudioProblem: little but the peak would be left.
+        AudioProblem: little besides the peak would be left.
     """
     if max(_level(stretch) for stretch in stretches) < peak * HEARD:
         raise AudioProblem("overloaded", f"a peak of {peak:.2g} times full scale, beside which the rest is silence")
@@ -132,7 +132,7 @@ def _quietened(stretches: Sequence[Stretch], peak: float) -> list[Stretch]:
 
 
 def _level(stretch: Stretch) -> float:
-    """Level of the loudest moment, which single samples do not count in: the highest median of its channels."""
+    """Return the level of the loudest moment, the highest median of its channels, which ignores single samples."""
     size = min(round(BRIEF * stretch.rate), len(stretch.waveform))
     moments = np.abs(stretch.waveform[: len(stretch.waveform) // size * size]).reshape(
         -1, size, stretch.waveform.shape[1]
@@ -160,7 +160,7 @@ def _mono(stretch: Stretch, notes: dict[str, None]) -> np.ndarray:
 
 
 def _cancel(channels: np.ndarray, mono: np.ndarray, rate: int) -> bool:
-    """Whether what channels ``(channels, T)`` hold is lost in their mean, ``(T,)``, at any time."""
+    """Whether the sound in channels ``(channels, T)`` is lost in their mean, ``(T,)``, at any time."""
     cancelled = power = 0.0
     for start in range(0, len(mono), rate):
         second = channels[:, start : start + rate]

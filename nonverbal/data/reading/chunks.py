@@ -1,4 +1,4 @@
-"""Where the sound lies in WAV (RIFF, RIFX, RF64) and AIFF files, by a walk from chunk to chunk."""
+"""Finds the sound in WAV (RIFF, RIFX, RF64) and AIFF files, by a walk from chunk to chunk."""
 
 import re
 import struct
@@ -8,17 +8,17 @@ from nonverbal.data.reading.pieces import Part, Source
 from nonverbal.data.reading.sizes import Order, Walked, stop_of_sound
 
 HEAD = 4096
-"""Bytes of a chunk that are kept."""
+"""Number of bytes of a chunk that are kept."""
 
 RIFF = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE", re.DOTALL)
 AIFF = re.compile(rb"FORM....AIF[FC]", re.DOTALL)
 
 PLAIN_TAGS = (1, 3, 6, 7)
-"""WAV's numbers for integers, floats, A-law and mu-law: of as many bytes each."""
+"""WAV's numbers for integers, floats, A-law and mu-law, in which all samples have the same number of bytes."""
 
 PLAIN_AIFF = {b"NONE": 0, b"twos": 0, b"sowt": 0, b"raw ": 0, b"in24": 3, b"in32": 4, b"fl32": 4, b"FL32": 4}
 PLAIN_AIFF |= {b"fl64": 8, b"FL64": 8, b"ulaw": 1, b"ULAW": 1, b"alaw": 1, b"ALAW": 1, b"23ni": 4, b"42ni": 3}
-"""AIFF's names for the same, and their bytes; 0 where the depth tells."""
+"""AIFF's names for the same, with their number of bytes; 0 if the depth determines it."""
 
 
 @dataclass
@@ -26,10 +26,10 @@ class _Chunks:
     """Chunks of a RIFF or AIFF file."""
 
     heads: dict[bytes, bytes]
-    """The first bytes of each that is not sound."""
+    """First bytes of each chunk that is not sound."""
     sounds: list[range]
     regular: bool
-    """Whether the sizes hold and the format comes before the sound."""
+    """Whether the sizes are right and the format comes before the sound."""
     end: int
 
 
@@ -52,19 +52,19 @@ def _chunks(source: Source, at: int, order: Order, sound: bytes, magic: re.Patte
 
 
 def _size_of_sound(source: Source, body: int, size: int, order: Order, heads: dict[bytes, bytes]) -> tuple[int, bool]:
-    """A sound chunk's size, and whether it is what it says; RF64 keeps it elsewhere."""
+    """Return the size of a sound chunk, and whether it is the one in its header; RF64 stores it elsewhere."""
     if size == 0xFFFFFFFF and b"ds64" in heads:
         size = int.from_bytes(heads[b"ds64"][8:16], "little")
     offset = 8 if order == "big" and b"COMM" in heads else 0
     if size <= offset:
-        # Nothing by the header: true only where chunks follow up to the end.
+        # Empty according to the header, which is true only if chunks follow up to the end.
         empty = _chain_ends(source, body + size, order)
         return (size if empty else 0), empty
     return size, body + size <= source.size
 
 
 def _is_chunk(source: Source, at: int, order: Order, sound: bytes = b"") -> bool:
-    """Whether a chunk begins here: four letters and a size that the file has room for; sound may promise more."""
+    """Whether a chunk begins here: four letters, and a size for which the file has room; sound may claim more."""
     head = source.at(at, 8)
     if len(head) < 8 or head[0] <= 32 or not all(32 <= byte < 127 for byte in head[:4]):
         return False
@@ -74,8 +74,8 @@ def _is_chunk(source: Source, at: int, order: Order, sound: bytes = b"") -> bool
 def _behind(
     source: Source, stop: int, odd: int, order: Order, sound: bytes, magic: re.Pattern[bytes]
 ) -> tuple[int, bool]:
-    """Where the next chunk begins, and whether it is where it belongs: some writers leave the pad byte out."""
-    # A pad byte is zero, which no name begins with.
+    """Return where the next chunk begins, and whether it belongs there: some writers leave the pad byte out."""
+    # A pad byte is zero, with which no name begins.
     if odd and (magic.match(source.at(stop, 12)) or _is_chunk(source, stop, order, sound)):
         return stop, False
     return stop + odd, True
@@ -105,7 +105,7 @@ def wav(source: Source, start: int) -> Walked:
 
 
 def _wav_header(kind: bytes, order: Order, form: bytes, size: int) -> bytes:
-    """The shortest header."""
+    """Return the shortest header."""
     body = b"WAVE" + (b"fmt " + len(form).to_bytes(4, order) + form + bytes(len(form) % 2))
     total = len(body) + 8 + size
     if total < 1 << 32:
@@ -117,7 +117,7 @@ def _wav_header(kind: bytes, order: Order, form: bytes, size: int) -> bytes:
 
 
 def _wav_seconds(form: bytes, order: Order, sound: range) -> float:
-    """What the sound lasts, where its samples have one size."""
+    """Return the seconds of sound if its samples have a fixed size; otherwise 0."""
     tag, channels, rate, _, align, bits = struct.unpack(("<" if order == "little" else ">") + "HHIIHH", form[:16])
     if tag == 0xFFFE:
         tag = int.from_bytes(form[24:26], order)
@@ -144,7 +144,7 @@ def aiff(source: Source, start: int) -> Walked:
 
 
 def _aiff_width(common: bytes) -> int:
-    """Bytes of a sample of all channels; 0 where that is not one number."""
+    """Return the bytes of one sample of all channels; 0 if this is not a single number."""
     depth = PLAIN_AIFF.get(common[18:22] or b"NONE")
     if depth is None:
         return 0

@@ -1,4 +1,4 @@
-"""The recordings that a file is made of: what one container says, and whether others follow it in the same file."""
+"""Finds the recordings in a file: what each container says, and whether others follow it in the same file."""
 
 import re
 from pathlib import Path
@@ -40,12 +40,12 @@ REPEATED = [
         EBML.pattern,
     )
 ]
-"""What files begin with whose end the container does not tell, or need not: where it comes again, another begins."""
+"""Beginnings of files whose container need not give their end: where one occurs again, another file begins."""
 
 WAVPACK = re.compile(rb"wvpk....[\x02-\x10]\x04", re.DOTALL)
 
 SHORTEST = 16
-"""Bytes of a recording, of whatever container."""
+"""Smallest number of bytes in a recording, whatever its container."""
 
 BOXES = {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"styp", b"sidx", b"mfra", b"udta"}
 BOXES |= {b"meta", b"pnot", b"emsg", b"prft", b"pdin", b"ssix", b"PICT", b"junk"}
@@ -64,10 +64,10 @@ WALKS: dict[re.Pattern[bytes], sizes.Walk] = {
 
 
 def parts(path: Path) -> list[Part]:
-    """Return the recordings of a file, which are played one after another: one, in most.
+    """Return the recordings in a file, which are played one after another; most files have one.
 
     Raises:
-        AudioProblem: the file ends before its container does, or holds what may be sound and nothing tells of.
+        AudioProblem: the file ends before its container does, or contains what may be sound but is not described.
         OSError: it cannot be read.
     """
     with open(path, "rb") as file:
@@ -94,7 +94,7 @@ def parts(path: Path) -> list[Part]:
 
 
 def _behind_tags(source: Source) -> int:
-    """Where a file's sound begins: behind tags of ID3v2, whose length has seven bits a byte."""
+    """Return where a file's sound begins: after ID3v2 tags, whose length has seven bits per byte."""
     at = 0
     while (head := source.at(at, 10)).startswith(b"ID3") and len(head) == 10:
         at += 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -116,7 +116,7 @@ def _walked(source: Source, start: int, magic: re.Pattern[bytes], walk: sizes.Wa
 
 
 def _repeated(source: Source, start: int, pattern: re.Pattern[bytes]) -> list[Part]:
-    """Split a file where another of its kind begins."""
+    """Divide a file where another one of its kind begins."""
     starts = [start]
     while (found := source.search(pattern, starts[-1] + 4)) is not None:
         starts.append(found)
@@ -135,7 +135,7 @@ def _split(source: Source, starts: list[int], stops: list[int]) -> list[Part]:
 
 
 def _mp4(source: Source, start: int) -> list[Part]:
-    """Walk the boxes of MP4 and its kin. What lies between and behind files may be anything: a tag, padding."""
+    """Walk the boxes of MP4 and similar files. Anything may lie between and after them, such as a tag or padding."""
     starts, at = [start], start
     while len(head := source.at(at, 16)) >= 8 and head[4:8] in BOXES:
         size = int.from_bytes(head[:4])
@@ -156,7 +156,7 @@ def _mp4(source: Source, start: int) -> list[Part]:
 
 
 def _end(source: Source, at: int) -> int:
-    """Where a file ends by its header; 0 where that does not say."""
+    """Return where a file ends according to its header; 0 if the header does not say."""
     head = source.at(at, 16)
     if head.startswith(b"FORM"):
         return at + 8 + int.from_bytes(head[4:8])
@@ -166,7 +166,7 @@ def _end(source: Source, at: int) -> int:
 
 
 def _rm_end(source: Source, at: int) -> int:
-    """Where the sound of a RealMedia file ends; 0 where it leaves that open."""
+    """Return where the sound of a RealMedia file ends; 0 if the file leaves that open."""
     while (head := source.at(at, 8))[:4] in RM_OBJECTS and len(head) == 8:
         size = int.from_bytes(head[4:])
         if head[:4] == b"DATA":
@@ -177,7 +177,7 @@ def _rm_end(source: Source, at: int) -> int:
 
 
 def _asf_end(source: Source, at: int) -> int:
-    """Where the objects of an ASF file end that hold its sound; 0 where it does not say."""
+    """Return where the objects of an ASF file that contain its sound end; 0 if it does not say."""
     size = int.from_bytes(source.at(at + 16, 8), "little")
     data = source.at(at + size, 24)
     if not data.startswith(ASF_DATA):
@@ -186,7 +186,7 @@ def _asf_end(source: Source, at: int) -> int:
 
 
 def _segment_end(source: Source, at: int) -> int:
-    """Where a Matroska file ends; 0 where it leaves that open, or is of another kind."""
+    """Return where a Matroska file ends; 0 if it leaves that open, or is of another kind."""
     if not EBML.match(source.at(at, 128)):
         return 0
     size, body = _ebml_size(source, at + 4)
@@ -198,7 +198,7 @@ def _segment_end(source: Source, at: int) -> int:
 
 
 def _ebml_size(source: Source, at: int) -> tuple[int | None, int]:
-    """Read a length of 1 to 8 bytes, None where all its bits are set. Returns it and where it ends."""
+    """Read a length of 1 to 8 bytes, None if all its bits are set. Returns it and where it ends."""
     data = source.at(at, 8)
     width = 9 - data[0].bit_length() if data else 8
     bits = int.from_bytes(data[:width]) & ((1 << 7 * width) - 1)
@@ -206,7 +206,7 @@ def _ebml_size(source: Source, at: int) -> tuple[int | None, int]:
 
 
 def _riff(source: Source, start: int) -> list[Part]:
-    """Check the length of an AVI file, whose sound is between its pictures."""
+    """Check the length of an AVI file, whose sound lies between its pictures."""
     size = int.from_bytes(source.at(start + 4, 4), "little")
     if start + 8 + size > source.size and not sizes.left_open(size):
         raise AudioProblem("truncated", f"the header promises {size} bytes, and {source.size - start - 8} are there")
@@ -226,7 +226,7 @@ def _amr(source: Source, start: int) -> list[Part]:
 
 
 def _wavpack(source: Source, start: int) -> list[Part]:
-    """Walk the blocks of WavPack files; the first of a file has the number 0, and begins a set of channels."""
+    """Walk the blocks of WavPack files; the first block of a file has the number 0, and begins a set of channels."""
     ranges: list[range] = []
     at: int | None = start
     while at is not None:
@@ -251,12 +251,12 @@ def _framed(source: Source, start: int) -> list[Part]:
 
 
 def _without_tag(source: Source) -> Part:
-    """Leave out what ID3v1 and APE put behind the end."""
+    """Leave out ID3v1 and APE tags at the end."""
     stop = source.size
     if stop > 128 and source.at(stop - 128, 3) == b"TAG":
         stop -= 128
     footer = source.at(max(stop - 32, 0), 32)
     if footer.startswith(b"APETAGEX"):
-        # The length leaves the header out, which has 32 bytes where there is one.
+        # The length does not include the header, which has 32 bytes if it exists.
         stop -= int.from_bytes(footer[12:16], "little") + 32 * (footer[23] >> 7)
     return Part() if stop == source.size or stop <= 0 else Part((range(stop),))

@@ -1,4 +1,4 @@
-"""Decoding by libsndfile, or where that refuses by FFmpeg: stretches of one rate and number of channels."""
+"""Decodes with libsndfile, or with FFmpeg if that refuses: stretches with one rate and one number of channels."""
 
 import contextlib
 import errno
@@ -18,22 +18,22 @@ from nonverbal.data.reading.pieces import Part, Pieces
 from nonverbal.data.reading.problems import AudioProblem
 
 MAX_SECONDS = 24 * 3600
-"""Longest file that is read; a header that claims more is taken for damaged."""
+"""Longest file that is read; a file whose header claims more counts as damaged."""
 
 SAMPLE_RATES = range(1_000, 1_000_001)
-"""Hz that are taken for sound."""
+"""Sample rates, in Hz, that count as sound."""
 
 BLOCK = 1 << 20
-"""Samples that are read at once, whatever a header promises."""
+"""Number of samples that are read at once, whatever a header claims."""
 
 UNKNOWN = 1 << 62
-"""libsndfile's count is at least this where it does not know one."""
+"""libsndfile's count is at least this if it does not know the length."""
 
 ROUNDING = 0.002
-"""Seconds that a count may be off."""
+"""Seconds by which a count may be wrong."""
 
 MACHINE = {os.strerror(code): code for code in (errno.EIO, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.ENXIO)}
-"""How libsndfile reports what is not the file's fault."""
+"""libsndfile's messages for faults that are not the file's."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class Stretch:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Length in seconds."""
         return len(self.waveform) / self.rate
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder gave."""
+    """The output of a decoder."""
 
     stretches: list[Stretch]
     formats: set[str]
-    """Its names for the container."""
+    """The decoder's names of the container."""
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Length in seconds."""
         return sum(stretch.seconds for stretch in self.stretches)
 
 
@@ -77,14 +77,14 @@ def decode(path: Path, part: Part) -> Decoded:
         decoded = _by(_soundfile, path, part)
         if decoded.seconds + ROUNDING >= seconds:
             return decoded
-        # A decoder of MP3 goes by an estimate where its header has no count.
+        # An MP3 decoder uses an estimate if the header has no count.
         refusal = f"{decoded.seconds:.2f} of {seconds:.2f} s can be read"
     except _Refused as refused:
         refusal, seconds = str(refused), max(seconds, refused.seconds)
     try:
         decoded = _by(lambda file: _av(file, refusal), path, part)
     except AudioProblem as problem:
-        # What libsndfile took for sound is no other kind of file.
+        # If libsndfile recognised sound, the file is of no other kind.
         raise AudioProblem("truncated" if seconds else problem.reason, problem.detail) from problem
     if decoded.seconds + ROUNDING < seconds:
         raise AudioProblem("truncated", f"{decoded.seconds:.2f} of {seconds:.2f} s can be read ({refusal})")
@@ -99,18 +99,18 @@ def _by(decoder: Callable[[Any], Decoded], path: Path, part: Part) -> Decoded:
         try:
             return decoder(io.BufferedReader(pieces, 1 << 16))
         finally:
-            # A decoder takes a fault of the machine for the end of the file, or for damage.
+            # A decoder mistakes a fault of the machine for the end of the file, or for damage.
             if pieces.error is not None:
                 raise pieces.error
 
 
 class _Refused(Exception):
-    """Why libsndfile does not read a file."""
+    """The reason why libsndfile does not read a file."""
 
     def __init__(self, reason: str, seconds: float = 0.0) -> None:
         super().__init__(reason)
         self.seconds = seconds
-        """What the header promises; 0 where it does not say."""
+        """Length according to the header; 0 if it does not say."""
 
 
 def _soundfile(name: Any) -> Decoded:
@@ -125,7 +125,7 @@ def _soundfile(name: Any) -> Decoded:
         check(file.frames / max(file.samplerate, 1), file.samplerate)
         blocks = []
         try:
-            # A header that lies must not take the memory that it promises to fill.
+            # A false header must not cause as much memory to be allocated as it claims.
             while len(block := file.read(BLOCK // file.channels, dtype="float32", always_2d=True)):
                 blocks.append(block)
         except soundfile.LibsndfileError as error:
@@ -133,7 +133,7 @@ def _soundfile(name: Any) -> Decoded:
             raise _Refused(error.error_string, file.frames / file.samplerate) from error
         blocks = blocks or [np.zeros((0, file.channels), dtype=np.float32)]
         waveform = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        # MP3 headers estimate; the others count.
+        # MP3 headers give an estimate, the others a count.
         if len(waveform) < file.frames and file.format != "MP3":
             raise AudioProblem("truncated", f"{len(waveform)} of {file.frames} samples can be read")
         return Decoded([Stretch(waveform, file.samplerate)], {file.format})
@@ -151,7 +151,7 @@ def _av(readable: Any, refusal: str) -> Decoded:
     av.logging.set_level(av.logging.PANIC)
     chunks: list[tuple[tuple[int, int], np.ndarray]] = []
     try:
-        # FFmpeg takes some names for addresses, so it is given none.
+        # FFmpeg treats some names as addresses, so it is given none.
         with av.open(readable, options={"format_whitelist": FFMPEG_FORMATS}) as container:
             if not container.streams.audio or container.streams.audio[0].codec_context is None:
                 raise AudioProblem("unreadable", "no audio stream that FFmpeg can decode")
@@ -159,7 +159,7 @@ def _av(readable: Any, refusal: str) -> Decoded:
             for chunk in _chunks(container, container.streams.audio[0]):
                 chunks.append(chunk)
             names = set(container.format.name.split(","))
-    # PyAV raises IndexError where a damaged file has streams that it does not list.
+    # PyAV raises IndexError if a damaged file has streams that it does not list.
     except (av.FFmpegError, OSError, ValueError, OverflowError, IndexError) as error:
         reason = "truncated" if chunks else "unreadable"
         said = getattr(error, "strerror", None) or error
@@ -172,19 +172,19 @@ def _av(readable: Any, refusal: str) -> Decoded:
 
 
 def _chunks(container: Any, stream: Any) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """Decode a frame at a time: its rate in Hz and number of channels, and its samples, ``(T, channels)`` float32."""
+    """Decode frame by frame: yield (rate in Hz, number of channels) and samples, ``(T, channels)`` float32."""
     seconds = 0.0
     for frame in _frames(container, stream):
         check(seconds, frame.sample_rate)
         seconds += frame.samples / frame.sample_rate
-        # A header may promise less than there is, or another rate: each frame tells its own.
+        # A header may claim less than there is, or another rate, so each frame's own values count.
         yield (frame.sample_rate, frame.layout.nb_channels), _floats(frame, frame.layout.nb_channels)
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
     from av import BlockingIOError as Behind
 
-    # FFmpeg asks to try again where it finds no more packets behind a stream's end.
+    # FFmpeg asks to try again if it finds no more packets after a stream's end.
     with contextlib.suppress(Behind):
         yield from container.decode(stream)
 
@@ -192,7 +192,7 @@ def _frames(container: Any, stream: Any) -> Iterator[Any]:
 def _floats(frame: Any, channels: int) -> np.ndarray:
     samples: np.ndarray = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, channels)
-    # What is beyond 32 bits becomes infinite, and is found later.
+    # Values beyond 32 bits become infinite, and are found later.
     with np.errstate(over="ignore", invalid="ignore"):
         floats = samples.astype(np.float32)
     if samples.dtype.kind == "u":
@@ -203,7 +203,7 @@ def _floats(frame: Any, channels: int) -> np.ndarray:
 
 
 def check(seconds: float, rate: int = SAMPLE_RATES[0]) -> None:
-    """Refuse what no recording is, before it takes the memory of one."""
+    """Refuse impossible lengths and rates before memory is allocated for them."""
     if rate not in SAMPLE_RATES:
         raise AudioProblem("unreadable", f"the header says {rate} Hz")
     if seconds > MAX_SECONDS:

@@ -1,4 +1,4 @@
-"""Which extensions are audio, and the containers that each may stand for."""
+"""Extensions that are audio, and the containers that each may stand for."""
 
 import soundfile
 
@@ -43,7 +43,7 @@ LIBSNDFILE = {
     "wve": {"WVE"},
     "xi": {"XI"},
 }
-"""Extension to libsndfile's names. Without RAW, which has no header, SD2, which is two files, and Matlab's."""
+"""libsndfile's names by extension. Without RAW, which has no header, SD2, which consists of two files, and Matlab."""
 
 FFMPEG = {
     "3g2": {"mov"},
@@ -114,17 +114,17 @@ FFMPEG = {
     "wmv": {"asf"},
     "wv": {"wv"},
 }
-"""Extension to FFmpeg's names. Playlists, which name other files and addresses, and what has no header are left out."""
+"""FFmpeg's names by extension. Without playlists, which name other files and addresses, and kinds without a header."""
 
 FFMPEG_FORMATS = ",".join(sorted(set().union(*FFMPEG.values())))
-"""What FFmpeg may take a file for."""
+"""Formats that FFmpeg is allowed to recognise."""
 
 EXTENSIONS = frozenset(
     [*FFMPEG, *(name for name, formats in LIBSNDFILE.items() if formats & set(soundfile.available_formats()))]
 )
-"""What counts as an audio file where a folder says no more."""
+"""Extensions that count as audio if a folder says no more."""
 
 
 def mislabelled(extension: str, formats: set[str]) -> bool:
-    """Whether an extension stands for none of ``formats``, which libsndfile or FFmpeg took a file for."""
+    """Whether an extension stands for none of ``formats``, as which libsndfile or FFmpeg recognised a file."""
     return not formats & (LIBSNDFILE.get(extension, set()) | FFMPEG.get(extension, set()))

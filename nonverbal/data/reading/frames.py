@@ -23,31 +23,31 @@ AMR_BYTES = (13, 14, 16, 18, 20, 21, 27, 32, 6, 0, 0, 0, 0, 0, 0, 1)
 AMR_WB_BYTES = (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 0, 0, 0, 0, 1, 1)
 
 SURE = 3
-"""Frames in a row that are taken for a stream where nothing else says so."""
+"""Number of consecutive frames that count as a stream if nothing else says that it is one."""
 
 SEARCHED = 1 << 16
-"""Bytes before the first frame that may be anything."""
+"""Number of bytes before the first frame that may be anything."""
 
 XING_SLACK = 0.99
-"""Share of the bytes in an MP3's header that must be there: encoders count some frames in or out."""
+"""Share of the bytes in an MP3's header that must exist: encoders differ in which frames they count."""
 
 UNDECODED = 4
-"""Frames that a decoder may drop: an encoder's delay, and what refers to sound before."""
+"""Number of frames that a decoder may drop: an encoder's delay, and frames that refer to earlier sound."""
 
 PADDING = 4
-"""Bytes of the last frame that encoders leave out."""
+"""Number of bytes of the last frame that encoders may leave out."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What a frame's header says."""
+    """The content of a frame's header."""
 
     length: int
-    """Bytes."""
+    """Length in bytes."""
     kind: int = 0
-    """Frames of other kinds need another decoder."""
+    """Kind of the frame; other kinds need another decoder."""
     seconds: float = 0.0
-    """What it lasts; 0 where that is not asked."""
+    """Duration; 0 if it is not needed."""
 
 
 Parse = Callable[[bytes], Frame | None]
@@ -72,7 +72,7 @@ def mpeg(head: bytes) -> Frame | None:
 
 
 def adts(head: bytes) -> Frame | None:
-    """Read the header of a frame of AAC. FFmpeg decodes each frame by its own."""
+    """Read the header of an AAC frame. FFmpeg decodes each frame according to its own header."""
     if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or head[2] >> 2 & 15 > 12:
         return None
     length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
@@ -104,21 +104,21 @@ def amr_wb(head: bytes) -> Frame | None:
 
 
 def _amr(head: bytes, sizes: tuple[int, ...]) -> Frame | None:
-    # Zeros would be a frame that was received badly; they are padding.
+    # A zero byte would be a badly received frame, but here it is padding.
     length = 0 if not head or head[0] & 0x83 or not head[0] else sizes[head[0] >> 3 & 15]
     return Frame(length) if length else None
 
 
 HEADS = {mpeg: 4, adts: 7, ac3: 6, amr: 1, amr_wb: 1}
-"""Bytes that tell a frame's length."""
+"""Number of bytes that give a frame's length."""
 
 SYNC = {mpeg: re.compile(rb"\xff[\xe2-\xff]"), adts: re.compile(rb"\xff[\xf0-\xf9]"), ac3: re.compile(rb"\x0b\x77")}
 
 
 def first_frame(source: Source, start: int, parse: Parse) -> int | None:
-    """Return where a stream of frames begins; None where it is not one.
+    """Return where a stream of frames begins; None if it is not one.
 
-    Frames that begin elsewhere than at ``start`` must be several, and so must those of a longer file.
+    Several frames are required if they do not begin at ``start``, or if the file continues after them.
     """
     at: int | None = start
     while at is not None and at < min(start + SEARCHED, source.size):
@@ -130,7 +130,7 @@ def first_frame(source: Source, start: int, parse: Parse) -> int | None:
 
 
 def _run(source: Source, at: int, parse: Parse) -> tuple[int, int]:
-    """Count the frames in a row, up to enough, and say where they end."""
+    """Count consecutive frames until there are enough, and return the count and where they end."""
     count = 0
     while count < SURE and (frame := parse(source.at(at, HEADS[parse]))):
         at += frame.length
@@ -140,22 +140,22 @@ def _run(source: Source, at: int, parse: Parse) -> tuple[int, int]:
 
 @dataclass
 class _Segment:
-    """Frames of one kind in a row."""
+    """Consecutive frames of one kind."""
 
     start: int
     frame: Frame
-    """The first."""
+    """The first one."""
     promised: int
-    """Bytes by its header; 0 where it has none."""
+    """Bytes according to its header; 0 if it has none."""
     end: int
     frames: int = 0
 
 
 def framed(source: Source, start: int, parse: Parse) -> list[Part]:
-    """Return the parts of a stream of frames: each of one kind, with a header of its own or none, in a row.
+    """Return the parts of a stream of frames: consecutive frames of one kind, with or without a header of their own.
 
     Raises:
-        AudioProblem: the last frame is cut, or there is less than a header says.
+        AudioProblem: the last frame is cut off, or there is less than a header says.
     """
     segments: list[_Segment] = []
     at: int | None = start
@@ -182,13 +182,13 @@ def framed(source: Source, start: int, parse: Parse) -> list[Part]:
             )
     parts = [_part(segment) for segment in segments if segment.frames]
     if parse is mpeg and len(parts) == 1 and segments[0].start == start and _is_end(source, segments[0].end):
-        # Tags before and behind do not disturb a decoder of MP3.
+        # An MP3 decoder ignores tags before and after.
         return [Part(seconds=parts[0].seconds)]
     return parts
 
 
 def _is_end(source: Source, at: int) -> bool:
-    """Whether nothing but a tag of ID3v1 follows."""
+    """Whether nothing but an ID3v1 tag follows."""
     return at == source.size or (at + 128 == source.size and source.at(at, 3) == b"TAG")
 
 
@@ -198,7 +198,7 @@ def _part(segment: _Segment) -> Part:
 
 
 def _next_run(source: Source, at: int, parse: Parse) -> int | None:
-    """Return where several frames next follow one another, behind a tag or damage."""
+    """Return where the next consecutive frames begin, after a tag or damage."""
     found = source.search(SYNC[parse], at) if parse in SYNC else None
     while found is not None:
         count, stop = _run(source, found, parse)
@@ -209,11 +209,11 @@ def _next_run(source: Source, at: int, parse: Parse) -> int | None:
 
 
 def _info(frame: bytes) -> int | None:
-    """Bytes of MP3 by a header in place of a frame, 0 where it does not say; None where this is a frame of sound."""
+    """Return the bytes of MP3 according to a header in place of a frame (0: not given); None for a frame of sound."""
     if b"Xing" in frame or b"Info" in frame:
         at = max(frame.find(b"Xing", 4, 44), frame.find(b"Info", 4, 44))
         if 0 <= at < len(frame) - 8:
-            # Where the number of frames is given too, it comes first.
+            # If the number of frames is given too, it comes first.
             place = at + 8 + 4 * (frame[at + 7] & 1)
             return int.from_bytes(frame[place : place + 4]) if frame[at + 7] & 2 else 0
     return int.from_bytes(frame[46:50]) if frame.startswith(b"VBRI", 36) else None

@@ -1,4 +1,4 @@
-"""Where the sound lies in CAF, W64, AU, NIST Sphere and VOC files, by what their headers say."""
+"""Finds the sound in CAF, W64, AU, NIST Sphere and VOC files, according to their headers."""
 
 import re
 
@@ -25,7 +25,7 @@ def caf(source: Source, start: int) -> Walked:
         elif size < 0 or stop > source.size:
             break
         elif part.pieces:
-            # What follows the sound may tell how to decode it.
+            # What follows the sound may say how to decode it.
             part = Part((*part.pieces, range(at, stop)))
         at = stop
     return [part], regular, at
@@ -51,7 +51,7 @@ def w64(source: Source, start: int) -> Walked:
 
 
 def _w64_end(source: Source, at: int) -> int:
-    """Where the chunks behind the sound end."""
+    """Return where the chunks after the sound end."""
     while len(head := source.at(at, 24)) == 24 and head[4:8] == b"\xf3\xac\xd3\x11":
         size = int.from_bytes(head[16:], "little", signed=True)
         if not 24 <= size <= source.size - at:
@@ -74,7 +74,7 @@ def au(source: Source, start: int) -> Walked:
 
 
 def nist(source: Source, start: int) -> Walked:
-    """Walk a NIST Sphere file, whose header is a text."""
+    """Walk a NIST Sphere file, whose header is text."""
     size = int(source.at(start + 8, 16).split(b"\n")[0])
     lines = [line.split(b" ", 2) for line in source.at(start, size).split(b"\n")]
     said = {line[0]: line[2].strip() for line in lines if len(line) == 3}
@@ -96,11 +96,11 @@ def voc(source: Source, start: int) -> Walked:
         size = int.from_bytes(source.at(at + 1, 3), "little")
         head = source.at(at + 4, 12)
         stop = stop_of_sound(source, at + 4, size, VOC) if kind in (1, 2, 9) else at + 4 + size
-        # Some writers count a byte too many, which may be the next file's.
+        # Some writers count one byte too many, which may belong to the next file.
         stop -= bool(VOC.match(source.at(stop - 1, 32)))
         before = {1: 2, 9: 12}.get(kind, 0)
         if kind == 1 and len(head) >= 2:
-            # The rate is a divisor, and 8-bit samples are number 0. What block 8 says is above it.
+            # The rate is a divisor, and 8-bit samples are number 0. Block 8 takes precedence.
             per_second = 1e6 / (256 - head[0]) if head[1] == 0 and not extended else 0.0
         elif kind == 9 and len(head) == 12:
             per_second = int.from_bytes(head[:4], "little") * head[4] // 8 * head[5] if head[6] in (0, 4, 6, 7) else 0.0
@@ -110,5 +110,5 @@ def voc(source: Source, start: int) -> Walked:
         extended = kind == 8
         at = stop
     end = min(at + 1, source.size)
-    # Some writers count a sample too many.
+    # Some writers count one sample too many.
     return [Part((range(start, end),), max(seconds - 0.01, 0.0))], True, end

@@ -1,4 +1,4 @@
-"""The streams of an Ogg file, which may follow one another, by a walk from page to page."""
+"""Finds the streams of an Ogg file, which may follow one another, by a walk from page to page."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ NOTHING_ENDS = (1 << 64) - 1
 """The position of a page on which no packet ends."""
 
 SLACK = 0.1
-"""Seconds that a count of samples may be off: encoders' delays, cuts at either end."""
+"""Seconds by which a count of samples may be wrong: encoders' delays, cuts at either end."""
 
 
 @dataclass
 class _Stream:
     rate: int
-    """Of positions, in Hz; 0 where they do not count samples."""
+    """Rate of positions, in Hz; 0 if they do not count samples."""
     first: int | None = None
     """Position at the end of the first page with sound."""
     last: int = 0
     open: bool = False
-    """Whether its last packet goes on on a page to come."""
+    """Whether its last packet continues on a later page."""
 
 
 @dataclass
@@ -34,10 +34,10 @@ class _Link:
     end: int
     streams: dict[bytes, _Stream] = field(default_factory=dict)
     heads: bool = True
-    """Whether there are only first pages so far."""
+    """Whether there have been only first pages so far."""
 
     def seconds(self) -> float:
-        """What the first stream of sound counts."""
+        """Return the length according to the first stream of sound."""
         for stream in self.streams.values():
             if stream.rate:
                 return max((stream.last - (stream.first or 0)) / stream.rate - SLACK, 0.0)
@@ -48,7 +48,7 @@ def ogg(source: Source, start: int) -> list[Part]:
     """Return the parts of an Ogg file: streams that begin where others end.
 
     Raises:
-        AudioProblem: the last page, or the last packet of a stream, is cut.
+        AudioProblem: the last page, or the last packet of a stream, is cut off.
     """
     links: list[_Link] = []
     at: int | None = start
@@ -74,7 +74,7 @@ def ogg(source: Source, start: int) -> list[Part]:
 
 
 def _add(links: list[_Link], head: bytes, lacing: bytes, at: int, stop: int, source: Source) -> None:
-    """Add a page to the link that it is of."""
+    """Add a page to the link to which it belongs."""
     serial = head[14:18]
     if head[5] & FIRST:
         if not links or not links[-1].heads:
@@ -94,12 +94,12 @@ def _add(links: list[_Link], head: bytes, lacing: bytes, at: int, stop: int, sou
 
 
 def _rate(head: bytes) -> int:
-    """Hz that positions of a stream count in, by its first packet."""
+    """Return the rate, in Hz, of a stream's positions, according to its first packet."""
     if head.startswith(b"OpusHead"):
         return 48_000
     if head.startswith(b"\x01vorbis"):
         return int.from_bytes(head[12:16], "little")
     if head.startswith(b"\x7fFLAC"):
-        # Behind 9 bytes, fLaC and the header of STREAMINFO come its 10 bytes of sizes, then 20 bits of rate.
+        # After 9 bytes, fLaC and the header of STREAMINFO come its 10 bytes of sizes, then 20 bits of rate.
         return int.from_bytes(head[27:30]) >> 4
     return 0

@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 BLOCK = 1 << 18
-"""Bytes that are searched at once."""
+"""Number of bytes that are searched at once."""
 
 SOME = 1 << 12
-"""Bytes that are read at once."""
+"""Number of bytes that are read at once."""
 
 LONGEST_MATCH = 256
-"""Bytes that a pattern may match."""
+"""Largest number of bytes that a pattern may match."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One recording in a file, as a file of its own: most files have one part, the file as it is."""
+    """One recording in a file, as a file of its own. Most files have one part: the file as it is."""
 
     pieces: tuple[bytes | range, ...] = ()
-    """Bytes, and ranges of the file's; none for the file as it is."""
+    """Bytes, and ranges of the file's bytes; empty for the file as it is."""
     seconds: float = 0.0
-    """What its container counts, at least; 0 where it does not say."""
+    """Smallest length according to its container; 0 if it does not say."""
 
 
 class Source:
@@ -45,7 +45,7 @@ class Source:
         return self._block[low : low + count]
 
     def search(self, pattern: re.Pattern[bytes], start: int) -> int | None:
-        """Return where a pattern first matches from ``start`` on; None where it does not."""
+        """Return where a pattern first matches from ``start`` on; None if it does not."""
         while start < self.size:
             low = self._load(start, LONGEST_MATCH, BLOCK)
             if found := pattern.search(self._block, low):
@@ -54,7 +54,7 @@ class Source:
         return None
 
     def _load(self, start: int, count: int, least: int = SOME) -> int:
-        """Have ``count`` bytes in the block, as far as the file goes, and return where in it they begin."""
+        """Load ``count`` bytes into the block, as far as the file goes, and return where in it they begin."""
         stop = self._start + len(self._block)
         if not self._start <= start < stop or (start + count > stop and stop < self.size):
             self._start, self._block = (
@@ -64,18 +64,18 @@ class Source:
         return start - self._start
 
     def is_padding(self, start: int) -> bool:
-        """Whether the rest of the file is one byte over and over: zeros, mostly."""
+        """Whether the rest of the file repeats a single byte, usually zero."""
         value = self.at(start, 1)
         return all(not self.at(at, BLOCK).strip(value) for at in range(start, self.size, BLOCK))
 
 
 class Pieces(io.RawIOBase):
-    """A file to read that is made of bytes and of ranges of another file."""
+    """A file for reading that consists of bytes and of ranges of another file."""
 
     def __init__(self, descriptor: int, pieces: Sequence[bytes | range]) -> None:
         self._descriptor, self._pieces, self._at = descriptor, pieces, 0
         self.error: OSError | None = None
-        """What went wrong in reading the other file, which ends there: decoders print what is raised in them."""
+        """Error of reading the other file, which then ends: decoders print exceptions that are raised in them."""
 
     def readable(self) -> bool:
         return True

@@ -14,4 +14,4 @@ class AudioProblem(Exception):
 
 
 class MemberProblem(OSError):
-    """A member of an archive that cannot be read, by its own fault: damaged, encrypted, or too large."""
+    """A member of an archive cannot be read because it is itself at fault: damaged, encrypted, or too large."""

@@ -1,6 +1,6 @@
-"""Tars whose members are read where they lie: a member's path is the tar's and its own, ``train-000.tar/KEY.flac``.
+"""Tars whose members are read in place: a member's path is the tar's path and its own, ``train-000.tar/KEY.flac``.
 
-Where a name repeats, its later members are told apart by their number: ``KEY#2.flac``.
+If a name is repeated, its later members are distinguished by their number: ``KEY#2.flac``.
 """
 
 import errno
@@ -17,16 +17,16 @@ from typing import IO, NamedTuple
 from nonverbal.data.reading.problems import MemberProblem
 
 NAME = re.compile(r"\.(tar(\.(gz|bz2|xz|zst))?|tgz)(?=/|$)", re.IGNORECASE)
-"""Ends the name of a tar; searched in a path, also that of a member."""
+"""End of a tar's name; searched for in any path, also that of a member."""
 
 UNPACKERS = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
-"""How compressed files begin, and the program that unpacks them."""
+"""First bytes of compressed files, with the program that unpacks them."""
 
 DAMAGED = (tarfile.TarError, ValueError, LookupError, OverflowError, RecursionError, MemoryError)
-"""What tarfile raises at headers that lie."""
+"""Exceptions of tarfile for false headers."""
 
 ITSELF = "."
-"""The member of a tar that is all of it."""
+"""The member of a tar that stands for the tar itself."""
 
 LINK = "a link in a tar, which is not followed"
 OUTSIDE = "its name leads out of the tar"
@@ -35,24 +35,24 @@ OTHER = "a device, a pipe or the like in a tar"
 
 
 class Member(NamedTuple):
-    """Where a file lies in a tar."""
+    """The place of a file in a tar."""
 
     name: str
-    """As the tar has it, which may have several of one name."""
+    """As in the tar, which may have several members with the same name."""
     offset: int
     size: int
 
 
 @dataclass
 class Listing:
-    """What a tar holds."""
+    """The content of a tar."""
 
     members: dict[str, Member] = field(default_factory=dict)
-    """Whole files, in their order, by the paths in the tar that tell them apart."""
+    """Complete files, in order, by the paths that distinguish them."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Why other members are not read."""
+    """Reasons why other members are not read, by path."""
     damage: str | None = None
-    """Why what follows the last member is not known; None where the tar ends as it should."""
+    """Why anything after the last member is unknown; None if the tar ends as it should."""
 
 
 def is_tar(path: Path) -> bool:
@@ -61,7 +61,7 @@ def is_tar(path: Path) -> bool:
 
 
 def split(path: Path) -> tuple[Path, str] | None:
-    """Return the tar and the member that a path names, ``ITSELF`` for the tar's own; None where there is no tar."""
+    """Return the tar and the member that a path names, ``ITSELF`` for the tar's own; None if there is no tar in it."""
     if not NAME.search(path.as_posix()):
         return None
     tar = next(filter(is_tar, (path, *path.parents)), None)
@@ -69,7 +69,7 @@ def split(path: Path) -> tuple[Path, str] | None:
 
 
 def listing(tar: Path) -> Listing:
-    """Return what a tar holds, up to where it is damaged.
+    """Return the content of a tar, up to where it is damaged.
 
     Raises:
         OSError: it cannot be read at all.
@@ -82,7 +82,7 @@ def read(tar: Path, path: str, most: int) -> bytes:
 
     Raises:
         MemberProblem: it has more than ``most`` bytes, or is the tar itself, which is damaged.
-        OSError: it is not there, or the tar cannot be read.
+        OSError: it does not exist, or the tar cannot be read.
     """
     listed = listing(tar)
     if path == ITSELF:
@@ -99,7 +99,7 @@ def read(tar: Path, path: str, most: int) -> bytes:
 
 @lru_cache(maxsize=8)
 def _listing(tar: Path, changed: int) -> Listing:
-    """Made once a process: the headers of a large tar take a while to read."""
+    """List a tar once per process, because reading the headers of a large tar takes a while."""
     found = Listing()
     numbers: Counter[str] = Counter()
     refused: list[tuple[str, str]] = []
@@ -114,7 +114,7 @@ def _listing(tar: Path, changed: int) -> Listing:
                     found.members[_told_apart(name, numbers)] = Member(name, info.offset_data, info.size)
         except DAMAGED as error:
             found.damage = f"{error or type(error).__name__}; {len(found.members) or 'no'} files before that"
-    # Last, so that they take no name from a file.
+    # These come last, so that they take no name from a file.
     found.refused = {_told_apart(name, numbers): why for name, why in refused}
     return found
 
@@ -133,11 +133,11 @@ def _why_not(info: tarfile.TarInfo, name: str) -> str | None:
 
 
 def _told_apart(name: str, numbers: Counter[str]) -> str:
-    """Return a path that no member before has; the case of what follows the first dot does not count.
+    """Return a path that no earlier member has; case does not count after the first dot.
 
     Args:
         name: of the member.
-        numbers: how often each name was there before.
+        numbers: how often each name has occurred before.
     """
     folder, slash, file = name.rpartition("/")
     stem, dot, ending = file.partition(".")
@@ -155,10 +155,10 @@ def _told_apart(name: str, numbers: Counter[str]) -> str:
 
 
 def _headers(file: IO[bytes], size: int) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of a tar whose data are whole, and of those that were joined to it.
+    """Yield the members of a tar whose data are complete, and those of tars that were appended to it.
 
     Raises:
-        tarfile.TarError: where it is damaged; tarfile alone takes a damaged header for the end.
+        tarfile.TarError: it is damaged; tarfile itself mistakes a damaged header for the end.
     """
     start = file.read(tarfile.BLOCKSIZE)
     for magic, program in UNPACKERS.items():
@@ -174,16 +174,16 @@ def _headers(file: IO[bytes], size: int) -> Iterator[tarfile.TarInfo]:
             if info.isreg() and not info.issparse() and info.offset_data + info.size > size:
                 raise tarfile.ReadError(f"cut in {info.name!r}, {size - info.offset_data} of {info.size} bytes in")
             yield info
-            # Else it keeps the headers of all.
+            # Otherwise it would keep the headers of all members.
             tar.members = []  # type: ignore[attr-defined]
         end = _after_end(file, tar.offset)
 
 
 def _after_end(file: IO[bytes], at: int) -> int | None:
-    """Return where another tar begins after the end of one at byte ``at``; None where nothing but zeros follows.
+    """Return where another tar begins after the end of one at byte ``at``; None if only zeros follow.
 
     Raises:
-        tarfile.TarError: there is no mark of an end, which is a block of zeros.
+        tarfile.TarError: there is no end mark, a block of zeros.
     """
     file.seek(at)
     block = file.read(tarfile.BLOCKSIZE)

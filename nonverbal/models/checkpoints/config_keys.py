@@ -233,6 +233,6 @@ def shared_config(config: PretrainedConfig, wanted: str) -> PretrainedConfig:
     if config.model_type == wanted:
         return config
     kind = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig}[wanted]
-    # Of a file's dtype, which weights do not follow here, transformers makes an attribute of torch.
+    # transformers turns the dtype of a file, which weights do not follow here, into an attribute of torch.
     known = set(kind().to_dict()) - {"model_type", "architectures", "_name_or_path", "dtype", "torch_dtype"}
     return kind(**{key: value for key, value in config.to_dict().items() if key in known})

@@ -216,7 +216,7 @@ def unloadable(source: str, folder: Path | None, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:300]
     folder = folder or Path(source)
     if not folder.exists():
-        # What transformers says of the Hub is long, and beside the point where a path was mistyped.
+        # transformers' message about the Hub is long, and beside the point if a path was mistyped.
         return UserError(
             f"there is no folder {source} here, and as an id on the Hugging Face Hub it cannot be loaded: {reason}; "
             "expected a folder with config.json, model.safetensors and preprocessor_config.json (such as "

@@ -31,9 +31,9 @@ class Row:
     fairseq2: str
     transformers: str
     group_norm: bool | None = None
-    """Only where the layout's is this."""
+    """Value of the layout's ``group_norm`` for which the row applies; None: both."""
     pre_norm: bool | None = None
-    """Only where the layout's is this."""
+    """Value of the layout's ``pre_norm`` for which the row applies; None: both."""
 
     def fits(self, layout: Layout) -> bool:
         """Whether models of this layout have the row."""
@@ -117,7 +117,7 @@ def layout_of(names: Iterable[str], source: Format, pre_norm: bool | None) -> La
         "fairseq": f"{_CONV}.0.2.weight",
         "fairseq2": "encoder_frontend.feature_extractor.layers.0.group_norm.weight",
     }
-    # In transformers both norms have the same name, but only a group norm exists in the first convolution alone.
+    # In transformers both norms have the same name, but a norm that only the first convolution has is a group norm.
     group_norm = (
         group[source] in present if source != "transformers" else f"wav2vec2.{_CONV}.1.layer_norm.weight" not in present
     )

@@ -118,7 +118,7 @@ class TunedEncoder(nn.Module):
 
     @abstractmethod
     def frames(self, lengths: Counts) -> Counts:
-        """Return the number of frames of rows with so many samples, without padding. Reads no parameter."""
+        """Return the number of frames of rows of ``lengths`` samples, without padding. Reads no parameter."""
 
     def without_model(self) -> Self:
         """Return a copy without parameters that counts frames in the same way, to be sent to data workers."""

@@ -46,7 +46,7 @@ class TunedAudioMamba(TunedEncoder):
         return 1
 
     def frames(self, lengths: Counts) -> Counts:
-        """Return the number of frames of rows with so many samples, without padding."""
+        """Return the number of frames of rows of ``lengths`` samples, without padding."""
         spectra = at_least(lengths, N_FFT // 2 + 1) // HOP + 1
         if self.config.padding == "official":
             filled = FRAMES - spectra % FRAMES

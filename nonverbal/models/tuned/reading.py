@@ -98,7 +98,7 @@ def _loaded(asked: Asked, model: Any, checkpoint: Checkpoint, prefix: str) -> Op
 
 
 class _Related(NamedTuple):
-    """A kind of encoders whose modules are those of wav2vec 2.0, or almost."""
+    """A kind of encoder whose modules are the same as those of wav2vec 2.0, or nearly."""
 
     config: type[PretrainedConfig]
     model: Any

@@ -50,7 +50,7 @@ class TunedWaveformEncoder(TunedEncoder):
         return frame_size(self.config.conv_kernel, self.config.conv_stride)[0]
 
     def frames(self, lengths: Counts) -> Counts:
-        """Return the number of frames of rows with so many samples."""
+        """Return the number of frames of rows of ``lengths`` samples."""
         return frames_of(lengths, self.config.conv_kernel, self.config.conv_stride)
 
     def forward(self, batch: Batch) -> Hidden:

@@ -50,7 +50,7 @@ class Measured:
     checkpoint_bytes: int
     encoder_bytes: int
     scan: str | None = None
-    """The implementation of selective scans; None for a model without."""
+    """The implementation of selective scans; None for a model without scans."""
 
 
 def measure(
@@ -70,7 +70,7 @@ def measure(
         seed: of the run.
         seconds: how long to train.
         scan_on: chooses the implementation of selective scans on a device, and returns its name; None for a model
-            without.
+            without scans.
 
     Raises:
         UserError: a launcher has started several processes, or the chosen scan cannot run here.

@@ -21,7 +21,7 @@ except ImportError as error:
 
 @triton.jit
 def _softplus(x):
-    # log(1 + e) = 2 artanh(e / (2 + e)) for 0 <= e <= 1; computed as a logarithm of 1 + e, small step sizes are lost.
+    # log(1 + e) = 2 artanh(e / (2 + e)) for 0 <= e <= 1; a logarithm of 1 + e would lose small step sizes.
     e = tl.exp2(-1.4426950408889634 * tl.abs(x))
     s = e / (e + 2.0)
     q = s * s

@@ -1,7 +1,7 @@
 """DEMoS: 68 speakers, in Italian; emotion in speech.
 
 Home: DOI 10.5281/zenodo.2544829, restricted. Licence: an agreement signed by permanent staff of a university, requested
-from the university's e-mail address; no redistribution.
+from their institutional e-mail address; no redistribution.
 Expected: 9697 clips: disgust 1678, sadness 1530, anger 1477, happiness 1395, fear 1156, guilt 1129, surprise 1000,
 neutral 332. 48 kHz, from memory.
 Verified: licence, layout, names and counts, on its documentation and a complete list of its files.

@@ -193,6 +193,8 @@ def test_scores_without_a_metric_are_refused(tmp_path: Path, name: str) -> None:
         ("wavlm base", {"num_hidden_layers": 2**31}, "num_hidden_layers: 2147483648, more than any model has"),
         ("whisper", {"decoder_layers": 501}, "decoder_layers: 501, more than any model has"),
         ("whisper", {"pad_token_id": 2**31}, "cannot load the checkpoint"),
+        ("audio_mamba", {"hidden_size": 2**20}, "weights of another shape"),
+        ("audio_mamba", {"hidden_size": 10**200}, "no model can be built from the configuration"),
     ],
 )
 def test_a_configuration_of_a_model_that_cannot_be_built_is_refused(

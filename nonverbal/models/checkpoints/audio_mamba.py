@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nonverbal.errors import UserError
-from nonverbal.models.audio_mamba import TIMES, AudioMambaConfig, AudioMambaForPreTraining, positions, register
+from nonverbal.models.audio_mamba import BANDS, TIMES, AudioMambaConfig, AudioMambaForPreTraining, positions, register
 from nonverbal.models.checkpoints.base import Checkpoint
 from nonverbal.models.checkpoints.hugging_face import (
     check_whole,
@@ -222,8 +222,11 @@ def _positions(config: AudioMambaConfig) -> Tensor:
 
 def _check_positions(path: Path, given: Tensor | None, config: AudioMambaConfig) -> None:
     """Refuse positions of another grid of patches, because positions are computed here."""
-    expected = _positions(config)
-    if given is not None and (given.shape != expected.shape or not (given - expected).abs().max() <= HALF_PRECISION):
+    if given is None:
+        return
+    # Their shape comes first: a width that only the configuration claims must not be allocated.
+    same_shape = given.shape == (1, 1 + TIMES * BANDS, config.hidden_size)
+    if not same_shape or not (given - _positions(config)).abs().max() <= HALF_PRECISION:
         raise UserError(
             f"{path} has positions of shape {tuple(given.shape)} that are not those of 50 x 5 patches of 4 frames x 16 "
             "bands; only models with windows of two seconds can be read"

@@ -1,10 +1,10 @@
-"""How well an audit finds copies of real clips, and what it costs as folders grow.
+"""Measures how well an audit finds copies of real clips, and what it costs as folders grow.
 
 ``python benchmarks/audit.py [--data SHARDS ...] [--sizes 12500 25000 50000 100000] [--json FILE]``
 
-Copies: of stretches of clips drawn from each folder of ``--data``, changed in one way each; found when the copy and its
-original are a pair, false when clips of different recordings are. Cost: folders of distinct synthetic sounds of 0.5 to
-1.5 s, each folder audited in a process of its own.
+Copies: stretches of clips drawn from each folder of ``--data``, each changed in one way. A copy is found if it forms a
+pair with its original; a pair of clips from different recordings is false. Cost: folders of distinct synthetic sounds
+of 0.5 to 1.5 s are audited, each in a separate process.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from nonverbal.data.preparing.shards import Part, write_shards
 from nonverbal.data.reading.audio import encode
 
 CLIPS = 80
-"""Drawn from each folder."""
+"""Number of clips drawn from each folder."""
 LENGTHS = {"under 1 s": (0.4, 1.0), "1 to 3 s": (1.0, 3.0), "over 3 s": (3.0, 5.0)}
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -44,7 +44,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="*", default=[], help="folders of shards to make copies from")
+    parser.add_argument("--data", type=Path, nargs="*", default=[], help="folders of shards from which copies are made")
     parser.add_argument("--sizes", type=int, nargs="*", default=[12_500, 25_000, 50_000, 100_000], help="clips")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def copies(folders: list[ShardFolder]) -> dict[str, Any]:
-    """Return recall by change and length of the copy, and every pair of clips of different recordings."""
+    """Return the recall by change and length of the copy, and every pair of clips from different recordings."""
     originals = [clip for folder in folders for clip in drawn(folder)]
     prints = join(fingerprint(samples) for _, samples in originals)
     recall: dict[str, dict[str, str]] = defaultdict(dict)
@@ -88,7 +88,7 @@ def copies(folders: list[ShardFolder]) -> dict[str, Any]:
 
 
 def drawn(folder: ShardFolder) -> list[tuple[Clip, np.ndarray]]:
-    """Return clips drawn at random, with their samples."""
+    """Return randomly drawn clips with their samples."""
     clips = folder.clips()
     chosen = np.random.default_rng(0).permutation(len(clips))[:CLIPS]
     by_part = folder.table["part"]
@@ -98,7 +98,7 @@ def drawn(folder: ShardFolder) -> list[tuple[Clip, np.ndarray]]:
 
 
 def stretch(samples: np.ndarray, shortest: float, longest: float, random: np.random.Generator) -> np.ndarray | None:
-    """Cut a stretch of a clip that is no pause, its length in seconds between two; None where there is none."""
+    """Cut ``shortest`` to ``longest`` seconds that are not a pause from a clip; None if there are none."""
     length = round(random.uniform(shortest, min(longest, max(len(samples) / SAMPLE_RATE, shortest))) * SAMPLE_RATE)
     for _ in range(20):
         start = random.integers(0, max(len(samples) - length, 0) + 1)
@@ -109,7 +109,7 @@ def stretch(samples: np.ndarray, shortest: float, longest: float, random: np.ran
 
 
 def through(codec: str, container: str, rate: int, bits: int, samples: np.ndarray) -> np.ndarray:
-    """Encode at a rate in Hz and bits a second, and decode again, as FFmpeg does."""
+    """Encode at a rate in Hz and in bits per second, and decode again, with FFmpeg."""
     at_rate = soxr.resample(samples, SAMPLE_RATE, rate)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as out:
@@ -130,7 +130,7 @@ def through(codec: str, container: str, rate: int, bits: int, samples: np.ndarra
 
 
 def vorbis(samples: np.ndarray) -> np.ndarray:
-    """Encode at Vorbis's lowest quality, and decode again, as libsndfile does."""
+    """Encode at Vorbis's lowest quality, and decode again, with libsndfile."""
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, SAMPLE_RATE, format="OGG", subtype="VORBIS", compression_level=1.0)
     buffer.seek(0)
@@ -146,7 +146,7 @@ def noisy(decibels: float, samples: np.ndarray) -> np.ndarray:
 
 
 def quieter(samples: np.ndarray) -> np.ndarray:
-    """Take 20 dB off, in 16 bits."""
+    """Attenuate by 20 dB, in 16 bits."""
     return np.round(samples * 3276.8).astype(np.float32) / 32768
 
 
@@ -164,11 +164,11 @@ CHANGES: dict[str, Change] = {
     "AMR-NB 4.75 kbit/s": partial(through, "libopencore_amrnb", "amr", 8000, 4750),
     "noise, 20 dB SNR": partial(noisy, 20.0),
 }
-"""Name to what is done to a stretch."""
+"""Changes by name, each applied to a stretch."""
 
 
 def costs(sizes: list[int]) -> list[dict[str, float]]:
-    """Return seconds and memory of audits within folders of so many clips."""
+    """Return the seconds and the memory of audits within folders of these numbers of clips."""
     with tempfile.TemporaryDirectory() as scratch:
         audio = Path(scratch) / "audio"
         parts: list[Part] = []
@@ -190,7 +190,7 @@ def costs(sizes: list[int]) -> list[dict[str, float]]:
 
 
 def cost(folder: Path) -> dict[str, float]:
-    """Audit within a folder by sound. Seconds, and the highest memory of this process in 10^6 bytes."""
+    """Audit within a folder by sound. Returns seconds, and the peak memory of this process in 10^6 bytes."""
     shards = open_shards(folder)
     started = time.perf_counter()
     prints = fingerprint_folder(shards, available_processors())
@@ -210,9 +210,9 @@ def cost(folder: Path) -> dict[str, float]:
 
 
 def synthetic(seed: int) -> tuple[bytes, int]:
-    """Return a sound like no other as FLAC, and its number of samples: three bands of noise, each of its own loudness.
+    """Return a distinct sound as FLAC, and its number of samples: three bands of noise, each with its own loudness.
 
-    Neither as alike as takes of one word, nor as different as white noise.
+    Such sounds are less alike than takes of one word, and more alike than stretches of white noise.
     """
     random = np.random.default_rng(seed)
     length = 1600 * int(random.integers(5, 16))

@@ -1,14 +1,15 @@
-"""How fast clips are embedded: one at a time, in exact batches, and by transformers with padded batches.
+"""Measures how fast clips are embedded: one at a time, in exact batches, and by transformers in padded batches.
 
 ``python benchmarks/embed.py [--encoder FOLDER] [--lengths FOLDER] [--rounds 3] [--json FILE]``
 
-Clips are noise of real lengths: of the recordings in ``--lengths``, else of twelve quantiles each of four public
-corpora (sung vowels, baby cries, five-second cuts, spoken digits). The encoder is wav2vec 2.0 base with random weights
-unless one is given. All sides pool the same: mean and deviation of each layer. transformers' padded batches hold 8
-clips of like length, as a careful user would sort them; what its padding changes in the embeddings is not counted.
+Clips are noise of realistic lengths: those of the recordings in ``--lengths``, otherwise twelve quantiles from each of
+four public corpora (sung vowels, baby cries, five-second cuts, spoken digits). Unless an encoder is given, it is
+wav2vec 2.0 base with random weights. All sides pool in the same way: the mean and deviation of each layer.
+transformers' padded batches hold 8 clips of similar length, as a careful user would sort them. How padding changes its
+embeddings is not measured.
 
-``ratio_single``: clips a second in batches over one at a time, both ours. ``ratio_padded``: ours, as
-``nonverbal embed`` does it by default on this machine, over transformers' padded batches.
+``ratio_single``: our clips per second in the fastest batches over ours one at a time. ``ratio_padded``: ours, by the
+default of ``nonverbal embed`` on this machine, over transformers' padded batches.
 """
 
 import argparse
@@ -35,17 +36,17 @@ from nonverbal.evaluation.pooling import Pool
 from nonverbal.families.hidden_states import layers_of
 
 CLIPS = 8
-"""Of transformers' batches."""
+"""Number of clips in transformers' batches."""
 
 BATCHES = (8.0, 20.0, 80.0, 160.0)
-"""Seconds of audio in ours."""
+"""Seconds of audio in our batches."""
 
 
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", help="a folder or id that reads waveforms; wav2vec 2.0 base, random, if not given")
-    parser.add_argument("--lengths", type=Path, help="a folder of recordings, whose lengths count")
+    parser.add_argument("--encoder", help="folder or id of an encoder of waveforms; unset: random wav2vec 2.0 base")
+    parser.add_argument("--lengths", type=Path, help="a folder of recordings, whose lengths are used")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
@@ -70,13 +71,13 @@ def base(folder: Path) -> str:
 
 
 def lengths_of(folder: Path) -> Sequence[float]:
-    """Return the seconds of every recording that libsndfile reads."""
+    """Return the length in seconds of every recording that libsndfile can read."""
     files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".wav", ".flac", ".ogg", ".mp3"))
     return [soundfile.info(path).duration for path in files]
 
 
 def measure(encoder: ModelEncoder, clips: list[np.ndarray], rounds: int) -> dict[str, Any]:
-    """Time all in turn, several rounds, so that a disturbance of the machine meets all; return medians."""
+    """Time all in turn, in several rounds, so that other load on the machine affects all; return medians."""
     ways: dict[str, Callable[[], object]] = {
         "single": lambda: embed_clips(encoder, clips, 0),
         "default": lambda: embed_clips(encoder, clips),
@@ -108,7 +109,7 @@ def measure(encoder: ModelEncoder, clips: list[np.ndarray], rounds: int) -> dict
 
 
 def theirs(encoder: ModelEncoder, clips: list[np.ndarray]) -> np.ndarray:
-    """Embed by the model itself, in padded batches of clips of like length, over each clip's own share of frames."""
+    """Embed with the model itself, in padded batches of similar lengths, and pool over each clip's own frames."""
     order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
     pooled: dict[int, np.ndarray] = {}
     for start in range(0, len(order), CLIPS):

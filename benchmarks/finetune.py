@@ -1,21 +1,23 @@
-"""Fine-tuning: ours, and transformers' ``Trainer`` with its feature extractor, random batches or grouped by length.
+"""Compares fine-tuning with transformers' ``Trainer`` and feature extractor, in random or length-grouped batches.
 
 ``python benchmarks/finetune.py [--share 0.1] [--clips 727] [--layers 12] [--rounds 1] [--json FILE]``
 
-Clips are noise of the lengths of real ones. Each side plans an epoch of all of them, 16 a batch, and a validation pass
-over the same clips, as it does by default; a share of the batches, spread over all sizes, is run, after one batch that
-is not timed. ``seconds`` are those of the share in proportion to the samples, padding included, of the whole: an epoch,
-and a validation pass in the precision of training. ``cpu_seconds``, of the process's threads, suffer less where others
-use the machine; what decodes ahead of our steps is a process of its own, whereas transformers' side has all clips in
-memory. ``test_fp32`` is what a fold's one test takes: it is exact, and transformers has no such thing.
+Clips are noise, with the lengths of real clips. Each side plans an epoch over all of them, with 16 clips per batch, and
+a validation pass over the same clips, by its own defaults. After one batch that is not timed, a share of the batches,
+spread over all sizes, is run. ``seconds`` are extrapolated from this share to the whole, by samples including padding:
+an epoch, and a validation pass in the precision of training. ``cpu_seconds`` are the CPU time of the process's threads,
+which other programs on the machine affect less. Our side decodes ahead in a separate process, whose CPU time is not
+included; transformers' side has all clips in memory. ``test_fp32`` is the time of the exact test that each fold gets
+once; transformers has no equivalent.
 
-Both begin with the same weights, train all but the convolutions, and have the same dropouts and head, AdamW and clipped
-gradients. Our precision is what a run chooses here (``auto``); transformers' is the faster of fp32 and bf16, each tried
-on two batches. ``gigabytes`` is a process's peak over what it had before its model; each measurement is a process of
-its own, side after side, in as many rounds as are asked for.
+Both sides begin with the same weights, train everything but the convolutions, and have the same dropout, head, AdamW
+and gradient clipping. Our precision is what a run chooses on this machine (``auto``); transformers' is the faster of
+fp32 and bf16, each tried on two batches. ``gigabytes`` is a process's peak memory minus what it used before it had a
+model. Each measurement is a separate process; the sides take turns, in ``--rounds`` rounds.
 
-``ratio``: seconds of the better of transformers' two ways over ours, wav2vec 2.0 base; ``memory_ratio``: our gigabytes
-over those of the one that takes less; ``ratio_ssam``: as ``ratio``, Audio Mamba tiny against ``Trainer`` on our export.
+``ratio``: for wav2vec 2.0 base, the seconds of the faster of transformers' two ways over ours; ``memory_ratio``: our
+gigabytes over those of the way that takes less; ``ratio_ssam``: like ``ratio``, for Audio Mamba tiny and ``Trainer`` on
+our export of it.
 """
 
 import argparse
@@ -39,8 +41,8 @@ OURS, RANDOM, GROUPED = "nonverbal", "transformers", "transformers, grouped"
 def main() -> None:
     """Measure every side, print a table, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=0.1, help="of an epoch's batches")
-    parser.add_argument("--clips", type=int, default=727, help="of an epoch")
+    parser.add_argument("--share", type=float, default=0.1, help="share of an epoch's batches to run")
+    parser.add_argument("--clips", type=int, default=727, help="clips in an epoch")
     parser.add_argument("--layers", type=int, default=12, help="blocks of the models")
     parser.add_argument("--rounds", type=int, default=1, help="processes for each side")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -66,7 +68,7 @@ def main() -> None:
 
 
 def compare(work: Work, model: str, share: float, rounds: int) -> Figures:
-    """Return the figures of every side, medians over rounds."""
+    """Return the figures of every side, as medians over rounds."""
     tried = {name: run(work, GROUPED, model, name, 0.0) for name in ("fp32", "bf16")}
     theirs = min(tried, key=lambda name: tried[name]["train"]["seconds"])
     precision = {OURS: "bf16" if multiplies_bf16(torch.device("cpu")) else "fp32", RANDOM: theirs, GROUPED: theirs}
@@ -79,7 +81,7 @@ def compare(work: Work, model: str, share: float, rounds: int) -> Figures:
 
 
 def run(work: Work, side: str, model: str, precision: str, share: float) -> Figures:
-    """Measure in a process of its own, on the CPU and without network."""
+    """Measure in a separate process, on the CPU and without network."""
     command = [sys.executable, __file__, "--measure", str(work.folder), side, model, precision, str(share)]
     home = {"HF_HOME": str(work.folder / "hub"), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | home)
@@ -91,7 +93,7 @@ def run(work: Work, side: str, model: str, precision: str, share: float) -> Figu
 
 
 def measure(folder: str, side: str, model: str, precision: Any, share: str) -> Figures:
-    """Measure one side in this process; a share of 0 tries a precision, on two batches."""
+    """Measure one side in this process; a share of 0 tries a precision on two batches."""
     work = Work(Path(folder))
     if side == OURS:
         from finetune_parts import ours
@@ -114,12 +116,12 @@ def median(rounds: list[Figures]) -> Figures:
 
 
 def epoch(figures: Figures, key: str) -> float:
-    """Return what an epoch and a validation pass take."""
+    """Return what an epoch and a validation pass take together."""
     return float(figures["train"][key] + figures["test"][key])
 
 
 def ratios(figures: Figures) -> dict[str, float]:
-    """Return how many times as fast ours is, and its share of the memory: each over the better of transformers' two."""
+    """Return how many times as fast ours is, and its share of the memory, against the better of transformers' ways."""
     ours, theirs = figures[OURS], [figures[RANDOM], figures[GROUPED]]
     found = {
         name: min(epoch(own, key) for own in theirs) / epoch(ours, key)

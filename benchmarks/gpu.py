@@ -1,11 +1,12 @@
-"""What this toolkit does on a machine with a GPU: ``python benchmarks/gpu.py --json F --out DIR``.
+"""Measures what this toolkit does on a machine with a GPU: ``python benchmarks/gpu.py --json F --out DIR``.
 
-The most telling parts come first; all take at most eight minutes on one H100. Each part runs in a process of its own
-for a bounded time, and its figures are written to ``--json`` as soon as they are known, so that a run that is cut short
-still tells. ``--parts`` chooses some of them. ``--device cpu --smoke`` tries all of it on a CPU, at sizes that mean
-nothing. The parts are in ``gpu_parts``; ``docs/gpu.md`` says what has to be installed and how to read the figures.
+The most informative parts come first; all of them take at most eight minutes on one H100. Each part runs in a separate
+process with a time limit, and its figures are written to ``--json`` as soon as they are known, so that a run that is
+cut short still yields results. ``--parts`` selects parts. ``--device cpu --smoke`` tries everything on a CPU, at sizes
+whose figures mean nothing. The parts are in ``gpu_parts``; ``docs/gpu.md`` explains what to install and how to read the
+figures.
 
-The files of ``--out``: shards of synthetic sound, logs of the runs that are started, and a trace of one step.
+``--out`` holds shards of synthetic sound, logs of the runs that are started, and a trace of one step.
 """
 
 import argparse
@@ -27,11 +28,11 @@ from nonverbal.system import set_up_gpus
 
 @dataclass(frozen=True)
 class Part:
-    """One of the things that are measured."""
+    """One part of the measurement."""
 
     name: str
     seconds: float
-    """The longest that it may take on a GPU."""
+    """The time limit on a GPU."""
     run: Callable[[Machine], Iterator[Figures]]
     """Yields figures as they are known."""
 
@@ -57,7 +58,7 @@ BUDGET = 480.0
 """Seconds for all parts together."""
 
 SMOKE_SECONDS = 150.0
-"""Seconds for a part on a CPU."""
+"""The time limit of a part on a CPU."""
 
 
 def main() -> None:
@@ -65,14 +66,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="where to write the figures")
     parser.add_argument("--out", type=Path, required=True, help="folder for shards, runs and traces")
-    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="what is measured")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to see that it works")
-    parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="only these")
-    parser.add_argument("--seconds", type=float, default=BUDGET, help="for all parts together")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="device to measure")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to check that everything works")
+    parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="run only these parts")
+    parser.add_argument("--seconds", type=float, default=BUDGET, help="time limit for all parts together")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    # Once, before the processes of the parts are forked: imports are most of a short part's time.
+    # Everything is imported before the processes of the parts are forked: imports take most of a short part's time.
     here = Machine(arguments.out, arguments.device, arguments.smoke)
     results: Figures = {"device": arguments.device, "smoke": arguments.smoke}
     for part in PARTS:
@@ -87,7 +88,7 @@ def main() -> None:
 
 
 def bounded(part: Part, here: Machine, seconds: float) -> Figures:
-    """Run a part in a process of its own. Returns its figures, those of a part that fails or is cut short too."""
+    """Run a part in a separate process, and return its figures, even if it fails or is cut short."""
     path = here.out / f"part-{part.name}.json"
     path.unlink(missing_ok=True)
     started = time.monotonic()
@@ -107,7 +108,7 @@ def bounded(part: Part, here: Machine, seconds: float) -> Figures:
 
 def work(part: Part, here: Machine, path: Path) -> None:
     """Run a part in this process, and write its figures whenever there are new ones."""
-    # A group of its own: what it starts ends with it.
+    # In its own process group, so that the processes that it starts are killed with it.
     os.setpgid(0, 0)
     # As the trainer does.
     set_up_gpus()
@@ -124,7 +125,7 @@ def work(part: Part, here: Machine, path: Path) -> None:
 
 
 def write(path: Path, figures: Figures) -> None:
-    """Replace a file of figures in one step."""
+    """Replace a file of figures atomically."""
     new = path.with_suffix(".new")
     new.write_text(json.dumps(figures, indent=1) + "\n")
     os.replace(new, path)

@@ -1,23 +1,24 @@
-"""How fast and how exactly the logistic probe is fitted: ours, and scikit-learn's as it comes.
+"""Measures how fast and how exactly the logistic probe is fitted: ours, and scikit-learn's with its default solver.
 
 ``python benchmarks/heads.py [--folds 5] [--peer-folds 5] [--threads 1] [--json FILE]``
 
-Synthetic embeddings of Audio Mamba tiny's shape: 13 layers of 1920 values of 726 clips, 16 classes, 40 speakers, 5
-folds that split no speaker. Values of a clip are mixed from 400 hidden ones of falling size: of the class, the more
-the later the layer, of the speaker, and of the clip alone.
+The embeddings are synthetic, with the shape of Audio Mamba tiny's: 13 layers of 1920 values for 726 clips of 16 classes
+and 40 speakers, in 5 folds that share no speaker. The values of a clip are mixed from 400 latent values of decreasing
+size. Each of these is a sum of a part of the class, which grows with the layer, one of the speaker, and one of the clip
+alone.
 
-Both do the same work in each fold: within its training side, by three inner folds, choose the layer at C = 0.01 and
-then C among five; fit the whole training side; decide on the test side. scikit-learn's is ``StandardScaler`` and
-``LogisticRegression(C, class_weight="balanced", max_iter=1000)``, one fit after another, which takes minutes:
-``--peer-folds`` lets it run on the first folds alone. ``ratio_logistic`` is its seconds over ours on the folds that
-both ran, seconds of the processor, which other processes of the machine disturb less; ``ratio_elapsed`` is that of the
-clock. ``differ`` is the share of test decisions in which the two differ.
+Both do the same work in each fold: in three inner folds of the training side, choose the layer at C = 0.01 and then one
+of five values of C; fit on the whole training side; classify the test side. scikit-learn's probe is ``StandardScaler``
+and ``LogisticRegression(C, class_weight="balanced", max_iter=1000)``, one fit after another, which takes minutes:
+``--peer-folds`` limits it to the first folds. ``ratio_logistic`` is its CPU seconds over ours on the folds that both
+ran; other programs on the machine affect CPU time less than elapsed time, of which ``ratio_elapsed`` is the ratio.
+``differ`` is the share of test clips on which the two decide differently.
 
 ``rotated`` is the share of test decisions that change when standardised features are rotated, at C = 1 on the chosen
 layer: onto the principal axes of the training side, and at random. ``gradient`` is the largest norm of the gradient of
 our fits on whole training sides.
 
-``neural`` holds what ``benchmarks/neural_heads.py`` measures, and ``ratio`` is the least ratio of a neural head in it.
+``neural`` holds the figures of ``benchmarks/neural_heads.py``, and ``ratio`` is the lowest ratio of a neural head.
 """
 
 import argparse
@@ -52,8 +53,8 @@ Fit = Callable[[Array, Array, float], Any]
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folds", type=int, default=FOLDS, help="folds that ours runs on")
-    parser.add_argument("--peer-folds", type=int, default=FOLDS, help="folds that scikit-learn's runs on, at least 1")
+    parser.add_argument("--folds", type=int, default=FOLDS, help="number of folds for our probe")
+    parser.add_argument("--peer-folds", type=int, default=FOLDS, help="number of folds for scikit-learn's, at least 1")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
@@ -70,7 +71,7 @@ def main() -> None:
 
 
 def measure(folds: int, peer_folds: int) -> dict[str, Any]:
-    """Run both fold by fold, so that a disturbance of the machine meets both."""
+    """Run both fold by fold, so that other load on the machine affects both."""
     features, answers, speakers = synthetic()
     ours, peer = Tally(), Tally()
     for number, side in enumerate(itertools.islice(divided(answers, speakers, FOLDS), folds)):
@@ -110,13 +111,13 @@ def synthetic() -> tuple[Array, Array, Array]:
 
 
 def divided(answers: Array, speakers: Array, folds: int) -> Iterator[Side]:
-    """Yield stratified folds that split no speaker."""
+    """Yield stratified folds that share no speaker."""
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     return iter(splitter.split(np.zeros(len(answers)), answers, speakers))
 
 
 class Tally:
-    """What one of the two took and chose in each fold."""
+    """The time, choices and decisions of one of the two in each fold."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -127,7 +128,7 @@ class Tally:
         self.gradients: list[float] = []
 
     def run(self, features: Array, answers: Array, speakers: Array, side: Side, held_out: HeldOut, fit: Fit) -> None:
-        """Choose layer and C inside the training side, fit, and decide on the test side."""
+        """Choose layer and C inside the training side, fit, and classify the test side."""
         train, test = side
         inner = list(divided(answers[train], speakers[train], INNER_FOLDS))
         clock, processor = time.perf_counter(), time.process_time()
@@ -147,23 +148,23 @@ class Tally:
 
 
 def best(decisions: list[Array], answers: Array) -> int:
-    """Return which has the highest UAR, the first of equals."""
+    """Return the index of the highest UAR, the first of equals."""
     return int(np.argmax([recall_score(answers, decided, average="macro", zero_division=0) for decided in decisions]))
 
 
 def our_fit(features: Array, answers: Array, C: float) -> Any:
-    """Fit one strength."""
+    """Fit our probe with one C."""
     return fit_path(features, answers, [C])[0]
 
 
 def peer_fit(features: Array, answers: Array, C: float) -> Any:
-    """Fit scikit-learn's in float64."""
+    """Fit scikit-learn's probe in float64."""
     classifier = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
     return make_pipeline(StandardScaler(), classifier).fit(features.astype(np.float64), answers)
 
 
 def peer_held_out(features: Array, answers: Array, sides: Sequence[Side], strengths: Sequence[float]) -> Array:
-    """``held_out`` by scikit-learn, each fit from nothing."""
+    """Do what ``held_out`` does with scikit-learn, each fit from scratch."""
     predicted = np.empty((len(strengths), len(answers)), answers.dtype)
     for row, C in zip(predicted, strengths, strict=True):
         for train, test in sides:
@@ -188,14 +189,14 @@ def rotations(features: Array, answers: Array, speakers: Array, chosen: list[tup
 
 
 def our_decisions(inside: Array, answers: Array, outside: Array) -> Array:
-    """Decide on clips without standardising them, at C = 1."""
+    """Classify clips without standardising them, at C = 1."""
     (optimum,) = optima(inside.copy(), answers, [1.0])
     decided: Array = (outside @ optimum.weights + optimum.intercepts).argmax(axis=1)
     return decided
 
 
 def peer_decisions(inside: Array, answers: Array, outside: Array) -> Array:
-    """Decide by scikit-learn on clips without standardising them, at C = 1."""
+    """Classify clips with scikit-learn without standardising them, at C = 1."""
     classifier = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000)
     return np.asarray(classifier.fit(inside, answers).predict(outside))
 

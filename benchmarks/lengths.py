@@ -1,4 +1,4 @@
-"""Lengths of real clips, for benchmarks whose sound is noise."""
+"""Lengths of real clips, for benchmarks that use noise as sound."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,12 @@ QUANTILES: Mapping[str, tuple[float, ...]] = {
     "spoken_digits": (0.24, 0.29, 0.33, 0.36, 0.38, 0.41, 0.43, 0.46, 0.49, 0.53, 0.58, 0.68),
 }
 # fmt: on
-"""Twelve quantiles of the seconds of each corpus: HumanVoiceDataset, Donate-a-Cry, baby_cry_detection, Free Spoken
-Digit Dataset."""
+"""Twelve quantiles of the lengths in seconds, by corpus: HumanVoiceDataset, Donate-a-Cry, baby_cry_detection, Free
+Spoken Digit Dataset."""
 
 
 def spread(clips: int) -> dict[str, np.ndarray]:
-    """Return the seconds of so many clips, shared out among the corpora as evenly as can be, between the quantiles."""
+    """Return the seconds of this many clips, divided evenly among the corpora and interpolated between quantiles."""
     counts = (clips + np.arange(len(QUANTILES))[::-1]) // len(QUANTILES)
     return {
         name: np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(seconds)), seconds)

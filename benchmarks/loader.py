@@ -1,13 +1,13 @@
-"""How fast shards are read: rows of wav2vec 2.0 and of SSAM, by 0, 1 and 2 workers; and by WebDataset.
+"""Measures how fast shards are read: rows of wav2vec 2.0 and of SSAM, by 0, 1 and 2 workers; and by WebDataset.
 
 ``python benchmarks/loader.py [--data SHARDS] [--seconds 10] [--json FILE]``
 
-Read in this process, on one thread, ours and WebDataset's do the same work: read, decode, crop to one length, batch.
-Ours also plans the epoch, groups lengths, joins short clips and draws masks and negatives; that is included. Workers
-are timed twice: batches taken as fast as they come, and by a stand-in for a step, which takes ``--step`` seconds a
-micro-batch without using the processor, as where a GPU computes; of that, the share of the time spent waiting counts.
-SSAM's rows are read whole, and as two seconds where the folder has a table (``nonverbal prepare --log-mel``). Without
-``--data``, synthetic vocal sounds of 10 s are made and prepared first.
+In this process, on one thread, our loader and WebDataset's do the same work: read, decode, crop to one length, batch.
+Ours also plans the epoch, groups lengths, joins short clips and draws masks and negatives; the time for this is
+included. Workers are timed twice: first, batches are taken as fast as they come; then, a stand-in for a step takes
+``--step`` seconds per micro-batch without using the CPU, as if a GPU computed, and the share of the time spent waiting
+for batches is measured. SSAM's rows are read whole and, if the folder has a table (``nonverbal prepare --log-mel``),
+as two seconds. Without ``--data``, synthetic vocal sounds of 10 s are made and prepared first.
 """
 
 import argparse
@@ -37,18 +37,18 @@ from nonverbal.objectives.reconstruction import PatchSampler
 ROUNDS = 3
 
 WORKERS, MICRO_BATCHES = (0, 1, 2), (1, 8)
-"""Processes that read ahead, and micro-batches of a step."""
+"""Numbers of processes that read ahead, and of micro-batches per step."""
 
 AUDIO = 80.0
-"""Seconds in a micro-batch."""
+"""Seconds of audio in a micro-batch."""
 
 
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="a folder of shards, of clips of 10 s for the names to be true")
+    parser.add_argument("--data", type=Path, help="a folder of shards; figures' names assume clips of 10 s")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each measurement runs")
-    parser.add_argument("--step", type=float, default=0.05, help="seconds that the stand-in takes a micro-batch")
+    parser.add_argument("--step", type=float, default=0.05, help="seconds of the stand-in per micro-batch")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(shards: ShardFolder, seconds: float, step: float) -> dict[str, Any]:
-    """Time all in turn, several rounds, so that a disturbance of the machine meets all; return medians."""
+    """Time all in turn, in several rounds, so that other load on the machine affects all; return medians."""
     rows = kinds(shards)
     rounds: dict[str, list[tuple[float, ...]]] = {}
     for _ in range(ROUNDS):
@@ -79,7 +79,7 @@ def measure(shards: ShardFolder, seconds: float, step: float) -> dict[str, Any]:
 
 
 def kinds(shards: ShardFolder) -> dict[str, Callable[[int, int], ShardData]]:
-    """Return, by name, what makes the batches of some rows with (workers, micro-batches a step)."""
+    """Return, by kind of rows, a function of (workers, micro-batches per step) that makes their batches."""
     contrastive, patches = ContrastiveTargetSampler(), PatchSampler(0.5, "masked")
     ssam = {"batch_rows": 8, "short": "tile", "fit": "pad"}
 
@@ -100,7 +100,7 @@ def kinds(shards: ShardFolder) -> dict[str, Callable[[int, int], ShardData]]:
 
 
 def rate(batches: Iterator[tuple[int, int]], seconds: float) -> tuple[float, float]:
-    """Return clips and seconds of audio a second; ``batches`` are rows and samples, of which the first do not count."""
+    """Return clips and seconds of audio per second; ``batches`` are rows and samples, the first is not counted."""
     next(batches)
     started = time.perf_counter()
     rows = samples = 0
@@ -113,12 +113,12 @@ def rate(batches: Iterator[tuple[int, int]], seconds: float) -> tuple[float, flo
 
 
 def waiting(data: ShardData, micro_batches: int, seconds: float, step: float) -> float:
-    """Return the share of the time that steps wait for their batches, all of which they take before they begin."""
+    """Return the share of the time for which steps wait for their batches, which they take before they begin."""
     batches = iter(data.training(range(10**9), 0, 0, 0, 1))
     waited, began = 0.0, time.perf_counter()
     for number in itertools.count():
         if number == 2:
-            # The queue fills in the first steps.
+            # In the first steps, the queue fills.
             waited, began = 0.0, time.perf_counter()
         asked = time.perf_counter()
         for _ in range(micro_batches):
@@ -131,14 +131,14 @@ def waiting(data: ShardData, micro_batches: int, seconds: float, step: float) ->
 
 
 def ours(data: ShardData) -> Iterator[tuple[int, int]]:
-    """Planned batches with their targets, as the model gets them."""
+    """Yield rows and samples of planned batches with their targets, as the model gets them."""
     for batch in data.training(range(10**9), 0, 0, 0, 1):
         batch.to(torch.device("cpu"))
         yield len(batch.lengths), int(batch.lengths.sum())
 
 
 def theirs(shards: ShardFolder) -> Iterator[tuple[int, int]]:
-    """WebDataset: shuffled, decoded by soundfile, cropped to the shortest of the batch."""
+    """Yield rows and samples of WebDataset's batches: shuffled, decoded by soundfile, cropped to the shortest clip."""
     urls = [str(shards.folder / shard["name"]) for shard in shards.shards if shard["split"] == "train"]
     for epoch in itertools.count():
         clips = webdataset.WebDataset(urls, shardshuffle=False, seed=epoch).shuffle(200, seed=epoch)

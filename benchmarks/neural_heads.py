@@ -1,14 +1,14 @@
-"""How fast neural heads are trained: many networks in one computation, and one after another by a plain loop.
+"""Measures how fast neural heads are trained: many networks in one computation, and one by one in a plain loop.
 
 ``python benchmarks/neural_heads.py [--epochs 5] [--device cpu] [--threads 1] [--json FILE]``; ``benchmarks/heads.py``
 runs it too.
 
-Synthetic embeddings of 726 clips of 768 values, 16 classes; 15 networks, of the 3 inner folds of 5 folds, of 484 clips
-each. Both take the same steps with the same batches, and decide after each epoch on the inner test clips. The loop is
-as one would write it: a plain module on the device, rows by index, ``torch.optim.Adam(fused=True)``,
-``zero_grad(set_to_none=True)``, PyTorch's dropout. ``ratio`` of a head is the loop's seconds over those of ours, with
-as many networks at a time as ours takes by itself; ``by_networks`` has other numbers of networks. On a CPU seconds are
-those of the processor, which other processes of the machine disturb less.
+Synthetic embeddings of 726 clips with 768 values and 16 classes are used to train 15 networks, on 484 clips each: 3
+inner folds in each of 5 folds. Both ways take the same steps with the same batches, and classify the inner test clips
+after each epoch. The loop is written plainly: a module on the device, rows by index,
+``torch.optim.Adam(fused=True)``, ``zero_grad(set_to_none=True)``, PyTorch's dropout. The ``ratio`` of a head is the
+loop's seconds over ours, if ours chooses how many networks it trains at a time; ``by_networks`` has the ratios of other
+numbers. On a CPU, seconds are CPU time, which other programs on the machine affect less.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def measure(epochs: int, device: torch.device, names: tuple[str, ...] = ("mlp", 
 
 
 def timed(run: Callable[[], None]) -> float:
-    """Return the least seconds of three runs."""
+    """Return the seconds of the fastest of three runs."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     seconds = []
     for _ in range(3):
@@ -79,7 +79,7 @@ def timed(run: Callable[[], None]) -> float:
 
 
 def units(head: MeanHead, epochs: int) -> list[Unit]:
-    """Return the networks, of the same first weights."""
+    """Return the networks, with the same initial weights."""
     random = np.random.default_rng(0)
     labels = np.arange(CLIPS) % CLASSES
     features = random.standard_normal((CLIPS, 1, 2 * DIM)).astype(np.float32)
@@ -125,7 +125,7 @@ def looped(head: MeanHead, epochs: int, device: torch.device) -> None:
 
 
 def dropout(head: MeanHead, network: Network, rows: int, device: torch.device) -> list[torch.Tensor] | None:
-    """Draw what is dropped as PyTorch's dropout does."""
+    """Draw masks with PyTorch's dropout."""
     if not head.dropout:
         return None
     return [nn.functional.dropout(torch.ones(rows, width, device=device), head.dropout) for width in network.dropped]

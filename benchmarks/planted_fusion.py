@@ -1,19 +1,20 @@
-"""Does RENO's divergence find what its attention alone, or plain concatenation, does not? Where the truth is known.
+"""Does RENO's divergence find what attention alone or concatenation does not? On data for which the truth is known.
 
 ``python benchmarks/planted_fusion.py [--seeds 12] [--threads 1] [--json FILE]``
 
-Two synthetic encoders of 96 values see 200 clips of 4 classes to learn from, and 600 to be tested on. Values are random
-mixtures of hidden ones: of the class, of what each encoder has for itself (16), and noise in every value. Three worlds:
+Two synthetic encoders of 96 values embed 200 clips of 4 classes for training, and 600 for testing. The values are
+random mixtures of latent values, which depend on the class or belong to one encoder alone (16), plus noise in every
+value. There are three worlds:
 
-- ``shared``: the class shows in both encoders by the same hidden values: what they agree on is what counts.
-- ``private``: a class is one of two halves, twice: the first encoder knows the one, the second the other. What they
-  agree on is nothing.
-- ``misleading``: as ``private``, and both have eight strong hidden values in common that say nothing of the class.
+- ``shared``: both encoders have the same latent values of the class, so what they agree on is what matters.
+- ``private``: a class is a pair of bits; the first encoder has one bit, the second the other. They agree on nothing.
+- ``misleading``: as ``private``, but both encoders share eight strong latent values that do not depend on the class.
 
-Each seed is a world of its own, in which all methods have the same clips, and first weights of the same seed, and
-20 epochs. ``uar`` has mean and population standard deviation over seeds; ``differences`` the mean difference of two
-methods, paired by seed, with the two-sided p of the exact sign-flip test and Holm's adjustment over all that are made.
-``divergence`` is that between the two encoders' features at the end, on the test clips.
+Each seed makes a new instance of each world. In it, all methods have the same clips, initial weights from the same
+seed, and 20 epochs. ``uar`` and ``std`` are the mean and the population standard deviation over seeds; ``differences``
+holds the mean difference of two methods, paired by seed, with the two-sided p-value of the exact sign-flip test, and
+adjusted by Holm's method over all comparisons. ``divergence`` is the divergence between the two encoders' features on
+the test clips after training.
 """
 
 import argparse
@@ -40,7 +41,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "reno": ("reno", {}),
     "reno, delta 0.001": ("reno", {"delta": 0.001}),
 }
-"""Name to method and settings. The last has a divergence that is not nearly flat."""
+"""Method and settings by name. The last has a divergence that is not nearly flat."""
 
 Array = np.ndarray
 
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def measure(seeds: int) -> dict[str, Any]:
-    """Return what each method comes to in each world, and their differences."""
+    """Return the results of each method in each world, and their differences."""
     found = {world: {name: np.zeros((seeds, 2)) for name in VARIANTS} for world in WORLDS}
     for seed in range(seeds):
         for world in WORLDS:
@@ -76,7 +77,7 @@ def measure(seeds: int) -> dict[str, Any]:
 
 
 def planted(world: str, seed: int) -> tuple[Array, Array]:
-    """Return features ``(clips, 1, 2 x DIM)`` float32 and classes ``(clips,)``, the clips to learn from first."""
+    """Return features ``(clips, 1, 2 x DIM)`` float32 and classes ``(clips,)``, the training clips first."""
     random = np.random.default_rng([seed, WORLDS.index(world)])
     clips = TRAINED + TESTED
     answers = random.permutation(np.arange(clips) % CLASSES)
@@ -98,7 +99,7 @@ def planted(world: str, seed: int) -> tuple[Array, Array]:
 
 
 def scored(head: Any, features: Array, answers: Array, seed: int) -> tuple[float, float]:
-    """Return the UAR on the test clips, and the divergence there."""
+    """Return the UAR and the divergence on the test clips."""
     names = [str(number) for number in range(CLASSES)]
     job = Job(features[:TRAINED], answers[:TRAINED], names, [""] * TRAINED, [], seed, one_frame=True)
     (fitted,) = head.fit([job])
@@ -116,7 +117,7 @@ def summary(rows: Array) -> dict[str, float]:
 
 
 def differences(found: dict[str, dict[str, Array]]) -> list[dict[str, Any]]:
-    """Return the difference of every two methods in each world."""
+    """Return the differences between all pairs of methods in each world."""
     rows: list[dict[str, Any]] = []
     for world, by_name in found.items():
         for first, second in combinations(reversed(VARIANTS), 2):

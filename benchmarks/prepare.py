@@ -1,19 +1,19 @@
-"""Clips a second a core: the whole of ``nonverbal prepare`` against decoding the same files with other tools.
+"""Measures clips per second and core: ``nonverbal prepare`` as a whole, and other tools that decode the same files.
 
 ``python benchmarks/prepare.py FOLDER ... [--datasets PYTHON ...] [--rounds 3] [--json FILE]``
 
-- nonverbal: the command itself, one worker: decodes (soundfile, FFmpeg), checks, resamples to 16 kHz at soxr's highest
-  quality, hashes, drops duplicates, splits, encodes FLAC, and writes shards with their manifest, table and ledger.
-- datasets: every file of a dataset by ``Audio(sampling_rate=16000)``, written as mono FLAC with soundfile; and for
-  comparison only decoded into memory. Each ``--datasets`` is the python of an environment that has the library, what
-  decodes for it, and soundfile.
-- ffmpeg: one process a file, to 16 kHz mono FLAC on the same disk; every 16th file only, as it takes long.
+- nonverbal: the command itself with one worker: decodes (soundfile, FFmpeg), checks, resamples to 16 kHz at soxr's
+  highest quality, hashes, drops duplicates, splits, encodes FLAC, and writes shards with manifest, table and ledger.
+- datasets: reads every file of a dataset through ``Audio(sampling_rate=16000)`` and writes it as mono FLAC with
+  soundfile; for comparison, it also only decodes into memory. Each ``--datasets`` is the Python of an environment with
+  this library, its decoder, and soundfile.
+- ffmpeg: one process per file, to 16 kHz mono FLAC on the same disk; only every 16th file, because it takes long.
 - av: FFmpeg's libraries in one Python process, the same work as ffmpeg without starting processes.
 
-Each is a command of its own, held on one core, and its start is included. A second is one of processor time, of the
-command and all its processes: others at work on the machine lengthen wall time, but hardly this. Rounds take all in
-turn; figures are medians. All but nonverbal leave out checks, hashes, duplicates and shards; ``ratio`` compares with
-the fastest that writes FLAC, ``ratio_decoded`` with the fastest that only decodes.
+Each is a separate command, bound to one core, and its start is included. Seconds are CPU time of the command and all
+its processes: other load on the machine lengthens wall time, but hardly CPU time. In every round, all run in turn;
+figures are medians. Only nonverbal checks, hashes, drops duplicates and writes shards. ``ratio`` compares it with the
+fastest tool that writes FLAC, ``ratio_decoded`` with the fastest that only decodes.
 """
 
 import argparse
@@ -48,7 +48,7 @@ files = open(sys.argv[1]).read().splitlines()
 samples = 0
 for number, row in enumerate(Dataset.from_dict({"audio": files}).cast_column("audio", Audio(sampling_rate=16000))):
     sound = row["audio"]
-    # Up to version 3 a dictionary, then a decoder.
+    # A dictionary up to version 3, a decoder in later ones.
     array = sound["array"] if isinstance(sound, dict) else sound.get_all_samples().data.numpy()
     samples += array.shape[-1]
     if len(sys.argv) > 2:
@@ -74,8 +74,8 @@ for number, name in enumerate(open(sys.argv[1]).read().splitlines()):
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of .wav and .flac")
-    parser.add_argument("--datasets", nargs="*", default=[], help="pythons that have datasets and its decoder")
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of .wav and .flac files")
+    parser.add_argument("--datasets", nargs="*", default=[], help="Python interpreters with datasets and its decoder")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def measure(folders: list[Path], arguments: argparse.Namespace) -> dict[str, float]:
-    """Return clips a second of processor time by tool, the ratio of ours to the best other, and what was decoded."""
+    """Return clips per second of CPU time by tool, their number, and the ratios of ours to the best others."""
     files = [
         path.resolve() for folder in folders for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS
     ]
@@ -127,29 +127,29 @@ def commands(folders: list[Path], files: list[Path], scratch: Path, pythons: lis
 
 
 def processor_seconds(command: list[str]) -> float:
-    """Run a command on one core, and return the seconds of processor time of all its processes."""
+    """Run a command on one core, and return the CPU seconds of all its processes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     core = str(max(os.sched_getaffinity(0)))
     subprocess.run(["taskset", "-c", core, *command], check=True, env=environment, stdout=sys.stderr)
     while True:
-        # What a pool leaves behind ends a moment later, and has used most of the time.
+        # The processes of a pool end a little later than the command, and have used most of the time.
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
             break
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"{Path(command[0]).name}: {used:.2f} s, {time.perf_counter() - started:.2f} s on the wall", file=sys.stderr)
+    print(f"{Path(command[0]).name}: {used:.2f} s, {time.perf_counter() - started:.2f} s elapsed", file=sys.stderr)
     return used
 
 
 def adopt_orphans() -> None:
-    """Let processes whose parents end become children of this one, so that their time is counted."""
+    """Make processes whose parents end children of this one, so that their time is counted."""
     set_child_subreaper = 36
     if ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0) != 0:
-        raise SystemExit("this kernel does not let a process adopt orphans: their time would be missing")
+        raise SystemExit("this kernel does not let a process adopt orphans, so their time would be missing")
 
 
 if __name__ == "__main__":

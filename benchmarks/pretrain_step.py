@@ -1,13 +1,13 @@
-"""One pretraining step of wav2vec 2.0 base: ours, transformers' as its example uses it, and fairseq2's own model.
+"""Compares a pretraining step of wav2vec 2.0 base: ours, that of transformers' example, and fairseq2's own model.
 
 ``python benchmarks/pretrain_step.py [--rows 4] [--seconds 10] [--steps 2] [--rounds 2] [--json FILE]``
 
-The same clips, shape, dropouts, share of masked frames, 100 negatives and fused AdamW, no layer drop, in bf16
-(autocast) and fp32. Each measurement is a process of its own, one after another, in several rounds, so that a
-disturbance of the machine meets all of them; a step's seconds are the least of its process's steps, a peer's the median
-over rounds. Memory is the process's peak, its interpreter and libraries included. The floor is what the matrix products
-and convolutions of the network would take at this machine's measured rates; the profile shows where our step's time
-goes. Whether the processor has units for bf16 stands beside the figures: where it has none, bf16 is emulated.
+All have the same clips, architecture, dropout, share of masked frames, 100 negatives and fused AdamW, and no layer
+drop, in bf16 (autocast) and fp32. Each measurement is a separate process; all run in turn, in several rounds, so that
+other load on the machine affects all of them. The seconds of a process are those of its fastest step; the seconds of a
+peer are the median over rounds. Memory is the process's peak, including interpreter and libraries. The floor is the
+time that the network's matrix products and convolutions would take at rates measured on this machine; the profile shows
+where our step's time goes. ``cpu`` states whether the CPU has units for bf16; without them, bf16 is emulated.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def compare(argv: list[str], rounds: int) -> dict[str, Any]:
-    """Run each measurement as a process of its own; the ratios are over transformers."""
+    """Run each measurement in a separate process. Ratios: a peer's seconds over ours, and our memory over a peer's."""
     times: dict[tuple[str, str], list[float]] = {}
     memory: dict[tuple[str, str], list[float]] = {}
     peers = [peer for peer in PEERS if peer != "fairseq2" or _has_fairseq2()]
@@ -94,7 +94,7 @@ def compare(argv: list[str], rounds: int) -> dict[str, Any]:
 
 
 def measure(peer: str, precision: str, rows: int, seconds: float, steps: int) -> dict[str, float]:
-    """Time steps in this process. Returns the least seconds of a step and the peak of memory in 10^9 bytes."""
+    """Time steps in this process. Returns the seconds of the fastest step, and the peak memory in 10^9 bytes."""
     step = make_step(peer, precision, rows, seconds)
     step()
     times = []
@@ -103,13 +103,13 @@ def measure(peer: str, precision: str, rows: int, seconds: float, steps: int) ->
         loss = step()
         times.append(time.perf_counter() - started)
         assert torch.isfinite(loss), f"{peer}: the loss is {loss}"
-    # Linux counts in 1024 bytes.
+    # Linux counts in units of 1024 bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return {"seconds": min(times), "gigabytes": peak}
 
 
 def make_step(peer: str, precision: str, rows: int, seconds: float) -> Step:
-    """Return a function that takes one whole step: targets, forward, backward, update."""
+    """Return a function that takes one complete step: targets, forward, backward, update."""
     torch.manual_seed(0)
     clips = 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal((rows, round(seconds * 16_000)))).float()
     make = {"nonverbal": nonverbal_loss, "transformers": transformers_loss, "fairseq2": fairseq2_loss}[peer]
@@ -128,7 +128,7 @@ def make_step(peer: str, precision: str, rows: int, seconds: float) -> Step:
 
 
 def nonverbal_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
-    """Ours: masks and negatives are drawn in the step too, although a run has other processes draw them ahead."""
+    """Return our model and loss. Masks and negatives are drawn in the step, although other processes do so in a run."""
     from nonverbal.batch import Batch, Rows
     from nonverbal.models.wav2vec2 import Dropouts
     from nonverbal.objectives.contrastive import Wav2Vec2Settings, build_objective
@@ -149,7 +149,7 @@ def nonverbal_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
 
 
 def transformers_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
-    """As transformers' ``run_wav2vec2_pretraining_no_trainer.py``: its data collator's draws, its model, its loss."""
+    """Return model and loss as in transformers' ``run_wav2vec2_pretraining_no_trainer.py``, with its random draws."""
     from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
     from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices, _sample_negative_indices
 
@@ -169,8 +169,8 @@ def transformers_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
 
 
 def fairseq2_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
-    """The original authors' model and loss; they draw masks and negatives inside."""
-    import soundfile  # noqa: F401 - fairseq2 takes libsndfile from here
+    """Return fairseq2's model and loss, which draw masks and negatives inside."""
+    import soundfile  # noqa: F401 - fairseq2 uses its libsndfile
     from fairseq2.models.wav2vec2.config import Wav2Vec2Config
     from fairseq2.models.wav2vec2.factory import create_wav2vec2_model
     from fairseq2.nn import BatchLayout
@@ -189,20 +189,20 @@ def fairseq2_loss(clips: Tensor) -> tuple[torch.nn.Module, Step]:
 
 
 def floor(precision: str, rows: int, seconds: float) -> dict[str, float]:
-    """Return the seconds of the network's matrix products and convolutions alone, at rates measured here."""
+    """Return the seconds of the network's matrix products and convolutions alone, at rates measured on this machine."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = torch.randn(2048, 1024, dtype=dtype), torch.randn(1024, 3072, dtype=dtype)
     matmul = 2 * 2048 * 1024 * 3072 / _least_seconds(lambda: left @ right)
     signal, kernel = torch.randn(4, 512, 4000, dtype=dtype), torch.randn(512, 512, 3, dtype=dtype)
     conv = 2 * 4 * 1999 * 512 * 512 * 3 / _least_seconds(lambda: torch.conv1d(signal, kernel, stride=2))
     conv_work, matmul_work = forward_work(round(seconds * 16_000))
-    # A backward pass is two products for each of the forward's.
+    # The backward pass has two products for each one of the forward pass.
     total = 3 * rows * (matmul_work / matmul + conv_work / conv)
     return {"seconds": total, "matmul_gflops": matmul / 1e9, "conv_gflops": conv / 1e9}
 
 
 def profile(rows: int, seconds: float) -> dict[str, float]:
-    """Return the share of our bf16 step's time by operator, the largest first."""
+    """Return the shares of our bf16 step's time by operator, the largest first."""
     step = make_step("nonverbal", "bf16", rows, seconds)
     step()
     with torch.profiler.profile() as recorded:

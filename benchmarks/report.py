@@ -1,11 +1,11 @@
-"""How long ``nonverbal report`` takes, and how large its page is: many models on many clips, with sounds and a map.
+"""Measures time and page size of ``nonverbal report`` for many models on many clips, with sounds and a map.
 
 ``python benchmarks/report.py [--models 20] [--clips 5000] [--speakers 200] [--classes 6] [--sounds 300] [--seconds 10]
 [--json FILE]``
 
-Scores, predictions, shards and a map are made here and count for nothing. Measured is the command in a process of its
-own, its start included: seconds of processor time, of which other programs on the machine take none, and megabytes
-(10^6 bytes). Sounds of 10 s are the longest that a page has: it cuts longer ones.
+Scores, predictions, shards and a map are synthetic, and making them is not timed. The command is measured in a separate
+process, including its start: seconds of CPU time, which does not include other programs, and megabytes (10^6 bytes).
+The longest sounds of a page have 10 s; longer ones are cut.
 """
 
 import argparse
@@ -37,16 +37,16 @@ from nonverbal.tasks.scores import read_scores, write_scores
 LAYERS = 13
 SIZES = {"models": 20, "clips": 5000, "speakers": 200, "classes": 6, "sounds": 300, "seconds": 10}
 DIFFERENT = 40
-"""Sounds, of which the clips are made in turn."""
+"""Number of different sounds, which the clips repeat in turn."""
 
 
 def main() -> None:
-    """Make what is reported, report it, print and write the figures."""
+    """Make the results, report them, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in SIZES.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--profile", action="store_true", help="print where the time goes; it takes longer then")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes, which takes longer")
     arguments = parser.parse_args()
     sizes = {name: getattr(arguments, name) for name in SIZES}
     with tempfile.TemporaryDirectory() as scratch:
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def measure(folder: Path, sounds: int, profiled: bool) -> dict[str, float]:
-    """Report a folder with sounds and without, and return processor seconds and megabytes."""
+    """Report a folder with and without sounds, and return CPU seconds and megabytes."""
     page, shards = folder / "report.html", ["--data", str(folder / "shards")]
     silent = _seconds(lambda: report(folder, page))
     small = page.stat().st_size
@@ -87,7 +87,7 @@ def _seconds(run: Callable[[], None]) -> float:
 
 
 def make(folder: Path, models: int, clips: int, speakers: int, classes: int, sounds: int, seconds: int) -> None:
-    """Write scores of heads that chose layers, with the command that made them; shards of their clips; and a map."""
+    """Write scores of heads that chose layers, with their command; shards of their clips; and a map."""
     runs = folder / "runs"
     write_scored(runs, models, clips, speakers, classes)
     command = ["nonverbal", "probe", "--encoders", ",".join(f"model-{model}" for model in range(models))]
@@ -118,7 +118,7 @@ def make(folder: Path, models: int, clips: int, speakers: int, classes: int, sou
 def write_shards(
     folder: Path, clips: list[str], labels: list[str | None], speakers: list[str | None], seconds: int
 ) -> None:
-    """Write shards of synthetic vocal sounds, repeated to some seconds: every so many clips have the same one."""
+    """Write shards whose clips use ``DIFFERENT`` synthetic vocal sounds in turn, each repeated to fill ``seconds``."""
     folder.mkdir()
     flacs = [encode(_sound(number, seconds)) for number in range(DIFFERENT)]
     begins = np.cumsum([0, *map(len, flacs)])

@@ -1,13 +1,13 @@
-"""Seconds and memory of what grows with the number of clips: opening shards, planning an epoch, splitting and writing.
+"""Measures what grows with the number of clips: time and memory to open shards, plan an epoch, split and write.
 
 ``python benchmarks/scale.py [--clips 10000 100000 1000000] [--prepare 100000] [--json FILE]``
 
-Reading is measured on folders of shards that are all there but their audio: table, manifest and index of that many
-clips, and shards that are holes of the right size. Each stage comes after those above it in the same process; memory
-is what the process has taken at most by then, beyond what it had taken before it opened the first folder. ``leaks`` is
-what opening a second folder adds: that no speaker, recording or sound is in training here and in validation there.
-``prepare`` is measured from where every file has been decoded (its chunks fabricated, one short sound for each clip) to
-finished shards.
+Reading is measured on folders of shards without audio: table, manifest and index of this many clips, and shards that
+are sparse files of the right size. The stages run one after another in the same process; the memory of a stage is the
+process's peak up to then, minus its peak before it opened the first folder. ``leaks`` is what opening a second folder
+adds: the check that no speaker, recording or sound is in training in one and in validation in the other. ``prepare`` is
+measured from the point at which all files have been decoded (the decoded chunks are made up, with one short sound per
+clip) to finished shards.
 """
 
 import argparse
@@ -31,10 +31,10 @@ from nonverbal.data.preparing.scan import chunks
 from nonverbal.data.reading.audio import encode
 
 PER_SHARD = 4000
-"""Clips of 2.1 s in 134 MB, about, at a byte of FLAC a sample."""
+"""About the number of clips of 2.1 s in 134 MB, at one byte of FLAC per sample."""
 
 VALIDATION_EVERY = 20
-"""One shard of so many is of the validation split."""
+"""One in this many shards is in the validation split."""
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--clips", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--prepare", nargs="*", type=int, default=[10_000, 100_000])
     parser.add_argument("--json", type=Path, help="where to write the figures")
-    # A process of its own for each measurement.
+    # Each measurement is a separate process.
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -62,14 +62,14 @@ def main() -> None:
 
 
 def measured(stage: str, folder: str) -> Any:
-    """Run a stage in a process of its own, and return what it measured."""
+    """Run a stage in a separate process, and return its figures."""
     command = [sys.executable, __file__, "--child", stage, folder]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.splitlines()[-1])
 
 
 class Measure:
-    """Times calls, and tells how far they have raised the process's memory."""
+    """Times calls, and measures by how much they have raised the process's peak memory."""
 
     def __init__(self) -> None:
         self.before = _peak()
@@ -85,14 +85,14 @@ class Measure:
 
 
 def _peak() -> float:
-    """Most memory that this process has taken, in 10^6 bytes."""
-    # Unlike getrusage's, not inherited from the process that started this one.
+    """Peak memory of this process, in 10^6 bytes."""
+    # Unlike the value of getrusage, it is not inherited from the process that started this one.
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
 
 
 def read(folder: Path) -> dict[str, dict[str, float]]:
-    """Open a folder and go as far as the first batch of an epoch."""
+    """Open a folder, and proceed as far as the first batch of an epoch."""
     from nonverbal.data.batching.batches import ShardData, tables
     from nonverbal.data.batching.epochs import BatchSettings
     from nonverbal.data.batching.requests import TrainingRequests
@@ -112,7 +112,7 @@ def read(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def shards(folder: Path, count: int) -> None:
-    """Write what ``nonverbal prepare`` would of ``count`` clips of 0.3 to 12 s, with holes for shards."""
+    """Write what ``nonverbal prepare`` would for ``count`` clips of 0.3 to 10 s, with sparse files as shards."""
     random = np.random.default_rng(0)
     table = np.zeros(count, dtype=TABLE_DTYPE)
     numbers = np.arange(count)
@@ -154,7 +154,7 @@ def _clip(number: int, shard: int) -> Clip:
 
 
 def prepare(folder: Path) -> dict[str, dict[str, float]]:
-    """Run ``nonverbal prepare`` on what is decoded already."""
+    """Run ``nonverbal prepare`` on files that have been decoded."""
     from nonverbal.data.preparing.prepare import prepare as run
     from nonverbal.data.preparing.settings import PrepareConfig, Source
 
@@ -165,7 +165,7 @@ def prepare(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def decoded(folder: Path, count: int) -> None:
-    """Write the scratch of ``count`` decoded files of 0.5 s, in folders of 1000; the files themselves are empty."""
+    """Write the scratch files of ``count`` decoded files of 0.5 s, in folders of 1000; the source files are empty."""
     files = [Found(f"class{number // 1000:04}/{number:08}.wav", f"class{number // 1000:04}") for number in range(count)]
     for file in files:
         (folder / "sounds" / file.path).parent.mkdir(parents=True, exist_ok=True)

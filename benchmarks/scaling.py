@@ -1,14 +1,14 @@
-"""Two processes against one on the same run: how much of the second core (or GPU) a run gains.
+"""Compares one process with two on the same run: how much a run gains from the second core (or GPU).
 
 ``python benchmarks/scaling.py [--size tiny|base] [--rounds 3] [--data SHARDS] [--json FILE]``
 
-Strong scaling: the recipe stays as it is, and two processes share out the micro-batches of its steps. Every figure is
-read from ``metrics.jsonl`` of real ``nonverbal pretrain`` runs, its first rows left out. Each process has one thread;
-without GPUs the run of one process is held on one core. ``efficiency_2`` is the audio a second of two processes over
-twice that of one. ``efficiency_2_machine`` is the same for two runs of one process at once, which do not communicate:
-what memory, clock and neighbours leave of two cores, whatever the software. Rounds alternate between all three, so that
-a disturbance of the machine meets all of them; figures are medians, and their spreads the range over rounds.
-On GPUs (one a process) this has not been tried.
+This is strong scaling: the recipe is the same, and two processes divide the micro-batches of its steps. All figures
+come from the ``metrics.jsonl`` of real ``nonverbal pretrain`` runs, without its first rows. Each process has one
+thread; without GPUs, the run of one process is bound to one core. ``efficiency_2`` is the audio per second of two
+processes over twice that of one. ``efficiency_2_machine`` is the same for two simultaneous runs of one process, which
+do not communicate: what memory, clock and other programs leave of two cores, regardless of the software. Rounds
+alternate between all three, so that other load on the machine affects all of them; figures are medians, with their
+range over rounds. This has not been tried on GPUs (one per process).
 """
 
 import argparse
@@ -33,21 +33,21 @@ BATCHES: dict[str, dict[str, float]] = {
     "tiny": {"batch_seconds": 24, "batches_per_step": 8, "max_seconds": 2, "min_seconds": 1},
     "base": {"batch_seconds": 20, "batches_per_step": 2, "max_seconds": 10, "min_seconds": 2},
 }
-"""What a step holds, by size of the model: 1.0 and 95 M parameters."""
+"""Batch settings by size of the model: 1.0 and 95 M parameters."""
 
 LOG_EVERY = {"tiny": 4, "base": 1}
 ROWS = 5
-"""Rows of metrics in a run, besides that of its first step."""
+"""Rows of metrics in a run, in addition to that of its first step."""
 COUNTED = 3
-"""The last of them, which count."""
+"""Number of the last rows, which are used."""
 
 
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=sorted(BATCHES), default="tiny", help="1 M or 95 M parameters")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each of the three is measured")
-    parser.add_argument("--data", type=Path, help="a folder of shards; synthetic sounds where not given")
+    parser.add_argument("--rounds", type=int, default=3, help="how many times each of the three is measured")
+    parser.add_argument("--data", type=Path, help="a folder of shards; unset: synthetic sounds")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
     if torch.cuda.device_count() == 1:
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def compare(size: str, shards: Path, scratch: Path, rounds: int) -> dict[str, Any]:
-    """Run all three in turn, several rounds."""
+    """Run all three in turn, in several rounds."""
     found: dict[str, list[float]] = {name: [] for name in ("1", "2", "machine", "waiting_1", "waiting_2")}
     for number in range(rounds):
         alone = start(size, shards, scratch / f"one-{number}", core=0)
@@ -78,7 +78,7 @@ def compare(size: str, shards: Path, scratch: Path, rounds: int) -> dict[str, An
 
 
 def summary(size: str, shards: Path, found: dict[str, list[float]]) -> dict[str, Any]:
-    """Return medians, and ranges over the rounds."""
+    """Return the medians and ranges over the rounds."""
     ratios = {
         "efficiency_2": [two / (2 * one) for one, two in zip(found["1"], found["2"], strict=True)],
         "efficiency_2_machine": [two / (2 * one) for one, two in zip(found["1"], found["machine"], strict=True)],
@@ -100,7 +100,7 @@ Run = tuple[subprocess.Popen[str], Path]
 
 
 def start(size: str, shards: Path, out: Path, processes: int = 1, core: int | None = None) -> Run:
-    """Start a short run; on a CPU, where ``core`` is given, on this core alone."""
+    """Start a short run; if ``core`` is given, on this core or GPU alone."""
     settings: dict[str, Any] = {f"batches.{name}": value for name, value in BATCHES[size].items()}
     steps = ROWS * LOG_EVERY[size]
     settings |= {
@@ -124,13 +124,13 @@ def start(size: str, shards: Path, out: Path, processes: int = 1, core: int | No
 
 
 def result(run: Run) -> tuple[float, float]:
-    """Wait for a run. Returns its seconds of audio a second and its share of waiting, over the rows that count."""
+    """Wait for a run. Returns its seconds of audio per second and its share of waiting, over the rows that are used."""
     process, out = run
     if process.wait():
         sys.exit(f"a run failed:\n{Path(f'{out}.log').read_text()}")
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if row["kind"] == "train"][-COUNTED:]
-    # All rows hold as many steps, so seconds add up, and rates do not.
+    # All rows have the same number of steps, so the mean rate is the harmonic mean.
     return (
         statistics.harmonic_mean(row["audio_per_second"] for row in rows),
         statistics.fmean(row["waiting"] for row in rows),

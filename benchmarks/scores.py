@@ -1,8 +1,8 @@
-"""How long ``nonverbal scores`` takes: reading, tables and comparisons of many models on many clips.
+"""Measures the time of ``nonverbal scores``: reading, tables and comparisons of many models on many clips.
 
 ``python benchmarks/scores.py [--models 20] [--clips 10000] [--speakers 200] [--classes 6] [--json FILE]``
 
-The whole is the command in a process of its own, its start included; the parts are measured in this process.
+The total is that of the command in a separate process, including its start; the parts are measured in this process.
 """
 
 import argparse
@@ -44,20 +44,20 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Clips:
-    """What is decided on, ``(clips,)`` int64 each."""
+    """Labels and speakers of the clips, each ``(clips,)`` int64."""
 
     labels: np.ndarray
     speakers: np.ndarray
     names: list[str]
-    """Of the classes."""
+    """Names of the classes."""
 
     def folds(self) -> np.ndarray:
-        """Return the fold that tests each."""
+        """Return the fold that tests each clip."""
         return self.speakers % FOLDS
 
 
 def write(folder: Path, models: int, clips: int, speakers: int, classes: int) -> None:
-    """Write scores of models that are right on more and more clips."""
+    """Write scores of models, each of which is right on more clips than the one before."""
     random = np.random.default_rng(0)
     names = [f"class-{number}" for number in range(classes)]
     made = Clips(random.integers(0, classes, clips), random.integers(0, speakers, clips), names)
@@ -69,7 +69,7 @@ def write(folder: Path, models: int, clips: int, speakers: int, classes: int) ->
 
 
 def _values(random: np.random.Generator, clips: Clips, share: float) -> np.ndarray:
-    """Return probabilities ``(clips, classes)``: of a share, at least, the highest is that of the true class."""
+    """Return probabilities ``(clips, classes)``; for at least ``share`` of the clips, the true class's is highest."""
     count = len(clips.labels)
     values = random.dirichlet(np.ones(len(clips.names)), count)
     right = np.flatnonzero(random.random(count) < share)

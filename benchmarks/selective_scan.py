@@ -1,17 +1,17 @@
-"""The selective scan, forward and backward: ours compiled and in PyTorch, transformers' loop, mambapy's parallel scan.
+"""Compares selective scans, forward and backward: ours compiled and in PyTorch, transformers' loop, mambapy's scan.
 
 ``python benchmarks/selective_scan.py [--rounds 2] [--threads 2] [--json FILE]``
 
-Inner widths of Audio Mamba tiny, small and base (3 x 192, 384, 768), 24 states, the 250 tokens of two seconds, 8 and 32
-rows, float32. All take the same tensors, from the step sizes before softplus to the gated output, and give all
-gradients. The peers are lines 3.b and 3.c of transformers' ``MambaMixer.slow_forward``, with its loop, and with
-mambapy's ``pscan`` as its ``use_mambapy`` has it. What would not fit into memory, or take many minutes, is left out,
-and said.
+Sizes are the inner widths of Audio Mamba tiny, small and base (3 x 192, 384, 768), with 24 states, the 250 tokens of
+two seconds, and 8 and 32 rows, in float32. All scans take the same tensors, from the step sizes before softplus to the
+gated output, and compute all gradients. The peers are lines 3.b and 3.c of transformers' ``MambaMixer.slow_forward``,
+with its loop, and with mambapy's parallel scan ``pscan``, which it uses with ``use_mambapy``. Measurements that would
+not fit into memory, or would take many minutes, are left out with a message.
 
-Each measurement is a process of its own, one after another; its seconds are the least of its repetitions, and of the
-rounds. Memory is what the process's peak is above what it held with the inputs made, before the first pass. A ratio is
-the better peer's seconds over ours, compiled, and ``ratio`` the worst over the sizes; ``memory_ratio`` is ours over the
-better peer's. The convolution before the scan is measured too, against ``torch.conv1d`` as transformers has it.
+Each measurement is a separate process, one after another; its seconds are the lowest of its repetitions and rounds.
+Memory is the process's peak minus what it used with its inputs, before the first pass. A ratio is the faster peer's
+seconds over those of our compiled scan, and ``ratio`` is the worst over the sizes; ``memory_ratio`` is our memory over
+the better peer's. The convolution before the scan is also compared with ``torch.conv1d`` as in transformers.
 """
 
 import argparse
@@ -36,9 +36,9 @@ STATES, STEPS = 24, 250
 WIDTHS, ROWS = (192, 384, 768), (8, 32)
 SCANS, CONVS = ("compiled", "pytorch", "transformers", "mambapy"), ("conv", "conv1d")
 LEAST_SECONDS, MANY_SECONDS = 2.0, 4.0
-"""For which a process repeats its pass, at least once; above which a pass is measured in one round alone."""
+"""A process repeats its pass until ``LEAST_SECONDS`` have passed. A pass of over ``MANY_SECONDS`` gets one round."""
 LARGEST = {"transformers": 192 * 8}
-"""Width by rows, above which they would take many minutes. Their seconds grow with both."""
+"""Width times rows above which a contender would take many minutes; its seconds grow with both."""
 
 Figures = dict[str, float]
 
@@ -70,18 +70,18 @@ def main() -> None:
 
 
 def compare(width: int, rows: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return seconds and gigabytes of every contender, the least of the rounds, and the ratios to be had."""
+    """Return seconds and gigabytes of every contender, the lowest of the rounds, and the ratios that are possible."""
     seconds: Figures = {}
     memory: Figures = {}
     for contender in (*SCANS, *CONVS):
         if contender == "mambapy" and importlib.util.find_spec("mambapy") is None:
-            print("mambapy is not installed, and left out", file=sys.stderr)
+            print("mambapy is not installed, so it is left out", file=sys.stderr)
             continue
         if width * rows > LARGEST.get(contender, width * rows):
-            print(f"{contender} at {width} x {rows} takes too long, and is left out", file=sys.stderr)
+            print(f"{contender} at {width} x {rows} takes too long, so it is left out", file=sys.stderr)
             continue
         if needed(contender, 3 * width, rows) > arguments.gigabytes:
-            print(f"{contender} at {width} x {rows} takes too much memory, and is left out", file=sys.stderr)
+            print(f"{contender} at {width} x {rows} takes too much memory, so it is left out", file=sys.stderr)
             continue
         command = [sys.executable, __file__, "--threads", str(arguments.threads)]
         command += ["--measure", contender, str(width), str(rows)]
@@ -110,13 +110,13 @@ def compare(width: int, rows: int, arguments: argparse.Namespace) -> dict[str, A
 
 
 def needed(contender: str, width: int, rows: int) -> float:
-    """Return about how many 10^9 bytes a contender takes, in arrays of all states at all steps, as was measured."""
+    """Estimate a contender's memory in 10^9 bytes, from measured numbers of arrays of all states at all steps."""
     arrays = {"transformers": 8.4, "mambapy": 10.3}.get(contender, 1.0)
     return arrays * rows * width * STATES * STEPS * 4 / 1e9
 
 
 def measure(contender: str, width: int, rows: int) -> Figures:
-    """Time passes in this process. Returns the least seconds and the peak of memory over the inputs, 10^9 bytes."""
+    """Time passes in this process. Returns the lowest seconds, and the peak memory above the inputs in 10^9 bytes."""
     functions: dict[str, Callable[..., Tensor]] = {
         "compiled": selective_scan,
         "pytorch": partial(selective_scan, scan="PyTorch"),
@@ -126,7 +126,7 @@ def measure(contender: str, width: int, rows: int) -> Figures:
         "conv1d": conv1d,
     }
     function = functions[contender]
-    # Libraries are loaded, and the kernel is built, before anything is measured.
+    # Load libraries and build the kernel before anything is measured.
     passed(function, made(contender, 4, 1))
     inputs = made(contender, width, rows)
     direction = torch.ones(rows, STEPS, width)
@@ -137,13 +137,13 @@ def measure(contender: str, width: int, rows: int) -> Figures:
         gradients = passed(function, inputs, direction)
         times.append(time.perf_counter() - started)
     assert all(gradient.isfinite().all() for gradient in gradients)
-    # Linux counts in 1024 bytes.
+    # Linux counts in units of 1024 bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"seconds": min(times), "gigabytes": (peak - held) / 1e9}
 
 
 def made(contender: str, width: int, rows: int) -> list[Tensor]:
-    """Return inputs of the size and range that a model has: step sizes about 0.01, decays of -1 to -24."""
+    """Return inputs of the size and range of a model's: step sizes of about 0.01, decays of -1 to -24."""
     torch.manual_seed(0)
     u, delta, z = (torch.randn(rows, STEPS, width) for _ in range(3))
     if contender in CONVS:
@@ -165,7 +165,7 @@ def passed(
 def transformers_scan(
     u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z: Tensor, bias: Tensor
 ) -> Tensor:
-    """The lines of ``MambaMixer.slow_forward``, 4.57, which takes channels before steps."""
+    """Scan with the lines of ``MambaMixer.slow_forward`` of transformers 4.57, which has channels before steps."""
     hidden, gate, step = u.transpose(1, 2), z.transpose(1, 2), F.softplus(delta + bias).transpose(1, 2)
     decay = torch.exp(a[None, :, None, :] * step[:, :, :, None])
     into = step[:, :, :, None] * b[:, None, :, :].float() * hidden[:, :, :, None].float()
@@ -181,7 +181,7 @@ def transformers_scan(
 def mambapy_scan(
     u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, z: Tensor, bias: Tensor
 ) -> Tensor:
-    """As mambapy's ``MambaBlock.ssm`` has it with ``pscan``, steps before channels."""
+    """Scan as in mambapy's ``MambaBlock.ssm`` with ``pscan``, which has steps before channels."""
     from mambapy.pscan import pscan
 
     step = F.softplus(delta + bias)
@@ -192,7 +192,7 @@ def mambapy_scan(
 
 
 def conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """As transformers' and mamba-ssm's blocks have it."""
+    """Convolve as in the blocks of transformers and mamba-ssm."""
     width = x.shape[2]
     y = F.conv1d(x.transpose(1, 2), weight.unsqueeze(1), bias, padding=weight.shape[1] - 1, groups=width)
     return F.silu(y[..., : x.shape[1]]).transpose(1, 2)

@@ -1,15 +1,15 @@
-"""SSAM on a GPU: every scan that runs there, its errors against float64, its speed, and whole steps of pretraining.
+"""Measures SSAM on a GPU: the errors against float64 and the speed of every scan that runs there, and complete steps.
 
-``python benchmarks/ssam_gpu.py [--rows 128] [--tune] [--json FILE]`` (``--device cpu --smoke`` tries the script.)
+``python benchmarks/ssam_gpu.py [--rows 128] [--tune] [--json FILE]`` (``--device cpu --smoke`` tests the script.)
 
-Each figure is printed, a line of JSON, as it is made. Errors are the largest difference from the plain scan in float64
-on the device, over the largest value, of the output and of each gradient. Seconds are medians of passes, by the
-device's clock. ``gb_per_second`` counts what any scan has to move: u, delta, z and the output forward, and backward the
-same with three gradients more; ``seconds_host`` are those until the host has issued all of it; ``over_plain`` is the
-plain scan's time over this one's. A step is bf16 pretraining from waveforms that lie on the device: loss, backward pass
-and fused AdamW; ``scan_share`` is the time of its scans, timed alone on the same shapes, over the step's. ``longest``
-are the device's kernels that take longest in a step, in microseconds. ``--tune`` times other shapes of the Triton
-kernel's programs.
+Each figure is printed as a line of JSON as soon as it is known. Errors are the largest difference from the plain scan
+in float64 on the device, divided by the largest value, for the output and for each gradient. Seconds are medians of
+passes, including the device's own time. ``gb_per_second`` counts what any scan has to move: forward u, delta, z and the
+output, and backward the same and three gradients; ``seconds_host`` is the time until the host has issued all of it;
+``over_plain`` is the plain scan's time over this one's. A step is bf16 pretraining from waveforms that are on the
+device: loss, backward pass and fused AdamW; ``scan_share`` is the time of its scans, timed alone on the same shapes,
+over the step's. ``longest`` lists the device's kernels that take longest in a step, in microseconds. ``--tune`` times
+other shapes of the Triton kernel's programs.
 """
 
 import argparse
@@ -36,7 +36,7 @@ WIDTHS = {"tiny": 192, "base": 768}
 TOKENS, STATES, BLOCKS, EXPAND = 251, 24, 12, 3
 NAMES = ("y", "u", "delta", "a", "b", "c", "d", "z", "bias")
 PART_SECONDS = 0.5
-"""For which a pass or step is repeated, after two that are not timed."""
+"""Seconds for which a pass or step is repeated, after two that are not timed."""
 
 Figures = dict[str, Any]
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=128, help="clips of two seconds in a step")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--smoke", action="store_true", help="smallest sizes, to try the script")
+    parser.add_argument("--smoke", action="store_true", help="smallest sizes, to test the script")
     parser.add_argument("--tune", action="store_true", help="time other shapes of the Triton kernel's programs instead")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(device: torch.device, smoke: bool, rows: int = 128) -> Iterator[Figures]:
-    """Yield the figures of every scan that runs on the device, most telling first, each as soon as it is known."""
+    """Yield the figures of every scan that runs on the device, most informative first, as soon as they are known."""
     widths = {"smoke": 8} if smoke else WIDTHS
     rows = 2 if smoke else rows
     scans: list[Scan] = []
@@ -90,7 +90,7 @@ def measure(device: torch.device, smoke: bool, rows: int = 128) -> Iterator[Figu
 
 
 def attempt(what: Figures, work: Callable[..., Figures], *given: Any) -> Figures:
-    """Return the figures of a part beside what it is, or how it failed: the parts after it still tell something."""
+    """Return ``what`` with the figures of a part, or with its failure, so that later parts still run."""
     try:
         return {**what, **work(*given)}
     except Exception as error:
@@ -110,12 +110,12 @@ def tune(device: torch.device, rows: int) -> Iterator[Figures]:
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """Name a type as people do."""
+    """Return the short name of a type."""
     return str(dtype).removeprefix("torch.")
 
 
 def inputs(rows: int, width: int, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """Return what a scan takes, each with a gradient to come; what changes with time is of the type."""
+    """Return the inputs of a scan, which all require gradients; those that vary over time have the type ``dtype``."""
     random = torch.Generator(device).manual_seed(0)
     wide, states = (rows, TOKENS, width), (rows, TOKENS, STATES)
     shapes: list[tuple[int, ...]] = [wide, wide, (width, STATES), states, states, (width,), wide, (width,)]
@@ -126,13 +126,13 @@ def inputs(rows: int, width: int, device: torch.device, dtype: torch.dtype) -> l
 
 
 def scanned(scan: Scan, given: list[Tensor]) -> Tensor:
-    """Scan what ``inputs`` has made."""
+    """Scan the tensors that ``inputs`` returns."""
     x, delta, a, b, c, d, z, bias = given
     return selective_scan(x, delta, a, b, c, d, z, bias, scan=scan)
 
 
 def errors_of(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
-    """Return how far the scan's output and gradients are from float64's, each over its largest value."""
+    """Return the errors of the scan's output and gradients against float64, each over its largest value."""
     given = make()
     exact = [value.detach().double().requires_grad_() for value in given]
     direction = torch.linspace(-1, 1, given[0].numel(), device=given[0].device).view(given[0].shape).to(given[0])
@@ -149,7 +149,7 @@ def errors_of(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
 
 
 def speed(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
-    """Return the seconds of a scan forward alone and with its backward pass, and what it moves a second."""
+    """Return the seconds of a scan, forward alone and with its backward pass, and the bytes it moves per second."""
     given = make()
     ones = torch.ones_like(given[0])
     moved = given[0].numel() * given[0].element_size()
@@ -169,7 +169,7 @@ def speed(scan: Scan, make: Callable[[], list[Tensor]]) -> Figures:
 
 
 def conv_speed(scan: Scan, shape: tuple[int, int, int], device: torch.device) -> Figures:
-    """Return the seconds of the convolution in bf16 with its backward pass, and what it moves a second."""
+    """Return the seconds of the convolution in bf16 with its backward pass, and the bytes it moves per second."""
     x = torch.randn(shape, device=device).bfloat16().requires_grad_()
     weight, bias = (torch.randn(size, device=device, requires_grad=True) for size in ((shape[2], 4), (shape[2],)))
     ones = torch.ones_like(x)
@@ -182,7 +182,7 @@ def conv_speed(scan: Scan, shape: tuple[int, int, int], device: torch.device) ->
 
 
 def step(scan: Scan, width: int, rows: int, device: torch.device) -> Figures:
-    """Return the seconds of a whole step, clips a second, and the most memory of the device in 10^9 bytes."""
+    """Return the seconds of a complete step, clips per second, and the device's peak memory in 10^9 bytes."""
     objective = build_ssam_objective(SsamSettings(architecture=Architecture(width)), seed=0).train().to(device)
     use_scan(objective, scan, device)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-6, betas=(0.9, 0.95), fused=True)
@@ -211,7 +211,7 @@ def step(scan: Scan, width: int, rows: int, device: torch.device) -> Figures:
 
 
 def longest(work: Callable[[], object], count: int = 15) -> Figures:
-    """Return the microseconds of the device's kernels that take longest in all, by the beginning of their names."""
+    """Return the microseconds of the device's kernels that take longest in total, by the beginning of their names."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         work()
         torch.cuda.synchronize()
@@ -223,7 +223,7 @@ def longest(work: Callable[[], object], count: int = 15) -> Figures:
 
 
 def median_seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Time ``work``, the device's own time included."""
+    """Time ``work``, including the device's own time."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     times: list[float] = []
     while len(times) < 3 or (sum(times[2:]) < PART_SECONDS and len(times) < 22):

@@ -1,11 +1,11 @@
-"""One pretraining step of SSAM: ours, and the same model whose blocks hold transformers' ``MambaMixer``.
+"""Compares a pretraining step of SSAM with that of the same model with transformers' ``MambaMixer`` in its blocks.
 
 ``python benchmarks/ssam_step.py [--sizes tiny base] [--rows 2] [--steps 1] [--json FILE]``
 
-The same weights, clips of two seconds, hidden patches, loss and fused AdamW, in fp32 and bf16 (autocast). Each
-measurement is a process of its own; a step's seconds are the least of its process's steps after one that is not timed,
-memory is the process's peak with its interpreter and libraries. The loss of the first step must be ours: both compute
-the same.
+Both have the same weights, clips of two seconds, masked patches, loss and fused AdamW, in fp32 and bf16 (autocast).
+Each measurement is a separate process; its seconds are those of its fastest step, after one that is not timed, and its
+memory is the process's peak, including interpreter and libraries. The losses of the first step must agree, which shows
+that both compute the same.
 """
 
 import argparse
@@ -28,7 +28,7 @@ PRECISIONS = ("bf16", "fp32")
 
 
 class TransformersMixer(nn.Module):
-    """transformers' mixer with the weights of one of ours; on a CPU it scans in a loop over time."""
+    """transformers' mixer with the weights of one of ours. On a CPU it scans in a loop over time."""
 
     def __init__(self, mixer: Any, width: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run each measurement as a process of its own; ratios are transformers' over ours."""
+    """Run each measurement in a separate process; ratios are transformers' figures over ours."""
     figures: dict[str, Any] = {"rows": arguments.rows, "threads": torch.get_num_threads()}
     options = ["--rows", str(arguments.rows), "--steps", str(arguments.steps)]
     for size in arguments.sizes:
@@ -91,7 +91,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(peer: str, size: str, precision: str, rows: int, steps: int) -> dict[str, float]:
-    """Time steps in this process. Returns the least seconds, the peak of memory in 10^9 bytes, and the first loss."""
+    """Time steps in this process. Returns the lowest seconds, the peak memory in 10^9 bytes, and the first loss."""
     from nonverbal.batch import Batch, Rows
     from nonverbal.models.ssam import Architecture
     from nonverbal.objectives.reconstruction import SsamSettings, build_ssam_objective
@@ -120,7 +120,7 @@ def measure(peer: str, size: str, precision: str, rows: int, steps: int) -> dict
         started = time.perf_counter()
         step()
         times.append(time.perf_counter() - started)
-    # Linux counts in 1024 bytes.
+    # Linux counts in units of 1024 bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return {"seconds": min(times), "gigabytes": peak, "loss": first}
 

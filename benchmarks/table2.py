@@ -1,18 +1,19 @@
-"""How long RENO's Table II takes: 18 pairs of encoders, 3 methods, 5 folds of 1085 clips (VIVAE's number, 6 classes).
+"""Measures how long RENO's Table II takes: 18 pairs of encoders, 3 methods, 5 folds of 1085 clips in 6 classes (VIVAE).
 
 ``python benchmarks/table2.py [--share 1] [--share-single 0.1] [--threads 2] [--json FILE]``
 
-Synthetic embeddings of the widths of the paper's encoders: 768 (four), 960, 1920, 3840; no two of the last three make a
-pair. A class shows weakly, so that training stops where it does on real clips: on the fold that is scored, with a
-patience of 5, after at most 20 epochs, as the paper has it. Of the 270 trainings there are 12 kinds, by widths and
-method; ``--share`` takes that share of each kind, at least one, and ``seconds`` is what the whole would take at their
-mean: ``extrapolated`` says whether it is that. ``seconds`` are the clock's, ``processor`` those of the processor, which
-other processes of the machine disturb less.
+The embeddings are synthetic, with the widths of the paper's encoders: 768 (four), 960, 1920, 3840; no two of the last
+three form a pair. Classes differ weakly, so that training takes about as many epochs as on real clips: as in the paper,
+it stops by the fold that is scored, with a patience of 5, after at most 20 epochs. There are 270 trainings of 12 kinds,
+by widths and method. ``--share`` runs this share of each kind, at least one training, and the totals are computed from
+the mean of each kind; ``extrapolated`` states whether the share was below 1. ``seconds`` is elapsed time; ``processor``
+is CPU time, which other programs on the machine affect less.
 
-``seconds_single`` is a plain loop over as many modules of PyTorch's own (``Conv1d``, ``MaxPool1d``,
-``MultiheadAttention``, ``Adam(fused=True)``), that takes as many steps an epoch and stops likewise, on
-``--share-single`` of each kind: always extrapolated. ``ratio`` is its processor seconds an epoch over ours, of the
-trainings that both ran, which take turns; ``by_kind`` names each training's seconds, processor seconds and epochs.
+``seconds_single`` is the time of a plain loop over models of PyTorch's own modules (``Conv1d``, ``MaxPool1d``,
+``MultiheadAttention``) with ``Adam(fused=True)``, which takes as many steps per epoch and stops by the same rule. It
+runs on ``--share-single`` of each kind and is always extrapolated. ``ratio`` is its CPU seconds per epoch over ours,
+for the trainings that both ran, which take turns; ``by_kind`` lists elapsed seconds, CPU seconds and epochs of each
+training.
 """
 
 import argparse
@@ -36,14 +37,14 @@ from nonverbal.tasks.protocols import NAMED
 
 CLIPS, CLASSES, FOLDS = 1085, 6, 5
 PAIRS = {(768, 768): 6, (960, 768): 4, (1920, 768): 4, (3840, 768): 4}
-"""Widths to how many of the 18 pairs have them."""
+"""Number of the 18 pairs by widths."""
 
 
 def main() -> None:
     """Measure, print, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=1.0, help="of the grid, above 0 and at most 1")
-    parser.add_argument("--share-single", type=float, default=0.1, help="of the grid that the plain loop runs on")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the grid to run, above 0 and at most 1")
+    parser.add_argument("--share-single", type=float, default=0.1, help="share of the grid for the plain loop")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def measure(share: float, share_single: float) -> dict[str, Any]:
-    """Return what the grid takes."""
+    """Return the time that the grid takes."""
     kinds = [
         kind_of(widths, method, pairs, share, share_single) for widths, pairs in PAIRS.items() for method in METHODS
     ]
@@ -86,7 +87,7 @@ def measure(share: float, share_single: float) -> dict[str, Any]:
 
 
 def kind_of(widths: tuple[int, int], method: str, pairs: int, share: float, share_single: float) -> dict[str, Any]:
-    """Run a share of the trainings of one kind; return seconds, processor seconds and epochs of each."""
+    """Run a share of the trainings of one kind; return elapsed seconds, CPU seconds and epochs of each."""
     head, trainings = METHODS[method](widths=widths), pairs * FOLDS
     ours, single = (max(1, round(part * trainings)) for part in (share, share_single))
     found: dict[str, Any] = {"widths": widths, "method": method, "trainings": trainings, "ours": [], "single": []}
@@ -100,14 +101,14 @@ def kind_of(widths: tuple[int, int], method: str, pairs: int, share: float, shar
 
 
 def timed(run: Callable[[], int]) -> tuple[float, float, int]:
-    """Return seconds of the clock, of the processor, and what ``run`` returns."""
+    """Return elapsed seconds, CPU seconds, and what ``run`` returns."""
     clock, processor = time.perf_counter(), time.process_time()
     epochs = run()
     return time.perf_counter() - clock, time.process_time() - processor, epochs
 
 
 def runs(widths: tuple[int, int], count: int) -> Iterator[tuple[np.ndarray, np.ndarray, Fold]]:
-    """Yield embeddings ``(clips, 1, sum of widths)``, classes and a fold, a pair's folds one after another."""
+    """Yield embeddings ``(clips, 1, sum of widths)``, classes and a fold, with the folds of a pair in sequence."""
     for number in range(count):
         pair, fold = divmod(number, FOLDS)
         random = generator(pair, Stream.SYNTHETIC, *widths)
@@ -119,7 +120,7 @@ def runs(widths: tuple[int, int], count: int) -> Iterator[tuple[np.ndarray, np.n
 
 
 def fitted(head: Fusion, features: np.ndarray, answers: np.ndarray, fold: Fold) -> int:
-    """Train and test ours; return the epochs that were trained."""
+    """Train and test our head; return the number of epochs that were trained."""
     labels = [str(answer) for answer in answers]
     protocol = NAMED["reno"].protocol
     (result,) = cross_validate(head, features, labels, labels, [fold], 0, protocol, one_frame=True)
@@ -127,7 +128,7 @@ def fitted(head: Fusion, features: np.ndarray, answers: np.ndarray, fold: Fold) 
 
 
 def looped(head: Fusion, features: np.ndarray, answers: np.ndarray, fold: Fold) -> int:
-    """Train and test as one would write it; return the epochs that were trained."""
+    """Train and test in a plain loop; return the number of epochs that were trained."""
     values, labels = torch.from_numpy(features[:, 0]), torch.from_numpy(answers)
     values = (values - values[fold.train].mean(0)) / values[fold.train].std(0)
     network = Plain(head)
@@ -147,7 +148,7 @@ def looped(head: Fusion, features: np.ndarray, answers: np.ndarray, fold: Fold) 
 
 
 class Plain(nn.Module):
-    """The network of PyTorch's own modules."""
+    """The network, made of PyTorch's own modules."""
 
     def __init__(self, head: Fusion) -> None:
         super().__init__()
@@ -160,7 +161,7 @@ class Plain(nn.Module):
         self.dense = nn.Sequential(*dense)
 
     def forward(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return logits, and what comes of each encoder."""
+        """Return logits, and the features of each encoder."""
         parts = values.split(self.head.widths, dim=1)
         parts = [own(part[:, None]).transpose(1, 2) for own, part in zip(self.blocks, parts, strict=True)]
         if self.joint is not None:

@@ -134,14 +134,14 @@ def run_command(*arguments: str) -> None:
         subprocess.Popen(
             [*PROGRAM, *arguments],
             stdin=subprocess.DEVNULL,
-            # It gets a Ctrl-C once, from us; should this process be killed all the same, it saves and ends.
+            # It gets Ctrl-C only once, from this process. If this process is killed, it saves and ends.
             process_group=0,
             preexec_fn=partial(end_with_parent, signal.SIGTERM),
         ) as process,
     ):
         signals.to(process)
         code = process.wait()
-    if signals.came and code <= 0:  # it had just finished, and reported nothing
+    if signals.came and code <= 0:  # the command had just finished, or the signal killed it
         raise Interrupted(signals.came, f"{name_of(signals.came)}: stopped; run the same command again to continue")
     if code < 0:
         name = arguments[0]

@@ -1,4 +1,4 @@
-"""What the site has besides the pages: the README first, and a page of the API for each folder of the library."""
+"""Adds to the site the README as its first page, and a page of the API for each folder of the library."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def first_page() -> str:
-    """Return the README, its links as seen from docs/."""
+    """Return the README, with links relative to docs/."""
     return re.sub(r"\]\(docs/", "](", (ROOT / "README.md").read_text(encoding="utf-8"))
 
 

@@ -19,7 +19,7 @@ USAGE = "usage: nonverbal analyze NAME --key value ...\n\nanalyses:"
 
 
 def main(argv: list[str]) -> None:
-    """Compute an analysis, keep it, show its numbers, and draw it."""
+    """Compute an analysis, write it, show its numbers, and draw it."""
     if argv[:1] in (["-h"], ["--help"]):
         print(listed())
         return
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     write_analysis(settings.out, made)
     if settings.figure is not None:
         write_figure(drawings(made, made.NAME), settings.figure)
-    # Files first: whoever reads the tables may stop reading.
+    # Files are written first, because the reader of a pipe may close it before the tables are complete.
     show(made.tables())
     print(made.summary())
     for path in filter(None, (settings.out, settings.figure)):
@@ -40,7 +40,7 @@ def parsed(argv: list[str]) -> tuple[type[Analysis[Any]], AnalysisSettings]:
     """Return the analysis that the first argument names, and its settings.
 
     Raises:
-        UserError: there is none, or a setting is wrong.
+        UserError: there is no such analysis, or a setting is wrong.
     """
     kind = KINDS.get(argv[0]) if argv else None
     if kind is None:
@@ -69,7 +69,7 @@ def check(kind: type[Analysis[Any]], settings: AnalysisSettings) -> None:
 
 
 def explained(kind: type[Analysis[Any]]) -> str:
-    """Return what an analysis is, for its help: the docstring of its class."""
+    """Return the description of an analysis for its help: the docstring of its class."""
     return f"{kind.ABOUT}\n\n{kind.__doc__}"
 
 

@@ -59,7 +59,7 @@ class AuditConfig:
     """Processes that compute fingerprints."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse settings that make no sense."""
         for kind in self.kinds:
             if kind not in KINDS:
                 raise UserError(f"--kinds must be among {', '.join(KINDS)}, but has {kind!r}")
@@ -84,7 +84,7 @@ class AuditConfig:
 
 
 def main(argv: list[str]) -> None:
-    """Audit, show, write, and judge."""
+    """Audit, show and write the results, and with ``--strict`` fail if there is a leak."""
     settings = config.load(AuditConfig, with_folders(argv), prog="nonverbal audit", description=__doc__)
     for name, path in (("json", settings.json), ("exclude", settings.exclude)):
         check_folder_of(path, name)
@@ -109,7 +109,7 @@ def main(argv: list[str]) -> None:
 
 
 def audit_folds(settings: AuditConfig, path: Path) -> None:
-    """Audit lists of folds, show, write, and judge."""
+    """Audit lists of folds, show and write the results, and with ``--strict`` fail if there is a leak."""
     shards = None if settings.a is None else open_shards(settings.a)
     result = audit_lists(read_lists(path), shards, settings.kinds, settings.speaker, settings.processes)
     console = console_of(140)
@@ -127,7 +127,7 @@ def audit_folds(settings: AuditConfig, path: Path) -> None:
 
 
 def sides_of(result: ListAudit) -> Table:
-    """Return the table of folds: files of each side, and of each kind how many of the test side share something."""
+    """Return the table of folds: how many files each side has, and how many test files share something, by kind."""
     kinds = list(result.folds[0].test)
     table = Table("fold", "train", "validation", "test", *(f"test: same {kind}" for kind in kinds))
     for fold in result.folds:
@@ -151,7 +151,7 @@ def _said_of(shared: Shared, files: int) -> str:
 
 
 def verdict_on_folds(result: ListAudit, path: Path) -> str:
-    """Return in one line what was found of lists."""
+    """Return the result for lists of folds in one line."""
     if leaks := result.leaks:
         said = ", ".join(f"{kind} in {count} of {len(result.folds)} folds" for kind, count in leaks.items())
         return f"LEAK: in {path}, the test side shares with the training or validation side: {said}"
@@ -173,7 +173,7 @@ def with_folders(argv: list[str]) -> list[str]:
 
 
 def show(result: Audit, shown: int) -> None:
-    """Print the counts, the pairs that share sound, and what it comes to."""
+    """Print the counts, the pairs that share sound, and the verdict."""
     console = console_of(140)
     if result.counts():
         console.print(counts_between(result) if result.b else counts_within(result))
@@ -196,7 +196,7 @@ def show(result: Audit, shown: int) -> None:
 
 
 def verdict(result: Audit) -> str:
-    """Return in one line what was found."""
+    """Return the result in one line."""
     leaks = result.leaks()
     pairs = ", ".join(f"{number} by {kind}" for kind, number in leaks.items())
     if result.b is not None:

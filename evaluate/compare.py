@@ -20,7 +20,7 @@ from nonverbal.paths import PathOrName, check_folder_of
 from nonverbal.terminal import console_of
 
 DIFFERENT = 1
-"""Exit code, as diff's and cmp's."""
+"""Exit code, the same as that of diff and cmp."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class CompareConfig:
 
 
 def main(argv: list[str]) -> None:
-    """Compare, show, and write; end with exit code 1 where the two differ."""
+    """Compare, show, and write; end with exit code 1 if the two differ."""
     settings = config.load(CompareConfig, with_encoders(argv), prog="nonverbal compare", description=__doc__)
     check_folder_of(settings.json, "json")
     differences = compare_encoders(settings.a, settings.b, settings.data, settings.clips)

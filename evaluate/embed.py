@@ -54,14 +54,14 @@ class EmbedConfig:
     """Seed of the random weights of `initialised:`."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse settings that make no sense."""
         for name in ("processes", "batch_seconds", "seed"):
             if (getattr(self, name) or 0) < 0:
                 raise UserError(f"--{name} must be at least 0, but is {getattr(self, name)}")
 
 
 def main(argv: list[str]) -> None:
-    """Embed all clips by each encoder, and say where the embeddings are."""
+    """Embed all clips with each encoder, and print where the embeddings are."""
     settings = config.load(EmbedConfig, argv, prog="nonverbal embed", description=__doc__)
     check_table(settings.to)
     for name in settings.encoders:
@@ -74,10 +74,10 @@ def main(argv: list[str]) -> None:
 
 
 def sources_of(name: str, shards: ShardFolder, allow_seen: bool) -> list[str]:
-    """Return the encoders that a name asks for: of a fine-tuned run those of its folds, each beside the labels it saw.
+    """Return the encoders of a name: for a fine-tuned run, those of its folds.
 
     Raises:
-        UserError: it has seen labels of these clips, and is not asked for as a run; or the run was on other shards.
+        UserError: an encoder has seen labels of these clips, and is not given as a run; or a run used other shards.
     """
     if is_finetuned(name):
         run = open_run(name)
@@ -88,7 +88,7 @@ def sources_of(name: str, shards: ShardFolder, allow_seen: bool) -> list[str]:
 
 
 def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work) -> None:
-    """Keep the embeddings of all clips by one encoder."""
+    """Store the embeddings of all clips by one encoder."""
     encoder = load_encoder(name, settings.seed)
     if isinstance(encoder, ManifestEncoder):
         raise UserError(f"{name} is taken from the manifest, so it has no embeddings to store; leave it out")
@@ -104,7 +104,7 @@ def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work)
     pooled = embed(encoder, shards, clips, settings.out, work)
     file = Place(encoder, shards, clips, settings.out).file
     rows = described(shards, clips, seen_by(Path(name)))
-    # Another command may keep the same embeddings.
+    # Another command may write the same embeddings at the same time.
     with room_for(settings.out), locked(settings.out, wait=True):
         write_described(file.with_suffix(".jsonl"), rows)
         print(f"embeddings: {file} ({' x '.join(map(str, pooled.shape))}); clips: {file.with_suffix('.jsonl')}")
@@ -115,7 +115,7 @@ def embed_all(name: str, shards: ShardFolder, settings: EmbedConfig, work: Work)
 
 
 def shards_of(data: Path, out: Path) -> ShardFolder:
-    """Open a folder of shards, or make one in ``out`` of a folder of sound."""
+    """Open a folder of shards, or make one in ``out`` from a folder of sound."""
     if (data / "index.json").exists():
         return open_shards(data)
     if not data.exists():

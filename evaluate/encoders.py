@@ -29,7 +29,7 @@ from nonverbal.text import counted, size
 COLUMNS = ("name", "kind", "values", "layers", "licence", "trained on", "needs", "tried")
 
 INEXACT = 2
-"""Exit code of an encoder whose embeddings depend on what they must not."""
+"""Exit code if embeddings depend on something that must not affect them."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class CheckConfig:
 
 def main(argv: list[str]) -> None:
     """List, show, or check."""
-    # Nobody reads a table that is folded to the width of a pipe.
+    # In a pipe, the table would otherwise be wrapped to 80 columns, which makes it hard to read.
     console = console_of(160)
     if argv[:1] == ["show"]:
         chosen = config.load(ShowConfig, config.with_first(argv[1:], "name"), "nonverbal encoders show", str(__doc__))
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> None:
 
 
 def list_encoders(chosen: ListConfig, console: Console) -> None:
-    """Show the encoders of one kind or all, a line each."""
+    """Show the encoders of one kind or of all, one per line."""
     table = Table()
     for column in COLUMNS:
         numbers = column in ("values", "layers")
@@ -106,7 +106,7 @@ def _licence(terms: Terms) -> str:
 
 
 def show(name: str, console: Console) -> None:
-    """Say what is known of an encoder; of one that is not in the list, what it says itself when it is loaded."""
+    """Print what is known about an encoder; if it is not in the list, load it and print its properties."""
     entry = next((entry for entry in entries() if entry.name == name), None)
     if entry is not None:
         title, facts, notes = entry.kind.title, _of_entry(entry) | _of_kind(entry.kind), entry.kind.notes
@@ -126,7 +126,7 @@ def show(name: str, console: Console) -> None:
 
 
 def check(name: str, seed: int) -> None:
-    """Say what an encoder's embeddings depend on; end with exit code 2 where they depend on what they must not."""
+    """Print what an encoder's embeddings depend on; end with exit code 2 if anything that should not affects them."""
     found = check_exactness(name, seed)
     said = {
         "run": (found.run, ""),

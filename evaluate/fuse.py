@@ -76,7 +76,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--null must be at least 0, but is {settings.null}")
     sets = sets_of(settings.encoders, settings.size, settings.pairs, settings.twins)
     tasks = [task_of(open_shards(folder), settings.labels, settings.resolved()) for folder in settings.data]
-    # Of all folders before any is scored: one that is refused must not be found after hours with another.
+    # All folders are checked before any is scored, so that none is refused after hours of work on another.
     ways = [bias_tasks(task) if settings.bias else {} for task in tasks]
     check_fusion(tasks, sets, settings.pretraining, settings.null, settings.allow_seen)
     launch = keep_launch(settings.out, ["fuse", *argv], settings)
@@ -87,7 +87,7 @@ def main(argv: list[str]) -> None:
 
 
 def run(task: Task, ways: Mapping[Cell, Task], sets: list[tuple[str, ...]], settings: FuseConfig, launch: str) -> None:
-    """Fuse all sets on the clips of one folder, under the ways of ``--bias`` too, and show what came of it."""
+    """Fuse all sets on the clips of one folder, also under the protocols of ``--bias``, and show the results."""
     print_division(task)
     print_untestable(task, len(sets) * len(settings.methods), "sets and methods")
 

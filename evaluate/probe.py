@@ -79,7 +79,7 @@ def main(argv: list[str]) -> None:
 
 
 def probe(settings: ProbeConfig, argv: list[str]) -> None:
-    """Embed and score, in all ways that were asked for, and show what came of it."""
+    """Embed and score in all requested ways, and show the results."""
     protocol = settings.resolved()
     task = task_of(open_shards(settings.data), settings.labels, protocol)
     ways = bias_tasks(task) if settings.bias else {}
@@ -100,7 +100,7 @@ def probe(settings: ProbeConfig, argv: list[str]) -> None:
     scores, file = score(task), settings.out / "scores.jsonl"
     biases = measure_bias(ways, score, file) if ways else []
     points = learning_curve(task, sizes, score, scores, file) if sizes else []
-    # Other probes may write to the same folder.
+    # Other probes may write to the same folder at the same time.
     with locked(settings.out, wait=True):
         show(task, scores, file, settings.by)
         if biases:
@@ -119,7 +119,7 @@ def show(task: Task, scores: list[Score], file: Path, by: list[str]) -> None:
 
 
 def print_files(task: Task, scores: list[Score], file: Path) -> None:
-    """Draw the figures, and say what was written."""
+    """Draw the figures, and print which files were written."""
     out, stem = file.parent, f"{task.slug}-{slug(scores[0].probe)}"
     plot_probes(scores, out / f"{stem}.png")
     print(f"scores: {file}\npredictions: {out / 'predictions'}\nfigure: {out / stem}.png")

@@ -24,14 +24,14 @@ from nonverbal.release.trained import NOT_HERE
 from nonverbal.release.verify import verify
 
 PUSHING = ("--push", "--public", "--tag")
-"""Settings that change nothing of the folder, and so are not in the command that its card shows."""
+"""Settings that do not affect the folder, and so are not in the command that its card shows."""
 
 TEXTS = ("--description", "--citation")
-"""Settings that are texts, which the card shows in a place of their own."""
+"""Settings that are texts, which the card shows in their own sections."""
 
 
 def main(argv: list[str]) -> None:
-    """Read, say what licences allow, measure, and write."""
+    """Read the model, print what licences allow, measure, and write."""
     settings = load(ReleaseConfig, with_first(argv, "source"), prog="nonverbal release", description=__doc__)
     facts, terms = check_terms(settings)
     say(facts, terms)
@@ -47,11 +47,11 @@ def main(argv: list[str]) -> None:
 
 
 def shown(argv: list[str]) -> list[str]:
-    """Leave out what is about pushing alone, so that a folder is the same whenever it is pushed, and texts."""
+    """Leave out texts, and settings of pushing alone, so that the folder is the same with and without ``--push``."""
     kept: list[str] = []
     for before, word in pairwise(["", *argv]):
         key = word.partition("=")[0]
-        # The value of a switch may stand behind it.
+        # The value of an option may be the next word.
         of_those = before in (*PUSHING, *TEXTS) and not word.startswith("--")
         if key not in (*PUSHING, *TEXTS) and not of_those:
             kept.append(word)

@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file, and say so."""
+    """Write a file, and print its path."""
     write_atomically(path, text)
     print(f"wrote {path}")
 

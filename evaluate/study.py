@@ -32,7 +32,7 @@ from nonverbal.stages.studying.settings import Study, read_study_recipe
 from nonverbal.stages.studying.standing import command_of, rows_of
 
 REFUSED = ("study", "submit", "demo", "corpora", "encoders", "launch-check")
-"""Commands that make no output, or run others."""
+"""Commands that make no output, or run other commands."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
 
 
 def check_commands(study: Study) -> None:
-    """Refuse steps whose command there is not, or is none for a step."""
+    """Refuse steps whose command does not exist, or cannot be a step."""
     known = [name for name in cli.PROGRAMS if name not in REFUSED]
     for name, step in study.steps.items():
         if step.run not in known:
@@ -88,8 +88,9 @@ def check_commands(study: Study) -> None:
 def check_settings(steps: list[Planned]) -> None:
     """Refuse settings that a step's command does not have, before anything runs.
 
-    Of combinations that differ in a corpus or a model alone one is enough, but corpora are prepared by settings of
-    their own. In a process of its own, since commands import what this one does not need.
+    Of the combinations of a step that differ only in corpus or model, one is checked; for preparing, every corpus is,
+    because each has its own settings. The check runs in a separate process, because commands import packages that this
+    one does not need.
     """
     first = {_checked_as(step): step for step in reversed(steps)}
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
@@ -100,13 +101,13 @@ def check_settings(steps: list[Planned]) -> None:
 
 
 def _checked_as(step: Planned) -> tuple[str, ...]:
-    """Return what steps have in common of which one is checked."""
+    """Return a key that is the same for all steps of which only one is checked."""
     given = [] if step.step == PREPARE else ["corpus", "model"]
     return step.step, *(value for word, value in step.loop.items() if word not in given)
 
 
 def setting_error(command: list[str]) -> str | None:
-    """Return what a command says of its settings, without running it; None where they are well."""
+    """Return a command's error message about its settings, without running it; None if there is no error."""
     program = imported(find_shipped(cli.PROGRAMS[command[0]][0]))
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -119,12 +120,12 @@ def setting_error(command: list[str]) -> str | None:
 
 
 def imported(path: Path) -> ModuleType:
-    """Import a program by its path, whatever else has its name."""
+    """Import a program by its path, even if another module has its name."""
     name = f"checked_{path.parent.name}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    # Where the types of its settings are looked for.
+    # The types of its settings are looked up in sys.modules.
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -27,7 +27,7 @@ from nonverbal.terminal import console_of
 from nonverbal.text import one_line
 
 WRONG = 1
-"""Exit code where something is wrong."""
+"""Exit code if something is wrong."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class VerifyConfig:
 
 
 def main(argv: list[str]) -> None:
-    """Verify, show, and write; end with exit code 1 where something is wrong."""
+    """Verify, show, and write; end with exit code 1 if something is wrong."""
     settings = config.load(
         VerifyConfig, config.with_first(argv, "source"), prog="nonverbal verify", description=__doc__
     )
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
     show(settings.source, findings, settings.all)
     if settings.json is not None:
         rows = [asdict(finding) for finding in findings]
-        # In ASCII: names of files may hold what no text can.
+        # In ASCII, because file names may contain bytes that are not valid text.
         write_atomically(settings.json, json.dumps(rows, indent=1) + "\n")
         print(f"wrote {settings.json}")
     if wrong(findings):
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
 
 
 def found_of(settings: VerifyConfig) -> list[Finding]:
-    """Verify a folder, or what a repository holds."""
+    """Verify a folder, or the contents of a repository."""
     names = [name for path in settings.names for name in names_in(path)]
     folder = Path(settings.source)
     if folder.is_dir():
@@ -86,7 +86,7 @@ def found_of(settings: VerifyConfig) -> list[Finding]:
 
 
 def show(source: str, findings: Sequence[Finding], every: bool) -> None:
-    """Print a line a finding: of what is wrong, or of all."""
+    """Print one line per finding: of those that are wrong, or of all."""
     console = console_of(160)
     bad = wrong(findings)
     shown = findings if every else bad

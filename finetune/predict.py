@@ -29,7 +29,7 @@ from nonverbal.stages.predicting import read_limits
 from nonverbal.system import set_up_gpus
 
 COLUMNS = ("file", "start", "end", "predicted", "problem")
-"""Of a CSV file, before the probabilities."""
+"""Columns of a CSV file that come before the probabilities."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class PredictConfig:
     """Number of processes that decode files."""
 
     def __post_init__(self) -> None:
-        """Refuse what has no meaning."""
+        """Refuse settings that make no sense."""
         check_ending(self.out, "--out")
         if self.processes < 1:
             raise UserError(f"--processes must be at least 1, but is {self.processes}")
@@ -102,7 +102,7 @@ def main(argv: list[str]) -> None:
 
 
 def rows_of(name: str, said: list[Said] | str, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of a file: one a stretch, or one that says why it cannot be read."""
+    """Return the rows of a file: one per stretch, or a single one with the reason why it cannot be read."""
     if isinstance(said, str):
         nothing = dict.fromkeys(("start", "end", "predicted"))
         return [{"file": name, **nothing, "problem": said, "probabilities": {}}]
@@ -120,10 +120,10 @@ def rows_of(name: str, said: list[Said] | str, classes: Sequence[str]) -> list[d
 
 
 def model_in(source: str) -> str:
-    """Return the model that is meant: of a run of several folds that of all clips.
+    """Return the model of a source; for a run with folds, the model trained on all clips.
 
     Raises:
-        UserError: it has none.
+        UserError: the run has no such model.
     """
     run = Path(source)
     if not (run / "folds.json").is_file():
@@ -137,7 +137,7 @@ def model_in(source: str) -> str:
 
 
 def folder_of(model: str) -> Path:
-    """Return the folder of a model's files: of a fold that of its encoder/."""
+    """Return the folder of a model's files; for a fold, this is its encoder/."""
     folder = Path(model)
     return folder / "encoder" if (folder / "recipe.yaml").is_file() else folder
 
@@ -146,7 +146,7 @@ def with_model(argv: list[str]) -> list[str]:
     """Turn leading arguments into ``--model MODEL --files FILES``."""
     leading = next((place for place, argument in enumerate(argv) if argument.startswith("-")), len(argv))
     model = [f"--model={argv[0]}"] if leading else []
-    # As JSON, since names of files may hold commas.
+    # As JSON, because file names may contain commas.
     files = [f"--files={json.dumps(argv[1:leading])}"] if leading > 1 else []
     return [*model, *files, *argv[leading:]]
 

@@ -20,7 +20,7 @@ from nonverbal.training.launching.launch import launch
 
 
 def main(argv: list[str]) -> None:
-    """Train and test every fold that is not done, and show what they came to."""
+    """Train and test every fold that is not done, and show the scores."""
     settings = config.load(FinetuneConfig, argv, prog="nonverbal finetune", description=__doc__)
     launch(settings.trainer.processes, settings.trainer.timeout_minutes)
     with room_for(settings.out):
@@ -36,7 +36,7 @@ def finetune(settings: FinetuneConfig) -> None:
     try:
         campaign.run()
     except Interrupted:
-        # All have saved, and end together.
+        # All processes have saved, and end together.
         part(processes)
         raise
     if processes.is_first and (scores := campaign.scores()):
@@ -44,7 +44,7 @@ def finetune(settings: FinetuneConfig) -> None:
         print_scores(scores, file)
         print(f"scores: {file}\npredictions: {settings.out / 'predictions'}")
         if campaign.task.classes:
-            # Folds that end at once, each in a command of its own, all come here.
+            # If separate commands train the folds, several may get here at the same time.
             with locked(settings.out, wait=True):
                 plot_probes(scores, figure)
             print(f"figure: {figure}")

@@ -13,7 +13,7 @@ from nonverbal.stages.clustering import ClusterConfig, cluster
 
 
 def main(argv: list[str]) -> None:
-    """Cluster, and say what came of it."""
+    """Cluster, and print the result."""
     settings = config.load(ClusterConfig, argv, prog="nonverbal cluster", description=__doc__)
     with room_for(settings.out):
         facts = cluster(settings)
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
 
 
 def account(facts: dict[str, Any]) -> list[str]:
-    """Return what there is to know of units, as lines."""
+    """Return lines that describe the units."""
     hours = facts["frames"] / 50 / 3600
     lines = [
         f"{hours:.2f} h; {facts['used']} of {facts['clusters']} units in use, perplexity {facts['perplexity']:.1f}"

@@ -23,7 +23,7 @@ from nonverbal.tasks.labels_seen import carry
 
 @dataclass
 class ConvertConfig:
-    """What is converted to what."""
+    """What is converted, and to which format."""
 
     source: PathOrName
     """The checkpoint; it may be given first, without `--source`."""

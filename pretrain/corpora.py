@@ -67,7 +67,7 @@ class CheckConfig:
 
 def main(argv: list[str]) -> None:
     """List, show or check."""
-    # Nobody reads a table that is folded to the width of a pipe.
+    # In a pipe, the table would otherwise be wrapped to 80 columns, which makes it hard to read.
     console = console_of(160)
     if argv[:1] == ["show"]:
         chosen = config.load(ShowConfig, _named(argv[1:], "name"), "nonverbal corpora show", str(__doc__))
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
 
 
 def _named(argv: list[str], *names: str) -> list[str]:
-    """Give the leading arguments without a name the names that they stand for."""
+    """Turn leading arguments without a name into ``--name value``, by their order."""
     count = next((i for i, argument in enumerate(argv[: len(names)]) if argument.startswith("-")), len(argv))
     count = min(count, len(names))
     return [part for name, value in zip(names, argv[:count], strict=False) for part in (f"--{name}", value)] + argv[
@@ -98,7 +98,7 @@ def _corpus(name: str) -> Corpus:
 
 
 def list_corpora(chosen: ListConfig, console: Console) -> None:
-    """Show the corpora that pass the filters, a line each."""
+    """Show the corpora that pass the filters, one per line."""
     table = Table()
     for column in ("name", "corpus", "for", "clips", "hours", "words", "products", "licence"):
         table.add_column(column, justify="right" if column in ("clips", "hours") else "left", overflow="fold")
@@ -136,7 +136,7 @@ def _passes(corpus: Corpus, chosen: ListConfig) -> bool:
 
 
 def show(corpus: Corpus, console: Console) -> None:
-    """Say how to get a corpus, what it allows and what to expect."""
+    """Print how to get a corpus, what its licence allows, and what to expect."""
     expected = f"{number(corpus.clips)} clips, {number(corpus.hours)} h"
     facts = {
         "home": corpus.home,

@@ -24,7 +24,7 @@ GOOD = "launch-check: nothing is wrong"
 
 
 def main(argv: list[str]) -> None:
-    """Check, say what was found, and end with 1 where something is wrong."""
+    """Check, print the findings, and end with exit code 1 if there is a problem."""
     settings = config.load(CheckConfig, argv, prog="nonverbal launch-check", description=__doc__)
     launch(settings.processes, settings.timeout / 60, WORDING)
     meeting = Meeting(settings.timeout)
@@ -39,9 +39,9 @@ def main(argv: list[str]) -> None:
 
 
 def show(found: Findings) -> None:
-    """Print the tables, what else was looked at, and what is wrong."""
+    """Print the tables, the other findings, and the problems."""
     console = Console(highlight=False, soft_wrap=True)
-    # A log is no terminal, and 80 columns would cut names off.
+    # In a log, the default width of 80 columns would cut names off.
     console.width = max(console.width, 140)
     console.print(processes(found))
     if found.all_reduce:
@@ -95,7 +95,7 @@ def all_reduce(found: Findings) -> Table:
 
 
 def lines(found: Findings) -> list[str]:
-    """Return what was looked at beside devices and network."""
+    """Return the findings that are not in the tables, as lines."""
     first = found.facts[0]
     texts = []
     if found.measured and found.measured[0]["network"]:

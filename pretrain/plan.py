@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
 
 
 def checked_gpus(settings: PlanConfig) -> int:
-    """Return the number of GPUs to plan for, and refuse what would be noticed a minute later."""
+    """Return the number of GPUs to plan for, and refuse settings that would only fail a minute later."""
     asked = settings.trainer.processes
     gpus = settings.gpus if settings.gpus is not None else asked or 1
     if gpus < 1:

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
 
 def add_log_mel(folder: Path) -> None:
     """Write the mean and deviation of each part's log-mel spectrogram."""
-    # With torch and transformers, seconds to import.
+    # Imported only here, because it imports torch and transformers, which takes seconds.
     from nonverbal.data.log_mel import TABLE, write_log_mel
 
     with room_for(folder):
@@ -47,7 +47,7 @@ def with_corpora(argv: list[str]) -> list[str]:
     """Turn each leading ``NAME=FOLDER`` into ``--corpora.NAME.folder=FOLDER``.
 
     Raises:
-        UserError: two have one name, or a folder has none.
+        UserError: two folders have the same name, or a folder has none.
     """
     arguments: list[str] = []
     names = set()

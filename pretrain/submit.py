@@ -17,7 +17,7 @@ from nonverbal.stages.slurm.settings import SubmitConfig, split
 
 
 def main(argv: list[str]) -> None:
-    """Check the settings, write the scripts, and submit them or say how."""
+    """Check the settings, write the scripts, and submit them or print how to."""
     own, passed = split(argv)
     settings = config.load(SubmitConfig, with_cluster(own), prog="nonverbal submit", description=__doc__)
     scripts = checked_scripts(settings, passed)
@@ -32,11 +32,11 @@ def main(argv: list[str]) -> None:
 
 
 def checked_scripts(settings: SubmitConfig, passed: list[str]) -> list[Path]:
-    """Check what the run is told, and write its scripts."""
+    """Check the settings of the run, and write its scripts."""
     if settings.finetune is None:
         check_settings(settings, passed)
         return write_scripts(settings, passed)
-    # Pretraining does not wait for what fine-tuning imports.
+    # Imported only here, so that pretraining does not wait for it.
     from nonverbal.stages.slurm.folds import check_folds
 
     passed = [settings.finetune, *passed]

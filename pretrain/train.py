@@ -41,11 +41,11 @@ def main(argv: list[str]) -> None:
         try:
             trainer.train()
         except Interrupted:
-            # All have saved, and end together.
+            # All processes have saved, and end together.
             part(trainer.processes)
             raise
         if trainer.processes.is_first:
-            # The others may not see what the first has just written.
+            # Other processes may not yet see the files that the first has just written.
             trainer.report.say(f"encoder: {run.encoder} (from {run.best})")
         part(trainer.processes)
 

@@ -1,13 +1,13 @@
-# What the scripts of runs share: the environment, how a run starts and ends, its check, and copies of its shards.
+# The part that the scripts of runs share: environment, start and end of a run, its check, and copies of its shards.
 # Scripts that `nonverbal submit` writes contain it; scripts that are edited by hand read it from the checkout.
 # Besides the variables that are filled in above, it needs:
 #   job: Slurm's id of this job
-#   markers: files, one of which the run writes, with its step, when it was asked to stop; those of later stages come
-#     later in the list
+#   markers: paths of the files that mark an interrupted run; a run that is asked to stop writes one of them, with its
+#     step. The markers of later stages come later in the list
 
 # Nodes often cannot reach the Hugging Face Hub, and waiting for it takes minutes. Runs use only local files.
 export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
-# Threads of the process that trains; each data worker has one thread.
+# The number of threads of the training process; each data worker has one thread.
 export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK
 # Batches differ in size, and segments that can expand prevent fragmentation. torch 2.9 reads the second name, newer
 # versions the first.
@@ -107,7 +107,7 @@ goes_on() {
     local place step part=1 before=0 idle=0
     read -r place step < <(stopped_at)
     if [ -f "$requeues" ]; then read -r part before idle < "$requeues"; fi
-    # The stage of a later marker counts steps from 0 again.
+    # Each stage counts its steps from 0.
     if [ "$place" -gt "$part" ] || [ "$step" -gt "$before" ]; then
         part=$place before=$step idle=0
     else
@@ -129,8 +129,8 @@ if [ "$check" = true ]; then
         status=$?
         echo "launch-check ended with status $status, so the run was not started. Fix the problems above, or skip the" \
             "check: set check=false in this script, or give nonverbal submit --check false"
-        # Without findings, a process did not answer (2), or srun's status is that of a process that was then killed. A
-        # node or file system that is slow once must not end a run of days.
+        # If there are no findings, a process did not answer (status 2), or the status is that of a process that was
+        # killed. A node or file system that is slow once must not end a run that takes days.
         if [ ! -f "$findings" ] && { [ "$status" -eq 2 ] || [ "$status" -gt 128 ]; }; then requeue; fi
         exit "$status"
     }

@@ -14,7 +14,7 @@
 ##SBATCH --mem=200G
 ##SBATCH --partition=gpu
 ##SBATCH --account=my-project
-# Minutes that one job may take. So many seconds before the end, the fold saves a checkpoint, and is queued again.
+# The time limit of one job, in minutes, and how many seconds before it the fold saves a checkpoint and is queued again.
 #SBATCH --time=1440
 #SBATCH --signal=USR1@300
 #SBATCH --requeue
@@ -30,14 +30,14 @@ settings=(recipes/finetune/voc2vec_nested.yaml --init runs/voc2vec/encoder)
 data=(shards/cries)
 out=runs/cries
 folds=(seed-0/fold-0 seed-0/fold-1 seed-0/fold-2 seed-0/fold-3 seed-0/fold-4)
-# Nodes times tasks per node; a fold refuses to start with another number.
+# Nodes times tasks per node; a fold refuses to start with any other number.
 processes=1
-# A folder on each node's own disk to which the shards are copied; empty: they are read where they are.
+# A folder on each node's own disk to which the shards are copied. If empty, they are read where they are.
 staging=/tmp/nonverbal-$SLURM_JOB_USER
 # Whether to check nodes, network and folders first with `nonverbal launch-check`: true or false.
 check=true
-# Seconds that it waits for a process that does not answer. If many processes import Python's packages from a parallel
-# file system at once, they take minutes to start.
+# Seconds that the check waits for a process that does not answer. If many processes import Python packages from a
+# parallel file system at once, they take minutes to start.
 check_timeout=600
 
 # What follows is the same for every fine-tuning.
@@ -60,7 +60,7 @@ else
         exit 1
     fi
 fi
-# With refitting, a fold is trained twice, first in its folder inner.
+# With refitting, a fold is trained twice, first in its subfolder inner.
 markers=("$out/$run/inner/interrupted.json" "$out/$run/interrupted.json")
 source slurm/common.sh
 

@@ -11,7 +11,7 @@
 ##SBATCH --mem=200G
 ##SBATCH --partition=gpu
 ##SBATCH --account=my-project
-# Minutes that one job may take. So many seconds before the end, the run saves a checkpoint, and is queued again.
+# The time limit of one job, in minutes, and how many seconds before it the run saves a checkpoint and is queued again.
 #SBATCH --time=1440
 #SBATCH --signal=USR1@300
 #SBATCH --requeue
@@ -26,14 +26,14 @@ python=(.venv/bin/python)
 settings=(recipes/pretrain/voc2vec.yaml)
 data=(shards/voc125)
 out=runs/voc2vec
-# Nodes times tasks per node; the run refuses to start with another number.
+# Nodes times tasks per node; the run refuses to start with any other number.
 processes=8
-# A folder on each node's own disk to which the shards are copied; empty: they are read where they are.
+# A folder on each node's own disk to which the shards are copied. If empty, they are read where they are.
 staging=/tmp/nonverbal-$SLURM_JOB_USER
 # Whether to check nodes, network and folders first with `nonverbal launch-check`: true or false.
 check=true
-# Seconds that it waits for a process that does not answer. If many processes import Python's packages from a parallel
-# file system at once, they take minutes to start.
+# Seconds that the check waits for a process that does not answer. If many processes import Python packages from a
+# parallel file system at once, they take minutes to start.
 check_timeout=600
 
 # What follows is the same for every run.

@@ -10,12 +10,12 @@
 ##SBATCH --mem=200G
 ##SBATCH --partition=gpu
 ##SBATCH --account=my-project
-# Minutes that the job may take.
+# The time limit of the job, in minutes.
 #SBATCH --time=1440
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=probe-%j.log
-# If the job that it waits for fails, it is cancelled.
+# If the job that this one waits for fails, this one is cancelled.
 #SBATCH --kill-on-invalid-dep=yes
 
 # Commands that prepare the environment, such as: module load cuda
@@ -25,7 +25,7 @@
 python=(.venv/bin/python)
 data=shards/cries
 encoders=(logmel initialised:runs/voc2vec/encoder runs/voc2vec/encoder)
-# Manifests of the clips that the encoder was pretrained on; the scores then say whether the clips were held out.
+# Manifests of the clips on which the encoder was pretrained. Scores then state whether the clips were held out.
 pretraining=(shards/voc125/manifest.jsonl)
 out=runs/voc2vec/probe
 

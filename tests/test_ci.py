@@ -26,9 +26,15 @@ def program(path: Path, script: str) -> None:
             True,
             ["check test", "chromium", "test-browser"],
             0,
-            "NOT TESTED in a browser: no time",
+            "NOT TESTED in a browser: it took more than five minutes",
         ),
-        ({"chromium": 2}, True, ["check test", "chromium"], 0, "NOT TESTED in a browser: Chromium cannot be had here"),
+        (
+            {"chromium": 2},
+            True,
+            ["check test", "chromium"],
+            0,
+            "NOT TESTED in a browser: Chromium cannot be installed here",
+        ),
         ({}, False, ["check test", "chromium"], 0, "NOT TESTED in a browser: Chromium does not start here"),
     ],
 )

@@ -60,7 +60,7 @@ def test_a_machine_without_a_gpu_gets_torch_for_cpus_and_no_fairseq2(tmp_path: P
 
 def test_where_torch_for_cpus_cannot_be_had_the_other_is_installed_and_make_says_so(tmp_path: Path) -> None:
     (*_, base, rest), said = installed(tmp_path, ".venv/.installed", unreachable=1, build="")
-    assert "no torch for CPUs can be had from https://download.pytorch.org/whl/cpu" in said
+    assert "cannot get torch for CPUs from https://download.pytorch.org/whl/cpu" in said
     assert base.endswith("--editable .")
     assert "fairseq2,deepspeed" in rest
 

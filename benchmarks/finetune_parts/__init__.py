@@ -1,1 +1,1 @@
-"""The parts of ``finetune.py``: what is trained on, and both sides."""
+"""The parts of ``finetune.py``: the data and models, and both sides."""

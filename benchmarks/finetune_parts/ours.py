@@ -25,10 +25,10 @@ from nonverbal.training.trainer import Trainer
 
 
 class Share(ClipData):
-    """A share of the batches of an epoch, after one that warms up, and of a validation pass over the same clips."""
+    """A share of an epoch's batches, after one that warms up, and of a validation pass over the same clips."""
 
     def begin(self, share: float, clock: Clock) -> None:
-        """Choose."""
+        """Choose the batches."""
         self.clock, whole = clock, super().plan(0)
         sizes = [self._through(clips) for clips in whole]
         chosen = picked(sizes, share_of(len(whole), share))
@@ -36,7 +36,7 @@ class Share(ClipData):
         self.train_phase = Phase(sum(sizes), int(self.samples.sum()), sum(sizes[number] for number in chosen))
         requests = self.requests(self.train)
         sizes = [self._through(request.micro_batch) for request in requests]
-        # These hold about as many samples each: long clips are spread over them by their lengths.
+        # These hold about the same number of samples each, so they are chosen by their longest clip.
         longest = [int(self.samples[request.micro_batch].max()) for request in requests]
         chosen = picked(longest, max(share_of(len(requests), share), 4))
         self.validation_requests = [requests[number] for number in chosen]
@@ -47,25 +47,25 @@ class Share(ClipData):
         return self.chosen
 
     def validation(self, rank: int, world: int) -> Iterable[Batch]:
-        """Yield the chosen batches; training ends where they are asked for, testing where there are no more."""
+        """Yield the chosen batches. Training ends when the first is requested, testing when none are left."""
         self.clock.stop("train")
         yield from super().validation(rank, world)
         self.clock.stop("test")
         self.peak = resident("VmHWM")
 
     def _through(self, clips: np.ndarray) -> int:
-        """Return a batch's samples with padding; no clip is so long that it would be several windows."""
+        """Return a batch's number of samples with padding; no clip is long enough for several windows."""
         return len(clips) * int(self.samples[clips].max())
 
 
 def measure(work: Work, name: str, precision: Literal["bf16", "fp32"], share: float) -> Figures:
-    """Train and test on a share; seconds are those of an epoch.
+    """Train and test on a share of an epoch; return the seconds of a whole one.
 
     Args:
-        work: what is trained on.
-        name: of the model.
+        work: the folders with clips and models.
+        name: the name of the model.
         precision: bf16 or fp32.
-        share: of the batches.
+        share: the share of the batches.
     """
     shards = open_shards(work.shards)
     clips = shards.clips()
@@ -93,7 +93,7 @@ def measure(work: Work, name: str, precision: Literal["bf16", "fp32"], share: fl
         "test": data.test_phase.figures(laps["test"]),
         "gigabytes": data.peak - before,
     }
-    # As a fold is tested when it is done.
+    # A fold is tested in this way when its training is done.
     data.clock.start()
     clip_probabilities(objective, ClipData.validation(data, 0, 1))
     data.clock.stop("exact")

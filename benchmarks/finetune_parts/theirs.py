@@ -22,7 +22,7 @@ from nonverbal.data.index import SAMPLE_RATE
 
 
 class Clips(Dataset[dict[str, Any]]):
-    """All clips in memory, decoded, in an order of no meaning, as after a division into folds."""
+    """All clips, decoded and in memory, in random order, as after a division into folds."""
 
     def __init__(self, work: Work) -> None:
         files = sorted(work.sounds.glob("*/*.wav"))
@@ -40,7 +40,7 @@ class Clips(Dataset[dict[str, Any]]):
 
 
 class Order(Sampler[int]):
-    """Some of the batches that a sampler of transformers makes."""
+    """Some of the batches that one of transformers' samplers makes."""
 
     def __init__(self, batches: Sequence[Sequence[int]]) -> None:
         self.order = [clip for batch in batches for clip in batch]
@@ -53,7 +53,7 @@ class Order(Sampler[int]):
 
 
 class ShareTrainer(Trainer):  # type: ignore[misc]
-    """Runs a share of the batches of its samplers: in training after one that warms up."""
+    """Runs a share of the batches of its samplers, in training after one that warms up."""
 
     share = 1.0
     phases: dict[str, Phase]
@@ -68,7 +68,7 @@ class ShareTrainer(Trainer):  # type: ignore[misc]
         lengths, order = self.train_dataset.lengths, list(sampler)
         batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
         sizes = [len(batch) * max(lengths[clip] for clip in batch) for batch in batches]
-        # A last batch that is not full would shift those after it.
+        # A batch that is not full would shift those after it.
         full = [number for number, batch in enumerate(batches) if len(batch) == BATCH]
         of_full = [sizes[number] for number in full]
         chosen = [full[i] for i in picked(of_full, share_of(len(batches), self.share) if self.share else 2)]
@@ -84,7 +84,7 @@ class Timed(TrainerCallback):  # type: ignore[misc]
         self.clock = clock
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A step is done."""
+        """Start the clock after the first step, and stop it after the last."""
         if state.global_step == 1:
             self.clock.start()
         if state.global_step == state.max_steps:
@@ -92,14 +92,14 @@ class Timed(TrainerCallback):  # type: ignore[misc]
 
 
 def measure(work: Work, name: str, precision: str, share: float, grouped: bool) -> Figures:
-    """Train and test on a share; seconds are those of an epoch.
+    """Train and test on a share of an epoch; return the seconds of a whole one.
 
     Args:
-        work: what is trained on.
-        name: of the model.
+        work: the folders with clips and models.
+        name: the name of the model.
         precision: bf16 or fp32.
-        share: of the batches; 0 for two of training alone.
-        grouped: whether clips of similar lengths go together (``group_by_length``).
+        share: the share of the batches; 0: two training batches and no test.
+        grouped: whether clips of similar length are batched together (``group_by_length``).
     """
     clips, clock = Clips(work), Clock()
     before = resident("VmRSS")
@@ -134,7 +134,7 @@ def measure(work: Work, name: str, precision: str, share: float, grouped: bool) 
 
 
 def _model(work: Work, name: str) -> Any:
-    # The code of an exported Audio Mamba, which this benchmark has written itself.
+    # This trusts only the code of an exported Audio Mamba, which this benchmark has written itself.
     model = AutoModelForAudioClassification.from_pretrained(work.model(name), trust_remote_code=True)
     if name == "ssam":
         model.audio_mamba.patch_embed.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""What both sides of ``finetune.py`` train on, and how they are timed."""
+"""The clips and models of both sides of ``finetune.py``, and their clock."""
 
 import time
 from collections.abc import Sequence
@@ -21,29 +21,29 @@ from nonverbal.models.tuned.settings import TunedSettings
 from nonverbal.objectives.classification import ClassificationObjective, ClassifierSettings
 
 BATCH = 16
-"""Clips of a batch."""
+"""Number of clips in a batch."""
 
 MODELS = ("wav2vec2", "ssam")
 
 
 @dataclass(frozen=True)
 class Work:
-    """Folders that are made once, and read by every process that measures."""
+    """Folders that are made once and read by every process that measures."""
 
     folder: Path
 
     @property
     def sounds(self) -> Path:
-        """Of the clips, in a folder a class."""
+        """Folder of the clips, with one folder per class."""
         return self.folder / "sounds"
 
     @property
     def shards(self) -> Path:
-        """The same clips, as ours reads them."""
+        """Folder of shards with the same clips, which our side reads."""
         return self.folder / "shards"
 
     def model(self, name: str) -> Path:
-        """Of a model of transformers for audio classification, with random weights."""
+        """Folder of a transformers model for audio classification, with random weights."""
         return self.folder / name
 
     def make(self, clips: int, layers: int, models: Sequence[str]) -> None:
@@ -59,14 +59,14 @@ class Work:
             self._write_model(name, layers)
 
     def _write_model(self, name: str, layers: int) -> None:
-        """Write a random encoder, and of it by our own export the model that both sides begin with."""
+        """Write a random encoder, and our export of it with a head, from which both sides start."""
         bare = self.folder / f"{name}-encoder"
         torch.manual_seed(0)
         if name == "ssam":
             model, _ = build_model(None, Architecture(layers=layers), {}, seed=0)
             export(model, model.state_dict(), bare)
         else:
-            # Dropouts of the released base; each block runs, and nothing is masked, as ours does by default.
+            # The dropout of the released base. Every block runs and nothing is masked, as by our defaults.
             config = Wav2Vec2Config(
                 num_hidden_layers=layers,
                 activation_dropout=0.0,
@@ -83,27 +83,27 @@ class Work:
 
 
 def picked(padded: Sequence[int], count: int) -> list[int]:
-    """Return ``count`` batches, or all where there are fewer, spread over the samples that they hold with padding."""
+    """Return ``count`` batches, or all if there are fewer, spread over sizes: samples including padding."""
     order, count = np.argsort(padded, kind="stable"), min(count, len(padded))
     middles = (np.arange(count) + 0.5) * len(order) / count
     return [int(order[int(middle)]) for middle in middles]
 
 
 def share_of(batches: int, share: float) -> int:
-    """Return how many batches a share is: one at least."""
+    """Return how many batches a share is, at least one."""
     return max(round(share * batches), 1)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Training, or testing: samples with padding and without, of all batches; and those with padding of the share."""
+    """Training or testing: samples of all batches with padding and without, and of the share with padding."""
 
     through: int
     real: int
     measured: int
 
     def figures(self, seconds: tuple[float, float]) -> dict[str, float]:
-        """Return what is known of it, its seconds of the clock and of the processor in proportion to an epoch's."""
+        """Return the figures, with elapsed and CPU seconds extrapolated to all batches."""
         scale = self.through / self.measured
         return {
             "seconds": seconds[0] * scale,
@@ -114,26 +114,26 @@ class Phase:
 
 
 class Clock:
-    """Laps, in seconds of the clock and of this process's threads."""
+    """Laps, in elapsed seconds and in CPU seconds of this process's threads."""
 
     def __init__(self) -> None:
         self.laps: dict[str, tuple[float, float]] = {}
         self.start()
 
     def start(self) -> None:
-        """Begin a lap."""
+        """Start a lap."""
         self.began = time.perf_counter(), time.process_time()
 
     def stop(self, name: str) -> None:
-        """End the lap, and begin the next."""
+        """End the lap, and start the next."""
         now = time.perf_counter(), time.process_time()
         self.laps[name] = now[0] - self.began[0], now[1] - self.began[1]
         self.began = now
 
 
 def resident(key: str) -> float:
-    """Return this process's memory in 10^9 bytes: ``VmRSS`` now, ``VmHWM`` at most so far."""
-    # Unlike getrusage's, not inherited from the process that started this one.
+    """Return this process's memory in 10^9 bytes: ``VmRSS`` for now, ``VmHWM`` for the peak so far."""
+    # Unlike the value of getrusage, it is not inherited from the process that started this one.
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{key}:")[1].split()[0]) * 1024 / 1e9
 

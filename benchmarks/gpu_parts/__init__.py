@@ -1,1 +1,1 @@
-"""The parts of ``gpu.py``: each yields figures as they are known, and runs in a process of its own."""
+"""The parts of ``gpu.py``: each yields figures as they become known, and runs in a separate process."""

@@ -32,11 +32,11 @@ from nonverbal.training.trainer import Trainer
 UNITS = 100
 
 WARMING, COUNTED = 3, 5
-"""Steps whose waits do not count, and do."""
+"""Numbers of steps whose waits are ignored, and counted."""
 
 
 def agreement(here: Machine) -> Iterator[Figures]:
-    """Each family's loss and gradient on the device against the CPU's in float32, padded and not.
+    """Compare each family's loss and gradient on the device with those on the CPU in float32, with and without padding.
 
     ``gradient`` is the norm of the difference over the norm of the CPU's gradient.
     """
@@ -74,11 +74,11 @@ def gradient(
 
 
 def batch_of(here: Machine, objective: Any, lengths: np.ndarray) -> Batch:
-    """Return a batch of rows of these lengths, in samples, from the shards."""
+    """Return a batch from the shards whose rows have these lengths in samples."""
     folder = here.shards()
     table = clip_table([folder], "train")
     dataset = ShardDataset([folder], table, objective.target_sampler, 0)
-    # The longest clips, so that nothing is repeated.
+    # From the longest clips, so that no clip is repeated to fill its row.
     longest = np.argsort(-table.samples, kind="stable")[np.arange(len(lengths)) % len(table.samples)]
     batch = dataset[Request(MicroBatch([np.array([clip]) for clip in longest], lengths), 0, 0)]
     if "mask" in batch.targets.tensors and isinstance(objective, nn.Module) and hasattr(objective, "units"):
@@ -89,7 +89,7 @@ def batch_of(here: Machine, objective: Any, lengths: np.ndarray) -> Batch:
 
 
 def waits(here: Machine) -> Iterator[Figures]:
-    """How often the host waits for the device in a step of the trainer, and where, as torch counts it."""
+    """Count how often the host waits for the device in a step of the trainer, and where, by torch's own warnings."""
     families: tuple[Literal["wav2vec2", "ssam"], ...] = ("wav2vec2", "ssam")
     for family in families:
         objective, data, settings = run_of(here, family, 20.0, 2)
@@ -114,6 +114,6 @@ def waits(here: Machine) -> Iterator[Figures]:
 
 
 def warn_of_waits(here: Machine, on: bool) -> None:
-    """Have torch warn of every wait for the device, or no more."""
+    """Make torch warn of every wait for the device, or stop this."""
     if here.on_gpu:
         torch.cuda.set_sync_debug_mode("warn" if on else "default")

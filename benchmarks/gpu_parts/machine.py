@@ -1,4 +1,4 @@
-"""What the machine is, and what all parts ask of it."""
+"""Describes the machine, and holds what all parts need of it."""
 
 import importlib.metadata
 import os
@@ -26,12 +26,12 @@ ROOT = Path(__file__).parents[2]
 ROW_SECONDS = 10.0
 Figures = dict[str, Any]
 SMALL: dict[str, Any] = {"hidden_size": 96, "layers": 2, "heads": 4, "ffn_size": 96, "conv_channels": 32}
-"""Of an encoder for a CPU."""
+"""Sizes of an encoder for a CPU."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What is measured, and where things are kept."""
+    """The device that is measured, and the folder for files."""
 
     out: Path
     device: str
@@ -39,21 +39,21 @@ class Machine:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether there is a clock of its own, and memory."""
+        """Whether the device has its own clock and memory."""
         return self.device == "cuda"
 
     @property
     def workers(self) -> int:
-        """Processes that read ahead: all cores but a few."""
+        """Number of processes that read ahead: four fewer than cores."""
         return 1 if self.smoke else max((os.cpu_count() or 2) - 4, 1)
 
     def wait(self) -> None:
-        """Return when the device has done what it was given."""
+        """Wait until the device has finished its work."""
         if self.on_gpu:
             torch.cuda.synchronize()
 
     def shards(self) -> ShardFolder:
-        """Return a folder of shards of 2 to 10 s of noise that swells, made where it is missing."""
+        """Return a folder of shards with 2 to 10 s of noise of varying loudness; it is made if it is missing."""
         folder = self.out / "shards"
         if not (folder / "index.json").exists():
             make_sounds(self.out / "sounds", 24 if self.smoke else 2400)
@@ -64,16 +64,16 @@ class Machine:
         return open_shards(folder)
 
     def base(self) -> Architecture:
-        """Return wav2vec 2.0 base, or what stands for it on a CPU."""
+        """Return the architecture of wav2vec 2.0 base, or a small one in smoke tests."""
         return Architecture(**SMALL, codes=16) if self.smoke else Architecture()
 
     def base_of_hubert(self) -> hubert.Architecture:
-        """Return HuBERT base, or what stands for it on a CPU."""
+        """Return the architecture of HuBERT base, or a small one in smoke tests."""
         return hubert.Architecture(**SMALL) if self.smoke else hubert.Architecture()
 
 
 def make_sounds(folder: Path, clips: int) -> None:
-    """Write WAV files of noise under a slow envelope."""
+    """Write WAV files of noise with a slow envelope."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     noise = random.standard_normal(round(3 * ROW_SECONDS * SAMPLE_RATE)).astype(np.float32)
@@ -85,7 +85,7 @@ def make_sounds(folder: Path, clips: int) -> None:
 
 
 def started(command: list[str], log: Path, check: bool = False, **options: Any) -> tuple[int, float]:
-    """Run a command of this checkout. Returns its exit code and how many seconds it took."""
+    """Run a command of this checkout. Returns its exit code and its seconds."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     begun = time.monotonic()
     with open(log, "w") as file:
@@ -98,7 +98,7 @@ def started(command: list[str], log: Path, check: bool = False, **options: Any) 
 
 
 def machine(here: Machine) -> Iterator[Figures]:
-    """Versions, clocks, and the rates that everything else is a share of."""
+    """Report versions, hardware, and the rates of which all other rates are a share."""
     names = ("torch", "transformers", "accelerate", "mamba-ssm", "deepspeed")
     yield {"versions": {name: version(name) for name in names} | {"python": platform.python_version()}}
     yield hardware() | {"cores": os.cpu_count(), "shm_gb": shutil.disk_usage("/dev/shm").total / 1e9}
@@ -109,7 +109,7 @@ def machine(here: Machine) -> Iterator[Figures]:
 
 
 def version(package: str) -> str | None:
-    """Return the version of a package, or None where it is not installed."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -117,21 +117,21 @@ def version(package: str) -> str | None:
 
 
 def rate(here: Machine, dtype: torch.dtype) -> float:
-    """Return how many TFLOP/s a large matrix product reaches."""
+    """Return the TFLOP/s of a large matrix product."""
     size = 256 if here.smoke else 8192
     left, right = (torch.randn(size, size, device=here.device, dtype=dtype) for _ in range(2))
     return 2 * size**3 / seconds_of(here, lambda: left @ right, 5) / 1e12
 
 
 def copy_rate(here: Machine) -> float:
-    """Return how many 10^9 bytes a second a copy on the device reads and writes."""
+    """Return how many 10^9 bytes per second a copy on the device reads and writes."""
     source = torch.randint(100, (2**20 if here.smoke else 2**31,), dtype=torch.uint8, device=here.device)
     target = torch.empty_like(source)
     return 2 * source.numel() / seconds_of(here, lambda: target.copy_(source), 5) / 1e9
 
 
 def seconds_of(here: Machine, work: Callable[[], Any], times: int) -> float:
-    """Return the median seconds of ``work``, after three times that do not count."""
+    """Return the median seconds of ``work``, after three calls that are not counted."""
     measured = []
     for number in range(times + 3):
         here.wait()

@@ -1,4 +1,4 @@
-"""Runs and tests from their beginning to their end."""
+"""Complete runs and tests."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ TRAIN = ROOT / "pretrain" / "train.py"
 
 
 def recipe(out: Path, here: Machine, steps: int) -> list[str]:
-    """Return what a new run of the tiny recipe takes."""
+    """Return the arguments of a new run of the tiny recipe."""
     shutil.rmtree(out, ignore_errors=True)
     return [
         str(ROOT / "recipes/pretrain/wav2vec2_tiny.yaml"),
@@ -26,13 +26,13 @@ def recipe(out: Path, here: Machine, steps: int) -> list[str]:
         f"--trainer.workers={1 if here.smoke else 4}",
         f"--trainer.validate_every={steps}",
         "--trainer.log_every=1",
-        # The sounds are noise, of which nothing is learned.
+        # The sounds are noise, from which nothing can be learned.
         "--trainer.watchdog.on_collapse=warn",
     ]
 
 
 def torchrun(here: Machine) -> Iterator[Figures]:
-    """One process under torchrun: NCCL, DDP, and whether the end is clean."""
+    """Run one process under torchrun: tests NCCL, DDP, and whether the process ends cleanly."""
     out = here.out / "torchrun"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "1"]
     log = here.out / "torchrun.log"
@@ -43,7 +43,7 @@ def torchrun(here: Machine) -> Iterator[Figures]:
 
 
 def resume(here: Machine) -> Iterator[Figures]:
-    """A run that SIGUSR1 stops and the same command continues, against one that nothing stops."""
+    """Compare a run that SIGUSR1 stops and the same command continues with one that is not stopped."""
     steps = 8 if here.smoke else 150
     whole, stopped = here.out / "whole", here.out / "stopped"
     started([sys.executable, str(TRAIN), *recipe(whole, here, steps)], here.out / "whole.log", check=True)
@@ -70,9 +70,9 @@ def losses(run: Path) -> list[float]:
 
 
 def tests(here: Machine) -> Iterator[Figures]:
-    """The tests that need a GPU; without one they say that they were skipped."""
+    """Run the tests that need a GPU; without one, pytest reports them as skipped."""
     log = here.out / "tests.log"
-    # Not by their mark alone: others import what may not be installed here.
+    # Not selected by their mark alone, because other test files import packages that may not be installed here.
     files = [str(path) for path in sorted(ROOT.glob("tests/**/test_*.py")) if "mark.gpu" in path.read_text()]
     code, seconds = started([sys.executable, "-m", "pytest", "-m", "gpu", *files], log)
     yield {"exit_code": code, "seconds": seconds, "last_lines": log.read_text()[-600:]}

@@ -1,4 +1,4 @@
-"""Single steps on a batch that lies on the device, and where their time goes."""
+"""Measures single steps on a batch that is on the device, and where their time goes."""
 
 import gc
 import statistics
@@ -19,7 +19,7 @@ from nonverbal.training.strategy import Autocast
 
 
 def peer(here: Machine) -> Iterator[Figures]:
-    """transformers' own step beside ours, on the same fixed batch: no loader, no logging."""
+    """Compare transformers' own step with ours, on the same fixed batch, without loader and logging."""
     rows = 2 if here.smoke else 8
     for many in (rows,) if here.smoke else (rows, 4 * rows):
         for name, make in (("nonverbal", our_step), ("transformers", their_step)):
@@ -45,7 +45,7 @@ def our_step(
 
 
 def their_step(here: Machine, rows: int, seconds: float) -> Callable[[], Any]:
-    """Return the step of transformers' ``run_wav2vec2_pretraining_no_trainer.py``, its draws made beforehand."""
+    """Return the step of transformers' ``run_wav2vec2_pretraining_no_trainer.py``, its random draws made before."""
     from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
     from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices, _sample_negative_indices
 
@@ -75,7 +75,7 @@ def their_step(here: Machine, rows: int, seconds: float) -> Callable[[], Any]:
 
 
 def step_of(model: nn.Module, mean_loss: Callable[[], Tensor]) -> Callable[[], Any]:
-    """Return forward, backward and update as one function."""
+    """Return a function that does forward, backward and update."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
     def step() -> None:
@@ -87,7 +87,7 @@ def step_of(model: nn.Module, mean_loss: Callable[[], Tensor]) -> Callable[[], A
 
 
 def shapes(here: Machine) -> Iterator[Figures]:
-    """Seconds of forward and backward for lengths that are new, and for the same ones again."""
+    """Measure seconds of forward and backward for lengths that are new, and for the same ones again."""
     objective = build_objective(Wav2Vec2Settings(architecture=here.base(), dropouts=Dropouts(layer=0.0)), 0).train()
     model = Autocast(objective, here.device, True).to(here.device)
     lengths = [2.0, 2.1] if here.smoke else [4.0 + 0.1 * number for number in range(12)]
@@ -110,7 +110,7 @@ def shapes(here: Machine) -> Iterator[Figures]:
 
 
 def scans(here: Machine) -> Iterator[Figures]:
-    """Each selective scan that runs here: how exact, how fast."""
+    """Measure how exact and how fast each selective scan is that runs here."""
     import ssam_gpu
 
     names = ("part", "size", "dtype", "scan")
@@ -120,7 +120,7 @@ def scans(here: Machine) -> Iterator[Figures]:
 
 
 def compiled(here: Machine) -> Iterator[Figures]:
-    """The step on a fixed batch, as it is and through ``torch.compile``."""
+    """Time the step on a fixed batch, as it is and through ``torch.compile``."""
     rows, seconds = (2, 2.0) if here.smoke else (8, ROW_SECONDS)
     yield {"eager": seconds_of(here, our_step(here, rows, seconds), 3)}
     if not here.on_gpu:
@@ -135,7 +135,7 @@ def compiled(here: Machine) -> Iterator[Figures]:
 
 
 def profile(here: Machine) -> Iterator[Figures]:
-    """The operators and kernels of one step of base, by the device's time; the trace is in ``step.json.gz``."""
+    """List the operators and kernels of one step of base by their time on the device; the trace is ``step.json.gz``."""
     step = our_step(here, 2 if here.smoke else 8, 2.0 if here.smoke else ROW_SECONDS)
     for _ in range(3):
         step()
@@ -145,7 +145,7 @@ def profile(here: Machine) -> Iterator[Figures]:
         here.wait()
     events = recorded.key_averages()
     kind = "self_device_time_total" if here.on_gpu else "self_cpu_time_total"
-    # The type of device is an enumeration of torch's own, which it does not export.
+    # The type of device is an enumeration that torch does not export.
     kernels = [event for event in events if not here.on_gpu or event.device_type.name != "CPU"]
     total = sum(getattr(event, kind) for event in kernels) or 1
     ordered = sorted(kernels, key=lambda event: -getattr(event, kind))

@@ -1,4 +1,4 @@
-"""How fast training goes, with the real loader."""
+"""Measures the speed of training with the real loader."""
 
 import gc
 import statistics
@@ -21,13 +21,13 @@ from nonverbal.training.optimizer import OptimizerSettings
 from nonverbal.training.settings import TrainerSettings
 
 STEP_SECONDS = 700.0
-"""Audio in a step of wav2vec 2.0 base, as in ``recipes/pretrain/voc2vec.yaml``."""
+"""Seconds of audio in a step of wav2vec 2.0 base, as in ``recipes/pretrain/voc2vec.yaml``."""
 
 
 def run_of(
     here: Machine, family: Literal["wav2vec2", "ssam"], batch_seconds: float, per_step: int, workers: int | None = None
 ) -> tuple[Objective, ShardData, TrainerSettings]:
-    """Return what the trainer takes."""
+    """Return the trainer's objective, data and settings."""
     if family == "ssam":
         rows = 4 if here.smoke else 128
         # As in recipes/pretrain/ssam_tiny.yaml.
@@ -50,7 +50,7 @@ def run_of(
 
 
 def base(here: Machine) -> Iterator[Figures]:
-    """wav2vec 2.0 base with the real loader: 700 s of audio a step, in micro-batches of three sizes."""
+    """Train wav2vec 2.0 base on 700 s of audio per step, in micro-batches of three sizes."""
     peak = rate(here, torch.bfloat16)
     for batch_seconds in (10.0,) if here.smoke else (87.5, 350.0, 700.0):
         per_step = 2 if here.smoke else round(STEP_SECONDS / batch_seconds)
@@ -58,13 +58,13 @@ def base(here: Machine) -> Iterator[Figures]:
 
 
 def workers(here: Machine) -> Iterator[Figures]:
-    """The same with few processes that read ahead."""
+    """Train the same with few processes that read ahead."""
     for count in (1,) if here.smoke else (1, 4):
         yield {str(count): trained(here, "wav2vec2", 10.0 if here.smoke else 87.5, 2 if here.smoke else 8, count)}
 
 
 def ssam(here: Machine) -> Iterator[Figures]:
-    """SSAM tiny with the real loader, 1024 clips of up to 10 s a step."""
+    """Train SSAM tiny on 1024 clips of up to 10 s per step."""
     yield trained(here, "ssam", 0.0, 1 if here.smoke else 8)
 
 
@@ -76,7 +76,7 @@ def trained(
     count: int | None = None,
     peak: float | None = None,
 ) -> Figures:
-    """Train for some seconds. Returns seconds a step, seconds of audio a second, waiting, FLOP use and memory."""
+    """Train for some seconds. Returns seconds per step, audio per second, waiting, FLOP use and memory."""
     gc.collect()
     if here.on_gpu:
         torch.cuda.empty_cache()
@@ -87,7 +87,7 @@ def trained(
     except torch.OutOfMemoryError as error:
         return {"failed": str(error)[:200]}
     audio = audio_of(data.table, data.validation_table, data.settings, 0, 1).seconds_per_update
-    # Of the later half: shapes that are new cost more.
+    # Of the later half, because new shapes take longer.
     seconds = statistics.median(measured.seconds[len(measured.seconds) // 2 :])
     figures: Figures = {
         "seconds_a_step": seconds,
@@ -105,6 +105,6 @@ def trained(
 
 
 def flops_a_second_of_audio(row_seconds: float = 6.0) -> float:
-    """Return the floating-point operations of forward and backward of wav2vec 2.0 base, matrix products alone."""
-    # A backward pass is two products for each of the forward's.
+    """Return the operations of forward and backward of wav2vec 2.0 base per second of audio, matrix products alone."""
+    # The backward pass has two products for each one of the forward pass.
     return 3 * sum(forward_work(round(row_seconds * SAMPLE_RATE))) / row_seconds

@@ -142,6 +142,9 @@ def score_of(row: Any, where: str) -> Score:
     _check_shown(row, where)
     if "details" not in row and row["probe"] == "linear":
         row["probe"] = UNFINISHED
+    # A whole number in JSON may have more digits than NumPy's integers.
+    row["metrics"] = {name: float(value) for name, value in row["metrics"].items()}
+    row["inner_uar"] = [float(value) for value in row.get("inner_uar", [])]
     return Score(**row)
 
 

@@ -14,7 +14,7 @@ from recipes_targets import loaded
 from report_inputs import write_tables
 from safetensors.numpy import load_file, save_file
 from shards_targets import make_embeddings, make_log_mel, read_embeddings, read_zip
-from tables_targets import make_ledger, make_run, read_analyses, read_run
+from tables_targets import make_ledger, make_report, make_run, read_analyses, read_report, read_run
 from weights_targets import make_folder, make_ssam, read_encoder, read_file, read_folder
 
 from nonverbal.data.index import open_shards
@@ -175,6 +175,15 @@ def test_predictions_whose_speaker_is_no_text_are_refused(tmp_path: Path, name: 
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(UserError, match="line 3: not a prediction: .* must be texts, and speaker and .* null"):
         read_measurements([file])
+
+
+def test_whole_numbers_beyond_those_of_numpy_are_drawn(tmp_path: Path) -> None:
+    make_report(tmp_path)
+    file = tmp_path / "scores.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[0]["inner_uar"][2] = 10**30
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_report(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["uar", "accuracy", "f1"])

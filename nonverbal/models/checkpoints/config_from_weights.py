@@ -40,7 +40,7 @@ def config_of_weights(
         if heads is None:
             found = f"{options['num_attention_heads']} attention heads are assumed ({options['hidden_size']} / 64)"
             notes = (f"{f'{found}, and {silent}' if silent else found}, because the file does not say",)
-    return Wav2Vec2Config(**options, **_head(weights)), notes
+    return Wav2Vec2Config(**options, **_head(source, weights)), notes
 
 
 def _heads(source: str, width: int) -> int:
@@ -75,18 +75,21 @@ def _sizes(source: str, weights: Mapping[str, Tensor], layout: Layout) -> dict[s
         raise another(source, f"convolutions or layers of other shapes ({error})") from error
 
 
-def _head(weights: Mapping[str, Tensor]) -> dict[str, int]:
+def _head(source: str, weights: Mapping[str, Tensor]) -> dict[str, int]:
     if not {"quantizer.codevectors", "project_q.weight"} <= weights.keys():
         return {}
-    _, codes, size = weights["quantizer.codevectors"].shape
-    out, total = weights["project_q.weight"].shape
-    groups = total // size
-    return {
-        "num_codevector_groups": groups,
-        "num_codevectors_per_group": codes // groups,
-        "codevector_dim": total,
-        "proj_codevector_dim": out,
-    }
+    try:
+        _, codes, size = weights["quantizer.codevectors"].shape
+        out, total = weights["project_q.weight"].shape
+        groups = total // size
+        return {
+            "num_codevector_groups": groups,
+            "num_codevectors_per_group": codes // groups,
+            "codevector_dim": total,
+            "proj_codevector_dim": out,
+        }
+    except (ValueError, ZeroDivisionError) as error:
+        raise another(source, f"a quantizer of other shapes ({error})") from error
 
 
 def _count(weights: Mapping[str, Tensor], prefix: str) -> int:

@@ -301,6 +301,7 @@ def test_another_architecture_is_refused_with_what_was_found(tmp_path):
         (text, "weights such as encoder.embed_tokens.weight"),
         ({"epoch": 3}, "weights such as none at all"),
         (deep, "convolutions with kernels .10, 3, 3, 5, 3, 2, 2."),
+        ({**weights, "quantizer.vars": torch.zeros(32, 8)}, "a quantizer of other shapes .not enough values"),
     ):
         torch.save({"model": state}, path)
         with pytest.raises(UserError, match=f"model.pt has another architecture: found {found}.*; expected an enc"):

@@ -99,8 +99,8 @@ def test_a_range_is_listed_shown_and_kept_in_the_summary_of_shards(monkeypatch, 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("shemo", ["162 names of the 3000 have no transcript", "163 clips have a transcript that bears another label"]),
-        ("cafe", ["write 1 in its place (03-N-1-2.wav)"]),
+        ("shemo", ["162 of the 3000 names have no transcript", "163 clips have a transcript with another label"]),
+        ("cafe", ["have 1 in its place (03-N-1-2.wav)"]),
         ("nonverbal-vocalization", ["727 to 800 clips", "727 clips, on the mirror", "about 800"]),
         ("msp-improv", ["the numbers of clips and of each class"]),
     ],

@@ -62,7 +62,9 @@ def _parser(cls: type, prog: str, description: str) -> "ArgumentParser":
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     register_type(PathOrName, str, _path_or_name, ValueError, fail_already_registered=False)
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    # As in the help of settings: a terminal does not know the markup of docstrings.
+    shown = description.replace("``", "`")
+    parser = ArgumentParser(prog=prog, description=shown, exit_on_error=False)
     parser.add_argument("--recipe", action="config", help=RECIPE)
     parser.add_class_arguments(cls)
     return parser

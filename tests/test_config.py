@@ -66,7 +66,7 @@ class Settings:
 
 
 def load(*argv):
-    return config.load(Settings, list(argv), prog="nonverbal test", description="Test.")
+    return config.load(Settings, list(argv), prog="nonverbal test", description="Tests ``settings``.")
 
 
 @pytest.fixture
@@ -437,7 +437,9 @@ def test_help_prints_the_docstrings(capsys):
     with pytest.raises(SystemExit) as raised:
         load("--help")
     assert raised.value.code == 0
-    assert "Peak learning rate." in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Peak learning rate." in shown
+    assert "Tests `settings`." in shown
 
 
 @dataclass

@@ -33,7 +33,8 @@ def find_file(name: str, folder: Path = Path()) -> Path:
 def _hint(missing: Path) -> str:
     """Suggest the recipe with the nearest name, in the same folder or shipped, or else list all shipped recipes."""
     shipped = sorted(path.relative_to(_root()) for path in _root().glob("recipes/**/*.yaml"))
-    beside = missing.parent.glob("*.yaml") if missing.parent.is_dir() else ()
+    # Not by pathlib, as above.
+    beside = missing.parent.glob("*.yaml") if os.path.isdir(missing.parent) else ()
     by_name = {path.name: path for path in [*shipped, *sorted(beside)]}
     near = difflib.get_close_matches(missing.name, by_name, 1, 0.8)
     return f"did you mean {by_name[near[0]]}?" if near else f"shipped recipes: {', '.join(map(str, shipped))}"

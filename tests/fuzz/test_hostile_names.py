@@ -39,9 +39,10 @@ LONG = "x" * 5000
 DEEP = "[" * 100_000
 
 
-def test_a_recipe_of_a_name_too_long_is_one_that_is_not_there() -> None:
-    with pytest.raises(UserError, match="no file 'x+' here or among the shipped ones"):
-        find_file(LONG)
+@pytest.mark.parametrize("name", [LONG, f"{LONG}/a.yaml"])
+def test_a_recipe_of_a_name_too_long_is_one_that_is_not_there(name: str) -> None:
+    with pytest.raises(UserError, match="no file 'x+.*' here or among the shipped ones"):
+        find_file(name)
 
 
 def test_a_run_of_a_name_too_long_has_no_launches(tmp_path: Path) -> None:

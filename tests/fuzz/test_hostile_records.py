@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_analyses import layers
+from made_analyses import apart, layers
 from made_shards import noise
 from recipes_targets import loaded
 from report_inputs import write_tables
@@ -292,6 +292,16 @@ def test_a_row_of_metrics_without_a_step_is_refused(tmp_path: Path) -> None:
         file.write('{"kind": "train", "step": NaN}\n')
     with pytest.raises(UserError, match="not a row of metrics"):
         read_run(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("shares", 1e308), ("shares", -0.1), ("agreement", 1.1)])
+def test_shares_out_of_range_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    write_analysis(tmp_path / "x.distances.json", apart())
+    content = json.loads((tmp_path / "x.distances.json").read_text())
+    content["others"][0][name][1] = value
+    (tmp_path / "x.distances.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"a share is not in \[0, 1\]"):
+        read_analyses(tmp_path)
 
 
 def test_weights_of_a_layer_that_no_encoder_has_are_refused(tmp_path: Path) -> None:

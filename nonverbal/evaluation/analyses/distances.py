@@ -242,12 +242,15 @@ class Distances(Analysis[DistancesSettings]):
         return Table(f"{title}: histogram", ["encoder", "distance", "share", "agree"], of_bins, texts=2)
 
     def check(self) -> None:
-        """Refuse histograms with other bins."""
+        """Refuse histograms with other bins, and shares out of range."""
         size = len(self.edges) - 1
         if size < 1 or any(high <= low for low, high in zip(self.edges[:-1], self.edges[1:], strict=True)):
             raise ValueError("its edges do not rise")
         if not self.others or any(len(one.shares) != size or len(one.agreement) != size for one in self.others):
             raise ValueError("a histogram is not of its bins")
+        for one in self.others:
+            if not all(value is None or 0 <= value <= 1 for value in (*one.shares, *one.agreement)):
+                raise ValueError("a share is not in [0, 1]")
 
 
 def check_settings(settings: DistancesSettings) -> None:

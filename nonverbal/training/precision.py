@@ -56,8 +56,9 @@ def choose_precision(asked: str, before: str | None, processes: Processes) -> Ch
     )
     if bf16 and unable and (not begun or unable < processes.world):
         raise UserError(
-            f"the run computes in bf16, but {unable} of its {processes.world} processes have no units for it and would "
-            "slow down the others; start it on machines of one kind, or with --trainer.precision fp32 and another --out"
+            f"the run computes in bf16, but {unable:.0f} of its {processes.world} processes have no units for it and "
+            "would slow down the others; start it on machines of one kind, or with --trainer.precision fp32 and "
+            "another --out"
         )
     if begun:
         slow = f"; this {kind} emulates it slowly" if bf16 and unable else ""

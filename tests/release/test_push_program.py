@@ -1,13 +1,14 @@
 """``nonverbal release ... --push``: a model goes to the Hub, and comes back to another process as it was."""
 
-import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hub_release import hub_here, released
 from hub_server import HubServer
 from made_models import CLIPS, measured_here, write_finetuning, write_pretraining
+from made_shards import with_clips
 
 from evaluate import release
 from nonverbal.errors import UserError
@@ -34,9 +35,8 @@ def test_what_is_pushed_comes_back_as_it_was(hub: HubServer, make_shards, tmp_pa
     run = write_pretraining(tmp_path / "run", [make_shards(CLIPS)], "wav2vec2 base" if tuned else kind)
     if tuned:
         labelled = make_shards([("c", 1.0, "train")] * 12, "labelled")
-        path = labelled.folder / "manifest.jsonl"
-        rows = [json.loads(line) | {"label": "ab"[n % 2]} for n, line in enumerate(path.read_text().splitlines())]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        clips = [replace(clip, label="ab"[number % 2]) for number, clip in enumerate(labelled.clips())]
+        labelled = with_clips(labelled, clips)
         run = write_finetuning(tmp_path / "tuned", labelled, run)
     asked = [str(run), "--repo", "org/tiny", "--out", str(out)]
     release.main(asked)

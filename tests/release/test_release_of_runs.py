@@ -1,9 +1,9 @@
 """Real runs of every family and of fine-tuning, released, loaded by plain transformers elsewhere, and verified."""
 
-import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import ModelCard
 from labelled_tones import tones
 from made_models import CLIPS
+from made_shards import with_clips
 from patience import HANGS
 from tiny_runs import MAMBA, pretrain
 from tiny_shapes import HUBERT
@@ -86,13 +87,11 @@ def test_an_encoder_that_was_pretrained_goes_into_other_hands(
 def test_a_fine_tuned_model_goes_into_other_hands(task, labelled_shards, make_shards, tmp_path):
     heard = make_shards([*CLIPS, *[("a", 1.5, "train")] * 20, ("b", 1.5, "validation")], "heard").folder
     assert pretrain(heard, tmp_path / "run").returncode == 0
-    sounds = labelled_shards(tones(speakers=6, takes=2)).folder
+    sounds = labelled_shards(tones(speakers=6, takes=2))
     if task == "ctc":
-        path = sounds / "manifest.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        path.write_text("".join(json.dumps(row | {"text": row["label"]}) + "\n" for row in rows))
+        sounds = with_clips(sounds, [replace(clip, text=clip.label) for clip in sounds.clips()])
     own = {"task": "ctc"} if task == "ctc" else {"labels": ["high", "low"], "head.projection": 8}
-    argv = arguments(sounds, tmp_path / "run", tmp_path / "tuned", final="true", **own)
+    argv = arguments(sounds.folder, tmp_path / "run", tmp_path / "tuned", final="true", **own)
     argv = [word for word in argv if task == "classes" or not word.startswith("--head.")]
     done = run(argv)
     assert done.returncode == 0, done.stderr

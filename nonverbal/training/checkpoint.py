@@ -18,6 +18,8 @@ from nonverbal.training.position import Position
 
 NAME = re.compile(r"step-(0|[1-9][0-9]*)")
 """Name of a checkpoint's folder."""
+WEIGHTS, MOMENTS = "model.safetensors", "optimizer.safetensors"
+"""Files of a checkpoint: the model's weights, and the optimizer's moments."""
 
 
 def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], position: Position) -> Path:
@@ -28,8 +30,8 @@ def save(folder: Path, weights: Mapping[str, Tensor], moments: Mapping[str, Tens
         if NAME.fullmatch(leftover.name[1 : -len(".new")]):
             shutil.rmtree(leftover)
     temporary.mkdir(parents=True)
-    save_file(dict(weights), temporary / "model.safetensors")
-    save_file(dict(moments), temporary / "optimizer.safetensors")
+    save_file(dict(weights), temporary / WEIGHTS)
+    save_file(dict(moments), temporary / MOMENTS)
     files = {path.name: sha256_of(path) for path in sorted(temporary.glob("*.safetensors"))}
     write_atomically(temporary / "state.json", json.dumps({"position": asdict(position), "sha256": files}, indent=1))
     for path in [*temporary.iterdir(), temporary]:
@@ -86,11 +88,11 @@ def load(checkpoint: Path, model: nn.Module) -> tuple[Position, dict[str, Tensor
     """
     try:
         state = read_json(checkpoint / "state.json")
-        for name, sha256 in state["sha256"].items():
-            if sha256_of(checkpoint / name) != sha256:
+        for name in sorted({*state["sha256"], WEIGHTS, MOMENTS}):
+            if sha256_of(checkpoint / name) != state["sha256"][name]:
                 raise UserError(f"{checkpoint / name} has changed since it was written")
-        weights = load_file(checkpoint / "model.safetensors")
-        moments = load_file(checkpoint / "optimizer.safetensors")
+        weights = load_file(checkpoint / WEIGHTS)
+        moments = load_file(checkpoint / MOMENTS)
         position = Position.of(state["position"])
         if position.step != _step(checkpoint):
             raise UserError(f"{checkpoint} holds step {position.step}, so it is a copy of another checkpoint")

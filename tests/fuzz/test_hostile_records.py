@@ -15,7 +15,15 @@ from report_inputs import write_tables
 from safetensors.numpy import load_file, save_file
 from shards_targets import make_embeddings, make_log_mel, read_embeddings, read_zip
 from tables_targets import make_ledger, make_report, make_run, read_analyses, read_report, read_run
-from weights_targets import make_folder, make_ssam, read_encoder, read_file, read_folder
+from weights_targets import (
+    make_checkpoint,
+    make_folder,
+    make_ssam,
+    read_checkpoint,
+    read_encoder,
+    read_file,
+    read_folder,
+)
 
 from nonverbal.data.index import open_shards
 from nonverbal.data.log_mel import FACTS, TABLE, open_log_mel
@@ -227,6 +235,18 @@ def test_a_configuration_whose_dtype_is_no_name_is_read_or_refused(tmp_path: Pat
     except UserError as error:
         refused = str(error)
     assert not refused or str(tmp_path) in refused
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+def test_a_checkpoint_that_neither_lists_nor_has_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    make_checkpoint(tmp_path)
+    path = tmp_path / "step-00000003/state.json"
+    state = json.loads(path.read_text())
+    del state["sha256"][name]
+    path.write_text(json.dumps(state))
+    (path.parent / name).unlink()
+    with pytest.raises(UserError, match="the checkpoint .*step-00000003 cannot be read"):
+        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(("at", "value"), [(6, 99), (8, 1), (10, 77)])

@@ -112,7 +112,7 @@ def test_a_fold_that_fails_leaves_the_others_alone_and_is_named(submit, cluster,
     assert states(cluster, array) == ["COMPLETED", "FAILED", "COMPLETED"]
     assert cluster.job(f"{array}_1")["Restarts"] == "0"
     assert cluster.ended(last)["JobState"] == "FAILED"
-    assert f"not done: {FOLDS[1]}. Their logs in {run}/slurm say why" in cluster.log(last)
+    assert f"not done: {FOLDS[1]}. See their logs in {run}/slurm" in cluster.log(last)
     assert not (run / "scores.jsonl").exists()
     (run / FOLDS[1]).unlink()
     array, last = submit(run)

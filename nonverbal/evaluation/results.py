@@ -4,12 +4,13 @@ Everything is computed from counts of decisions by unit (``nonverbal.tasks.group
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from nonverbal.errors import UserError
+from nonverbal.evaluation.of_data import OfData, told_apart_by_data
 from nonverbal.grouping import grouped
 from nonverbal.tasks.groups import units
 from nonverbal.tasks.measurements import Measurement
@@ -83,37 +84,6 @@ class ModelResult(Result):
     def null(self) -> dict[str, float | str]:
         """The ``null`` in the scores; empty if none was drawn."""
         return next((score.null for score in self.scores if score.null), {})
-
-
-@dataclass(frozen=True, kw_only=True)
-class OfData:
-    """Results on clips of one folder of shards."""
-
-    corpus: str
-    data_sha256: str
-    protocol: str
-    other_data: bool = False
-    """Whether there are results of the same corpora under the same protocol from other shards."""
-
-    @property
-    def which_data(self) -> str:
-        """Text for titles that distinguishes it from results on other shards; empty if there are none."""
-        return f", shards {self.data_sha256[:8]}" if self.other_data else ""
-
-
-ResultOfData = TypeVar("ResultOfData", bound=OfData)
-
-
-def told_apart_by_data(
-    found: Sequence[ResultOfData], kind: Callable[[ResultOfData], Sequence[str]]
-) -> list[ResultOfData]:
-    """Mark each result for which another one has the same corpus, protocol and kind, but other shards."""
-
-    def same(result: ResultOfData) -> tuple[str, ...]:
-        return (result.corpus, result.protocol, *kind(result))
-
-    several = {key for key, of in grouped(found, same).items() if len({result.data_sha256 for result in of}) > 1}
-    return [replace(result, other_data=same(result) in several) for result in found]
 
 
 @dataclass(frozen=True, kw_only=True)

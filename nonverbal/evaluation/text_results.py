@@ -8,7 +8,8 @@ import numpy as np
 
 from nonverbal.data.transcripts import Edits
 from nonverbal.errors import UserError
-from nonverbal.evaluation.results import Estimate, OfData, Result, lets_through, told_apart_by_data
+from nonverbal.evaluation.of_data import OfData, told_apart_by_data
+from nonverbal.evaluation.results import Estimate, Result, lets_through
 from nonverbal.evaluation.tables import Table, bounds, short
 from nonverbal.grouping import grouped
 from nonverbal.tasks.groups import units
